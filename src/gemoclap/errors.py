@@ -1,0 +1,16 @@
+"""The errors that are meant for people."""
+
+import difflib
+
+
+class GemoclapError(Exception):
+    """Something the user can mend: one line that names the file, row or setting and the remedy.
+
+    The command line prints it without a traceback and leaves with status 2; ``--debug`` shows the traceback.
+    """
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string when nothing is near."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,0 +1,113 @@
+"""Emotion and gender words, and the named sets of emotions that a model can be trained on.
+
+A corpus parser writes the corpus's own classes as the adjectives of `EMOTIONS`, unmerged (IEMOCAP's *excited* stays
+``excited``). Which of them a model knows, and which are merged, is a `Vocabulary`: plain data with a name, saved in the
+model's config.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from gemoclap.errors import GemoclapError, did_you_mean
+
+EMOTIONS = (
+    "angry", "happy", "sad", "neutral", "calm", "fearful", "disgusted", "surprised", "bored", "excited", "frustrated",
+    "contemptuous", "other",
+)  # fmt: skip
+GENDERS = ("female", "male")
+UNKNOWN_GENDER = -1
+"""Index of an unknown gender; such an utterance agrees in gender with itself alone ([C], METHODS section 1)."""
+
+SYNONYMS: Mapping[str, str] = {
+    "anger": "angry", "ang": "angry", "happiness": "happy", "hap": "happy", "joy": "happy", "joyful": "happy",
+    "sadness": "sad", "neu": "neutral", "calmness": "calm", "fear": "fearful", "fea": "fearful", "afraid": "fearful",
+    "anxiety": "fearful", "anxious": "fearful", "disgust": "disgusted", "dis": "disgusted", "surprise": "surprised",
+    "sur": "surprised", "boredom": "bored", "exc": "excited", "excitement": "excited", "fru": "frustrated",
+    "frustration": "frustrated", "contempt": "contemptuous", "oth": "other",
+}  # fmt: skip
+"""Other toolkits' and corpora's spellings of `EMOTIONS`, lower case."""
+
+
+def canonical_emotion(word: str) -> str:
+    """Return the adjective this project uses for `word`: ``"Anger"`` -> ``"angry"``; an unknown word in lower case."""
+    lowered = word.strip().lower()
+    return SYNONYMS.get(lowered, lowered)
+
+
+def gender_index(gender: str | None) -> int:
+    """Return the index of `gender` in `GENDERS`, or `UNKNOWN_GENDER`."""
+    return GENDERS.index(gender) if gender in GENDERS else UNKNOWN_GENDER
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A named, ordered set of emotions; the order is the order of the classes everywhere (`id2label`, columns).
+
+    Attributes
+    ----------
+    name : how the set is called in settings and reports, ``"iemocap4"``.
+    emotions : the classes, in order.
+    merges : label -> class, applied before look-up, ``{"excited": "happy"}``.
+    """
+
+    name: str
+    emotions: tuple[str, ...]
+    merges: Mapping[str, str] = field(default_factory=dict)
+
+    def resolve(self, emotion: str | None) -> str | None:
+        """Return the class of a label after merging, or None when the label is outside the set."""
+        merged = self.merges.get(emotion, emotion) if emotion is not None else None
+        return merged if merged in self.emotions else None
+
+    def index(self, emotion: str | None) -> int | None:
+        """Return the class index of a label after merging, or None when the label is outside the set."""
+        resolved = self.resolve(emotion)
+        return None if resolved is None else self.emotions.index(resolved)
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON; `Vocabulary.from_dict` reads it back."""
+        return {"name": self.name, "emotions": list(self.emotions), "merges": dict(self.merges)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> Vocabulary:
+        return cls(data["name"], tuple(data["emotions"]), dict(data["merges"]))
+
+
+VOCABULARIES: dict[str, Vocabulary] = {
+    vocabulary.name: vocabulary
+    for vocabulary in (
+        Vocabulary("iemocap4", ("angry", "happy", "neutral", "sad"), {"excited": "happy"}),
+        Vocabulary("iemocap6", ("angry", "excited", "frustrated", "happy", "neutral", "sad")),
+        Vocabulary(
+            "ravdess8", ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+        ),
+        Vocabulary("synthetic4", ("angry", "happy", "neutral", "sad")),
+        Vocabulary("emodb4", ("angry", "happy", "neutral", "sad")),
+        Vocabulary("emodb7", ("angry", "bored", "disgusted", "fearful", "happy", "neutral", "sad")),
+        Vocabulary("nemo6", ("angry", "fearful", "happy", "neutral", "sad", "surprised")),
+        Vocabulary("cremad6", ("angry", "disgusted", "fearful", "happy", "neutral", "sad")),
+    )
+}
+
+
+def get_vocabulary(name: str) -> Vocabulary:
+    """Return a named vocabulary.
+
+    Raises
+    ------
+    GemoclapError : the name is not in `VOCABULARIES`.
+    """
+    if name not in VOCABULARIES:
+        known = sorted(VOCABULARIES)
+        raise GemoclapError(
+            f"no vocabulary is called {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}; "
+            "or list the classes with --data.emotions"
+        )
+    return VOCABULARIES[name]
+
+
+def vocabulary_of(emotions: Iterable[str | None]) -> Vocabulary:
+    """Return the vocabulary that holds every label seen, in alphabetical order, nothing merged, named ``"manifest"``."""
+    return Vocabulary("manifest", tuple(sorted({emotion for emotion in emotions if emotion})))
