@@ -1,0 +1,120 @@
+"""Corpora on disk -> manifest rows: a parser a corpus, and the forms that other toolkits read and write.
+
+A new corpus is one file with ``parse(root) -> list[Utterance]`` and one line of `CORPORA`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gemoclap.corpora import cremad, emodb, iemocap, nemo, ravdess, synthetic
+from gemoclap.corpora.audformat_io import read_audformat, write_audformat
+from gemoclap.corpora.csv_io import read_csv, write_csv
+from gemoclap.corpora.emobox import read_emobox, write_emobox
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.s3prl import read_s3prl
+from gemoclap.errors import GemoclapError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus that `prepare` reads.
+
+    Attributes
+    ----------
+    name, description, language, licence : for people; the language as ISO 639-1.
+    parse : root -> rows.
+    vocabulary : default of `config.DataSettings.vocabulary`.
+    folds : defaults of other fields of `config.DataSettings`: ``{"folds": "kfold", "n_folds": 5}``.
+    """
+
+    name: str
+    parse: Callable[[str | os.PathLike], list[Utterance]]
+    description: str
+    language: str
+    licence: str
+    vocabulary: str
+    folds: Mapping[str, Any] = field(default_factory=dict)
+
+
+CORPORA: dict[str, Corpus] = {
+    corpus.name: corpus
+    for corpus in (
+        Corpus("iemocap", iemocap.parse, "10 actors, 12 h", "en", "USC's, by form", "iemocap4", iemocap.FOLDS),
+        Corpus("ravdess", ravdess.parse, "24 actors, 1.5 h", "en", "CC BY-NC-SA 4.0", "ravdess8", ravdess.FOLDS),
+        Corpus("emodb", emodb.parse, "10 actors, 0.4 h", "de", "CC0 or CC BY 4.0", "emodb4", emodb.FOLDS),
+        Corpus("nemo", nemo.parse, "9 actors, 3.1 h", "pl", "CC BY-NC-SA 4.0", "nemo6", nemo.FOLDS),
+        Corpus("cremad", cremad.parse, "91 actors, 5.3 h", "en", "ODbL 1.0", "cremad6", cremad.FOLDS),
+        Corpus("synthetic", synthetic.parse, "12 made voices, 0.2 h", "", "MIT", "synthetic4", synthetic.FOLDS),
+    )
+}  # fmt: skip
+
+IMPORTERS: dict[str, Callable[[str | os.PathLike, str | os.PathLike | None], list[Utterance]]] = {
+    "emobox": read_emobox,
+    "s3prl": read_s3prl,
+    "audformat": read_audformat,
+    "csv": read_csv,
+}
+"""Other toolkits' manifests: (file or folder, audio root or None) -> rows."""
+
+EXPORTERS: dict[str, Callable[[Sequence[Utterance], str | os.PathLike], None]] = {
+    "emobox": write_emobox,
+    "audformat": write_audformat,
+    "csv": write_csv,
+}
+"""Writers of other toolkits' forms: (rows, folder, or file for csv) -> None. Nothing there is overwritten."""
+
+
+def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
+    """Read a corpus, or another toolkit's manifest, as manifest rows.
+
+    Parameters
+    ----------
+    name : of `CORPORA` or `IMPORTERS`.
+    root : the corpus's folder, or the importer's file or folder.
+    audio_root : for importers, the folder that the manifest's audio paths start from.
+
+    Raises
+    ------
+    GemoclapError : unknown name, nothing of that corpus at `root`, or a row that cannot be read.
+    """
+    if name in IMPORTERS:
+        return IMPORTERS[name](root, audio_root)
+    _require_known(name, [*CORPORA, *IMPORTERS], "corpus or importer")
+    if audio_root is not None:
+        raise GemoclapError(f"--audio_root is for {', '.join(IMPORTERS)}; {name} finds its audio under {root}")
+    return CORPORA[name].parse(root)
+
+
+def export(
+    name: str,
+    utterances: Sequence[Utterance],
+    target: str | os.PathLike,
+    folds: Mapping[str, tuple[Iterable[str], Iterable[str]]] | None = None,
+) -> None:
+    """Write rows in another toolkit's form: a folder for emobox and audformat, a file for csv.
+
+    Parameters
+    ----------
+    name : of `EXPORTERS`.
+    folds : name -> (training ids, test ids), for emobox.
+
+    Raises
+    ------
+    GemoclapError : unknown name, folds for a form that has none, or files there already.
+    """
+    _require_known(name, list(EXPORTERS), "exporter")
+    if folds is None:
+        EXPORTERS[name](utterances, target)
+    elif name == "emobox":
+        write_emobox(utterances, target, folds)
+    else:
+        raise GemoclapError(f"{name} has no place for folds; export them with emobox")
+
+
+def _require_known(name: str, known: list[str], what: str) -> None:
+    if name not in known:
+        raise GemoclapError(f"no {what} is called {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")

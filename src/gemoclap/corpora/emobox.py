@@ -1,0 +1,219 @@
+"""EmoBox manifests (Ma et al. 2024): JSONL rows with key, dataset, wav, length and emo, a label map, and folds.
+
+EmoBox rows have no speaker, gender or session. For the corpora this project knows they follow from the file's name, by
+the parsers' own rules; other corpora keep what the rows say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gemoclap.audio import probe_audio
+from gemoclap.corpora import cremad, emodb, iemocap, ravdess
+from gemoclap.corpora.layout import AudioFinder, Describe
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write, write_json
+from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
+
+DESCRIBE: dict[str, Describe] = {
+    "iemocap": iemocap.describe,
+    "ravdess": ravdess.describe,
+    "emodb": emodb.describe,
+    "cremad": cremad.describe,
+}
+"""EmoBox's name of a corpus -> what the names of its files say."""
+
+EMOBOX_NAMES = {"fearful": "Fear", "disgusted": "Disgust", "surprised": "Surprise", "bored": "Boredom"}
+"""The spellings of EmoBox's label maps where they are not just ours with a capital."""
+
+EXTRA_FIELDS = ("speaker", "gender", "session", "text", "language")
+"""Fields of ours that `write_emobox` adds to EmoBox's, which EmoBox passes over and `read_emobox` reads again."""
+
+LABEL_MAP = "label_map.json"
+
+
+def read_emobox(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
+    """Read an EmoBox manifest.
+
+    Parameters
+    ----------
+    source : a JSONL or JSON manifest, or the folder of a corpus (``data/ravdess``, read as ``ravdess.jsonl``).
+    audio_root : the folder that EmoBox's paths (``downloads/ravdess/...``) start from, or, for the corpora this project
+        knows, any folder that has the corpus in it; clips are then found by their stems. Without it, the nearest folder
+        above the manifest in which the first row's audio lies.
+
+    Returns
+    -------
+    Rows whose ids are the stems of the corpora we know, else EmoBox's keys without the corpus name in front. The label
+    is EmoBox's own, unmerged (IEMOCAP's *exc* stays excited, though the label map makes it Happy); the map is asked
+    only where the label is no emotion word, such as EmoDB's *boredem*.
+
+    Raises
+    ------
+    GemoclapError : no such file, or a row that is not JSON or lacks a field; the message names the row.
+    """
+    path = _manifest(Path(source))
+    rows = _read_rows(path)
+    label_map = _read_label_map(path)
+    finder = AudioFinder(Path(audio_root) if audio_root is not None else _root_above(path, rows[0][1]["wav"]))
+    return [_utterance(row, label_map, finder, where) for where, row in rows]
+
+
+def write_emobox(
+    utterances: Sequence[Utterance],
+    folder: str | os.PathLike,
+    folds: Mapping[str, tuple[Iterable[str], Iterable[str]]] | None = None,
+) -> None:
+    """Write ``CORPUS.jsonl`` and ``label_map.json``, and with `folds` ``fold_N/CORPUS_{train,test}_fold_N.jsonl``.
+
+    Unlabelled rows are left out, which EmoBox cannot hold. Audio under `folder` is named relatively, else absolutely.
+
+    Parameters
+    ----------
+    folds : name -> (training ids, test ids); they are numbered from 1 in this order, as EmoBox asks.
+
+    Raises
+    ------
+    GemoclapError : no labelled row, unusable audio (EmoBox wants lengths), a fold's id that is no labelled row, or
+        files there already.
+    """
+    folder = Path(folder)
+    labelled = [utterance for utterance in utterances if utterance.emotion is not None]
+    if not labelled:
+        raise GemoclapError(f"{folder}: nothing to write, no row has an emotion")
+    corpora = {utterance.corpus for utterance in labelled}
+    corpus = (corpora.pop() if len(corpora) == 1 else None) or folder.resolve().name
+    parts = _fold_parts(folder, corpus, folds or {}) | {folder / f"{corpus}.jsonl": [u.id for u in labelled]}
+    for path in (*parts, folder / LABEL_MAP):
+        if path.exists():
+            raise GemoclapError(f"{path}: is there already; remove it or name another folder")
+    rows = {utterance.id: _row(utterance, corpus, folder.resolve()) for utterance in labelled}
+    for path, ids in parts.items():
+        unknown = [id for id in ids if id not in rows]
+        if unknown:
+            raise GemoclapError(f"{path}: fold id {unknown[0]!r} is no labelled row of the manifest; mend the folds")
+    for path, ids in parts.items():
+        with atomic_write(path) as file:
+            file.writelines(json.dumps(rows[id], ensure_ascii=False) + "\n" for id in ids)
+    words = sorted({utterance.emotion for utterance in labelled if utterance.emotion})
+    write_json(folder / LABEL_MAP, {word: EMOBOX_NAMES.get(word, word.capitalize()) for word in words})
+
+
+def _fold_parts(
+    folder: Path, corpus: str, folds: Mapping[str, tuple[Iterable[str], Iterable[str]]]
+) -> dict[Path, list[str]]:
+    """Return file -> ids."""
+    return {
+        folder / f"fold_{number}" / f"{corpus}_{side}_fold_{number}.jsonl": list(ids)
+        for number, sides in enumerate(folds.values(), 1)
+        for side, ids in zip(("train", "test"), sides, strict=True)
+    }
+
+
+def _manifest(source: Path) -> Path:
+    if source.is_file():
+        return source
+    if not source.is_dir():
+        raise GemoclapError(f"{source}: no such file; name an EmoBox manifest such as data/ravdess/ravdess.jsonl")
+    named = [source / f"{source.resolve().name}{suffix}" for suffix in (".jsonl", ".json")]
+    others = sorted(source.glob("*.jsonl")) + sorted(path for path in source.glob("*.json") if path.name != LABEL_MAP)
+    found = [path for path in named if path.is_file()] or others
+    if not found:
+        raise GemoclapError(f"{source}: no *.jsonl here; name an EmoBox manifest such as data/ravdess/ravdess.jsonl")
+    return found[0]
+
+
+def _read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return (where it stands, row) pairs of a JSONL file, or of a JSON file that maps keys to rows."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        entries = _from_json(text, str(path)).items()
+        rows = [(f"{path}: {key}", {"key": key, **_as_row(entry)}) for key, entry in entries]
+    else:
+        lines = [(f"{path}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        rows = [(where, _from_json(line, where)) for where, line in lines]
+    if not rows:
+        raise GemoclapError(f"{path}: has no rows; download EmoBox's manifest again")
+    for where, row in rows:
+        missing = [name for name in ("key", "wav", "emo") if not isinstance(row.get(name), str)]
+        if missing:
+            raise GemoclapError(f"{where}: field {missing[0]!r} is missing; expected EmoBox's key, wav and emo")
+    return rows
+
+
+def _from_json(text: str, where: str) -> dict[str, Any]:
+    try:
+        return _as_row(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise GemoclapError(f"{where}: not JSON ({error.msg}); expected an EmoBox manifest, JSONL or JSON") from None
+
+
+def _as_row(entry: Any) -> dict[str, Any]:
+    return entry if isinstance(entry, dict) else {}
+
+
+def _read_label_map(manifest: Path) -> dict[str, str]:
+    for folder in (manifest.absolute().parent, manifest.absolute().parent.parent):
+        if (folder / LABEL_MAP).is_file():
+            return json.loads((folder / LABEL_MAP).read_text(encoding="utf-8"))
+    return {}
+
+
+def _root_above(manifest: Path, wav: str) -> Path:
+    parents = manifest.absolute().parents
+    return next((folder for folder in parents if (folder / wav).is_file()), parents[0])
+
+
+def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFinder, where: str) -> Utterance:
+    dataset = row.get("dataset") or ""
+    describe = DESCRIBE.get(dataset, lambda stem, path: None)
+    known = describe(Path(row["wav"]).stem, row["wav"])
+    # A known corpus goes by the stem: EmoBox's CREMA-D keys have hyphens where the names have underscores.
+    base = known or Utterance(id=row["key"].removeprefix(f"{dataset}-"), path=row["wav"], corpus=dataset or None)
+    fields = {name: row[name] for name in EXTRA_FIELDS if isinstance(row.get(name), str)}
+    if fields.get("gender", "female") not in GENDERS:
+        raise GemoclapError(f"{where}: gender {fields['gender']!r} is not female or male; mend or drop the field")
+    return replace(
+        base,
+        **fields,
+        path=finder(row["wav"], by_stem=known is not None),
+        start=row.get("start_time"),
+        end=row.get("end_time"),
+        emotion=_emotion(row["emo"], label_map),
+    )
+
+
+def _emotion(word: str, label_map: dict[str, str]) -> str:
+    emotion = canonical_emotion(word)
+    return emotion if emotion in EMOTIONS else canonical_emotion(label_map.get(word, word))
+
+
+def _row(utterance: Utterance, corpus: str, folder: Path) -> dict[str, Any]:
+    try:
+        info = probe_audio(utterance.path)
+    except GemoclapError as error:
+        raise GemoclapError(f"row {utterance.id}: {error}") from None
+    audio = Path(utterance.path).resolve()
+    begin, end = utterance.start or 0.0, info.duration if utterance.end is None else utterance.end
+    whole = utterance.start is None and utterance.end is None
+    row = {
+        "key": f"{corpus}-{utterance.id}",
+        "dataset": corpus,
+        "wav": str(audio.relative_to(folder) if audio.is_relative_to(folder) else audio),
+        "type": "raw",
+        "sample_rate": info.sample_rate,
+        "num_frame": info.samples if whole else round((end - begin) * info.sample_rate),
+        "task": "category",
+        "length": end - begin,
+        "emo": utterance.emotion,
+        "channel": info.channels,
+        **({} if whole else {"start_time": begin, "end_time": end}),
+    }
+    extra = {name: getattr(utterance, name) for name in EXTRA_FIELDS}
+    return row | {name: value for name, value in extra.items() if value is not None}

@@ -1,0 +1,108 @@
+"""IEMOCAP (Busso et al. 2008), the raw release: ten actors in five dyadic sessions, English.
+
+Labels are the majority votes in ``Session*/dialog/EmoEvaluation/*.txt``; ``xxx``, no majority, becomes no emotion. All
+10,039 utterances are written, unmerged; a vocabulary such as ``iemocap4`` picks and merges.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from gemoclap.corpora.layout import audio_by_stem, require_folder
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import canonical_emotion
+
+FOLDS = {"folds": "session"}
+"""Leave one session out: the usual protocol, and the paper's [P]."""
+
+LABEL_FILES = "Session*/dialog/EmoEvaluation/*.txt"
+NO_MAJORITY = "xxx"
+
+_ID = re.compile(r"Ses(?P<session>\d\d)[FM]_.+_(?P<speaker>[FM])[^_]*")
+_SUMMARY = re.compile(r"\[[\d.]+ - [\d.]+\]\t(?P<id>\S+)\t(?P<emotion>\S+)\t\[")
+_TRANSCRIPT = re.compile(r"(?P<id>\S+) \[[\d.]+-[\d.]+\]:\s*(?P<text>.*)")
+
+
+def describe(stem: str, path: str) -> Utterance | None:
+    """Return what an utterance id says, or None when it is no IEMOCAP id.
+
+    The speaker is the letter after the *last* underscore: ``Ses01F_impro01_M003`` is spoken by the man. The first
+    letter only says who wore the motion-capture markers; it is another in 2,750 of the 5,531 four-class rows.
+    """
+    match = _ID.fullmatch(stem)
+    if match is None:
+        return None
+    letter = match["speaker"]
+    return Utterance(
+        id=stem,
+        path=path,
+        corpus="iemocap",
+        session=str(int(match["session"])),
+        speaker=f"Ses{match['session']}{letter}",
+        gender="female" if letter == "F" else "male",
+        language="en",
+    )
+
+
+def parse(root: str | os.PathLike) -> list[Utterance]:
+    """Read the raw release at `root`, or in a folder directly under it.
+
+    An utterance whose wav is missing is written all the same, with the path where it should be: ``gemoclap inspect``
+    names it.
+
+    Raises
+    ------
+    GemoclapError : no such folder, no label files, no label in them, or a label for something that is no IEMOCAP id.
+    """
+    root = require_folder(root)
+    releases = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    label_files = next((files for files in map(_label_files, releases) if files), [])
+    if not label_files:
+        raise GemoclapError(f"{root}: no {LABEL_FILES} here; point at IEMOCAP_full_release")
+    utterances = [utterance for path in label_files for utterance in _dialogue(path)]
+    if not utterances:
+        raise GemoclapError(
+            f"{root}: none of {len(label_files)} label files has a line '[START - END]<tab>ID<tab>neu<tab>[V,A,D]'; "
+            "unpack the release again"
+        )
+    return utterances
+
+
+def _label_files(release: Path) -> list[Path]:
+    return sorted(path for path in release.glob(LABEL_FILES) if not path.name.startswith("."))
+
+
+def _dialogue(label_file: Path) -> list[Utterance]:
+    """Return the utterances of one label file, in its order."""
+    session, dialogue = label_file.parents[2], label_file.stem
+    wav_folder = session / "sentences" / "wav" / dialogue
+    audio = audio_by_stem(wav_folder)
+    texts = _transcript(session / "dialog" / "transcriptions" / label_file.name)
+    utterances = []
+    for line in _lines(label_file):
+        match = _SUMMARY.match(line)
+        if match is None:
+            continue
+        stem, emotion = match["id"], match["emotion"]
+        utterance = describe(stem, str(audio.get(stem, wav_folder / f"{stem}.wav")))
+        if utterance is None:
+            raise GemoclapError(
+                f"{label_file}: {stem!r} is not an id like Ses01F_impro01_F000; unpack the release again"
+            )
+        label = None if emotion == NO_MAJORITY else canonical_emotion(emotion)
+        utterances.append(replace(utterance, emotion=label, text=texts.get(stem)))
+    return utterances
+
+
+def _transcript(path: Path) -> dict[str, str]:
+    matches = (_TRANSCRIPT.match(line) for line in (_lines(path) if path.is_file() else []))
+    return {match["id"]: match["text"].strip() for match in matches if match and match["text"].strip()}
+
+
+def _lines(path: Path) -> list[str]:
+    # A few files of the release have bytes of other encodings in remarks; the fields that matter are ASCII.
+    return path.read_text(encoding="utf-8", errors="replace").split("\n")

@@ -1,0 +1,297 @@
+"""What a manifest holds, and everything that is wrong with it, row by row."""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import os
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, load_audio, probe_audio
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary
+
+KINDS = {
+    "missing": "audio file missing",
+    "audio": "audio unusable",
+    "span": "start and end wrong",
+    "silent": "all samples zero",
+    "duplicate": "same audio twice",
+    "label": "label outside the set",
+    "speaker": "speaker missing",
+    "gender": "gender wrong",
+}
+"""Kind of fault -> heading."""
+
+UNKNOWN = "(none)"
+"""What rows without a label, speaker, gender or session are counted under."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of one row: `row` counts from 1, `kind` is a key of `KINDS`, `message` says what and what to do."""
+
+    row: int
+    id: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found.
+
+    Attributes
+    ----------
+    rows : number of utterances.
+    emotions, speakers, genders, sessions : value -> rows; ``(none)`` where unknown.
+    emotion_gender : emotion -> gender -> rows.
+    hours, duration : of the audio that could be read; `duration` is min, mean, median, max in seconds, or empty.
+    sample_rates, channels : value -> rows, of the audio that could be read.
+    faults : by row.
+    """
+
+    rows: int
+    emotions: dict[str, int]
+    speakers: dict[str, int]
+    genders: dict[str, int]
+    sessions: dict[str, int]
+    emotion_gender: dict[str, dict[str, int]]
+    hours: float
+    duration: dict[str, float]
+    sample_rates: dict[int, int]
+    channels: dict[int, int]
+    faults: list[Fault] = field(default_factory=list)
+
+    def to_dict(self) -> dict:
+        """Return plain data for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What listening to one row gave: its faults as (kind, message), and unless it could not be read, the rest."""
+
+    faults: tuple[tuple[str, str], ...] = ()
+    seconds: float = 0.0
+    sample_rate: int = 0
+    channels: int = 0
+    digest: bytes = b""
+
+
+def inspect(
+    utterances: Sequence[Utterance], vocabulary: Vocabulary | None = None, progress: Progress | None = None
+) -> Inspection:
+    """Count a manifest's rows and find every fault in them; all audio is decoded, as training would.
+
+    Parameters
+    ----------
+    vocabulary : the set that labels must lie in after its merges; without it, `labels.EMOTIONS`.
+    progress : called with (rows done, rows in all) after each row.
+
+    Unlabelled rows and unknown genders are counted, not faults. Two rows of the same audio are found whether their
+    files are byte-identical or only the samples are.
+    """
+    heard = _listen_to_all(utterances, progress)
+    readable = [one for one in heard if one.sample_rate]
+    seconds = [one.seconds for one in readable]
+    faults = [
+        *_audio_faults(utterances, heard),
+        *_duplicates(utterances, heard),
+        *_label_faults(utterances, vocabulary),
+        *_speaker_faults(utterances),
+    ]
+    return Inspection(
+        rows=len(utterances),
+        emotions=_counts(utterance.emotion for utterance in utterances),
+        speakers=_counts(utterance.speaker for utterance in utterances),
+        genders=_counts(utterance.gender for utterance in utterances),
+        sessions=_counts(utterance.session for utterance in utterances),
+        emotion_gender=_emotion_gender(utterances),
+        hours=sum(seconds) / 3600,
+        duration=_duration(seconds),
+        sample_rates=dict(sorted(Counter(one.sample_rate for one in readable).items())),
+        channels=dict(sorted(Counter(one.channels for one in readable).items())),
+        faults=sorted(faults, key=lambda fault: (fault.row, list(KINDS).index(fault.kind))),
+    )
+
+
+def _listen_to_all(utterances: Sequence[Utterance], progress: Progress | None) -> list[_Heard]:
+    heard = []
+    # Threads are enough: decoding, resampling and hashing run outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for one in pool.map(_listen, utterances):
+            heard.append(one)
+            if progress is not None:
+                progress(len(heard), len(utterances))
+    return heard
+
+
+def _listen(utterance: Utterance) -> _Heard:
+    if not Path(utterance.path).exists():
+        return _Heard((("missing", f"{utterance.path}: no such audio file; mend the path or drop the row"),))
+    try:
+        info = probe_audio(utterance.path)
+        problem = _span_problem(utterance, info.duration)
+        if problem:
+            return _Heard((("span", f"{utterance.path}: {problem}; mend the row"),))
+        waveform = load_audio(utterance.path, utterance.start, utterance.end)
+    except GemoclapError as error:
+        return _Heard((("audio", str(error)),))
+    silent = not waveform.any()
+    message = f"{utterance.path}: every sample is zero; record or copy it again, or drop the row"
+    return _Heard(
+        faults=(("silent", message),) if silent else (),
+        seconds=len(waveform) / SAMPLE_RATE,
+        sample_rate=info.sample_rate,
+        channels=info.channels,
+        digest=b"" if silent else hashlib.blake2b(waveform.tobytes()).digest(),
+    )
+
+
+def _span_problem(utterance: Utterance, duration: float) -> str | None:
+    start, end = utterance.start or 0.0, duration if utterance.end is None else utterance.end
+    if start < 0:
+        return f"start {start:g} s is negative"
+    if start >= end:
+        return f"start {start:g} s is not before end {end:g} s"
+    if end > duration + SLACK_SECONDS:
+        return f"end {end:g} s lies beyond the file, which has {duration:.3f} s"
+    return None
+
+
+def _audio_faults(utterances: Sequence[Utterance], heard: Sequence[_Heard]) -> Iterator[Fault]:
+    for row, (utterance, one) in enumerate(zip(utterances, heard, strict=True), 1):
+        yield from (Fault(row, utterance.id, kind, message) for kind, message in one.faults)
+
+
+def _duplicates(utterances: Sequence[Utterance], heard: Sequence[_Heard]) -> Iterator[Fault]:
+    first: dict[bytes, int] = {}
+    for row, (utterance, one) in enumerate(zip(utterances, heard, strict=True), 1):
+        if not one.digest:
+            continue
+        other = first.setdefault(one.digest, row)
+        if other != row:
+            twin = utterances[other - 1]
+            how = _likeness(utterance, twin)
+            yield Fault(
+                row, utterance.id, "duplicate", f"{utterance.path}: {how} row {other} ({twin.id}); drop one of them"
+            )
+
+
+def _likeness(utterance: Utterance, twin: Utterance) -> str:
+    if os.path.realpath(utterance.path) == os.path.realpath(twin.path):
+        return "the same stretch of the same file as"
+    return "byte-identical to" if filecmp.cmp(utterance.path, twin.path, shallow=False) else "the same audio as"
+
+
+def _label_faults(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> Iterator[Fault]:
+    for row, utterance in enumerate(utterances, 1):
+        label = utterance.emotion
+        if label is None:
+            continue
+        if label not in EMOTIONS and (vocabulary is None or vocabulary.resolve(label) is None):
+            hint = did_you_mean(label, list(EMOTIONS)) or f"; known: {', '.join(EMOTIONS)}"
+            yield Fault(row, utterance.id, "label", f"label {label!r} is no emotion word{hint}")
+        elif vocabulary is not None and vocabulary.resolve(label) is None:
+            known = ", ".join(vocabulary.emotions)
+            message = f"label {label!r} is outside {vocabulary.name} ({known}); training leaves it out"
+            yield Fault(row, utterance.id, "label", message)
+
+
+def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
+    first: dict[tuple[str | None, str], tuple[int, str]] = {}
+    for row, utterance in enumerate(utterances, 1):
+        speaker, gender = utterance.speaker, utterance.gender
+        if speaker is None:
+            yield Fault(row, utterance.id, "speaker", "no speaker is named; folds cannot keep the row on one side")
+        if gender is None:
+            continue
+        if gender not in GENDERS:
+            yield Fault(
+                row, utterance.id, "gender", f"gender {gender!r} is not female or male; use these words or null"
+            )
+        elif speaker is not None:
+            other, known = first.setdefault((utterance.corpus, speaker), (row, gender))
+            if known != gender:
+                message = f"speaker {speaker!r} is {gender} here and {known} in row {other}; mend one of them"
+                yield Fault(row, utterance.id, "gender", message)
+
+
+def _counts(values: Iterable[str | None]) -> dict[str, int]:
+    return dict(sorted(Counter(UNKNOWN if value is None else value for value in values).items()))
+
+
+def _emotion_gender(utterances: Sequence[Utterance]) -> dict[str, dict[str, int]]:
+    emotions = sorted({utterance.emotion or UNKNOWN for utterance in utterances})
+    return {emotion: _counts(u.gender for u in utterances if (u.emotion or UNKNOWN) == emotion) for emotion in emotions}
+
+
+def _duration(seconds: list[float]) -> dict[str, float]:
+    if not seconds:
+        return {}
+    return {
+        "min": min(seconds),
+        "mean": statistics.fmean(seconds),
+        "median": statistics.median(seconds),
+        "max": max(seconds),
+    }
+
+
+def render(inspection: Inspection, limit: int | None = 10) -> Group:
+    """Return an inspection for ``rich.print``: counts, then the faults of each kind, `limit` of them (None for all)."""
+    length = ", ".join(f"{name} {value:.2f}" for name, value in inspection.duration.items())
+    formats = [f"{rate} Hz: {rows}" for rate, rows in inspection.sample_rates.items()]
+    formats += [f"{count} channel{'s' * (count > 1)}: {rows}" for count, rows in inspection.channels.items()]
+    summary = [
+        f"{inspection.rows} utterances, {inspection.hours:.2f} h, {len(inspection.speakers)} speakers",
+        f"seconds: {length or 'nothing could be read'}",
+        f"files: {', '.join(formats)}",
+        f"speakers: {_in_words(inspection.speakers)}",
+        f"sessions: {_in_words(inspection.sessions)}",
+    ]
+    return Group(*map(Text, summary), _emotion_table(inspection), *_fault_lines(inspection.faults, limit))
+
+
+def _in_words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows}" for name, rows in counts.items())
+
+
+def _emotion_table(inspection: Inspection) -> Table:
+    table = Table()
+    table.add_column("emotion")
+    for heading in (*inspection.genders, "all"):
+        table.add_column(heading, justify="right")
+    for emotion, row in inspection.emotion_gender.items():
+        cells = (row.get(gender, 0) for gender in inspection.genders)
+        table.add_row(Text(emotion), *map(str, cells), str(inspection.emotions[emotion]))
+    table.add_section()
+    table.add_row("all", *map(str, inspection.genders.values()), str(inspection.rows))
+    return table
+
+
+def _fault_lines(faults: list[Fault], limit: int | None) -> list[Text]:
+    if not faults:
+        return [Text("no faults")]
+    lines = []
+    for kind, heading in KINDS.items():
+        of_kind = [fault for fault in faults if fault.kind == kind]
+        if not of_kind:
+            continue
+        lines.append(Text(f"{heading}: {len(of_kind)}", style="bold"))
+        lines += [Text(f"  row {fault.row} ({fault.id}): {fault.message}") for fault in of_kind[:limit]]
+        if limit is not None and len(of_kind) > limit:
+            lines.append(Text(f"  ... and {len(of_kind) - limit} more"))
+    return lines

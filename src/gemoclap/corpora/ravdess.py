@@ -1,0 +1,58 @@
+"""RAVDESS (Livingstone and Russo 2018), the speech part: 24 actors, two statements, eight emotions, English.
+
+File names are modality-channel-emotion-intensity-statement-repetition-actor. Audio-only speech (``03-01-...``) is read;
+songs, videos and other files are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from gemoclap.corpora.layout import parse_by_name
+from gemoclap.corpora.manifest import Utterance
+
+EMOTIONS = {
+    "01": "neutral", "02": "calm", "03": "happy", "04": "sad",
+    "05": "angry", "06": "fearful", "07": "disgusted", "08": "surprised",
+}  # fmt: skip
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+
+FOLDS = {
+    "folds": "lists",
+    "test_speakers": [
+        ["01", "11", "20", "21"], ["04", "10", "12", "14"], ["08", "09", "19", "23"],
+        ["03", "05", "07", "24"], ["02", "15", "16", "18"], ["06", "13", "17", "22"],
+    ],
+}  # fmt: skip
+"""The six speaker-disjoint folds that EmoBox publishes, as the actors tested in each [S]."""
+
+_NAME = re.compile(r"03-01-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]-(?P<actor>\d\d)")
+
+
+def describe(stem: str, path: str) -> Utterance | None:
+    """Return what a file name says, or None when it is not RAVDESS's audio-only speech. Odd actors are men."""
+    match = _NAME.fullmatch(stem)
+    if match is None:
+        return None
+    return Utterance(
+        id=stem,
+        path=path,
+        corpus="ravdess",
+        speaker=match["actor"],
+        gender="male" if int(match["actor"]) % 2 else "female",
+        emotion=EMOTIONS[match["emotion"]],
+        text=STATEMENTS[match["statement"]],
+        language="en",
+    )
+
+
+def parse(root: str | os.PathLike) -> list[Utterance]:
+    """Read all speech clips under `root`: ``Actor_07/03-01-03-01-02-01-07.wav``, at any depth.
+
+    Raises
+    ------
+    GemoclapError : no such folder, or no RAVDESS speech in it.
+    """
+    expected = "Actor_NN/03-01-*.wav (RAVDESS speech: modality 03, channel 01)"
+    return parse_by_name(root, describe, expected)

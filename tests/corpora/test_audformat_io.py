@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import audformat
+import pandas as pd
+import pytest
+
+from gemoclap.corpora import export, prepare
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError
+
+ROWS = [
+    Utterance("a", "clips/a.wav", None, None, "mine", "1", "ann", "female", "happy", "Guten Tag, du", "de"),
+    Utterance("b", "clips/b.wav", None, None, "mine", "2", "bob", "male", "excited", None, "en"),
+    Utterance("c", "clips/c.wav", None, None, "mine", None, None, None, None, None, None),
+]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_what_is_exported_is_read_back(tmp_path, cut):
+    rows = [replace(row, path=str(tmp_path / row.path)) for row in ROWS]
+    if cut:
+        rows += [replace(rows[0], id="a2", start=0.5, end=1.25), replace(rows[1], id="b2", start=0.5)]
+    export("audformat", rows, tmp_path)
+    assert prepare("audformat", tmp_path) == rows
+    assert prepare("audformat", tmp_path / "db.yaml") == rows
+
+
+def test_audformat_itself_reads_the_export(tmp_path):
+    export("audformat", [replace(row, path=str(tmp_path / row.path)) for row in ROWS], tmp_path)
+    database = audformat.Database.load(str(tmp_path))
+    assert database.is_portable
+    assert sorted(database.languages) == ["deu", "eng"]
+    frame = database.get("emotion", ["speaker", "gender"])
+    assert list(frame.index) == ["clips/a.wav", "clips/b.wav", "clips/c.wav"]
+    assert frame["emotion"].tolist()[:2] == ["happy", "excited"]
+    assert frame["gender"].tolist()[:2] == ["female", "male"]
+    assert frame["emotion"].isna().tolist() == [False, False, True]
+
+
+def test_a_database_in_audeering_s_way_is_read(tmp_path):
+    """Gender inside the speaker's labels, transcriptions by code, two tables that agree, German alone."""
+    database = audformat.Database("emodb", languages=["deu"])
+    database.schemes["emotion"] = audformat.Scheme(labels=["anger", "happiness"])
+    database.schemes["speaker"] = audformat.Scheme("int", labels={3: {"gender": "male"}, 8: {"gender": "female"}})
+    database.schemes["transcription"] = audformat.Scheme("str", labels={"a01": "Der Lappen"})
+    files = audformat.filewise_index(["wav/03a01Fa.wav", "wav/08a01Wa.wav"])
+    for table_id, rows in (("emotion", files), ("emotion.test", files[:1])):
+        database[table_id] = audformat.Table(rows)
+        database[table_id]["emotion"] = audformat.Column(scheme_id="emotion")
+        database[table_id]["emotion"].set(["happiness", "anger"][: len(rows)])
+    database["files"] = audformat.Table(files)
+    for column, values in (("speaker", [3, 8]), ("transcription", ["a01", "a01"])):
+        database["files"][column] = audformat.Column(scheme_id=column)
+        database["files"][column].set(values)
+    database.save(str(tmp_path))
+    happy, angry = prepare("audformat", tmp_path, tmp_path / "audio")
+    assert happy == Utterance(
+        "wav/03a01Fa", str(tmp_path / "audio/wav/03a01Fa.wav"), None, None, "emodb", None, "3", "male", "happy",
+        "Der Lappen", "de",
+    )  # fmt: skip
+    assert (angry.speaker, angry.gender, angry.emotion) == ("8", "female", "angry")
+
+
+def test_an_export_overwrites_nothing(tmp_path):
+    export("audformat", ROWS[:1], tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(GemoclapError, match=r"db.yaml: is there already"):
+        export("audformat", ROWS, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert sorted(before) == ["db.utterances.csv", "db.yaml"]
+    with pytest.raises(GemoclapError, match="nothing to write"):
+        export("audformat", [], tmp_path / "empty")
+
+
+def test_what_could_run_code_is_refused(tmp_path):
+    export("audformat", ROWS, tmp_path)
+    marker = tmp_path / "ran"
+    header = tmp_path / "db.yaml"
+    good = header.read_text()
+    header.write_text(f'{good}meta: !!python/object/apply:os.mkdir ["{marker}"]\n')
+    with pytest.raises(GemoclapError, match="not a readable audformat database"):
+        prepare("audformat", tmp_path)
+    header.write_text(good)
+    (tmp_path / "db.utterances.pkl").write_bytes(pickle.dumps(pd.DataFrame()))
+    with pytest.raises(GemoclapError, match=r"db.utterances.pkl: reading a pickle can run code"):
+        prepare("audformat", tmp_path)
+    assert not marker.exists()
+
+
+def test_databases_that_cannot_be_read_are_refused(tmp_path):
+    with pytest.raises(GemoclapError, match=r"no db.yaml here"):
+        prepare("audformat", tmp_path)
+    (tmp_path / "db.yaml").write_text("name: [")
+    with pytest.raises(GemoclapError, match="not a readable audformat database") as caught:
+        prepare("audformat", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_without_emotion_or_with_two_opinions_is_refused(tmp_path):
+    database = audformat.Database("mine")
+    for table_id, label in (("gold", "anger"), ("raters", "joy")):
+        database[table_id] = audformat.Table(audformat.filewise_index(["a.wav"]))
+        database[table_id]["mood"] = audformat.Column()
+        database[table_id]["mood"].set([label])
+    database.save(str(tmp_path / "none"))
+    with pytest.raises(GemoclapError, match="no labels for a scheme 'emotion'"):
+        prepare("audformat", tmp_path / "none")
+    for table_id, label in (("gold", "anger"), ("raters", "joy")):
+        database[table_id]["emotion"] = audformat.Column()
+        database[table_id]["emotion"].set([label])
+    database.save(str(tmp_path / "two"))
+    with pytest.raises(GemoclapError, match="its tables contradict each other") as caught:
+        prepare("audformat", Path(tmp_path / "two"))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from gemoclap.corpora import export, prepare
+from gemoclap.corpora.emobox import read_emobox, write_emobox
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import get_vocabulary
+
+
+def write_manifest(path: Path, rows: list[dict]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def cremad_row(stem: str = "1002_IEO_SAD_LO", emotion: str = "SAD") -> dict:
+    return {
+        "key": f"cremad-{stem.replace('_', '-')}",  # as EmoBox has it
+        "dataset": "cremad",
+        "wav": f"downloads/cremad/AudioWAV/{stem}.wav",
+        "emo": emotion,
+    }
+
+
+def test_speaker_gender_and_text_are_filled_from_the_name(tmp_path):
+    (row,) = read_emobox(write_manifest(tmp_path / "cremad.jsonl", [cremad_row()]))
+    assert (row.id, row.speaker, row.gender, row.emotion) == ("1002_IEO_SAD_LO", "1002", "female", "sad")
+    assert (row.corpus, row.text) == ("cremad", "It's eleven o'clock")
+
+
+def test_the_label_map_is_asked_only_for_words_that_are_none(tmp_path):
+    rows = [
+        {"key": "emodb-08a02La", "dataset": "emodb", "wav": "wav/08a02La.wav", "emo": "boredem"},
+        {"key": "iemocap-Ses01F_impro01_M000", "dataset": "iemocap", "wav": "Ses01F_impro01_M000.wav", "emo": "exc"},
+    ]
+    (tmp_path / "label_map.json").write_text(json.dumps({"boredem": "Boredom", "exc": "Happy"}))
+    bored, excited = read_emobox(write_manifest(tmp_path / "mixed.jsonl", rows))
+    assert (bored.emotion, excited.emotion, excited.speaker) == ("bored", "excited", "Ses01M")
+
+
+def test_audio_is_found_above_the_manifest_under_a_given_root_or_by_its_stem(tmp_path, write_clip):
+    manifest = write_manifest(tmp_path / "EmoBox/data/cremad/cremad.jsonl", [cremad_row()])
+    clip = write_clip(tmp_path / "EmoBox/downloads/cremad/AudioWAV/1002_IEO_SAD_LO.wav")
+    assert read_emobox(manifest)[0].path == str(clip)
+    assert read_emobox(manifest.parent, tmp_path / "EmoBox")[0].path == str(clip)
+    other = write_clip(tmp_path / "CREMA-D/1002_IEO_SAD_LO.flac")
+    assert read_emobox(manifest, tmp_path / "CREMA-D")[0].path == str(other)
+    absent = read_emobox(manifest, tmp_path / "nowhere")[0].path
+    assert absent == str(tmp_path / "nowhere/downloads/cremad/AudioWAV/1002_IEO_SAD_LO.wav")
+
+
+def test_clips_of_an_unknown_corpus_are_never_guessed_by_their_stem(tmp_path, write_clip):
+    row = {"key": "mine-ann/1", "dataset": "mine", "wav": "ann/001.wav", "emo": "happy", "speaker": "ann"}
+    write_clip(tmp_path / "audio/bob/001.wav")
+    (read,) = read_emobox(write_manifest(tmp_path / "mine.jsonl", [row]), tmp_path / "audio")
+    assert (read.id, read.speaker, read.path) == ("ann/1", "ann", str(tmp_path / "audio/ann/001.wav"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no rows"),
+        ('{"key": "a", "wav": "a.wav", "emo": "sad"}\nwav;emo\n', r"m.jsonl:2: not JSON"),
+        ('{"key": "a", "wav": "a.wav"}\n', r"m.jsonl:1: field 'emo' is missing"),
+        ("[1, 2]\n", r"m.jsonl:1: field 'key' is missing"),
+        ('{"key": "a", "wav": "a.wav", "emo": "sad", "gender": "f"}\n', r"m.jsonl:1: gender 'f' is not"),
+    ],
+)
+def test_bad_manifests_are_refused_with_their_line(tmp_path, text, message):
+    (tmp_path / "m.jsonl").write_text(text)
+    with pytest.raises(GemoclapError, match=message):
+        prepare("emobox", tmp_path / "m.jsonl")
+
+
+def test_a_folder_without_a_manifest_is_refused(tmp_path):
+    (tmp_path / "label_map.json").write_text("{}")
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(GemoclapError, match=r"name an EmoBox manifest such as data/ravdess/ravdess.jsonl"):
+            prepare("emobox", place)
+
+
+@pytest.fixture
+def utterances(tmp_path, write_clip) -> list[Utterance]:
+    stems = ["03-01-01-01-01-01-01", "03-01-05-01-02-01-02", "03-01-08-02-01-02-03"]
+    for seed, stem in enumerate(stems):
+        write_clip(tmp_path / "corpus" / f"{stem}.wav", seed, seconds=0.1 * (seed + 1))
+    return prepare("ravdess", tmp_path / "corpus")
+
+
+def test_what_is_exported_is_read_back(tmp_path, utterances):
+    segment = replace(utterances[0], id="cut", corpus="mine", start=0.02, end=0.05, text=None)
+    named = [replace(row, corpus="mine", session="s") for row in utterances] + [segment]
+    unlabelled = replace(utterances[1], id="unlabelled", corpus="mine", emotion=None)
+    export("emobox", [*named, unlabelled], tmp_path / "out")
+    assert read_emobox(tmp_path / "out") == [replace(row, path=str(Path(row.path).resolve())) for row in named]
+
+
+def test_the_export_has_emobox_s_own_fields(tmp_path, utterances):
+    folder = tmp_path / "corpus" / "emobox"
+    write_emobox(utterances, tmp_path / "corpus", {"a": (["03-01-01-01-01-01-01"], ["03-01-05-01-02-01-02"])})
+    rows = [json.loads(line) for line in (tmp_path / "corpus/ravdess.jsonl").read_text().splitlines()]
+    assert rows[1]["key"] == "ravdess-03-01-05-01-02-01-02"
+    assert {name: rows[1][name] for name in ("wav", "sample_rate", "num_frame", "length", "emo", "channel")} == {
+        "wav": "03-01-05-01-02-01-02.wav", "sample_rate": 16000, "num_frame": 3200, "length": 0.2,
+        "emo": "angry", "channel": 1,
+    }  # fmt: skip
+    label_map = json.loads((tmp_path / "corpus/label_map.json").read_text())
+    assert label_map == {"angry": "Angry", "neutral": "Neutral", "surprised": "Surprise"}
+    test = (tmp_path / "corpus/fold_1/ravdess_test_fold_1.jsonl").read_text().splitlines()
+    assert [json.loads(line)["key"] for line in test] == ["ravdess-03-01-05-01-02-01-02"]
+    assert read_emobox(tmp_path / "corpus/fold_1/ravdess_train_fold_1.jsonl")[0].emotion == "neutral"
+    assert not folder.exists()
+
+
+def test_export_refuses_what_it_cannot_write(tmp_path, utterances):
+    out = tmp_path / "out"
+    with pytest.raises(GemoclapError, match="no row has an emotion"):
+        write_emobox([replace(utterances[0], emotion=None)], out)
+    with pytest.raises(GemoclapError, match=r"row gone: .*no such audio file"):
+        write_emobox([replace(utterances[0], id="gone", path=str(tmp_path / "gone.wav"))], out)
+    with pytest.raises(GemoclapError, match="fold id 'who' is no labelled row"):
+        write_emobox(utterances, out, {"1": (["who"], [])})
+    assert not out.exists()
+    write_emobox(utterances, out)
+    before = (out / "ravdess.jsonl").read_bytes()
+    with pytest.raises(GemoclapError, match="is there already"):
+        write_emobox(utterances[:1], out)
+    assert (out / "ravdess.jsonl").read_bytes() == before
+
+
+def test_published_iemocap_manifest(shared):
+    rows = read_emobox(shared / "interop/emobox/iemocap")
+    assert len(rows) == 5531
+    assert Counter(row.emotion for row in rows) == {
+        "neutral": 1708, "angry": 1103, "sad": 1084, "excited": 1041, "happy": 595,
+    }  # fmt: skip
+    assert Counter(row.gender for row in rows) == {"female": 2649, "male": 2882}
+    assert Counter(row.session for row in rows) == {"1": 1085, "2": 1023, "3": 1151, "4": 1031, "5": 1241}
+    as_json = read_emobox(shared / "interop/emobox/iemocap/fold_1/iemocap_test_fold_1.json")
+    assert [replace(row, path="") for row in as_json] == [
+        replace(row, path="") for row in read_emobox(shared / "interop/emobox/iemocap/fold_1/iemocap_test_fold_1.jsonl")
+    ]
+
+
+def test_published_ravdess_manifest_equals_the_parsed_corpus(shared):
+    rows = read_emobox(shared / "interop/emobox/ravdess/ravdess.jsonl", shared / "corpora/ravdess")
+    assert sorted(rows, key=lambda row: row.id) == prepare("ravdess", shared / "corpora/ravdess")
+    vocabulary = get_vocabulary("ravdess8")
+    assert all(vocabulary.index(row.emotion) is not None for row in rows)
