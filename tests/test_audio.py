@@ -1,0 +1,230 @@
+import struct
+
+import numpy as np
+import pytest
+from sound import cut_off, noise, peak_frequency, tone, write, write_tone
+
+from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip, probe_audio
+from gemoclap.config import AudioSettings
+from gemoclap.errors import GemoclapError
+
+
+def error_of(call, *arguments, **keywords) -> str:
+    with pytest.raises(GemoclapError) as caught:
+        call(*arguments, **keywords)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("sample_rate", [8000, 11025, 16000, 22050, 44100, 48000])
+def test_resampling_keeps_frequency_length_and_amplitude(tmp_path, sample_rate):
+    path = write_tone(tmp_path / "tone.wav", 1000.0, 1.3, sample_rate)
+    waveform = load_audio(path)
+    assert waveform.dtype == np.float32 and waveform.ndim == 1
+    assert abs(len(waveform) - 1.3 * SAMPLE_RATE) <= 1
+    assert abs(peak_frequency(waveform) - 1000) < 1
+    middle = waveform[4000:-4000]
+    assert abs(np.sqrt(2 * np.mean(middle**2)) - 0.5) < 1e-3
+
+
+def test_downsampling_lets_nothing_fold_back(tmp_path):
+    path = write_tone(tmp_path / "high.wav", 12000.0, 1.0, 48000)
+    assert np.abs(load_audio(path)[1000:-1000]).max() < 1e-4
+
+
+@pytest.mark.parametrize("suffix, loss", [("flac", 1e-4), ("mp3", 0.05), ("ogg", 0.05), ("opus", 0.05)])
+def test_compressed_formats_sound_like_the_wav(tmp_path, suffix, loss):
+    samples = tone(440, 1.0, 48000)
+    reference = load_audio(write(tmp_path / "clip.wav", samples, 48000))
+    waveform = load_audio(write(tmp_path / f"clip.{suffix}", samples, 48000))
+    assert len(waveform) == len(reference)
+    assert np.abs(waveform - reference)[1000:-1000].max() < loss
+
+
+@pytest.mark.parametrize(
+    "subtype, step", [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-23), ("FLOAT", 2**-24), ("DOUBLE", 2**-24)]
+)
+def test_sample_formats_agree_within_their_quantisation(tmp_path, subtype, step):
+    samples = noise(0.5)
+    waveform = load_audio(write(tmp_path / "clip.wav", samples, subtype=subtype))
+    assert np.abs(waveform - samples).max() <= step
+
+
+def test_channels_are_averaged(tmp_path):
+    left, right = tone(300), noise()
+    waveform = load_audio(write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), subtype="FLOAT"))
+    np.testing.assert_allclose(waveform, (left + right) / 2, atol=1e-6)
+    opposite = load_audio(write(tmp_path / "opposite.wav", np.stack([left, -left], axis=1), subtype="FLOAT"))
+    assert len(opposite) == len(left) and not opposite.any()
+
+
+def test_same_file_same_samples(tmp_path):
+    path = write(tmp_path / "clip.opus", noise(1.0, 48000), 48000)
+    np.testing.assert_array_equal(load_audio(path), load_audio(path))
+    np.testing.assert_array_equal(load_audio(path), load_audio(str(path), start=0.0))
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus"])
+def test_start_and_end_cut_the_file(tmp_path, suffix):
+    path = write(tmp_path / f"clip.{suffix}", noise(2.0))
+    whole = load_audio(path)
+    np.testing.assert_allclose(load_audio(path, 0.5, 1.25), whole[8000:20000], atol=1e-4)
+    np.testing.assert_allclose(load_audio(path, start=1.5), whole[24000:], atol=1e-4)
+    np.testing.assert_allclose(load_audio(path, end=0.25), whole[:4000], atol=1e-4)
+
+
+def test_end_may_be_rounded_beyond_the_file(tmp_path):
+    path = write_tone(tmp_path / "clip.wav")
+    assert len(load_audio(path, 0.5, 1.04)) == 8000
+
+
+@pytest.mark.parametrize(
+    "start, end, words",
+    [
+        (0.5, 0.5, "not before end"),
+        (0.8, 0.2, "not before end"),
+        (1.0, None, "outside the file"),
+        (7.0, 8.0, "outside the file"),
+        (-0.1, 0.5, "outside the file"),
+        (float("nan"), None, "outside the file"),
+        (0.0, 3.0, "beyond the file"),
+        (0.5, 0.50001, "no sample"),
+    ],
+)
+def test_a_stretch_outside_the_file_is_refused(tmp_path, start, end, words):
+    path = write_tone(tmp_path / "clip.wav")
+    message = error_of(load_audio, path, start, end)
+    assert words in message and str(path) in message and "row" in message
+
+
+def test_probe_reads_what_was_written(tmp_path):
+    path = write(tmp_path / "clip.flac", np.zeros((44100, 2)), 44100)
+    info = probe_audio(path)
+    assert (info.samples, info.sample_rate, info.channels, info.duration) == (44100, 44100, 2, 1.0)
+
+
+@pytest.mark.parametrize("read", [load_audio, probe_audio])
+def test_what_is_no_audio_is_named(tmp_path, read):
+    text = tmp_path / "renamed.wav"
+    text.write_text("this is a text file\n" * 50)
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "headerless.raw").write_bytes(bytes(100))
+    write(tmp_path / "none.wav", np.zeros(0))
+    cases = {
+        "missing.wav": "no such audio file",
+        ".": "is a folder",
+        "renamed.wav": "cannot be decoded",
+        "empty.wav": "no samples",
+        "headerless.raw": "cannot be decoded",
+        "none.wav": "no samples",
+    }
+    for name, words in cases.items():
+        message = error_of(read, tmp_path / name)
+        assert message.startswith(f"{tmp_path / name}: ") and words in message and ";" in message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_no_numbers_are_refused(tmp_path, value):
+    samples = noise()
+    samples[77] = value
+    path = write(tmp_path / "clip.wav", samples, subtype="FLOAT")
+    assert "NaN or infinite" in error_of(load_audio, path)
+    assert len(load_audio(path, start=0.1)) == 14400, "a stretch without them is fine"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg", "opus"])
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_file_that_was_cut_off_is_refused(tmp_path, suffix, share):
+    path = cut_off(write(tmp_path / f"clip.{suffix}", noise(5.0, 48000), 48000), share)
+    message = error_of(load_audio, path)
+    assert str(path) in message and ("cut off" in message or "damaged" in message)
+
+
+def test_a_wav_written_into_a_pipe_has_no_length_and_is_read(tmp_path):
+    path = write_tone(tmp_path / "clip.wav")
+    data = bytearray(path.read_bytes())
+    assert data[36:40] == b"data"
+    struct.pack_into("<I", data, 4, 0xFFFFFFFF)
+    struct.pack_into("<I", data, 40, 0xFFFFFFFF)
+    path.write_bytes(data)
+    assert len(load_audio(path)) == SAMPLE_RATE
+
+
+def test_m4a_names_the_extra_or_is_decoded(tmp_path):
+    path = tmp_path / "clip.m4a"
+    try:
+        import av
+    except ImportError:
+        path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(100))
+        message = error_of(load_audio, path)
+        assert "gemoclap[av]" in message and "ffmpeg" in message
+        return
+    samples = np.stack([tone(440, 2.0, 44100), tone(440, 2.0, 44100, 0.25)]).astype(np.float32)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame.sample_rate = 44100
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    waveform = load_audio(path)
+    assert abs(len(waveform) - 2 * SAMPLE_RATE) < 1000 and abs(peak_frequency(waveform) - 440) < 1
+    assert abs(np.abs(waveform[8000:24000]).max() - 0.375) < 0.01
+    assert probe_audio(path).channels == 2 and len(load_audio(path, 0.5, 1.0)) == 8000
+
+
+def test_mp4_without_sound_in_it_is_named(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"\0\0\0\x20ftypisom" + bytes(200))
+    assert error_of(load_audio, path).startswith(str(path))
+
+
+def quiet_loud_quiet() -> np.ndarray:
+    """1 s of noise 60 dB down, 0.5 s of tone, 1 s of noise again."""
+    hush = noise(1.0, rms=0.0003)
+    return np.concatenate([hush, tone(300, 0.5), hush]).astype(np.float32)
+
+
+def test_silence_at_both_ends_goes_and_a_margin_stays():
+    clip = quiet_loud_quiet()
+    trimmed = prepare_clip(clip, AudioSettings(max_seconds=None, trim_silence_db=40.0))
+    assert 0.5 + 2 * 0.05 - 0.001 <= len(trimmed) / SAMPLE_RATE <= 0.5 + 2 * (0.05 + 0.025)
+    offset = next(i for i in range(len(clip)) if np.array_equal(clip[i : i + len(trimmed)], trimmed))
+    assert offset <= SAMPLE_RATE and offset + len(trimmed) >= 1.5 * SAMPLE_RATE, "the whole tone is in it"
+
+
+def test_a_pause_inside_the_clip_stays():
+    clip = np.concatenate([tone(300, 0.3), np.zeros(16000), tone(300, 0.3)]).astype(np.float32)
+    assert len(prepare_clip(clip, AudioSettings(trim_silence_db=30.0))) == len(clip)
+
+
+def test_trimming_does_not_hear_the_level():
+    clip = quiet_loud_quiet()
+    settings = AudioSettings(trim_silence_db=35.0)
+    np.testing.assert_allclose(prepare_clip(clip / 64, settings) * 64, prepare_clip(clip, settings))
+
+
+def test_silence_goes_first_then_the_length():
+    clip = quiet_loud_quiet()
+    cut = prepare_clip(clip, AudioSettings(max_seconds=0.25, trim_silence_db=40.0))
+    assert len(cut) == 4000 and np.abs(cut).max() > 0.4
+    assert np.abs(prepare_clip(clip, AudioSettings(max_seconds=0.25))).max() < 0.01
+
+
+@pytest.mark.parametrize("samples", [1, 3, 159, 399, 400, 401])
+def test_no_clip_becomes_empty(samples):
+    settings = AudioSettings(max_seconds=1e-6, trim_silence_db=1e-3)
+    assert len(prepare_clip(noise(1.0)[:samples].astype(np.float32), settings)) == 1
+    zeros = np.zeros(samples, np.float32)
+    assert len(prepare_clip(zeros, AudioSettings(trim_silence_db=30.0))) == samples
+
+
+def test_settings_that_are_null_leave_the_clip_alone():
+    clip = noise(20.0).astype(np.float32)
+    np.testing.assert_array_equal(prepare_clip(clip, AudioSettings(max_seconds=None)), clip)
+    np.testing.assert_array_equal(prepare_clip(clip, AudioSettings()), clip[: 14 * SAMPLE_RATE])
+
+
+@pytest.mark.parametrize("settings", [AudioSettings(max_seconds=0.0), AudioSettings(trim_silence_db=-30.0)])
+def test_settings_that_are_not_positive_are_refused(settings):
+    assert "data.audio." in error_of(prepare_clip, np.ones(100, np.float32), settings)
