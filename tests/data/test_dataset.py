@@ -1,0 +1,180 @@
+"""From files on disk to batches of tensors."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from gemoclap.audio import load_audio
+from gemoclap.config import AudioSettings, TrainSettings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.dataset import AudioStore, TrainBatches, collate, eval_batches
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary
+
+VOCABULARY = Vocabulary("three", ("angry", "happy", "sad"), {"excited": "happy"})
+LABELS = ("angry", "excited", "happy", "sad")
+
+
+def corpus(folder: Path, items: int = 26) -> list[Utterance]:
+    """Write noise of 0.05 to 0.3 s in 16-bit, so that samples are exact, and return its rows."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(items):
+        path = folder / f"clip{number}.wav"
+        samples = rng.integers(-9000, 9000, int(rng.integers(800, 4800))).astype(np.int16)
+        soundfile.write(path, samples, 16000)
+        gender = ("female", "male", None)[number % 3]
+        rows.append(Utterance(f"clip{number}", str(path), gender=gender, emotion=LABELS[number % 4]))
+    return rows
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Utterance]:
+    return corpus(tmp_path)
+
+
+@pytest.fixture
+def store() -> AudioStore:
+    return AudioStore(AudioSettings())
+
+
+def same(one, two) -> bool:
+    tensors = ("waveforms", "lengths", "emotions", "genders")
+    return one.ids == two.ids and all(torch.equal(getattr(one, name), getattr(two, name)) for name in tensors)
+
+
+def test_collate_pads_with_zeros_and_indexes_labels(tmp_path: Path) -> None:
+    rows = [
+        Utterance("a", "a.wav", gender="male", emotion="excited"),
+        Utterance("b", "b.wav", gender="female", emotion="sad"),
+        Utterance("c", "c.wav", emotion="bored"),
+        Utterance("d", "d.wav", gender="other"),
+    ]
+    waveforms = [np.full(length, 0.5, dtype=np.float32) for length in (3, 5, 1, 4)]
+    batch = collate(rows, waveforms, VOCABULARY)
+    assert len(batch) == 4 and batch.ids == ("a", "b", "c", "d")
+    assert batch.waveforms.shape == (4, 5) and batch.waveforms.dtype == torch.float32
+    for row, length in zip(batch.waveforms, (3, 5, 1, 4), strict=True):
+        assert torch.all(row[:length] == 0.5) and torch.all(row[length:] == 0)
+    assert batch.lengths.tolist() == [3, 5, 1, 4]
+    assert batch.emotions.tolist() == [1, 2, -1, -1]
+    assert batch.genders.tolist() == [1, 0, -1, -1]
+    assert same(batch.to("cpu"), batch)
+
+
+def test_store_decodes_each_stretch_once(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
+    whole, part = Utterance("whole", str(path)), Utterance("part", str(path), start=0.5, end=1.0)
+    store = AudioStore(AudioSettings(max_seconds=1.5))
+    assert store.lengths([whole, part]).tolist() == [24000, 8000]
+    np.testing.assert_array_equal(store(part), load_audio(path)[8000:16000])
+    path.unlink()
+    assert store(whole) is store(whole)
+    assert len(store(part)) == 8000
+
+
+def test_preload_reports_progress_and_the_bad_file(rows: list[Utterance], store: AudioStore) -> None:
+    calls: list[tuple[int, int]] = []
+    store.preload(rows, workers=3, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(done, len(rows)) for done in range(1, len(rows) + 1)]
+    store.preload(rows, progress=lambda done, total: pytest.fail("already in memory"))
+    bad = Path(rows[3].path)
+    bad.write_text("not audio")
+    with pytest.raises(GemoclapError, match="clip3.wav"):
+        AudioStore(AudioSettings()).preload(rows)
+
+
+def test_eval_batches_hold_every_utterance_once_shortest_first(rows: list[Utterance], store: AudioStore) -> None:
+    batches = list(eval_batches(rows, store, VOCABULARY, batch_size=4))
+    assert sorted(name for batch in batches for name in batch.ids) == sorted(row.id for row in rows)
+    assert [len(batch) for batch in batches] == [4] * 6 + [2]
+    lengths = torch.cat([batch.lengths for batch in batches])
+    assert torch.equal(lengths, lengths.sort().values)
+    for batch in batches:
+        for name, waveform, length in zip(batch.ids, batch.waveforms, batch.lengths, strict=True):
+            path = next(row.path for row in rows if row.id == name)
+            expected, _ = soundfile.read(path, dtype="float32")
+            np.testing.assert_array_equal(waveform[:length].numpy(), expected)
+
+
+def test_an_epoch_covers_training_and_leaves_strange_labels_out(rows: list[Utterance], store: AudioStore) -> None:
+    stranger = Utterance("stranger", rows[0].path, emotion="bored")
+    batches = TrainBatches([*rows, stranger], store, VOCABULARY, TrainSettings(batch_size=4))
+    epoch = list(batches.epoch(0))
+    assert len(epoch) == len(batches) == 7
+    assert sorted(name for batch in epoch for name in batch.ids) == sorted(row.id for row in rows)
+    assert min(int(batch.emotions.min()) for batch in epoch) == 0
+
+
+def test_epochs_are_pure_functions_of_seed_and_index(rows: list[Utterance], store: AudioStore) -> None:
+    def batches(seed: int) -> TrainBatches:
+        return TrainBatches(rows, store, VOCABULARY, TrainSettings(batch_size=4, seed=seed))
+
+    ids = [batch.ids for batch in batches(0).epoch(3)]
+    assert [batch.ids for batch in batches(0).epoch(3)] == ids
+    assert [batch.ids for batch in batches(0).epoch(4)] != ids
+    assert [batch.ids for batch in batches(1).epoch(3)] != ids
+
+
+def test_resuming_within_an_epoch_yields_exactly_the_rest(rows: list[Utterance], store: AudioStore) -> None:
+    batches = TrainBatches(rows, store, VOCABULARY, TrainSettings(batch_size=4))
+    whole = list(batches.epoch(2))
+    for start in range(len(whole) + 1):
+        rest = list(batches.epoch(2, start))
+        assert len(rest) == len(whole) - start
+        assert all(same(one, two) for one, two in zip(rest, whole[start:], strict=True))
+
+
+def test_processes_share_an_epoch(rows: list[Utterance], store: AudioStore) -> None:
+    settings = TrainSettings(batch_size=4)
+    parts = [TrainBatches(rows, store, VOCABULARY, settings, process, 3) for process in range(3)]
+    assert {len(part) for part in parts} == {3}
+    ids = [name for part in parts for batch in part.epoch(0) for name in batch.ids]
+    assert sorted(ids) == sorted(row.id for row in rows)
+
+
+def test_an_abandoned_epoch_leaves_no_thread(rows: list[Utterance], store: AudioStore) -> None:
+    before = threading.active_count()
+    epoch = TrainBatches(rows, store, VOCABULARY, TrainSettings(batch_size=4)).epoch(0)
+    next(epoch)
+    assert threading.active_count() == before + 1
+    epoch.close()
+    assert threading.active_count() == before
+
+
+def test_a_clip_that_went_bad_is_named_in_the_middle_of_an_epoch(rows: list[Utterance]) -> None:
+    class Failing(AudioStore):
+        loaded = False
+
+        def __call__(self, utterance: Utterance) -> np.ndarray:
+            if self.loaded and utterance.id == "clip5":
+                raise GemoclapError("clip5.wav: gone")
+            return super().__call__(utterance)
+
+    store = Failing(AudioSettings())
+    batches = TrainBatches(rows, store, VOCABULARY, TrainSettings(batch_size=4))
+    store.loaded = True
+    with pytest.raises(GemoclapError, match="clip5"):
+        list(batches.epoch(0))
+
+
+@pytest.mark.parametrize(
+    ("emotions", "says"),
+    [
+        (("angry", "happy", "sad", "bored"), "class 'bored' has no training utterance"),
+        (("angry",), "all training .*'angry'"),
+    ],
+)
+def test_too_few_classes_are_refused(
+    rows: list[Utterance], store: AudioStore, emotions: tuple[str, ...], says: str
+) -> None:
+    with pytest.raises(GemoclapError, match=says) as caught:
+        TrainBatches(rows, store, Vocabulary("v", emotions), TrainSettings())
+    assert "--data." in str(caught.value) and "\n" not in str(caught.value)

@@ -1,0 +1,405 @@
+"""Who is tested: properties on made-up corpora, and published counts and fold files where they are at hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations, product
+from pathlib import Path
+
+import pytest
+
+from gemoclap.config import DataSettings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.folds import Fold, balanced_groups, make_folds
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import VOCABULARIES, Vocabulary
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+EMOBOX = SHARED / "interop" / "emobox"
+TWO = Vocabulary("two", ("angry", "happy"), {"excited": "happy"})
+
+
+def needs(path: Path) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not path.exists(), reason=f"real data is not at {path}")
+
+
+def corpus(speakers: int = 8, each: int = 4) -> list[Utterance]:
+    """Speakers s1, s2, ... of alternating gender, two a session, `each` utterances of either class and some outside."""
+    return [
+        Utterance(
+            f"s{speaker}_{emotion}{take}",
+            "x.wav",
+            session=str((speaker + 1) // 2),
+            speaker=f"s{speaker}",
+            gender="female" if speaker % 2 else "male",
+            emotion=emotion,
+        )
+        for speaker in range(1, speakers + 1)
+        for take in range(each)
+        for emotion in ("angry", "excited", "bored")
+    ]
+
+
+def iemocap() -> list[Utterance]:
+    words = {"ang": "angry", "hap": "happy", "exc": "excited", "neu": "neutral", "sad": "sad"}
+    with (SHARED / "iemocap" / "utterances.tsv").open(encoding="utf-8") as file:
+        rows = [(row["utterance_id"], words[row["emotion"]]) for row in csv.DictReader(file, delimiter="\t")]
+    return [
+        Utterance(
+            name,
+            f"{name}.wav",
+            session=name[:5],
+            speaker=name[:5] + name.rsplit("_", 1)[1][0],
+            gender={"F": "female", "M": "male"}[name.rsplit("_", 1)[1][0]],
+            emotion=emotion,
+        )
+        for name, emotion in rows
+    ]
+
+
+def ravdess() -> list[Utterance]:
+    emotions = VOCABULARIES["ravdess8"].emotions
+    stems = sorted(path.stem for path in (SHARED / "corpora" / "ravdess").glob("Actor_*/*.flac"))
+    return [
+        Utterance(
+            stem,
+            f"{stem}.flac",
+            speaker=stem[-2:],
+            gender="male" if int(stem[-2:]) % 2 else "female",
+            emotion=emotions[int(stem.split("-")[2]) - 1],
+        )
+        for stem in stems
+    ]
+
+
+def ids(rows: Sequence[Utterance]) -> set[str]:
+    return {row.id for row in rows}
+
+
+def speakers(rows: Sequence[Utterance]) -> set[str | None]:
+    return {row.speaker for row in rows}
+
+
+def assert_sound(folds: list[Fold], rows: Sequence[Utterance], vocabulary: Vocabulary) -> None:
+    """Hold what every kind of fold promises; test parts together are the corpus, each utterance once."""
+    taking_part = {row.id for row in rows if vocabulary.resolve(row.emotion)}
+    assert sorted(row.id for fold in folds for row in fold.test) == sorted(taking_part)
+    assert len({fold.name for fold in folds}) == len({fold.hash for fold in folds}) == len(folds)
+    for fold in folds:
+        assert len(fold.train) + len(fold.dev) + len(fold.test) == len(taking_part)
+        assert ids(fold.train) | ids(fold.dev) | ids(fold.test) == taking_part
+        for one, two in combinations((fold.train, fold.dev, fold.test), 2):
+            assert not speakers(one) & speakers(two)
+        assert fold.shared_speakers == ()
+
+
+@pytest.mark.parametrize("dev_speakers", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    ("settings", "number"),
+    [
+        (DataSettings(folds="session"), 4),
+        (DataSettings(folds="speaker"), 8),
+        (DataSettings(folds="kfold", n_folds=3), 3),
+        (
+            DataSettings(folds="lists", test_speakers=[["s1", "s2"], ["s3"], ["s4", "s5", "s6", "s7"], ["s8"]]),
+            4,
+        ),
+    ],
+)
+def test_folds_are_disjoint_and_complete(settings: DataSettings, number: int, dev_speakers: int) -> None:
+    rows = corpus()
+    folds = make_folds(rows, replace(settings, dev_speakers=dev_speakers), TWO)
+    assert len(folds) == number
+    assert_sound(folds, rows, TWO)
+    for fold in folds:
+        assert len(speakers(fold.dev)) == dev_speakers
+        genders = Counter({row.speaker: row.gender for row in fold.dev}.values())
+        assert abs(genders["female"] - genders["male"]) <= 1
+        if dev_speakers:
+            assert {TWO.resolve(row.emotion) for row in fold.dev} == {"angry", "happy"}
+    if dev_speakers:
+        assert len({frozenset(speakers(fold.dev)) for fold in folds}) > 1
+
+
+def test_folds_do_not_depend_on_the_order_of_rows() -> None:
+    rows = corpus()
+    settings = DataSettings(folds="kfold", n_folds=3, dev_speakers=2)
+    one, two = (make_folds(order, settings, TWO) for order in (rows, rows[::-1]))
+    assert [fold.hash for fold in one] == [fold.hash for fold in two]
+
+
+def test_hash_changes_with_every_part() -> None:
+    rows = corpus(2)
+    fold = Fold("f", tuple(rows[:4]), tuple(rows[4:8]), tuple(rows[8:]))
+    assert fold.hash == replace(fold, name="other", train=fold.train[::-1]).hash
+    changed = [
+        replace(fold, train=fold.train[1:]),
+        replace(fold, dev=fold.dev[1:]),
+        replace(fold, test=fold.test[1:]),
+        replace(fold, train=fold.dev, dev=fold.train),
+        replace(fold, train=fold.train + fold.dev[:1], dev=fold.dev[1:]),
+    ]
+    assert len({fold.hash, *(other.hash for other in changed)}) == 6
+    assert len(fold.hash) == 12 and int(fold.hash, 16) >= 0
+
+
+def test_dev_speakers_cover_every_class_where_they_can() -> None:
+    """Only s5 and s6 are ever happy beside the test speakers, so one of them must be chosen and one must stay."""
+    rows = [row for row in corpus() if row.emotion != "excited" or row.speaker in ("s1", "s5", "s6")]
+    settings = DataSettings(folds="lists", test_speakers=[["s1"]], dev_speakers=1)
+    (fold,) = make_folds(rows, settings, TWO)
+    assert speakers(fold.dev) <= {"s5", "s6"}
+    assert {TWO.resolve(row.emotion) for row in fold.train} == {"angry", "happy"}
+
+
+def test_balanced_groups_balance_gender_and_emotion() -> None:
+    """Sizes, classes and genders that a division by name or by order would get wrong, and an exact one exists."""
+    plan = [("female", 9, 1), ("female", 9, 1), ("female", 1, 9), ("female", 1, 9)]
+    plan += [("male", 1, 9), ("male", 1, 9), ("male", 9, 1), ("male", 9, 1)]
+    rows = [
+        Utterance(f"{speaker}{emotion}{take}", "x.wav", speaker=f"s{speaker}", gender=gender, emotion=emotion)
+        for speaker, (gender, angry, happy) in enumerate(plan)
+        for emotion, count in (("angry", angry), ("happy", happy))
+        for take in range(count)
+    ]
+    groups = balanced_groups(rows, 4, TWO)
+    for group in groups:
+        inside = [row for row in rows if row.speaker in group]
+        assert len(group) == 2
+        assert Counter(row.emotion for row in inside) == {"angry": 10, "happy": 10}
+        assert speakers([row for row in inside if row.gender == "female"]) != speakers(inside)
+
+
+def imbalance(groups: list[list[str]], rows: Sequence[Utterance]) -> float:
+    """Sum of squared group shares of each class, each gender's speakers, and the speakers, counted one by one."""
+    total = 0.0
+    for group in groups:
+        inside = [row for row in rows if row.speaker in group]
+        for emotion in {row.emotion for row in rows}:
+            share = sum(row.emotion == emotion for row in inside) / sum(row.emotion == emotion for row in rows)
+            total += share**2
+        for gender in ("female", "male"):
+            everyone = speakers([row for row in rows if row.gender == gender])
+            total += (len(everyone & set(group)) / max(len(everyone), 1)) ** 2
+        total += (len(group) / len(speakers(rows))) ** 2
+    return total
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_exchange_of_two_speakers_balances_better(seed: int) -> None:
+    chance = random.Random(seed)
+    rows = [
+        Utterance(f"{speaker}{emotion}{take}", "x.wav", speaker=f"s{speaker}", gender=gender, emotion=emotion)
+        for speaker, gender in enumerate(chance.choices(("female", "male", None), k=9))
+        for emotion in ("angry", "happy")
+        for take in range(chance.randint(1, 30))
+    ]
+    groups = balanced_groups(rows, 3, TWO)
+    assert sorted(name for group in groups for name in group) == sorted(str(name) for name in speakers(rows))
+    least = imbalance(groups, rows)
+    for one, two in combinations(range(3), 2):
+        for here, there in product(groups[one], groups[two]):
+            exchanged = list(groups)
+            exchanged[one] = [name for name in groups[one] if name != here] + [there]
+            exchanged[two] = [name for name in groups[two] if name != there] + [here]
+            assert imbalance(exchanged, rows) > least - 1e-6
+
+
+def test_one_huge_speaker_leaves_no_group_empty() -> None:
+    rows = corpus(4, each=1) + [replace(row, id=f"{row.id}+{n}") for n in range(90) for row in corpus(1, each=1)]
+    groups = balanced_groups([row for row in rows if row.emotion != "bored"], 4, TWO)
+    assert sorted(map(len, groups)) == [1, 1, 1, 1]
+
+
+def write_emobox(folder: Path, folds: dict[int, tuple[list[str], list[str]]], suffix: str = ".jsonl") -> Path:
+    for number, parts in folds.items():
+        (folder / f"fold_{number}").mkdir(parents=True)
+        for part, names in zip(("train", "test"), parts, strict=True):
+            path = folder / f"fold_{number}" / f"toy_{part}_fold_{number}{suffix}"
+            if suffix == ".jsonl":
+                path.write_text("".join(json.dumps({"key": f"toy-{n}", "dataset": "toy"}) + "\n" for n in names))
+            else:
+                path.write_text(json.dumps({f"toy-{n}": {"dataset": "toy"} for n in names}))
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_fold_files(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows = corpus(3)
+    by_speaker = {name: sorted(ids([row for row in rows if row.speaker == name])) for name in ("s1", "s2", "s3")}
+    split = {10: (by_speaker["s1"], by_speaker["s2"]), 9: (by_speaker["s2"], by_speaker["s1"])}
+    settings = DataSettings(folds="files", fold_files=str(write_emobox(tmp_path / "toy", split, suffix)))
+    with caplog.at_level(logging.WARNING):
+        folds = make_folds(rows, settings, TWO)
+    assert [fold.name for fold in folds] == ["fold_9", "fold_10"]
+    assert speakers(folds[1].train) == {"s1"} and speakers(folds[1].test) == {"s2"}
+    assert len(folds[0].train) == 8  # the bored ones take no part
+    assert "8 row(s) of the manifest are in no fold" in caplog.text and "s3_" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "says"),
+    [
+        (["s1_angry0", "nobody"], ["s2_angry0"], "toy_train_fold_1.jsonl: id 'nobody' is not in the manifest"),
+        (["s1_angry0", "s2_angry0"], ["s2_angry0"], "'s2_angry0' is already in toy_train"),
+        (["s1_angry0", "s1_excited0"], [], "fold_1: the test part is empty"),
+        (
+            ["s1_angry0", "s1_excited0"],
+            ["s1_angry1"],
+            r"stand on both sides of the split \(s1\).*allow_speaker_overlap",
+        ),
+    ],
+)
+def test_bad_fold_files(tmp_path: Path, train: list[str], test: list[str], says: str) -> None:
+    settings = DataSettings(folds="files", fold_files=str(write_emobox(tmp_path / "toy", {1: (train, test)})))
+    with pytest.raises(GemoclapError, match=says):
+        make_folds(corpus(2), settings, TWO)
+
+
+def test_broken_or_missing_fold_files(tmp_path: Path) -> None:
+    folder = write_emobox(tmp_path / "toy", {1: (["s1_angry0"], ["s2_angry0"])})
+    settings = DataSettings(folds="files", fold_files=str(folder))
+    (folder / "fold_1" / "toy_train_fold_1.jsonl").write_text('{"key": "half\n')
+    with pytest.raises(GemoclapError, match="toy_train_fold_1.jsonl: not an EmoBox fold file"):
+        make_folds(corpus(2), settings, TWO)
+    (folder / "fold_1" / "toy_train_fold_1.jsonl").unlink()
+    with pytest.raises(GemoclapError, match=r"no file \*_train_fold_1"):
+        make_folds(corpus(2), settings, TWO)
+    for wrong in (str(folder / "fold_1"), str(tmp_path / "nowhere")):
+        with pytest.raises(GemoclapError, match="no fold_1, fold_2"):
+            make_folds(corpus(2), replace(settings, fold_files=wrong), TWO)
+
+
+def test_shared_speakers_are_refused_unless_asked_for() -> None:
+    rows = [replace(row, speaker="anna") if row.speaker in ("s1", "s3") else row for row in corpus(4)]
+    with pytest.raises(GemoclapError, match=r"session_1: 1 speaker.*\(anna\).*--data.allow_speaker_overlap"):
+        make_folds(rows, DataSettings(folds="session"), TWO)
+    folds = make_folds(rows, DataSettings(folds="session", allow_speaker_overlap=True), TWO)
+    assert [fold.shared_speakers for fold in folds] == [("anna",), ("anna",)]
+    unknown = [replace(row, speaker=None) for row in rows]
+    assert len(make_folds(unknown, DataSettings(folds="session", allow_speaker_overlap=True), TWO)) == 2
+
+
+def bad_rows() -> list[Utterance]:
+    return [replace(row, speaker=None, session=None) if row.id == "s2_angry1" else row for row in corpus()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "says"),
+    [
+        (bad_rows(), DataSettings(folds="kfold"), r"1 row\(s\).* no speaker \(s2_angry1\); fill the field"),
+        (bad_rows(), DataSettings(folds="session", allow_speaker_overlap=True), r"no session \(s2_angry1\).*kfold"),
+        (bad_rows(), DataSettings(folds="session", allow_speaker_overlap=True, dev_speakers=1), "no speaker"),
+        (corpus(), DataSettings(folds="kfold", n_folds=9), "8 speaker.* --data.n_folds"),
+        (corpus(), DataSettings(folds="kfold", n_folds=1), "--data.n_folds"),
+        (corpus(1), DataSettings(folds="speaker"), "one speaker only"),
+        (corpus(2), DataSettings(folds="session"), "one session only"),
+        (corpus(), DataSettings(folds="lists"), "needs --data.test_speakers"),
+        (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], []]), "none empty"),
+        (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], ["S2"]]), "did you mean 's2'"),
+        (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], ["s1"]]), "'s1' is listed 2 times"),
+        (corpus(2), DataSettings(folds="lists", test_speakers=[["s1", "s2"]]), "fold_1: the training part is empty"),
+        (corpus(), DataSettings(folds="files"), "needs --data.fold_files"),
+        (corpus(), DataSettings(folds="kfold", dev_speakers=7), "lower --data.dev_speakers"),
+        (
+            [row for row in corpus() if row.emotion != "excited" or row.speaker == "s3"],
+            DataSettings(folds="speaker"),
+            "speaker_s3: class 'happy' has no utterance in training",
+        ),
+        (
+            [row for row in corpus() if row.emotion == "bored"],
+            DataSettings(folds="session"),
+            "labels in the manifest: bored",
+        ),
+    ],
+)
+def test_bad_settings_and_rows_are_one_line(rows: list[Utterance], settings: DataSettings, says: str) -> None:
+    with pytest.raises(GemoclapError, match=says) as caught:
+        make_folds(rows, settings, TWO)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_are_folders_and_in_natural_order() -> None:
+    rows = [
+        replace(row, session={"1": "10", "2": "9", "3": "../up", "4": "a/b"}[row.session or ""]) for row in corpus()
+    ]
+    names = [fold.name for fold in make_folds(rows, DataSettings(folds="session"), TWO)]
+    assert names.index("session_9") < names.index("session_10")
+    assert all(Path(name).name == name for name in names)
+
+
+@needs(SHARED / "iemocap")
+def test_iemocap_leave_one_session_out_has_the_published_counts() -> None:
+    published = {  # session: all, angry, happy, sad, neutral, by a woman, by a man
+        "Ses01": (1085, 229, 278, 194, 384, 528, 557),
+        "Ses02": (1023, 137, 327, 197, 362, 481, 542),
+        "Ses03": (1151, 240, 286, 305, 320, 522, 629),
+        "Ses04": (1031, 327, 303, 143, 258, 528, 503),
+        "Ses05": (1241, 170, 442, 245, 384, 590, 651),
+    }
+    vocabulary, rows = VOCABULARIES["iemocap4"], iemocap()
+    folds = make_folds(rows, DataSettings(folds="session", dev_speakers=2), vocabulary)
+    assert_sound(folds, rows, vocabulary)
+    for fold, (session, counts) in zip(folds, published.items(), strict=True):
+        emotions = Counter(vocabulary.resolve(row.emotion) for row in fold.test)
+        genders = Counter(row.gender for row in fold.test)
+        found = (len(fold.test), *(emotions[name] for name in ("angry", "happy", "sad", "neutral")))
+        assert fold.name == f"session_{session}"
+        assert (*found, genders["female"], genders["male"]) == counts
+        assert len({row.session for row in fold.dev}) == 1  # both speakers of one dialogue: none is left in training
+    assert len({frozenset(speakers(fold.dev)) for fold in folds}) == 5
+
+
+@needs(EMOBOX / "iemocap")
+@needs(SHARED / "iemocap")
+def test_emobox_iemocap_fold_is_session_one() -> None:
+    settings = DataSettings(folds="files", fold_files=str(EMOBOX / "iemocap"))
+    (fold,) = make_folds(iemocap(), settings, VOCABULARIES["iemocap4"])
+    by_session = make_folds(iemocap(), DataSettings(folds="session"), VOCABULARIES["iemocap4"])[0]
+    assert fold.hash == by_session.hash
+
+
+@needs(EMOBOX / "ravdess")
+@needs(SHARED / "corpora" / "ravdess")
+def test_emobox_ravdess_has_six_disjoint_folds_of_four_actors() -> None:
+    vocabulary, rows = VOCABULARIES["ravdess8"], ravdess()
+    assert len(rows) == 1440
+    folds = make_folds(rows, DataSettings(folds="files", fold_files=str(EMOBOX / "ravdess")), vocabulary)
+    assert_sound(folds, rows, vocabulary)
+    assert [(len(fold.train), len(fold.test), len(speakers(fold.test))) for fold in folds] == [(1200, 240, 4)] * 6
+
+
+@needs(SHARED / "corpora" / "ravdess")
+def test_ravdess_k_folds_are_exactly_balanced() -> None:
+    vocabulary, rows = VOCABULARIES["ravdess8"], ravdess()
+    for fold in make_folds(rows, DataSettings(folds="kfold", n_folds=6), vocabulary):
+        assert Counter(row.gender for row in fold.test) == {"female": 120, "male": 120}
+        assert set(Counter(row.emotion for row in fold.test).values()) == {16, 32}
+
+
+@needs(SHARED / "corpora" / "nemo")
+def test_nemo_lists_of_unseen_speakers() -> None:
+    with (SHARED / "corpora" / "nemo" / "data.tsv").open(encoding="utf-8") as file:
+        table = list(csv.DictReader(file, delimiter="\t"))
+    words = {"anger": "angry", "fear": "fearful", "happiness": "happy", "sadness": "sad"}
+    rows = [
+        Utterance(
+            row["file_id"],
+            row["file_id"],
+            speaker=row["speaker_id"].strip(),
+            emotion=words.get(row["emotion"], row["emotion"]),
+        )
+        for row in table
+    ]
+    lists = [group.split() for group in ("EB0 KS0 SM0", "IC0 MK0 TP0", "KD0 MP0 WR0")]
+    folds = make_folds(rows, DataSettings(folds="lists", test_speakers=lists), VOCABULARIES["nemo6"])
+    assert_sound(folds, rows, VOCABULARIES["nemo6"])
+    for fold, group in zip(folds, lists, strict=True):
+        # Every file's name starts with its speaker: a count that does not look at speaker_id.
+        assert len(fold.test) == sum(row["file_id"][:3] in group for row in table)
