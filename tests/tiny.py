@@ -1,0 +1,121 @@
+"""Tiny random encoders in the hub's layout: real classes of transformers, no weights from anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    PreTrainedConfig,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizer,
+    Wav2Vec2FeatureExtractor,
+)
+
+SPEECH_FORMS = (
+    ("wav2vec2", "group"), ("wav2vec2", "layer"), ("hubert", "group"), ("hubert", "layer"), ("wavlm", "group"),
+    ("wavlm", "layer"), ("data2vec-audio", "layer"),
+)  # fmt: skip
+"""Families, and the norm of their first convolution: "group" is the base form, "layer" the large one. data2vec-audio
+has one form alone."""
+
+RECEPTIVE_FIELD, HOP = 10 + 4 * 5 + 2 * 5 * 4, 5 * 4 * 2
+"""Of the three convolutions below, in samples."""
+
+PROMPTS = ("The emotion is angry", "The emotion is happy", "The emotion is sad", "The gender is female")
+
+_FRONT_END = {"conv_dim": (8, 8, 8), "conv_kernel": (10, 5, 3), "conv_stride": (5, 4, 2)}
+_SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "mask_time_length": 2,
+    "layerdrop": 0.0,
+}
+_NORM_FORMS: dict[str, dict[str, Any]] = {
+    "group": {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False},
+    "layer": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+}
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "hubert": {"num_feat_extract_layers": 3},
+    "wavlm": {"num_buckets": 16, "max_bucket_distance": 32},
+    "data2vec-audio": {"num_conv_pos_embeddings": 5, "conv_pos_kernel_size": 7},
+}
+
+
+def speech_config(family: str = "wav2vec2", norm: str = "group", **changes: Any) -> PreTrainedConfig:
+    """Return the config of a tiny encoder: 3 layers of 16, a frame of 70 samples every 40.
+
+    Parameters
+    ----------
+    family, norm : see `SPEECH_FORMS`; any family of transformers with wav2vec 2.0's config will do.
+    changes : over the tiny sizes.
+    """
+    forms = {} if family == "data2vec-audio" else _NORM_FORMS[norm]
+    return AutoConfig.for_model(family, **{**_SIZES, **_FRONT_END, **forms, **_FAMILIES.get(family, {}), **changes})
+
+
+def save_speech_encoder(
+    folder: Path,
+    family: str = "wav2vec2",
+    norm: str = "group",
+    do_normalize: bool = True,
+    seed: int = 0,
+    auto_class: Any = AutoModel,
+    **changes: Any,
+) -> Path:
+    """Save a tiny random speech encoder as the hub has it: config, safetensors, preprocessor_config.json.
+
+    Parameters
+    ----------
+    auto_class : AutoModel, or a class with a head, as checkpoints come from pre-training or from a task.
+    """
+    torch.manual_seed(seed)
+    model = auto_class.from_config(speech_config(family, norm, **changes))
+    with torch.no_grad():  # biases start at zero and norms at one, which would hide a mistake in them
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=norm == "layer").save_pretrained(folder)
+    return folder
+
+
+def text_tokenizer() -> RobertaTokenizer:
+    """Return RoBERTa's byte-level tokenizer with a vocabulary learnt from `PROMPTS`."""
+    trained = ByteLevelBPETokenizer()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained.train_from_iterator(PROMPTS, vocab_size=320, min_frequency=1, special_tokens=special, show_progress=False)
+    vocabulary = json.loads(trained.to_str())["model"]
+    merges = [tuple(merge) for merge in vocabulary["merges"]]
+    return RobertaTokenizer(vocab=vocabulary["vocab"], merges=merges, model_max_length=60)
+
+
+def text_config() -> RobertaConfig:
+    """Return the config of a tiny RoBERTa: 2 layers of 16."""
+    return RobertaConfig(
+        vocab_size=len(text_tokenizer()),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=62,
+        type_vocab_size=1,
+        pad_token_id=1,
+    )
+
+
+def save_text_encoder(folder: Path, seed: int = 0) -> Path:
+    """Save a tiny random RoBERTa with its tokenizer as the hub has it."""
+    torch.manual_seed(seed)
+    RobertaModel(text_config()).save_pretrained(folder)
+    text_tokenizer().save_pretrained(folder)
+    return folder
