@@ -1,0 +1,163 @@
+"""Every setting of the project, as plain dataclasses; jsonargparse turns them into options, YAML keys and their help.
+
+The defaults are for the compact encoder, which needs no download; `configs/paper.yaml` has the paper's.
+`configs/base.yaml` lists all of them with the same defaults. Marks: [P] the paper's, [S] a secondary source's, [C] our
+choice; see docs/methods.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
+"""The trained methods, in the paper's order."""
+BASELINES = ("egemaps_svm",)
+"""Methods fitted without gradient descent, evaluated in the same folds."""
+
+
+@dataclass
+class AudioSettings:
+    """What is done to a clip before any encoder sees it; saved with the model and applied again at prediction.
+
+    Args:
+        max_seconds: Longer clips are trimmed to their first seconds [P]; null keeps everything.
+        trim_silence_db: Cut head and tail quieter than this many dB below the clip's loudest frame; null leaves silence [C].
+    """
+
+    max_seconds: float | None = 14.0
+    trim_silence_db: float | None = 35.0
+
+
+@dataclass
+class DataSettings:
+    """Which utterances, which classes, who is tested.
+
+    Args:
+        manifest: JSONL manifest written by 'gemoclap prepare'.
+        vocabulary: Named set of emotions (iemocap4, ravdess8, ...); null takes the corpus's usual one, or every label of a
+            manifest that is of no known corpus.
+        emotions: The classes, spelt out, instead of a named vocabulary.
+        merges: Label -> class, applied first, with 'emotions' ({excited: happy}).
+        folds: auto = as the corpus is usually divided, else kfold; session = leave one session out; speaker = leave one speaker out; kfold = k groups of speakers stratified by
+            emotion; lists = 'test_speakers'; files = 'fold_files'.
+        n_folds: Number of folds for kfold.
+        test_speakers: One list of test speakers a fold, for 'lists'.
+        fold_files: Folder with EmoBox's fold_1, fold_2, ... for 'files'.
+        dev_speakers: Speakers taken out of training for development in every fold; 0 = no development set.
+        allow_speaker_overlap: Let a speaker stand on both sides of a split; the report then says so in its first line.
+        audio: What is done to every clip.
+    """
+
+    manifest: str | None = None
+    vocabulary: str | None = None
+    emotions: list[str] | None = None
+    merges: dict[str, str] = field(default_factory=dict)
+    folds: Literal["auto", "session", "speaker", "kfold", "lists", "files"] = "auto"
+    n_folds: int = 5
+    test_speakers: list[list[str]] | None = None
+    fold_files: str | None = None
+    dev_speakers: int = 0
+    allow_speaker_overlap: bool = False
+    audio: AudioSettings = field(default_factory=AudioSettings)
+
+
+@dataclass
+class ModelSettings:
+    """The two encoders and what joins them.
+
+    Args:
+        audio_encoder: 'compact' (ours, trained from scratch), a hub id such as microsoft/wavlm-large, or a folder.
+        audio_options: Fields of the config of an untrained encoder ({hidden_size: 256} for 'compact').
+        text_encoder: 'minilm' (embedded, needs no hub), a hub id such as roberta-base, or a folder.
+        freeze: What of the audio encoder stays as it was: none, front_end, all, or a number of layers, counted from the input.
+        freeze_text: Keep the text encoder as it was; its projection is trained all the same [C; P: trained].
+        layers: 'last' hidden layer, or a learned 'weighted' sum of all.
+        pooling: Frames -> utterance: mean over the valid frames [P], or mean and standard deviation side by side [C].
+        text_pooling: first token [P], mean over tokens, or auto: mean for the embedded encoder, first token else.
+        projection_dim: Size of the joint embedding [S].
+        projection_dropout: Dropout before each projection while training [C].
+        emotion_prompt: Prompt template of an emotion [P]; {} is the class.
+        gender_prompt: Prompt template of a gender, for ML-GEmo-CLAP [C].
+        initial_temperature: Start of both learnable temperatures (the factor on the cosine) [S: 1/0.07].
+        max_temperature: Upper clamp of the temperatures [S].
+    """
+
+    audio_encoder: str = "compact"
+    audio_options: dict[str, Any] = field(default_factory=dict)
+    text_encoder: str = "minilm"
+    freeze: str | int = "none"
+    freeze_text: bool = True
+    layers: Literal["last", "weighted"] = "last"
+    pooling: Literal["mean", "mean_std"] = "mean_std"
+    text_pooling: Literal["auto", "first", "mean"] = "auto"
+    projection_dim: int = 512
+    projection_dropout: float = 0.0
+    emotion_prompt: str = "The emotion is {}"
+    gender_prompt: str = "The gender is {}"
+    initial_temperature: float = 1 / 0.07
+    max_temperature: float = 100.0
+
+
+@dataclass
+class ObjectiveSettings:
+    """The contrastive loss (METHODS section 1).
+
+    Args:
+        alpha: Weight of emotion against gender in SL- and ML-GEmo-CLAP [S, C].
+        target: Normaliser of the target matrix rows: softmax [P] or row_sum [C].
+    """
+
+    alpha: float = 0.9
+    target: Literal["softmax", "row_sum"] = "softmax"
+
+
+@dataclass
+class TrainSettings:
+    """One training run.
+
+    Args:
+        epochs: Passes over the training set [C; P: 50].
+        batch_size: Utterances a batch and process [C; P: 8].
+        lr: Peak learning rate of Adam [C; P: 1e-5].
+        weight_decay: Decoupled weight decay [C]; 0 is plain Adam [P].
+        warmup_epochs: Linear warm-up [C; P: 5].
+        schedule: After the warm-up: constant [C] or cosine down to zero.
+        accumulate: Batches whose gradients are added before a step.
+        clip_norm: Largest gradient norm; null leaves gradients alone.
+        gather: Gather embeddings and labels of all processes for the loss, with gradient, so that the matrix does not shrink.
+        precision: auto picks bf16 on devices that have it and no (float32) on a CPU.
+        select: Which epoch is reported: the last, or the best UAR on the development speakers (needs data.dev_speakers).
+        seed: Of initialisation, batch order, dropout and augmentation.
+        checkpoint_steps: Also checkpoint within an epoch every so many steps; null only at the end of each epoch.
+        trackers: Any of tensorboard, wandb, mlflow.
+    """
+
+    epochs: int = 40
+    batch_size: int = 16
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_epochs: float = 4.0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    accumulate: int = 1
+    clip_norm: float | None = 5.0
+    gather: bool = True
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    select: Literal["last", "dev"] = "last"
+    seed: int = 0
+    checkpoint_steps: int | None = None
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
+
+
+@dataclass
+class Settings:
+    """All settings of a run, as they are saved beside its results."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    def to_dict(self) -> dict:
+        """Return plain nested data for YAML and JSON."""
+        return asdict(self)

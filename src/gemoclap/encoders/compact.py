@@ -1,0 +1,209 @@
+"""`compact`: a small audio encoder of our own, trained from scratch, for machines without a hub [C].
+
+Log-mel frames go through two strided 2-D convolutions, which see local shapes in time and frequency, and a stack of
+residual 1-D convolutions over time. It is a transformers model like any other (`AutoModel`), so the rest of the project
+does not know the difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+
+from gemoclap.encoders.mel import LogMel, normalize_frames
+from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.spec_augment import draw_factors, hide_stripes, warp
+
+
+class CompactConfig(PreTrainedConfig):
+    """Sizes of the compact encoder and how its input is varied while training.
+
+    Attributes
+    ----------
+    n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (40 ms every 20 ms).
+    stem_channels, hidden_size, num_hidden_layers, kernel_size : widths and depth.
+    dropout : inside each residual block.
+    speed_range : tempo factor drawn from ``[1 - r, 1 + r]``.
+    vocal_tract_range : factor on the mel axis, drawn alike: longer and shorter vocal tracts.
+    time_masks, time_mask_share, frequency_masks, frequency_mask_share : SpecAugment.
+    """
+
+    model_type = "gemoclap-compact"
+
+    n_mels: int = 64
+    window: int = 640
+    hop: int = 320
+    n_fft: int = 1024
+    stem_channels: int = 32
+    hidden_size: int = 192
+    num_hidden_layers: int = 4
+    kernel_size: int = 3
+    dropout: float = 0.2
+    speed_range: float = 0.2
+    vocal_tract_range: float = 0.1
+    time_masks: int = 2
+    time_mask_share: float = 0.15
+    frequency_masks: int = 2
+    frequency_mask_share: float = 0.15
+
+
+@dataclass
+class CompactOutput(BaseModelOutput):
+    """`BaseModelOutput` and the number of valid frames a clip, ``frame_counts (B,)``."""
+
+    frame_counts: Tensor | None = None
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch norm of ``(B, C, ...)`` whose statistics leave the padding out; no padding, no difference to PyTorch's.
+
+    Layer norm in its place, which needs no mask, learnt far more slowly from a thousand clips (docs/results.md).
+    """
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """Normalise where ``mask`` (as `hidden`, with size 1 in any dimension) is True; the padding comes out as zero."""
+        shape = (1, -1) + (1,) * (hidden.dim() - 2)
+        weights = mask.to(hidden.dtype)
+        if self.training:
+            dims = [dim for dim in range(hidden.dim()) if dim != 1]
+            count = weights.sum() * (hidden[0, 0].numel() / weights[0, 0].numel())
+            mean = (hidden * weights).sum(dims) / count
+            centred = (hidden - mean.view(shape)) * weights
+            variance = centred.square().sum(dims) / count
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+        else:
+            centred, variance = (hidden - self.running_mean.view(shape)) * weights, self.running_var
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return centred * scale.view(shape) + self.bias.view(shape) * weights
+
+
+class StridedConvolution(nn.Module):
+    """Halves time and mel axis of ``(B, C, F, M)``; the padding stays zero, so that a clip ends alike in any batch."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, kernel_size, stride=2, padding=kernel_size // 2, bias=False)
+        self.norm = MaskedBatchNorm(outputs)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return nn.functional.relu(self.norm(self.convolution(hidden), mask[:, None, :, None]))
+
+
+class ResidualBlock(nn.Module):
+    """Convolution over time, then over channels, with a way around; ``(B, C, F)`` and back, the padding zero."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.over_time = nn.Conv1d(size, size, config.kernel_size, padding=config.kernel_size // 2, bias=False)
+        self.norm_time = MaskedBatchNorm(size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.over_channels = nn.Conv1d(size, size, 1, bias=False)
+        self.norm_channels = MaskedBatchNorm(size)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        inner = nn.functional.relu(self.norm_time(self.over_time(hidden), mask))
+        inner = self.norm_channels(self.over_channels(self.dropout(inner)), mask)
+        return nn.functional.relu(hidden + inner)
+
+
+class CompactModel(PreTrainedModel):
+    """The compact encoder: raw waveforms to frames every 80 ms (with the default sizes).
+
+    ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``, and on request the
+    ``hidden_states`` before and after each residual block. In training mode each clip's tempo and vocal tract are drawn
+    anew and stripes are hidden; the number of frames stays that of the clip as given.
+    """
+
+    config_class = CompactConfig
+    main_input_name = "input_values"
+    config: CompactConfig
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__(config)
+        self.mel = LogMel(config.n_mels, n_fft=config.n_fft, window=config.window, hop=config.hop, normalize=False)
+        self.stem = nn.ModuleList(
+            [StridedConvolution(1, config.stem_channels, 5), StridedConvolution(config.stem_channels, config.stem_channels, 3)]
+        )
+        self.projection = nn.Linear(
+            config.stem_channels * halved(halved(config.n_mels)), config.hidden_size, bias=False
+        )
+        self.norm = MaskedBatchNorm(config.hidden_size)
+        self.layers = nn.ModuleList(ResidualBlock(config) for _ in range(config.num_hidden_layers))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave the modules as PyTorch made them."""
+
+    def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames; transformers' name for it."""
+        return halved(halved(self.mel.frame_counts(lengths)))
+
+    def freeze_feature_encoder(self) -> None:
+        """Keep the strided convolutions as they are; transformers' name for it."""
+        self.stem.requires_grad_(False)
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        **kwargs: object,
+    ) -> CompactOutput:
+        lengths = input_values.new_full((len(input_values),), input_values.shape[1], dtype=torch.long)
+        if attention_mask is not None:
+            lengths = attention_mask.sum(1)
+        frames, mask = self._log_mel(input_values, lengths)
+        hidden, mask = self._front_end(frames, mask)
+        states = [hidden]
+        for layer in self.layers:
+            states.append(layer(states[-1], mask.unsqueeze(1)))
+        states = [state.transpose(1, 2) for state in states]
+        return CompactOutput(
+            last_hidden_state=states[-1],
+            hidden_states=tuple(states) if output_hidden_states else None,
+            frame_counts=mask.sum(1),
+        )
+
+    def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normalised, while training also varied, log-mel frames ``(B, F, M)`` and their mask."""
+        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+            frames, mask = self.mel(waveforms, lengths)
+            if not self.training:
+                return normalize_frames(frames, mask), mask
+            config, batch = self.config, len(frames)
+            speed = draw_factors(batch, config.speed_range, frames.device)
+            tract = draw_factors(batch, config.vocal_tract_range, frames.device)
+            frames, counts = warp(frames, mask.sum(1), speed, tract)
+            mask = valid_positions(counts, frames.shape[1])
+            frames = normalize_frames(frames, mask)
+            frames = hide_stripes(frames, counts, 1, config.time_masks, config.time_mask_share)
+            mels = torch.full_like(counts, config.n_mels)
+            return hide_stripes(frames, mels, 2, config.frequency_masks, config.frequency_mask_share), mask
+
+    def _front_end(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``(B, F, M)`` -> ``(B, D, F / 4)`` and its mask."""
+        hidden = frames.unsqueeze(1).to(memory_format=torch.channels_last)
+        counts = mask.sum(1)
+        for convolution in self.stem:
+            counts = halved(counts)
+            mask = valid_positions(counts, halved(hidden.shape[2]))
+            hidden = convolution(hidden, mask)
+        hidden = self.projection(hidden.permute(0, 2, 1, 3).flatten(2)).transpose(1, 2)
+        return nn.functional.relu(self.norm(hidden, mask.unsqueeze(1))), mask
+
+
+def halved(size: Any) -> Any:
+    """Length, an int or a tensor of them, after a convolution of stride 2 that pads half its kernel: rounded up."""
+    return (size + 1) // 2
+
+
+AutoConfig.register(CompactConfig.model_type, CompactConfig)
+AutoModel.register(CompactConfig, CompactModel)
