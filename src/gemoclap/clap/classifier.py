@@ -1,0 +1,57 @@
+"""Prompts folded into one weight matrix: what evaluation, prediction and export share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from gemoclap.clap.model import GEmoClapModel
+from gemoclap.errors import GemoclapError
+
+
+class PromptClassifier(nn.Module):
+    """A trained model with its class prompts encoded once: ``classifier(waveforms, lengths) -> probabilities (B, C)``.
+
+    The class of a clip is that of the most similar prompt [P]; its probabilities are the softmax over the classes of
+    ``eps_a * cosine``.
+
+    Parameters
+    ----------
+    labels : the classes; None takes the ones the model was trained on. Any words do: each goes into the emotion prompt.
+    prompts : whole prompts instead, one a label.
+
+    Raises
+    ------
+    GemoclapError : fewer than two labels, or a label given twice.
+    """
+
+    weight: Tensor
+
+    def __init__(
+        self, model: GEmoClapModel, labels: Sequence[str] | None = None, prompts: Sequence[str] | None = None
+    ) -> None:
+        super().__init__()
+        self.labels = tuple(labels or model.config.emotions.emotions)
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise GemoclapError(f"labels must be two or more different words, not {', '.join(self.labels) or 'none'}")
+        self.prompts = tuple(prompts or (model.config.emotion_prompt.format(label) for label in self.labels))
+        if len(self.prompts) != len(self.labels):
+            raise GemoclapError(f"{len(self.prompts)} prompts for {len(self.labels)} labels; give one each")
+        self.model = model
+        with torch.no_grad():
+            embeddings = model.emotion_head.embed_text(model.get_text_features(self.prompts))
+            scale, _ = model.emotion_head.scales()
+        self.register_buffer("weight", scale * embeddings, persistent=False)
+
+    def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Return unit-length audio embeddings ``(B, E)`` of zero-padded ``waveforms (B, T)``."""
+        return self.model.emotion_head.embed_audio(self.model.get_audio_features(waveforms, lengths))
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """Return probabilities ``(B, C)`` of audio embeddings ``(B, E)``."""
+        return (embeddings.float() @ self.weight.T).softmax(dim=-1)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        return self.classify(self.embed(waveforms, lengths))

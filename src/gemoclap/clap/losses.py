@@ -1,0 +1,99 @@
+"""The contrastive losses of GEmo-CLAP, of tensors alone (METHODS section 1; Pan et al., arXiv 2306.07848)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Normalizer = Literal["softmax", "row_sum"]
+
+
+def agreement(labels: Tensor, unknown: int | None = None) -> Tensor:
+    """Return ``M (N, N)`` float32: 1 where two utterances carry the same label, else 0 [P].
+
+    An utterance whose label is `unknown` agrees with itself alone [C].
+    """
+    matrix = labels.unsqueeze(1) == labels.unsqueeze(0)
+    if unknown is not None:
+        itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        matrix = torch.where((labels == unknown).unsqueeze(1), itself, matrix)
+    return matrix.float()
+
+
+def normalize_target(matrix: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
+    """Turn a label matrix ``(N, N)`` into one distribution a row: its ``softmax`` [P], or ``row_sum`` [C].
+
+    The softmax of a 0/1 matrix is flat: matching classes are e times as likely as others, so the loss is at its
+    optimum at a logit gap of 1. `row_sum` puts all weight on the matching classes.
+    """
+    if normalizer == "softmax":
+        return matrix.softmax(dim=1)
+    return matrix / matrix.sum(dim=1, keepdim=True)
+
+
+def contrastive_kl(logits: Tensor, target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
+    """Return ``KL(C, M)``, one direction: the mean over rows of KL(target row || softmax of the logit row) [P; S].
+
+    ``mean_i sum_j T_ij (log T_ij - log_softmax(C)_ij)`` with ``T = normalize_target(M)``; 0 log 0 is 0.
+
+    Parameters
+    ----------
+    logits : ``C (N, N)``, similarities times temperature; row i is compared over its columns.
+    target : ``M (N, N)``, the label matrix before normalisation.
+    """
+    return row_cross_entropy(logits, target, normalizer) - target_entropy(target, normalizer)
+
+
+def row_cross_entropy(logits: Tensor, target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
+    """Return ``mean_i - sum_j T_ij log_softmax(C)_ij``: the KL and the entropy of its target together."""
+    distribution = normalize_target(target.float(), normalizer)
+    return -(distribution * logits.float().log_softmax(dim=1)).sum(dim=1).mean()
+
+
+def target_entropy(target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
+    """Return the mean entropy of the target rows, nats: the floor of `row_cross_entropy`, and no gradient."""
+    distribution = normalize_target(target.float(), normalizer)
+    return -torch.xlogy(distribution, distribution).sum(dim=1).mean()
+
+
+@dataclass(frozen=True)
+class SymmetricLoss:
+    """Both directions of one contrastive comparison.
+
+    Attributes
+    ----------
+    kl : ``1/2 (KL(C_a, M) + KL(C_t, M))`` [P], what is minimised.
+    cross_entropy : the same with the entropy of the target left in; ``kl`` is this less that entropy.
+    """
+
+    kl: Tensor
+    cross_entropy: Tensor
+
+
+def symmetric_contrastive_loss(
+    audio: Tensor,
+    text: Tensor,
+    audio_scale: Tensor,
+    text_scale: Tensor,
+    target: Tensor,
+    normalizer: Normalizer = "softmax",
+) -> SymmetricLoss:
+    """Compare N audio embeddings with the embeddings of their N prompts, in both directions.
+
+    ``C_a = eps_a E_a E_t^T``, ``C_t = eps_t E_t E_a^T`` [P].
+
+    Parameters
+    ----------
+    audio, text : ``(N, E)``, unit length.
+    audio_scale, text_scale : the temperatures eps_a and eps_t, scalars.
+    target : ``M (N, N)``, symmetric, before normalisation.
+    """
+    similarity = audio.float() @ text.float().T
+    cross_entropy = 0.5 * (
+        row_cross_entropy(audio_scale * similarity, target, normalizer)
+        + row_cross_entropy(text_scale * similarity.T, target, normalizer)
+    )
+    return SymmetricLoss(cross_entropy - target_entropy(target, normalizer), cross_entropy)

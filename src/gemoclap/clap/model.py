@@ -1,0 +1,276 @@
+"""The composite model: a speech encoder and a text encoder joined by projections, in the way of transformers' ClapModel."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.pooling import POOLINGS, pooled_dim
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.encoders.text import MINILM, TextEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import GENDERS, Vocabulary
+
+TEXT_PREFIX = "text_encoder."
+
+
+class GEmoClapConfig(PreTrainedConfig):
+    """Everything but the weights: both encoders' configs, the heads, the classes, the prompts and the audio preparation.
+
+    Attributes
+    ----------
+    audio_config, text_config : configs of the two encoders.
+    audio_normalize : whether each clip is brought to zero mean and unit variance first (the encoder's own preprocessor).
+    audio_layers, audio_pooling, text_pooling : as in `config.ModelSettings`.
+    gender_head : whether there are projections and temperatures for gender (ML-GEmo-CLAP).
+    vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
+    preparation : `config.AudioSettings` as a dict: what was done to every clip, and is done again at prediction.
+    text_weights : ``"saved"``, or ``"minilm"``: frozen and embedded in a package, so left out of model.safetensors.
+    """
+
+    model_type = "gemoclap"
+
+    audio_config: PreTrainedConfig | dict | None = None
+    text_config: PreTrainedConfig | dict | None = None
+    audio_normalize: bool = False
+    audio_layers: str = "last"
+    audio_pooling: str = "mean"
+    text_pooling: str = "first"
+    projection_dim: int = 512
+    projection_dropout: float = 0.0
+    initial_temperature: float = 1 / 0.07
+    max_temperature: float = 100.0
+    gender_head: bool = False
+    method: str | None = None
+    vocabulary: dict | None = None
+    emotion_prompt: str = "The emotion is {}"
+    gender_prompt: str = "The gender is {}"
+    preparation: dict | None = None
+    text_weights: str = "saved"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.audio_config = _as_config(self.audio_config)
+        self.text_config = _as_config(self.text_config)
+        super().__post_init__(**kwargs)
+        if self.vocabulary is not None:
+            self.id2label = dict(enumerate(self.vocabulary["emotions"]))
+            self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def emotions(self) -> Vocabulary:
+        """The classes, in order, with the merges that the training labels went through."""
+        return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
+
+    @property
+    def audio_settings(self) -> AudioSettings:
+        """What is done to a clip before the encoder."""
+        return AudioSettings(**(self.preparation or {}))
+
+
+def _as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None:
+    if not isinstance(config, dict):
+        return config
+    options = {name: value for name, value in config.items() if name != "model_type"}
+    return AutoConfig.for_model(config["model_type"], **options)
+
+
+class Projection(nn.Sequential):
+    """Linear-ReLU-Linear to the joint embedding [P: multi-layer; S: this form, 512]."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+        super().__init__(nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs))
+
+
+class ContrastiveHead(nn.Module):
+    """Projections of both sides onto unit length, and the two temperatures: one comparison (emotion, or gender)."""
+
+    def __init__(self, audio_dim: int, text_dim: int, config: GEmoClapConfig) -> None:
+        super().__init__()
+        self.audio_projection = Projection(audio_dim, config.projection_dim, config.projection_dropout)
+        self.text_projection = Projection(text_dim, config.projection_dim, config.projection_dropout)
+        start = torch.tensor(math.log(config.initial_temperature))
+        self.audio_log_scale = nn.Parameter(start.clone())
+        self.text_log_scale = nn.Parameter(start.clone())
+        self.max_log_scale = math.log(config.max_temperature)
+
+    def embed_audio(self, features: Tensor) -> Tensor:
+        """``(B, D_a) -> (B, E)``, unit length."""
+        return nn.functional.normalize(self.audio_projection(features), dim=-1)
+
+    def embed_text(self, features: Tensor) -> Tensor:
+        """``(K, D_t) -> (K, E)``, unit length."""
+        return nn.functional.normalize(self.text_projection(features), dim=-1)
+
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """The temperatures eps_a and eps_t, kept on a log scale and clamped there to [log 1, log max] [S]."""
+        return self.audio_log_scale.clamp(0, self.max_log_scale).exp(), self.text_log_scale.clamp(0, self.max_log_scale).exp()
+
+
+class GEmoClapModel(PreTrainedModel):
+    """Emo-CLAP and its gender-aware forms; a folder of its weights is what every other command takes.
+
+    ``model(waveforms (B, T) float32, lengths (B,))`` returns a dict: ``audio_embedding (B, E)`` and
+    ``text_embedding (K, E)``, one row a class prompt, both of unit length, the temperatures ``audio_scale`` and
+    ``text_scale``; with a gender head the same four with ``gender_`` before them, ``gender_text_embedding`` being (2, E).
+    """
+
+    config_class = GEmoClapConfig
+    base_model_prefix = ""
+    main_input_name = "waveforms"
+    config: GEmoClapConfig
+
+    def __init__(
+        self,
+        config: GEmoClapConfig,
+        audio_encoder: SpeechEncoder | None = None,
+        text_encoder: TextEncoder | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+    ) -> None:
+        super().__init__(config)
+        audio_config, text_config = cast(PreTrainedConfig, config.audio_config), cast(PreTrainedConfig, config.text_config)
+        self.audio_encoder = audio_encoder or SpeechEncoder.from_config(
+            audio_config, do_normalize=config.audio_normalize, layers=config.audio_layers
+        )
+        self.text_encoder = text_encoder or TextEncoder.from_config(
+            text_config, cast(PreTrainedTokenizerBase, tokenizer), config.text_pooling
+        )
+        audio_dim = pooled_dim(config.audio_pooling, self.audio_encoder.output_dim)
+        self.emotion_head = ContrastiveHead(audio_dim, self.text_encoder.output_dim, config)
+        self.gender_head = ContrastiveHead(audio_dim, self.text_encoder.output_dim, config) if config.gender_head else None
+        self._frozen_prompts: dict[tuple[str, ...], Tensor] = {}
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave the modules as PyTorch made them; the encoders initialise themselves."""
+
+    @classmethod
+    def from_audio_text_pretrained(
+        cls,
+        audio_encoder: str,
+        text_encoder: str,
+        vocabulary: Vocabulary,
+        settings: ModelSettings | None = None,
+        *,
+        audio: AudioSettings | None = None,
+        method: str | None = None,
+        gender_head: bool = False,
+    ) -> Self:
+        """Join two encoders, each from a hub id or a folder, under new heads; the global torch seed decides those.
+
+        Raises
+        ------
+        GemoclapError : an encoder cannot be loaded, or `settings.freeze` names more layers than there are.
+        """
+        settings = settings or ModelSettings()
+        speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options)
+        text = TextEncoder.from_pretrained(text_encoder, pooling=settings.text_pooling)
+        by_reference = settings.freeze_text and text_encoder == MINILM
+        config = GEmoClapConfig(
+            audio_config=speech.model.config,
+            text_config=text.model.config,
+            audio_normalize=speech.do_normalize,
+            audio_layers=settings.layers,
+            audio_pooling=settings.pooling,
+            text_pooling=text.pooling,
+            projection_dim=settings.projection_dim,
+            projection_dropout=settings.projection_dropout,
+            initial_temperature=settings.initial_temperature,
+            max_temperature=settings.max_temperature,
+            gender_head=gender_head,
+            method=method,
+            vocabulary=vocabulary.to_dict(),
+            emotion_prompt=settings.emotion_prompt,
+            gender_prompt=settings.gender_prompt,
+            preparation=vars(audio or AudioSettings()).copy(),
+            text_weights=MINILM if by_reference else "saved",
+        )
+        model = cls(config, speech, text)
+        model.audio_encoder.freeze(settings.freeze)
+        if settings.freeze_text:
+            model.text_encoder.freeze()
+        return model
+
+    def get_audio_features(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pooled, unprojected audio features ``(B, D_a)`` of zero-padded ``waveforms (B, T)``."""
+        frames, mask = self.audio_encoder(waveforms, lengths)
+        return POOLINGS[self.config.audio_pooling](frames, mask)
+
+    def get_text_features(self, prompts: tuple[str, ...]) -> Tensor:
+        """Return the unprojected features ``(K, D_t)`` of K prompts; computed once where the text encoder is frozen."""
+        if any(parameter.requires_grad for parameter in self.text_encoder.parameters()):
+            return self.text_encoder(list(prompts))
+        if prompts not in self._frozen_prompts:
+            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+                self._frozen_prompts[prompts] = self.text_encoder(list(prompts))
+        features = self._frozen_prompts[prompts] = self._frozen_prompts[prompts].to(self.device)
+        return features
+
+    @property
+    def emotion_prompts(self) -> tuple[str, ...]:
+        """One prompt a class, in the order of the classes."""
+        return tuple(self.config.emotion_prompt.format(emotion) for emotion in self.config.emotions.emotions)
+
+    @property
+    def gender_prompts(self) -> tuple[str, ...]:
+        """One prompt a gender, in the order of `labels.GENDERS`."""
+        return tuple(self.config.gender_prompt.format(gender) for gender in GENDERS)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        features = self.get_audio_features(waveforms, lengths)
+        outputs = _compare(self.emotion_head, features, self.get_text_features(self.emotion_prompts))
+        if self.gender_head is not None:
+            gender = _compare(self.gender_head, features, self.get_text_features(self.gender_prompts))
+            outputs |= {f"gender_{name}": value for name, value in gender.items()}
+        return outputs
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Write config.json, model.safetensors, preprocessor_config.json and the tokenizer's files.
+
+        The weights of a frozen text encoder that comes embedded in a package are left out and read from there again.
+        """
+        state = kwargs.pop("state_dict", None) or self.state_dict()
+        if self.config.text_weights != "saved":
+            state = {name: value for name, value in state.items() if not name.startswith(TEXT_PREFIX)}
+        with readable_errors(str(save_directory)):
+            super().save_pretrained(save_directory, state_dict=state, **kwargs)
+        self.audio_encoder.feature_extractor.save_pretrained(save_directory)
+        self.text_encoder.tokenizer.save_pretrained(save_directory)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike, *args: Any, **kwargs: Any) -> Self:
+        """Load a folder that `save_pretrained` wrote, or such a repository of the hub; safetensors only."""
+        with readable_errors(str(name)):
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model, report = super().from_pretrained(
+                name, *args, tokenizer=tokenizer, use_safetensors=True, output_loading_info=True, **kwargs
+            )
+        elsewhere = model.config.text_weights != "saved"
+        missing = sorted(key for key in report["missing_keys"] if not (elsewhere and key.startswith(TEXT_PREFIX)))
+        if missing:
+            raise GemoclapError(f"{name}: model.safetensors lacks {missing[0]} and {len(missing) - 1} more; train it again")
+        if elsewhere:
+            model.text_encoder = TextEncoder.from_pretrained(model.config.text_weights, model.config.text_pooling)
+            model.text_encoder.freeze()
+        return model.eval()
+
+
+def _compare(head: ContrastiveHead, audio_features: Tensor, text_features: Tensor) -> dict[str, Tensor]:
+    audio_scale, text_scale = head.scales()
+    return {
+        "audio_embedding": head.embed_audio(audio_features),
+        "text_embedding": head.embed_text(text_features),
+        "audio_scale": audio_scale,
+        "text_scale": text_scale,
+    }
+
+
+AutoConfig.register(GEmoClapConfig.model_type, GEmoClapConfig)
+AutoModel.register(GEmoClapConfig, GEmoClapModel)

@@ -1,0 +1,123 @@
+"""Model outputs and labels -> named losses: Emo-CLAP, SL-GEmo-CLAP and ML-GEmo-CLAP.
+
+An objective knows neither the model nor the loop: it takes the outputs by name and the labels of the utterances, gathered
+over processes or not, and returns scalars of which ``"loss"`` is minimised and the others are logged. Beside each KL stands
+its ``*_cross_entropy``, the same before the entropy of its target is taken away: what other implementations print, and what
+never falls under that entropy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+from gemoclap.clap.losses import SymmetricLoss, agreement, symmetric_contrastive_loss
+from gemoclap.config import ObjectiveSettings
+from gemoclap.labels import UNKNOWN_GENDER
+
+Losses = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """`row_outputs` name the outputs with one row an utterance: those that are gathered over processes."""
+
+    row_outputs: tuple[str, ...]
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses: ...
+
+
+def _emotion_branch(outputs: dict[str, Tensor], emotions: Tensor, target: Tensor, settings: ObjectiveSettings) -> SymmetricLoss:
+    """Compare every utterance with the prompt of its own emotion, under `target`."""
+    return symmetric_contrastive_loss(
+        outputs["audio_embedding"],
+        outputs["text_embedding"][emotions],
+        outputs["audio_scale"],
+        outputs["text_scale"],
+        target,
+        settings.target,
+    )
+
+
+class EmoCLAP:
+    """``L = 1/2 (KL(C_a, M_e) + KL(C_t, M_e))`` [P]."""
+
+    row_outputs: tuple[str, ...] = ("audio_embedding",)
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings)
+        return {"loss": emotion.kl, "emotion_cross_entropy": emotion.cross_entropy}
+
+
+class SoftLabelGEmoCLAP:
+    """The loss of Emo-CLAP with the soft labels ``M = alpha M_e + (1 - alpha) M_g`` [P].
+
+    Two utterances of one emotion share a prompt, so C_a cannot follow M_g among them: unlike Emo-CLAP's, this KL stays
+    above zero at its optimum.
+    """
+
+    row_outputs: tuple[str, ...] = ("audio_embedding",)
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+        alpha = self.settings.alpha
+        target = alpha * agreement(emotions) + (1 - alpha) * agreement(genders, UNKNOWN_GENDER)
+        emotion = _emotion_branch(outputs, emotions, target, self.settings)
+        return {"loss": emotion.kl, "soft_label_cross_entropy": emotion.cross_entropy}
+
+
+class MultiTaskGEmoCLAP:
+    """``L = alpha L_e + (1 - alpha) L_g`` [P], L_g from the gender head's own projections and temperatures [C].
+
+    An utterance of unknown gender has no gender prompt: it takes no part in L_g [C].
+    """
+
+    row_outputs: tuple[str, ...] = ("audio_embedding", "gender_audio_embedding")
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+        alpha = self.settings.alpha
+        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings)
+        gender = self._gender_branch(outputs, genders)
+        return {
+            "loss": alpha * emotion.kl + (1 - alpha) * gender.kl,
+            "emotion": emotion.kl,
+            "gender": gender.kl,
+            "emotion_cross_entropy": emotion.cross_entropy,
+            "gender_cross_entropy": gender.cross_entropy,
+        }
+
+    def _gender_branch(self, outputs: dict[str, Tensor], genders: Tensor) -> SymmetricLoss:
+        known = genders != UNKNOWN_GENDER
+        audio = outputs["gender_audio_embedding"]
+        if not known.any():  # zero, but joined to the graph: every process must have a gradient for every weight
+            zero = 0.0 * (audio.sum() + outputs["gender_text_embedding"].sum())
+            zero = zero + 0.0 * (outputs["gender_audio_scale"] + outputs["gender_text_scale"])
+            return SymmetricLoss(zero, zero.detach())
+        return symmetric_contrastive_loss(
+            audio[known],
+            outputs["gender_text_embedding"][genders[known]],
+            outputs["gender_audio_scale"],
+            outputs["gender_text_scale"],
+            agreement(genders[known]),
+            self.settings.target,
+        )
+
+
+OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {
+    "emo_clap": EmoCLAP,
+    "sl_gemo_clap": SoftLabelGEmoCLAP,
+    "ml_gemo_clap": MultiTaskGEmoCLAP,
+}
+"""Method -> objective; the names of `config.METHODS`."""
+
+GENDER_HEAD = frozenset({"ml_gemo_clap"})
+"""Methods whose model has a gender head."""
