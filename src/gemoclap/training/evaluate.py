@@ -1,0 +1,84 @@
+"""A model on labelled utterances -> the table of its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from gemoclap.clap.classifier import PromptClassifier
+from gemoclap.clap.model import GEmoClapModel
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.dataset import AudioStore, eval_batches
+from gemoclap.errors import GemoclapError
+from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
+from gemoclap.predictions import PredictionTable
+
+Progress = Callable[[int, int], None]
+
+
+def predict_table(
+    model: GEmoClapModel,
+    utterances: Sequence[Utterance],
+    store: AudioStore,
+    *,
+    fold: str | None = None,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> PredictionTable:
+    """Classify the utterances whose label is in the model's vocabulary; the rows come in the order given.
+
+    The model is left in evaluation mode.
+
+    Raises
+    ------
+    GemoclapError : no utterance has a label of the model's vocabulary.
+    """
+    vocabulary = model.config.emotions
+    rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
+    if not rows:
+        raise GemoclapError(
+            f"no utterance has one of the model's classes ({', '.join(vocabulary.emotions)}); "
+            "check the emotion column of the manifest with 'gemoclap inspect'"
+        )
+    model.eval()
+    classifier = PromptClassifier(model)
+    probabilities: dict[str, np.ndarray] = {}
+    with torch.inference_mode():
+        for batch in eval_batches(rows, store, vocabulary, batch_size):
+            moved = batch.to(model.device)
+            scores = classifier(moved.waveforms, moved.lengths).cpu().numpy()
+            probabilities |= dict(zip(batch.ids, scores, strict=True))
+            if progress is not None:
+                progress(len(probabilities), len(rows))
+    scores = np.stack([probabilities[row.id] for row in rows])
+    return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
+
+
+def table_of(
+    rows: Sequence[Utterance],
+    scores: np.ndarray,
+    classes: tuple[str, ...],
+    resolve: Callable[[str | None], str | None],
+    fold: str | None,
+) -> PredictionTable:
+    """Join utterances and their scores ``(N, C)`` into a table; the prediction is the class of the highest score."""
+    return PredictionTable(
+        classes=classes,
+        ids=tuple(row.id for row in rows),
+        folds=(fold,) * len(rows),
+        speakers=tuple(row.speaker for row in rows),
+        genders=tuple(row.gender for row in rows),
+        truth=tuple(str(resolve(row.emotion)) for row in rows),
+        prediction=tuple(classes[index] for index in scores.argmax(axis=1)),
+        probabilities=scores,
+    )
+
+
+def development_scores(table: PredictionTable) -> dict[str, float]:
+    """Return the figures that are logged after each epoch: ``uar`` and ``war``, shares from 0 to 1."""
+    return {
+        "uar": unweighted_average_recall(table.truth, table.prediction),
+        "war": weighted_average_recall(table.truth, table.prediction),
+    }

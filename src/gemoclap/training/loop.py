@@ -1,0 +1,185 @@
+"""The training loop: any model that returns a dict of tensors, any objective that names its losses."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gemoclap.config import TrainSettings
+from gemoclap.errors import GemoclapError
+from gemoclap.training.distributed import check_equal_lengths, gather_outputs, start_accelerator
+from gemoclap.training.progress import Trackers, TrainingProgress
+from gemoclap.training.run import Meter, Run
+
+Item = TypeVar("Item")
+
+
+class Batch(Protocol):
+    """What the loop needs of a batch: waveforms (B, T), lengths (B,), emotions (B,), genders (B,), B ids."""
+
+    @property
+    def waveforms(self) -> Tensor: ...
+    @property
+    def lengths(self) -> Tensor: ...
+    @property
+    def emotions(self) -> Tensor: ...
+    @property
+    def genders(self) -> Tensor: ...
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+    def to(self, device: torch.device) -> Self: ...
+    def __len__(self) -> int: ...
+
+
+class Batches(Protocol):
+    """This process's batches; `epoch(index, start)` is a pure function: a resumed epoch yields exactly its rest."""
+
+    def __len__(self) -> int: ...
+    def epoch(self, index: int, start: int = 0) -> Iterator[Any]: ...
+
+
+class Objective(Protocol):
+    """Outputs and labels -> named scalar losses, ``"loss"`` the total; `row_outputs` have one row an utterance."""
+
+    @property
+    def row_outputs(self) -> tuple[str, ...]: ...
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]: ...
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective,
+    batches: Batches,
+    settings: TrainSettings,
+    output: Path,
+    *,
+    run_key: str,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    label: str = "",
+) -> list[dict[str, Any]]:
+    """Train `model` in place; the same call again goes on where a killed one stopped, to bit-identical weights.
+
+    Parameters
+    ----------
+    model : ``model(waveforms (B, T), lengths (B,)) -> dict of tensors``; on return on the training device, in
+        evaluation mode, with the weights of the selected epoch.
+    objective : outputs, emotions (N,) and genders (N,) -> named losses. With several processes and `settings.gather`, N
+        counts the utterances of all of them.
+    batches : this process's share of the training set.
+    settings : of this run; `learning_rate_at` and `optimizer_for` say what they mean.
+    output : folder that gets ``log.jsonl`` and ``checkpoint/``.
+    run_key : fingerprint of all that determines the run (settings, fold hash, code of the data); a checkpoint with
+        another one is refused.
+    evaluate : scores the model as it is on the development set; must return ``"uar"`` when `settings.select` is
+        ``dev``. Called after each epoch on the main process, in evaluation mode and without gradients.
+    label : what is trained, for the progress display.
+
+    Returns
+    -------
+    One row an epoch, as in ``log.jsonl``: epoch (from 1), step (optimiser steps so far), lr, loss and each other named
+    loss (means over the epoch's batches), seconds, utterances_per_second, data_wait_seconds, dev_* from `evaluate`, and
+    with `settings.select` ``dev`` also selected (true for the epoch whose weights were kept).
+
+    Raises
+    ------
+    GemoclapError : `output` holds another run, a loss is not finite, `evaluate` or a tracker is missing, no batches.
+    """
+    _check_request(batches, settings, evaluate)
+    accelerator = start_accelerator(settings, output)
+    check_equal_lengths(len(batches))
+    _seed(settings.seed + accelerator.process_index)
+    run = Run(model, settings, output, run_key, accelerator, len(batches))
+    run.resume()
+    if run.state.complete:
+        run.write_log()
+        model.eval()
+        return run.state.history
+
+    shown = TrainingProgress(
+        label, settings.epochs, len(batches), done=run.state.epoch, enabled=accelerator.is_main_process
+    )
+    with Trackers(accelerator, label, asdict(settings), run.state.history) as trackers, shown:
+        for epoch in range(run.state.epoch, settings.epochs):
+            model.train()
+            rest = _timed(batches.epoch(epoch, run.state.batch), run.meter)
+            for index, batch in enumerate(rest, run.state.batch):
+                group, steps_now = run.accumulation(index)
+                with nullcontext() if steps_now else accelerator.no_sync(run.wrapped):
+                    losses = _losses(run.wrapped, objective, batch.to(accelerator.device), settings.gather)
+                    values = _numbers(losses)
+                    _check_finite(values["loss"], epoch, run.state.step, batch, settings, label)
+                    accelerator.backward(losses["loss"] / group)
+                run.meter.add(values, len(batch))
+                run.state.batch = index + 1
+                if steps_now:
+                    run.step()
+                    if run.checkpoint_is_due():
+                        run.save()
+                shown.batch(epoch + 1, index + 1, run.meter.mean("loss"), run.meter.utterances_per_second)
+            row = run.close_epoch(evaluate)
+            trackers.log(row)
+            run.save()
+            run.write_log()
+            shown.epoch(row)
+        if run.state.best_epoch is not None:
+            shown.note(f"kept epoch {run.state.best_epoch}, development UAR {100 * (run.state.best_uar or 0):.2f}")
+    model.eval()
+    return run.state.history
+
+
+def _check_request(batches: Batches, settings: TrainSettings, evaluate: Callable[[], dict[str, float]] | None) -> None:
+    if len(batches) == 0:
+        raise GemoclapError("the training set has no batch; check the manifest, the vocabulary and train.batch_size")
+    if settings.select == "dev" and evaluate is None:
+        raise GemoclapError("train.select dev needs a development set; set --data.dev_speakers to 1 or more")
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _losses(wrapped: nn.Module, objective: Objective, batch: Batch, gather: bool) -> dict[str, Tensor]:
+    outputs, emotions, genders = wrapped(batch.waveforms, batch.lengths), batch.emotions, batch.genders
+    if gather:
+        outputs, emotions, genders = gather_outputs(outputs, objective.row_outputs, emotions, genders)
+    return objective(outputs, emotions, genders)
+
+
+def _numbers(losses: dict[str, Tensor]) -> dict[str, float]:
+    """Fetch all losses from the device at once, each fetch being a wait for it."""
+    return dict(zip(losses, torch.stack([loss.detach() for loss in losses.values()]).tolist(), strict=True))
+
+
+def _check_finite(loss: float, epoch: int, step: int, batch: Batch, settings: TrainSettings, label: str) -> None:
+    if math.isfinite(loss):
+        return
+    ids = ", ".join(batch.ids[:8]) + (f" and {len(batch) - 8} more" if len(batch) > 8 else "")
+    raise GemoclapError(
+        f"{label + ': ' if label else ''}the loss is {loss} in epoch {epoch + 1}, step {step + 1}, batch of {ids}; "
+        f"the last checkpoint is kept; lower --train.lr (now {settings.lr:g}) or set --train.precision no"
+    )
+
+
+def _timed(batches: Iterable[Item], meter: Meter) -> Iterator[Item]:
+    """Yield the batches, adding to `meter` how long each was waited for and how long its whole turn took."""
+    iterator = iter(batches)
+    while True:
+        began = perf_counter()
+        batch = next(iterator, None)
+        meter.data_wait_seconds += perf_counter() - began
+        if batch is None:
+            return
+        yield batch
+        meter.seconds += perf_counter() - began

@@ -1,0 +1,62 @@
+"""The optimiser and its learning rate, as pure functions of the settings and of the step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemoclap.config import TrainSettings
+from gemoclap.errors import GemoclapError
+
+
+def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Return Adam [P] over the trainable parameters, or AdamW (decoupled decay, [C]) when `weight_decay` is set.
+
+    Matrices decay; vectors and scalars (biases, normalisations, layer weights, temperatures) do not, because pulling
+    them to zero has no regularising sense.
+
+    Raises
+    ------
+    GemoclapError : every parameter is frozen.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise GemoclapError("the model has no trainable parameter; loosen --model.freeze or --model.freeze_text")
+    if settings.weight_decay == 0:
+        return torch.optim.Adam(trainable, lr=settings.lr)
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for parameter in trainable if parameter.ndim >= 2]},
+        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], lr=settings.lr, weight_decay=settings.weight_decay
+    )
+
+
+def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -> float:
+    """Return the learning rate of one optimiser step.
+
+    With W = `warmup_epochs` * `steps_per_epoch` and T = `epochs` * `steps_per_epoch`, step s (from 0) has
+
+    - warm-up, s < W:  lr * min(1, (s + 1) / W), so that no step is wasted on a rate of zero   [P: 5 epochs; C: linear]
+    - constant:        lr                                                                      [C]
+    - cosine:          lr * (1 + cos(pi * (s - W) / (T - W))) / 2, zero at s = T               [C]
+
+    Being a function of the step alone, it needs no state in a checkpoint.
+    """
+    warmup = settings.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return settings.lr * min(1.0, (step + 1) / warmup)
+    if settings.schedule == "constant":
+        return settings.lr
+    progress = (step - warmup) / (settings.epochs * steps_per_epoch - warmup)
+    return settings.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
