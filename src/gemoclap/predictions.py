@@ -1,0 +1,157 @@
+"""The table of an evaluation's predictions: what was said about each test utterance, one row each."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+
+COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
+"""The first columns of predictions.csv; one column ``p_EMOTION`` a class follows, in the order of the classes."""
+PROBABILITY_PREFIX = "p_"
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionTable:
+    """Predictions for N labelled utterances among C classes.
+
+    Attributes
+    ----------
+    classes : (C,) the emotions, in the order of the model's outputs.
+    ids : (N,) utterance ids.
+    folds, speakers, genders : (N,) words, None where unknown.
+    truth, prediction : (N,) words of `classes`.
+    probabilities : (N, C) float; NaN where a method gives none.
+    """
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    folds: tuple[str | None, ...]
+    speakers: tuple[str | None, ...]
+    genders: tuple[str | None, ...]
+    truth: tuple[str, ...]
+    prediction: tuple[str, ...]
+    probabilities: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.probabilities.shape != (len(self), len(self.classes)):
+            raise GemoclapError(
+                f"probabilities of shape {self.probabilities.shape} for {len(self)} utterances and "
+                f"{len(self.classes)} classes; give one row an utterance and one column a class"
+            )
+        for name in ("folds", "speakers", "genders", "truth", "prediction"):
+            if len(getattr(self, name)) != len(self):
+                raise GemoclapError(f"{len(getattr(self, name))} {name} for {len(self)} utterances; give one each")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write predictions.csv: unknown values as empty cells, probabilities with 6 significant digits."""
+        with atomic_write(path) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*COLUMNS, *(PROBABILITY_PREFIX + name for name in self.classes)])
+            words = zip(self.folds, self.ids, self.speakers, self.genders, self.truth, self.prediction, strict=True)
+            for row, probabilities in zip(words, self.probabilities, strict=True):
+                writer.writerow([*("" if word is None else word for word in row), *map(_format, probabilities)])
+
+
+def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
+    """Return one table with the rows of all, in order.
+
+    Raises
+    ------
+    GemoclapError : no tables, or their classes differ.
+    """
+    if not tables:
+        raise GemoclapError("there are no predictions to put together; is any fold finished?")
+    classes = tables[0].classes
+    for table in tables:
+        if table.classes != classes:
+            raise GemoclapError(
+                f"predictions with the classes {', '.join(table.classes)} beside others with "
+                f"{', '.join(classes)}; put together only runs of one vocabulary"
+            )
+    return PredictionTable(
+        classes=classes,
+        ids=tuple(one for table in tables for one in table.ids),
+        folds=tuple(one for table in tables for one in table.folds),
+        speakers=tuple(one for table in tables for one in table.speakers),
+        genders=tuple(one for table in tables for one in table.genders),
+        truth=tuple(one for table in tables for one in table.truth),
+        prediction=tuple(one for table in tables for one in table.prediction),
+        probabilities=np.concatenate([table.probabilities for table in tables]),
+    )
+
+
+def read_predictions(path: str | os.PathLike) -> PredictionTable:
+    """Read what `PredictionTable.write` wrote.
+
+    Raises
+    ------
+    GemoclapError : no such file, no rows, other columns, or a faulty cell; the message names the file and the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise GemoclapError(f"{path}: no such predictions; 'gemoclap evaluate' and 'gemoclap crossval' write them")
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        rows = [(reader.line_num, row) for row in reader if row]
+    classes = _classes(header, path)
+    if not rows:
+        raise GemoclapError(f"{path}: the predictions have no rows; remove the file and evaluate again")
+    for line, row in rows:
+        _check_row(row, classes, len(header), f"{path}:{line}")
+    columns = [tuple(row[index] for _, row in rows) for index in range(len(COLUMNS))]
+    folds, ids, speakers, genders, truth, prediction = columns
+    return PredictionTable(
+        classes=classes,
+        ids=ids,
+        folds=_none_where_empty(folds),
+        speakers=_none_where_empty(speakers),
+        genders=_none_where_empty(genders),
+        truth=truth,
+        prediction=prediction,
+        probabilities=np.array([_parse_probabilities(row[len(COLUMNS) :], f"{path}:{line}") for line, row in rows]),
+    )
+
+
+def _classes(header: list[str], path: Path) -> tuple[str, ...]:
+    words, probabilities = header[: len(COLUMNS)], header[len(COLUMNS) :]
+    if tuple(words) != COLUMNS or not probabilities or not all(n.startswith(PROBABILITY_PREFIX) for n in probabilities):
+        raise GemoclapError(
+            f"{path}:1: expected the columns {','.join(COLUMNS)} and one {PROBABILITY_PREFIX}EMOTION a class"
+        )
+    return tuple(name.removeprefix(PROBABILITY_PREFIX) for name in probabilities)
+
+
+def _check_row(row: list[str], classes: tuple[str, ...], width: int, where: str) -> None:
+    if len(row) != width:
+        raise GemoclapError(f"{where}: {len(row)} cells where the header has {width}; evaluate again")
+    for column in ("truth", "prediction"):
+        word = row[COLUMNS.index(column)]
+        if word not in classes:
+            raise GemoclapError(f"{where}: {column} {word!r} is not one of the classes {', '.join(classes)}")
+
+
+def _parse_probabilities(cells: list[str], where: str) -> list[float]:
+    try:
+        return [float(cell) if cell else np.nan for cell in cells]
+    except ValueError as error:
+        raise GemoclapError(f"{where}: a probability is not a number ({error}); evaluate again") from None
+
+
+def _format(probability: float) -> str:
+    return "" if np.isnan(probability) else f"{probability:.6g}"
+
+
+def _none_where_empty(cells: tuple[str, ...]) -> tuple[str | None, ...]:
+    return tuple(cell or None for cell in cells)

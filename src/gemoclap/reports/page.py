@@ -1,0 +1,228 @@
+"""Writes the reports: one Markdown page, JSON, CSV and pictures beside what they were computed from."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from gemoclap.files import atomic_write, write_json
+from gemoclap.metrics import Scores
+from gemoclap.predictions import PredictionTable
+from gemoclap.reports import plots, tables
+from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect
+
+CSV_FIRST = (
+    "method", "aggregate", "fold", "fold_hash", "n_folds", "n", "war", "war_low", "war_high", "war_sd",
+    "uar", "uar_low", "uar_high", "uar_sd", "macro_f1", "macro_f1_sd",
+)  # fmt: skip
+WORST_MISTAKES = 10
+
+
+def write_report(run_dir: str | os.PathLike) -> Path:
+    """Write report.md, results.json, results.csv and the pictures of a cross-validation into its folder.
+
+    An unfinished run gives a report too, which names the folds that are missing.
+
+    Returns
+    -------
+    The path of report.md.
+
+    Raises
+    ------
+    GemoclapError : as `gemoclap.reports.results.collect`.
+    """
+    results = collect(run_dir)
+    write_json(results.run_dir / "results.json", results.to_dict())
+    tables.write_csv(results.run_dir / "results.csv", tables.csv_rows(results), CSV_FIRST)
+    pictures = _write_pictures(results)
+    return _write_page(results.run_dir / "report.md", report_sections(results, pictures))
+
+
+def write_scores(scores: Scores, table: PredictionTable, output_dir: str | os.PathLike, title: str) -> Path:
+    """Write scores.json, scores.csv, report.md and confusion.png of one evaluation.
+
+    Parameters
+    ----------
+    scores : what `table` comes to.
+    table : the predictions; the report counts its classes and speakers and lists its most confident mistakes.
+    output_dir : folder to write into; predictions.csv is the evaluation's own to write.
+    title : names model and data, ``"models/iemocap on emodb.jsonl"``.
+
+    Returns
+    -------
+    The path of report.md.
+    """
+    output_dir = Path(output_dir)
+    write_json(output_dir / "scores.json", {"title": title, **scores.to_dict()})
+    tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
+    plots.write_confusion(scores, output_dir / "confusion.png", title)
+    return _write_page(output_dir / "report.md", _evaluation_sections(scores, table, title))
+
+
+def _write_page(path: Path, sections: list[str]) -> Path:
+    with atomic_write(path) as file:
+        file.write("\n\n".join(sections) + "\n")
+    return path
+
+
+def _write_pictures(results: Results) -> dict[str, str]:
+    """Draw every picture and return file name -> caption, in the order of the page."""
+    pictures = {"comparison.png": "UAR of each method, pooled, with its 95 % interval; circles are folds"}
+    plots.write_comparison(results, results.run_dir / "comparison.png")
+    for method in results.scored:
+        assert method.pooled is not None
+        name = f"confusion_{method.name}.png"
+        title = f"{tables.method_label(method)}, pooled over folds"
+        plots.write_confusion(method.pooled, results.run_dir / name, title)
+        pictures[name] = f"Confusion matrix of {method.title}, pooled over folds"
+    for method in results.scored:
+        name = f"curves_{method.name}.png"
+        if plots.write_curves(method.logs, results.run_dir / name, tables.method_label(method)):
+            pictures[name] = f"Learning curves of {method.title}"
+    return pictures
+
+
+# The page of a cross-validation.
+
+
+def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
+    """Return the page's paragraphs; the first is the warning where speakers are shared, else the title."""
+    recalls = {tables.method_label(method): method.pooled for method in results.scored if method.pooled is not None}
+    n_folds = tables.count(results.folds, "fold")
+    sections = [
+        *_overlap_warning(results),
+        f"# Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {n_folds}",
+        *_partial_warning(results),
+        _protocol(results),
+        "## Results",
+        "Percent. The last column is UAR female less UAR male.",
+        tables.summary_table(results),
+    ]
+    if results.differences:
+        sections += ["### Differences from the first method", tables.difference_table(results)]
+    sections += [
+        "### Recall by class, pooled",
+        tables.recall_table(recalls),
+        "### Folds",
+        tables.fold_table(results),
+        "## How to read this",
+        _how_to_read(results),
+        "## Pictures",
+        *(f"![{caption}]({name})" for name, caption in pictures.items()),
+    ]
+    return sections
+
+
+def _overlap_warning(results: Results) -> list[str]:
+    if not results.speaker_overlap:
+        return []
+    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
+    who = tables.shorten(shared, 10) or "allow_speaker_overlap is set"
+    return [
+        f"**Speakers are shared between training and test in this run ({who}): "
+        "the figures are not speaker-independent.**"
+    ]
+
+
+def _partial_warning(results: Results) -> list[str]:
+    if not results.partial:
+        return []
+    lacking = [f"{method.title} lacks {_missing(method)}" for method in results.methods if method.missing]
+    return [
+        f"**Partial results:** {'; '.join(lacking)}. Figures cover the finished folds alone: compare methods here only "
+        "by the differences below, which use the folds that both have."
+    ]
+
+
+def _missing(method: MethodResults) -> str:
+    return tables.shorten(method.missing, 10) if method.folds else "all folds"
+
+
+def _protocol(results: Results) -> str:
+    counts = results.class_counts
+    by_class = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    n_folds = tables.count(results.folds, "fold")
+    lines = [
+        f"- Manifest: `{results.manifest}`",
+        f"- Tested utterances: {sum(counts.values()):,} ({by_class})",
+        f"- Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
+        f"- Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
+        "- Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json); "
+        "figures: [results.json](results.json), [results.csv](results.csv)",
+    ]
+    return "\n".join(lines)
+
+
+def _disjoint(results: Results) -> str:
+    unknown = max(sum(name is None for name in _speakers(method)) for method in results.scored)
+    if results.speaker_overlap:
+        return "**some speakers are both trained and tested on**"
+    if unknown:
+        return f"the speaker of {unknown:,} tested utterances is unknown, so whether they are unseen cannot be told"
+    return "no speaker is both trained and tested on"
+
+
+def _speakers(method: MethodResults) -> tuple[str | None, ...]:
+    return method.predictions.speakers if method.predictions is not None else ()
+
+
+def _how_to_read(results: Results) -> str:
+    fullest = max((method.pooled for method in results.scored if method.pooled is not None), key=lambda one: one.n)
+    lines = [
+        "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average "
+        f"recall) is the mean of the classes' recalls, for which guessing gives {100 / len(results.classes):.1f} %.",
+        "- **Pooled**: the test utterances of all folds together, scored once. **Mean of folds**: each fold is scored "
+        "on its own and counts the same; ± is the standard deviation over folds. The two differ where folds differ in "
+        "size or in classes; compare with others' work by the one they use.",
+        f"- **[95 % CI]**: percentile bootstrap over speakers ({fullest.n_clusters:,} here, an utterance of an unknown "
+        "speaker counting as one; 1,000 resamples): how far the figure would move with other speakers, training being "
+        "the same. With about ten speakers it is somewhat too narrow. It says nothing about other seeds.",
+        "- **Differences** resample the same speakers for both methods, so they can be clear of 0 where the methods' "
+        "own intervals overlap.",
+        f"- The figures are those of {SELECTIONS[results.selection]} of each fold, never of the epoch that is best on "
+        "the test speakers.",
+    ]
+    return "\n".join(lines)
+
+
+# The page of one evaluation.
+
+
+def _evaluation_sections(scores: Scores, table: PredictionTable, title: str) -> list[str]:
+    header = ["n", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1", "UAR female", "UAR male", "gap (points)"]
+    figures = [
+        f"{scores.n:,}",
+        tables.with_interval(scores.war, scores.war_interval),
+        tables.with_interval(scores.uar, scores.uar_interval),
+        tables.percent(scores.macro_f1),
+        *(tables.percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
+        tables.points(scores.gender_gap),
+    ]
+    counts = Counter(table.truth)
+    by_class = ", ".join(f"{name} {counts[name]:,}" for name in table.classes)
+    sections = [
+        f"# Evaluation: {title}",
+        f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers, an utterance of an unknown speaker "
+        "counting as one. Percent; intervals are a percentile bootstrap over speakers.",
+        tables.markdown_table(header, [figures], text_columns=0),
+        "## Recall by class",
+        tables.markdown_table(list(scores.recalls), [[tables.percent(one) for one in scores.recalls.values()]], 0),
+    ]
+    mistakes = _mistakes(table)
+    if mistakes:
+        header = ["utterance", "true", "predicted", "probability"]
+        sections += ["## Most confident mistakes", tables.markdown_table(header, mistakes, text_columns=3)]
+    return [*sections, "![Confusion matrix](confusion.png)"]
+
+
+def _mistakes(table: PredictionTable) -> list[list[str]]:
+    """Return the wrong predictions with the highest probabilities, which are worth listening to."""
+    chosen = np.array([table.classes.index(word) for word in table.prediction])
+    confidence = table.probabilities[np.arange(len(table)), chosen]
+    wrong = np.array([true != said for true, said in zip(table.truth, table.prediction, strict=True)])
+    rows = np.flatnonzero(wrong & ~np.isnan(confidence))
+    rows = rows[np.argsort(-confidence[rows], kind="stable")][:WORST_MISTAKES]
+    return [[table.ids[i], table.truth[i], table.prediction[i], tables.percent(confidence[i])] for i in rows.tolist()]

@@ -1,0 +1,347 @@
+"""Reads a cross-validation's folder, finished or not, into plain data: scores by method and fold."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from gemoclap.errors import GemoclapError
+from gemoclap.metrics import Difference, Scores, paired_difference, score
+from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+
+METHOD_TITLES = {
+    "emo_clap": "Emo-CLAP",
+    "sl_gemo_clap": "SL-GEmo-CLAP",
+    "ml_gemo_clap": "ML-GEmo-CLAP",
+    "egemaps_svm": "eGeMAPS + SVM",
+}
+"""How reports call a method; one that is not listed goes by its own name."""
+
+SELECTIONS = {
+    "last": "the last epoch",
+    "dev": "the epoch with the best UAR on the development speakers, who are neither trained nor tested on",
+}
+"""What `TrainSettings.select` says about the epoch that is reported."""
+
+
+@dataclass(frozen=True)
+class FoldInfo:
+    """A fold as it was meant: its hash, how many utterances it tests, and the speakers on both sides of its split.
+
+    `test_speakers` come from the predictions, so they are empty for a fold that no method has finished.
+    """
+
+    name: str
+    hash: str
+    n_test: int
+    test_speakers: tuple[str, ...]
+    shared_speakers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FoldMean:
+    """Figures averaged over folds, each counting the same; sd is the sample standard deviation (NaN of one fold)."""
+
+    n_folds: int
+    war: float
+    war_sd: float
+    uar: float
+    uar_sd: float
+    macro_f1: float
+    macro_f1_sd: float
+
+
+@dataclass(frozen=True)
+class MethodResults:
+    """One method: `folds` holds the finished folds in order; the others are named in `missing`.
+
+    `pooled` scores all test utterances together; `pooled` and `mean` are None where no fold is finished.
+    """
+
+    name: str
+    folds: dict[str, Scores]
+    missing: tuple[str, ...]
+    pooled: Scores | None
+    mean: FoldMean | None
+    predictions: PredictionTable | None
+    logs: dict[str, list[dict[str, Any]]]
+
+    @property
+    def title(self) -> str:
+        """How reports call the method."""
+        return METHOD_TITLES.get(self.name, self.name)
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """UAR of `method` less UAR of `baseline` on the `n` test utterances that both have predicted."""
+
+    baseline: str
+    method: str
+    n: int
+    uar: Difference
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a report says about a cross-validation.
+
+    Attributes
+    ----------
+    run_dir : the folder it was read from.
+    manifest : path of the manifest, as the run was given it.
+    vocabulary : name of the set of classes.
+    classes : the emotions, in order.
+    selection : ``"last"`` or ``"dev"``: which epoch is reported (`TrainSettings.select`).
+    speaker_overlap : some speaker stands on both sides of a split.
+    folds : every fold of the run, finished or not.
+    methods : in the order of the run.
+    differences : each later method against the first.
+    """
+
+    run_dir: Path
+    manifest: str
+    vocabulary: str
+    classes: tuple[str, ...]
+    selection: str
+    speaker_overlap: bool
+    folds: tuple[FoldInfo, ...]
+    methods: tuple[MethodResults, ...]
+    differences: tuple[PairedDifference, ...]
+
+    @property
+    def scored(self) -> tuple[MethodResults, ...]:
+        """The methods with at least one finished fold."""
+        return tuple(method for method in self.methods if method.pooled is not None)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some method lacks some fold."""
+        return any(method.missing for method in self.methods)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Test utterances of each class, of the method that has most folds."""
+        fullest = max(self.scored, key=lambda method: len(method.folds))
+        counts: Counter[str] = Counter()
+        for scores in fullest.folds.values():
+            counts.update(dict(zip(self.classes, scores.confusion.sum(axis=1).tolist(), strict=True)))
+        return {name: counts[name] for name in self.classes}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON: figures are shares between 0 and 1, None where one is not defined."""
+        return {
+            "manifest": self.manifest,
+            "vocabulary": self.vocabulary,
+            "classes": list(self.classes),
+            "class_counts": self.class_counts,
+            "selection": self.selection,
+            "speaker_overlap": self.speaker_overlap,
+            "partial": self.partial,
+            "interval": "95 % percentile bootstrap over speakers, 1000 resamples",
+            "folds": [asdict(fold) for fold in self.folds],
+            "methods": {method.name: _method_to_dict(method) for method in self.methods},
+            "differences": [_difference_to_dict(difference) for difference in self.differences],
+        }
+
+
+def collect(run_dir: str | os.PathLike) -> Results:
+    """Read a cross-validation's folder; folds without predictions are listed as missing.
+
+    Raises
+    ------
+    GemoclapError : the folder is not a cross-validation's, nothing in it is finished, or predictions do not belong to
+        the folds; the message names the file.
+    """
+    run_dir = Path(run_dir)
+    config = _read_config(run_dir / "config.yaml")
+    plan = _read_plan(run_dir / "folds.json")
+    classes = tuple(plan["vocabulary"]["emotions"])
+    methods = tuple(_collect_method(run_dir, name, plan["folds"], classes) for name in config["methods"])
+    if not any(method.folds for method in methods):
+        raise GemoclapError(f"{run_dir}: no fold is finished yet; run the same 'gemoclap crossval' command again")
+    speakers = _test_speakers(methods)
+    folds = tuple(
+        FoldInfo(
+            name=fold["name"],
+            hash=fold["hash"],
+            n_test=len(fold["test"]),
+            test_speakers=speakers.get(fold["name"], ()),
+            shared_speakers=tuple(fold["shared_speakers"]),
+        )
+        for fold in plan["folds"]
+    )
+    return Results(
+        run_dir=run_dir,
+        manifest=str(plan["manifest"]),
+        vocabulary=plan["vocabulary"]["name"],
+        classes=classes,
+        selection=(config.get("train") or {}).get("select", "last"),
+        speaker_overlap=bool(plan["speaker_overlap"]) or any(fold.shared_speakers for fold in folds),
+        folds=folds,
+        methods=methods,
+        differences=_differences(methods),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise GemoclapError(f"{path}: no such file; name the output folder of a 'gemoclap crossval' run")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise GemoclapError(f"{path}: not YAML ({' '.join(str(error).split())}); restore it from the run") from None
+    if not isinstance(config, dict) or not config.get("methods"):
+        raise GemoclapError(f"{path}: names no methods; is it the config.yaml that 'gemoclap crossval' saved?")
+    if (config.get("train") or {}).get("select", "last") not in SELECTIONS:
+        raise GemoclapError(f"{path}: train.select is not one of {', '.join(SELECTIONS)}; restore it from the run")
+    return config
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise GemoclapError(f"{path}: no such file; name the output folder of a 'gemoclap crossval' run")
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise GemoclapError(f"{path}: not JSON ({error.msg}, line {error.lineno}); restore it from the run") from None
+    missing = [key for key in ("vocabulary", "manifest", "speaker_overlap", "folds") if key not in plan]
+    if missing:
+        raise GemoclapError(f"{path}: has no {missing[0]!r}; is it the folds.json that 'gemoclap crossval' saved?")
+    return plan
+
+
+def _collect_method(
+    run_dir: Path, name: str, folds: Sequence[dict[str, Any]], classes: tuple[str, ...]
+) -> MethodResults:
+    tables, logs = {}, {}
+    for fold in folds:
+        folder = run_dir / name / fold["name"]
+        if (folder / "predictions.csv").is_file():
+            tables[fold["name"]] = _fold_predictions(folder / "predictions.csv", fold, classes)
+            if (folder / "log.jsonl").is_file():
+                logs[fold["name"]] = _read_log(folder / "log.jsonl")
+    scores = {fold: score_table(table) for fold, table in tables.items()}
+    together = concatenate(list(tables.values())) if tables else None
+    return MethodResults(
+        name=name,
+        folds=scores,
+        missing=tuple(fold["name"] for fold in folds if fold["name"] not in tables),
+        pooled=score_table(together) if together is not None else None,
+        mean=_fold_mean(list(scores.values())) if scores else None,
+        predictions=together,
+        logs=logs,
+    )
+
+
+def score_table(table: PredictionTable) -> Scores:
+    """Return every figure of a table of predictions."""
+    return score(table.truth, table.prediction, table.classes, table.speakers, table.genders)
+
+
+def _fold_predictions(path: Path, fold: dict[str, Any], classes: tuple[str, ...]) -> PredictionTable:
+    table = read_predictions(path)
+    if table.classes != classes:
+        raise GemoclapError(f"{path}: its classes are not those of folds.json; remove the file and run the fold again")
+    if sorted(table.ids) != sorted(fold["test"]):
+        raise GemoclapError(
+            f"{path}: its utterances are not the {len(fold['test'])} test utterances of the fold in folds.json; "
+            "remove the file and run the fold again"
+        )
+    return replace(table, folds=(fold["name"],) * len(table))
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            raise GemoclapError(
+                f"{path}:{number}: not a line of JSON; remove the line, or the log for no curves"
+            ) from None
+    return rows
+
+
+def _fold_mean(scores: Sequence[Scores]) -> FoldMean:
+    wars, uars, f1s = ([getattr(one, name) for one in scores] for name in ("war", "uar", "macro_f1"))
+    return FoldMean(
+        n_folds=len(scores),
+        war=float(np.mean(wars)),
+        war_sd=_sd(wars),
+        uar=float(np.mean(uars)),
+        uar_sd=_sd(uars),
+        macro_f1=float(np.mean(f1s)),
+        macro_f1_sd=_sd(f1s),
+    )
+
+
+def _sd(values: Sequence[float]) -> float:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def _test_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
+    """Return the speakers of each fold that some method has finished."""
+    speakers: dict[str, set[str]] = {}
+    for method in methods:
+        table = method.predictions
+        for fold, speaker in zip(table.folds, table.speakers, strict=True) if table is not None else ():
+            if fold is not None and speaker is not None:
+                speakers.setdefault(fold, set()).add(speaker)
+    return {fold: tuple(sorted(names)) for fold, names in speakers.items()}
+
+
+def _differences(methods: Sequence[MethodResults]) -> tuple[PairedDifference, ...]:
+    """Compare each later method with the first on the folds that both have finished."""
+    baseline, *others = methods
+    compared = (_difference(baseline, other) for other in others)
+    return tuple(difference for difference in compared if difference is not None)
+
+
+def _difference(baseline: MethodResults, other: MethodResults) -> PairedDifference | None:
+    if baseline.predictions is None or other.predictions is None:
+        return None
+    first, second = _by_key(baseline.predictions), _by_key(other.predictions)
+    keys = [key for key in first if key in second]
+    if not keys:
+        return None
+    truth, a, speakers = zip(*(first[key] for key in keys), strict=True)
+    b = [second[key][1] for key in keys]
+    return PairedDifference(baseline.name, other.name, len(keys), paired_difference(truth, a, b, speakers))
+
+
+def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, str, str | None]]:
+    """Return (fold, id) -> (truth, prediction, speaker)."""
+    keys = zip(table.folds, table.ids, strict=True)
+    return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
+
+
+def _method_to_dict(method: MethodResults) -> dict[str, Any]:
+    return {
+        "title": method.title,
+        "missing_folds": list(method.missing),
+        "pooled": method.pooled.to_dict() if method.pooled else None,
+        "mean_of_folds": _nan_to_none(asdict(method.mean)) if method.mean else None,
+        "folds": {name: scores.to_dict() for name, scores in method.folds.items()},
+    }
+
+
+def _difference_to_dict(difference: PairedDifference) -> dict[str, Any]:
+    return {
+        "baseline": difference.baseline,
+        "method": difference.method,
+        "n": difference.n,
+        "uar": _nan_to_none(asdict(difference.uar)),
+    }
+
+
+def _nan_to_none(figures: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in figures.items()}

@@ -1,0 +1,47 @@
+"""How figures are put into words, and the table on a terminal."""
+
+import io
+import math
+
+import pytest
+from fakerun import make_run
+from rich.console import Console
+
+from gemoclap.metrics import Difference
+from gemoclap.reports import collect, print_table
+from gemoclap.reports.tables import clear_of_zero, markdown_table, percent, points, shorten, with_interval, with_sd
+
+
+def test_figures_as_people_read_them():
+    assert percent(0.6125) == "61.3" or percent(0.6125) == "61.2"  # a tie in binary
+    assert percent(1.0) == "100.0" and percent(0.0) == "0.0"
+    assert percent(None) == percent(math.nan) == points(None) == "\N{EN DASH}"
+    assert points(0.012) == "+1.2" and points(-0.012) == "\N{MINUS SIGN}1.2"
+    assert with_interval(0.5, (0.4, 0.6)) == "50.0 [40.0, 60.0]"
+    assert with_interval(0.5, (math.nan, math.nan)) == "50.0"
+    assert with_sd(0.5, 0.1) == "50.0 ± 10.0" and with_sd(0.5, math.nan) == "50.0"
+    assert shorten(["a", "b"], 2) == "a, b" and shorten(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(0.1, 0.2, "yes"), (-0.2, -0.1, "yes"), (-0.1, 0.1, "no")])
+def test_clear_of_zero(low, high, said):
+    assert clear_of_zero(Difference((low + high) / 2, low, high)) == said
+
+
+def test_markdown_escapes_what_would_break_the_table():
+    assert markdown_table(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| :--- | ---: |\n| x\\|y | 1 |"
+
+
+@pytest.mark.parametrize("shared", [(), ("01",)])
+def test_terminal_table_names_both_aggregates_within_80_columns(tmp_path, shared):
+    results = collect(make_run(tmp_path / "run", n_folds=2, epochs=1, shared_speakers=shared))
+    output = io.StringIO()
+    print_table(results, Console(file=output, width=80))
+    text = output.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "pooled" in text and "mean of" in text and "±" in text
+    for method in results.methods:
+        low, high = method.pooled.uar_interval
+        assert method.title in text and percent(method.pooled.uar) in text
+        assert f"[{percent(low)}, {percent(high)}]" in text
+    assert ("not speaker-independent" in text) == bool(shared)
