@@ -1,0 +1,49 @@
+# make demo and make test do everything on a fresh machine with Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+CORPUS ?= synthetic
+ROOT ?= demo/$(CORPUS)
+DEMO := demo/$(CORPUS)-run
+CONFIG := $(if $(filter synthetic,$(CORPUS)),--config configs/demo.yaml)
+
+.PHONY: help install demo test lint format clean
+
+help:
+	@echo "make demo    prepare a corpus, cross-validate the three methods, write the report, predict one clip"
+	@echo "             (a synthetic corpus; or: make demo CORPUS=ravdess ROOT=path/to/ravdess)"
+	@echo "make test    all tests"
+	@echo "make lint    ruff and mypy"
+
+install: .venv/.installed
+
+# torch first, and pinned: a newer one would bring gigabytes of another build with it.
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('gemoclap needs Python 3.11 or newer; try make PYTHON=python3.11') if sys.version_info < (3, 11) else None"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/gemoclap prepare $(CORPUS) $(ROOT) -o demo/$(CORPUS).jsonl
+	$(BIN)/gemoclap inspect demo/$(CORPUS).jsonl || true
+	$(BIN)/gemoclap crossval $(CONFIG) --data.manifest demo/$(CORPUS).jsonl -o $(DEMO)
+	$(BIN)/gemoclap train $(CONFIG) --data.manifest demo/$(CORPUS).jsonl -o $(DEMO)-model
+	$(BIN)/python -c "from gemoclap.corpora.manifest import read_manifest; print(read_manifest('demo/$(CORPUS).jsonl')[0].path)" > demo/clip.txt
+	$(BIN)/gemoclap predict $(DEMO)-model/model "$$(cat demo/clip.txt)"
+	@echo "the report is $(DEMO)/report.md"
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+clean:
+	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache

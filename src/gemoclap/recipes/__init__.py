@@ -1,0 +1,1 @@
+"""Whole experiments, each readable from top to bottom."""

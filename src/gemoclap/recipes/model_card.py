@@ -1,0 +1,72 @@
+"""The README of a saved model: what it was trained on, how it was tested, and what it may be used for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gemoclap.config import Settings
+from gemoclap.corpora import CORPORA
+from gemoclap.data.folds import Fold
+from gemoclap.files import atomic_write
+
+TITLES = {"emo_clap": "Emo-CLAP", "sl_gemo_clap": "SL-GEmo-CLAP", "ml_gemo_clap": "ML-GEmo-CLAP"}
+
+
+def write_model_card(
+    path: Path, settings: Settings, method: str, fold: Fold, scores: dict[str, Any] | None = None
+) -> None:
+    """Write the card: corpora with their licences, the split and its hash, settings that matter, scores where known."""
+    lines = [
+        "---",
+        "library_name: gemoclap",
+        "pipeline_tag: audio-classification",
+        "tags: [speech-emotion-recognition, clap]",
+        "---",
+        "",
+        f"# {TITLES[method]}: {settings.model.audio_encoder} and {settings.model.text_encoder}",
+        "",
+        "Speech emotion recognition by contrastive language-audio pretraining (Pan et al., arXiv 2306.07848).",
+        "",
+        "```python",
+        "from gemoclap import Predictor",
+        'print(Predictor.from_pretrained("this folder")("clip.wav").probabilities)',
+        "```",
+        "",
+        "## Trained on",
+        "",
+        *_corpora(fold),
+        f"- {len(fold.train)} utterances of {_speakers(fold.train)} speakers; development: {_speakers(fold.dev)} speakers",
+        f"- fold `{fold.name}`, hash `{fold.hash}`; {settings.train.epochs} epochs, seed {settings.train.seed}, "
+        f"epoch reported: {settings.train.select}",
+        "",
+        "## Tested on",
+        "",
+        *_scores(fold, scores),
+        "",
+        "Acted speech is not spontaneous speech, and a face value of an emotion is not what a person feels: do not use this "
+        "model to judge people.",
+    ]
+    with atomic_write(path) as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _corpora(fold: Fold) -> list[str]:
+    counts = Counter(row.corpus or "unnamed corpus" for row in fold.train)
+    return [
+        f"- {name}: {count} utterances; licence of the corpus: {CORPORA[name].licence if name in CORPORA else 'see its publisher'}"
+        for name, count in counts.items()
+    ]
+
+
+def _scores(fold: Fold, scores: dict[str, Any] | None) -> list[str]:
+    if not scores:
+        return ["No test part was held out of this training; the cross-validation beside it says what to expect."]
+    figures = ", ".join(f"{name.upper()} {100 * value:.1f} %" for name, value in scores.items())
+    overlap = " (speakers shared with the training set)" if fold.shared_speakers else ""
+    return [f"{len(fold.test)} utterances of {_speakers(fold.test)} speakers{overlap}: {figures}."]
+
+
+def _speakers(rows: tuple) -> int:
+    return len({row.speaker for row in rows})

@@ -1,0 +1,162 @@
+"""The eGeMAPS + SVM baseline on made-up voices, against openSMILE's and scikit-learn's own calls."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import opensmile
+import pytest
+import soundfile
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.folds import Fold
+from gemoclap.labels import Vocabulary
+from gemoclap.recipes.baseline import COSTS, EgemapsFeatures, class_scores, fit_svm, run_fold
+
+VOCABULARY = Vocabulary("three", ("angry", "neutral", "sad"))
+
+
+def buzz(pitch: float, loudness: float, seconds: float, seed: int) -> np.ndarray:
+    """Return a pulse train through noise: a pitch and a loudness that openSMILE can measure."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(round(seconds * 16000)) / 16000
+    harmonics = sum(np.sin(2 * np.pi * pitch * number * time) / number for number in range(1, 12))
+    return loudness * (harmonics / 3 + rng.normal(0, 0.02, len(time)))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    folder = tmp_path_factory.mktemp("voices")
+    voices = {"angry": (1.5, 0.8), "neutral": (1.0, 0.3), "sad": (0.8, 0.05)}
+    made = []
+    for speaker, base in (("anna", 210), ("berta", 190), ("carl", 110)):
+        for emotion, (pitch, loudness) in voices.items():
+            for take in range(3):
+                path = folder / f"{speaker}_{emotion}_{take}.wav"
+                soundfile.write(path, buzz(base * pitch * (1 + 0.02 * take), loudness, 0.4, take), 16000)
+                made.append(Utterance(path.stem, str(path), speaker=speaker, emotion=emotion))
+    return made
+
+
+@pytest.fixture(scope="module")
+def features(rows: list[Utterance]) -> EgemapsFeatures:
+    made = EgemapsFeatures()
+    made.preload(rows)
+    return made
+
+
+def test_features_are_opensmiles_own(rows: list[Utterance], features: EgemapsFeatures) -> None:
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    expected = smile.process_files([row.path for row in rows[:3]])
+    found = features(rows[:3])
+    assert found.shape == (3, 88) and found.dtype == np.float32
+    assert features.names == list(expected.columns)
+    np.testing.assert_allclose(found, expected.to_numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stretch_is_a_clip_of_its_own_and_a_short_one_is_filled_up(
+    rows: list[Utterance], features: EgemapsFeatures, tmp_path: Path
+) -> None:
+    part = replace(rows[0], id="part", start=0.1, end=0.35)
+    samples, _ = soundfile.read(rows[0].path, dtype="float32")
+    soundfile.write(tmp_path / "part.wav", samples[1600:5600], 16000)
+    np.testing.assert_array_equal(features([part]), features([Utterance("cut", str(tmp_path / "part.wav"))]))
+    assert not np.array_equal(features([part]), features(rows[:1]))
+    soundfile.write(tmp_path / "short.wav", samples[:300], 16000)
+    assert np.isfinite(features([Utterance("short", str(tmp_path / "short.wav"))])).all()
+
+
+def test_cache_spares_extraction_and_is_never_stale(
+    rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "one.wav"
+    soundfile.write(path, buzz(200, 0.5, 0.3, 0), 16000)
+    some = [rows[0], Utterance("one", str(path))]
+    calls: list[tuple[int, int]] = []
+    first = EgemapsFeatures(tmp_path / "cache")
+    first.preload(some, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(1, 2), (2, 2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(EgemapsFeatures, "_extract", lambda self, row: pytest.fail("extracted again"))
+        again = EgemapsFeatures(tmp_path / "cache")
+        again.preload(some[::-1])
+        np.testing.assert_array_equal(again(some), first(some))
+    before = path.stat()
+    soundfile.write(path, buzz(300, 0.5, 0.3, 0), 16000)
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    changed = EgemapsFeatures(tmp_path / "cache")
+    changed.preload(some)
+    assert not np.array_equal(changed(some)[1], first(some)[1])
+    assert not list((tmp_path / "cache").glob("*.partial"))
+
+
+@pytest.mark.parametrize("costs", [(1.0,), COSTS])
+def test_an_unseen_speaker_is_recognised(
+    rows: list[Utterance], features: EgemapsFeatures, costs: tuple[float, ...]
+) -> None:
+    test = tuple(row for row in rows if row.speaker == "berta")
+    fold = Fold("fold_1", tuple(row for row in rows if row.speaker != "berta"), (), test)
+    found = run_fold(fold, features, VOCABULARY, costs)
+    assert found.ids == tuple(row.id for row in test) and found.cost in costs
+    assert np.mean([one == row.emotion for one, row in zip(found.emotions, test, strict=True)]) > 0.8
+    assert found.scores.shape == (9, 3)
+    np.testing.assert_allclose(found.scores.sum(axis=1), 1.0)
+    assert found.emotions == tuple(VOCABULARY.emotions[index] for index in found.scores.argmax(axis=1))
+
+
+def test_the_test_part_has_no_say(rows: list[Utterance], features: EgemapsFeatures) -> None:
+    train, test = tuple(row for row in rows if row.speaker != "anna"), tuple(rows[:9])
+    whole = run_fold(Fold("f", train, (), test), features, VOCABULARY, COSTS)
+    alone = run_fold(Fold("f", train, (), test[4:5]), features, VOCABULARY, COSTS)
+    assert whole.cost == alone.cost
+    np.testing.assert_allclose(whole.scores[4:5], alone.scores)
+
+
+def synthetic(classes: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, 120)
+    return rng.normal(truth[:, None], 1.5, (120, 6)), truth, [f"s{number % 6}" for number in range(120)]
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scores_rank_as_scikit_learn_predicts(classes: int) -> None:
+    points, truth, speakers = synthetic(classes, seed=0)
+    svm, cost = fit_svm(points, truth, speakers)
+    scaler = StandardScaler().fit(points)
+    expected = SVC(C=1.0, class_weight="balanced", break_ties=True).fit(scaler.transform(points), truth)
+    new = np.random.default_rng(1).normal(1, 2, (50, 6))
+    scores = class_scores(svm, new, classes + 1)
+    assert cost == 1.0 and scores.shape == (50, classes + 1)
+    np.testing.assert_array_equal(scores.argmax(axis=1), expected.predict(scaler.transform(new)))
+    assert not scores[:, classes].any()
+
+
+def test_the_cost_is_the_best_over_unseen_speakers() -> None:
+    """Leave-one-speaker-out by hand, as there are no more speakers than inner folds."""
+    points, truth, _ = synthetic(3, seed=3)
+    speakers = np.array([f"s{number % 4}" for number in range(120)])
+    _, cost = fit_svm(points, truth, speakers.tolist(), COSTS)
+    by_hand = {}
+    for candidate in COSTS:
+        recalls = []
+        for speaker in np.unique(speakers):
+            inside = speakers != speaker
+            scaler = StandardScaler().fit(points[inside])
+            svm = SVC(C=candidate, class_weight="balanced").fit(scaler.transform(points[inside]), truth[inside])
+            hits = svm.predict(scaler.transform(points[~inside])) == truth[~inside]
+            recalls.append(np.mean([hits[truth[~inside] == one].mean() for one in np.unique(truth[~inside])]))
+        by_hand[candidate] = float(np.mean(recalls))
+    assert len(set(by_hand.values())) > 1
+    assert by_hand[cost] == pytest.approx(max(by_hand.values()))
+
+
+@pytest.mark.parametrize("speakers", [["anna"] * 120, [None, *["anna", "carl"] * 59, "anna"]])
+def test_without_speakers_to_choose_by_the_first_cost_is_taken(speakers: list[str | None]) -> None:
+    points, truth, _ = synthetic(2, seed=1)
+    assert fit_svm(points, truth, speakers, (10.0, 1.0))[1] == 10.0
