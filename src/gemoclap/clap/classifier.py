@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from gemoclap.clap.model import GEmoClapModel
+from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.errors import GemoclapError
 
 
@@ -24,7 +24,7 @@ class PromptClassifier(nn.Module):
 
     Raises
     ------
-    GemoclapError : fewer than two labels, or a label given twice.
+    GemoclapError : fewer than two labels, a label given twice, or not as many prompts as labels.
     """
 
     weight: Tensor
@@ -33,10 +33,13 @@ class PromptClassifier(nn.Module):
         self, model: GEmoClapModel, labels: Sequence[str] | None = None, prompts: Sequence[str] | None = None
     ) -> None:
         super().__init__()
-        self.labels = tuple(labels or model.config.emotions.emotions)
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            raise GemoclapError(f"labels must be two or more different words, not {', '.join(self.labels) or 'none'}")
-        self.prompts = tuple(prompts or (model.config.emotion_prompt.format(label) for label in self.labels))
+        self.labels = model.config.emotions.emotions if labels is None else tuple(labels)
+        if isinstance(labels, str) or len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            given = labels if isinstance(labels, str) else ", ".join(self.labels) or "none"
+            raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+        if prompts is None:
+            prompts = [fill_prompt(model.config.emotion_prompt, label) for label in self.labels]
+        self.prompts = tuple(prompts)
         if len(self.prompts) != len(self.labels):
             raise GemoclapError(f"{len(self.prompts)} prompts for {len(self.labels)} labels; give one each")
         self.model = model

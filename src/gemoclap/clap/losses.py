@@ -44,19 +44,26 @@ def contrastive_kl(logits: Tensor, target: Tensor, normalizer: Normalizer = "sof
     logits : ``C (N, N)``, similarities times temperature; row i is compared over its columns.
     target : ``M (N, N)``, the label matrix before normalisation.
     """
-    return row_cross_entropy(logits, target, normalizer) - target_entropy(target, normalizer)
+    logits = _wide(logits)
+    return row_cross_entropy(logits, target, normalizer) - target_entropy(target.to(logits.dtype), normalizer)
 
 
 def row_cross_entropy(logits: Tensor, target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
     """Return ``mean_i - sum_j T_ij log_softmax(C)_ij``: the KL and the entropy of its target together."""
-    distribution = normalize_target(target.float(), normalizer)
-    return -(distribution * logits.float().log_softmax(dim=1)).sum(dim=1).mean()
+    logits = _wide(logits)
+    distribution = normalize_target(target.to(logits.dtype), normalizer)
+    return -(distribution * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
 def target_entropy(target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
     """Return the mean entropy of the target rows, nats: the floor of `row_cross_entropy`, and no gradient."""
-    distribution = normalize_target(target.float(), normalizer)
+    distribution = normalize_target(_wide(target), normalizer)
     return -torch.xlogy(distribution, distribution).sum(dim=1).mean()
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """Half precision and whole numbers become float32; float32 and float64 stay."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,8 @@ def symmetric_contrastive_loss(
     audio_scale, text_scale : the temperatures eps_a and eps_t, scalars.
     target : ``M (N, N)``, symmetric, before normalisation.
     """
-    similarity = audio.float() @ text.float().T
+    similarity = _wide(audio) @ _wide(text).T
+    target = target.to(similarity.dtype)
     cross_entropy = 0.5 * (
         row_cross_entropy(audio_scale * similarity, target, normalizer)
         + row_cross_entropy(text_scale * similarity.T, target, normalizer)

@@ -1,34 +1,44 @@
-"""The composite model: a speech encoder and a text encoder joined by projections, in the way of transformers' ClapModel."""
+"""The composite model: a speech encoder and a text encoder joined by projections, as transformers' ClapModel is."""
 
 from __future__ import annotations
 
 import math
 import os
-from typing import Any, Self, cast
+from dataclasses import asdict
+from typing import Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
-from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.pooling import POOLINGS, pooled_dim
+from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, Vocabulary
 
 TEXT_PREFIX = "text_encoder."
+HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
+"""Arguments of `from_pretrained` that say where on the hub to look; the tokenizer lies where the weights lie."""
 
 
 class GEmoClapConfig(PreTrainedConfig):
-    """Everything but the weights: both encoders' configs, the heads, the classes, the prompts and the audio preparation.
+    """Everything but the weights: both encoders' configs, heads, classes, prompts and what is done to the audio.
 
     Attributes
     ----------
     audio_config, text_config : configs of the two encoders.
-    audio_normalize : whether each clip is brought to zero mean and unit variance first (the encoder's own preprocessor).
+    audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
     audio_layers, audio_pooling, text_pooling : as in `config.ModelSettings`.
     gender_head : whether there are projections and temperatures for gender (ML-GEmo-CLAP).
     vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
@@ -41,9 +51,9 @@ class GEmoClapConfig(PreTrainedConfig):
     audio_config: PreTrainedConfig | dict | None = None
     text_config: PreTrainedConfig | dict | None = None
     audio_normalize: bool = False
-    audio_layers: str = "last"
-    audio_pooling: str = "mean"
-    text_pooling: str = "first"
+    audio_layers: Literal["last", "weighted"] = "last"
+    audio_pooling: Literal["mean", "mean_std"] = "mean"
+    text_pooling: Literal["first", "mean"] = "first"
     projection_dim: int = 512
     projection_dropout: float = 0.0
     initial_temperature: float = 1 / 0.07
@@ -82,6 +92,18 @@ def _as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | Non
     return AutoConfig.for_model(config["model_type"], **options)
 
 
+def fill_prompt(template: str, word: str) -> str:
+    """Return the prompt of a class: `template` with `word` in the place of its ``{}``.
+
+    Raises
+    ------
+    GemoclapError : there is no such place, or more than one; all classes would share a prompt.
+    """
+    if template.count("{}") != 1:
+        raise GemoclapError(f"prompt template {template!r}: write {{}} once, where the class goes")
+    return template.replace("{}", word)
+
+
 class Projection(nn.Sequential):
     """Linear-ReLU-Linear to the joint embedding [P: multi-layer; S: this form, 512]."""
 
@@ -111,7 +133,9 @@ class ContrastiveHead(nn.Module):
 
     def scales(self) -> tuple[Tensor, Tensor]:
         """The temperatures eps_a and eps_t, kept on a log scale and clamped there to [log 1, log max] [S]."""
-        return self.audio_log_scale.clamp(0, self.max_log_scale).exp(), self.text_log_scale.clamp(0, self.max_log_scale).exp()
+        log_scales = self.audio_log_scale, self.text_log_scale
+        audio, text = (log_scale.clamp(0, self.max_log_scale).exp() for log_scale in log_scales)
+        return audio, text
 
 
 class GEmoClapModel(PreTrainedModel):
@@ -119,7 +143,7 @@ class GEmoClapModel(PreTrainedModel):
 
     ``model(waveforms (B, T) float32, lengths (B,))`` returns a dict: ``audio_embedding (B, E)`` and
     ``text_embedding (K, E)``, one row a class prompt, both of unit length, the temperatures ``audio_scale`` and
-    ``text_scale``; with a gender head the same four with ``gender_`` before them, ``gender_text_embedding`` being (2, E).
+    ``text_scale``; with a gender head the same four with ``gender_`` before them, ``gender_text_embedding (2, E)``.
     """
 
     config_class = GEmoClapConfig
@@ -135,16 +159,15 @@ class GEmoClapModel(PreTrainedModel):
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
         super().__init__(config)
-        audio_config, text_config = cast(PreTrainedConfig, config.audio_config), cast(PreTrainedConfig, config.text_config)
         self.audio_encoder = audio_encoder or SpeechEncoder.from_config(
-            audio_config, do_normalize=config.audio_normalize, layers=config.audio_layers
+            cast(PreTrainedConfig, config.audio_config), config.audio_normalize, config.audio_layers
         )
         self.text_encoder = text_encoder or TextEncoder.from_config(
-            text_config, cast(PreTrainedTokenizerBase, tokenizer), config.text_pooling
+            cast(PreTrainedConfig, config.text_config), cast(PreTrainedTokenizerBase, tokenizer), config.text_pooling
         )
-        audio_dim = pooled_dim(config.audio_pooling, self.audio_encoder.output_dim)
-        self.emotion_head = ContrastiveHead(audio_dim, self.text_encoder.output_dim, config)
-        self.gender_head = ContrastiveHead(audio_dim, self.text_encoder.output_dim, config) if config.gender_head else None
+        dims = pooled_dim(config.audio_pooling, self.audio_encoder.output_dim), self.text_encoder.output_dim
+        self.emotion_head = ContrastiveHead(*dims, config)
+        self.gender_head = ContrastiveHead(*dims, config) if config.gender_head else None
         self._frozen_prompts: dict[tuple[str, ...], Tensor] = {}
         self.post_init()
 
@@ -167,9 +190,11 @@ class GEmoClapModel(PreTrainedModel):
 
         Raises
         ------
-        GemoclapError : an encoder cannot be loaded, or `settings.freeze` names more layers than there are.
+        GemoclapError : an encoder cannot be loaded, `settings.freeze` names more layers than there are, a prompt has no
+            place for its class, or a temperature starts outside its clamps.
         """
         settings = settings or ModelSettings()
+        _check(settings)
         speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options)
         text = TextEncoder.from_pretrained(text_encoder, pooling=settings.text_pooling)
         by_reference = settings.freeze_text and text_encoder == MINILM
@@ -189,7 +214,7 @@ class GEmoClapModel(PreTrainedModel):
             vocabulary=vocabulary.to_dict(),
             emotion_prompt=settings.emotion_prompt,
             gender_prompt=settings.gender_prompt,
-            preparation=vars(audio or AudioSettings()).copy(),
+            preparation=asdict(audio or AudioSettings()),
             text_weights=MINILM if by_reference else "saved",
         )
         model = cls(config, speech, text)
@@ -208,7 +233,8 @@ class GEmoClapModel(PreTrainedModel):
         if any(parameter.requires_grad for parameter in self.text_encoder.parameters()):
             return self.text_encoder(list(prompts))
         if prompts not in self._frozen_prompts:
-            with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
+            # No inference mode: what was first asked for while predicting may be asked for again while training.
+            with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 self._frozen_prompts[prompts] = self.text_encoder(list(prompts))
         features = self._frozen_prompts[prompts] = self._frozen_prompts[prompts].to(self.device)
         return features
@@ -216,12 +242,12 @@ class GEmoClapModel(PreTrainedModel):
     @property
     def emotion_prompts(self) -> tuple[str, ...]:
         """One prompt a class, in the order of the classes."""
-        return tuple(self.config.emotion_prompt.format(emotion) for emotion in self.config.emotions.emotions)
+        return tuple(fill_prompt(self.config.emotion_prompt, emotion) for emotion in self.config.emotions.emotions)
 
     @property
     def gender_prompts(self) -> tuple[str, ...]:
         """One prompt a gender, in the order of `labels.GENDERS`."""
-        return tuple(self.config.gender_prompt.format(gender) for gender in GENDERS)
+        return tuple(fill_prompt(self.config.gender_prompt, gender) for gender in GENDERS)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         features = self.get_audio_features(waveforms, lengths)
@@ -231,12 +257,14 @@ class GEmoClapModel(PreTrainedModel):
             outputs |= {f"gender_{name}": value for name, value in gender.items()}
         return outputs
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
+    ) -> None:
         """Write config.json, model.safetensors, preprocessor_config.json and the tokenizer's files.
 
         The weights of a frozen text encoder that comes embedded in a package are left out and read from there again.
         """
-        state = kwargs.pop("state_dict", None) or self.state_dict()
+        state = self.state_dict() if state_dict is None else state_dict
         if self.config.text_weights != "saved":
             state = {name: value for name, value in state.items() if not name.startswith(TEXT_PREFIX)}
         with readable_errors(str(save_directory)):
@@ -245,21 +273,54 @@ class GEmoClapModel(PreTrainedModel):
         self.text_encoder.tokenizer.save_pretrained(save_directory)
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike, *args: Any, **kwargs: Any) -> Self:
-        """Load a folder that `save_pretrained` wrote, or such a repository of the hub; safetensors only."""
-        with readable_errors(str(name)):
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            model, report = super().from_pretrained(
-                name, *args, tokenizer=tokenizer, use_safetensors=True, output_loading_info=True, **kwargs
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote, or such a repository of the hub; only safetensors are read.
+
+        The model comes in evaluation mode. A text encoder that was kept frozen and comes embedded in a package is
+        frozen again; everything else can be trained on.
+
+        Raises
+        ------
+        GemoclapError : there is no model, it is of another kind, or its weights are not all there.
+        """
+        name = str(pretrained_model_name_or_path)
+        hub = {option: kwargs[option] for option in HUB_OPTIONS if option in kwargs}
+        with readable_errors(name):
+            _refuse_other_kinds(name, kwargs.get("config") or AutoConfig.from_pretrained(name, **hub))
+            tokenizer = AutoTokenizer.from_pretrained(name, **hub)
+            loaded: Any = super().from_pretrained(
+                name, *model_args, tokenizer=tokenizer, use_safetensors=True, output_loading_info=True, **kwargs
             )
-        elsewhere = model.config.text_weights != "saved"
-        missing = sorted(key for key in report["missing_keys"] if not (elsewhere and key.startswith(TEXT_PREFIX)))
+        model, report = loaded
+        by_reference = model.config.text_weights != "saved"
+        missing = sorted(key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX)))
         if missing:
-            raise GemoclapError(f"{name}: model.safetensors lacks {missing[0]} and {len(missing) - 1} more; train it again")
-        if elsewhere:
+            raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {missing[0]}")
+        if by_reference:
             model.text_encoder = TextEncoder.from_pretrained(model.config.text_weights, model.config.text_pooling)
             model.text_encoder.freeze()
         return model.eval()
+
+
+def _check(settings: ModelSettings) -> None:
+    """Raise a GemoclapError for prompts and temperatures with which nothing would be learnt."""
+    for template in (settings.emotion_prompt, settings.gender_prompt):
+        fill_prompt(template, "")
+    if not 1 <= settings.initial_temperature <= settings.max_temperature:
+        raise GemoclapError(
+            f"model.initial_temperature: {settings.initial_temperature:g} is not between 1 and model.max_temperature "
+            f"({settings.max_temperature:g}); it is the factor on the cosine, 1 / 0.07 for a temperature of 0.07"
+        )
+
+
+def _refuse_other_kinds(name: str, config: Any) -> None:
+    if not isinstance(config, GEmoClapConfig):
+        raise GemoclapError(
+            f"{name}: holds a {getattr(config, 'model_type', 'strange')} model, not one of the GEmo-CLAP family; "
+            "give a folder that 'gemoclap train' wrote"
+        )
 
 
 def _compare(head: ContrastiveHead, audio_features: Tensor, text_features: Tensor) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
 """Model outputs and labels -> named losses: Emo-CLAP, SL-GEmo-CLAP and ML-GEmo-CLAP.
 
-An objective knows neither the model nor the loop: it takes the outputs by name and the labels of the utterances, gathered
-over processes or not, and returns scalars of which ``"loss"`` is minimised and the others are logged. Beside each KL stands
-its ``*_cross_entropy``, the same before the entropy of its target is taken away: what other implementations print, and what
-never falls under that entropy.
+An objective knows neither the model nor the loop: it takes the outputs by name and the labels of the utterances,
+gathered over processes or not, and returns scalars of which ``"loss"`` is minimised and the others are logged. Beside
+each KL stands its ``*_cross_entropy``, the same before the entropy of its target is taken away: what other
+implementations print, and what never falls under that entropy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ class Objective(Protocol):
     def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses: ...
 
 
-def _emotion_branch(outputs: dict[str, Tensor], emotions: Tensor, target: Tensor, settings: ObjectiveSettings) -> SymmetricLoss:
+def _emotion_branch(
+    outputs: dict[str, Tensor], emotions: Tensor, target: Tensor, settings: ObjectiveSettings
+) -> SymmetricLoss:
     """Compare every utterance with the prompt of its own emotion, under `target`."""
     return symmetric_contrastive_loss(
         outputs["audio_embedding"],

@@ -25,16 +25,20 @@ def load_audio_encoder(
 
     Raises
     ------
-    GemoclapError : the encoder cannot be loaded, or it has no such option.
+    GemoclapError : the encoder cannot be loaded, or it has no such option, or not with that value.
     """
     options = options or {}
     if name not in UNTRAINED:
         if options:
-            raise GemoclapError(f"model.audio_options is for untrained encoders ({', '.join(UNTRAINED)}), not for {name}")
+            untrained = ", ".join(UNTRAINED)
+            raise GemoclapError(f"model.audio_options is for untrained encoders ({untrained}), not for {name}")
         return SpeechEncoder.from_pretrained(name, layers)
     config_class = UNTRAINED[name]
     known = [field for field in config_class.__annotations__ if field != "model_type"]
     for option in options:
         if option not in known:
             raise GemoclapError(f"model.audio_options: {name} has no {option!r}{did_you_mean(option, known)}")
-    return SpeechEncoder.from_config(config_class(**options), do_normalize=False, layers=layers)
+    try:
+        return SpeechEncoder.from_config(config_class(**options), do_normalize=False, layers=layers)
+    except (TypeError, ValueError) as error:
+        raise GemoclapError(f"model.audio_options: {name}: {str(error).splitlines()[0]}") from error

@@ -31,6 +31,7 @@ class CompactConfig(PreTrainedConfig):
     speed_range : tempo factor drawn from ``[1 - r, 1 + r]``.
     vocal_tract_range : factor on the mel axis, drawn alike: longer and shorter vocal tracts.
     time_masks, time_mask_share, frequency_masks, frequency_mask_share : SpecAugment.
+    apply_spec_augment : whether the input is varied at all while training.
     """
 
     model_type = "gemoclap-compact"
@@ -44,12 +45,28 @@ class CompactConfig(PreTrainedConfig):
     num_hidden_layers: int = 4
     kernel_size: int = 3
     dropout: float = 0.2
-    speed_range: float = 0.2
+    speed_range: float = 0.15
     vocal_tract_range: float = 0.1
     time_masks: int = 2
     time_mask_share: float = 0.15
     frequency_masks: int = 2
     frequency_mask_share: float = 0.15
+    apply_spec_augment: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Refuse with a ValueError what no network can be built from."""
+        super().__post_init__(**kwargs)
+        for name in ("n_mels", "window", "hop", "n_fft", "stem_channels", "hidden_size", "num_hidden_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+        if not isinstance(self.kernel_size, int) or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {self.kernel_size!r}")
+        if self.window > self.n_fft:
+            raise ValueError(f"n_fft ({self.n_fft}) must hold the window ({self.window})")
+        for name in ("speed_range", "vocal_tract_range"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
 
 
 @dataclass
@@ -60,28 +77,22 @@ class CompactOutput(BaseModelOutput):
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch norm of ``(B, C, ...)`` whose statistics leave the padding out; no padding, no difference to PyTorch's.
+    """Batch norm of ``(B, C, F, ...)`` over the valid frames alone: PyTorch's own, on those frames packed together.
 
     Layer norm in its place, which needs no mask, learnt far more slowly from a thousand clips (docs/results.md).
     """
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Normalise where ``mask`` (as `hidden`, with size 1 in any dimension) is True; the padding comes out as zero."""
-        shape = (1, -1) + (1,) * (hidden.dim() - 2)
-        weights = mask.to(hidden.dtype)
-        if self.training:
-            dims = [dim for dim in range(hidden.dim()) if dim != 1]
-            count = weights.sum() * (hidden[0, 0].numel() / weights[0, 0].numel())
-            mean = (hidden * weights).sum(dims) / count
-            centred = (hidden - mean.view(shape)) * weights
-            variance = centred.square().sum(dims) / count
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
-        else:
-            centred, variance = (hidden - self.running_mean.view(shape)) * weights, self.running_var
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return centred * scale.view(shape) + self.bias.view(shape) * weights
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """Normalise where ``mask``, (B, 1, F) with as many more dimensions of size 1 as `hidden` has, is True.
+
+        The padding comes out as zero.
+        """
+        valid = mask.flatten().nonzero().squeeze(1)
+        channels_last = hidden.movedim(1, -1)
+        frames = channels_last.reshape(mask.numel(), -1)
+        packed = super().forward(frames.index_select(0, valid).reshape(-1, hidden.shape[1]))
+        normalized = torch.zeros_like(frames).index_copy(0, valid, packed.reshape(len(valid), -1).to(frames.dtype))
+        return normalized.view(channels_last.shape).movedim(-1, 1)
 
 
 class StridedConvolution(nn.Module):
@@ -119,7 +130,7 @@ class CompactModel(PreTrainedModel):
 
     ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``, and on request the
     ``hidden_states`` before and after each residual block. In training mode each clip's tempo and vocal tract are drawn
-    anew and stripes are hidden; the number of frames stays that of the clip as given.
+    anew and stripes are hidden; the number of frames, ``frame_counts (B,)``, follows the tempo.
     """
 
     config_class = CompactConfig
@@ -128,13 +139,10 @@ class CompactModel(PreTrainedModel):
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__(config)
-        self.mel = LogMel(config.n_mels, n_fft=config.n_fft, window=config.window, hop=config.hop, normalize=False)
-        self.stem = nn.ModuleList(
-            [StridedConvolution(1, config.stem_channels, 5), StridedConvolution(config.stem_channels, config.stem_channels, 3)]
-        )
-        self.projection = nn.Linear(
-            config.stem_channels * halved(halved(config.n_mels)), config.hidden_size, bias=False
-        )
+        self.mel = LogMel(config.n_mels, n_fft=config.n_fft, window=config.window, hop=config.hop)
+        channels = config.stem_channels
+        self.stem = nn.ModuleList([StridedConvolution(1, channels, 5), StridedConvolution(channels, channels, 3)])
+        self.projection = nn.Linear(channels * halved(halved(config.n_mels)), config.hidden_size, bias=False)
         self.norm = MaskedBatchNorm(config.hidden_size)
         self.layers = nn.ModuleList(ResidualBlock(config) for _ in range(config.num_hidden_layers))
         self.post_init()
@@ -176,17 +184,21 @@ class CompactModel(PreTrainedModel):
         """Return normalised, while training also varied, log-mel frames ``(B, F, M)`` and their mask."""
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
             frames, mask = self.mel(waveforms, lengths)
-            if not self.training:
-                return normalize_frames(frames, mask), mask
-            config, batch = self.config, len(frames)
-            speed = draw_factors(batch, config.speed_range, frames.device)
-            tract = draw_factors(batch, config.vocal_tract_range, frames.device)
-            frames, counts = warp(frames, mask.sum(1), speed, tract)
-            mask = valid_positions(counts, frames.shape[1])
-            frames = normalize_frames(frames, mask)
-            frames = hide_stripes(frames, counts, 1, config.time_masks, config.time_mask_share)
-            mels = torch.full_like(counts, config.n_mels)
-            return hide_stripes(frames, mels, 2, config.frequency_masks, config.frequency_mask_share), mask
+            if self.training and self.config.apply_spec_augment:
+                return self._vary(frames, mask)
+            return normalize_frames(frames, mask), mask
+
+    def _vary(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the frames at another tempo and vocal tract, normalised, with stripes hidden, and their mask."""
+        config, batch = self.config, len(frames)
+        speed = draw_factors(batch, config.speed_range, frames.device)
+        tract = draw_factors(batch, config.vocal_tract_range, frames.device)
+        frames, counts = warp(frames, mask.sum(1), speed, tract)
+        mask = valid_positions(counts, frames.shape[1])
+        frames = normalize_frames(frames, mask)
+        frames = hide_stripes(frames, counts, 1, config.time_masks, config.time_mask_share)
+        mels = torch.full_like(counts, config.n_mels)
+        return hide_stripes(frames, mels, 2, config.frequency_masks, config.frequency_mask_share), mask
 
     def _front_end(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """``(B, F, M)`` -> ``(B, D, F / 4)`` and its mask."""

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms on any device, in padded batches, and their augmentation while training."""
+"""Log-mel spectrograms of padded batches, on any device."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor, nn
+
+from gemoclap.encoders.padding import valid_positions
 
 
 def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, high_hz: float) -> Tensor:
@@ -26,15 +28,15 @@ def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, hig
 
 
 class LogMel(nn.Module):
-    """Raw audio -> log-mel frames, normalised per clip over its valid frames alone.
+    """Raw audio -> log-mel frames.
 
     Frames are not centred: frame t covers the samples ``[t * hop, t * hop + window)``, so no frame of a clip sees the
     padding behind it. A clip shorter than one window has one frame, over the clip and zeros.
 
     Parameters
     ----------
-    normalize : per-clip normalisation: the mean of each mel bin is taken away and all bins are divided by one standard
-        deviation, so that level and channel vanish and the spectral contrast stays [C].
+    n_mels, low_hz, high_hz : of `mel_filterbank`.
+    n_fft, window, hop : samples; the Hann window is filled with zeros up to `n_fft`.
     """
 
     filters: Tensor
@@ -49,10 +51,9 @@ class LogMel(nn.Module):
         hop: int = 160,
         low_hz: float = 50.0,
         high_hz: float = 7600.0,
-        normalize: bool = True,
     ) -> None:
         super().__init__()
-        self.n_fft, self.window, self.hop, self.normalize = n_fft, window, hop, normalize
+        self.n_fft, self.window, self.hop = n_fft, window, hop
         filters = mel_filterbank(n_mels, n_fft, sample_rate, low_hz, high_hz)
         # Saved with the weights: transformers builds a model without data and fills in what it finds in the file.
         self.register_buffer("filters", filters)
@@ -69,18 +70,18 @@ class LogMel(nn.Module):
         needed = (frames - 1) * self.hop + self.window
         waveforms = nn.functional.pad(waveforms[:, :needed].float(), (0, max(0, needed - waveforms.shape[1])))
         windows = waveforms.unfold(1, self.window, self.hop) * self.window_values
-        power = torch.fft.rfft(windows, self.n_fft).abs().square()
+        spectrum = torch.fft.rfft(windows, self.n_fft)
+        power = spectrum.real.square() + spectrum.imag.square()  # faster than abs(), which takes a root first
         log_mel = (power @ self.filters).add(1e-6).log()
-        mask = torch.arange(frames, device=lengths.device) < counts.unsqueeze(1)
-        if self.normalize:
-            log_mel = normalize_frames(log_mel, mask)
+        mask = valid_positions(counts, frames)
         return log_mel * mask.unsqueeze(-1), mask
 
 
 def normalize_frames(frames: Tensor, mask: Tensor) -> Tensor:
-    """Take the per-bin mean over the valid frames away, and divide by one standard deviation a clip.
+    """Take each mel bin's mean over the clip away, and divide all bins by one standard deviation.
 
-    ``frames (B, F, M)``, ``mask (B, F)`` True where real. A clip whose frames are all alike (silence) becomes zeros.
+    Level and channel vanish, the spectral contrast stays [C]. ``frames (B, F, M)``, ``mask (B, F)`` True where real;
+    the padding becomes zero, and so does a clip whose frames are all alike (silence).
     """
     weights = mask.unsqueeze(-1).to(frames.dtype)
     count = weights.sum(1, keepdim=True).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Varying log-mel spectrograms while training: tempo and vocal tract by resampling them, SpecAugment by hiding stripes."""
+"""Varying log-mel spectrograms while training: tempo and vocal tract by resampling, SpecAugment by hiding stripes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor, nn
 def warp(frames: Tensor, lengths: Tensor, speed: Tensor, tract: Tensor) -> tuple[Tensor, Tensor]:
     """Resample each clip along time by `speed` and along the mel axis by `tract`, with linear interpolation.
 
-    A speed above 1 shortens the clip; a tract factor above 1 moves everything down the mel axis, as a longer vocal tract
-    does. Pitch and formants move together: the mel axis knows no difference.
+    A speed above 1 shortens the clip; a tract factor above 1 moves everything down the mel axis, as a longer vocal
+    tract does. Pitch and formants move together: the mel axis knows no difference.
 
     Parameters
     ----------
-    frames : ``(B, F, M)``, valid where the frame index is below `lengths` ``(B,)``.
+    frames : ``(B, F, M)``, valid where the frame index is below `lengths` ``(B,)``; nothing else is read.
     speed, tract : factors, ``(B,)``.
 
     Returns
@@ -53,13 +53,14 @@ def hide_stripes(frames: Tensor, extent: Tensor, axis: int, stripes: int, share:
     Parameters
     ----------
     frames : ``(B, F, M)``, normalised, so that zero is the mean.
-    extent : ``(B,)`` valid size along the axis; a stripe's start and its width, up to `share` of it, are drawn from it.
+    extent : ``(B,)``, valid size along the axis.
+    stripes, share : each stripe starts anywhere within the extent, and is up to `share` of it wide.
     """
     positions = torch.arange(frames.shape[axis], device=frames.device).unsqueeze(0)
     extents = extent.unsqueeze(1).to(torch.float32)
     for _ in range(stripes):
         start = torch.rand_like(extents) * extents
         width = torch.rand_like(extents) * extents * share
-        hidden = (positions >= start) & (positions < start + width)
+        hidden = (positions >= start) & (positions < torch.minimum(start + width, extents))
         frames = frames.masked_fill(hidden.unsqueeze(2) if axis == 1 else hidden.unsqueeze(1), 0.0)
     return frames

@@ -17,7 +17,7 @@ from gemoclap.clap.model import GEmoClapModel
 from gemoclap.errors import GemoclapError
 
 Audio = str | os.PathLike | np.ndarray
-"""A file, or a waveform (T,) at 16 kHz mono."""
+"""A file, or a waveform (T,) at 16 kHz mono: float with full scale at 1, or signed PCM."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Predictor:
 
     def __init__(self, model: GEmoClapModel) -> None:
         self.model = model.eval()
-        self._classifiers: dict[tuple[str, ...], PromptClassifier] = {}
+        self._classifiers: dict[str | tuple[str, ...] | None, PromptClassifier] = {}
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike, device: str | torch.device | None = None) -> Self:
@@ -70,13 +70,12 @@ class Predictor:
         """
         folder = Path(name)
         if folder.is_dir() and not (folder / "config.json").is_file():
-            inner = folder / "model"
-            hint = f"; did you mean {inner}?" if (inner / "config.json").is_file() else "; 'gemoclap train' writes one"
-            raise GemoclapError(f"{folder}: no model in it (no config.json){hint}")
+            raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
         model = GEmoClapModel.from_pretrained(name)
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        return cls(model.to(device))
+        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
+        return cls(model)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -88,7 +87,8 @@ class Predictor:
 
         Parameters
         ----------
-        audio : a file of any format that soundfile reads, or a waveform (T,) at 16 kHz mono.
+        audio : a file of any format that soundfile reads, or a waveform (T,) at 16 kHz mono, float with full scale at 1
+            or signed PCM.
         labels : classes to choose among, put into the model's emotion prompt; None takes the trained ones.
 
         Raises
@@ -113,14 +113,11 @@ class Predictor:
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as the encoder gets it, (T,) float32: decoded and trimmed as in training."""
-        if isinstance(audio, np.ndarray):
-            waveform = _checked(audio)
-        else:
-            waveform = load_audio(audio)
+        waveform = _checked(audio) if isinstance(audio, np.ndarray) else load_audio(audio)
         return prepare_clip(waveform, self.model.config.audio_settings)
 
     def _classifier(self, labels: Sequence[str] | None) -> PromptClassifier:
-        key = tuple(labels or ())
+        key = labels if labels is None or isinstance(labels, str) else tuple(labels)
         if key not in self._classifiers:
             self._classifiers[key] = PromptClassifier(self.model, labels)
         return self._classifiers[key]
@@ -140,6 +137,15 @@ class Predictor:
             yield Prediction(emotion, by_label[emotion], by_label, embedding)
 
 
+def _where_to_look(folder: Path) -> str:
+    """Return a hint for the folder of a run, which holds one model, or one a method and fold."""
+    for pattern in ("model", "*/model", "*/*/model"):
+        for inner in sorted(folder.glob(pattern)):
+            if (inner / "config.json").is_file():
+                return f"did you mean {inner}?"
+    return "'gemoclap train' writes one"
+
+
 def _attempt(load: Callable[[Audio], np.ndarray], audio: Audio) -> np.ndarray | GemoclapError:
     try:
         return load(audio)
@@ -148,8 +154,16 @@ def _attempt(load: Callable[[Audio], np.ndarray], audio: Audio) -> np.ndarray | 
 
 
 def _checked(waveform: np.ndarray) -> np.ndarray:
+    """Return a waveform as `load_audio` would have: float32, full scale at 1."""
     if waveform.ndim != 1 or not len(waveform):
-        raise GemoclapError(f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}")
+        raise GemoclapError(
+            f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}"
+        )
+    if waveform.dtype.kind == "i":
+        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
+    if waveform.dtype.kind != "f":
+        raise GemoclapError(f"a waveform must hold float or signed PCM samples, not {waveform.dtype}")
+    waveform = waveform.astype(np.float32)
     if not np.isfinite(waveform).all():
         raise GemoclapError("the waveform has NaN or infinite samples; mend the recording")
-    return waveform.astype(np.float32)
+    return waveform
