@@ -7,13 +7,35 @@ choice; see docs/methods.md.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+from gemoclap.errors import GemoclapError
 
 METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
 """The trained methods, in the paper's order."""
 BASELINES = ("egemaps_svm",)
 """Methods fitted without gradient descent, evaluated in the same folds."""
+
+Limit = tuple[Callable[[float], bool], str]
+POSITIVE: Limit = (lambda value: value > 0, "above 0")
+AT_LEAST_0: Limit = (lambda value: value >= 0, "0 or more")
+AT_LEAST_1: Limit = (lambda value: value >= 1, "1 or more")
+SHARE: Limit = (lambda value: 0 <= value <= 1, "between 0 and 1")
+
+
+def _check(section: str, settings: Any, **limits: Limit) -> None:
+    """Raise a GemoclapError that names the first setting which is null or outside its limit and may not be."""
+    for one in fields(settings):
+        name, value = f"{section}.{one.name}", getattr(settings, one.name)
+        if value is None:
+            if "None" not in str(one.type):
+                raise GemoclapError(f"{name} cannot be null; leave it out for its default")
+        elif one.name in limits:
+            holds, words = limits[one.name]
+            if not holds(value):
+                raise GemoclapError(f"{name} must be {words}, not {value}")
 
 
 @dataclass
@@ -22,11 +44,15 @@ class AudioSettings:
 
     Args:
         max_seconds: Longer clips are trimmed to their first seconds [P]; null keeps everything.
-        trim_silence_db: Cut head and tail quieter than this many dB below the clip's loudest frame; null leaves silence [C].
+        trim_silence_db: Cut head and tail quieter than this many dB below the clip's loudest frame; null leaves
+            silence [C].
     """
 
     max_seconds: float | None = 14.0
     trim_silence_db: float | None = 35.0
+
+    def __post_init__(self) -> None:
+        _check("data.audio", self, max_seconds=POSITIVE, trim_silence_db=POSITIVE)
 
 
 @dataclass
@@ -39,8 +65,9 @@ class DataSettings:
             manifest that is of no known corpus.
         emotions: The classes, spelt out, instead of a named vocabulary.
         merges: Label -> class, applied first, with 'emotions' ({excited: happy}).
-        folds: auto = as the corpus is usually divided, else kfold; session = leave one session out; speaker = leave one speaker out; kfold = k groups of speakers stratified by
-            emotion; lists = 'test_speakers'; files = 'fold_files'.
+        folds: auto = as the corpus is usually divided, else kfold; session = leave one session out; speaker = leave one
+            speaker out; kfold = k groups of speakers stratified by emotion; lists = 'test_speakers'; files =
+            'fold_files'.
         n_folds: Number of folds for kfold.
         test_speakers: One list of test speakers a fold, for 'lists'.
         fold_files: Folder with EmoBox's fold_1, fold_2, ... for 'files'.
@@ -60,6 +87,9 @@ class DataSettings:
     dev_speakers: int = 0
     allow_speaker_overlap: bool = False
     audio: AudioSettings = field(default_factory=AudioSettings)
+
+    def __post_init__(self) -> None:
+        _check("data", self, dev_speakers=AT_LEAST_0)
 
 
 @dataclass
@@ -98,6 +128,9 @@ class ModelSettings:
     initial_temperature: float = 1 / 0.07
     max_temperature: float = 100.0
 
+    def __post_init__(self) -> None:
+        _check("model", self, projection_dim=AT_LEAST_1, projection_dropout=SHARE, max_temperature=AT_LEAST_1)
+
 
 @dataclass
 class ObjectiveSettings:
@@ -111,6 +144,9 @@ class ObjectiveSettings:
     alpha: float = 0.9
     target: Literal["softmax", "row_sum"] = "softmax"
 
+    def __post_init__(self) -> None:
+        _check("objective", self, alpha=SHARE)
+
 
 @dataclass
 class TrainSettings:
@@ -119,13 +155,15 @@ class TrainSettings:
     Args:
         epochs: Passes over the training set [C; P: 50].
         batch_size: Utterances a batch and process [C; P: 8].
+        balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays as long.
         lr: Peak learning rate of Adam [C; P: 1e-5].
         weight_decay: Decoupled weight decay [C]; 0 is plain Adam [P].
         warmup_epochs: Linear warm-up [C; P: 5].
         schedule: After the warm-up: constant [C] or cosine down to zero.
         accumulate: Batches whose gradients are added before a step.
         clip_norm: Largest gradient norm; null leaves gradients alone.
-        gather: Gather embeddings and labels of all processes for the loss, with gradient, so that the matrix does not shrink.
+        gather: Gather embeddings and labels of all processes for the loss, with gradient, so that the matrix does not
+            shrink.
         precision: auto picks bf16 on devices that have it and no (float32) on a CPU.
         select: Which epoch is reported: the last, or the best UAR on the development speakers (needs data.dev_speakers).
         seed: Of initialisation, batch order, dropout and augmentation.
@@ -133,11 +171,12 @@ class TrainSettings:
         trackers: Any of tensorboard, wandb, mlflow.
     """
 
-    epochs: int = 40
+    epochs: int = 25
     batch_size: int = 16
+    balance: bool = False
     lr: float = 1e-3
     weight_decay: float = 0.01
-    warmup_epochs: float = 4.0
+    warmup_epochs: float = 3.0
     schedule: Literal["constant", "cosine"] = "cosine"
     accumulate: int = 1
     clip_norm: float | None = 5.0
@@ -147,6 +186,20 @@ class TrainSettings:
     seed: int = 0
     checkpoint_steps: int | None = None
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _check(
+            "train",
+            self,
+            epochs=AT_LEAST_1,
+            lr=POSITIVE,
+            weight_decay=AT_LEAST_0,
+            warmup_epochs=AT_LEAST_0,
+            accumulate=AT_LEAST_1,
+            clip_norm=POSITIVE,
+            seed=AT_LEAST_0,
+            checkpoint_steps=AT_LEAST_1,
+        )
 
 
 @dataclass

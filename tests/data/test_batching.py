@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gemoclap.data.batching import count_batches, length_bucketed, padding_share
+from gemoclap.data.batching import balanced_draw, count_batches, length_bucketed, padding_share
 from gemoclap.errors import GemoclapError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -116,3 +116,27 @@ def test_padding_share_by_hand() -> None:
 def test_what_cannot_be_batched_is_refused(items: int, batch_size: int, processes: int, says: str) -> None:
     with pytest.raises(GemoclapError, match=says):
         count_batches(items, batch_size, processes)
+
+
+def test_balanced_draw_takes_every_class_alike_and_repeats_evenly() -> None:
+    rng = np.random.default_rng(5)
+    classes = np.array([0] * 50 + [1] * 20 + [2] * 5)
+    for _ in range(20):
+        drawn = balanced_draw(classes, rng)
+        times = np.bincount(drawn, minlength=len(classes))
+        assert len(drawn) == len(classes)
+        assert np.ptp(np.bincount(classes[drawn])) <= 1
+        for one in range(3):  # nobody twice before everybody once
+            assert np.ptp(times[classes == one]) <= 1
+
+
+def test_balanced_draw_leaves_nobody_out_for_good() -> None:
+    rng = np.random.default_rng(6)
+    classes = np.array([0] * 30 + [1] * 10)
+    seen = np.concatenate([balanced_draw(classes, rng) for _ in range(20)])
+    assert set(seen) == set(range(40))
+
+
+def test_balanced_draw_of_balanced_classes_is_a_permutation() -> None:
+    classes = np.repeat(np.arange(4), 7)
+    assert sorted(balanced_draw(classes, np.random.default_rng(7))) == list(range(28))

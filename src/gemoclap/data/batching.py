@@ -125,3 +125,20 @@ def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequenc
     lengths = np.asarray(lengths)
     padded = sum(len(batch) * int(lengths[list(batch)].max()) for batch in batches)
     return 1.0 - sum(int(lengths[list(batch)].sum()) for batch in batches) / padded
+
+
+def balanced_draw(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw as many items of every class, and as many in all as there are: ``(N,)`` places in `classes` ``(N,)``.
+
+    Within a class nobody is drawn twice before everybody is drawn once, so a rare class is repeated evenly and a frequent
+    one sits out by turns.
+    """
+    present = rng.permutation(np.unique(classes))
+    shares = np.full(len(present), len(classes) // len(present))
+    shares[: len(classes) % len(present)] += 1
+    drawn = []
+    for one, share in zip(present, shares, strict=True):
+        members = np.flatnonzero(classes == one)
+        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
+        drawn.append(np.concatenate(rounds)[:share])
+    return np.concatenate(drawn)

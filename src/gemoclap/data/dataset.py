@@ -13,7 +13,7 @@ import torch
 from gemoclap.audio import load_audio, prepare_clip
 from gemoclap.config import AudioSettings, TrainSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.batching import count_batches, length_bucketed
+from gemoclap.data.batching import balanced_draw, count_batches, length_bucketed
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, gender_index
 
@@ -140,7 +140,7 @@ class TrainBatches:
     utterances : the training part of a fold.
     store : where waveforms come from; all are decoded here, because batches are made by length.
     vocabulary : the classes.
-    settings : `batch_size` and `seed` are used.
+    settings : `batch_size`, `balance` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
 
     Raises
@@ -188,10 +188,16 @@ class TrainBatches:
     def plan(self, index: int) -> list[list[int]]:
         """Return this process's batches of epoch `index` as places in `utterances`."""
         rng = np.random.default_rng([self.settings.seed, index])
+        drawn = balanced_draw(self._emotions, rng) if self.settings.balance else np.arange(len(self.utterances))
         batches = length_bucketed(
-            self._lengths, self._emotions, self._genders, self.settings.batch_size, rng, self.processes
+            self._lengths[drawn],
+            self._emotions[drawn],
+            self._genders[drawn],
+            self.settings.batch_size,
+            rng,
+            self.processes,
         )
-        return batches[self.process :: self.processes]
+        return [[int(drawn[place]) for place in batch] for batch in batches[self.process :: self.processes]]
 
     def epoch(self, index: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `index` from batch `start` on."""

@@ -26,13 +26,13 @@ def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Opti
     if not trainable:
         raise GemoclapError("the model has no trainable parameter; loosen --model.freeze or --model.freeze_text")
     if settings.weight_decay == 0:
-        return torch.optim.Adam(trainable, lr=settings.lr)
+        return torch.optim.Adam(trainable, lr=settings.lr, fused=True)
     groups: list[dict[str, Any]] = [
         {"params": [parameter for parameter in trainable if parameter.ndim >= 2]},
         {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=settings.lr, weight_decay=settings.weight_decay
+        [group for group in groups if group["params"]], lr=settings.lr, weight_decay=settings.weight_decay, fused=True
     )
 
 
