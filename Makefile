@@ -4,7 +4,8 @@ BIN := .venv/bin
 CORPUS ?= synthetic
 ROOT ?= demo/$(CORPUS)
 DEMO := demo/$(CORPUS)-run
-CONFIG := $(if $(filter synthetic,$(CORPUS)),--config configs/demo.yaml)
+# a corpus that wants other settings than the default has them in configs/
+CONFIG := $(addprefix --config ,$(wildcard configs/$(if $(filter synthetic,$(CORPUS)),demo,$(CORPUS)).yaml))
 
 .PHONY: help install demo test lint format clean
 
