@@ -119,6 +119,16 @@ def test_heads_share_the_encoders_and_nothing_else(text: Path) -> None:
     assert model.audio_encoder.model.projection.weight.grad.abs().sum() > 0
 
 
+def test_a_temperature_beyond_its_clamp_can_come_back(text: Path) -> None:
+    head = build(text).emotion_head
+    with torch.no_grad():
+        head.audio_log_scale.fill_(math.log(1000.0))
+    optimizer = torch.optim.SGD([head.audio_log_scale], lr=0.001)
+    head.scales()[0].backward()
+    optimizer.step()
+    assert head.scales()[0].item() == pytest.approx(100 * math.exp(-0.1), rel=1e-4)
+
+
 def test_temperatures_start_where_they_are_set_and_are_clamped_on_the_log_scale(text: Path) -> None:
     head = build(text, initial_temperature=20.0, max_temperature=100.0).emotion_head
     with torch.no_grad():

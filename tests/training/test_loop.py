@@ -22,7 +22,9 @@ from gemoclap.errors import GemoclapError
 from gemoclap.training import distributed, progress
 from gemoclap.training.loop import fit
 
-PLAIN = TrainSettings(epochs=2, lr=0.05, warmup_epochs=0, precision="no")
+PLAIN = TrainSettings(
+    epochs=2, lr=0.05, weight_decay=0, warmup_epochs=0, schedule="constant", clip_norm=None, precision="no"
+)
 
 
 def train(output, settings=PLAIN, *, model=None, objective=None, batches=None, key="key", **options):

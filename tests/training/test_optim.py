@@ -33,7 +33,7 @@ def test_cosine_equals_torch_schedulers():
 
 
 def test_fractional_warmup_then_constant():
-    settings = TrainSettings(epochs=2, lr=1.0, warmup_epochs=0.5)
+    settings = TrainSettings(epochs=2, lr=1.0, warmup_epochs=0.5, schedule="constant")
     assert rates(settings, 5) == pytest.approx([1 / 2.5, 2 / 2.5, 1, 1, 1, 1, 1, 1, 1, 1])
 
 
@@ -50,7 +50,7 @@ def test_a_warmup_longer_than_the_training_only_rises():
 
 
 def test_plain_adam_without_weight_decay():
-    optimizer = optimizer_for(nn.Linear(2, 2), TrainSettings(lr=0.1))
+    optimizer = optimizer_for(nn.Linear(2, 2), TrainSettings(lr=0.1, weight_decay=0))
     assert type(optimizer) is torch.optim.Adam
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0]
 

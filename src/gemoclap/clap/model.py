@@ -132,10 +132,15 @@ class ContrastiveHead(nn.Module):
         return nn.functional.normalize(self.text_projection(features), dim=-1)
 
     def scales(self) -> tuple[Tensor, Tensor]:
-        """The temperatures eps_a and eps_t, kept on a log scale and clamped there to [log 1, log max] [S]."""
-        log_scales = self.audio_log_scale, self.text_log_scale
-        audio, text = (log_scale.clamp(0, self.max_log_scale).exp() for log_scale in log_scales)
-        return audio, text
+        """The temperatures eps_a and eps_t, kept on a log scale and clamped there to [log 1, log max] [S].
+
+        The parameters themselves are clamped, before each use, as CLIP does after each step: a clamp of their values
+        alone would leave a temperature that has once gone beyond without a gradient to come back.
+        """
+        with torch.no_grad():
+            self.audio_log_scale.clamp_(0, self.max_log_scale)
+            self.text_log_scale.clamp_(0, self.max_log_scale)
+        return self.audio_log_scale.exp(), self.text_log_scale.exp()
 
 
 class GEmoClapModel(PreTrainedModel):
