@@ -37,7 +37,9 @@ def imported_rooms(path: Path) -> set[str]:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide where they go"
-            names += [f"{node.module}.{alias.name}" if node.module == "gemoclap" else str(node.module) for alias in node.names]
+            names += [
+                f"{node.module}.{alias.name}" if node.module == "gemoclap" else str(node.module) for alias in node.names
+            ]
     return {name.split(".")[1] for name in names if name.startswith("gemoclap.")} - {"__version__"}
 
 

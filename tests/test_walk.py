@@ -33,7 +33,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "corpus.jsonl"
 
 
-def test_from_a_corpus_to_a_table_and_a_prediction(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_from_a_corpus_to_a_table_and_a_prediction(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     corpus = manifest.parent / "corpus"
     assert main(["prepare", "synthetic", str(corpus), "-o", str(tmp_path / "m.jsonl")]) == 0
     assert {row.id for row in read_manifest(tmp_path / "m.jsonl")} == {row.id for row in read_manifest(manifest)}
@@ -89,7 +91,10 @@ def check_model(model: Path, manifest: Path, tmp_path: Path) -> None:
         evaluated = {row["id"]: row for row in csv.DictReader(file)}
     (tmp_path / "noise.wav").write_text("not audio")
     table = tmp_path / "out.csv"
-    assert main(["predict", str(model), str(manifest.parent / "corpus"), str(tmp_path / "noise.wav"), "-o", str(table)]) == 1
+    assert (
+        main(["predict", str(model), str(manifest.parent / "corpus"), str(tmp_path / "noise.wav"), "-o", str(table)])
+        == 1
+    )
     with table.open() as file:
         predicted = {row["path"]: row for row in csv.DictReader(file)}
     assert list(next(iter(predicted.values()))) == ["path", "emotion", "confidence", *EMOTIONS, "error"]
