@@ -1,4 +1,4 @@
-"""Writing that leaves the old file or the whole new one, never a half."""
+"""Writing that leaves the old file or the whole new one, never a half; reading with errors for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from gemoclap.errors import GemoclapError
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Return the text of a file, a byte order mark left out.
+
+    Raises
+    ------
+    GemoclapError : it is not UTF-8, or cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise GemoclapError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+    except OSError as error:
+        raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 @contextmanager

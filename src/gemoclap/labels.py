@@ -80,9 +80,7 @@ VOCABULARIES: dict[str, Vocabulary] = {
     for vocabulary in (
         Vocabulary("iemocap4", ("angry", "happy", "neutral", "sad"), {"excited": "happy"}),
         Vocabulary("iemocap6", ("angry", "excited", "frustrated", "happy", "neutral", "sad")),
-        Vocabulary(
-            "ravdess8", ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
-        ),
+        Vocabulary("ravdess8", ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")),
         Vocabulary("synthetic4", ("angry", "happy", "neutral", "sad")),
         Vocabulary("emodb4", ("angry", "happy", "neutral", "sad")),
         Vocabulary("emodb7", ("angry", "bored", "disgusted", "fearful", "happy", "neutral", "sad")),

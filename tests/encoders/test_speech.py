@@ -287,3 +287,18 @@ def test_encoders_that_do_not_take_waveforms(tmp_path: Path) -> None:
     squeezing = speech_config("sew", squeeze_factor=2)
     assert "sew" in error_of(SpeechEncoder.from_config, squeezing, do_normalize=True)
     assert "weighted" in error_of(SpeechEncoder.from_config, speech_config(), do_normalize=True, layers="every")
+
+
+@pytest.mark.parametrize(("family", "norm"), [("hubert", "group"), ("wavlm", "layer")])
+def test_without_augmentation_training_equals_evaluation(tmp_path: Path, family: str, norm: str) -> None:
+    no_dropout = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
+    augmented = {"mask_time_prob": 0.5, "mask_time_length": 2, "layerdrop": 0.9}
+    encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(tmp_path, family, norm, **no_dropout, **augmented)))
+    clips, lengths = torch.randn(2, 8000), torch.tensor([8000, 6000])
+    told, _ = encoder.eval()(clips, lengths)
+    varied, _ = encoder.train()(clips, lengths)
+    assert (varied - told).abs().max() > 1e-3
+    encoder.switch_off_augmentation()
+    encoder.freeze("front_end")
+    trained, _ = encoder.train()(clips, lengths)
+    torch.testing.assert_close(trained, told)

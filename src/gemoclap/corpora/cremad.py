@@ -7,6 +7,7 @@ A file name is actor, sentence, emotion and level: ``AudioWAV/1001_DFA_ANG_XX.wa
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 from dataclasses import replace
@@ -15,6 +16,7 @@ from pathlib import Path
 from gemoclap.corpora.layout import parse_by_name, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_text
 from gemoclap.labels import GENDERS
 
 EMOTIONS = {
@@ -87,7 +89,7 @@ def _genders(root: Path) -> dict[str, str]:
     table = next((folder / DEMOGRAPHICS for folder in folders if (folder / DEMOGRAPHICS).is_file()), None)
     if table is None:
         return {}
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    with io.StringIO(read_text(table), newline="") as file:
         reader = csv.DictReader(file)
         for column in ("ActorID", "Sex"):
             if column not in (reader.fieldnames or ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from pathlib import Path
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import FIELDS, Utterance
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
+from gemoclap.files import atomic_write, read_text
 from gemoclap.labels import canonical_emotion
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -56,7 +57,7 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
     finder = AudioFinder(Path(audio_root) if audio_root is not None else path.parent)
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with io.StringIO(read_text(path), newline="") as file:
         reader = csv.DictReader(file, delimiter=_delimiter(path, file.readline()), restkey="(more)")
         file.seek(0)
         columns = _columns(list(reader.fieldnames or []), path)

@@ -18,7 +18,7 @@ from gemoclap.corpora import cremad, emodb, iemocap, ravdess
 from gemoclap.corpora.layout import AudioFinder, Describe
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import atomic_write, read_text, write_json
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
 
 DESCRIBE: dict[str, Describe] = {
@@ -131,7 +131,7 @@ def _manifest(source: Path) -> Path:
 
 def _read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Return (where it stands, row) pairs of a JSONL file, or of a JSON file that maps keys to rows."""
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if path.suffix == ".json":
         entries = _from_json(text, str(path)).items()
         rows = [(f"{path}: {key}", {"key": key, **_as_row(entry)}) for key, entry in entries]
@@ -161,7 +161,7 @@ def _as_row(entry: Any) -> dict[str, Any]:
 def _read_label_map(manifest: Path) -> dict[str, str]:
     for folder in (manifest.absolute().parent, manifest.absolute().parent.parent):
         if (folder / LABEL_MAP).is_file():
-            return json.loads((folder / LABEL_MAP).read_text(encoding="utf-8"))
+            return _from_json(read_text(folder / LABEL_MAP), str(folder / LABEL_MAP))
     return {}
 
 

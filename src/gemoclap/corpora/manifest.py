@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
+from gemoclap.files import atomic_write, read_text
+from gemoclap.labels import GENDERS
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,14 @@ def read_manifest(path: str | os.PathLike) -> list[Utterance]:
         raise GemoclapError(f"{path}: no such manifest; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            utterance = _parse_row(line, f"{path}:{number}")
-            if utterance.id in seen:
-                raise GemoclapError(f"{path}:{number}: id {utterance.id!r} is already on line {seen[utterance.id]}")
-            seen[utterance.id] = number
-            utterances.append(replace(utterance, path=str(path.parent / utterance.path)))
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        utterance = _parse_row(line, f"{path}:{number}")
+        if utterance.id in seen:
+            raise GemoclapError(f"{path}:{number}: id {utterance.id!r} is already on line {seen[utterance.id]}")
+        seen[utterance.id] = number
+        utterances.append(replace(utterance, path=str(path.parent / utterance.path)))
     if not utterances:
         raise GemoclapError(f"{path}: the manifest has no rows; was the corpus folder right when it was prepared?")
     return utterances
@@ -75,7 +75,9 @@ def _parse_row(line: str, where: str) -> Utterance:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise GemoclapError(f"{where}: not a line of JSON ({error.msg}); a manifest is JSONL, one object a line") from None
+        raise GemoclapError(
+            f"{where}: not a line of JSON ({error.msg}); a manifest is JSONL, one object a line"
+        ) from None
     if not isinstance(row, dict):
         raise GemoclapError(f"{where}: expected a JSON object with the fields {', '.join(FIELDS)}")
     unknown = sorted(set(row) - set(FIELDS))
@@ -84,6 +86,11 @@ def _parse_row(line: str, where: str) -> Utterance:
     missing = [name for name in ("id", "path") if not isinstance(row.get(name), str) or not row[name]]
     if missing:
         raise GemoclapError(f"{where}: field {missing[0]!r} is missing or not a string")
+    for name in ("corpus", "session", "speaker", "gender", "emotion", "text", "language"):
+        if row.get(name) is not None and not isinstance(row[name], str):
+            raise GemoclapError(f"{where}: field {name!r} must be a string or null, not {row[name]!r}")
+    if row.get("gender") not in (None, *GENDERS):
+        raise GemoclapError(f"{where}: gender must be {' or '.join(GENDERS)} or null, not {row['gender']!r}")
     for name in ("start", "end"):
         if row.get(name) is not None and not isinstance(row[name], int | float):
             raise GemoclapError(f"{where}: field {name!r} must be seconds or null, not {row[name]!r}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from pathlib import Path
 
 from gemoclap.corpora.layout import audio_by_stem, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_text
 from gemoclap.labels import GENDERS, canonical_emotion
 
 TABLE = "data.tsv"
@@ -34,7 +36,7 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
     table = _find_table(require_folder(root))
     samples = table.parent / "samples"
     audio = audio_by_stem(samples)
-    with table.open(encoding="utf-8-sig", newline="") as file:
+    with io.StringIO(read_text(table), newline="") as file:
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
         if missing:

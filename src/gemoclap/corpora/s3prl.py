@@ -16,6 +16,7 @@ from gemoclap.corpora import iemocap
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_text
 from gemoclap.labels import canonical_emotion
 
 
@@ -50,7 +51,7 @@ def _meta_data(source: Path) -> list[Path]:
 
 def _rows(path: Path) -> list[tuple[int, Any]]:
     try:
-        return list(enumerate(json.loads(path.read_text(encoding="utf-8"))["meta_data"], 1))
+        return list(enumerate(json.loads(read_text(path))["meta_data"], 1))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise GemoclapError(f"{path}: not S3PRL's metadata ({error}); expected 'labels' and 'meta_data'") from None
 

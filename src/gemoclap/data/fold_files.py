@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_text
 
 PARTS = ("train", "valid", "test")
 
@@ -71,7 +72,7 @@ def _part_file(folder: Path, part: str) -> Path | None:
 
 def _read_keys(path: Path) -> Iterator[tuple[str, str]]:
     """Yield each entry's key and name of data set."""
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     try:
         if path.suffix == ".json":
             yield from ((key, str(entry["dataset"])) for key, entry in json.loads(text).items())

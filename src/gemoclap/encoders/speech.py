@@ -166,6 +166,11 @@ class SpeechEncoder(nn.Module):
         self._settle_augmentation(frozen_layers=bool(count))
         self.train(self.training)
 
+    def switch_off_augmentation(self) -> None:
+        """Train without the model's own SpecAugment and layer drop, whatever its config says; dropout stays."""
+        self._layerdrop, self._spec_augment = 0.0, False
+        self._settle_augmentation(frozen_layers=False)
+
     def train(self, mode: bool = True) -> SpeechEncoder:
         """Set training mode, but for the frozen parts: their dropout stays off."""
         super().train(mode)
