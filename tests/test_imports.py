@@ -19,7 +19,8 @@ FLOORS = [
     {"training"},
     {"recipes", "inference"},
     {"reports"},
-    {"commands"},
+    {"commands", "corpus_commands"},
+    {"arguments"},
     {"cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

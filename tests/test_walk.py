@@ -87,6 +87,8 @@ def check_run(run: Path, manifest: Path) -> None:
 def check_model(model: Path, manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(manifest)
     assert main(["evaluate", str(model), str(manifest), "-o", str(tmp_path / "scores")]) == 0
+    page = (tmp_path / "scores" / "report.md").read_text()
+    assert page.startswith("**The model was trained on speakers scored here")
     with (tmp_path / "scores" / "predictions.csv").open() as file:
         evaluated = {row["id"]: row for row in csv.DictReader(file)}
     (tmp_path / "noise.wav").write_text("not audio")

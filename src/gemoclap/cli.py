@@ -1,100 +1,78 @@
 """The command line: arguments, help, errors in one line, exit codes.
 
-0 done; 1 done, but something in the data is at fault (`inspect`, `predict`), or an error nobody foresaw; 2 wrong arguments,
-settings or files; 130 interrupted.
+0 done; 1 done, but something in the data is at fault (`inspect`, `predict`), or an error nobody foresaw; 2 wrong
+arguments, settings or files; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Literal, NoReturn
+from typing import Literal, NamedTuple
 
-from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
+from jsonargparse.typing import PositiveInt
 
 from gemoclap import __version__
-from gemoclap.config import (
-    BASELINES,
-    METHODS,
-    DataSettings,
-    ModelSettings,
-    ObjectiveSettings,
-    TrainSettings,
-)
+from gemoclap.arguments import Parser, SettingsFile, spelt_lists
+from gemoclap.config import BASELINES, METHODS, DataSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from gemoclap.errors import GemoclapError, did_you_mean
 
-DESCRIPTION = "Speech emotion recognition by contrastive language-audio pretraining."
-EPILOG = """\
-From a corpus to a table:
-  gemoclap prepare ravdess RAVDESS -o ravdess.jsonl
-  gemoclap inspect ravdess.jsonl
-  gemoclap crossval --data.manifest ravdess.jsonl -o runs/ravdess
-  gemoclap train --data.manifest ravdess.jsonl -o runs/ravdess-all
-  gemoclap predict runs/ravdess-all/model clip.wav
-"""
-
-
-class Parser(ArgumentParser):
-    """A parser whose complaints are one line, with the remedy."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-        text = " ".join(lines) if lines else "wrong arguments"
-        command = self.prog.replace(" [options]", "")
-        print(f"gemoclap: {text}{self._nearest_option(text)}; see '{command} --help'", file=sys.stderr)
-        raise SystemExit(2)
-
-    def _nearest_option(self, complaint: str) -> str:
-        unknown = re.search(r"[Uu]nrecognized arguments: (--[\w.]+)", complaint)
-        options = [option for action in self._actions for option in action.option_strings]
-        return did_you_mean(unknown[1], options) if unknown else ""
+RUN_FOLDER = "folder of the run; the same command resumes in it"
+BATCH_SIZE = "clips at a time; does not change the result"
 
 
 def add_prepare(parser: Parser) -> None:
-    parser.add_argument("name", help="iemocap, ravdess, emodb, nemo, cremad, synthetic, or emobox, s3prl, audformat, csv")
+    corpora = "iemocap, ravdess, emodb, nemo, cremad, synthetic, or emobox, s3prl, audformat, csv"
+    parser.add_argument("name", help=corpora)
     parser.add_argument("root", help="the corpus's folder; for emobox, s3prl, audformat and csv their file or folder")
-    parser.add_argument("-o", "--output", type=str, default=None, help="manifest to write; default NAME.jsonl")
-    parser.add_argument("--audio_root", type=str, default=None, help="folder that an imported manifest's paths start from")
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="manifest to write; default NAME.jsonl")
+    audio_root = "folder that an imported manifest's paths start from"
+    parser.add_argument("--audio_root", type=str | None, default=None, help=audio_root)
 
 
 def add_inspect(parser: Parser) -> None:
     parser.add_argument("manifest", help="JSONL manifest")
-    parser.add_argument("--vocabulary", type=str, default=None, help="report labels outside this named set, such as iemocap4")
+    vocabulary = "report labels outside this named set, such as iemocap4"
+    parser.add_argument("--vocabulary", type=str | None, default=None, help=vocabulary)
     parser.add_argument("--all", action="store_true", help="print every fault, not the first ten of a kind")
-    parser.add_argument("-o", "--output", type=str, default=None, help="also write counts and faults as JSON")
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="also write counts and faults as JSON")
 
 
 def add_convert(parser: Parser) -> None:
+    parser.usage = "gemoclap convert MANIFEST emobox|audformat|csv -o OUTPUT [options]"
     parser.add_argument("manifest", help="JSONL manifest")
     parser.add_argument("form", help="emobox (with folds), audformat or csv")
     parser.add_argument("-o", "--output", type=str, required=True, help="folder to write; for csv a file")
     parser.add_class_arguments(DataSettings, "data")
+    parser.hide_groups()
 
 
-def add_training_settings(parser: Parser) -> None:
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML of settings; several are read in order")
+def add_settings(parser: Parser) -> None:
+    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(ModelSettings, "model")
     parser.add_class_arguments(ObjectiveSettings, "objective")
     parser.add_class_arguments(TrainSettings, "train")
+    parser.hide_groups()
 
 
 def add_train(parser: Parser) -> None:
+    parser.usage = "gemoclap train --data.manifest MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
+    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
     parser.add_argument("--method", type=Literal[METHODS], default="sl_gemo_clap", help="which of the three")
-    add_training_settings(parser)
-    parser.add_argument("-o", "--output", type=str, required=True, help="folder of the run; the same command resumes in it")
+    add_settings(parser)
 
 
 def add_crossval(parser: Parser) -> None:
-    known = ", ".join((*METHODS, *BASELINES))
-    parser.add_argument("--methods", type=list[str], default=[*METHODS], help=f"what to compare, in this order, of: {known}")
-    add_training_settings(parser)
+    parser.usage = "gemoclap crossval --data.manifest MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
+    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*METHODS, *BASELINES))}"
+    parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="save the model of every fold")
-    parser.add_argument("-o", "--output", type=str, required=True, help="folder of the run; the same command resumes in it")
+    add_settings(parser)
 
 
 def add_report(parser: Parser) -> None:
@@ -104,78 +82,121 @@ def add_report(parser: Parser) -> None:
 def add_evaluate(parser: Parser) -> None:
     parser.add_argument("model", help="folder with a model")
     parser.add_argument("manifest", help="labelled JSONL manifest")
-    parser.add_argument("--batch_size", type=int, default=16, help="clips at a time; does not change the result")
-    parser.add_argument("-o", "--output", type=str, default=None, help="folder for predictions, scores and a report")
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
+    output = "new folder for predictions, scores and a report"
+    parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
 
 
 def add_predict(parser: Parser) -> None:
     parser.add_argument("model", help="folder with a model")
     parser.add_argument("audio", nargs="+", help="audio files, folders of them, manifests")
-    parser.add_argument("--labels", type=list[str], default=None, help='choose among these instead: \'["bored","calm"]\'')
-    parser.add_argument("--batch_size", type=int, default=16, help="clips at a time; does not change the result")
+    parser.add_argument("--labels", type=list[str] | None, default=None, help="choose among these instead: bored,calm")
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     parser.add_argument("--json", action="store_true", help="print JSON lines")
-    parser.add_argument("-o", "--output", type=str, default=None, help="CSV: path, emotion, confidence, labels, error")
+    output = "CSV to write: path, emotion, confidence, a column a label, error"
+    parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
 
 
-ARGUMENTS: dict[str, tuple[Callable[[Parser], None], str]] = {
-    "prepare": (add_prepare, "read a corpus, or another toolkit's manifest, into a manifest"),
-    "inspect": (add_inspect, "count what a manifest holds and find every fault in it"),
-    "convert": (add_convert, "write a manifest in another toolkit's form"),
-    "train": (add_train, "train one method on all speakers"),
-    "crossval": (add_crossval, "train and compare methods over speaker-disjoint folds"),
-    "report": (add_report, "write the report of a cross-validation again"),
-    "evaluate": (add_evaluate, "score a model on a labelled manifest"),
-    "predict": (add_predict, "say the emotion of recordings"),
+class Command(NamedTuple):
+    """A command: its arguments, what the help says of it, and the module that holds ``run_NAME``.
+
+    The module, and with it torch where it is needed, is imported when the command runs: help and complaints come at
+    once, and so do the commands that only look at manifests.
+    """
+
+    add_arguments: Callable[[Parser], None]
+    summary: str
+    module: str = "gemoclap.commands"
+
+
+COMMANDS: dict[str, Command] = {
+    "prepare": Command(
+        add_prepare, "read a corpus, or another toolkit's manifest, into a manifest", "gemoclap.corpus_commands"
+    ),
+    "inspect": Command(
+        add_inspect, "count what a manifest holds and find every fault in it", "gemoclap.corpus_commands"
+    ),
+    "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.corpus_commands"),
+    "train": Command(add_train, "train one method on all speakers"),
+    "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds"),
+    "report": Command(add_report, "write the report of a cross-validation again"),
+    "evaluate": Command(add_evaluate, "score a model on a labelled manifest"),
+    "predict": Command(add_predict, "say the emotion of recordings"),
 }
 
+EPILOG = """\
+commands:
+{commands}
 
-def build_parser() -> Parser:
-    """Return the parser of all commands."""
-    parser = Parser(prog="gemoclap", description=DESCRIPTION, epilog=EPILOG, version=__version__)
-    parser.formatter_class = type("Formatter", (parser.formatter_class,), {"_fill_text": _keep_lines})
-    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND")
-    for name, (add_arguments, summary) in ARGUMENTS.items():
-        command = Parser(prog=f"gemoclap {name}", description=summary[0].upper() + summary[1:] + ".")
-        add_arguments(command)
-        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        commands.add_subcommand(name, command, help=summary)
+From a corpus to a table, and to a model:
+  gemoclap prepare ravdess RAVDESS -o ravdess.jsonl
+  gemoclap inspect ravdess.jsonl
+  gemoclap crossval --data.manifest ravdess.jsonl -o runs/ravdess
+  gemoclap train --data.manifest ravdess.jsonl -o runs/ravdess-all
+  gemoclap predict runs/ravdess-all/model clip.wav
+
+'gemoclap COMMAND --help' has the options of each.
+"""
+
+
+def overview() -> Parser:
+    """Return the parser of ``gemoclap`` without a command: it only knows --help and --version."""
+    commands = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+    return Parser(
+        prog="gemoclap",
+        usage="gemoclap COMMAND ... [--debug]",
+        description="Speech emotion recognition by contrastive language-audio pretraining.",
+        epilog=EPILOG.format(commands=commands),
+        version=__version__,
+    )
+
+
+def parser_of(name: str) -> Parser:
+    """Return the parser of one command."""
+    summary = COMMANDS[name].summary
+    parser = Parser(prog=f"gemoclap {name}", description=f"{summary[0].upper()}{summary[1:]}.")
+    COMMANDS[name].add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
-def _keep_lines(self: object, text: str, width: int, indent: str) -> str:
-    return "".join(indent + line for line in text.splitlines(keepends=True))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; ``--help`` and ``--version`` raise SystemExit as everywhere."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    _refuse_unknown_command(given)
-    parser = build_parser()
-    parsed = parser.instantiate_classes(parser.parse_args(given))
-    args: Namespace = parsed[parsed.command]
-    # openSMILE, soundfile and torch share the cores; tokenizers need none of them.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return import_module("gemoclap.commands").COMMANDS[parsed.command](args)
+        return _run(given)
     except KeyboardInterrupt:
         print("gemoclap: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except GemoclapError as error:
-        return _report(f"gemoclap: {error}", args.debug, 2)
+        return _report(f"gemoclap: {error}", given, 2)
+    except BrokenPipeError:
+        # Whoever read the output has read enough; Python must not complain when it flushes the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _report(f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; mend that first", given, 2)
     except Exception as error:
         kind = type(error).__name__
-        return _report(f"gemoclap: unexpected {kind}: {error}; run again with --debug and report it", args.debug, 1)
+        return _report(f"gemoclap: unexpected {kind}: {error}; run again with --debug and report it", given, 1)
 
 
-def _refuse_unknown_command(given: Sequence[str]) -> None:
-    if given and not given[0].startswith("-") and given[0] not in ARGUMENTS:
-        hint = did_you_mean(given[0], list(ARGUMENTS))
-        print(f"gemoclap: no command is called {given[0]!r}{hint}; see 'gemoclap --help'", file=sys.stderr)
-        raise SystemExit(2)
+def _run(given: Sequence[str]) -> int:
+    name = given[0] if given else ""
+    if name.startswith("-"):
+        overview().parse_args(given)
+    if name not in COMMANDS:
+        what = f"no command is called {name!r}{did_you_mean(name, list(COMMANDS))}" if name.strip("-") else "no command"
+        raise GemoclapError(f"{what}; give one of {', '.join(COMMANDS)}; see 'gemoclap --help'")
+    parser = parser_of(name)
+    args = parser.instantiate(parser.parse_args(spelt_lists(given[1:])))
+    # openSMILE, soundfile and torch share the cores; tokenizers need none of them.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return getattr(import_module(COMMANDS[name].module), f"run_{name}")(args)
 
 
-def _report(message: str, debug: bool, status: int) -> int:
-    if debug:
+def _report(message: str, given: Sequence[str], status: int) -> int:
+    if "--debug" in given:
         traceback.print_exc()
     print(" ".join(message.split()), file=sys.stderr)
     return status

@@ -17,6 +17,13 @@ METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
 """The trained methods, in the paper's order."""
 BASELINES = ("egemaps_svm",)
 """Methods fitted without gradient descent, evaluated in the same folds."""
+TITLES = {
+    "emo_clap": "Emo-CLAP",
+    "sl_gemo_clap": "SL-GEmo-CLAP",
+    "ml_gemo_clap": "ML-GEmo-CLAP",
+    "egemaps_svm": "eGeMAPS + SVM",
+}
+"""How the paper writes the methods, and reports the baselines."""
 
 Limit = tuple[Callable[[float], bool], str]
 POSITIVE: Limit = (lambda value: value > 0, "above 0")
@@ -51,9 +58,6 @@ class AudioSettings:
     max_seconds: float | None = 14.0
     trim_silence_db: float | None = 35.0
 
-    def __post_init__(self) -> None:
-        _check("data.audio", self, max_seconds=POSITIVE, trim_silence_db=POSITIVE)
-
 
 @dataclass
 class DataSettings:
@@ -61,14 +65,14 @@ class DataSettings:
 
     Args:
         manifest: JSONL manifest written by 'gemoclap prepare'.
-        vocabulary: Named set of emotions (iemocap4, ravdess8, ...); null takes the corpus's usual one, or every label of a
-            manifest that is of no known corpus.
+        vocabulary: Named set of emotions (iemocap4, ravdess8, ...); null takes the corpus's usual one, or every label
+            of a manifest that is of no known corpus.
         emotions: The classes, spelt out, instead of a named vocabulary.
         merges: Label -> class, applied first, with 'emotions' ({excited: happy}).
         folds: auto = as the corpus is usually divided, else kfold; session = leave one session out; speaker = leave one
             speaker out; kfold = k groups of speakers stratified by emotion; lists = 'test_speakers'; files =
             'fold_files'.
-        n_folds: Number of folds for kfold.
+        n_folds: Number of folds for kfold; auto brings its own.
         test_speakers: One list of test speakers a fold, for 'lists'.
         fold_files: Folder with EmoBox's fold_1, fold_2, ... for 'files'.
         dev_speakers: Speakers taken out of training for development in every fold; 0 = no development set.
@@ -99,8 +103,11 @@ class ModelSettings:
     Args:
         audio_encoder: 'compact' (ours, trained from scratch), a hub id such as microsoft/wavlm-large, or a folder.
         audio_options: Fields of the config of an untrained encoder ({hidden_size: 256} for 'compact').
+        augment: The audio encoder's own augmentation while training: SpecAugment and layer drop as its config says; for
+            'compact' also tempo and vocal tract [C]. The paper names none.
         text_encoder: 'minilm' (embedded, needs no hub), a hub id such as roberta-base, or a folder.
-        freeze: What of the audio encoder stays as it was: none, front_end, all, or a number of layers, counted from the input.
+        freeze: What of the audio encoder stays as it was: none, front_end, all, or a number of layers, counted from the
+            input.
         freeze_text: Keep the text encoder as it was; its projection is trained all the same [C; P: trained].
         layers: 'last' hidden layer, or a learned 'weighted' sum of all.
         pooling: Frames -> utterance: mean over the valid frames [P], or mean and standard deviation side by side [C].
@@ -115,6 +122,7 @@ class ModelSettings:
 
     audio_encoder: str = "compact"
     audio_options: dict[str, Any] = field(default_factory=dict)
+    augment: bool = True
     text_encoder: str = "minilm"
     freeze: str | int = "none"
     freeze_text: bool = True
@@ -155,7 +163,8 @@ class TrainSettings:
     Args:
         epochs: Passes over the training set [C; P: 50].
         batch_size: Utterances a batch and process [C; P: 8].
-        balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays as long.
+        balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays
+            as long.
         lr: Peak learning rate of Adam [C; P: 1e-5].
         weight_decay: Decoupled weight decay [C]; 0 is plain Adam [P].
         warmup_epochs: Linear warm-up [C; P: 5].
@@ -165,7 +174,8 @@ class TrainSettings:
         gather: Gather embeddings and labels of all processes for the loss, with gradient, so that the matrix does not
             shrink.
         precision: auto picks bf16 on devices that have it and no (float32) on a CPU.
-        select: Which epoch is reported: the last, or the best UAR on the development speakers (needs data.dev_speakers).
+        select: Which epoch is reported: the last, or the one with the best UAR on the development speakers (needs
+            data.dev_speakers).
         seed: Of initialisation, batch order, dropout and augmentation.
         checkpoint_steps: Also checkpoint within an epoch every so many steps; null only at the end of each epoch.
         trackers: Any of tensorboard, wandb, mlflow.

@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
 from gemoclap.labels import Vocabulary
-from gemoclap.recipes.baseline import COSTS, EgemapsFeatures, class_scores, fit_svm, run_fold
+from gemoclap.recipes.baseline import EgemapsFeatures, class_scores, fit_svm, run_fold
 
 VOCABULARY = Vocabulary("three", ("angry", "neutral", "sad"))
 
@@ -96,67 +96,37 @@ def test_cache_spares_extraction_and_is_never_stale(
     assert not list((tmp_path / "cache").glob("*.partial"))
 
 
-@pytest.mark.parametrize("costs", [(1.0,), COSTS])
-def test_an_unseen_speaker_is_recognised(
-    rows: list[Utterance], features: EgemapsFeatures, costs: tuple[float, ...]
-) -> None:
+def test_an_unseen_speaker_is_recognised(rows: list[Utterance], features: EgemapsFeatures) -> None:
     test = tuple(row for row in rows if row.speaker == "berta")
     fold = Fold("fold_1", tuple(row for row in rows if row.speaker != "berta"), (), test)
-    found = run_fold(fold, features, VOCABULARY, costs)
-    assert found.ids == tuple(row.id for row in test) and found.cost in costs
-    assert np.mean([one == row.emotion for one, row in zip(found.emotions, test, strict=True)]) > 0.8
-    assert found.scores.shape == (9, 3)
-    np.testing.assert_allclose(found.scores.sum(axis=1), 1.0)
-    assert found.emotions == tuple(VOCABULARY.emotions[index] for index in found.scores.argmax(axis=1))
+    scores = run_fold(fold, features, VOCABULARY)
+    assert scores.shape == (9, 3)
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0)
+    said = [VOCABULARY.emotions[index] for index in scores.argmax(axis=1)]
+    assert np.mean([one == row.emotion for one, row in zip(said, test, strict=True)]) > 0.8
 
 
 def test_the_test_part_has_no_say(rows: list[Utterance], features: EgemapsFeatures) -> None:
     train, test = tuple(row for row in rows if row.speaker != "anna"), tuple(rows[:9])
-    whole = run_fold(Fold("f", train, (), test), features, VOCABULARY, COSTS)
-    alone = run_fold(Fold("f", train, (), test[4:5]), features, VOCABULARY, COSTS)
-    assert whole.cost == alone.cost
-    np.testing.assert_allclose(whole.scores[4:5], alone.scores)
+    whole = run_fold(Fold("f", train, (), test), features, VOCABULARY)
+    alone = run_fold(Fold("f", train, (), test[4:5]), features, VOCABULARY)
+    np.testing.assert_allclose(whole[4:5], alone)
 
 
-def synthetic(classes: int, seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def synthetic(classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, 120)
-    return rng.normal(truth[:, None], 1.5, (120, 6)), truth, [f"s{number % 6}" for number in range(120)]
+    return rng.normal(truth[:, None], 1.5, (120, 6)), truth
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_scores_rank_as_scikit_learn_predicts(classes: int) -> None:
-    points, truth, speakers = synthetic(classes, seed=0)
-    svm, cost = fit_svm(points, truth, speakers)
+    points, truth = synthetic(classes, seed=0)
+    svm = fit_svm(points, truth)
     scaler = StandardScaler().fit(points)
     expected = SVC(C=1.0, class_weight="balanced", break_ties=True).fit(scaler.transform(points), truth)
     new = np.random.default_rng(1).normal(1, 2, (50, 6))
     scores = class_scores(svm, new, classes + 1)
-    assert cost == 1.0 and scores.shape == (50, classes + 1)
+    assert scores.shape == (50, classes + 1)
     np.testing.assert_array_equal(scores.argmax(axis=1), expected.predict(scaler.transform(new)))
     assert not scores[:, classes].any()
-
-
-def test_the_cost_is_the_best_over_unseen_speakers() -> None:
-    """Leave-one-speaker-out by hand, as there are no more speakers than inner folds."""
-    points, truth, _ = synthetic(3, seed=3)
-    speakers = np.array([f"s{number % 4}" for number in range(120)])
-    _, cost = fit_svm(points, truth, speakers.tolist(), COSTS)
-    by_hand = {}
-    for candidate in COSTS:
-        recalls = []
-        for speaker in np.unique(speakers):
-            inside = speakers != speaker
-            scaler = StandardScaler().fit(points[inside])
-            svm = SVC(C=candidate, class_weight="balanced").fit(scaler.transform(points[inside]), truth[inside])
-            hits = svm.predict(scaler.transform(points[~inside])) == truth[~inside]
-            recalls.append(np.mean([hits[truth[~inside] == one].mean() for one in np.unique(truth[~inside])]))
-        by_hand[candidate] = float(np.mean(recalls))
-    assert len(set(by_hand.values())) > 1
-    assert by_hand[cost] == pytest.approx(max(by_hand.values()))
-
-
-@pytest.mark.parametrize("speakers", [["anna"] * 120, [None, *["anna", "carl"] * 59, "anna"]])
-def test_without_speakers_to_choose_by_the_first_cost_is_taken(speakers: list[str | None]) -> None:
-    points, truth, _ = synthetic(2, seed=1)
-    assert fit_svm(points, truth, speakers, (10.0, 1.0))[1] == 10.0

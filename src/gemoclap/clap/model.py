@@ -43,6 +43,7 @@ class GEmoClapConfig(PreTrainedConfig):
     gender_head : whether there are projections and temperatures for gender (ML-GEmo-CLAP).
     vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
     preparation : `config.AudioSettings` as a dict: what was done to every clip, and is done again at prediction.
+    trained_speakers : "corpus/speaker" of all that the weights were trained or selected on, so that an evaluation can tell.
     text_weights : ``"saved"``, or ``"minilm"``: frozen and embedded in a package, so left out of model.safetensors.
     """
 
@@ -64,6 +65,7 @@ class GEmoClapConfig(PreTrainedConfig):
     emotion_prompt: str = "The emotion is {}"
     gender_prompt: str = "The gender is {}"
     preparation: dict | None = None
+    trained_speakers: list[str] | None = None
     text_weights: str = "saved"
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -223,6 +225,8 @@ class GEmoClapModel(PreTrainedModel):
             text_weights=MINILM if by_reference else "saved",
         )
         model = cls(config, speech, text)
+        if not settings.augment:
+            model.audio_encoder.switch_off_augmentation()
         model.audio_encoder.freeze(settings.freeze)
         if settings.freeze_text:
             model.text_encoder.freeze()

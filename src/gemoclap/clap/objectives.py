@@ -123,3 +123,5 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {
 
 GENDER_HEAD = frozenset({"ml_gemo_clap"})
 """Methods whose model has a gender head."""
+NEEDS_GENDER = frozenset({"sl_gemo_clap", "ml_gemo_clap"})
+"""Methods that learn from genders; without any they would be Emo-CLAP under another name."""

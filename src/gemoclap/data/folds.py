@@ -61,13 +61,7 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
         training or test part, or without a training utterance of some class; a speaker on two sides of a split, unless
         ``allow_speaker_overlap``; a setting that does not fit the corpus.
     """
-    rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
-    if not rows:
-        seen = ", ".join(sorted({row.emotion for row in utterances if row.emotion})) or "none"
-        raise GemoclapError(
-            f"no utterance has a label of vocabulary {vocabulary.name!r} ({', '.join(vocabulary.emotions)}); "
-            f"labels in the manifest: {seen}; choose another with --data.vocabulary or --data.emotions"
-        )
+    rows = _labelled(utterances, vocabulary)
     speakers_unseen = settings.allow_speaker_overlap and settings.folds in ("session", "files")
     if settings.dev_speakers or not speakers_unseen:
         _require(rows, "speaker")
@@ -77,6 +71,33 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
     for fold in folds:
         _check(fold, settings, vocabulary)
     return folds
+
+
+def undivided(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> Fold:
+    """Return one fold that tests nobody: every utterance whose label is in `vocabulary`, less `dev_speakers` speakers.
+
+    Raises
+    ------
+    GemoclapError : no label is in the vocabulary, a class has no training utterance, or the development speakers cannot
+        be spared.
+    """
+    fold = Fold("all", tuple(_labelled(utterances, vocabulary)), (), ())
+    if settings.dev_speakers:
+        _require(fold.train, "speaker")
+        fold = _with_dev(fold, settings.dev_speakers, 0, vocabulary)
+    _check_classes(fold, vocabulary)
+    return fold
+
+
+def _labelled(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> list[Utterance]:
+    rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
+    if not rows:
+        seen = ", ".join(sorted({row.emotion for row in utterances if row.emotion})) or "none"
+        raise GemoclapError(
+            f"no utterance has a label of vocabulary {vocabulary.name!r} ({', '.join(vocabulary.emotions)}); "
+            f"labels in the manifest: {seen}; choose another with --data.vocabulary or --data.emotions"
+        )
+    return rows
 
 
 def _divide(
@@ -272,18 +293,22 @@ def _check(fold: Fold, settings: DataSettings, vocabulary: Vocabulary) -> None:
     for part, rows in (("training", fold.train), ("test", fold.test)):
         if not rows:
             raise GemoclapError(f"{fold.name}: the {part} part is empty; choose other folds (--data.folds)")
-    missing = set(vocabulary.emotions) - _classes(fold.train, vocabulary)
-    if missing:
-        raise GemoclapError(
-            f"{fold.name}: class {min(missing)!r} has no utterance in training; choose other folds (--data.folds, "
-            "--data.n_folds) or classes without it (--data.emotions)"
-        )
+    _check_classes(fold, vocabulary)
     shared = fold.shared_speakers
     if shared and not settings.allow_speaker_overlap:
         named = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
         raise GemoclapError(
             f"{fold.name}: {len(shared)} speaker(s) stand on both sides of the split ({named}); choose other folds, or "
             "accept it with --data.allow_speaker_overlap true"
+        )
+
+
+def _check_classes(fold: Fold, vocabulary: Vocabulary) -> None:
+    missing = set(vocabulary.emotions) - _classes(fold.train, vocabulary)
+    if missing:
+        raise GemoclapError(
+            f"{fold.name}: class {min(missing)!r} has no utterance in training; choose other folds (--data.folds, "
+            "--data.n_folds) or classes without it (--data.emotions)"
         )
 
 
@@ -298,3 +323,8 @@ def _classes(rows: Iterable[Utterance], vocabulary: Vocabulary) -> set[str]:
 def natural(text: str) -> list[tuple[int, str]]:
     """Return a sort key that puts 2 before 10: ``sorted(names, key=natural)``."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def speaker_name(utterance: Utterance) -> str:
+    """Return ``"corpus/speaker"``, by which a model remembers whom it was trained on."""
+    return f"{utterance.corpus or 'unnamed'}/{utterance.speaker or 'unknown'}"

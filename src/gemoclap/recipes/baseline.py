@@ -2,8 +2,7 @@
 
 Features: the 88 functionals of eGeMAPSv02 (Eyben et al., 2016) over the whole clip, neither trimmed nor cut.
 Classifier [C]: standardised features, RBF kernel, cost 1 (scikit-learn's own default: nothing is tuned on anyone),
-classes weighted by their inverse frequency because UAR is what is compared. With several costs given, one is chosen by
-UAR over speaker-disjoint parts of the fold's training speakers; neither test nor development speakers ever have a say.
+classes weighted by their inverse frequency because UAR is what is compared.
 """
 
 from __future__ import annotations
@@ -11,15 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import opensmile
 from safetensors.numpy import load_file, save
 from scipy.special import softmax
-from sklearn.model_selection import GridSearchCV, GroupKFold
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
@@ -28,38 +25,12 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
 from gemoclap.files import atomic_write
 from gemoclap.labels import Vocabulary
-from gemoclap.metrics import unweighted_average_recall
 
-UNTUNED = (1.0,)
-"""scikit-learn's default cost alone."""
-COSTS = (0.1, 1.0, 10.0, 100.0)
-"""The costs to choose from where one is to be chosen."""
-INNER_FOLDS = 5
-"""Most speaker-disjoint parts the cost is chosen over."""
 SHORTEST = 960
 """Samples (60 ms) that openSMILE needs for one frame; shorter clips are filled up with zeros."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``."""
-
-
-@dataclass(frozen=True)
-class SvmPredictions:
-    """What the SVM says of a fold's test part, in its order.
-
-    Attributes
-    ----------
-    ids : N utterance ids.
-    emotions : N predicted classes, as words.
-    scores : (N, C) softmax over the decision values, columns in the vocabulary's order. They rank the classes; they are
-        no calibrated probabilities.
-    cost : the SVM's cost.
-    """
-
-    ids: tuple[str, ...]
-    emotions: tuple[str, ...]
-    scores: np.ndarray
-    cost: float
 
 
 class EgemapsFeatures:
@@ -134,59 +105,24 @@ def _fingerprint(keys: Sequence[tuple[str, Utterance]]) -> str:
     return digest.hexdigest()[:16]
 
 
-def run_fold(
-    fold: Fold, features: EgemapsFeatures, vocabulary: Vocabulary, costs: Sequence[float] = UNTUNED
-) -> SvmPredictions:
-    """Fit the SVM on a fold's training part and classify its test part; `costs` as `fit_svm`."""
-    classes, speakers = _indices(fold.train, vocabulary), [row.speaker for row in fold.train]
-    svm, cost = fit_svm(features(fold.train), classes, speakers, costs)
-    scores = class_scores(svm, features(fold.test), len(vocabulary.emotions))
-    return SvmPredictions(
-        ids=tuple(row.id for row in fold.test),
-        emotions=tuple(vocabulary.emotions[index] for index in scores.argmax(axis=1)),
-        scores=scores,
-        cost=cost,
-    )
-
-
-def fit_svm(
-    features: np.ndarray, classes: np.ndarray, speakers: Sequence[str | None], costs: Sequence[float] = UNTUNED
-) -> tuple[Pipeline, float]:
-    """Fit scaler and SVM.
-
-    Parameters
-    ----------
-    features : (N, 88).
-    classes : (N,) class indices.
-    speakers : N names.
-    costs : one SVM cost, or several of which the one is taken whose mean UAR over speaker-disjoint parts is best. Where
-        the speakers give no such parts (one speaker, or some unknown) the first cost is taken.
+def run_fold(fold: Fold, features: EgemapsFeatures, vocabulary: Vocabulary) -> np.ndarray:
+    """Fit the SVM on a fold's training part and score its test part.
 
     Returns
     -------
-    The fitted pipeline and its cost.
+    (N, C) softmax over the decision values, rows in the order of ``fold.test``, columns in the vocabulary's. They rank the
+    classes; they are no calibrated probabilities.
     """
-    svm = SVC(C=costs[0], class_weight="balanced", break_ties=True)
-    pipeline = Pipeline([("scale", StandardScaler()), ("svm", svm)])
-    splits = _inner_splits(classes, speakers) if len(costs) > 1 else []
-    if not splits:
-        return pipeline.fit(features, classes), costs[0]
-    search = GridSearchCV(pipeline, {"svm__C": list(costs)}, scoring=_uar, cv=splits, error_score="raise")
-    search.fit(features, classes)
-    return search.best_estimator_, float(search.best_params_["svm__C"])
+    svm = fit_svm(features(fold.train), _indices(fold.train, vocabulary))
+    return class_scores(svm, features(fold.test), len(vocabulary.emotions))
 
 
-def _inner_splits(classes: np.ndarray, speakers: Sequence[str | None]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (fitted on, scored on) places that share no speaker; pairs that would fit one class alone are left out."""
-    number = min(INNER_FOLDS, len(set(speakers)))
-    if None in speakers or number < 2:
-        return []
-    splits = GroupKFold(number).split(classes, classes, groups=np.array(speakers, dtype=str))
-    return [(fitted, scored) for fitted, scored in splits if len(np.unique(classes[fitted])) > 1]
+def fit_svm(features: np.ndarray, classes: np.ndarray) -> Pipeline:
+    """Fit scaler and RBF SVM on ``features (N, 88)`` and class indices ``(N,)``.
 
-
-def _uar(svm: Pipeline, features: np.ndarray, classes: np.ndarray) -> float:
-    return unweighted_average_recall(classes, svm.predict(features))
+    scikit-learn's own untuned cost, 1, and classes weighed alike because UAR is what is compared [C].
+    """
+    return make_pipeline(StandardScaler(), SVC(class_weight="balanced", break_ties=True)).fit(features, classes)
 
 
 def class_scores(svm: Pipeline, features: np.ndarray, number: int) -> np.ndarray:

@@ -6,19 +6,19 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, Settings
 from gemoclap.data.dataset import AudioStore
 from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
-from gemoclap.recipes.run_folder import claim, file_hash
-from gemoclap.recipes.supervised import load_audio_store, read_data, save_model, train_fold
+from gemoclap.recipes.run_folder import MANIFEST_HASH, claim, file_hash, on_main_process, refuse_other_run
+from gemoclap.recipes.supervised import load_audio_store, save_model, train_fold
 from gemoclap.terminal import progress_bar
-from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import development_scores, predict_table, table_of
 
 
@@ -29,25 +29,26 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
 
     Raises
     ------
-    GemoclapError : an unknown method; what is wrong with manifest, settings, folds or the output folder.
+    GemoclapError : an unknown method; what is wrong with manifest, audio, settings, folds or the output folder.
     """
     _check_methods(methods)
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
-    folds = make_folds(utterances, settings.data, vocabulary)
-    manifest = str(settings.data.manifest)
-    claim(output, {**settings.to_dict(), "manifest_sha256": file_hash(manifest)}, methods)
-    _write_folds(output / "folds.json", folds, vocabulary, manifest)
+    folds = make_folds(utterances, data, vocabulary)
+    config = {**settings.to_dict(), MANIFEST_HASH: file_hash(str(data.manifest))}
+    plan = _plan(folds, vocabulary, str(data.manifest))
+    refuse_other_run(output, config, plan)
+    pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
+    trained = [method for method in methods if method not in BASELINES and pending[method]]
+    # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
+    rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if trained else []
+    store = load_audio_store(data, rows)
+    claim(output, config, methods, plan)
     for method in methods:
-        pending = [fold for fold in folds if not _predictions(output, method, fold).is_file()]
-        if not pending:
-            continue
         if method in BASELINES:
-            _baseline(pending, vocabulary, output, method)
-            continue
-        store = load_audio_store(settings.data, [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)])
-        for fold in pending:
-            _train_and_test(settings, method, fold, vocabulary, store, output, keep_models)
+            _baseline(pending[method], vocabulary, output / method)
+        for fold in pending[method] if method in METHODS else ():
+            _train_and_test(settings, method, fold, vocabulary, store, output / method / fold.name, keep_models)
     return folds
 
 
@@ -55,19 +56,14 @@ def _check_methods(methods: Sequence[str]) -> None:
     known = [*METHODS, *BASELINES]
     for method in methods:
         if method not in known:
-            raise GemoclapError(f"no method is called {method!r}{did_you_mean(method, known)}; known: {', '.join(known)}")
+            hint = did_you_mean(method, known)
+            raise GemoclapError(f"no method is called {method!r}{hint}; known: {', '.join(known)}")
     if not methods:
         raise GemoclapError(f"no method to cross-validate; give some of {', '.join(known)} with --methods")
 
 
-def _predictions(output: Path, method: str, fold: Fold) -> Path:
-    return output / method / fold.name / "predictions.csv"
-
-
-def _write_folds(path: Path, folds: Sequence[Fold], vocabulary: Vocabulary, manifest: str) -> None:
-    """Write who is trained on, developed on and tested in each fold, by id."""
-    if not process_state().is_main_process:
-        return
+def _plan(folds: Sequence[Fold], vocabulary: Vocabulary, manifest: str) -> dict[str, Any]:
+    """Return who is trained on, developed on and tested in each fold, by id, as plain data."""
     rows = [
         {
             "name": fold.name,
@@ -79,10 +75,14 @@ def _write_folds(path: Path, folds: Sequence[Fold], vocabulary: Vocabulary, mani
         }
         for fold in folds
     ]
-    overlap = any(fold.shared_speakers for fold in folds)
-    write_json(
-        path, {"vocabulary": vocabulary.to_dict(), "manifest": manifest, "speaker_overlap": overlap, "folds": rows}
-    )
+    # Where nobody says who speaks, nobody can say that speakers are apart.
+    unknown = any(row.speaker is None for fold in folds for row in (*fold.train, *fold.dev, *fold.test))
+    overlap = unknown or any(fold.shared_speakers for fold in folds)
+    return {"vocabulary": vocabulary.to_dict(), "manifest": manifest, "speaker_overlap": overlap, "folds": rows}
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "predictions.csv").is_file()
 
 
 def _train_and_test(
@@ -91,10 +91,9 @@ def _train_and_test(
     fold: Fold,
     vocabulary: Vocabulary,
     store: AudioStore,
-    output: Path,
+    folder: Path,
     keep_models: bool,
 ) -> None:
-    folder = output / method / fold.name
     model = train_fold(settings, method, fold, vocabulary, store, folder)
     table = predict_table(model, fold.test, store, fold=fold.name)
     if keep_models:
@@ -102,20 +101,23 @@ def _train_and_test(
     _finish(table, folder)
 
 
-def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, output: Path, method: str) -> None:
-    features = EgemapsFeatures(output / method)
+def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> None:
+    if not folds:
+        return
+    features = EgemapsFeatures(folder)
     with progress_bar("eGeMAPS functionals") as progress:
         features.preload([row for fold in folds for row in (*fold.train, *fold.test)], progress)
     for fold in folds:
-        said = run_fold(fold, features, vocabulary)
-        table = table_of(fold.test, said.scores, vocabulary.emotions, vocabulary.resolve, fold.name)
-        _finish(table, output / method / fold.name)
+        scores = run_fold(fold, features, vocabulary)
+        table = table_of(fold.test, scores, vocabulary.emotions, vocabulary.resolve, fold.name)
+        _finish(table, folder / fold.name)
 
 
 def _finish(table: PredictionTable, folder: Path) -> None:
     """Write the predictions, which marks the fold as done, then let the training state go."""
-    state = process_state()
-    if state.is_main_process:
+
+    def write() -> None:
         table.write(folder / "predictions.csv")
         shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    state.wait_for_everyone()
+
+    on_main_process(write)

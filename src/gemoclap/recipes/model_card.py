@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from gemoclap.config import Settings
+from gemoclap.config import TITLES, Settings
 from gemoclap.corpora import CORPORA
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
 from gemoclap.files import atomic_write
 
-TITLES = {"emo_clap": "Emo-CLAP", "sl_gemo_clap": "SL-GEmo-CLAP", "ml_gemo_clap": "ML-GEmo-CLAP"}
+CAUTION = (
+    "Acted speech is not spontaneous speech, and a face value of an emotion is not what a person feels: do not use "
+    "this model to judge people."
+)
 
 
 def write_model_card(
-    path: Path, settings: Settings, method: str, fold: Fold, scores: dict[str, Any] | None = None
+    path: Path, settings: Settings, method: str, fold: Fold, scores: Mapping[str, float] | None = None
 ) -> None:
     """Write the card: corpora with their licences, the split and its hash, settings that matter, scores where known."""
     lines = [
@@ -37,7 +41,7 @@ def write_model_card(
         "## Trained on",
         "",
         *_corpora(fold),
-        f"- {len(fold.train)} utterances of {_speakers(fold.train)} speakers; development: {_speakers(fold.dev)} speakers",
+        f"- {len(fold.train)} utterances of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
         f"- fold `{fold.name}`, hash `{fold.hash}`; {settings.train.epochs} epochs, seed {settings.train.seed}, "
         f"epoch reported: {settings.train.select}",
         "",
@@ -45,28 +49,32 @@ def write_model_card(
         "",
         *_scores(fold, scores),
         "",
-        "Acted speech is not spontaneous speech, and a face value of an emotion is not what a person feels: do not use this "
-        "model to judge people.",
+        CAUTION,
     ]
     with atomic_write(path) as file:
         file.write("\n".join(lines) + "\n")
 
 
 def _corpora(fold: Fold) -> list[str]:
-    counts = Counter(row.corpus or "unnamed corpus" for row in fold.train)
+    counts = Counter(row.corpus for row in fold.train)
     return [
-        f"- {name}: {count} utterances; licence of the corpus: {CORPORA[name].licence if name in CORPORA else 'see its publisher'}"
+        f"- {name or 'unnamed corpus'}: {count} utterances; licence of the corpus: {_licence(name)}"
         for name, count in counts.items()
     ]
 
 
-def _scores(fold: Fold, scores: dict[str, Any] | None) -> list[str]:
+def _licence(corpus: str | None) -> str:
+    return CORPORA[corpus].licence if corpus in CORPORA else "see its publisher"
+
+
+def _scores(fold: Fold, scores: Mapping[str, float] | None) -> list[str]:
     if not scores:
-        return ["No test part was held out of this training; the cross-validation beside it says what to expect."]
+        return ["No test part was held out of this training; a cross-validation says what to expect."]
     figures = ", ".join(f"{name.upper()} {100 * value:.1f} %" for name, value in scores.items())
     overlap = " (speakers shared with the training set)" if fold.shared_speakers else ""
-    return [f"{len(fold.test)} utterances of {_speakers(fold.test)} speakers{overlap}: {figures}."]
+    return [f"{len(fold.test)} utterances of {_speakers(fold.test)}{overlap}: {figures}."]
 
 
-def _speakers(rows: tuple) -> int:
-    return len({row.speaker for row in rows})
+def _speakers(rows: Sequence[Utterance]) -> str:
+    number = len({row.speaker for row in rows if row.speaker})
+    return f"{number} speaker{'' if number == 1 else 's'}"

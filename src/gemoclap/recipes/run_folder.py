@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from accelerate.utils import broadcast_object_list
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
+from gemoclap.files import atomic_write, write_json
+from gemoclap.training.distributed import process_state
 
-CONFIG = "config.yaml"
+CONFIG, FOLDS = "config.yaml", "folds.json"
+MANIFEST_HASH = "manifest_sha256"
 
 
 def run_key(*parts: Any) -> str:
@@ -28,33 +31,108 @@ def file_hash(path: str | os.PathLike) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
-def claim(folder: Path, config: Mapping[str, Any], methods: Sequence[str] = ()) -> None:
-    """Make `folder` this run's own, or find that it already is: then the run goes on where it stopped.
+def on_main_process(action: Callable[[], None]) -> None:
+    """Let the main process alone do `action`; the others wait for it, and fail with it."""
+    failure: list[str | None] = [None]
+    cause: Exception | None = None
+    if process_state().is_main_process:
+        try:
+            action()
+        except Exception as error:  # whatever it is, the others wait for word of it
+            cause, failure = error, [str(error)]
+    broadcast_object_list(failure)
+    if cause is not None:
+        raise cause
+    if failure[0] is not None:
+        raise GemoclapError(failure[0])
+
+
+def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str, Any] | None = None) -> None:
+    """Raise unless `folder` is free for a run of this configuration, or holds it already; nothing is touched.
+
+    A folder in which nothing was trained yet is free: its settings may still be mended.
+
+    Parameters
+    ----------
+    config : settings as plain data and `MANIFEST_HASH`.
+    folds : what the run's `FOLDS` says, or has to say.
+
+    Raises
+    ------
+    GemoclapError : the folder holds a run with other settings, manifest or folds, or files of something else.
+    """
+    if not (folder / CONFIG).is_file():
+        refuse_used_folder(folder)
+        return
+    if not _has_begun(folder):
+        return
+    earlier = {name: value for name, value in _read_config(folder).items() if name != "methods"}
+    difference = first_difference(earlier, _plain(config))
+    if difference == MANIFEST_HASH:
+        manifest = config["data"]["manifest"]
+        raise GemoclapError(f"{manifest}: has changed since the run in {folder} began; choose another folder with -o")
+    if difference:
+        raise GemoclapError(
+            f"{folder}: holds another run (its {difference} differs, see {CONFIG}); choose another folder with -o, "
+            "or delete it"
+        )
+    path = folder / FOLDS
+    if folds is not None and path.is_file() and json.loads(path.read_text(encoding="utf-8")) != _plain(folds):
+        raise GemoclapError(f"{path}: the folds are no longer those the run began with; choose another folder with -o")
+
+
+def refuse_used_folder(folder: Path) -> None:
+    """Raise a GemoclapError unless `folder` is absent or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        what = "holds files of something else" if folder.is_dir() else "is a file, not a folder"
+        raise GemoclapError(f"{folder}: {what}; choose another folder with -o")
+
+
+def claim(
+    folder: Path, config: Mapping[str, Any], methods: Sequence[str] = (), folds: Mapping[str, Any] | None = None
+) -> None:
+    """Make `folder` this run's own by writing down what it is run with, or find that it is; the main process does it.
 
     `methods` are saved with the configuration but may grow: a method can be added to a finished comparison.
 
     Raises
     ------
-    GemoclapError : the folder holds a run with other settings, or files of something else. Nothing is touched then.
+    GemoclapError : as `refuse_other_run`.
     """
+
+    def write() -> None:
+        refuse_other_run(folder, config, folds)
+        earlier = _read_config(folder) if _has_begun(folder) else {}
+        known = earlier.get("methods", [])
+        wanted = {**_plain(config), "methods": [*known, *(method for method in methods if method not in known)]}
+        if folds is not None:
+            write_json(folder / FOLDS, folds)
+        if wanted != earlier:
+            with atomic_write(folder / CONFIG) as file:
+                yaml.safe_dump(wanted, file, sort_keys=False, allow_unicode=True)
+
+    on_main_process(write)
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether a run's folder holds more than what it was run with."""
+    return folder.is_dir() and any(path.name not in (CONFIG, FOLDS) for path in folder.iterdir())
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    wanted = json.loads(json.dumps(config))
-    earlier: dict[str, Any] = {}
-    if path.is_file():
-        earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
-        difference = first_difference({**earlier, "methods": None}, {**wanted, "methods": None})
-        if difference:
-            raise GemoclapError(
-                f"{folder}: holds another run (its {difference} differs, see {path.name}); choose another folder with -o, "
-                "or delete it"
-            )
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise GemoclapError(f"{folder}: exists and holds no run of gemoclap; choose another folder with -o")
-    known = earlier.get("methods", [])
-    wanted["methods"] = [*known, *(method for method in methods if method not in known)]
-    if wanted != earlier:
-        with atomic_write(path) as file:
-            yaml.safe_dump(wanted, file, sort_keys=False, allow_unicode=True)
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        config = None
+    if not isinstance(config, dict):
+        raise GemoclapError(f"{path}: is not the configuration of a run; choose another folder with -o")
+    return config
+
+
+def _plain(data: Any) -> Any:
+    """Return data as it is after a round trip through JSON: lists for tuples."""
+    return json.loads(json.dumps(data))
 
 
 def first_difference(one: Any, other: Any, name: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,13 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     return _write_page(results.run_dir / "report.md", report_sections(results, pictures))
 
 
-def write_scores(scores: Scores, table: PredictionTable, output_dir: str | os.PathLike, title: str) -> Path:
+def write_scores(
+    scores: Scores,
+    table: PredictionTable,
+    output_dir: str | os.PathLike,
+    title: str,
+    trained_speakers: Sequence[str] = (),
+) -> Path:
     """Write scores.json, scores.csv, report.md and confusion.png of one evaluation.
 
     Parameters
@@ -50,6 +57,7 @@ def write_scores(scores: Scores, table: PredictionTable, output_dir: str | os.Pa
     table : the predictions; the report counts its classes and speakers and lists its most confident mistakes.
     output_dir : folder to write into; predictions.csv is the evaluation's own to write.
     title : names model and data, ``"models/iemocap on emodb.jsonl"``.
+    trained_speakers : of the speakers scored here, those that the model was trained on; the report then says so first.
 
     Returns
     -------
@@ -59,7 +67,7 @@ def write_scores(scores: Scores, table: PredictionTable, output_dir: str | os.Pa
     write_json(output_dir / "scores.json", {"title": title, **scores.to_dict()})
     tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
     plots.write_confusion(scores, output_dir / "confusion.png", title)
-    return _write_page(output_dir / "report.md", _evaluation_sections(scores, table, title))
+    return _write_page(output_dir / "report.md", _evaluation_sections(scores, table, title, trained_speakers))
 
 
 def _write_page(path: Path, sections: list[str]) -> Path:
@@ -120,11 +128,9 @@ def _overlap_warning(results: Results) -> list[str]:
     if not results.speaker_overlap:
         return []
     shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
-    who = tables.shorten(shared, 10) or "allow_speaker_overlap is set"
-    return [
-        f"**Speakers are shared between training and test in this run ({who}): "
-        "the figures are not speaker-independent.**"
-    ]
+    who = tables.shorten(shared, 10)
+    what = f"are shared between training and test in this run ({who})" if who else "may be shared: some are unknown"
+    return [f"**Speakers {what}: the figures are not speaker-independent.**"]
 
 
 def _partial_warning(results: Results) -> list[str]:
@@ -157,11 +163,12 @@ def _protocol(results: Results) -> str:
 
 
 def _disjoint(results: Results) -> str:
-    unknown = max(sum(name is None for name in _speakers(method)) for method in results.scored)
-    if results.speaker_overlap:
+    if any(fold.shared_speakers for fold in results.folds):
         return "**some speakers are both trained and tested on**"
-    if unknown:
-        return f"the speaker of {unknown:,} tested utterances is unknown, so whether they are unseen cannot be told"
+    unknown = max(sum(name is None for name in _speakers(method)) for method in results.scored)
+    if results.speaker_overlap or unknown:
+        who = f"the speaker of {unknown:,} tested" if unknown else "the speaker of some trained"
+        return f"{who} utterances is unknown, so whether they are unseen cannot be told"
     return "no speaker is both trained and tested on"
 
 
@@ -191,7 +198,9 @@ def _how_to_read(results: Results) -> str:
 # The page of one evaluation.
 
 
-def _evaluation_sections(scores: Scores, table: PredictionTable, title: str) -> list[str]:
+def _evaluation_sections(
+    scores: Scores, table: PredictionTable, title: str, trained_speakers: Sequence[str]
+) -> list[str]:
     header = ["n", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1", "UAR female", "UAR male", "gap (points)"]
     figures = [
         f"{scores.n:,}",
@@ -203,7 +212,10 @@ def _evaluation_sections(scores: Scores, table: PredictionTable, title: str) -> 
     ]
     counts = Counter(table.truth)
     by_class = ", ".join(f"{name} {counts[name]:,}" for name in table.classes)
+    who = tables.shorten(trained_speakers, 10)
+    warning = f"**The model was trained on speakers scored here ({who}): the figures are not speaker-independent.**"
     sections = [
+        *([warning] if trained_speakers else []),
         f"# Evaluation: {title}",
         f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers, an utterance of an unknown speaker "
         "counting as one. Percent; intervals are a percentile bootstrap over speakers.",

@@ -13,17 +13,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gemoclap.config import TITLES
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference, Scores, paired_difference, score
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
-
-METHOD_TITLES = {
-    "emo_clap": "Emo-CLAP",
-    "sl_gemo_clap": "SL-GEmo-CLAP",
-    "ml_gemo_clap": "ML-GEmo-CLAP",
-    "egemaps_svm": "eGeMAPS + SVM",
-}
-"""How reports call a method; one that is not listed goes by its own name."""
 
 SELECTIONS = {
     "last": "the last epoch",
@@ -77,7 +70,7 @@ class MethodResults:
     @property
     def title(self) -> str:
         """How reports call the method."""
-        return METHOD_TITLES.get(self.name, self.name)
+        return TITLES.get(self.name, self.name)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gemoclap.clap.objectives import Objective
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.training.distributed import check_equal_lengths, gather_outputs, start_accelerator
@@ -46,14 +47,6 @@ class Batches(Protocol):
 
     def __len__(self) -> int: ...
     def epoch(self, index: int, start: int = 0) -> Iterator[Any]: ...
-
-
-class Objective(Protocol):
-    """Outputs and labels -> named scalar losses, ``"loss"`` the total; `row_outputs` have one row an utterance."""
-
-    @property
-    def row_outputs(self) -> tuple[str, ...]: ...
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]: ...
 
 
 def fit(

@@ -1,0 +1,173 @@
+"""Reading arguments and settings files: one parser a command, every complaint one line that names what to mend."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, get_loader
+from jsonargparse.typing import PositiveInt
+
+from gemoclap.errors import GemoclapError, did_you_mean
+
+LISTS = ("--methods", "--labels", "--data.emotions", "--train.trackers")
+"""Options whose words may be given as ``a,b`` as well as ``["a","b"]``."""
+
+OF_A_RUN = ("method", "methods", "keep_models", "manifest_sha256")
+"""What the config.yaml of a run holds beside settings; a command that has no such option passes over it."""
+
+
+WORDS = {
+    float: "a number",
+    int: "a whole number",
+    PositiveInt: "a whole number above 0",
+    bool: "true or false",
+    str: "text",
+    NoneType: "null",
+}
+"""Types as complaints spell them."""
+
+
+class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Types and defaults behind each help text; descriptions keep their lines."""
+
+
+class Parser(ArgumentParser):
+    """A parser that raises a GemoclapError of one line in place of printing its usage and leaving."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise GemoclapError(f"{self._in_words(' '.join(message.split()))}; see '{self.prog} --help'") from ex
+
+    def settings(self) -> list[str]:
+        """Return the dotted name of every option that takes a value itself, not through options below it."""
+        names = [action.dest for action in self._actions]
+        return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+
+    def hide_groups(self) -> None:
+        """Leave the options ``--data FILE``, ``--train FILE`` and the like out of the help; --config does as much."""
+        for action in self._actions:
+            if action.dest not in self.settings():
+                action.help = SUPPRESS
+
+    def _in_words(self, complaint: str) -> str:
+        """Return one of jsonargparse's complaints as people would put it."""
+        if unknown := re.search(r"unrecognized arguments: (--[\w.]+)?", complaint, re.IGNORECASE):
+            return complaint + (nearest(unknown[1][2:], self.settings(), "--") if unknown[1] else "")
+        if lacking := re.fullmatch(r"the following arguments are required: (.*)", complaint):
+            return "give " + ", ".join(self._as_typed(name) for name in lacking[1].split(", "))
+        wrong = re.fullmatch(r'Parser key "([\w.]+)":.*(?:Got value|Given value|Not of type \w+): (.*)', complaint)
+        hint = next(
+            (a._typehint for a in self._actions if wrong and a.dest == wrong[1] and hasattr(a, "_typehint")), None
+        )
+        if wrong is None or hint is None:
+            return re.sub(r'Parser key "([\w.]+)":', r"\1:", complaint)
+        value = re.sub(r"invalid literal .*: '(.*)'|\.$| does not conform.*", r"\1", wrong[2])
+        near = did_you_mean(value, [str(word) for word in get_args(hint)]) if get_origin(hint) is Literal else ""
+        return f"{wrong[1]} must be {_spelt_out(hint)}, not {value!r}{near}"
+
+    def _as_typed(self, name: str) -> str:
+        options = next((action.option_strings for action in self._actions if action.dest == name), [])
+        return "/".join(options) or name.upper()
+
+
+class SettingsFile(ActionConfigFile):
+    """``--config FILE``: a YAML of settings, looked through before it counts so that complaints name the file."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        settings = read_settings(Path(values), parser.settings())
+        try:
+            super().__call__(parser, namespace, json.dumps(settings, default=str), option_string)
+        except GemoclapError as error:
+            raise GemoclapError(f"{values}: {error}") from error
+
+
+def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
+    """Read a YAML file of settings; `known` are the dotted names of all there are.
+
+    Raises
+    ------
+    GemoclapError : no such file, not YAML, or a setting of another name, which is told with the nearest one.
+    """
+    if not path.is_file():
+        raise GemoclapError(f"{path}: no such file; give --config a YAML file of settings, such as configs/base.yaml")
+    try:
+        settings = get_loader("yaml")(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise GemoclapError(
+            f"{where}: not YAML ({getattr(error, 'problem', None) or 'not text'}); mend the file"
+        ) from None
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise GemoclapError(f"{path}: holds no settings; write lines such as 'train: {{epochs: 30}}'")
+    settings = {name: value for name, value in settings.items() if name in known or name not in OF_A_RUN}
+    for name, value in _flat(settings, known):
+        if any(other.startswith(f"{name}.") for other in known):
+            raise GemoclapError(f"{path}: {name} must be a mapping of settings, not {value!r}")
+        if name not in known:
+            raise GemoclapError(
+                f"{path}: no setting is called {name!r}{nearest(name, known)}; configs/base.yaml has all"
+            )
+    return settings
+
+
+def _flat(settings: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value); the mapping that is a setting's own value is not gone into."""
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and name not in known:
+            yield from _flat(value, known, f"{name}.")
+        else:
+            yield name, value
+
+
+def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
+    """Return ``" (did you mean 'train.lr'?)"`` for a name that is misspelt or lacks its section, or an empty string."""
+    inside = [other for other in known if other.endswith(f".{name}")]
+    return did_you_mean(prefix + name, [prefix + other for other in inside or known]) or (
+        f" (did you mean {prefix + inside[0]!r}?)" if inside else ""
+    )
+
+
+def spelt_lists(given: Sequence[str]) -> list[str]:
+    """Return the arguments with the lists that were given as ``--methods a,b`` as jsonargparse wants them."""
+    spelt: list[str] = []
+    for argument in given:
+        option, equals, value = argument.partition("=")
+        if spelt and spelt[-1] in LISTS:
+            spelt.append(_as_list(argument))
+        elif equals and option in LISTS:
+            spelt.append(f"{option}={_as_list(value)}")
+        else:
+            spelt.append(argument)
+    return spelt
+
+
+def _as_list(value: str) -> str:
+    if value.startswith(("[", "-")) or value == "null":
+        return value
+    return json.dumps([word.strip() for word in value.split(",") if word.strip()], ensure_ascii=False)
+
+
+def _spelt_out(hint: Any) -> str:
+    """Return a type in words: ``float | None`` -> ``"a number or null"``."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_spelt_out, inner))
+    if origin is list:
+        of = {str: "words", list: "lists"}.get(get_origin(inner[0]) or inner[0])
+        return f"a list of {of or 'any ' + _spelt_out(inner[0])}"
+    return WORDS.get(hint, "a mapping" if origin is dict else str(hint))

@@ -1,0 +1,55 @@
+"""The commands that look at manifests and need no model; `cli.py` reads their arguments and turns errors into lines."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from gemoclap import corpora
+from gemoclap.corpora.inspect import inspect, render
+from gemoclap.corpora.manifest import read_manifest, write_manifest
+from gemoclap.data.folds import make_folds
+from gemoclap.data.reading import read_data
+from gemoclap.files import write_json
+from gemoclap.labels import get_vocabulary
+from gemoclap.terminal import output_console, progress_bar
+
+
+def run_prepare(args: Namespace) -> int:
+    """A corpus on disk -> a manifest."""
+    output = Path(args.output or f"{args.name}.jsonl")
+    utterances = corpora.prepare(args.name, args.root, args.audio_root)
+    write_manifest(utterances, output)
+    speakers = len({row.speaker for row in utterances if row.speaker})
+    counts = f"{len(utterances)} utterances, {speakers} speakers"
+    print(f"{output}: {counts}; look at it with: gemoclap inspect {output}")
+    return 0
+
+
+def run_inspect(args: Namespace) -> int:
+    """Counts and faults of a manifest; status 1 when there are faults."""
+    utterances = read_manifest(args.manifest)
+    vocabulary = get_vocabulary(args.vocabulary) if args.vocabulary else None
+    with progress_bar("listening") as progress:
+        inspection = inspect(utterances, vocabulary, progress)
+    output_console().print(render(inspection, None if args.all else 10))
+    if args.output:
+        write_json(args.output, inspection.to_dict())
+    return 1 if inspection.faults else 0
+
+
+def run_convert(args: Namespace) -> int:
+    """A manifest -> another toolkit's form, with the folds where it has a place for them."""
+    folds = None
+    if args.form == "emobox":
+        args.data.manifest = args.manifest
+        utterances, vocabulary, data = read_data(args.data)
+        folds = {
+            fold.name: ([row.id for row in fold.train], [row.id for row in fold.test])
+            for fold in make_folds(utterances, data, vocabulary)
+        }
+    else:
+        utterances = read_manifest(args.manifest)
+    corpora.export(args.form, utterances, args.output, folds)
+    print(f"{args.output}: {len(utterances)} utterances as {args.form}")
+    return 0

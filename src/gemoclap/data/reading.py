@@ -1,0 +1,53 @@
+"""Settings to utterances and classes, with the corpus's own choices filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gemoclap.config import DataSettings
+from gemoclap.corpora import CORPORA
+from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
+
+
+def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSettings]:
+    """Return the manifest's utterances, the classes, and the settings with the corpus's own choices filled in.
+
+    Raises
+    ------
+    GemoclapError : no manifest is named, it is faulty, or the classes are not named as they must be.
+    """
+    if data.manifest is None:
+        raise GemoclapError(
+            "no manifest; make one with 'gemoclap prepare CORPUS ROOT -o m.jsonl' and give it with --data.manifest"
+        )
+    for name, folds in (("test_speakers", "lists"), ("fold_files", "files")):
+        if getattr(data, name) is not None and data.folds != folds:
+            raise GemoclapError(f"--data.{name} would have no effect; give --data.folds {folds} with it")
+    utterances = read_manifest(data.manifest)
+    names = {row.corpus for row in utterances}
+    corpus = CORPORA.get(str(names.pop())) if len(names) == 1 else None
+    if data.folds == "auto":
+        data = replace(data, **(corpus.folds if corpus else {"folds": "kfold"}))
+    if data.vocabulary is None and data.emotions is None and corpus is not None:
+        data = replace(data, vocabulary=corpus.vocabulary)
+    return utterances, _vocabulary(data, utterances), data
+
+
+def _vocabulary(data: DataSettings, utterances: Sequence[Utterance]) -> Vocabulary:
+    if data.vocabulary is not None and data.emotions is not None:
+        raise GemoclapError("--data.vocabulary and --data.emotions both name the classes; give one of them")
+    if data.vocabulary is not None:
+        if data.merges:
+            raise GemoclapError(
+                f"data.merges would change the vocabulary {data.vocabulary}; list your own classes with --data.emotions"
+            )
+        return get_vocabulary(data.vocabulary)
+    if data.emotions is not None:
+        if len(set(data.emotions)) < len(data.emotions):
+            raise GemoclapError(f"data.emotions lists a class twice ({', '.join(data.emotions)}); list each once")
+        return Vocabulary("custom", tuple(data.emotions), data.merges)
+    merged = (data.merges.get(row.emotion, row.emotion) if row.emotion else None for row in utterances)
+    return replace(vocabulary_of(merged), merges=data.merges)
