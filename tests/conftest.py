@@ -1,0 +1,26 @@
+"""What several files share: one made corpus and one trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small import SMALL, run
+
+from gemoclap.corpora.manifest import write_manifest
+from gemoclap.corpora.synthetic import generate
+
+
+@pytest.fixture(scope="session")
+def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four voices, four emotions, two sentences."""
+    folder = tmp_path_factory.mktemp("small")
+    write_manifest(generate(folder / "corpus", speakers=4, sentences=2, takes=1), folder / "m.jsonl")
+    return folder / "m.jsonl"
+
+
+@pytest.fixture(scope="session")
+def small_model(small_manifest: Path) -> Path:
+    """The folder of a model trained for an epoch."""
+    assert run("train", "--data.manifest", small_manifest, *SMALL, "-o", small_manifest.parent / "trained") == 0
+    return small_manifest.parent / "trained" / "model"

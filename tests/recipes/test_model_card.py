@@ -1,0 +1,61 @@
+"""The README of a saved model says what it was trained and tested on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gemoclap.config import METHODS, Settings, TrainSettings
+from gemoclap.corpora import CORPORA
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.folds import Fold
+from gemoclap.recipes.model_card import write_model_card
+
+
+def rows(corpus: str | None, *speakers: str | None) -> tuple[Utterance, ...]:
+    return tuple(
+        Utterance(f"{corpus}-{speaker}-{number}", "x.wav", corpus=corpus, speaker=speaker, emotion="angry")
+        for number, speaker in enumerate(speakers)
+    )
+
+
+FOLD = Fold("fold_2", rows("ravdess", "1", "1", "2") + rows(None, "3"), rows("ravdess", "4"), rows("ravdess", "5", "6"))
+
+
+def card(path: Path, fold: Fold = FOLD, method: str = "emo_clap", **scores: float) -> str:
+    write_model_card(path, Settings(train=TrainSettings(epochs=7, seed=3)), method, fold, scores)
+    return path.read_text(encoding="utf-8")
+
+
+def test_it_names_corpora_with_their_licences_and_the_split(tmp_path: Path) -> None:
+    text = card(tmp_path / "README.md", war=0.5, uar=0.4567)
+    assert f"ravdess: 3 utterances; licence of the corpus: {CORPORA['ravdess'].licence}" in text
+    assert "unnamed corpus: 1 utterances; licence of the corpus: see its publisher" in text
+    assert "4 utterances of 3 speakers; development: 1 speaker\n" in text
+    assert f"fold `fold_2`, hash `{FOLD.hash}`; 7 epochs, seed 3" in text
+    assert "2 utterances of 2 speakers: WAR 50.0 %, UAR 45.7 %." in text
+
+
+def test_its_head_is_yaml_for_the_hub(tmp_path: Path) -> None:
+    head = card(tmp_path / "README.md").split("---\n")[1]
+    assert yaml.safe_load(head)["pipeline_tag"] == "audio-classification"
+
+
+def test_speakers_in_training_and_test_are_told(tmp_path: Path) -> None:
+    shared = Fold("fold_1", rows("emodb", "1", "2"), (), rows("emodb", "2"))
+    assert "(speakers shared with the training set)" in card(tmp_path / "README.md", shared, war=1.0)
+    assert "shared" not in card(tmp_path / "README.md", war=1.0)
+
+
+def test_without_a_test_part_it_gives_no_score(tmp_path: Path) -> None:
+    text = card(tmp_path / "README.md", Fold("all", FOLD.train, (), ()))
+    assert "%" not in text and "No test part was held out" in text
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_title(method: str, tmp_path: Path) -> None:
+    title = next(line for line in card(tmp_path / "README.md", method=method).splitlines() if line.startswith("# "))
+    letters = "".join(character for character in title.split(":")[0].lower() if character.isalpha())
+    assert letters == method.replace("_", "")

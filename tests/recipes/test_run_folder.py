@@ -1,0 +1,158 @@
+"""Whose a run's folder is: claimed once, gone on with, refused to others; written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small import contents
+
+from gemoclap.errors import GemoclapError
+from gemoclap.recipes.run_folder import (
+    claim,
+    file_hash,
+    first_difference,
+    refuse_other_run,
+    refuse_used_folder,
+    run_key,
+    save_folder,
+)
+
+CONFIG = {"data": {"manifest": "m.jsonl", "folds": "kfold"}, "train": {"lr": 0.001}, "manifest_sha256": "abc"}
+FOLDS = {"folds": [{"name": "fold_1", "hash": "0123456789ab"}]}
+
+
+def begin(folder: Path) -> None:
+    (folder / "emo_clap").mkdir()
+    (folder / "emo_clap" / "log.jsonl").write_text("{}\n")
+
+
+def test_a_run_goes_on_in_its_folder_and_may_gain_methods(tmp_path: Path) -> None:
+    claim(tmp_path / "run", CONFIG, ["emo_clap"], FOLDS)
+    begin(tmp_path / "run")
+    claim(tmp_path / "run", CONFIG, ["egemaps_svm", "emo_clap"], FOLDS)
+    written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written == {**CONFIG, "methods": ["emo_clap", "egemaps_svm"]}
+    assert json.loads((tmp_path / "run" / "folds.json").read_text()) == FOLDS
+
+
+@pytest.mark.parametrize(
+    ("config", "folds", "says"),
+    [
+        ({**CONFIG, "train": {"lr": 0.1}}, FOLDS, "its train.lr differs"),
+        ({**CONFIG, "model": {}}, FOLDS, "its model differs"),
+        ({**CONFIG, "manifest_sha256": "abd"}, FOLDS, "m.jsonl: has changed since the run in"),
+        (CONFIG, {"folds": []}, "folds.json: the folds are no longer those"),
+    ],
+)
+def test_another_run_is_refused_and_nothing_is_touched(config: dict, folds: dict, says: str, tmp_path: Path) -> None:
+    claim(tmp_path / "run", CONFIG, ["emo_clap"], FOLDS)
+    begin(tmp_path / "run")
+    before = contents(tmp_path)
+    for attempt in (
+        lambda: refuse_other_run(tmp_path / "run", config, folds),
+        lambda: claim(tmp_path / "run", config, (), folds),
+    ):
+        with pytest.raises(GemoclapError, match=says):
+            attempt()
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_where_nothing_was_trained_is_free(tmp_path: Path) -> None:
+    claim(tmp_path / "run", CONFIG, ["emo_clap"], FOLDS)
+    mended = {**CONFIG, "train": {"lr": 0.1}}
+    claim(tmp_path / "run", mended, ["sl_gemo_clap"], FOLDS)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {**mended, "methods": ["sl_gemo_clap"]}
+
+
+@pytest.mark.parametrize("text", ["", "just words", "{", "- 1"])
+def test_a_damaged_configuration_is_named(text: str, tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(GemoclapError, match=r"config\.yaml: is not the configuration of a run"):
+        refuse_other_run(tmp_path, CONFIG)
+
+
+def test_used_folders(tmp_path: Path) -> None:
+    refuse_used_folder(tmp_path / "new")
+    refuse_used_folder(tmp_path)
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(GemoclapError, match="holds files of something else"):
+        refuse_used_folder(tmp_path)
+    with pytest.raises(GemoclapError, match="is a file, not a folder"):
+        refuse_used_folder(tmp_path / "thesis.tex")
+
+
+def test_first_difference() -> None:
+    one = {"a": {"b": 1, "c": {"d": [1]}}, "e": None}
+    assert first_difference(one, json.loads(json.dumps(one))) == ""
+    assert first_difference(one, {"a": {"b": 1, "c": {"d": [1, 2]}}, "e": None}) == "a.c.d"
+    assert first_difference(one, {"a": {"b": 1, "c": {"d": [1]}}}) == "e"
+    assert first_difference(one, {"a": 1, "e": None}) == "a"
+
+
+def test_keys_tell_runs_and_files_apart(tmp_path: Path) -> None:
+    assert run_key({"a": 1, "b": 2}, "x") == run_key({"b": 2, "a": 1}, "x")
+    assert len({run_key({"a": 1}, "x"), run_key({"a": 2}, "x"), run_key({"a": 1}, "y")}) == 3
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "two").write_text("2")
+    assert file_hash(tmp_path / "one") != file_hash(tmp_path / "two")
+
+
+def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "weights").write_text("new")
+
+    def fail(folder: Path) -> None:
+        (folder / "weights").write_text("half")
+        raise OSError("disk full")
+
+    target = tmp_path / "model"
+    with pytest.raises(OSError):
+        save_folder(target, fail)
+    assert list(tmp_path.iterdir()) == []
+    target.mkdir()
+    (target / "older").write_text("old")
+    with pytest.raises(OSError):
+        save_folder(target, fail)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "older"]
+    save_folder(target, write)
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "weights"]
+
+
+def claim_in_turn(rank: int, port: int, folder: Path) -> None:
+    """One of two processes: claims the folder, then tries to with other settings; says how that went."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    claim(folder / "run", CONFIG, ["emo_clap"], FOLDS)
+    if rank == 0:
+        begin(folder / "run")
+    try:
+        claim(folder / "run", {**CONFIG, "train": {"lr": 0.1}}, ["emo_clap"], FOLDS)
+    except GemoclapError as error:
+        (folder / f"refused-{rank}").write_text(str(error))
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_claim_once_and_fail_together(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=claim_in_turn, args=(rank, port, tmp_path)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    refusals = [(tmp_path / f"refused-{rank}").read_text() for rank in range(2)]
+    assert refusals[0] == refusals[1] and "its train.lr differs" in refusals[0]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml", "emo_clap", "folds.json"]

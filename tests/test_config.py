@@ -1,0 +1,127 @@
+"""Settings: the files under configs/ against the dataclasses, read by the command line's own parser."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gemoclap.arguments import spelt_lists
+from gemoclap.cli import parser_of
+from gemoclap.config import (
+    AudioSettings,
+    DataSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    Settings,
+    TrainSettings,
+)
+from gemoclap.errors import GemoclapError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+DIFFS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name != "base.yaml")
+ON_PAPER = ("data2vec_large.yaml", "hubert_large.yaml", "wav2vec2_large.yaml")
+
+
+def read(*arguments: str) -> Settings:
+    parser = parser_of("crossval")
+    args = parser.instantiate(parser.parse_args(["-o", "run", *arguments]))
+    return Settings(args.data, args.model, args.objective, args.train)
+
+
+def configs(*names: str) -> list[str]:
+    return [argument for name in names for argument in ("--config", str(CONFIGS / name))]
+
+
+def names_of(settings: Any, prefix: str = "") -> list[str]:
+    """Dotted names of all fields."""
+    return [
+        name
+        for field in fields(settings)
+        for name in (
+            names_of(getattr(settings, field.name), f"{prefix}{field.name}.")
+            if is_dataclass(getattr(settings, field.name))
+            else [f"{prefix}{field.name}"]
+        )
+    ]
+
+
+def leaves(data: dict, known: list[str], prefix: str = "") -> list[str]:
+    return [
+        name
+        for key, value in data.items()
+        for name in ([f"{prefix}{key}"] if f"{prefix}{key}" in known else leaves(value, known, f"{prefix}{key}."))
+    ]
+
+
+def test_base_holds_every_setting_with_its_default() -> None:
+    known = names_of(Settings())
+    written = yaml.safe_load((CONFIGS / "base.yaml").read_text(encoding="utf-8"))
+    assert leaves(written, known) == known
+    assert read(*configs("base.yaml")) == Settings() == read()
+
+
+def test_base_explains_every_setting() -> None:
+    lines = (CONFIGS / "base.yaml").read_text(encoding="utf-8").splitlines()
+    settings = [line for line in lines if line.startswith("  ") and line.split("#")[0].strip() != "audio:"]
+    assert len(settings) == len(names_of(Settings()))
+    assert [line for line in settings if "#" not in line] == []
+
+
+@pytest.mark.parametrize("name", DIFFS)
+def test_other_files_are_small_diffs_that_change_something(name: str) -> None:
+    below = configs("paper.yaml") if name in ON_PAPER else []
+    assert read(*below, *configs(name)) != read(*below)
+    lines = (CONFIGS / name).read_text(encoding="utf-8").splitlines()
+    assert sum(1 for line in lines if line.strip() and not line.startswith("#")) < 10
+
+
+def test_paper_has_the_papers_settings() -> None:
+    settings = read(*configs("paper.yaml"))
+    assert (settings.train.epochs, settings.train.batch_size, settings.train.lr) == (50, 8, 1e-5)
+    assert (settings.train.warmup_epochs, settings.train.weight_decay) == (5, 0)
+    assert (settings.model.audio_encoder, settings.model.text_encoder) == ("microsoft/wavlm-large", "roberta-base")
+    assert not settings.model.freeze_text and settings.model.freeze == "none"
+    assert (settings.model.pooling, settings.model.text_pooling) == ("mean", "first")
+    assert (settings.data.vocabulary, settings.data.folds, settings.data.dev_speakers) == ("iemocap4", "session", 0)
+    assert settings.data.audio == AudioSettings(max_seconds=14.0, trim_silence_db=None)
+
+
+def test_files_and_options_count_in_their_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text("train: {lr: 1e-3, epochs: 7, seed: 1}\nmodel: {audio_options: {hidden_size: 8}}\n")
+    second.write_text("train: {lr: 1e-4, seed: 2}\n")
+    both = ["--config", str(first), "--config", str(second)]
+    settings = read(*both, "--train.lr", "2e-5")
+    assert (settings.train.lr, settings.train.epochs, settings.train.seed) == (2e-5, 7, 2)
+    assert settings.model.audio_options == {"hidden_size": 8}
+    assert read("--train.lr", "2e-5", *both).train.lr == 1e-4
+    assert read(*both[2:], *both[:2]).train.seed == 1
+
+
+@pytest.mark.parametrize("given", ["angry,calm", "angry, calm", '["angry","calm"]', "[angry, calm]"])
+def test_lists_may_be_given_with_commas(given: str) -> None:
+    parser = parser_of("crossval")
+    for arguments in (["--data.emotions", given], [f"--data.emotions={given}"]):
+        assert parser.parse_args(spelt_lists(["-o", "run", *arguments])).data.emotions == ["angry", "calm"]
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda: TrainSettings(epochs=0), "train.epochs"),
+        (lambda: TrainSettings(lr=float("nan")), "train.lr"),
+        (lambda: TrainSettings(lr=None), "train.lr"),  # type: ignore[arg-type]
+        (lambda: TrainSettings(clip_norm=0.0), "train.clip_norm"),
+        (lambda: TrainSettings(seed=-1), "train.seed"),
+        (lambda: ObjectiveSettings(alpha=1.5), "objective.alpha"),
+        (lambda: ModelSettings(projection_dropout=-0.1), "model.projection_dropout"),
+        (lambda: DataSettings(dev_speakers=-1), "data.dev_speakers"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_name(make: Any, names: str) -> None:
+    with pytest.raises(GemoclapError, match=names):
+        make()
