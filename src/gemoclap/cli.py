@@ -89,7 +89,11 @@ def add_evaluate(parser: Parser) -> None:
 
 def add_predict(parser: Parser) -> None:
     parser.add_argument("model", help="folder with a model")
-    parser.add_argument("audio", nargs="+", help="audio files, folders of them, manifests")
+    parser.add_argument(
+        "audio",
+        nargs="+",
+        help="audio files, folders of them, manifests; of a long clip the first seconds are heard, as in training",
+    )
     parser.add_argument("--labels", type=list[str] | None, default=None, help="choose among these instead: bored,calm")
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     parser.add_argument("--json", action="store_true", help="print JSON lines")

@@ -6,13 +6,11 @@ import csv
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from gemoclap.audio import load_audio
 from gemoclap.config import Settings
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
@@ -106,7 +104,7 @@ def run_predict(args: Namespace) -> int:
     predictor = Predictor.from_pretrained(args.model)
     rows: list[dict[str, str]] = []
     with progress_bar("predicting") as progress:
-        for clip, prediction in zip(clips, _predictions(predictor, clips, args.labels, args.batch_size), strict=True):
+        for clip, prediction in zip(clips, predictor.predict_many(clips, args.labels, args.batch_size), strict=True):
             rows.append(_row(clip.path, prediction))
             progress(len(rows), len(clips))
     labels = args.labels or predictor.labels
@@ -141,23 +139,6 @@ def _clips(given: Sequence[str]) -> list[Utterance]:
         else:
             clips.append(Utterance(name, name))
     return clips
-
-
-def _predictions(
-    predictor: Predictor, clips: Sequence[Utterance], labels: Sequence[str] | None, batch_size: int
-) -> Iterator[Prediction | GemoclapError]:
-    """Yield what is said of each clip, of a manifest's row only its stretch of the file, or why it cannot be read."""
-    for first in range(0, len(clips), batch_size):
-        heard = [_listen(clip) for clip in clips[first : first + batch_size]]
-        said = predictor.predict_many([one for one in heard if isinstance(one, np.ndarray)], labels, batch_size)
-        yield from (one if isinstance(one, GemoclapError) else next(said) for one in heard)
-
-
-def _listen(clip: Utterance) -> np.ndarray | GemoclapError:
-    try:
-        return load_audio(clip.path, clip.start, clip.end)
-    except GemoclapError as error:
-        return error
 
 
 def _row(path: str, prediction: Prediction | GemoclapError) -> dict[str, str]:

@@ -160,8 +160,8 @@ def _checked_lists(rows: list[Utterance], lists: list[list[str]] | None) -> list
     for speaker, times in Counter(speaker for group in lists for speaker in group).items():
         if speaker not in known:
             raise GemoclapError(
-                f"test speaker {speaker!r} has no utterance in the manifest{did_you_mean(speaker, known)}; "
-                f"speakers: {', '.join(known)}"
+                f"test speaker {speaker!r} has no utterance in the manifest{did_you_mean(speaker, known)}; speakers: "
+                f"{', '.join(known)}; name others with --data.test_speakers, or give --data.folds kfold"
             )
         if times > 1:
             raise GemoclapError(f"test speaker {speaker!r} is listed {times} times in data.test_speakers; list it once")

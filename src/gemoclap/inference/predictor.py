@@ -14,10 +14,12 @@ import torch
 from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip
 from gemoclap.clap.classifier import PromptClassifier
 from gemoclap.clap.model import GEmoClapModel
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 
-Audio = str | os.PathLike | np.ndarray
-"""A file, or a waveform (T,) at 16 kHz mono: float with full scale at 1, or signed PCM."""
+Audio = str | os.PathLike | np.ndarray | Utterance
+"""A file, a manifest row (its stretch of the file), or a waveform (T,) at 16 kHz mono: float with full scale at 1, or
+signed PCM."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,12 @@ class Predictor:
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as the encoder gets it, (T,) float32: decoded and trimmed as in training."""
-        waveform = _checked(audio) if isinstance(audio, np.ndarray) else load_audio(audio)
+        if isinstance(audio, np.ndarray):
+            waveform = _checked(audio)
+        elif isinstance(audio, Utterance):
+            waveform = load_audio(audio.path, audio.start, audio.end)
+        else:
+            waveform = load_audio(audio)
         return prepare_clip(waveform, self.model.config.audio_settings)
 
     def _classifier(self, labels: Sequence[str] | None) -> PromptClassifier:
