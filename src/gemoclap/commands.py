@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -87,22 +89,25 @@ def run_evaluate(args: Namespace) -> int:
     if args.output:
         table.write(Path(args.output) / "predictions.csv")
         write_scores(scores, table, args.output, f"{args.model} on {args.manifest}", heard)
-    low, high = scores.uar_interval
+    low, high = map(_percent, scores.uar_interval)
+    left_out = f" ({len(utterances) - scores.n} of other labels left out)" if scores.n < len(utterances) else ""
     print(
-        f"{scores.n} utterances: WAR {100 * scores.war:.1f} %, UAR {100 * scores.uar:.1f} % "
-        f"[{100 * low:.1f}, {100 * high:.1f}], macro F1 {100 * scores.macro_f1:.1f} %"
+        f"{scores.n} utterances{left_out}: WAR {_percent(scores.war)} %, UAR {_percent(scores.uar)} % [{low}, {high}], "
+        f"macro F1 {_percent(scores.macro_f1)} %"
     )
-    print("recall: " + ", ".join(f"{label} {100 * recall:.1f}" for label, recall in scores.recalls.items()))
+    print("recall: " + ", ".join(f"{label} {_percent(recall)}" for label, recall in scores.recalls.items()))
     return 0
 
 
 def run_predict(args: Namespace) -> int:
     """Files, folders or manifests -> one row a clip; status 1 when some could not be read."""
+    if args.output and args.json:
+        raise GemoclapError("--json prints JSON lines and -o writes a CSV; give one of them")
     if args.output and Path(args.output).is_dir():
         raise GemoclapError(f"{args.output}: is a folder; give -o the name of a CSV file")
     clips = _clips(args.audio)
     predictor = Predictor.from_pretrained(args.model)
-    rows: list[dict[str, str]] = []
+    rows: list[dict[str, Any]] = []
     with progress_bar("predicting") as progress:
         for clip, prediction in zip(clips, predictor.predict_many(clips, args.labels, args.batch_size), strict=True):
             rows.append(_row(clip.path, prediction))
@@ -114,9 +119,8 @@ def run_predict(args: Namespace) -> int:
         _print_rows(labels, rows, args.json)
     failed = sum(1 for row in rows if "error" in row)
     if failed:
-        print(
-            f"gemoclap: {failed} of {len(rows)} clips could not be read; the column 'error' says why", file=sys.stderr
-        )
+        where = "; the column 'error' says why" if args.output else ""
+        print(f"gemoclap: {failed} of {len(rows)} clips could not be read{where}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -141,14 +145,14 @@ def _clips(given: Sequence[str]) -> list[Utterance]:
     return clips
 
 
-def _row(path: str, prediction: Prediction | GemoclapError) -> dict[str, str]:
+def _row(path: str, prediction: Prediction | GemoclapError) -> dict[str, Any]:
     if isinstance(prediction, GemoclapError):
         return {"path": path, "error": str(prediction)}
-    scores = {label: f"{score:.6f}" for label, score in prediction.probabilities.items()}
-    return {"path": path, "emotion": prediction.emotion, "confidence": f"{prediction.confidence:.6f}", **scores}
+    scores = {"confidence": prediction.confidence, **prediction.probabilities}
+    return {"path": path, "emotion": prediction.emotion, **{name: round(one, 6) for name, one in scores.items()}}
 
 
-def _write_rows(path: Path, labels: Sequence[str], rows: Sequence[dict[str, str]]) -> None:
+def _write_rows(path: Path, labels: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, ["path", "emotion", "confidence", *labels, "error"], lineterminator="\n")
         writer.writeheader()
@@ -156,12 +160,16 @@ def _write_rows(path: Path, labels: Sequence[str], rows: Sequence[dict[str, str]
     print(f"{path}: {len(rows)} rows")
 
 
-def _print_rows(labels: Sequence[str], rows: Sequence[dict[str, str]], as_json: bool) -> None:
+def _print_rows(labels: Sequence[str], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         if as_json:
             print(json.dumps(row, ensure_ascii=False))
         elif "error" in row:
             print(f"gemoclap: {row['error']}", file=sys.stderr)
         else:
-            scores = "  ".join(f"{label} {float(row[label]):.2f}" for label in labels)
+            scores = "  ".join(f"{label} {row[label]:.2f}" for label in labels)
             print(f"{row['path']}: {row['emotion']} ({scores})")
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"

@@ -142,7 +142,7 @@ class ModelSettings:
 
 @dataclass
 class ObjectiveSettings:
-    """The contrastive loss (METHODS section 1).
+    """The contrastive loss; docs/methods.md has it in full.
 
     Args:
         alpha: Weight of emotion against gender in SL- and ML-GEmo-CLAP [S, C].
