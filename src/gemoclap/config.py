@@ -72,7 +72,7 @@ class DataSettings:
         folds: auto = as the corpus is usually divided, else kfold; session = leave one session out; speaker = leave one
             speaker out; kfold = k groups of speakers stratified by emotion; lists = 'test_speakers'; files =
             'fold_files'.
-        n_folds: Number of folds for kfold; auto brings its own.
+        n_folds: Number of folds for kfold, and kfold instead of auto; null = the corpus's own number, or 5.
         test_speakers: One list of test speakers a fold, for 'lists'.
         fold_files: Folder with EmoBox's fold_1, fold_2, ... for 'files'.
         dev_speakers: Speakers taken out of training for development in every fold; 0 = no development set.
@@ -85,7 +85,7 @@ class DataSettings:
     emotions: list[str] | None = None
     merges: dict[str, str] = field(default_factory=dict)
     folds: Literal["auto", "session", "speaker", "kfold", "lists", "files"] = "auto"
-    n_folds: int = 5
+    n_folds: int | None = None
     test_speakers: list[list[str]] | None = None
     fold_files: str | None = None
     dev_speakers: int = 0

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from small import SMALL, changed, complaint, contents, log_of, run
 
 from gemoclap.config import DataSettings, Settings
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.data.folds import undivided
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
@@ -141,3 +141,15 @@ def test_the_corpus_brings_its_own_choices_unless_the_user_does(small_manifest: 
     _, seen, data = read_data(DataSettings(manifest=str(nameless), merges={"sad": "neutral"}))
     assert (seen.emotions, seen.resolve("sad"), data.folds) == (("angry", "happy", "neutral"), "neutral", "kfold")
     assert len(rows) == len(read_manifest(small_manifest))
+
+
+def test_a_number_of_folds_is_not_overruled_by_the_corpus(tmp_path: Path) -> None:
+    rows = [
+        Utterance(f"{s}{e}", f"{s}{e}.wav", corpus="ravdess", speaker=s, emotion=e)
+        for s in "abc"
+        for e in ("sad", "calm")
+    ]
+    write_manifest(rows, tmp_path / "m.jsonl")
+    _, _, own = read_data(DataSettings(manifest=str(tmp_path / "m.jsonl")))
+    _, _, asked = read_data(DataSettings(manifest=str(tmp_path / "m.jsonl"), n_folds=3))
+    assert (own.folds, asked.folds, asked.n_folds, asked.test_speakers) == ("lists", "kfold", 3, None)

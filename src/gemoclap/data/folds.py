@@ -24,6 +24,9 @@ from gemoclap.labels import Vocabulary
 
 logger = logging.getLogger(__name__)
 
+USUAL_FOLDS = 5
+"""Number of groups of speakers where nobody says another."""
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -114,7 +117,8 @@ def _divide(
     if settings.folds == "lists":
         groups = _checked_lists(rows, settings.test_speakers)
     else:
-        groups = balanced_groups(rows, settings.n_folds, vocabulary)
+        number = USUAL_FOLDS if settings.n_folds is None else settings.n_folds
+        groups = balanced_groups(rows, number, vocabulary)
     return [_test_on(f"fold_{number}", rows, set(group)) for number, group in enumerate(groups, 1)]
 
 

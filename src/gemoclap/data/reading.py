@@ -29,6 +29,8 @@ def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSett
     utterances = read_manifest(data.manifest)
     names = {row.corpus for row in utterances}
     corpus = CORPORA.get(str(names.pop())) if len(names) == 1 else None
+    if data.folds == "auto" and data.n_folds is not None:
+        data = replace(data, folds="kfold")
     if data.folds == "auto":
         data = replace(data, **(corpus.folds if corpus else {"folds": "kfold"}))
     if data.vocabulary is None and data.emotions is None and corpus is not None:
