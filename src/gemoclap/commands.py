@@ -60,8 +60,9 @@ def run_report(args: Namespace) -> int:
 
 
 def _report(folder: Path) -> None:
-    page = write_report(folder)
-    print_table(collect(folder), output_console())
+    results = collect(folder)
+    page = write_report(results)
+    print_table(results, output_console())
     print(f"{page}: the report; results.json, results.csv and pictures beside it")
 
 

@@ -19,7 +19,7 @@ from gemoclap.data.dataset import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.labels import get_vocabulary
-from gemoclap.training.evaluate import development_scores, predict_table
+from gemoclap.training.evaluate import headline_scores, predict_table
 
 AUDIO = AudioSettings(max_seconds=0.8, trim_silence_db=35.0)
 EMOTIONS = ("sad", "excited", "angry", "neutral", None, "happy", "frustrated", "sad", "angry")
@@ -120,6 +120,6 @@ def test_no_utterance_of_the_models_classes(model: GEmoClapModel, utterances: li
 def test_development_scores_equal_scikit_learns(model: GEmoClapModel, utterances: list[Utterance]) -> None:
     table = predict_table(model, utterances, AudioStore(AUDIO))
     table = replace(table, prediction=("sad", "happy", "sad", "neutral", "angry", "sad", "angry"))
-    scores = development_scores(table)
+    scores = headline_scores(table)
     assert scores["war"] == pytest.approx(accuracy_score(table.truth, table.prediction))
     assert scores["uar"] == pytest.approx(recall_score(table.truth, table.prediction, average="macro"))

@@ -65,8 +65,8 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
         ``allow_speaker_overlap``; a setting that does not fit the corpus.
     """
     rows = _labelled(utterances, vocabulary)
-    speakers_unseen = settings.allow_speaker_overlap and settings.folds in ("session", "files")
-    if settings.dev_speakers or not speakers_unseen:
+    may_be_unnamed = settings.allow_speaker_overlap and settings.folds in ("session", "files")
+    if settings.dev_speakers or not may_be_unnamed:
         _require(rows, "speaker")
     folds = _divide(rows, utterances, settings, vocabulary)
     if settings.dev_speakers:

@@ -19,7 +19,7 @@ from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.run_folder import MANIFEST_HASH, claim, file_hash, on_main_process, refuse_other_run
 from gemoclap.recipes.supervised import load_audio_store, save_model, train_fold
 from gemoclap.terminal import progress_bar
-from gemoclap.training.evaluate import development_scores, predict_table, table_of
+from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
 
 def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, keep_models: bool = True) -> list[Fold]:
@@ -97,7 +97,7 @@ def _train_and_test(
     model = train_fold(settings, method, fold, vocabulary, store, folder)
     table = predict_table(model, fold.test, store, fold=fold.name)
     if keep_models:
-        save_model(model, folder / "model", settings, method, fold, development_scores(table))
+        save_model(model, folder / "model", settings, method, fold, headline_scores(table))
     _finish(table, folder)
 
 

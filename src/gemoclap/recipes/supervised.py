@@ -30,7 +30,7 @@ from gemoclap.recipes.run_folder import (
 )
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
-from gemoclap.training.evaluate import development_scores, predict_table
+from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import fit
 
 
@@ -84,7 +84,7 @@ def train_fold(
     model = build_model(settings, method, vocabulary)
 
     def development() -> dict[str, float]:
-        return development_scores(predict_table(model, fold.dev, store))
+        return headline_scores(predict_table(model, fold.dev, store))
 
     fit(
         model,

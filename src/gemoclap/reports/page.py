@@ -22,10 +22,14 @@ CSV_FIRST = (
 WORST_MISTAKES = 10
 
 
-def write_report(run_dir: str | os.PathLike) -> Path:
+def write_report(run: str | os.PathLike | Results) -> Path:
     """Write report.md, results.json, results.csv and the pictures of a cross-validation into its folder.
 
     An unfinished run gives a report too, which names the folds that are missing.
+
+    Parameters
+    ----------
+    run : the run's folder, or what `gemoclap.reports.results.collect` read of it.
 
     Returns
     -------
@@ -35,7 +39,7 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     ------
     GemoclapError : as `gemoclap.reports.results.collect`.
     """
-    results = collect(run_dir)
+    results = run if isinstance(run, Results) else collect(run)
     write_json(results.run_dir / "results.json", results.to_dict())
     tables.write_csv(results.run_dir / "results.csv", tables.csv_rows(results), CSV_FIRST)
     pictures = _write_pictures(results)

@@ -76,8 +76,8 @@ def table_of(
     )
 
 
-def development_scores(table: PredictionTable) -> dict[str, float]:
-    """Return the figures that are logged after each epoch: ``uar`` and ``war``, shares from 0 to 1."""
+def headline_scores(table: PredictionTable) -> dict[str, float]:
+    """Return the figures of a log row and a model card: ``uar`` and ``war``, shares from 0 to 1."""
     return {
         "uar": unweighted_average_recall(table.truth, table.prediction),
         "war": weighted_average_recall(table.truth, table.prediction),
