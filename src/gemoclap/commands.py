@@ -16,7 +16,7 @@ import torch
 from gemoclap.config import Settings
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
-from gemoclap.data.dataset import AudioStore
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write

@@ -13,7 +13,8 @@ import torch
 from gemoclap.audio import load_audio
 from gemoclap.config import AudioSettings, TrainSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.dataset import AudioStore, TrainBatches, collate, eval_batches
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import TrainBatches, collate, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 

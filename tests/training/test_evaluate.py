@@ -15,7 +15,7 @@ from tiny import save_text_encoder
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.dataset import AudioStore
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.labels import get_vocabulary

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, Settings
-from gemoclap.data.dataset import AudioStore
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError, did_you_mean

@@ -13,7 +13,8 @@ from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, OBJECTIVES
 from gemoclap.config import DataSettings, Settings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.dataset import AudioStore, TrainBatches
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import TrainBatches
 from gemoclap.data.folds import Fold, speaker_name, undivided
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError

@@ -10,7 +10,8 @@ import torch
 from gemoclap.clap.classifier import PromptClassifier
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.dataset import AudioStore, eval_batches
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import PredictionTable
