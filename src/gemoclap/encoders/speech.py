@@ -16,11 +16,10 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from gemoclap.audio import SAMPLE_RATE
+from gemoclap.encoders.freezing import layer_count, parts_to_freeze, unfreeze
 from gemoclap.encoders.padding import make_padding_exact, valid_positions
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
-from gemoclap.errors import GemoclapError, did_you_mean
-
-FREEZE_WORDS = ("none", "front_end", "all")
+from gemoclap.errors import GemoclapError
 
 # WavLM's attention, as transformers writes it, adds a float bias and a boolean padding mask; the sum is right.
 warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
@@ -150,20 +149,12 @@ class SpeechEncoder(nn.Module):
         ------
         GemoclapError : another word, or more layers than there are.
         """
-        self._unfreeze()
-        count = int(what) if str(what).isdecimal() else None
-        if what == "front_end":
-            self._frozen = self._freeze_front_end()
-        elif what == "all":
-            self._frozen = [self.model]
-        elif count is not None:
-            self._frozen = [*self._freeze_front_end(), *self._parts_up_to(count)]
-        elif what != "none":
-            words = [*FREEZE_WORDS, "a number of layers"]
-            raise GemoclapError(f"freeze: {what!r} is not known{did_you_mean(str(what), words)}; {', '.join(words)}")
+        unfreeze(self._frozen)
+        self._frozen = []
+        self._frozen = parts_to_freeze(self.model, what)
         for module in self._frozen:
             module.requires_grad_(False)
-        self._settle_augmentation(frozen_layers=bool(count))
+        self._settle_augmentation(frozen_layers=bool(layer_count(what)))
         self.train(self.training)
 
     def switch_off_augmentation(self) -> None:
@@ -193,46 +184,6 @@ class SpeechEncoder(nn.Module):
         spans = self.training and getattr(self.model.config, "mask_time_prob", 0.0) > 0
         frames = self.model.config.mask_time_length if spans else 1
         return self.min_samples + (frames - 1) * self.hop_samples
-
-    def _unfreeze(self) -> None:
-        for module in self._frozen:
-            module.requires_grad_(True)
-            for part in module.modules():
-                if hasattr(part, "_requires_grad"):  # transformers' own mark of a frozen front end
-                    setattr(part, "_requires_grad", True)  # noqa: B010
-        self._frozen = []
-
-    def _freeze_front_end(self) -> list[nn.Module]:
-        model: Any = self.model
-        trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
-        if hasattr(model, "freeze_feature_encoder"):
-            model.freeze_feature_encoder()
-        elif hasattr(model, "feature_extractor"):  # HuBERT has the method on its models with a head alone
-            model.feature_extractor._freeze_parameters()
-        else:
-            raise GemoclapError(f"freeze: a {model.config.model_type} encoder has no front end; use none or all")
-        now_frozen = {parameter for parameter in trained if not parameter.requires_grad}
-        return [module for module in model.modules() if _all_parameters_in(module, now_frozen)]
-
-    def _parts_up_to(self, count: int) -> list[nn.Module]:
-        """Return what lies between the front end and the output of transformer layer `count`."""
-        model: Any = self.model
-        stack = getattr(model, "encoder", model)
-        if not hasattr(stack, "layers"):
-            raise GemoclapError(
-                f"freeze: a {model.config.model_type} encoder has no numbered layers; use none, front_end or all"
-            )
-        total = len(stack.layers)
-        if count > total:
-            raise GemoclapError(f"freeze: {count} layers, but the audio encoder has {total}; choose 0 to {total}")
-        parts = [model.feature_projection] if hasattr(model, "feature_projection") else []
-        if count:
-            # The pre-norm ("large") form ends with the norm that the post-norm form starts with.
-            norm_is_last = getattr(model.config, "do_stable_layer_norm", False)
-            behind = {"layers", "layer_norm"} if norm_is_last else {"layers"}
-            parts += [part for name, part in stack.named_children() if name not in behind]
-            parts += stack.layers[:count]
-        return parts
 
     def _settle_augmentation(self, frozen_layers: bool) -> None:
         model: Any = self.model
@@ -304,7 +255,3 @@ def _receptive_field(model: PreTrainedModel) -> tuple[int, int]:
     first, second = _frame_counts(model, torch.tensor([minute, 2 * minute], device="cpu")).tolist()
     return int((counts < 1).sum()) + 1, round(minute / (second - first))
 
-
-def _all_parameters_in(module: nn.Module, parameters: set[nn.Parameter]) -> bool:
-    own = list(module.parameters())
-    return bool(own) and all(parameter in parameters for parameter in own)

@@ -1,0 +1,81 @@
+"""Which parts of a speech encoder stay as they were: the words of `ModelSettings.freeze`, turned into modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from gemoclap.errors import GemoclapError, did_you_mean
+
+FREEZE_WORDS = ("none", "front_end", "all")
+
+
+def layer_count(what: str | int) -> int | None:
+    """Return the number of layers that `what` asks to freeze, or None for a word."""
+    return int(what) if str(what).isdecimal() else None
+
+
+def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
+    """Return the modules of `model` that ``SpeechEncoder.freeze(what)`` means; transformers' own marks are set on them.
+
+    Raises
+    ------
+    GemoclapError : another word, or more layers than there are.
+    """
+    count = layer_count(what)
+    if count is not None:
+        return [*_front_end(model), *_parts_up_to(model, count)]
+    if what == "front_end":
+        return _front_end(model)
+    if what not in FREEZE_WORDS:
+        words = [*FREEZE_WORDS, "a number of layers"]
+        raise GemoclapError(f"freeze: {what!r} is not known{did_you_mean(str(what), words)}; {', '.join(words)}")
+    return [model] if what == "all" else []
+
+
+def unfreeze(modules: list[nn.Module]) -> None:
+    """Undo what freezing `modules` did, transformers' own marks included."""
+    for module in modules:
+        module.requires_grad_(True)
+        for part in module.modules():
+            if hasattr(part, "_requires_grad"):  # transformers' own mark of a frozen front end
+                setattr(part, "_requires_grad", True)  # noqa: B010
+
+
+def _front_end(model: Any) -> list[nn.Module]:
+    trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+    if hasattr(model, "freeze_feature_encoder"):
+        model.freeze_feature_encoder()
+    elif hasattr(model, "feature_extractor"):  # HuBERT has the method on its models with a head alone
+        model.feature_extractor._freeze_parameters()
+    else:
+        raise GemoclapError(f"freeze: a {model.config.model_type} encoder has no front end; use none or all")
+    now_frozen = {parameter for parameter in trained if not parameter.requires_grad}
+    return [module for module in model.modules() if _all_parameters_in(module, now_frozen)]
+
+
+def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
+    """Return what lies between the front end and the output of transformer layer `count`."""
+    stack = getattr(model, "encoder", model)
+    if not hasattr(stack, "layers"):
+        raise GemoclapError(
+            f"freeze: a {model.config.model_type} encoder has no numbered layers; use none, front_end or all"
+        )
+    total = len(stack.layers)
+    if count > total:
+        raise GemoclapError(f"freeze: {count} layers, but the audio encoder has {total}; choose 0 to {total}")
+    parts = [model.feature_projection] if hasattr(model, "feature_projection") else []
+    if count:
+        # The pre-norm ("large") form ends with the norm that the post-norm form starts with.
+        norm_is_last = getattr(model.config, "do_stable_layer_norm", False)
+        behind = {"layers", "layer_norm"} if norm_is_last else {"layers"}
+        parts += [part for name, part in stack.named_children() if name not in behind]
+        parts += stack.layers[:count]
+    return parts
+
+
+def _all_parameters_in(module: nn.Module, parameters: set[nn.Parameter]) -> bool:
+    own = list(module.parameters())
+    return bool(own) and all(parameter in parameters for parameter in own)
