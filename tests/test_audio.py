@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sound import cut_off, noise, peak_frequency, tone, write, write_tone
 
-from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip, probe_audio
+from gemoclap.audio import SAMPLE_RATE, from_int16, load_audio, prepare_clip, probe_audio, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
 
@@ -179,10 +179,15 @@ def test_mp4_without_sound_in_it_is_named(tmp_path):
     assert error_of(load_audio, path).startswith(str(path))
 
 
+def sixteen_bit(samples: np.ndarray) -> np.ndarray:
+    """Return samples as a 16-bit file gives them, float32; `prepare_clip` rounds these no further."""
+    return (np.rint(samples * 32768) / 32768).astype(np.float32)
+
+
 def quiet_loud_quiet() -> np.ndarray:
     """1 s of noise 60 dB down, 0.5 s of tone, 1 s of noise again."""
     hush = noise(1.0, rms=0.0003)
-    return np.concatenate([hush, tone(300, 0.5), hush]).astype(np.float32)
+    return sixteen_bit(np.concatenate([hush, tone(300, 0.5), hush]))
 
 
 def test_silence_at_both_ends_goes_and_a_margin_stays():
@@ -220,7 +225,7 @@ def test_no_clip_becomes_empty(samples):
 
 
 def test_settings_that_are_null_leave_the_clip_alone():
-    clip = noise(20.0).astype(np.float32)
+    clip = sixteen_bit(noise(20.0))
     np.testing.assert_array_equal(prepare_clip(clip, AudioSettings(max_seconds=None)), clip)
     np.testing.assert_array_equal(prepare_clip(clip, AudioSettings()), clip[: 14 * SAMPLE_RATE])
 
@@ -228,3 +233,57 @@ def test_settings_that_are_null_leave_the_clip_alone():
 @pytest.mark.parametrize("settings", [AudioSettings(max_seconds=0.0), AudioSettings(trim_silence_db=-30.0)])
 def test_settings_that_are_not_positive_are_refused(settings):
     assert "data.audio." in error_of(prepare_clip, np.ones(100, np.float32), settings)
+
+
+def clips_of_all_kinds() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shape = rng.uniform(-1, 1, 2000)
+    clips = {f"peak {peak}": shape / np.abs(shape).max() * peak for peak in (1.0, 1.5, 3e4, 1e30, 0.7, 1e-3, 1e-30)}
+    clips |= {f"level {level:.3g}": noise(0.1) * level for level in 10 ** rng.uniform(-45, 30, 40)}
+    clips |= {f"denormal {steps}": rng.integers(-steps, steps + 1, 50) * 2.0**-149 for steps in (1, 2, 3, 1000, 2**22)}
+    for steps in np.arange(32766.75, 32770.0, 0.25):  # about where the integers end, on both sides
+        for exponent in (-140, -126, -20, 0, 1, 100):
+            for peak in (steps, -steps):
+                clips[f"{peak} 2^{exponent}"] = np.array([peak, peak / 3, 0.0]) * 2.0 ** (exponent - 15)
+    return {name: clip.astype(np.float32) for name, clip in clips.items()}
+
+
+@pytest.mark.parametrize("clip", [pytest.param(clip, id=name) for name, clip in clips_of_all_kinds().items()])
+def test_rounding_to_16_bits_is_fine_enough_never_clips_and_is_done_once(clip):
+    samples, exponent = to_int16(clip)
+    rounded = from_int16(samples, exponent)
+    assert samples.dtype == np.int16 and rounded.dtype == np.float32 and samples.shape == rounded.shape == clip.shape
+    np.testing.assert_array_equal(rounded, samples * 2.0 ** (exponent - 15))
+    peak = np.abs(clip.astype(np.float64)).max()
+    assert np.abs(rounded.astype(np.float64) - clip).max() <= peak / 32767
+    kept = to_int16(rounded)
+    np.testing.assert_array_equal(from_int16(*kept), rounded)
+    again, same_exponent = to_int16(from_int16(*kept))
+    assert same_exponent == kept[1] and np.array_equal(again, kept[0])
+
+
+@pytest.mark.parametrize("peak, exponent", [(1.0, 1), (-1.0, 0), (0.99, 0), (0.51, 0), (0.5, 0), (-0.5, -1), (1.5, 1)])
+def test_the_exponent_is_that_of_the_peak(peak, exponent):
+    assert to_int16(np.array([0.0, peak, peak / 7], np.float32))[1] == exponent
+
+
+def test_silence_is_silence():
+    samples, exponent = to_int16(np.zeros(5, np.float32))
+    assert exponent == 0 and not samples.any() and not from_int16(samples, exponent).any()
+
+
+@pytest.mark.parametrize("loudest", [1, 2, 3, 100, 128, 16384, 32767, -32768])
+def test_a_16_bit_file_is_kept_exactly_at_any_level(tmp_path, loudest):
+    samples = np.random.default_rng(1).integers(-abs(loudest), abs(loudest), 5000).clip(-32768, 32767).astype(np.int16)
+    samples[7] = loudest
+    waveform = load_audio(write(tmp_path / "clip.wav", samples))
+    np.testing.assert_array_equal(waveform * 32768, samples)
+    np.testing.assert_array_equal(prepare_clip(waveform, AudioSettings(None, None)), waveform)
+
+
+@pytest.mark.parametrize("gain", [1.0, 1e-6, 5.0])
+def test_a_prepared_clip_is_what_its_16_bits_give_back(gain):
+    clip = (noise(0.5) * gain).astype(np.float32)
+    prepared = prepare_clip(clip, AudioSettings())
+    np.testing.assert_array_equal(from_int16(*to_int16(prepared)), prepared)
+    assert 0 < np.abs(prepared - clip).max() <= np.abs(clip).max() / 32767

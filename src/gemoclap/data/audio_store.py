@@ -1,46 +1,76 @@
-"""Decoded and prepared audio, kept for every fold and epoch."""
+"""Decoded and prepared audio, kept as 16-bit for every fold and epoch, and on disk for every run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from gemoclap.audio import load_audio, prepare_clip
+from gemoclap.audio import from_int16, load_audio, prepare_clip, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.shards import Shards, ShardWriter
+from gemoclap.errors import GemoclapError
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` while clips are read."""
 
+PREPARATION = 1
+"""Version of what `load_audio` and `prepare_clip` do; raised when they change, so that no older clip is used."""
+
+SHARD_BYTES = 64 * 2**20
+"""How much is written at once: about half an hour of audio, which is what a killed run has to decode again."""
+
 
 class AudioStore:
-    """Waveforms in memory: each stretch of audio is decoded and prepared once, however many folds and epochs ask.
+    """Prepared waveforms by utterance: each stretch of audio is decoded once, however many folds and epochs ask.
+
+    Clips are kept as `audio.to_int16` rounds them, which changes nothing: `prepare_clip` has rounded them already.
 
     Parameters
     ----------
     settings : what is done to every clip (`audio.prepare_clip`).
+    folder : where the clips stay for other runs and processes, under keys that say which content of which file they were
+        made from and how; None keeps them in memory.
     """
 
-    def __init__(self, settings: AudioSettings) -> None:
+    def __init__(self, settings: AudioSettings, folder: Path | None = None) -> None:
         self.settings = settings
-        self._waveforms: dict[tuple[str, float | None, float | None], np.ndarray] = {}
+        # A clip is one int16 tensor (1 + T,): its exponent, then its samples.
+        self._clips: _Memory | Shards = _Memory() if folder is None else Shards(folder / "audio")
+        self._digests: dict[str, str] = {}
+        self._content_keys: dict[str, str] = {}
 
     def __call__(self, utterance: Utterance) -> np.ndarray:
         """Return the prepared waveform (T,), float32, 16 kHz.
 
         Raises
         ------
-        GemoclapError : the file cannot be read, or holds no sound that can be used.
+        GemoclapError : the file cannot be read, or holds no sound that can be used; or the folder cannot be written.
         """
-        key = _stretch(utterance)
-        if key not in self._waveforms:
-            self._waveforms[key] = prepare_clip(load_audio(*key), self.settings)
-        return self._waveforms[key]
+        clip = self._clip(utterance)
+        return from_int16(clip[1:], int(clip[0]))
+
+    def content_key(self, utterance: Utterance) -> str:
+        """Return the SHA-256 of the prepared clip in hex: what is made from the clip alone can be kept under this key.
+
+        It is one for all stretches that sound the same, whatever file they come from. Raises what `__call__` does.
+        """
+        key = self._key(utterance)
+        if key not in self._content_keys:
+            self._content_keys[key] = hashlib.sha256(self._clip(utterance).data).hexdigest()
+        return self._content_keys[key]
 
     def preload(self, utterances: Sequence[Utterance], workers: int = 2, progress: Progress | None = None) -> None:
-        """Decode now, in `workers` threads, those of `utterances` that are not in memory yet.
+        """Decode now, in `workers` threads, those of `utterances` that are not kept yet; what is done stays done.
 
         Raises
         ------
@@ -48,19 +78,83 @@ class AudioStore:
         """
         pool = ThreadPoolExecutor(workers)
         try:
-            jobs = [pool.submit(self, row) for row in utterances if _stretch(row) not in self._waveforms]
-            for done, job in enumerate(as_completed(jobs), 1):
-                job.result()
-                if progress is not None:
-                    progress(done, len(jobs))
+            self._hash_files(utterances, pool)
+            rows = {self._key(row): row for row in utterances}
+            missing = self._clips.missing(rows)
+            with self._clips.writer(SHARD_BYTES) as kept:
+                # No list of the jobs stays, because it would hold every clip until the last is decoded.
+                jobs = as_completed([pool.submit(self._decode, key, rows[key]) for key in missing])
+                for done, job in enumerate(jobs, 1):
+                    key, clip = job.result()
+                    kept[key] = clip
+                    if progress is not None:
+                        progress(done, len(missing))
         finally:
             pool.shutdown(cancel_futures=True)
 
     def lengths(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> np.ndarray:
-        """Return the number of samples of each prepared clip, (N,) int64; decodes what is not in memory yet."""
+        """Return the number of samples of each prepared clip, (N,) int64; decodes what is not kept yet."""
         self.preload(utterances, progress=progress)
-        return np.array([len(self(utterance)) for utterance in utterances], dtype=np.int64)
+        return np.array([self._clips.length(self._key(row)) - 1 for row in utterances], dtype=np.int64)
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``waveforms`` (B, T) float32, zero-padded, and ``lengths`` (B,) int64: what a model is called with."""
+        waveforms, lengths = pad_waveforms([self(row) for row in utterances])
+        return {"waveforms": waveforms, "lengths": lengths}
+
+    def _clip(self, utterance: Utterance) -> np.ndarray:
+        key = self._key(utterance)
+        if key not in self._clips:
+            self.preload([utterance])
+        return self._clips[key].numpy()
+
+    def _decode(self, key: str, row: Utterance) -> tuple[str, Tensor]:
+        samples, exponent = to_int16(prepare_clip(load_audio(row.path, row.start, row.end), self.settings))
+        return key, torch.from_numpy(np.insert(samples, 0, exponent))
+
+    def _key(self, row: Utterance) -> str:
+        """Return the name of a stretch of audio; on disk it names the file's content and all that is done to it."""
+        if isinstance(self._clips, _Memory):
+            return json.dumps([row.path, row.start, row.end])
+        if row.path not in self._digests:
+            self._digests[row.path] = _file_sha256(row.path)
+        made_from = [PREPARATION, self._digests[row.path], row.start, row.end, asdict(self.settings)]
+        return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+
+    def _hash_files(self, utterances: Iterable[Utterance], pool: ThreadPoolExecutor) -> None:
+        """Hash each file once, however many rows lie in it."""
+        if isinstance(self._clips, Shards):
+            paths = list(dict.fromkeys(row.path for row in utterances if row.path not in self._digests))
+            self._digests.update(zip(paths, pool.map(_file_sha256, paths), strict=True))
 
 
-def _stretch(utterance: Utterance) -> tuple[str, float | None, float | None]:
-    return utterance.path, utterance.start, utterance.end
+def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Return `waveforms` ((T_i,) each) with zeros up to the longest, (B, T) float32, and their lengths, (B,) int64."""
+    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
+    padded = torch.zeros(len(waveforms), int(lengths.max()), dtype=torch.float32)
+    for row, waveform in zip(padded, waveforms, strict=True):
+        row[: len(waveform)] = torch.from_numpy(waveform)
+    return padded, lengths
+
+
+class _Memory(dict[str, Tensor]):
+    """Clips in memory, with those calls of `Shards` that the store needs."""
+
+    def length(self, key: str) -> int:
+        return len(self[key])
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        return [key for key in keys if key not in self]
+
+    def writer(self, shard_bytes: int) -> AbstractContextManager[_Memory | ShardWriter]:
+        return nullcontext(self)
+
+
+def _file_sha256(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise GemoclapError(
+            f"{path}: cannot be read ({error.strerror}); check the name, or the folder that the manifest lies in"
+        ) from None

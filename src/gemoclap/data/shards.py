@@ -1,0 +1,193 @@
+"""Tensors on disk by content key: written once, mapped into memory, shared by runs and processes.
+
+A folder holds shards. Each is one safetensors file that never changes: ``data`` is the concatenation of its items along
+their first dimension, the metadata has their ``keys`` and ``lengths`` as JSON lists. There is no other index, so several
+processes can write into a folder at once; what a killed one left beside (``.*.partial``) is never looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+import warnings
+from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+
+SHARD_BYTES = 256 * 2**20
+"""What a writer gathers before it writes a shard; writing takes up to four times as much memory."""
+
+
+class Shards:
+    """A folder of tensors, each under a key that says what it was made from, so that no entry can be stale.
+
+    Every item of a folder has one dtype and one shape but for its first dimension: audio ``(T,)`` int16, frames
+    ``(F, C)``, a mean for each layer ``(L, D)``. Items are added, never changed. An object may be used by several
+    threads, and a folder by several processes: where two add the same key at once, both shards stay and one is read.
+
+    A shard that is damaged is left out, with a warning that names the file, and its keys are missing again.
+
+    Parameters
+    ----------
+    folder : made when the first item is added.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._places: dict[str, tuple[Any, int, int]] = {}  # the mapped data of a shard, and where in it an item lies
+        self._form: tuple[torch.dtype, torch.Size] | None = None
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+        self.refresh()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._places
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Return a copy of an item; no more of its shard is read from disk.
+
+        Raises
+        ------
+        KeyError : it is not there.
+        """
+        data, start, stop = self._places[key]
+        # The map is private but writable: without a copy, a caller who writes into the item changes what others read.
+        return data[start:stop].clone()
+
+    def length(self, key: str) -> int:
+        """Return the size of an item's first dimension, which is known without reading it."""
+        _, start, stop = self._places[key]
+        return stop - start
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of `keys` that no process has written yet, in their order, each once."""
+        self.refresh()
+        return [key for key in dict.fromkeys(keys) if key not in self]
+
+    def refresh(self) -> None:
+        """Look for shards that others wrote since."""
+        with self._lock:
+            for path in sorted(self.folder.glob("*.safetensors")):
+                if path.name not in self._seen:
+                    self._open(path)
+
+    def add(self, items: Mapping[str, Tensor]) -> None:
+        """Write one shard with those of `items` that are not there yet.
+
+        Raises
+        ------
+        GemoclapError : the folder cannot be written, or the disk is full; nothing of the shard is left then.
+        ValueError : dtype or shape is not that of the other items.
+        """
+        new = {key: items[key].detach().cpu() for key in self.missing(items)}
+        if not new:
+            return
+        self._check_form(new)
+        # Named by chance and not by its keys, as two processes must not even write beside under one name.
+        path = self.folder / f"{uuid.uuid4().hex}.safetensors"
+        try:
+            with atomic_write(path, "wb") as file:
+                file.write(_serialized(new))
+        except OSError as error:
+            raise GemoclapError(
+                f"{self.folder}: a shard cannot be written ({error.strerror}); free space there or name another folder"
+            ) from error
+        self.refresh()
+
+    def writer(self, shard_bytes: int = SHARD_BYTES) -> ShardWriter:
+        """Return a writer for a long piece of work: ``with shards.writer() as kept: kept[key] = tensor``."""
+        return ShardWriter(self, shard_bytes)
+
+    def _open(self, path: Path) -> None:
+        """Enter the items of a shard, or leave it out with a warning."""
+        self._seen.add(path.name)
+        try:
+            shard = safe_open(path, "pt")
+            data, metadata = shard.get_slice("data"), shard.metadata()
+            keys, lengths = json.loads(metadata["keys"]), json.loads(metadata["lengths"])
+            edges = list(accumulate(lengths, initial=0))
+            if edges[-1] != data.get_shape()[0]:
+                raise ValueError("its items are not as long as its data")
+            places = {key: (data, *edge) for key, edge in zip(keys, pairwise(edges), strict=True)}
+            form = _form(data[:0])
+        except FileNotFoundError:
+            return  # deleted since the folder was listed
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+            warnings.warn(
+                f"{path}: damaged shard ({error}), left out; delete it, what it held is made again", stacklevel=2
+            )
+            return
+        self._form = self._form or form
+        for key, place in places.items():
+            self._places.setdefault(key, place)
+
+    def _check_form(self, items: Mapping[str, Tensor]) -> None:
+        # torch.cat would convert to the widest dtype without a word.
+        forms = {_form(tensor) for tensor in items.values()} | ({self._form} if self._form else set())
+        if len(forms) > 1:
+            found = " and ".join(sorted(f"{dtype} (N, *{list(shape)})" for dtype, shape in forms))
+            raise ValueError(f"{self.folder}: items of one folder have one dtype and trailing shape, not {found}")
+
+
+def _form(items: Tensor) -> tuple[torch.dtype, torch.Size]:
+    return items.dtype, items.shape[1:]
+
+
+def _serialized(items: Mapping[str, Tensor]) -> bytes:
+    metadata = {
+        "keys": json.dumps(list(items)),
+        "lengths": json.dumps([len(tensor) for tensor in items.values()]),
+    }
+    return save({"data": torch.cat(list(items.values()))}, metadata)
+
+
+class ShardWriter:
+    """Collects items and writes a shard whenever enough have gathered.
+
+    It is a context manager that writes the rest at the end, also after an exception: work that was interrupted goes on
+    with what is `Shards.missing`. For one thread.
+
+    Parameters
+    ----------
+    shards : where the items go.
+    shard_bytes : how many bytes of them are enough.
+    """
+
+    def __init__(self, shards: Shards, shard_bytes: int = SHARD_BYTES) -> None:
+        self.shards = shards
+        self.shard_bytes = shard_bytes
+        self._waiting: dict[str, Tensor] = {}
+        self._bytes = 0
+
+    def __setitem__(self, key: str, tensor: Tensor) -> None:
+        """Take a copy of an item; raises what `Shards.add` does."""
+        # A copy, because a view would keep the whole batch that it was cut from.
+        self._waiting[key] = tensor.detach().to("cpu", copy=True)
+        self._bytes += tensor.nbytes
+        if self._bytes >= self.shard_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits; raises what `Shards.add` does."""
+        # Forgotten first, so that leaving the block after a failure does not try the same again.
+        waiting, self._waiting, self._bytes = self._waiting, {}, 0
+        self.shards.add(waiting)
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
