@@ -2,21 +2,26 @@
 
 Clips of one length waste no padding, but a contrastive batch needs several emotions and both genders. So clips are
 sorted by (jittered) length into buckets of a few batches, and each bucket, sorted by emotion and gender, is dealt out
-like cards.
+like cards. A batch is as large as a number of clips allows (`length_bucketed`), or as a budget of samples with the
+padding, which is what fills a device's memory (`length_budgeted`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import GemoclapError
 
 BUCKET_ITEMS = 64
-"""Least number of clips a bucket holds; a bucket is at least two batches."""
+"""About how many clips a bucket holds; a bucket is at least two batches."""
 JITTER = 0.02
-"""Standard deviation of the factor on each length before sorting, so that batches differ from epoch to epoch."""
+"""Standard deviation of the logarithm of the factor on each length before sorting, so that batches differ from epoch to
+epoch. With a budget, which holds in every epoch, the logarithm is uniform between -JITTER and JITTER instead."""
 
 
 def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
@@ -33,14 +38,18 @@ def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
             f"train.batch_size is {batch_size}: a contrastive batch of one teaches nothing; "
             "set --train.batch_size to 2 or more"
         )
+    _check_enough(items, processes)
+    full = -(-items // batch_size)
+    most = items // 2 // processes * processes
+    return min(-(-full // processes) * processes, most)
+
+
+def _check_enough(items: int, processes: int) -> None:
     if items < 2 * processes:
         raise GemoclapError(
             f"{items} training utterances cannot give {processes} process(es) a batch of two each; "
             "add data or start fewer processes"
         )
-    full = -(-items // batch_size)
-    most = items // 2 // processes * processes
-    return min(-(-full // processes) * processes, most)
 
 
 def length_bucketed(
@@ -81,8 +90,135 @@ def length_bucketed(
         first, last = (items * edge // number for edge in (share[0], share[-1] + 1))
         batches += _deal(by_length[first:last], len(share), emotions, genders, rng)
     _mix_emotions(batches, lengths, emotions)
-    steps = rng.permutation(number // processes)
-    return [batches[step * processes + place] for step in steps for place in rng.permutation(processes)]
+    return _shuffle_steps(batches, rng, processes)
+
+
+def count_budgeted(lengths: Sequence[int] | np.ndarray, budget: int, processes: int = 1) -> int:
+    """Return how many batches `length_budgeted` makes of clips of these `lengths` ``(N,)``, whatever its generator.
+
+    Raises
+    ------
+    GemoclapError : as `length_budgeted`.
+    """
+    return sum(bucket.batches for bucket in _fill_buckets(np.asarray(lengths), budget, processes))
+
+
+def length_budgeted(
+    lengths: Sequence[int] | np.ndarray,
+    emotions: Sequence[int] | np.ndarray,
+    genders: Sequence[int] | np.ndarray,
+    budget: int,
+    rng: np.random.Generator,
+    processes: int = 1,
+    bounds: Sequence[int] | np.ndarray | None = None,
+) -> list[list[int]]:
+    """Divide the clips 0 .. N-1 into batches of like length, each of at most `budget` samples with its padding.
+
+    Every clip is in exactly one batch of two or more, and number of clips x longest clip <= `budget` holds for every
+    batch. The number of batches, a multiple of `processes`, depends on neither `rng` nor the labels (`count_budgeted`),
+    so epochs are equally long. Their order is that of `length_bucketed`: at random, the `processes` batches of one step
+    alike.
+
+    Emotions and genders are mixed as in `length_bucketed`, with exchanges that the budget allows. A batch is left with
+    one emotion only where no exchange of one of its clips for one of another batch, both batches staying within the
+    budget, would mix it and leave the other mixed.
+
+    Parameters
+    ----------
+    lengths : (N,) samples.
+    emotions, genders : (N,) indices.
+    budget : most samples a batch.
+    rng : the only source of chance.
+    processes : how many processes share the epoch.
+    bounds : (N,) samples, for epochs that draw different clips but have to be equally long: batches are counted and
+        sized as if these were the lengths. The k-th longest clip is at most the k-th largest of `bounds`, for every k.
+
+    Raises
+    ------
+    GemoclapError : there are not two clips for a batch of every process, or the budget is too small for batches of two.
+    ValueError : `bounds` do not bound `lengths`.
+    """
+    lengths, emotions, genders = np.asarray(lengths), np.asarray(emotions), np.asarray(genders)
+    bounds = lengths if bounds is None else np.asarray(bounds)
+    if len(bounds) != len(lengths) or np.any(np.sort(lengths) > np.sort(bounds)):
+        raise ValueError("bounds must be as many as lengths and, both sorted, nowhere less")
+    buckets = _fill_buckets(bounds, budget, processes)
+    jitter = rng.uniform(-JITTER, JITTER, len(lengths))
+    by_length = np.argsort(-lengths * np.exp(jitter), kind="stable")
+    batches: list[list[int]] = []
+    for bucket in buckets:
+        clips = by_length[bucket.first : bucket.first + bucket.clips]
+        batches += _deal(clips, bucket.batches, emotions, genders, rng)
+    _mix_emotions(batches, lengths, emotions, budget)
+    return _shuffle_steps(batches, rng, processes)
+
+
+@dataclass
+class _Bucket:
+    """`clips` clips from place `first` on, longest first, for `batches` batches of at most `size` clips."""
+
+    first: int
+    clips: int
+    batches: int
+    size: int
+
+    def filled_with_one_more(self) -> float:
+        """Return how full its batches are, 1 at most, when there is one more; 0 where that makes a batch of one."""
+        batches = self.batches + 1
+        return self.clips / (batches * self.size) if self.clips >= 2 * batches else 0.0
+
+
+def _fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Bucket]:
+    """Divide the places 0 .. N-1 of a jittered order, longest first, into buckets that fit whatever the jitter was."""
+    _check_enough(len(lengths), processes)
+    longest = int(lengths.max())
+    buckets = _try_buckets(lengths, budget, processes)
+    if buckets is not None:
+        return buckets
+    # There is an end: at the last budget tried, a batch for each process is enough.
+    tried = (size * longest for size in range(max(2, budget // longest + 1), len(lengths) + 1))
+    needed = next(enough for enough in tried if _try_buckets(lengths, enough, processes) is not None)
+    raise GemoclapError(
+        f"train.batch_seconds is {budget / SAMPLE_RATE:g}: {len(lengths)} training utterances of up to "
+        f"{longest / SAMPLE_RATE:.1f} s do not fit in batches of two or more for {processes} process(es); "
+        f"set --train.batch_seconds to {math.ceil(10 * needed / SAMPLE_RATE) / 10:g} or more"
+    )
+
+
+def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Bucket] | None:
+    """Return the buckets of `_fill_buckets`, or None where the budget is too small for batches of two.
+
+    The longest clip of a bucket says how many clips its batches hold, so however its clips are dealt out, they fit. A
+    bucket of two batches or more ends where clips are short enough for larger ones.
+    """
+    items = len(lengths)
+    limits = _longest_from(lengths)
+    buckets: list[_Bucket] = []
+    first = 0
+    while first < items:
+        size = int(budget // limits[first])
+        if size < 2:
+            return None
+        larger_from = int(np.searchsorted(-limits, -(budget // (size + 1))))
+        batches = min(max(2, -(-(larger_from - first) // size)), max(2, BUCKET_ITEMS // size))
+        clips = batches * size
+        if items - first <= clips + size:  # what is left joins, rather than be a small batch by itself
+            clips = items - first
+        buckets.append(_Bucket(first, clips, -(-clips // size), size))
+        first += clips
+    for _ in range(-sum(bucket.batches for bucket in buckets) % processes):
+        max(buckets, key=_Bucket.filled_with_one_more).batches += 1
+    return buckets if all(bucket.clips >= 2 * bucket.batches for bucket in buckets) else None
+
+
+def _longest_from(lengths: np.ndarray) -> np.ndarray:
+    """Return, for each place of a jittered order, longest first, what no clip there or later exceeds: ``(N,)`` samples.
+
+    The jitter lengthens no clip by more than ``exp(JITTER)``, so the k-th longest jittered length is at most that
+    times the k-th longest; and it shortens no clip by more, so the clips from there on are at most that times longer.
+    """
+    longest_first = np.sort(lengths)[::-1]
+    return np.minimum(longest_first[0], np.ceil(longest_first * np.exp(2 * JITTER))).astype(np.int64)
 
 
 def _deal(
@@ -93,31 +229,52 @@ def _deal(
     return [clips[order[hand::hands]].tolist() for hand in rng.permutation(hands)]
 
 
-def _mix_emotions(batches: list[list[int]], lengths: np.ndarray, emotions: np.ndarray) -> None:
+def _mix_emotions(
+    batches: list[list[int]], lengths: np.ndarray, emotions: np.ndarray, budget: float = math.inf
+) -> None:
     """Give each batch of one emotion a clip of another by an exchange with the nearest batch (in length) that can.
 
     A donor can when it stays (or becomes) mixed: its clips other than the one given are not all of the receiver's
-    emotion. Where none can, every other batch has at most one clip of another emotion, so no arrangement does better.
+    emotion. Without a `budget`, where none can, every other batch has at most one clip of another emotion, so no
+    arrangement does better. With one, only clips that fit are exchanged; that may make another exchange possible, so
+    they go on until there is none.
     """
+    sizes = np.array([len(batch) for batch in batches])
+    batch_of = np.empty(len(lengths), dtype=np.int64)
     for place, batch in enumerate(batches):
-        emotion = emotions[batch[0]]
-        if np.any(emotions[batch] != emotion):
-            continue
-        for other in sorted(range(len(batches)), key=lambda index: abs(index - place)):
-            donor = batches[other]
-            strangers = [clip for clip in donor if emotions[clip] != emotion]
-            if len(strangers) > 1:
-                _exchange(batch, donor, strangers, lengths)
-                break
+        batch_of[batch] = place
+    exchanged = True
+    while exchanged:
+        exchanged = False
+        for place, batch in enumerate(batches):
+            if np.any(emotions[batch] != emotions[batch[0]]):
+                continue
+            strangers = emotions != emotions[batch[0]]
+            can_give = np.bincount(batch_of[strangers], minlength=len(batches)) > 1
+            can_take = lengths[batch].min() * sizes <= budget
+            wanted = strangers & (lengths * len(batch) <= budget) & (can_give & can_take)[batch_of]
+            if not wanted.any():
+                continue
+            donors = np.unique(batch_of[wanted])
+            donor = int(donors[np.argmin(np.abs(donors - place))])
+            mine = [clip for clip in batch if lengths[clip] * sizes[donor] <= budget]
+            theirs = [clip for clip in batches[donor] if wanted[clip]]
+            given, taken = _closest_in_length(mine, theirs, lengths)
+            batch[batch.index(given)], batches[donor][batches[donor].index(taken)] = taken, given
+            batch_of[given], batch_of[taken] = donor, place
+            exchanged = True
 
 
-def _exchange(batch: list[int], donor: list[int], strangers: list[int], lengths: np.ndarray) -> None:
-    """Exchange the clip of `batch` and the one of `strangers` in `donor` that are closest in length."""
-    gaps = np.abs(lengths[batch][:, None] - lengths[strangers][None, :])
-    mine, theirs = np.unravel_index(np.argmin(gaps), gaps.shape)
-    taken = strangers[theirs]
-    donor[donor.index(taken)] = batch[mine]
-    batch[mine] = taken
+def _closest_in_length(mine: list[int], theirs: list[int], lengths: np.ndarray) -> tuple[int, int]:
+    gaps = np.abs(lengths[mine][:, None] - lengths[theirs][None, :])
+    row, column = np.unravel_index(np.argmin(gaps), gaps.shape)
+    return mine[row], theirs[column]
+
+
+def _shuffle_steps(batches: list[list[int]], rng: np.random.Generator, processes: int) -> list[list[int]]:
+    """Shuffle the steps of `processes` consecutive batches, and the batches within each."""
+    steps = rng.permutation(len(batches) // processes)
+    return [batches[step * processes + place] for step in steps for place in rng.permutation(processes)]
 
 
 def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequence[int]]) -> float:
