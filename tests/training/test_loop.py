@@ -49,7 +49,7 @@ def test_log_holds_the_means_of_a_loop_written_out(tmp_path):
     for epoch in range(2):
         losses = []
         for batch in TinyBatches(12, 4).epoch(epoch):
-            losses.append(objective(model(batch.waveforms, batch.lengths), batch.emotions, batch.genders))
+            losses.append(objective(model(**batch.inputs), batch.emotions, batch.genders))
             adam.zero_grad()
             losses[-1]["loss"].backward()
             adam.step()
@@ -193,13 +193,13 @@ def test_no_batches(tmp_path):
 def test_fits_of_different_precision_in_one_process(tmp_path):
     model, _ = train(tmp_path / "a", replace(PLAIN, precision="no"))
     batch = make_batch(range(4))
-    before = model(batch.waveforms, batch.lengths)["audio_embedding"]
+    before = model(**batch.inputs)["audio_embedding"]
     _, coarse = train(tmp_path / "b", replace(PLAIN, precision="bf16"))
     _, fine = train(tmp_path / "c", replace(PLAIN, precision="auto"))
     _, first = train(tmp_path / "a")
     assert [row["loss"] for row in fine] == [row["loss"] for row in first]
     assert 1e-6 < abs(coarse[0]["loss"] - fine[0]["loss"]) < 0.05
-    assert torch.equal(model(batch.waveforms, batch.lengths)["audio_embedding"], before)
+    assert torch.equal(model(**batch.inputs)["audio_embedding"], before)
 
 
 def test_the_models_own_forward_stays_in_float32(tmp_path):
@@ -207,7 +207,7 @@ def test_the_models_own_forward_stays_in_float32(tmp_path):
     batch = make_batch(range(4))
     clean = tiny_model().eval()
     clean.load_state_dict(model.state_dict())
-    assert torch.equal(*(m(batch.waveforms, batch.lengths)["audio_embedding"] for m in (model, clean)))
+    assert torch.equal(*(m(**batch.inputs)["audio_embedding"] for m in (model, clean)))
 
 
 def test_fp16_on_a_cpu_is_refused(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import multiprocessing
 import os
 import random
@@ -95,15 +94,22 @@ class MeanObjective:
 
 @dataclass(frozen=True)
 class TinyBatch:
-    waveforms: Tensor
-    lengths: Tensor
+    inputs: dict[str, Tensor]
     emotions: Tensor
     genders: Tensor
     ids: tuple[str, ...]
 
     def to(self, device: torch.device) -> TinyBatch:
-        moved = {name: getattr(self, name).to(device) for name in ("waveforms", "lengths", "emotions", "genders")}
-        return dataclasses.replace(self, **moved)
+        inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
+        return TinyBatch(inputs, self.emotions.to(device), self.genders.to(device), self.ids)
+
+    def split(self, rows: int) -> list[TinyBatch]:
+        def part(first: int) -> TinyBatch:
+            chosen = slice(first, first + rows)
+            inputs = {name: tensor[chosen] for name, tensor in self.inputs.items()}
+            return TinyBatch(inputs, self.emotions[chosen], self.genders[chosen], self.ids[chosen])
+
+        return [part(first) for first in range(0, len(self), rows)]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -122,7 +128,12 @@ def make_batch(indices: Sequence[int], dtype: torch.dtype = torch.float32) -> Ti
     padded = nn.utils.rnn.pad_sequence(list(waveforms), batch_first=True).to(dtype)
     lengths = torch.tensor([len(waveform) for waveform in waveforms])
     genders = torch.tensor([index % 2 for index in indices])
-    return TinyBatch(padded, lengths, torch.tensor(emotions), genders, tuple(f"utt{index}" for index in indices))
+    return TinyBatch(
+        {"waveforms": padded, "lengths": lengths},
+        torch.tensor(emotions),
+        genders,
+        tuple(f"utt{index}" for index in indices),
+    )
 
 
 class TinyBatches:
@@ -204,7 +215,7 @@ def gradients(output: Path, process: int = 0, processes: int = 1) -> None:
     model = tiny_model().double()
     wrapped = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True) if processes > 1 else model
     batch = make_batch([0, 1, 2, 3, 4][process::processes], torch.float64)
-    outputs = wrapped(batch.waveforms, batch.lengths)
+    outputs = wrapped(**batch.inputs)
     losses = ContrastiveObjective()(
         *gather_outputs(outputs, ContrastiveObjective.row_outputs, batch.emotions, batch.genders)
     )

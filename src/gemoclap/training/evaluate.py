@@ -10,8 +10,7 @@ import torch
 from gemoclap.clap.classifier import PromptClassifier
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import eval_batches
+from gemoclap.data.dataset import Clips, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import PredictionTable
@@ -22,7 +21,7 @@ Progress = Callable[[int, int], None]
 def predict_table(
     model: GEmoClapModel,
     utterances: Sequence[Utterance],
-    store: AudioStore,
+    clips: Clips,
     *,
     fold: str | None = None,
     batch_size: int = 32,
@@ -47,9 +46,8 @@ def predict_table(
     classifier = PromptClassifier(model)
     probabilities: dict[str, np.ndarray] = {}
     with torch.inference_mode():
-        for batch in eval_batches(rows, store, vocabulary, batch_size):
-            moved = batch.to(model.device)
-            scores = classifier(moved.waveforms, moved.lengths).cpu().numpy()
+        for batch in eval_batches(rows, clips, vocabulary, batch_size):
+            scores = classifier(**batch.to(model.device).inputs).cpu().numpy()
             probabilities |= dict(zip(batch.ids, scores, strict=True))
             if progress is not None:
                 progress(len(probabilities), len(rows))

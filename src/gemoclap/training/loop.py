@@ -5,41 +5,25 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gemoclap.clap.objectives import Objective
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.training.distributed import check_equal_lengths, gather_outputs, start_accelerator
+from gemoclap.training.distributed import check_equal_lengths, start_accelerator
+from gemoclap.training.gradients import Batch, Gradients
 from gemoclap.training.progress import Trackers, TrainingProgress
 from gemoclap.training.run import Meter, Run
 
 Item = TypeVar("Item")
-
-
-class Batch(Protocol):
-    """What the loop needs of a batch: waveforms (B, T), lengths (B,), emotions (B,), genders (B,), B ids."""
-
-    @property
-    def waveforms(self) -> Tensor: ...
-    @property
-    def lengths(self) -> Tensor: ...
-    @property
-    def emotions(self) -> Tensor: ...
-    @property
-    def genders(self) -> Tensor: ...
-    @property
-    def ids(self) -> tuple[str, ...]: ...
-    def to(self, device: torch.device) -> Self: ...
-    def __len__(self) -> int: ...
 
 
 class Batches(Protocol):
@@ -64,7 +48,7 @@ def fit(
 
     Parameters
     ----------
-    model : ``model(waveforms (B, T), lengths (B,)) -> dict of tensors``; on return on the training device, in
+    model : ``model(**batch.inputs) -> dict of tensors``; on return on the training device, in
         evaluation mode, with the weights of the selected epoch.
     objective : outputs, emotions (N,) and genders (N,) -> named losses. With several processes and `settings.gather`, N
         counts the utterances of all of them.
@@ -92,6 +76,7 @@ def fit(
     check_equal_lengths(len(batches))
     _seed(settings.seed + accelerator.process_index)
     run = Run(model, settings, output, run_key, accelerator, len(batches))
+    gradients = Gradients(accelerator, run.wrapped, objective, settings)
     run.resume()
     if run.state.complete:
         run.write_log()
@@ -107,12 +92,11 @@ def fit(
             rest = _timed(batches.epoch(epoch, run.state.batch), run.meter)
             for index, batch in enumerate(rest, run.state.batch):
                 group, steps_now = run.accumulation(index)
-                with nullcontext() if steps_now else accelerator.no_sync(run.wrapped):
-                    losses = _losses(run.wrapped, objective, batch.to(accelerator.device), settings.gather)
-                    values = _numbers(losses)
-                    _check_finite(values["loss"], epoch, run.state.step, batch, settings, label)
-                    accelerator.backward(losses["loss"] / group)
-                run.meter.add(values, len(batch))
+                check = partial(
+                    _check_finite, epoch=epoch, step=run.state.step, batch=batch, settings=settings, label=label
+                )
+                losses = gradients.add(batch.to(accelerator.device), 1 / group, steps_now, check)
+                run.meter.add(losses, len(batch))
                 run.state.batch = index + 1
                 if steps_now:
                     run.step()
@@ -143,19 +127,10 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _losses(wrapped: nn.Module, objective: Objective, batch: Batch, gather: bool) -> dict[str, Tensor]:
-    outputs, emotions, genders = wrapped(batch.waveforms, batch.lengths), batch.emotions, batch.genders
-    if gather:
-        outputs, emotions, genders = gather_outputs(outputs, objective.row_outputs, emotions, genders)
-    return objective(outputs, emotions, genders)
-
-
-def _numbers(losses: dict[str, Tensor]) -> dict[str, float]:
-    """Fetch all losses from the device at once, each fetch being a wait for it."""
-    return dict(zip(losses, torch.stack([loss.detach() for loss in losses.values()]).tolist(), strict=True))
-
-
-def _check_finite(loss: float, epoch: int, step: int, batch: Batch, settings: TrainSettings, label: str) -> None:
+def _check_finite(
+    losses: dict[str, float], epoch: int, step: int, batch: Batch, settings: TrainSettings, label: str
+) -> None:
+    loss = losses["loss"]
     if math.isfinite(loss):
         return
     ids = ", ".join(batch.ids[:8]) + (f" and {len(batch) - 8} more" if len(batch) > 8 else "")

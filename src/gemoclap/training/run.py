@@ -85,8 +85,8 @@ class _Forward(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        return self.model(waveforms, lengths)
+    def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
+        return self.model(**inputs)
 
 
 class Run:
@@ -172,7 +172,7 @@ class Run:
         GemoclapError : a weight is not finite; the checkpoint before stays.
         """
         for name, parameter in self.model.named_parameters():
-            if not torch.isfinite(parameter).all():
+            if parameter.requires_grad and not torch.isfinite(parameter).all():
                 raise GemoclapError(
                     f"{self.output}: weight {name} is not finite after step {self.state.step}; the last checkpoint is "
                     f"kept; lower --train.lr (now {self.settings.lr:g}), set --train.clip_norm or --train.precision no"

@@ -1,0 +1,149 @@
+"""One batch's losses and gradients: in one piece, or chunk by chunk where the batch would not fit.
+
+A contrastive loss couples all utterances of a batch, so gradients of parts cannot simply be added. They can once the loss
+has been differentiated with respect to the embeddings (GradCache, Gao et al., arXiv 2101.06983): the encoders run over
+each chunk without keeping anything, the loss of the whole batch is differentiated down to the embeddings, and each chunk
+runs again, with the same dropout, to carry its rows of that gradient into the parameters. Memory is that of one chunk,
+gradients are those of the whole batch, the price is a second forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any, Protocol, Self
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from gemoclap.clap.objectives import Losses, Objective
+from gemoclap.config import TrainSettings
+from gemoclap.errors import GemoclapError
+from gemoclap.training.checkpoint import random_state, set_random_state
+from gemoclap.training.distributed import gather_outputs
+
+
+class Batch(Protocol):
+    """What training needs of a batch: model inputs by name, emotions (B,), genders (B,), B ids."""
+
+    @property
+    def inputs(self) -> dict[str, Tensor]: ...
+    @property
+    def emotions(self) -> Tensor: ...
+    @property
+    def genders(self) -> Tensor: ...
+    @property
+    def ids(self) -> tuple[str, ...]: ...
+    def to(self, device: torch.device) -> Self: ...
+    def split(self, rows: int) -> Sequence[Self]: ...
+    def __len__(self) -> int: ...
+
+
+class Gradients:
+    """Adds a batch's gradients to the parameters of a model that accelerate has prepared.
+
+    Parameters
+    ----------
+    wrapped : ``wrapped(**batch.inputs) -> dict of tensors``.
+    objective : outputs and labels -> named losses.
+    settings : `chunk_size` and `gather` are used.
+
+    Raises
+    ------
+    GemoclapError : chunks are asked for and the model has batch norm, whose statistics run over the batch.
+    """
+
+    def __init__(
+        self, accelerator: Accelerator, wrapped: nn.Module, objective: Objective, settings: TrainSettings
+    ) -> None:
+        self.accelerator, self.wrapped, self.objective, self.settings = accelerator, wrapped, objective, settings
+        if settings.chunk_size and any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in wrapped.modules()
+        ):
+            raise GemoclapError(
+                "train.chunk_size: the model has batch norm, which needs the batch in one piece; leave it null"
+            )
+
+    def add(
+        self, batch: Batch, share: float, syncs: bool, check: Callable[[dict[str, float]], None]
+    ) -> dict[str, float]:
+        """Add the gradients of ``share * loss`` and return all losses.
+
+        Parameters
+        ----------
+        share : of this batch in the optimiser step.
+        syncs : whether the gradients are averaged over processes now; earlier batches of the step are then included.
+        check : is shown the losses before any gradient is added, and may raise.
+        """
+        chunks = batch.split(self.settings.chunk_size) if self.settings.chunk_size else [batch]
+        if len(chunks) > 1:
+            return self._add_in_chunks(batch, chunks, share, syncs, check)
+        with self._syncing(syncs):
+            losses = self._losses(self.wrapped(**batch.inputs), batch)
+            values = _numbers(losses)
+            check(values)
+            self.accelerator.backward(share * losses["loss"])
+        return values
+
+    def _add_in_chunks(
+        self,
+        batch: Batch,
+        chunks: Sequence[Batch],
+        share: float,
+        syncs: bool,
+        check: Callable[[dict[str, float]], None],
+    ) -> dict[str, float]:
+        outputs, states = self._outputs_without_graph(chunks)
+        losses = self._losses(outputs, batch)
+        values = _numbers(losses)
+        check(values)
+        (share * losses["loss"]).backward()
+        first = 0
+        for place, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+            is_last = place == len(chunks) - 1
+            set_random_state(state)
+            with self._syncing(syncs and is_last):
+                again = self.wrapped(**chunk.inputs)
+                terms = [
+                    (again[name] * _rows(gradient, first, len(chunk), name in self.objective.row_outputs)).sum()
+                    for name, gradient in _gradients_of(outputs).items()
+                    # What all utterances share, prompts and temperatures, came from the last chunk.
+                    if name in self.objective.row_outputs or is_last
+                ]
+                self.accelerator.backward(torch.stack(terms).sum())
+            first += len(chunk)
+        return values
+
+    def _outputs_without_graph(self, chunks: Sequence[Batch]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+        """Return the outputs of all chunks together, as leaves that take a gradient, and the random states before each."""
+        parts, states = [], []
+        with torch.no_grad():
+            for chunk in chunks:
+                states.append(random_state())
+                parts.append(self.wrapped(**chunk.inputs))
+        rows = {name: torch.cat([part[name] for part in parts]) for name in self.objective.row_outputs}
+        outputs = {name: rows.get(name, output).detach().requires_grad_() for name, output in parts[-1].items()}
+        return outputs, states
+
+    def _losses(self, outputs: dict[str, Tensor], batch: Batch) -> Losses:
+        emotions, genders = batch.emotions, batch.genders
+        if self.settings.gather:
+            outputs, emotions, genders = gather_outputs(outputs, self.objective.row_outputs, emotions, genders)
+        return self.objective(outputs, emotions, genders)
+
+    def _syncing(self, syncs: bool) -> Any:
+        return nullcontext() if syncs else self.accelerator.no_sync(self.wrapped)
+
+
+def _numbers(losses: Losses) -> dict[str, float]:
+    """Fetch all losses from the device at once, each fetch being a wait for it."""
+    return dict(zip(losses, torch.stack([loss.detach() for loss in losses.values()]).tolist(), strict=True))
+
+
+def _gradients_of(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: output.grad for name, output in outputs.items() if output.grad is not None}
+
+
+def _rows(gradient: Tensor, first: int, count: int, has_rows: bool) -> Tensor:
+    return gradient[first : first + count] if has_rows else gradient
