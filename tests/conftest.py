@@ -11,6 +11,12 @@ from gemoclap.corpora.manifest import write_manifest
 from gemoclap.corpora.synthetic import generate
 
 
+@pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds what another has computed, nor the caches of whoever runs the tests."""
+    monkeypatch.setenv("GEMOCLAP_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture(scope="session")
 def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four voices, four emotions, two sentences."""

@@ -17,7 +17,15 @@ from jsonargparse.typing import PositiveInt
 
 from gemoclap import __version__
 from gemoclap.arguments import Parser, SettingsFile, spelt_lists
-from gemoclap.config import BASELINES, METHODS, DataSettings, ModelSettings, ObjectiveSettings, TrainSettings
+from gemoclap.config import (
+    BASELINES,
+    METHODS,
+    CacheSettings,
+    DataSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    TrainSettings,
+)
 from gemoclap.errors import GemoclapError, did_you_mean
 
 RUN_FOLDER = "folder of the run; the same command resumes in it"
@@ -56,6 +64,7 @@ def add_settings(parser: Parser) -> None:
     parser.add_class_arguments(ModelSettings, "model")
     parser.add_class_arguments(ObjectiveSettings, "objective")
     parser.add_class_arguments(TrainSettings, "train")
+    parser.add_class_arguments(CacheSettings, "cache")
     parser.hide_groups()
 
 

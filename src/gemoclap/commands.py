@@ -126,7 +126,7 @@ def run_predict(args: Namespace) -> int:
 
 
 def _settings(args: Namespace) -> Settings:
-    return Settings(data=args.data, model=args.model, objective=args.objective, train=args.train)
+    return Settings(args.data, args.model, args.objective, args.train, args.cache)
 
 
 def _clips(given: Sequence[str]) -> list[Utterance]:

@@ -163,6 +163,10 @@ class TrainSettings:
     Args:
         epochs: Passes over the training set [C; P: 50].
         batch_size: Utterances a batch and process [C; P: 8].
+        batch_seconds: Seconds of audio a batch and process may hold with its padding, in place of batch_size: many
+            short clips, few long ones.
+        chunk_size: Utterances that go through the encoders at a time, with the loss over the whole batch all the same;
+            the gradients are those of the batch in one piece, at the cost of a second forward pass. Null: all at once.
         balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays
             as long.
         lr: Peak learning rate of Adam [C; P: 1e-5].
@@ -173,6 +177,9 @@ class TrainSettings:
         clip_norm: Largest gradient norm; null leaves gradients alone.
         gather: Gather embeddings and labels of all processes for the loss, with gradient, so that the matrix does not
             shrink.
+        gradient_checkpointing: Keep the output of each transformer layer only and compute the rest again in the backward
+            pass: less memory, about a third slower.
+        compile: torch.compile the transformer layers; pays on a GPU, after minutes of compiling.
         precision: auto picks bf16 on devices that have it and no (float32) on a CPU.
         select: Which epoch is reported: the last, or the one with the best UAR on the development speakers (needs
             data.dev_speakers).
@@ -183,6 +190,8 @@ class TrainSettings:
 
     epochs: int = 25
     batch_size: int = 16
+    batch_seconds: float | None = None
+    chunk_size: int | None = None
     balance: bool = False
     lr: float = 1e-3
     weight_decay: float = 0.01
@@ -191,6 +200,8 @@ class TrainSettings:
     accumulate: int = 1
     clip_norm: float | None = 5.0
     gather: bool = True
+    gradient_checkpointing: bool = False
+    compile: bool = False
     precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     select: Literal["last", "dev"] = "last"
     seed: int = 0
@@ -202,6 +213,8 @@ class TrainSettings:
             "train",
             self,
             epochs=AT_LEAST_1,
+            batch_seconds=POSITIVE,
+            chunk_size=AT_LEAST_1,
             lr=POSITIVE,
             weight_decay=AT_LEAST_0,
             warmup_epochs=AT_LEAST_0,
@@ -213,6 +226,30 @@ class TrainSettings:
 
 
 @dataclass
+class CacheSettings:
+    """What is computed once and kept, for speed; but for the precision of the front end it changes no number.
+
+    Args:
+        folder: Where caches on disk lie, for all runs; null is $GEMOCLAP_CACHE, or else gemoclap in the user's own cache
+            folder. They may be deleted at any time.
+        audio: Decoded audio in memory (115 MB an hour), or on disk, mapped into memory.
+        front_end: Output of a frozen convolutional front end: on the GPU, in memory, on disk, auto = the first of these
+            with room enough, or off = computed again in each step.
+        front_end_dtype: Precision it is kept in; auto = that of the training.
+        layers: Pooled layers of an encoder that is frozen as a whole: on disk, for all runs, in memory, or off.
+    """
+
+    folder: str | None = None
+    audio: Literal["memory", "disk"] = "memory"
+    front_end: Literal["auto", "device", "memory", "disk", "off"] = "auto"
+    front_end_dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    layers: Literal["disk", "memory", "off"] = "disk"
+
+    def __post_init__(self) -> None:
+        _check("cache", self)
+
+
+@dataclass
 class Settings:
     """All settings of a run, as they are saved beside its results."""
 
@@ -220,6 +257,7 @@ class Settings:
     model: ModelSettings = field(default_factory=ModelSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
 
     def to_dict(self) -> dict:
         """Return plain nested data for YAML and JSON."""

@@ -10,10 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from gemoclap.audio import load_audio
 from gemoclap.config import AudioSettings, TrainSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.dataset import TrainBatches, collate, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
@@ -46,8 +45,12 @@ def store() -> AudioStore:
 
 
 def same(one, two) -> bool:
-    tensors = ("waveforms", "lengths", "emotions", "genders")
-    return one.ids == two.ids and all(torch.equal(getattr(one, name), getattr(two, name)) for name in tensors)
+    def tensors(batch) -> dict[str, torch.Tensor]:
+        return {**batch.inputs, "emotions": batch.emotions, "genders": batch.genders}
+
+    pairs = tensors(one), tensors(two)
+    equal = all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
+    return one.ids == two.ids and pairs[0].keys() == pairs[1].keys() and equal
 
 
 def test_collate_pads_with_zeros_and_indexes_labels(tmp_path: Path) -> None:
@@ -58,48 +61,46 @@ def test_collate_pads_with_zeros_and_indexes_labels(tmp_path: Path) -> None:
         Utterance("d", "d.wav", gender="other"),
     ]
     waveforms = [np.full(length, 0.5, dtype=np.float32) for length in (3, 5, 1, 4)]
-    batch = collate(rows, waveforms, VOCABULARY)
+
+    class Made:
+        def lengths(self, utterances):
+            raise AssertionError("collating needs the inputs alone")
+
+        def inputs(self, utterances):
+            assert [row.id for row in utterances] == ["a", "b", "c", "d"]
+            padded, lengths = pad_waveforms(waveforms)
+            return {"waveforms": padded, "lengths": lengths}
+
+    batch = collate(rows, Made(), VOCABULARY)
     assert len(batch) == 4 and batch.ids == ("a", "b", "c", "d")
-    assert batch.waveforms.shape == (4, 5) and batch.waveforms.dtype == torch.float32
-    for row, length in zip(batch.waveforms, (3, 5, 1, 4), strict=True):
+    assert batch.inputs["waveforms"].shape == (4, 5) and batch.inputs["waveforms"].dtype == torch.float32
+    for row, length in zip(batch.inputs["waveforms"], (3, 5, 1, 4), strict=True):
         assert torch.all(row[:length] == 0.5) and torch.all(row[length:] == 0)
-    assert batch.lengths.tolist() == [3, 5, 1, 4]
+    assert batch.inputs["lengths"].tolist() == [3, 5, 1, 4]
     assert batch.emotions.tolist() == [1, 2, -1, -1]
     assert batch.genders.tolist() == [1, 0, -1, -1]
     assert same(batch.to("cpu"), batch)
 
 
-def test_store_decodes_each_stretch_once(tmp_path: Path) -> None:
-    path = tmp_path / "talk.wav"
-    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
-    whole, part = Utterance("whole", str(path)), Utterance("part", str(path), start=0.5, end=1.0)
-    store = AudioStore(AudioSettings(max_seconds=1.5))
-    assert store.lengths([whole, part]).tolist() == [24000, 8000]
-    np.testing.assert_array_equal(store(part), load_audio(path)[8000:16000])
-    path.unlink()
-    assert store(whole) is store(whole)
-    assert len(store(part)) == 8000
-
-
-def test_preload_reports_progress_and_the_bad_file(rows: list[Utterance], store: AudioStore) -> None:
-    calls: list[tuple[int, int]] = []
-    store.preload(rows, workers=3, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(done, len(rows)) for done in range(1, len(rows) + 1)]
-    store.preload(rows, progress=lambda done, total: pytest.fail("already in memory"))
-    bad = Path(rows[3].path)
-    bad.write_text("not audio")
-    with pytest.raises(GemoclapError, match="clip3.wav"):
-        AudioStore(AudioSettings()).preload(rows)
+def test_the_chunks_of_a_batch_are_its_rows_padded_to_their_own_longest(
+    rows: list[Utterance], store: AudioStore
+) -> None:
+    batch = collate(rows[:7], store, VOCABULARY)
+    chunks = batch.split(3)
+    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    for number, chunk in enumerate(chunks):
+        assert same(chunk, collate(rows[:7][3 * number : 3 * number + 3], store, VOCABULARY))
+    assert same(batch.split(100)[0], batch)
 
 
 def test_eval_batches_hold_every_utterance_once_shortest_first(rows: list[Utterance], store: AudioStore) -> None:
     batches = list(eval_batches(rows, store, VOCABULARY, batch_size=4))
     assert sorted(name for batch in batches for name in batch.ids) == sorted(row.id for row in rows)
     assert [len(batch) for batch in batches] == [4] * 6 + [2]
-    lengths = torch.cat([batch.lengths for batch in batches])
+    lengths = torch.cat([batch.inputs["lengths"] for batch in batches])
     assert torch.equal(lengths, lengths.sort().values)
     for batch in batches:
-        for name, waveform, length in zip(batch.ids, batch.waveforms, batch.lengths, strict=True):
+        for name, waveform, length in zip(batch.ids, batch.inputs["waveforms"], batch.inputs["lengths"], strict=True):
             path = next(row.path for row in rows if row.id == name)
             expected, _ = soundfile.read(path, dtype="float32")
             np.testing.assert_array_equal(waveform[:length].numpy(), expected)
@@ -179,3 +180,21 @@ def test_too_few_classes_are_refused(
     with pytest.raises(GemoclapError, match=says) as caught:
         TrainBatches(rows, store, Vocabulary("v", emotions), TrainSettings())
     assert "--data." in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("balance", [False, True])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_by_seconds_stay_within_them_and_are_as_many_in_every_epoch(
+    rows: list[Utterance], store: AudioStore, balance: bool, processes: int
+) -> None:
+    uneven = [row for row in rows if row.emotion != "sad"] + [row for row in rows if row.emotion == "sad"][:2]
+    settings = TrainSettings(batch_seconds=0.9, balance=balance, epochs=6)
+    everyone = [TrainBatches(uneven, store, VOCABULARY, settings, p, processes) for p in range(processes)]
+    for epoch in range(6):
+        seen: list[str] = []
+        for batches in everyone:
+            made = list(batches.epoch(epoch))
+            assert len(made) == len(batches) == len(everyone[0])
+            assert all(batch.inputs["waveforms"].numel() <= 0.9 * 16000 and len(batch) > 1 for batch in made)
+            seen += [name for batch in made for name in batch.ids]
+        assert len(seen) == len(uneven) and (balance or len(set(seen)) == len(uneven))

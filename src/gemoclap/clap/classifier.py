@@ -48,13 +48,13 @@ class PromptClassifier(nn.Module):
             scale, _ = model.emotion_head.scales()
         self.register_buffer("weight", scale * embeddings, persistent=False)
 
-    def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Return unit-length audio embeddings ``(B, E)`` of zero-padded ``waveforms (B, T)``."""
-        return self.model.emotion_head.embed_audio(self.model.get_audio_features(waveforms, lengths))
+    def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
+        """Return unit-length audio embeddings ``(B, E)`` of what `GEmoClapModel.get_audio_features` takes."""
+        return self.model.emotion_head.embed_audio(self.model.get_audio_features(waveforms, lengths, **cached))
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Return probabilities ``(B, C)`` of audio embeddings ``(B, E)``."""
         return (embeddings.float() @ self.weight.T).softmax(dim=-1)
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        return self.classify(self.embed(waveforms, lengths))
+    def forward(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
+        return self.classify(self.embed(waveforms, lengths, **cached))

@@ -148,7 +148,8 @@ class ContrastiveHead(nn.Module):
 class GEmoClapModel(PreTrainedModel):
     """Emo-CLAP and its gender-aware forms; a folder of its weights is what every other command takes.
 
-    ``model(waveforms (B, T) float32, lengths (B,))`` returns a dict: ``audio_embedding (B, E)`` and
+    ``model(waveforms (B, T) float32, lengths (B,))``, or with what else `get_audio_features` takes, returns a dict:
+    ``audio_embedding (B, E)`` and
     ``text_embedding (K, E)``, one row a class prompt, both of unit length, the temperatures ``audio_scale`` and
     ``text_scale``; with a gender head the same four with ``gender_`` before them, ``gender_text_embedding (2, E)``.
     """
@@ -232,9 +233,29 @@ class GEmoClapModel(PreTrainedModel):
             model.text_encoder.freeze()
         return model
 
-    def get_audio_features(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pooled, unprojected audio features ``(B, D_a)`` of zero-padded ``waveforms (B, T)``."""
-        frames, mask = self.audio_encoder(waveforms, lengths)
+    def get_audio_features(
+        self,
+        waveforms: Tensor | None = None,
+        lengths: Tensor | None = None,
+        *,
+        front_end: Tensor | None = None,
+        frame_counts: Tensor | None = None,
+        layer_features: Tensor | None = None,
+    ) -> Tensor:
+        """Return the pooled, unprojected audio features ``(B, D_a)``.
+
+        Parameters
+        ----------
+        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
+        front_end, frame_counts : in their place what ``audio_encoder.front_end`` makes of them.
+        layer_features : in their place the pooled frames of every layer, or of the last alone, ``(B, L, D_a)``.
+        """
+        if layer_features is not None:
+            return self.audio_encoder.weigh(layer_features.unbind(1))
+        if front_end is not None:
+            frames, mask = self.audio_encoder.from_front_end(front_end, cast(Tensor, frame_counts))
+        else:
+            frames, mask = self.audio_encoder(waveforms, lengths)
         return POOLINGS[self.config.audio_pooling](frames, mask)
 
     def get_text_features(self, prompts: tuple[str, ...]) -> Tensor:
@@ -258,8 +279,10 @@ class GEmoClapModel(PreTrainedModel):
         """One prompt a gender, in the order of `labels.GENDERS`."""
         return tuple(fill_prompt(self.config.gender_prompt, gender) for gender in GENDERS)
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        features = self.get_audio_features(waveforms, lengths)
+    def forward(
+        self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor
+    ) -> dict[str, Tensor]:
+        features = self.get_audio_features(waveforms, lengths, **cached)
         outputs = _compare(self.emotion_head, features, self.get_text_features(self.emotion_prompts))
         if self.gender_head is not None:
             gender = _compare(self.gender_head, features, self.get_text_features(self.gender_prompts))

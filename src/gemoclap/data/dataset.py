@@ -1,19 +1,26 @@
-"""Utterances to padded batches of waveforms and labels."""
+"""Utterances to batches of model inputs and labels."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 
+from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config import TrainSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.batching import balanced_draw, count_batches, length_bucketed
+from gemoclap.data.batching import (
+    balanced_draw,
+    count_batches,
+    count_budgeted,
+    length_bucketed,
+    length_budgeted,
+)
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, gender_index
 
@@ -23,21 +30,35 @@ PREFETCH = 2
 """Batches collated in the background while one is in use."""
 
 
+PADDED = {"waveforms": "lengths", "front_end": "frame_counts"}
+"""Inputs that are padded along their second dimension, and the inputs that say how far each row goes."""
+
+
+class Clips(Protocol):
+    """Where the model's inputs come from: waveforms (`AudioStore`), or what a frozen part of the encoder made of them."""
+
+    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Return the length of each clip, (N,) int64, in any unit: what batches are made by."""
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
+        """Return what the model is called with, by name, a row an utterance."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Utterances side by side.
 
     Attributes
     ----------
-    waveforms : (B, T) float32, zero-padded to the longest, 16 kHz.
-    lengths : (B,) int64, valid samples of each row.
+    inputs : what the model is called with, by name, a row an utterance: ``waveforms`` (B, T) float32 at 16 kHz,
+        zero-padded to the longest, and ``lengths`` (B,) int64, their samples; or what a frozen part of the encoder made
+        of them (`encoders/feature_cache.py`).
     emotions : (B,) int64 class indices in the vocabulary, -1 unlabelled.
     genders : (B,) int64 indices in `labels.GENDERS`, -1 unknown.
     ids : B utterance ids.
     """
 
-    waveforms: torch.Tensor
-    lengths: torch.Tensor
+    inputs: dict[str, torch.Tensor]
     emotions: torch.Tensor
     genders: torch.Tensor
     ids: tuple[str, ...]
@@ -47,23 +68,33 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch with its tensors on `device`."""
-        waveforms, lengths, emotions, genders = (
-            tensor.to(device, non_blocking=True)
-            for tensor in (self.waveforms, self.lengths, self.emotions, self.genders)
-        )
-        return Batch(waveforms, lengths, emotions, genders, self.ids)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """Return the same batch in memory that a GPU reads by itself, while the step before is still computed."""
+        return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
+
+    def split(self, rows: int) -> list[Batch]:
+        """Return the batch in chunks of at most `rows` utterances, each padded to its own longest only."""
+        return [self._part(first, first + rows) for first in range(0, len(self), rows)]
+
+    def _part(self, first: int, last: int) -> Batch:
+        inputs = {name: tensor[first:last] for name, tensor in self.inputs.items()}
+        for padded, lengths in PADDED.items():
+            if padded in inputs:
+                inputs[padded] = inputs[padded][:, : int(inputs[lengths].max())]
+        return Batch(inputs, self.emotions[first:last], self.genders[first:last], self.ids[first:last])
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
+        return Batch(inputs, change(self.emotions), change(self.genders), self.ids)
 
 
-def collate(utterances: Sequence[Utterance], waveforms: Sequence[np.ndarray], vocabulary: Vocabulary) -> Batch:
-    """Pad `waveforms` ((T_i,) each) with zeros to the longest and set their labels beside them."""
-    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
-    padded = torch.zeros(len(waveforms), int(lengths.max()), dtype=torch.float32)
-    for row, waveform in zip(padded, waveforms, strict=True):
-        row[: len(waveform)] = torch.from_numpy(waveform)
+def collate(utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary) -> Batch:
+    """Set the inputs of `utterances` and their labels side by side."""
     emotions, genders = _labels(utterances, vocabulary)
-    return Batch(
-        padded, lengths, torch.from_numpy(emotions), torch.from_numpy(genders), tuple(row.id for row in utterances)
-    )
+    labels = torch.from_numpy(emotions), torch.from_numpy(genders)
+    return Batch(clips.inputs(utterances), *labels, tuple(row.id for row in utterances))
 
 
 def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
@@ -72,6 +103,23 @@ def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> tuple[np
     emotions = np.array([UNLABELLED if index is None else index for index in classes], dtype=np.int64)
     genders = np.array([gender_index(utterance.gender) for utterance in utterances], dtype=np.int64)
     return emotions, genders
+
+
+def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> None:
+    """Raise a GemoclapError unless there are two classes or more, each with an utterance among `utterances`."""
+    present = {vocabulary.index(row.emotion) for row in utterances}
+    missing = [word for index, word in enumerate(vocabulary.emotions) if index not in present]
+    if missing:
+        others = sum(vocabulary.index(row.emotion) is not None for row in utterances)
+        raise GemoclapError(
+            f"class {missing[0]!r} has no training utterance ({others} utterances of other classes); "
+            "choose folds that leave some (--data.folds, --data.n_folds) or classes without it (--data.emotions)"
+        )
+    if len(vocabulary.emotions) < 2:
+        raise GemoclapError(
+            f"all training utterances are {vocabulary.emotions[0]!r}: one class gives a contrastive loss "
+            "nothing to tell apart; name two or more classes with --data.emotions or --data.vocabulary"
+        )
 
 
 class TrainBatches:
@@ -84,9 +132,9 @@ class TrainBatches:
     Parameters
     ----------
     utterances : the training part of a fold.
-    store : where waveforms come from; all are decoded here, because batches are made by length.
+    clips : where the inputs come from; all are made ready here, because batches are made by length.
     vocabulary : the classes.
-    settings : `batch_size`, `balance` and `seed` are used.
+    settings : `batch_size`, `batch_seconds`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
 
     Raises
@@ -97,35 +145,42 @@ class TrainBatches:
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        store: AudioStore,
+        clips: Clips,
         vocabulary: Vocabulary,
         settings: TrainSettings,
         process: int = 0,
         processes: int = 1,
     ) -> None:
         self.utterances = [row for row in utterances if vocabulary.index(row.emotion) is not None]
-        self.store = store
+        self.clips = clips
         self.vocabulary = vocabulary
         self.settings = settings
         self.process = process
         self.processes = processes
         self._emotions, self._genders = _labels(self.utterances, vocabulary)
-        self._check_classes()
-        self._number = count_batches(len(self.utterances), settings.batch_size, processes)
-        self._lengths = store.lengths(self.utterances)
+        check_classes(self.utterances, vocabulary)
+        self._lengths = clips.lengths(self.utterances)
+        self._number = self._count()
 
-    def _check_classes(self) -> None:
-        missing = [word for index, word in enumerate(self.vocabulary.emotions) if index not in self._emotions]
-        if missing:
-            raise GemoclapError(
-                f"class {missing[0]!r} has no training utterance ({len(self.utterances)} utterances of other classes); "
-                "choose folds that leave some (--data.folds, --data.n_folds) or classes without it (--data.emotions)"
-            )
-        if len(self.vocabulary.emotions) < 2:
-            raise GemoclapError(
-                f"all training utterances are {self.vocabulary.emotions[0]!r}: one class gives a contrastive loss "
-                "nothing to tell apart; name two or more classes with --data.emotions or --data.vocabulary"
-            )
+    def _count(self) -> int:
+        """Return the batches of an epoch, over all processes: as many in each."""
+        settings = self.settings
+        if settings.batch_seconds is None:
+            return count_batches(len(self.utterances), settings.batch_size, self.processes)
+        # The clips of an epoch are what it draws; the longest of each place over all epochs bound all of them.
+        epochs = range(settings.epochs if settings.balance else 1)
+        drawn = [np.sort(self._lengths[self._draw(np.random.default_rng([settings.seed, epoch]))]) for epoch in epochs]
+        self._bounds = np.max(drawn, axis=0)
+        return count_budgeted(self._bounds, self._budget, self.processes)
+
+    @property
+    def _budget(self) -> int:
+        """Samples that a batch may hold with its padding."""
+        return round((self.settings.batch_seconds or 0) * SAMPLE_RATE)
+
+    def _draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the places in `utterances` that an epoch takes."""
+        return balanced_draw(self._emotions, rng) if self.settings.balance else np.arange(len(self.utterances))
 
     def __len__(self) -> int:
         """Batches an epoch and process."""
@@ -134,15 +189,12 @@ class TrainBatches:
     def plan(self, index: int) -> list[list[int]]:
         """Return this process's batches of epoch `index` as places in `utterances`."""
         rng = np.random.default_rng([self.settings.seed, index])
-        drawn = balanced_draw(self._emotions, rng) if self.settings.balance else np.arange(len(self.utterances))
-        batches = length_bucketed(
-            self._lengths[drawn],
-            self._emotions[drawn],
-            self._genders[drawn],
-            self.settings.batch_size,
-            rng,
-            self.processes,
-        )
+        drawn = self._draw(rng)
+        clips = self._lengths[drawn], self._emotions[drawn], self._genders[drawn]
+        if self.settings.batch_seconds is None:
+            batches = length_bucketed(*clips, self.settings.batch_size, rng, self.processes)
+        else:
+            batches = length_budgeted(*clips, self._budget, rng, self.processes, self._bounds)
         return [[int(drawn[place]) for place in batch] for batch in batches[self.process :: self.processes]]
 
     def epoch(self, index: int, start: int = 0) -> Iterator[Batch]:
@@ -161,14 +213,14 @@ class TrainBatches:
 
     def _collate(self, places: list[int]) -> Batch:
         rows = [self.utterances[place] for place in places]
-        return collate(rows, [self.store(row) for row in rows], self.vocabulary)
+        batch = collate(rows, self.clips, self.vocabulary)
+        return batch.pin_memory() if torch.cuda.is_available() else batch
 
 
 def eval_batches(
-    utterances: Sequence[Utterance], store: AudioStore, vocabulary: Vocabulary, batch_size: int
+    utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary, batch_size: int
 ) -> Iterator[Batch]:
     """Yield every utterance once, in batches of at most `batch_size`, shortest first so that little is padding."""
-    order = np.argsort(store.lengths(utterances), kind="stable")
+    order = np.argsort(clips.lengths(utterances), kind="stable")
     for first in range(0, len(order), batch_size):
-        rows = [utterances[place] for place in order[first : first + batch_size]]
-        yield collate(rows, [store(row) for row in rows], vocabulary)
+        yield collate([utterances[place] for place in order[first : first + batch_size]], clips, vocabulary)

@@ -58,12 +58,8 @@ def _front_end(model: Any) -> list[nn.Module]:
 
 def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
     """Return what lies between the front end and the output of transformer layer `count`."""
-    stack = getattr(model, "encoder", model)
-    if not hasattr(stack, "layers"):
-        raise GemoclapError(
-            f"freeze: a {model.config.model_type} encoder has no numbered layers; use none, front_end or all"
-        )
-    total = len(stack.layers)
+    layers = numbered_layers(model, "freeze")
+    stack, total = getattr(model, "encoder", model), len(layers)
     if count > total:
         raise GemoclapError(f"freeze: {count} layers, but the audio encoder has {total}; choose 0 to {total}")
     parts = [model.feature_projection] if hasattr(model, "feature_projection") else []
@@ -72,8 +68,21 @@ def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
         norm_is_last = getattr(model.config, "do_stable_layer_norm", False)
         behind = {"layers", "layer_norm"} if norm_is_last else {"layers"}
         parts += [part for name, part in stack.named_children() if name not in behind]
-        parts += stack.layers[:count]
+        parts += layers[:count]
     return parts
+
+
+def numbered_layers(model: Any, setting: str) -> nn.ModuleList:
+    """Return the model's stack of layers.
+
+    Raises
+    ------
+    GemoclapError : it has none, so that `setting` cannot be obeyed.
+    """
+    stack = getattr(model, "encoder", model)
+    if not hasattr(stack, "layers"):
+        raise GemoclapError(f"{setting}: a {model.config.model_type} encoder has no numbered layers")
+    return stack.layers
 
 
 def _all_parameters_in(module: nn.Module, parameters: set[nn.Parameter]) -> bool:

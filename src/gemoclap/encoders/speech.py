@@ -7,6 +7,8 @@ come the same way. A clip has the same frames alone and in any batch (`padding.p
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +18,7 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.encoders.freezing import layer_count, parts_to_freeze, unfreeze
+from gemoclap.encoders.freezing import layer_count, numbered_layers, parts_to_freeze, unfreeze
 from gemoclap.encoders.padding import make_padding_exact, valid_positions
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
 from gemoclap.errors import GemoclapError
@@ -119,18 +121,66 @@ class SpeechEncoder(nn.Module):
         frames : ``(B, F, D)``, zero where there is no frame.
         mask : bool ``(B, F)``, True at the frames of each clip.
         """
+        output, counts = self._from_waveforms(waveforms, lengths, self.layers == "weighted")
+        return self._frames(output, counts)
+
+    @property
+    def has_front_end(self) -> bool:
+        """Whether the model starts with convolutions over the waveform whose output can be given in their place."""
+        return hasattr(self.model, "feature_extractor") and hasattr(self.model, "feature_projection")
+
+    def is_frozen(self, what: Literal["front_end", "all"]) -> bool:
+        """Whether a part is kept as it is, so that its output for a clip never changes."""
+        part: Any = self.model if what == "all" else getattr(self.model, "feature_extractor", self.model)
+        return any(part is module for frozen in self._frozen for module in frozen.modules())
+
+    def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the convolutions' output ``(B, F, C)`` for what `forward` takes, and the valid frames ``(B,)``."""
+        model: Any = self.model
+        waveforms, samples, counts = self._prepare(waveforms, lengths)
+        with self._lengths.of(samples, counts):
+            return model.feature_extractor(waveforms).transpose(1, 2), counts
+
+    def from_front_end(self, features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, from what `front_end` returned: ``(B, F, C)`` of any precision, and ``(B,)``."""
+        least = self._least_frames()
+        features = functional.pad(features.float(), (0, 0, 0, max(0, least - features.shape[1])))
+        samples = self.min_samples + (counts - 1) * self.hop_samples
+        mask = valid_positions(counts, features.shape[1])
+        with self._lengths.of(samples, counts), _front_end_given(self.model, features, mask):
+            return self._frames(self._call(features, mask, self.layers == "weighted"), counts)
+
+    def layer_features(self, waveforms: Tensor, lengths: Tensor, pool: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Return pooled frames of the input of the first layer and the output of each, ``(B, L + 1, P)``.
+
+        Parameters
+        ----------
+        pool : frames (B, F, D) and mask (B, F) -> (B, P).
+        """
+        output, counts = self._from_waveforms(waveforms, lengths, all_layers=True)
+        mask = valid_positions(counts, output.last_hidden_state.shape[1])
+        return torch.stack([pool(states, mask) for states in _hidden_states(output)], dim=1)
+
+    def _prepare(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return normalised clips, each long enough for a frame, their samples and their frames."""
         waveforms = normalize_clips(waveforms, lengths, self.do_normalize)
-        waveforms = functional.pad(waveforms, (0, max(0, self._least_width() - waveforms.shape[1])))
+        least_width = self.min_samples + (self._least_frames() - 1) * self.hop_samples
+        waveforms = functional.pad(waveforms, (0, max(0, least_width - waveforms.shape[1])))
         samples = lengths.clamp(min=self.min_samples)
-        counts = _frame_counts(self.model, samples)
+        return waveforms, samples, _frame_counts(self.model, samples)
+
+    def _from_waveforms(self, waveforms: Tensor, lengths: Tensor, all_layers: bool) -> tuple[Any, Tensor]:
+        waveforms, samples, counts = self._prepare(waveforms, lengths)
+        with self._lengths.of(samples, counts):
+            return self._call(waveforms, valid_positions(samples, waveforms.shape[1]).long(), all_layers), counts
+
+    def _call(self, inputs: Tensor, attention_mask: Tensor, all_layers: bool) -> Any:
         needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
-        with torch.set_grad_enabled(needs_grad), self._lengths.of(samples, counts):
-            output = self.model(
-                waveforms,
-                attention_mask=valid_positions(samples, waveforms.shape[1]).long(),
-                output_hidden_states=self.layers == "weighted",
-            )
-        frames = self._combine(output)
+        with torch.set_grad_enabled(needs_grad):
+            return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers)
+
+    def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
+        frames = self.weigh(_hidden_states(output)) if self.layers == "weighted" else output.last_hidden_state
         # Augmentation inside an encoder of ours may change the number of frames while training.
         counts = output.get("frame_counts", counts)
         mask = valid_positions(counts, frames.shape[1])
@@ -162,6 +212,27 @@ class SpeechEncoder(nn.Module):
         self._layerdrop, self._spec_augment = 0.0, False
         self._settle_augmentation(frozen_layers=False)
 
+    def checkpoint_gradients(self) -> None:
+        """Compute the inside of each transformer layer again in the backward pass: less memory, more time.
+
+        Raises
+        ------
+        GemoclapError : the model cannot.
+        """
+        if not self.model.supports_gradient_checkpointing:
+            raise GemoclapError(f"train.gradient_checkpointing: a {self.model.config.model_type} encoder has none")
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def compile_layers(self) -> None:
+        """Let torch.compile make each transformer layer faster: one compilation serves all layers and lengths.
+
+        Raises
+        ------
+        GemoclapError : the model has no numbered layers.
+        """
+        for layer in numbered_layers(self.model, "train.compile"):
+            layer.compile(dynamic=True)
+
     def train(self, mode: bool = True) -> SpeechEncoder:
         """Set training mode, but for the frozen parts: their dropout stays off."""
         super().train(mode)
@@ -169,21 +240,22 @@ class SpeechEncoder(nn.Module):
             module.eval()
         return self
 
-    def _combine(self, output: Any) -> Tensor:
+    def weigh(self, states: Sequence[Tensor]) -> Tensor:
+        """Return the learned sum of what is given for each layer, or what is given for the last; ``layers`` says which.
+
+        What is linear in the frames, as their mean is, may be taken of each layer first.
+        """
         if self.layer_weights is None:
-            return output.last_hidden_state
-        # The last of them is the encoder's output after its final norm, whether or not transformers lists it so.
-        hidden_states = (*output.hidden_states[:-1], output.last_hidden_state)
-        combined = torch.zeros_like(output.last_hidden_state)
-        for weight, hidden in zip(self.layer_weights.softmax(0), hidden_states, strict=True):
-            combined = combined + weight * hidden
+            return states[-1]
+        combined = torch.zeros_like(states[-1])
+        for weight, state in zip(self.layer_weights.softmax(0), states, strict=True):
+            combined = combined + weight * state
         return combined
 
-    def _least_width(self) -> int:
-        """Samples a batch needs: for one frame, and in training for one span of SpecAugment, which refuses less."""
+    def _least_frames(self) -> int:
+        """Frames a batch needs: one, and in training one span of SpecAugment, which refuses less."""
         spans = self.training and getattr(self.model.config, "mask_time_prob", 0.0) > 0
-        frames = self.model.config.mask_time_length if spans else 1
-        return self.min_samples + (frames - 1) * self.hop_samples
+        return self.model.config.mask_time_length if spans else 1
 
     def _settle_augmentation(self, frozen_layers: bool) -> None:
         model: Any = self.model
@@ -244,6 +316,25 @@ def _read_do_normalize(name: str) -> bool:
     return extractor.do_normalize
 
 
+@contextmanager
+def _front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None]:
+    """Let the front end return `features` ``(B, F, C)`` and the frame mask be `mask`, for the time of a call.
+
+    The rest of the call is transformers' own, so every family keeps what it does between front end and layers.
+    """
+    model.feature_extractor.forward = lambda inputs: features.transpose(1, 2)
+    model._get_feature_vector_attention_mask = lambda *args, **options: mask
+    try:
+        yield
+    finally:
+        del model.feature_extractor.forward, model._get_feature_vector_attention_mask
+
+
+def _hidden_states(output: Any) -> list[Tensor]:
+    # The last of them is the encoder's output after its final norm, whether or not transformers lists it so.
+    return [*output.hidden_states[:-1], output.last_hidden_state]
+
+
 def _frame_counts(model: Any, samples: Tensor) -> Tensor:
     return model._get_feat_extract_output_lengths(samples)
 
@@ -254,4 +345,3 @@ def _receptive_field(model: PreTrainedModel) -> tuple[int, int]:
     minute = 60 * SAMPLE_RATE
     first, second = _frame_counts(model, torch.tensor([minute, 2 * minute], device="cpu")).tolist()
     return int((counts < 1).sum()) + 1, round(minute / (second - first))
-

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, Settings
-from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
+from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.run_folder import MANIFEST_HASH, claim, file_hash, on_main_process, refuse_other_run
-from gemoclap.recipes.supervised import load_audio_store, save_model, train_fold
+from gemoclap.recipes.supervised import save_model, train_fold
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
@@ -42,13 +42,13 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     trained = [method for method in methods if method not in BASELINES and pending[method]]
     # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if trained else []
-    store = load_audio_store(data, rows)
+    source = ClipSource(load_audio_store(settings, rows), settings)
     claim(output, config, methods, plan)
     for method in methods:
         if method in BASELINES:
             _baseline(pending[method], vocabulary, output / method)
         for fold in pending[method] if method in METHODS else ():
-            _train_and_test(settings, method, fold, vocabulary, store, output / method / fold.name, keep_models)
+            _train_and_test(settings, method, fold, vocabulary, source, output / method / fold.name, keep_models)
     return folds
 
 
@@ -90,12 +90,12 @@ def _train_and_test(
     method: str,
     fold: Fold,
     vocabulary: Vocabulary,
-    store: AudioStore,
+    source: ClipSource,
     folder: Path,
     keep_models: bool,
 ) -> None:
-    model = train_fold(settings, method, fold, vocabulary, store, folder)
-    table = predict_table(model, fold.test, store, fold=fold.name)
+    model, clips = train_fold(settings, method, fold, vocabulary, source, folder)
+    table = predict_table(model, fold.test, clips, fold=fold.name)
     if keep_models:
         save_model(model, folder / "model", settings, method, fold, headline_scores(table))
     _finish(table, folder)

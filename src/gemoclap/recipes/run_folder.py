@@ -26,6 +26,12 @@ def run_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def determining(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what says only where something is kept, and so may change while a run goes on."""
+    cache = {name: value for name, value in config.get("cache", {}).items() if name == "front_end_dtype"}
+    return {**config, "cache": cache}
+
+
 def file_hash(path: str | os.PathLike) -> str:
     """Return 16 hex digits of a file's content."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
@@ -67,7 +73,7 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
     if not _has_begun(folder):
         return
     earlier = {name: value for name, value in _read_config(folder).items() if name != "methods"}
-    difference = first_difference(earlier, _plain(config))
+    difference = first_difference(determining(earlier), determining(_plain(config)))
     if difference == MANIFEST_HASH:
         manifest = config["data"]["manifest"]
         raise GemoclapError(f"{manifest}: has changed since the run in {folder} began; choose another folder with -o")

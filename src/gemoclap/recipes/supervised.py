@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,25 +11,24 @@ import torch
 
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, OBJECTIVES
-from gemoclap.config import DataSettings, Settings
-from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import TrainBatches
+from gemoclap.config import Settings
+from gemoclap.data.dataset import Clips, TrainBatches, check_classes
 from gemoclap.data.folds import Fold, speaker_name, undivided
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
+from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.model_card import write_model_card
 from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
     claim,
+    determining,
     file_hash,
     on_main_process,
     refuse_other_run,
     run_key,
     save_folder,
 )
-from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import fit
@@ -50,9 +49,9 @@ def train(settings: Settings, method: str, output: Path) -> Path:
     config = {**settings.to_dict(), "method": method, MANIFEST_HASH: file_hash(str(data.manifest))}
     refuse_other_run(output, config)
     if not is_trained(output):
-        store = load_audio_store(data, [*everyone.train, *everyone.dev])
+        store = load_audio_store(settings, [*everyone.train, *everyone.dev])
         claim(output, config)
-        model = train_fold(settings, method, everyone, vocabulary, store, output)
+        model, _ = train_fold(settings, method, everyone, vocabulary, ClipSource(store, settings), output)
         save_model(model, output / "model", settings, method, everyone)
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
@@ -63,29 +62,26 @@ def is_trained(output: Path) -> bool:
     return (output / "model" / "config.json").is_file()
 
 
-def load_audio_store(data: DataSettings, utterances: Sequence[Utterance]) -> AudioStore:
-    """Return a store with the clips of `utterances` decoded, prepared and held in memory."""
-    store = AudioStore(data.audio)
-    with progress_bar("reading audio") as progress:
-        store.preload(utterances, progress=progress)
-    return store
-
-
 def train_fold(
-    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, store: AudioStore, output: Path
-) -> GEmoClapModel:
-    """Train `method` on a fold's training part; the log and the checkpoint go to `output`."""
+    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
+) -> tuple[GEmoClapModel, Clips]:
+    """Train `method` on a fold's training part; the log and the checkpoint go to `output`.
+
+    Returns the model, and where it gets its inputs from for every utterance of the fold.
+    """
     if method in NEEDS_GENDER and not any(row.gender for row in fold.train):
         raise GemoclapError(
             f"{method} learns from genders, and no training utterance of {fold.name} has one; fill the manifest's field "
             "gender, or train emo_clap"
         )
     state = process_state()
-    batches = TrainBatches(fold.train, store, vocabulary, settings.train, state.process_index, state.num_processes)
+    check_classes(fold.train, vocabulary)
     model = build_model(settings, method, vocabulary)
+    clips = source.for_model(model, [*fold.train, *fold.dev, *fold.test])
+    batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
 
     def development() -> dict[str, float]:
-        return headline_scores(predict_table(model, fold.dev, store))
+        return headline_scores(predict_table(model, fold.dev, clips))
 
     fit(
         model,
@@ -93,17 +89,17 @@ def train_fold(
         batches,
         settings.train,
         output,
-        run_key=run_key(settings.to_dict(), method, fold.hash),
+        run_key=run_key(determining(settings.to_dict()), method, fold.hash),
         evaluate=development if fold.dev else None,
         label=f"{method} {fold.name}",
     )
-    return model
+    return model, clips
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> GEmoClapModel:
     """Return the untrained composite model of a method; its new weights depend on the seed alone."""
     torch.manual_seed(settings.train.seed)
-    return GEmoClapModel.from_audio_text_pretrained(
+    model = GEmoClapModel.from_audio_text_pretrained(
         settings.model.audio_encoder,
         settings.model.text_encoder,
         vocabulary,
@@ -112,6 +108,11 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> GEmo
         method=method,
         gender_head=method in GENDER_HEAD,
     )
+    if settings.train.gradient_checkpointing:
+        model.audio_encoder.checkpoint_gradients()
+    if settings.train.compile:
+        model.audio_encoder.compile_layers()
+    return model
 
 
 def save_model(

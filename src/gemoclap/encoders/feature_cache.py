@@ -1,0 +1,225 @@
+"""What a frozen part of a speech encoder makes of each clip, computed once for all folds, epochs, objectives and seeds.
+
+Two such parts: the convolutional front end, whose output stands in for the waveform in training (`FrontEndFrames`), and
+the whole encoder, of which the pooled frames of each layer are all that a contrastive head ever sees (`LayerFeatures`).
+Both are sources of model inputs (`data.dataset.Clips`), as the audio store is.
+
+A clip is known by the hash of its prepared samples, an encoder by the hash of its weights, so nothing stale can be found:
+what has changed has another key. A clip has the same numbers in any batch (`padding.py`), so it does not matter with
+which others it was encoded.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore, pad_waveforms
+from gemoclap.data.shards import Shards
+from gemoclap.encoders.fingerprint import fingerprint
+from gemoclap.encoders.pooling import POOLINGS
+from gemoclap.encoders.speech import SpeechEncoder
+
+VERSION = 1
+"""Raised when the same weights give other numbers for the same samples, which makes every cache on disk stale."""
+BATCH_SECONDS = 80
+"""Padded audio that is encoded at a time."""
+
+DEVICE_SHARE, MEMORY_SHARE = 0.25, 0.5
+"""Of the free memory of a GPU and of the machine, what cached frames may take where nobody names a place."""
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+Progress = Callable[[int, int], None]
+Place = Literal["device", "memory", "disk"]
+
+
+class FrozenClips(ABC):
+    """Common ground of both caches: which clips are there, and encoding those that are not.
+
+    Parameters
+    ----------
+    encoder : its part that is cached must not change while this object is in use.
+    store : where the audio comes from.
+    folder : of a cache on disk, which other runs and processes share; None keeps it in memory.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, store: AudioStore, folder: Path | None) -> None:
+        self.encoder, self.store = encoder, store
+        self.kept: dict[str, Tensor] | Shards = {} if folder is None else Shards(folder)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether what one process encodes is there for the others."""
+        return isinstance(self.kept, Shards)
+
+    def encode(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
+        """Encode those of `utterances` that are not there yet; on disk, what is done stays done if this is killed."""
+        self.refresh()
+        missing = {self.store.content_key(row): row for row in utterances}
+        missing = {key: row for key, row in missing.items() if key not in self.kept}
+        done = 0
+        with self._as_it_predicts(), _writer(self.kept) as kept:
+            for keys in _batches(missing, self.store):
+                waveforms, lengths = pad_waveforms([self.store(missing[key]) for key in keys])
+                device = self.encoder.model.device
+                for key, features in zip(keys, self._encode(waveforms.to(device), lengths.to(device)), strict=True):
+                    kept[key] = features
+                done += len(keys)
+                if progress is not None:
+                    progress(done, len(missing))
+
+    def refresh(self) -> None:
+        """Look for what other processes have encoded."""
+        if isinstance(self.kept, Shards):
+            self.kept.refresh()
+
+    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Return the samples of each clip, (N,) int64."""
+        return self.store.lengths(utterances)
+
+    @abstractmethod
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return what the model is called with in place of the waveforms, a row an utterance; they must be encoded."""
+
+    @abstractmethod
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
+        """Return what is kept of each clip of a batch."""
+
+    @contextmanager
+    def _as_it_predicts(self) -> Iterator[None]:
+        """Without dropout, gradients and half precision, whatever the encoder is in the middle of."""
+        training = self.encoder.training
+        self.encoder.eval()
+        try:
+            with torch.no_grad(), torch.autocast(self.encoder.model.device.type, enabled=False):
+                yield
+        finally:
+            self.encoder.train(training)
+
+
+class FrontEndFrames(FrozenClips):
+    """The output of a frozen convolutional front end, in place of the waveform.
+
+    Parameters
+    ----------
+    place : on the encoder's device, in host memory, or on disk below `folder`.
+    dtype : that it is kept in; it is computed in float32.
+    """
+
+    def __init__(
+        self, encoder: SpeechEncoder, store: AudioStore, place: Place, dtype: torch.dtype, folder: Path
+    ) -> None:
+        on_disk = folder / "front_end" / f"{front_end_fingerprint(encoder)}-{str(dtype).removeprefix('torch.')}"
+        super().__init__(encoder, store, on_disk if place == "disk" else None)
+        self.dtype = dtype
+        self.device = encoder.model.device if place == "device" else torch.device("cpu")
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``front_end`` (B, F, C), zero-padded, and ``frame_counts`` (B,)."""
+        frames = [self.kept[self.store.content_key(row)] for row in utterances]
+        counts = torch.tensor([len(one) for one in frames], device=self.device)
+        return {"front_end": torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), "frame_counts": counts}
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
+        features, counts = self.encoder.front_end(waveforms, lengths)
+        features = features.to(self.device, self.dtype)
+        # A copy of each clip: a view would keep the whole batch, its padding included.
+        return [row[:count].clone() for row, count in zip(features, counts.tolist(), strict=True)]
+
+
+class LayerFeatures(FrozenClips):
+    """The pooled frames of every layer of a frozen encoder: one table for a whole study.
+
+    Parameters
+    ----------
+    pooling : of `encoders.pooling.POOLINGS`. Only the mean of a weighted sum of layers is the weighted sum of their
+        means; with weighted layers nothing else can be cached.
+    folder : where the tables of all encoders lie; None keeps this one in memory.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, store: AudioStore, pooling: str, folder: Path | None) -> None:
+        if not is_cacheable(encoder, pooling):
+            raise ValueError(f"{pooling} over weighted layers is not a function of each layer's own")
+        name = fingerprint(encoder.model, _determinants(encoder, ""), pooling)
+        super().__init__(encoder, store, folder / "layers" / name if folder else None)
+        self.pooling = pooling
+        self._rows: dict[str, int] = {}
+        self._table = torch.empty(0)
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``layer_features`` (B, L, P): of every layer, or where only the last is asked for, of that one."""
+        keys = [self.store.content_key(row) for row in utterances]
+        new = [key for key in dict.fromkeys(keys) if key not in self._rows]
+        if new:
+            self._enter(new)
+        return {"layer_features": self._table[[self._rows[key] for key in keys]]}
+
+    def _enter(self, keys: Sequence[str]) -> None:
+        """Add rows to the table in memory, of the layers that are asked for."""
+        first = -1 if self.encoder.layers == "last" else 0
+        rows = torch.stack([self.kept[key][first:] for key in keys])
+        self._rows |= {key: len(self._rows) + place for place, key in enumerate(keys)}
+        self._table = torch.cat([self._table, rows]) if len(self._table) else rows
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
+        return self.encoder.layer_features(waveforms, lengths, POOLINGS[self.pooling]).cpu().unbind()
+
+
+def is_cacheable(encoder: SpeechEncoder, pooling: str) -> bool:
+    """Whether `LayerFeatures` can stand in for the frames."""
+    return encoder.layers == "last" or pooling == "mean"
+
+
+def front_end_fingerprint(encoder: SpeechEncoder) -> str:
+    """Return a hash of the front end's weights and form."""
+    model: Any = encoder.model
+    return fingerprint(model.feature_extractor, _determinants(encoder, "conv_", "feat_extract_"))
+
+
+def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utterance], dtype: torch.dtype) -> int:
+    """Return about how many bytes the front end's output for `rows` takes."""
+    unique = {store.content_key(row): row for row in rows}
+    seconds = int(store.lengths(list(unique.values())).sum()) / SAMPLE_RATE
+    return int(seconds / encoder.frame_seconds * encoder.model.config.conv_dim[-1] * dtype.itemsize)
+
+
+def roomiest_place(needed: int, device: torch.device) -> Place:
+    """Return the fastest place with room for `needed` bytes: the device, host memory, or else the disk."""
+    if device.type == "cuda" and needed < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return "device"
+    return "memory" if needed < MEMORY_SHARE * psutil.virtual_memory().available else "disk"
+
+
+def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
+    """Return what beside the weights decides the output: of the config, the fields that start with one of `prefixes`."""
+    of_training = ("apply_spec_augment", "layerdrop", "transformers_version", "_name_or_path")
+    config = encoder.model.config.to_dict()
+    fields = {name: value for name, value in config.items() if name.startswith(prefixes) and name not in of_training}
+    return [VERSION, encoder.do_normalize, fields]
+
+
+def _batches(missing: dict[str, Utterance], store: AudioStore) -> Iterator[list[str]]:
+    """Yield the keys in batches of clips of like length, each at most `BATCH_SECONDS` long with its padding."""
+    lengths = store.lengths(list(missing.values()))
+    keys, batch = list(missing), list[str]()
+    for place in np.argsort(lengths, kind="stable"):
+        if batch and (len(batch) + 1) * lengths[place] > BATCH_SECONDS * SAMPLE_RATE:
+            yield batch
+            batch = []
+        batch.append(keys[place])
+    if batch:
+        yield batch
+
+
+def _writer(kept: dict[str, Tensor] | Shards) -> AbstractContextManager[Any]:
+    return kept.writer() if isinstance(kept, Shards) else nullcontext(kept)

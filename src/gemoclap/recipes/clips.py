@@ -1,0 +1,105 @@
+"""Where a model's inputs come from: the waveforms, or what its frozen parts make of them, computed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from gemoclap.clap.model import GEmoClapModel
+from gemoclap.config import CacheSettings, Settings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import Clips
+from gemoclap.encoders.feature_cache import (
+    DTYPES,
+    FrontEndFrames,
+    FrozenClips,
+    LayerFeatures,
+    Place,
+    frames_bytes,
+    front_end_fingerprint,
+    is_cacheable,
+    roomiest_place,
+)
+from gemoclap.encoders.fingerprint import fingerprint
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.terminal import progress_bar
+from gemoclap.training.distributed import process_state, resolve_precision
+
+
+def cache_folder(settings: CacheSettings) -> Path:
+    """Return the folder of the caches on disk, which need not be there yet."""
+    named = settings.folder or os.environ.get("GEMOCLAP_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gemoclap"
+
+
+def load_audio_store(settings: Settings, utterances: Sequence[Utterance]) -> AudioStore:
+    """Return a store with the clips of `utterances` decoded and prepared."""
+    folder = cache_folder(settings.cache) if settings.cache.audio == "disk" else None
+    store = AudioStore(settings.data.audio, folder)
+    with progress_bar("reading audio") as progress:
+        store.preload(utterances, progress=progress)
+    return store
+
+
+class ClipSource:
+    """Chooses for each model what it is fed with, and shares what is computed among all models of a run.
+
+    Parameters
+    ----------
+    store : the waveforms.
+    settings : `cache` says what may be kept where, `train.precision` in which precision.
+    """
+
+    def __init__(self, store: AudioStore, settings: Settings) -> None:
+        self.store, self.settings = store, settings
+        self._known: dict[str, FrozenClips] = {}
+
+    def for_model(self, model: GEmoClapModel, utterances: Sequence[Utterance]) -> Clips:
+        """Return where `model` gets its inputs from, everything for `utterances` made ready; moves it to the device.
+
+        That is the waveforms, unless a part of its audio encoder is frozen that `cache` allows to be computed once.
+        """
+        encoder, cache = model.audio_encoder, self.settings.cache
+        model.to(process_state().device)  # type: ignore[arg-type]  # transformers' wrapper is typed as a plain function
+        pooling = model.config.audio_pooling
+        if encoder.is_frozen("all") and cache.layers != "off" and is_cacheable(encoder, pooling):
+            key = f"{fingerprint(encoder.model)} {encoder.layers} {pooling}"
+            if key not in self._known:
+                folder = cache_folder(cache) if cache.layers == "disk" else None
+                self._known[key] = LayerFeatures(encoder, self.store, pooling, folder)
+            return self._encoded(key, encoder, utterances, "encoding, once for all folds")
+        if encoder.has_front_end and encoder.is_frozen("front_end") and cache.front_end != "off":
+            key = front_end_fingerprint(encoder)
+            if key not in self._known:
+                self._known[key] = self._front_end(model, utterances)
+            return self._encoded(key, encoder, utterances, "front end, once for all epochs")
+        return self.store
+
+    def _front_end(self, model: GEmoClapModel, utterances: Sequence[Utterance]) -> FrontEndFrames:
+        cache, device = self.settings.cache, process_state().device
+        precision = resolve_precision(self.settings.train.precision, device)
+        dtype = DTYPES[
+            {"no": "float32"}.get(precision, precision) if cache.front_end_dtype == "auto" else cache.front_end_dtype
+        ]
+        place: Place
+        if cache.front_end == "auto":
+            place = roomiest_place(frames_bytes(model.audio_encoder, self.store, utterances, dtype), device)
+        else:
+            place = cache.front_end  # type: ignore[assignment]  # "off" does not come here
+        return FrontEndFrames(model.audio_encoder, self.store, place, dtype, cache_folder(cache))
+
+    def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenClips:
+        clips, state = self._known[key], process_state()
+        clips.encoder = encoder
+        # What lies on disk is there for all processes: each encodes its share.
+        share = utterances[state.process_index :: state.num_processes] if clips.is_shared else utterances
+        with progress_bar(what) as progress:
+            clips.encode(share, progress)
+        if clips.is_shared:
+            state.wait_for_everyone()
+            clips.refresh()
+        return clips
