@@ -260,7 +260,7 @@ class GEmoClapModel(PreTrainedModel):
 
     def get_text_features(self, prompts: tuple[str, ...]) -> Tensor:
         """Return the unprojected features ``(K, D_t)`` of K prompts; computed once where the text encoder is frozen."""
-        if any(parameter.requires_grad for parameter in self.text_encoder.parameters()):
+        if not self.text_encoder.is_frozen:
             return self.text_encoder(list(prompts))
         if prompts not in self._frozen_prompts:
             # No inference mode: what was first asked for while predicting may be asked for again while training.

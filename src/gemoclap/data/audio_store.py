@@ -42,6 +42,8 @@ class AudioStore:
         made from and how; None keeps them in memory.
     """
 
+    at_hand = False
+
     def __init__(self, settings: AudioSettings, folder: Path | None = None) -> None:
         self.settings = settings
         # A clip is one int16 tensor (1 + T,): its exponent, then its samples.

@@ -37,6 +37,9 @@ PADDED = {"waveforms": "lengths", "front_end": "frame_counts"}
 class Clips(Protocol):
     """Where the model's inputs come from: waveforms (`AudioStore`), or what a frozen part of the encoder made of them."""
 
+    at_hand: bool
+    """Whether `inputs` is a mere look-up, which a thread in the background would only slow down."""
+
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
         """Return the length of each clip, (N,) int64, in any unit: what batches are made by."""
 
@@ -199,6 +202,9 @@ class TrainBatches:
 
     def epoch(self, index: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `index` from batch `start` on."""
+        if self.clips.at_hand:
+            yield from map(self._collate, self.plan(index)[start:])
+            return
         pool = ThreadPoolExecutor(1)
         pending: deque[Future[Batch]] = deque()
         try:

@@ -53,6 +53,8 @@ class FrozenClips(ABC):
     folder : of a cache on disk, which other runs and processes share; None keeps it in memory.
     """
 
+    at_hand = False
+
     def __init__(self, encoder: SpeechEncoder, store: AudioStore, folder: Path | None) -> None:
         self.encoder, self.store = encoder, store
         self.kept: dict[str, Tensor] | Shards = {} if folder is None else Shards(folder)
@@ -146,6 +148,8 @@ class LayerFeatures(FrozenClips):
         means; with weighted layers nothing else can be cached.
     folder : where the tables of all encoders lie; None keeps this one in memory.
     """
+
+    at_hand = True
 
     def __init__(self, encoder: SpeechEncoder, store: AudioStore, pooling: str, folder: Path | None) -> None:
         if not is_cacheable(encoder, pooling):

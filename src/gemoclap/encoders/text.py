@@ -42,6 +42,7 @@ class TextEncoder(nn.Module):
     Attributes
     ----------
     output_dim : D.
+    is_frozen : whether `freeze` was called, so that a prompt's vector never changes.
 
     Raises
     ------
@@ -61,7 +62,7 @@ class TextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.output_dim: int = model.config.hidden_size
-        self._is_frozen = False
+        self.is_frozen = False
 
     @classmethod
     def from_pretrained(cls, name: str, pooling: Pooling = "auto") -> TextEncoder:
@@ -104,7 +105,7 @@ class TextEncoder(nn.Module):
         self._refuse_too_long(tokens["input_ids"].shape[1])
         device = next(self.model.parameters()).device
         mask = tokens["attention_mask"].to(device)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_frozen):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             states = self.model(input_ids=tokens["input_ids"].to(device), attention_mask=mask).last_hidden_state
         if self.pooling == "first":
             return states[:, 0]
@@ -112,14 +113,14 @@ class TextEncoder(nn.Module):
 
     def freeze(self) -> None:
         """Keep the encoder as it is: no gradient, no dropout, also in training mode."""
-        self._is_frozen = True
+        self.is_frozen = True
         self.requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> TextEncoder:
         """Set training mode, unless the encoder is frozen."""
         super().train(mode)
-        if self._is_frozen:
+        if self.is_frozen:
             self.model.eval()
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from gemoclap.clap.model import GEmoClapModel
@@ -40,7 +41,9 @@ def load_audio_store(settings: Settings, utterances: Sequence[Utterance]) -> Aud
     """Return a store with the clips of `utterances` decoded and prepared."""
     folder = cache_folder(settings.cache) if settings.cache.audio == "disk" else None
     store = AudioStore(settings.data.audio, folder)
-    with progress_bar("reading audio") as progress:
+    state = process_state()
+    # In memory every process needs its own; on disk the others find what the first has written.
+    with nullcontext() if folder is None else state.main_process_first(), progress_bar("reading audio") as progress:
         store.preload(utterances, progress=progress)
     return store
 

@@ -105,6 +105,7 @@ class Run:
         self.accelerator, self.batches = accelerator, batches
         self.steps_per_epoch = math.ceil(batches / settings.accumulate)
         model.to(accelerator.device)
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = optimizer_for(model, settings)
         self.wrapped, self.prepared_optimizer = accelerator.prepare(_Forward(model), self.optimizer)
         self.state, self.meter = State(), Meter()
@@ -122,7 +123,9 @@ class Run:
     def step(self) -> None:
         """Clip the gradients, set the learning rate, and take an optimiser step."""
         if self.settings.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            # Not accelerate's own: it walks all modules of both encoders at every step to look for sharded ones.
+            self.accelerator.unscale_gradients(self.prepared_optimizer)
+            nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm)
         set_learning_rate(self.optimizer, learning_rate_at(self.state.step, self.settings, self.steps_per_epoch))
         self.prepared_optimizer.step()
         self.prepared_optimizer.zero_grad()

@@ -1,0 +1,115 @@
+"""A cross-validation over a frozen encoder against its one encoding pass.
+
+    python benchmarks/frozen_crossval.py                     # WavLM-base, a tenth of IEMOCAP
+    python benchmarks/frozen_crossval.py --share 1           # all of it
+
+Noise of IEMOCAP's durations, ten speakers in five sessions, a WavLM with random weights on disk in the hub's layout, and
+then what a user would run: `cross_validate` with the three objectives, five folds, 50 epochs. Encoding and training both
+grow with the number of utterances, so their ratio does not depend on the share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from train_step import LONGEST, SIZES, durations_and_emotions, make_utterances
+from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMModel
+
+from gemoclap.config import METHODS, AudioSettings, CacheSettings, DataSettings, ModelSettings, Settings, TrainSettings
+from gemoclap.corpora.manifest import write_manifest
+from gemoclap.encoders import feature_cache
+from gemoclap.recipes.crossval import cross_validate
+
+
+def make_corpus(folder: Path, share: float, utterances: str | None) -> Path:
+    """Write noise and its manifest, and return the manifest."""
+    rng = np.random.default_rng(0)
+    seconds, emotions = durations_and_emotions(utterances, rng)
+    chosen = rng.permutation(len(seconds))[: int(share * len(seconds))]
+    rows = make_utterances(folder, np.minimum(seconds[chosen], LONGEST), [emotions[place] for place in chosen], rng)
+    rows = [
+        replace(row, corpus="iemocap", session=f"Ses0{number % 5 + 1}", speaker=f"Ses0{number % 5 + 1}{row.gender}")
+        for number, row in enumerate(rows)
+    ]
+    write_manifest(rows, folder / "manifest.jsonl")
+    return folder / "manifest.jsonl"
+
+
+def make_encoder(folder: Path, size: str) -> Path:
+    """Save a WavLM with random weights in the hub's layout."""
+    torch.manual_seed(0)
+    WavLMModel(WavLMConfig(**SIZES[size])).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=size == "large", return_attention_mask=True).save_pretrained(folder)
+    return folder
+
+
+class Stopwatch:
+    """Adds up the time spent inside a function."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, function):  # type: ignore[no-untyped-def]
+        def timed(*arguments, **options):  # type: ignore[no-untyped-def]
+            began = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.seconds += time.perf_counter() - began
+
+        return timed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="base")
+    parser.add_argument("--share", type=float, default=0.1, help="of IEMOCAP's 5,531 utterances")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--utterances", help="tab-separated: utterance_id, emotion, duration_s; default: quantiles")
+    options = parser.parse_args()
+
+    encoding = Stopwatch()
+    feature_cache.FrozenClips.encode = encoding.around(feature_cache.FrozenClips.encode)  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        settings = Settings(
+            data=DataSettings(
+                manifest=str(make_corpus(folder / "audio", options.share, options.utterances)),
+                audio=AudioSettings(trim_silence_db=None),
+            ),
+            model=ModelSettings(
+                audio_encoder=str(make_encoder(folder / "wavlm", options.size)), freeze="all", pooling="mean"
+            ),
+            train=TrainSettings(epochs=options.epochs, batch_size=options.batch_size),
+            cache=CacheSettings(folder=str(folder / "cache")),
+        )
+        began = time.perf_counter()
+        folds = cross_validate(settings, METHODS, folder / "run", keep_models=False)
+        whole = time.perf_counter() - began
+        trained = sum(len(fold.train) for fold in folds) * len(METHODS) * options.epochs
+        heard = sum(len(fold.test) for fold in folds)
+
+    table = Table("what", "seconds", "of the encoding pass")
+    rest = whole - encoding.seconds
+    for what, seconds in (("encoding pass", encoding.seconds), ("everything else", rest), ("cross-validation", whole)):
+        table.add_row(what, f"{seconds:.1f}", f"{seconds / encoding.seconds:.3f}")
+    console = Console(width=110)
+    console.print(table)
+    console.print(
+        f"WavLM-{options.size}, {heard} utterances, {len(folds)} folds x {len(METHODS)} objectives x {options.epochs} epochs "
+        f"of batches of {options.batch_size}: {1e3 * rest * options.batch_size / trained:.2f} ms a step, "
+        f"{torch.get_num_threads()} threads"
+    )
+
+
+if __name__ == "__main__":
+    main()
