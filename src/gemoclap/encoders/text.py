@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
 from gemoclap.errors import GemoclapError
 
@@ -58,6 +59,7 @@ class TextEncoder(nn.Module):
             raise GemoclapError(f"text_pooling: {pooling!r} is not known; choose auto, first or mean")
         if getattr(model.config, "is_encoder_decoder", False) or tokenizer.pad_token is None:
             raise GemoclapError(f"{name}: is no text encoder with padding; give one such as roberta-base")
+        make_dropout_fast(model)
         self.model = model
         self.tokenizer = tokenizer
         self.pooling = pooling
