@@ -7,8 +7,6 @@ reproducible as before. (benchmarks/dropout.py)
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -42,21 +40,8 @@ def fast_dropout(values: Tensor, probability: float) -> Tensor:
         return nn.functional.dropout(values, probability)
     if dropped == 0:
         return values
-    return _Dropout.apply(values, dropped)
-
-
-class _Dropout(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, dropped: int) -> Tensor:  # type: ignore[override]
-        kept = _draw(values.shape, dropped)
-        ctx.save_for_backward(kept)
-        ctx.scale = LEVELS / (LEVELS - dropped)
-        return values * kept * ctx.scale
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (kept,) = ctx.saved_tensors
-        return gradient * kept * ctx.scale, None
+    factors = _draw(values.shape, dropped).to(values.dtype).mul_(LEVELS / (LEVELS - dropped))
+    return values * factors
 
 
 def _draw(shape: torch.Size, dropped: int) -> Tensor:
