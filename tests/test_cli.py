@@ -33,7 +33,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture) -> None:
-    assert run(command, "--help") == 0
+    assert run(*command.split(), "--help") == 0
     shown = capsys.readouterr().out
     assert shown.startswith("usage: gemoclap " + command) and "--debug" in shown
     assert COMMANDS[command].summary.split()[-1] in shown

@@ -11,15 +11,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "gemoclap"
 FLOORS = [
-    {"errors", "files", "labels", "audio", "metrics", "predictions", "config", "terminal"},
+    {"errors", "files", "labels", "audio", "metrics", "predictions", "config", "config_ems", "terminal"},
     {"corpora"},
     {"data"},
     {"encoders"},
-    {"clap"},
+    {"clap", "ems"},
     {"training"},
     {"recipes", "inference"},
     {"reports"},
-    {"commands", "corpus_commands"},
+    {"commands", "corpus_commands", "ems_commands"},
     {"arguments"},
     {"cli"},
 ]

@@ -16,7 +16,7 @@ from jsonargparse.typing import PositiveInt
 
 from gemoclap.errors import GemoclapError, did_you_mean
 
-LISTS = ("--methods", "--labels", "--data.emotions", "--train.trackers")
+LISTS = ("--speech", "--leave_out", "--methods", "--labels", "--data.emotions", "--train.trackers")
 """Options whose words may be given as ``a,b`` as well as ``["a","b"]``."""
 
 OF_A_RUN = ("method", "methods", "keep_models", "manifest_sha256")

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from importlib import import_module
 from typing import Literal, NamedTuple
 
@@ -20,12 +21,14 @@ from gemoclap.arguments import Parser, SettingsFile, spelt_lists
 from gemoclap.config import (
     BASELINES,
     METHODS,
+    AudioSettings,
     CacheSettings,
     DataSettings,
     ModelSettings,
     ObjectiveSettings,
     TrainSettings,
 )
+from gemoclap.config_ems import IntensityModelSettings, PretrainModelSettings, PretrainSettings, RankingSettings
 from gemoclap.errors import GemoclapError, did_you_mean
 
 RUN_FOLDER = "folder of the run; the same command resumes in it"
@@ -110,6 +113,46 @@ def add_predict(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
 
 
+def add_pretrain_intensity(parser: Parser) -> None:
+    parser.usage = "gemoclap pretrain intensity --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
+    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_class_arguments(DataSettings, "data")
+    parser.add_class_arguments(RankingSettings, "ranking")
+    parser.add_class_arguments(IntensityModelSettings, "model")
+    parser.add_class_arguments(TrainSettings, "train")
+    parser.add_class_arguments(CacheSettings, "cache")
+    parser.set_defaults({"data.dev_speakers": 2})
+    parser.hide_groups()
+
+
+def add_pretrain_ems(parser: Parser) -> None:
+    parser.usage = (
+        "gemoclap pretrain ems --speech A,B,... -o RUN [--model.intensity_model DIR] [--config YAML ...] [options]"
+    )
+    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    defaults = PretrainSettings(model=PretrainModelSettings(masking="random"))
+    speech = "manifests, and folders of audio files; labels are not looked at"
+    parser.add_argument("--speech", type=list[str], required=True, help=speech)
+    leave_out = "corpora and speakers (corpus/speaker) not to hear: those that a probe will test on"
+    parser.add_argument("--leave_out", type=list[str], default=[], help=leave_out)
+    held_out = "share of the utterances whose loss is measured after each epoch and not learnt from"
+    parser.add_argument("--held_out", type=float, default=defaults.held_out, help=held_out)
+    parser.add_class_arguments(AudioSettings, "audio")
+    parser.add_class_arguments(PretrainModelSettings, "model")
+    parser.add_class_arguments(TrainSettings, "train")
+    parser.add_class_arguments(CacheSettings, "cache")
+    parser.set_defaults({f"train.{one.name}": getattr(defaults.train, one.name) for one in fields(TrainSettings)})
+    parser.hide_groups()
+
+
+def add_intensity(parser: Parser) -> None:
+    parser.add_argument("model", help="folder with an intensity model: RUN/model of 'gemoclap pretrain intensity'")
+    parser.add_argument("audio", help="audio file")
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
+
+
 class Command(NamedTuple):
     """A command: its arguments, what the help says of it, and the module that holds ``run_NAME``.
 
@@ -132,6 +175,13 @@ COMMANDS: dict[str, Command] = {
     "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.corpus_commands"),
     "train": Command(add_train, "train one method on all speakers"),
     "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds"),
+    "pretrain intensity": Command(
+        add_pretrain_intensity, "train a model of the intensity of emotion over time", "gemoclap.ems_commands"
+    ),
+    "pretrain ems": Command(
+        add_pretrain_ems, "pre-train an encoder on speech, where emotion is intense (EMS)", "gemoclap.ems_commands"
+    ),
+    "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.ems_commands"),
     "report": Command(add_report, "write the report of a cross-validation again"),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest"),
     "predict": Command(add_predict, "say the emotion of recordings"),
@@ -154,7 +204,7 @@ From a corpus to a table, and to a model:
 
 def overview() -> Parser:
     """Return the parser of ``gemoclap`` without a command: it only knows --help and --version."""
-    commands = "\n".join(f"  {name:<10} {command.summary}" for name, command in COMMANDS.items())
+    commands = "\n".join(f"  {name:<18} {command.summary}" for name, command in COMMANDS.items())
     return Parser(
         prog="gemoclap",
         usage="gemoclap COMMAND ... [--debug]",
@@ -195,17 +245,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Sequence[str]) -> int:
-    name = given[0] if given else ""
+    words = 2 if " ".join(given[:2]) in COMMANDS else 1
+    name = " ".join(given[:words])
     if name.startswith("-"):
         overview().parse_args(given)
     if name not in COMMANDS:
         what = f"no command is called {name!r}{did_you_mean(name, list(COMMANDS))}" if name.strip("-") else "no command"
         raise GemoclapError(f"{what}; give one of {', '.join(COMMANDS)}; see 'gemoclap --help'")
     parser = parser_of(name)
-    args = parser.instantiate(parser.parse_args(spelt_lists(given[1:])))
+    args = parser.instantiate(parser.parse_args(spelt_lists(given[words:])))
     # openSMILE, soundfile and torch share the cores; tokenizers need none of them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return getattr(import_module(COMMANDS[name].module), f"run_{name}")(args)
+    return getattr(import_module(COMMANDS[name].module), f"run_{name.replace(' ', '_')}")(args)
 
 
 def _report(message: str, given: Sequence[str], status: int) -> int:

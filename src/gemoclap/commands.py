@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gemoclap.config import Settings
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
@@ -27,7 +25,7 @@ from gemoclap.recipes.supervised import is_trained, train
 from gemoclap.reports import collect, print_table, write_report, write_scores
 from gemoclap.reports.results import score_table
 from gemoclap.terminal import output_console, progress_bar
-from gemoclap.training.distributed import process_state
+from gemoclap.training.distributed import leave_together, process_state
 from gemoclap.training.evaluate import predict_table
 
 
@@ -39,7 +37,7 @@ def run_train(args: Namespace) -> int:
     if process_state().is_main_process:
         what = "was trained before, nothing is left to do" if before else "the model"
         print(f"{folder}: {what}; try it with: gemoclap predict {folder} clip.wav")
-    _leave_together()
+    leave_together()
     return 0
 
 
@@ -49,7 +47,7 @@ def run_crossval(args: Namespace) -> int:
     cross_validate(_settings(args), args.methods, output, keep_models=args.keep_models)
     if process_state().is_main_process:
         _report(output)
-    _leave_together()
+    leave_together()
     return 0
 
 
@@ -64,12 +62,6 @@ def _report(folder: Path) -> None:
     page = write_report(results)
     print_table(results, output_console())
     print(f"{page}: the report; results.json, results.csv and pictures beside it")
-
-
-def _leave_together() -> None:
-    """End the process group where there is one; a process that leaves without can be aborted on its way out."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def run_evaluate(args: Namespace) -> int:

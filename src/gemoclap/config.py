@@ -32,10 +32,10 @@ AT_LEAST_1: Limit = (lambda value: value >= 1, "1 or more")
 SHARE: Limit = (lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
-def _check(section: str, settings: Any, **limits: Limit) -> None:
+def check_limits(section: str, settings: Any, **limits: Limit) -> None:
     """Raise a GemoclapError that names the first setting which is null or outside its limit and may not be."""
     for one in fields(settings):
-        name, value = f"{section}.{one.name}", getattr(settings, one.name)
+        name, value = f"{section}.{one.name}".strip("."), getattr(settings, one.name)
         if value is None:
             if "None" not in str(one.type):
                 raise GemoclapError(f"{name} cannot be null; leave it out for its default")
@@ -93,7 +93,7 @@ class DataSettings:
     audio: AudioSettings = field(default_factory=AudioSettings)
 
     def __post_init__(self) -> None:
-        _check("data", self, dev_speakers=AT_LEAST_0)
+        check_limits("data", self, dev_speakers=AT_LEAST_0)
 
 
 @dataclass
@@ -137,7 +137,7 @@ class ModelSettings:
     max_temperature: float = 100.0
 
     def __post_init__(self) -> None:
-        _check("model", self, projection_dim=AT_LEAST_1, projection_dropout=SHARE, max_temperature=AT_LEAST_1)
+        check_limits("model", self, projection_dim=AT_LEAST_1, projection_dropout=SHARE, max_temperature=AT_LEAST_1)
 
 
 @dataclass
@@ -153,7 +153,7 @@ class ObjectiveSettings:
     target: Literal["softmax", "row_sum"] = "softmax"
 
     def __post_init__(self) -> None:
-        _check("objective", self, alpha=SHARE)
+        check_limits("objective", self, alpha=SHARE)
 
 
 @dataclass
@@ -209,7 +209,7 @@ class TrainSettings:
     trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        _check(
+        check_limits(
             "train",
             self,
             epochs=AT_LEAST_1,
@@ -246,7 +246,7 @@ class CacheSettings:
     layers: Literal["disk", "memory", "off"] = "disk"
 
     def __post_init__(self) -> None:
-        _check("cache", self)
+        check_limits("cache", self)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The log-mel spectrogram against NumPy and SciPy in float64."""
+"""The log-mel spectrogram, deltas and normalisation against NumPy, SciPy and scikit-learn in float64."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+from sklearn.preprocessing import StandardScaler
 
-from gemoclap.encoders.mel import LogMel, mel_filterbank, normalize_frames
+from gemoclap.encoders.mel import LogMel, MelFeatures, append_deltas, cmvn, deltas, mel_filterbank, normalize_frames
 
 SIZES = {"n_mels": 20, "n_fft": 256, "window": 200, "hop": 80}
 
@@ -127,3 +128,75 @@ def test_level_and_channel_vanish_when_normalised() -> None:
 def test_silence_becomes_zeros() -> None:
     frames, mask = LogMel(**SIZES)(torch.zeros(2, 1000), torch.tensor([1000, 30]))
     torch.testing.assert_close(normalize_frames(frames, mask), torch.zeros_like(frames), atol=1e-3, rtol=0)
+
+
+def frames_of(*counts: int, dims: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return float64 frames with garbage behind each clip's last one, and their mask."""
+    frames = torch.randn(len(counts), max(counts), dims, generator=torch.Generator().manual_seed(seed)).double() * 3 + 2
+    return frames, torch.arange(max(counts)) < torch.tensor(counts).unsqueeze(1)
+
+
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_deltas_equal_a_double_loop_and_scipys_local_regression(width: int) -> None:
+    counts = (11, 5, 1, 2)
+    frames, mask = frames_of(*counts)
+    slopes = deltas(frames, mask, width)
+    for row, count in enumerate(counts):
+        clip = frames[row, :count].numpy()
+        expected = np.zeros_like(clip)
+        for time in range(count):
+            for offset in range(1, width + 1):
+                ahead, behind = clip[min(time + offset, count - 1)], clip[max(time - offset, 0)]
+                expected[time] += offset * (ahead - behind)
+            expected[time] /= 2 * sum(offset**2 for offset in range(1, width + 1))
+        np.testing.assert_allclose(slopes[row, :count].numpy(), expected, atol=1e-12)
+        assert not slopes[row, count:].any()
+        filtered = scipy.signal.savgol_filter(clip, 2 * width + 1, 1, deriv=1, axis=0, mode="nearest")
+        np.testing.assert_allclose(slopes[row, :count].numpy(), filtered, atol=1e-12)
+
+
+def test_the_slope_of_a_line_and_of_its_square() -> None:
+    time = torch.arange(20.0).double()
+    frames = torch.stack([3 * time, time**2], dim=-1).unsqueeze(0)
+    both = append_deltas(frames, torch.ones(1, 20, dtype=torch.bool), order=2, width=2)
+    assert both.shape == (1, 20, 6) and torch.equal(both[..., :2], frames)
+    inner = both[0, 4:-4]
+    torch.testing.assert_close(inner[:, 2], torch.full_like(inner[:, 2], 3.0))
+    torch.testing.assert_close(inner[:, 3], 2 * time[4:-4])
+    torch.testing.assert_close(inner[:, 4:], torch.tensor([0.0, 2.0]).double().expand(12, 2))
+    assert torch.equal(append_deltas(frames, torch.ones(1, 20, dtype=torch.bool), order=0), frames)
+
+
+def test_cmvn_equals_scikit_learn_over_the_valid_frames() -> None:
+    counts = (30, 7)
+    frames, mask = frames_of(*counts)
+    normed = cmvn(frames, mask)
+    for row, count in enumerate(counts):
+        expected = StandardScaler().fit_transform(frames[row, :count].numpy())
+        np.testing.assert_allclose(normed[row, :count].numpy(), expected, atol=1e-4)
+        assert not normed[row, count:].any()
+
+
+def test_cmvn_leaves_zeros_where_a_dimension_never_changes() -> None:
+    mask = torch.ones(1, 3001, dtype=torch.bool)
+    frames = torch.full((1, 3001, 5), -13.8155)  # the log of the floor: its mean over many frames is rounded
+    frames[..., 0] = torch.randn(3001, generator=torch.Generator().manual_seed(0))
+    normed = cmvn(frames, mask)
+    assert normed[..., 1:].abs().max() < 1e-6 and normed[..., 0].std() == pytest.approx(1.0, abs=1e-2)
+    single, only = frames_of(1)
+    assert not cmvn(single, only).any()
+
+
+@pytest.mark.parametrize("order", [0, 2])
+def test_features_are_the_same_alone_and_padded(order: int) -> None:
+    features = MelFeatures(20, window=200, hop=80, n_fft=256, delta_order=order)
+    clips = [noise(samples, seed=samples) for samples in (6000, 1, 150, 1999)]
+    waveforms, lengths = batch_of(*clips)
+    with torch.autocast("cpu", torch.bfloat16):  # not at work here: rounded to 8 bits, log-mel frames are of little use
+        frames, mask = features(torch.nn.functional.pad(waveforms, (0, 3000)), lengths)
+    assert frames.dtype == torch.float32 and frames.shape[2] == 20 * (order + 1) and not frames.requires_grad
+    assert not frames[~mask].any()
+    for row, clip in enumerate(clips):
+        alone, _ = features(*batch_of(clip))
+        torch.testing.assert_close(frames[row, mask[row]], alone[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(frames[0].std(0, correction=0), torch.ones(20 * (order + 1)), atol=1e-2, rtol=0)

@@ -30,7 +30,7 @@ PREFETCH = 2
 """Batches collated in the background while one is in use."""
 
 
-PADDED = {"waveforms": "lengths", "front_end": "frame_counts"}
+PADDED = {"waveforms": "lengths", "front_end": "frame_counts", "intensity": "intensity_lengths"}
 """Inputs that are padded along their second dimension, and the inputs that say how far each row goes."""
 
 
@@ -93,16 +93,16 @@ class Batch:
         return Batch(inputs, change(self.emotions), change(self.genders), self.ids)
 
 
-def collate(utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary) -> Batch:
+def collate(utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None) -> Batch:
     """Set the inputs of `utterances` and their labels side by side."""
     emotions, genders = _labels(utterances, vocabulary)
     labels = torch.from_numpy(emotions), torch.from_numpy(genders)
     return Batch(clips.inputs(utterances), *labels, tuple(row.id for row in utterances))
 
 
-def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> tuple[np.ndarray, np.ndarray]:
+def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> tuple[np.ndarray, np.ndarray]:
     """Return the emotion and gender indices, (N,) int64 each."""
-    classes = (vocabulary.index(utterance.emotion) for utterance in utterances)
+    classes = (vocabulary.index(utterance.emotion) if vocabulary else None for utterance in utterances)
     emotions = np.array([UNLABELLED if index is None else index for index in classes], dtype=np.int64)
     genders = np.array([gender_index(utterance.gender) for utterance in utterances], dtype=np.int64)
     return emotions, genders
@@ -136,7 +136,7 @@ class TrainBatches:
     ----------
     utterances : the training part of a fold.
     clips : where the inputs come from; all are made ready here, because batches are made by length.
-    vocabulary : the classes.
+    vocabulary : the classes; None for speech without labels, where everybody is kept and every label is -1.
     settings : `batch_size`, `batch_seconds`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
 
@@ -149,19 +149,21 @@ class TrainBatches:
         self,
         utterances: Sequence[Utterance],
         clips: Clips,
-        vocabulary: Vocabulary,
+        vocabulary: Vocabulary | None,
         settings: TrainSettings,
         process: int = 0,
         processes: int = 1,
     ) -> None:
-        self.utterances = [row for row in utterances if vocabulary.index(row.emotion) is not None]
+        if vocabulary is not None:
+            utterances = [row for row in utterances if vocabulary.index(row.emotion) is not None]
+            check_classes(utterances, vocabulary)
+        self.utterances = list(utterances)
         self.clips = clips
         self.vocabulary = vocabulary
         self.settings = settings
         self.process = process
         self.processes = processes
         self._emotions, self._genders = _labels(self.utterances, vocabulary)
-        check_classes(self.utterances, vocabulary)
         self._lengths = clips.lengths(self.utterances)
         self._number = self._count()
 
@@ -224,7 +226,7 @@ class TrainBatches:
 
 
 def eval_batches(
-    utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary, batch_size: int
+    utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None, batch_size: int
 ) -> Iterator[Batch]:
     """Yield every utterance once, in batches of at most `batch_size`, shortest first so that little is padding."""
     order = np.argsort(clips.lengths(utterances), kind="stable")

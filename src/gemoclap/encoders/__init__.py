@@ -7,10 +7,16 @@ from typing import Any, Literal
 from transformers import PreTrainedConfig
 
 from gemoclap.encoders.compact import CompactConfig
+from gemoclap.encoders.mockingjay import MockingJayConfig
+from gemoclap.encoders.npc import NPCConfig
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 
-UNTRAINED: dict[str, type[PreTrainedConfig]] = {"compact": CompactConfig}
+UNTRAINED: dict[str, type[PreTrainedConfig]] = {
+    "compact": CompactConfig,
+    "mockingjay": MockingJayConfig,
+    "npc": NPCConfig,
+}
 """Audio encoders that start from random weights, by the name that settings give them."""
 
 

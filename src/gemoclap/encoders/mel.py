@@ -1,11 +1,14 @@
-"""Log-mel spectrograms of padded batches, on any device."""
+"""Log-mel spectrograms of padded batches, on any device; and what the encoders that start from them have in common."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from gemoclap.encoders.padding import valid_positions
 
@@ -88,3 +91,114 @@ def normalize_frames(frames: Tensor, mask: Tensor) -> Tensor:
     centred = (frames - (frames * weights).sum(1, keepdim=True) / count) * weights
     variance = centred.square().sum((1, 2), keepdim=True) / (count * frames.shape[-1])
     return centred / variance.add(1e-5).sqrt()
+
+
+def cmvn(frames: Tensor, mask: Tensor) -> Tensor:
+    """Bring each dimension to zero mean and unit variance over the clip (cepstral mean and variance normalisation) [S].
+
+    ``frames (B, F, M)``, ``mask (B, F)`` True where real; the padding becomes zero. The variance is that of the
+    population, and 1e-5 is added to it, so that the noise of a band that is silent is not blown up [C].
+    """
+    weights = mask.unsqueeze(-1).to(frames.dtype)
+    count = weights.sum(1, keepdim=True).clamp(min=1)
+    centred = frames
+    for _ in range(2):  # again, as the first mean is rounded: a constant dimension far from zero must become zero
+        centred = (centred - (centred * weights).sum(1, keepdim=True) / count) * weights
+    variance = centred.square().sum(1, keepdim=True) / count
+    return centred * torch.rsqrt(variance + 1e-5)
+
+
+def deltas(frames: Tensor, mask: Tensor, width: int = 2) -> Tensor:
+    """Return the slope of each dimension over time, of the shape of `frames`; zero in the padding.
+
+    ``sum_n n (c[t + n] - c[t - n]) / (2 sum_n n^2)`` with n from 1 to `width`: regression as in Kaldi's add-deltas and
+    torchaudio's compute_deltas. Beyond its ends a clip's own first and last frames go on.
+
+    Parameters
+    ----------
+    frames, mask : ``(B, F, M)``, and ``(B, F)`` True at the first frames of each row, which alone are read.
+    """
+    positions = torch.arange(frames.shape[1], device=frames.device)
+    last = (mask.sum(1) - 1).clamp(min=0).unsqueeze(1)
+
+    def shifted(offset: int) -> Tensor:
+        index = torch.minimum((positions + offset).clamp(min=0).unsqueeze(0), last)
+        return frames.gather(1, index.unsqueeze(-1).expand_as(frames))
+
+    slope = torch.zeros_like(frames)
+    for offset in range(1, width + 1):
+        slope = slope + offset * (shifted(offset) - shifted(-offset))
+    return slope / (2 * sum(offset**2 for offset in range(1, width + 1))) * mask.unsqueeze(-1)
+
+
+def append_deltas(frames: Tensor, mask: Tensor, order: int = 2, width: int = 2) -> Tensor:
+    """Return the frames, their deltas, the deltas of those and so on up to `order`: ``(B, F, (order + 1) M)``."""
+    parts = [frames]
+    for _ in range(order):
+        parts.append(deltas(parts[-1], mask, width))
+    return torch.cat(parts, dim=-1)
+
+
+class MelFeatures(nn.Module):
+    """Raw audio -> log-mel frames with `delta_order` orders of deltas, normalised by `cmvn`; nothing to learn in it."""
+
+    def __init__(
+        self, n_mels: int, window: int, hop: int, n_fft: int, delta_order: int = 0, delta_width: int = 2
+    ) -> None:
+        super().__init__()
+        self.log_mel = LogMel(n_mels, n_fft=n_fft, window=window, hop=hop)
+        self.delta_order, self.delta_width = delta_order, delta_width
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(features (B, F, M), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``; the padding is zero."""
+        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+            frames, mask = self.log_mel(waveforms, lengths)
+            return cmvn(append_deltas(frames, mask, self.delta_order, self.delta_width), mask), mask
+
+
+class MelEncoder(PreTrainedModel):
+    """An encoder of mel features in two public steps, so that pre-training can mask frames between them.
+
+    ``model(input_values (B, T), attention_mask (B, T))`` is `features`, then `encode`.
+    """
+
+    main_input_name = "input_values"
+    mel: MelFeatures
+
+    def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames; transformers' name for it."""
+        return self.mel.log_mel.frame_counts(lengths)
+
+    def freeze_feature_encoder(self) -> None:
+        """Do nothing: the mel features have no weights. Transformers' name for it."""
+
+    def features(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return normalised features ``(B, F, M)``, without gradient, and their mask ``(B, F)``; the padding is zero."""
+        lengths = input_values.new_full((len(input_values),), input_values.shape[1], dtype=torch.long)
+        if attention_mask is not None:
+            lengths = attention_mask.sum(1)
+        return self.mel(input_values, lengths)
+
+    def encode(self, frames: Tensor, mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
+        """Return ``last_hidden_state (B, F, D)``, and on request the ``hidden_states``, for what `features` returns."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        **kwargs: object,
+    ) -> BaseModelOutput:
+        frames, mask = self.features(input_values, attention_mask)
+        return self.encode(frames, mask, output_hidden_states=output_hidden_states)
+
+
+def refuse_impossible_sizes(config: Any, *names: str) -> None:
+    """Raise a ValueError unless the mel sizes of `config` and its fields `names` can be built."""
+    for name in ("n_mels", "window", "hop", "n_fft", *names):
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+    if config.window > config.n_fft:
+        raise ValueError(f"n_fft ({config.n_fft}) must hold the window ({config.window})")

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from gemoclap.clap.model import GEmoClapModel
-from gemoclap.config import CacheSettings, Settings
+from gemoclap.config import AudioSettings, CacheSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips
@@ -37,10 +37,10 @@ def cache_folder(settings: CacheSettings) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gemoclap"
 
 
-def load_audio_store(settings: Settings, utterances: Sequence[Utterance]) -> AudioStore:
+def load_audio_store(cache: CacheSettings, audio: AudioSettings, utterances: Sequence[Utterance]) -> AudioStore:
     """Return a store with the clips of `utterances` decoded and prepared."""
-    folder = cache_folder(settings.cache) if settings.cache.audio == "disk" else None
-    store = AudioStore(settings.data.audio, folder)
+    folder = cache_folder(cache) if cache.audio == "disk" else None
+    store = AudioStore(audio, folder)
     state = process_state()
     # In memory every process needs its own; on disk the others find what the first has written.
     with nullcontext() if folder is None else state.main_process_first(), progress_bar("reading audio") as progress:

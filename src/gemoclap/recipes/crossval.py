@@ -42,7 +42,7 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     trained = [method for method in methods if method not in BASELINES and pending[method]]
     # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if trained else []
-    source = ClipSource(load_audio_store(settings, rows), settings)
+    source = ClipSource(load_audio_store(settings.cache, data.audio, rows), settings)
     claim(output, config, methods, plan)
     for method in methods:
         if method in BASELINES:

@@ -49,7 +49,7 @@ def train(settings: Settings, method: str, output: Path) -> Path:
     config = {**settings.to_dict(), "method": method, MANIFEST_HASH: file_hash(str(data.manifest))}
     refuse_other_run(output, config)
     if not is_trained(output):
-        store = load_audio_store(settings, [*everyone.train, *everyone.dev])
+        store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
         claim(output, config)
         model, _ = train_fold(settings, method, everyone, vocabulary, ClipSource(store, settings), output)
         save_model(model, output / "model", settings, method, everyone)

@@ -156,3 +156,9 @@ def check_equal_lengths(batches: int) -> None:
     (lengths,) = gather_rows(torch.tensor([batches], device=process_state().device))
     if any(first != second for first, second in itertools.pairwise(lengths.tolist())):
         raise GemoclapError(f"the processes have unequal numbers of batches {lengths.tolist()}; give each as many")
+
+
+def leave_together() -> None:
+    """End the process group where there is one; a process that leaves without can be aborted on its way out."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

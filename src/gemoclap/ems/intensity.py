@@ -1,0 +1,319 @@
+"""How strong the emotion is at each moment: a network of StrengthNet's kind (Liu et al., arXiv 2110.03156).
+
+It is trained with one strength an utterance (`ranking.py`) and learns to spread it over the frames: each frame has a score,
+their mean is to be the utterance's, and a second task, naming the emotion, keeps the frames' features about emotion. Form
+and losses follow StrengthNet's public code [S], but for what padding, normal initialisation and PyTorch ask for [C].
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.config import AudioSettings
+from gemoclap.data.audio_store import pad_waveforms
+from gemoclap.encoders.mel import mel_filterbank, refuse_impossible_sizes
+from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.pooling import masked_mean
+from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary
+
+SIZES: dict[str, dict[str, Any]] = {
+    "strengthnet": {},
+    "small": {
+        "log_mel": True,
+        "input_size": 81,
+        "channels": [8, 16, 16, 32],
+        "lstm_size": 64,
+        "head_size": 64,
+    },
+}
+"""Named sizes: StrengthNet's own [S], and one that a CPU trains in minutes, which the logarithm speeds up [C]."""
+
+LOG_FLOOR = 0.01
+"""Magnitude that the logarithm is taken over [C]; speech at a usual level has some 0.01 to 10. Silence stays zero."""
+
+
+class IntensityConfig(PreTrainedConfig):
+    """Sizes of the intensity model; the defaults are StrengthNet's [S].
+
+    Attributes
+    ----------
+    n_mels, window, hop, n_fft : of the mel magnitudes, the last three in samples at 16 kHz (32 ms every 16 ms).
+    log_mel : whether the network hears the magnitudes' logarithm [C] and not the magnitudes themselves [S].
+    input_size : what the mel bins are projected to before the convolutions.
+    channels : of four groups of three 3x3 convolutions; any number of groups will do.
+    mel_stride : of the last convolution of each group, along the mel axis.
+    lstm_size : units of each direction of both recurrent layers.
+    head_size : units between a frame's state and its score.
+    dropout : before both recurrent layers and both heads.
+    vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
+    preparation : `config.AudioSettings` as a dict: what was done to every clip, and is to be done again.
+    trained_speakers : "corpus/speaker" of all that the weights were trained or selected on.
+    """
+
+    model_type = "gemoclap-intensity"
+
+    n_mels: int = 80
+    window: int = 512
+    hop: int = 256
+    n_fft: int = 512
+    log_mel: bool = False
+    input_size: int = 257
+    channels: list[int] | tuple[int, ...] = (16, 32, 64, 128)
+    mel_stride: int = 3
+    lstm_size: int = 128
+    head_size: int = 128
+    dropout: float = 0.3
+    vocabulary: dict | None = None
+    preparation: dict | None = None
+    trained_speakers: list[str] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Refuse with a ValueError what no network can be built from."""
+        super().__post_init__(**kwargs)
+        refuse_impossible_sizes(self, "input_size", "mel_stride", "lstm_size", "head_size")
+        if not self.channels or any(not isinstance(size, int) or size < 1 for size in self.channels):
+            raise ValueError(f"channels must be whole numbers above 0, one or more, not {self.channels!r}")
+        if self.vocabulary is not None:
+            self.id2label = dict(enumerate(self.vocabulary["emotions"]))
+            self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def emotions(self) -> Vocabulary:
+        """The classes, in order, with the merges that the training labels went through."""
+        return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
+
+    @property
+    def audio_settings(self) -> AudioSettings:
+        """What is done to a clip before the model hears it."""
+        return AudioSettings(**(self.preparation or {}))
+
+
+class MelMagnitudes(nn.Module):
+    """Raw audio -> mel frames, without logarithm or normalisation [S]: how loud speech is belongs to its intensity.
+
+    A bin is the mean magnitude over its triangle. Frames are cut as `encoders.mel.LogMel` cuts them: none sees padding.
+    """
+
+    filters: Tensor
+    window_values: Tensor
+
+    def __init__(self, config: IntensityConfig) -> None:
+        super().__init__()
+        self.n_fft, self.window, self.hop = config.n_fft, config.window, config.hop
+        filters = mel_filterbank(config.n_mels, config.n_fft, SAMPLE_RATE, 0.0, SAMPLE_RATE / 2)
+        # Saved with the weights: transformers builds a model without data and fills in what it finds in the file.
+        self.register_buffer("filters", filters / filters.sum(0).clamp(min=1e-6))
+        self.register_buffer("window_values", torch.hamming_window(config.window))
+
+    def frame_counts(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames, at least one."""
+        return ((lengths - self.window).div(self.hop, rounding_mode="floor") + 1).clamp(min=1)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(magnitudes (B, F, n_mels), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``; padding is 0."""
+        counts = self.frame_counts(lengths)
+        frames = int(counts.max())
+        needed = (frames - 1) * self.hop + self.window
+        waveforms = nn.functional.pad(waveforms[:, :needed].float(), (0, max(0, needed - waveforms.shape[1])))
+        windows = waveforms.unfold(1, self.window, self.hop) * self.window_values
+        mask = valid_positions(counts, frames)
+        return torch.fft.rfft(windows, self.n_fft).abs() @ self.filters * mask.unsqueeze(-1), mask
+
+
+class BidirectionalLSTM(nn.Module):
+    """An LSTM in both directions over the valid frames of each clip alone.
+
+    One runs over the frames as they are, one over each clip turned round within its own length, so that neither meets
+    padding before the clip has ended. PyTorch's packed sequences come to the same, but train eight times slower on a CPU.
+    """
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(inputs, units, batch_first=True)
+        self.back = nn.LSTM(inputs, units, batch_first=True)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states ``(B, F, 2 U)``, any numbers in the padding, and each direction's last one, ``(B, 2 U)``."""
+        ahead, back = self.ahead(frames)[0], self.back(_turned(frames, mask))[0]
+        rows, ends = torch.arange(len(frames), device=frames.device), mask.sum(1) - 1
+        last = torch.cat([ahead[rows, ends], back[rows, ends]], dim=-1)
+        return torch.cat([ahead, _turned(back, mask)], dim=-1), last
+
+
+def _turned(frames: Tensor, mask: Tensor) -> Tensor:
+    """Return ``frames (B, F, D)`` with the valid ones of each row, which come first, in reverse order."""
+    positions = torch.arange(frames.shape[1], device=frames.device).expand(mask.shape)
+    turned = torch.where(mask, mask.sum(1, keepdim=True) - 1 - positions, positions)
+    return frames.gather(1, turned.unsqueeze(-1).expand_as(frames))
+
+
+class IntensityModel(PreTrainedModel):
+    """Waveforms to a score of emotion intensity each 16 ms, their mean, and the emotion.
+
+    ``model(waveforms (B, T) float32 at 16 kHz, zero-padded, lengths (B,))`` returns a dict: ``frame_scores (B, F)``, zero in
+    the padding, their ``mask (B, F)``, ``score (B,)``, the mean over the valid frames, and ``logits (B, C)`` of the
+    emotions. Scores are linear, not squashed into [0, 1] [S]; the strengths they learn from are. ``strength (B,)``, where
+    given, is passed through, for the loss.
+    """
+
+    config_class = IntensityConfig
+    main_input_name = "waveforms"
+    config: IntensityConfig
+
+    def __init__(self, config: IntensityConfig) -> None:
+        super().__init__(config)
+        self.mel = MelMagnitudes(config)
+        self.projection = nn.Linear(config.n_mels, config.input_size)
+        self.convolutions = nn.ModuleList()
+        inputs, width = 1, config.input_size
+        for outputs in config.channels:
+            for stride in (1, 1, config.mel_stride):
+                self.convolutions.append(_convolution(inputs, outputs, stride))
+                inputs = outputs
+            width = (width + config.mel_stride - 1) // config.mel_stride
+        self.dropout = nn.Dropout(config.dropout)
+        self.frame_lstm = BidirectionalLSTM(inputs * width, config.lstm_size)
+        self.frame_head = nn.Sequential(
+            nn.Linear(2 * config.lstm_size, config.head_size),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.head_size, 1),
+        )
+        self.emotion_lstm = BidirectionalLSTM(inputs * width, config.lstm_size)
+        self.emotion_head = nn.Sequential(
+            nn.Dropout(config.dropout), nn.Linear(2 * config.lstm_size, len(config.id2label or ()))
+        )
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave the modules as they were made."""
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, strength: Tensor | None = None) -> dict[str, Tensor]:
+        with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
+            magnitudes, mask = self.mel(waveforms, lengths)
+            if self.config.log_mel:
+                magnitudes = (magnitudes / LOG_FLOOR).log1p()
+        hidden = self._convolve(magnitudes, mask)
+        states, _ = self.frame_lstm(self.dropout(hidden), mask)
+        _, last = self.emotion_lstm(self.dropout(hidden), mask)
+        frame_scores = self.frame_head(states).squeeze(-1).float() * mask
+        outputs = {
+            "frame_scores": frame_scores,
+            "mask": mask,
+            "score": masked_mean(frame_scores.unsqueeze(-1), mask).squeeze(-1),
+            "logits": self.emotion_head(last),
+        }
+        return outputs if strength is None else {**outputs, "strength": strength}
+
+    def _convolve(self, magnitudes: Tensor, mask: Tensor) -> Tensor:
+        """``(B, F, n_mels)`` -> ``(B, F, C M)``; the padding is zero before each convolution, as beyond a clip's end."""
+        padding = ~mask[:, None, :, None]
+        hidden = self.projection(magnitudes).unsqueeze(1).masked_fill(padding, 0.0)
+        for convolution in self.convolutions:
+            hidden = convolution(hidden).relu().masked_fill(padding, 0.0)
+        return hidden.permute(0, 2, 1, 3).flatten(2)
+
+    def frame_times(self, count: int) -> np.ndarray:
+        """Return the middle of each of `count` frames in seconds, (F,) float64."""
+        return (np.arange(count) * self.config.hop + self.config.window / 2) / SAMPLE_RATE
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote, in evaluation mode; only safetensors are read.
+
+        Raises
+        ------
+        GemoclapError : there is no model, it is of another kind, or its weights are not all there.
+        """
+        name = str(pretrained_model_name_or_path)
+        with readable_errors(name):
+            config = kwargs.get("config") or AutoConfig.from_pretrained(name)
+            if not isinstance(config, IntensityConfig):
+                raise GemoclapError(
+                    f"{name}: holds a {config.model_type} model, not one of emotion intensity; give a folder that "
+                    "'gemoclap pretrain intensity' wrote"
+                )
+            loaded: Any = super().from_pretrained(
+                name, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
+            )
+        model, report = loaded
+        if report["missing_keys"]:
+            first, number = min(report["missing_keys"]), len(report["missing_keys"])
+            raise GemoclapError(f"{name}: model.safetensors lacks {number} weights, such as {first}; copy it again")
+        return model.eval()
+
+
+def _convolution(inputs: int, outputs: int, mel_stride: int) -> nn.Conv2d:
+    """Return a 3x3 convolution over frames and mels that keeps the number of frames.
+
+    PyTorch's own initialisation would let the signal fade to nothing over twelve of them, which have no norm between [C].
+    """
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=(1, mel_stride), padding=1)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    assert convolution.bias is not None
+    nn.init.zeros_(convolution.bias)
+    return convolution
+
+
+class IntensityObjective:
+    """``L = |s - y| + mean_f |s_f - y| + CE(emotion)`` [S], y the utterance's strength, means over the utterances.
+
+    The second mean is over each utterance's valid frames first [C], so that short ones count as much; StrengthNet's code
+    takes it over padding too.
+    """
+
+    row_outputs: tuple[str, ...] = ()
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]:
+        strength = outputs["strength"]
+        score_error = (outputs["score"] - strength).abs().mean()
+        errors = (outputs["frame_scores"] - strength.unsqueeze(1)).abs()
+        frame_error = masked_mean(errors.unsqueeze(-1), outputs["mask"]).mean()
+        emotion = nn.functional.cross_entropy(outputs["logits"], emotions)
+        return {
+            "loss": score_error + frame_error + emotion,
+            "score_error": score_error,
+            "frame_error": frame_error,
+            "emotion_cross_entropy": emotion,
+        }
+
+
+def intensity_curve(model: IntensityModel, waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the times (F,) in seconds and the scores (F,) of a clip's frames; see `intensity_curves`."""
+    return intensity_curves(model, [waveform])[0]
+
+
+def intensity_curves(model: IntensityModel, waveforms: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the curve of each clip, the same alone and in any company; the model is left in evaluation mode.
+
+    Parameters
+    ----------
+    waveforms : float32 (T_i,) each at 16 kHz, prepared as the model's ``config.audio_settings`` say.
+
+    Returns
+    -------
+    For each clip the middle of its frames in seconds, (F_i,) float64, and their scores, (F_i,) float32: about 0 where
+    speech is neutral, about 1 where it is as emotional as in any training utterance. A clip shorter than a frame has one.
+    """
+    model.eval()
+    padded, lengths = pad_waveforms(waveforms)
+    with torch.inference_mode():
+        outputs = model(padded.to(model.device), lengths.to(model.device))
+    scores, counts = outputs["frame_scores"].cpu().numpy(), outputs["mask"].sum(1).tolist()
+    return [(model.frame_times(count), row[:count].copy()) for row, count in zip(scores, counts, strict=True)]
+
+
+AutoConfig.register(IntensityConfig.model_type, IntensityConfig)
+AutoModel.register(IntensityConfig, IntensityModel)

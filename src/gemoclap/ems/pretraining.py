@@ -1,0 +1,236 @@
+"""MockingJay and NPC with their heads for self-supervised pre-training, plain or emotion-aware (EMS).
+
+``model(waveforms, lengths, intensity, intensity_lengths)`` returns tensors by name, which `ems.losses` compares:
+
+    prediction, target                 (B, F, M) mel features
+    positions                          bool (B, F), the frames to be predicted
+    predicted_intensity, intensity     (B, F), with a score head
+    masked_share, fallbacks, ...       0-dim, to be logged
+
+Once trained, ``model.encoder.save_pretrained(folder)`` keeps the encoder and leaves the heads behind.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, share_of, wide_frames
+from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
+from gemoclap.encoders.npc import NPCModel
+from gemoclap.encoders.padding import valid_positions
+from gemoclap.errors import GemoclapError
+
+
+class SpectralHead(nn.Sequential):
+    """Hidden states -> mel features: dense, GELU, layer norm, linear, as S3PRL's [S]."""
+
+    def __init__(self, config: MockingJayConfig) -> None:
+        size = config.hidden_size
+        super().__init__(
+            nn.Linear(size, size),
+            nn.GELU(),
+            nn.LayerNorm(size, eps=config.layer_norm_eps),
+            nn.Linear(size, config.input_size),
+        )
+
+
+class MockingJayForPretraining(nn.Module):
+    """MockingJay that predicts the frames of hidden spans, and with a score head their intensity too.
+
+    Parameters
+    ----------
+    encoder : is trained in place.
+    score_head : a linear layer that predicts the intensity curve [P, S: that there is one; C: its form].
+    masking : ``"intensity"`` hides spans at the most intense frames (EMS), ``"random"`` anywhere (plain).
+    rule : None is MockingJay's [S].
+
+    Raises
+    ------
+    GemoclapError : from the call, without the intensity that `masking` or the score head needs.
+    """
+
+    def __init__(
+        self,
+        encoder: MockingJayModel,
+        score_head: bool = False,
+        masking: Literal["intensity", "random"] = "intensity",
+        rule: SpanRule | None = None,
+    ) -> None:
+        super().__init__()
+        _check_choice("masking", masking, ("intensity", "random"))
+        config = encoder.config
+        self.encoder, self.masking, self.rule = encoder, masking, rule or SpanRule()
+        self.spectral_head = SpectralHead(config)
+        self.score_head = nn.Linear(config.hidden_size, 1) if score_head else None
+        for head in (self.spectral_head, self.score_head):
+            if head is not None:
+                _initialize(head, config.initializer_range)
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        intensity: Tensor | None = None,
+        intensity_lengths: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Hide spans and predict them.
+
+        Parameters
+        ----------
+        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
+        intensity, intensity_lengths : curves ``(B, F')`` in [0, 1] at any frame rate, and their valid values ``(B,)``.
+        """
+        frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
+        needs_curve = self.masking == "intensity" or self.score_head is not None
+        curve = _curve(intensity, intensity_lengths, mask) if needs_curve else None
+        masked = mask_spans(frames, mask, curve if self.masking == "intensity" else None, self.rule)
+        hidden = self.encoder.encode(masked.frames, mask).last_hidden_state
+        outputs = {"prediction": self.spectral_head(hidden), "target": frames, "positions": masked.positions}
+        if self.score_head is not None and curve is not None:
+            outputs |= {"predicted_intensity": self.score_head(hidden).squeeze(-1), "intensity": curve}
+        return outputs | {"masked_share": masked.share, "fallbacks": masked.fallbacks}
+
+
+class GroupedQuantizer(nn.Module):
+    """NPC's bottleneck: each of several groups of dimensions is replaced by one of the group's own codes [S].
+
+    A linear layer scores the codes. In training one is drawn by Gumbel-softmax, with a straight-through gradient; in
+    evaluation the best is taken.
+    """
+
+    def __init__(self, size: int, groups: int, codes: int, temperature: float) -> None:
+        super().__init__()
+        if size % groups:
+            raise ValueError(f"hidden_size ({size}) must be a multiple of the number of code groups ({groups})")
+        self.groups, self.temperature = groups, temperature
+        self.scores = nn.ModuleList(nn.Linear(size // groups, codes) for _ in range(groups))
+        self.codebooks = nn.ModuleList(nn.Linear(codes, size // groups, bias=False) for _ in range(groups))
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the codes in place of ``hidden (B, F, D)``, and which they are: one-hot ``(B, F, G, C)``."""
+        parts = hidden.chunk(self.groups, dim=-1)
+        scores = torch.stack([score(part) for score, part in zip(self.scores, parts, strict=True)], dim=2).float()
+        if self.training:
+            chosen = nn.functional.gumbel_softmax(scores, self.temperature, hard=True)
+        else:
+            chosen = nn.functional.one_hot(scores.argmax(-1), scores.shape[-1]).to(scores)
+        codes = [codebook(one) for codebook, one in zip(self.codebooks, chosen.unbind(2), strict=True)]
+        return torch.cat(codes, dim=-1), chosen
+
+
+class NPCForPretraining(nn.Module):
+    """NPC that predicts every frame, and with a score head its intensity, from the frames around it.
+
+    Where intensity enters is not public; both readings are ours [C]. Compare with plain NPC at either mask size
+    (``NPCConfig(mask_size=7)``), or the mask size confounds the comparison.
+
+    Parameters
+    ----------
+    encoder : is trained in place.
+    score_head : a linear layer on the representation that predicts the intensity curve [C].
+    masking : ``"none"`` is plain NPC. ``"intensity"`` treats the most intense frames in a way of their own (EMS);
+        ``"random"`` treats as many, drawn at random, in that way: what is left of EMS without emotion.
+    reading : ``"wide"``, predict those frames through the config's `wide_mask_size`; or ``"spans"``, hide at the input
+        the spans that MockingJay's rule hides.
+    rule : of the spans; None is MockingJay's [S].
+    wide_share : share of a clip's frames that are wide [C].
+    groups, codes, temperature : of the quantiser [S].
+
+    Raises
+    ------
+    GemoclapError : from the call, without the intensity that `masking` or the score head needs.
+    """
+
+    def __init__(
+        self,
+        encoder: NPCModel,
+        score_head: bool = False,
+        masking: Literal["intensity", "random", "none"] = "intensity",
+        reading: Literal["wide", "spans"] = "wide",
+        rule: SpanRule | None = None,
+        wide_share: float = 0.15,
+        groups: int = 4,
+        codes: int = 64,
+        temperature: float = 1.0,
+    ) -> None:
+        super().__init__()
+        _check_choice("masking", masking, ("intensity", "random", "none"))
+        _check_choice("reading", reading, ("wide", "spans"))
+        config = encoder.config
+        self.encoder, self.masking, self.reading = encoder, masking, reading
+        self.rule, self.wide_share = rule or SpanRule(), wide_share
+        self.quantizer = GroupedQuantizer(config.hidden_size, groups, codes, temperature)
+        self.spectral_head = nn.Linear(config.hidden_size, config.n_mels)
+        self.score_head = nn.Linear(config.hidden_size, 1) if score_head else None
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        intensity: Tensor | None = None,
+        intensity_lengths: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Predict every frame; parameters as `MockingJayForPretraining.forward`. ``positions`` are all valid frames."""
+        frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
+        needs_curve = self.masking == "intensity" or self.score_head is not None
+        curve = _curve(intensity, intensity_lengths, mask) if needs_curve else None
+        seen, wide, shares = self._hide(frames, mask, curve if self.masking == "intensity" else None)
+        hidden = self.encoder.encode(seen, mask, wide=wide).last_hidden_state
+        codes, chosen = self.quantizer(hidden)
+        outputs = {"prediction": self.spectral_head(codes), "target": frames, "positions": mask}
+        if self.score_head is not None and curve is not None:
+            outputs |= {"predicted_intensity": self.score_head(hidden).squeeze(-1), "intensity": curve}
+        return outputs | shares | {"code_perplexity": code_perplexity(chosen, mask)}
+
+    def _hide(
+        self, frames: Tensor, mask: Tensor, curve: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Return the input, the wide frames if any, and the diagnostics."""
+        if self.masking == "none":
+            zero = frames.new_zeros(())
+            return frames, None, {"masked_share": zero, "fallbacks": zero}
+        if self.reading == "wide":
+            wide, fell_back = wide_frames(mask, curve, self.wide_share)
+            return frames, wide, {"masked_share": share_of(wide, mask), "fallbacks": fell_back.sum()}
+        masked = mask_spans(frames, mask, curve, self.rule)
+        return masked.frames, None, {"masked_share": masked.share, "fallbacks": masked.fallbacks}
+
+
+def code_perplexity(chosen: Tensor, mask: Tensor) -> Tensor:
+    """Return the exponential of the entropy of how often codes are used, mean over groups; 0-dim.
+
+    As many as there are codes when all are used alike, 1 when only one is.
+
+    Parameters
+    ----------
+    chosen : one-hot ``(B, F, G, C)``; counted where ``mask (B, F)`` is True.
+    """
+    use = (chosen.detach() * mask[:, :, None, None]).sum((0, 1)) / mask.sum()
+    return torch.special.entr(use).sum(-1).exp().mean()
+
+
+def _curve(intensity: Tensor | None, lengths: Tensor | None, mask: Tensor) -> Tensor:
+    if intensity is None:
+        raise GemoclapError(
+            "pre-training with masking 'intensity' or with a score head needs the intensity of every clip; make it with "
+            "'gemoclap intensity', or choose plain masking and no score head"
+        )
+    if lengths is None:
+        lengths = torch.full((len(intensity),), intensity.shape[1], device=intensity.device)
+    return resample_intensity(intensity.float(), lengths, mask)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise GemoclapError(f"{name}: {value!r} is not known; choose {' or '.join(choices)}")
+
+
+def _initialize(head: nn.Module, deviation: float) -> None:
+    """Draw the weights of linear layers as BERT does [S]."""
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=deviation)
+            nn.init.zeros_(module.bias)

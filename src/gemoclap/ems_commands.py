@@ -1,0 +1,70 @@
+"""The commands of EMS: train the intensity model, pre-train an encoder with it, show the intensity of a clip."""
+
+from __future__ import annotations
+
+import csv
+from argparse import Namespace
+from pathlib import Path
+
+from gemoclap.audio import load_audio, prepare_clip
+from gemoclap.config_ems import IntensitySettings, PretrainSettings
+from gemoclap.ems.intensity import intensity_curve
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+from gemoclap.recipes.intensity import train_intensity
+from gemoclap.recipes.pretrain import load_intensity_model, pretrain
+from gemoclap.recipes.supervised import is_trained
+from gemoclap.reports.curves import plot_curve
+from gemoclap.training.distributed import leave_together, process_state
+
+
+def run_pretrain_intensity(args: Namespace) -> int:
+    """A labelled corpus -> a model of the intensity of emotion over time."""
+    output = Path(args.output)
+    before = is_trained(output)
+    folder = train_intensity(IntensitySettings(args.data, args.ranking, args.model, args.train, args.cache), output)
+    _say(folder, before, f"gemoclap intensity {folder} clip.wav")
+    return 0
+
+
+def run_pretrain_ems(args: Namespace) -> int:
+    """Speech -> an encoder pre-trained on it."""
+    output = Path(args.output)
+    before = is_trained(output)
+    settings = PretrainSettings(
+        args.speech, args.leave_out, args.held_out, args.audio, args.model, args.train, args.cache
+    )
+    folder = pretrain(settings, output)
+    _say(folder, before, f"gemoclap crossval --model.audio_encoder {folder} --data.manifest ...")
+    return 0
+
+
+def _say(folder: Path, before: bool, what_next: str) -> None:
+    if process_state().is_main_process:
+        what = "was trained before, nothing is left to do" if before else "the model"
+        print(f"{folder}: {what}; try it with: {what_next}")
+    leave_together()
+
+
+def run_intensity(args: Namespace) -> int:
+    """A clip -> its intensity of emotion over time, as CSV on the terminal or in a file, or as a picture."""
+    model = load_intensity_model(args.model)
+    waveform = prepare_clip(load_audio(args.audio), model.config.audio_settings)
+    times, scores = intensity_curve(model, waveform)
+    if args.output is None:
+        print("seconds,intensity")
+        for time, score in zip(times, scores, strict=True):
+            print(f"{time:.3f},{score:.4f}")
+        return 0
+    output = Path(args.output)
+    if output.suffix == ".png":
+        plot_curve(output, times, scores, waveform, Path(args.audio).name)
+    elif output.suffix == ".csv":
+        with atomic_write(output) as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["seconds", "intensity"])
+            writer.writerows((f"{time:.3f}", f"{score:.4f}") for time, score in zip(times, scores, strict=True))
+    else:
+        raise GemoclapError(f"{output}: give -o a name that ends in .csv or .png")
+    print(f"{output}: {len(scores)} frames, mean intensity {scores.mean():.2f}")
+    return 0

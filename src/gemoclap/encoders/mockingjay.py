@@ -1,0 +1,138 @@
+"""MockingJay: a Transformer over mel frames, pre-trained by predicting masked spans (Liu et al., arXiv 1910.12638).
+
+The post-norm layers are BERT's; sizes are S3PRL's "mockingjay" as the EMS experiments use them [S]. Masking and the heads
+for pre-training are in `gemoclap.ems`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput
+
+from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_sizes
+
+
+class MockingJayConfig(PreTrainedConfig):
+    """Sizes of MockingJay; the defaults are those of EMS [S].
+
+    Attributes
+    ----------
+    n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (25 ms every 10 ms).
+    delta_order, delta_width : deltas beside each mel bin (2: delta and delta-delta), and frames to either side of their
+        regression [C].
+    hidden_size, num_hidden_layers, num_attention_heads, intermediate_size : widths and depth.
+    dropout : of the input, of the attention weights, and before each residual connection.
+    layer_norm_eps, initializer_range : BERT's.
+    """
+
+    model_type = "gemoclap-mockingjay"
+
+    n_mels: int = 80
+    window: int = 400
+    hop: int = 160
+    n_fft: int = 512
+    delta_order: int = 2
+    delta_width: int = 2
+    hidden_size: int = 768
+    num_hidden_layers: int = 3
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Refuse with a ValueError what no network can be built from."""
+        super().__post_init__(**kwargs)
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "delta_width")
+        refuse_impossible_sizes(self, *sizes)
+        if not isinstance(self.delta_order, int) or self.delta_order < 0:
+            raise ValueError(f"delta_order must be a whole number, 0 or above, not {self.delta_order!r}")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
+                f"({self.num_attention_heads})"
+            )
+
+    @property
+    def input_size(self) -> int:
+        """Dimensions of an input frame: the mel bins and their deltas."""
+        return self.n_mels * (self.delta_order + 1)
+
+
+class MockingJayLayer(GradientCheckpointingLayer):
+    """Self-attention, then feed-forward; each with a way around it and layer norm behind (post-norm, as in BERT)."""
+
+    def __init__(self, config: MockingJayConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.heads = config.num_attention_heads
+        self.query_key_value = nn.Linear(size, 3 * size)
+        self.attention_output = nn.Linear(size, size)
+        self.attention_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(size, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, size)
+        )
+        self.feed_forward_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """``(B, F, D)`` and back; no frame attends to where ``mask (B, F)`` is False."""
+        hidden = self.attention_norm(hidden + self.dropout(self._attend(hidden, mask)))
+        return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
+
+    def _attend(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        by_head = self.query_key_value(hidden).unflatten(-1, (3, self.heads, -1))
+        query, key, value = by_head.permute(2, 0, 3, 1, 4).unbind(0)
+        dropout = self.dropout.p if self.training else 0.0
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, mask[:, None, None, :], dropout)
+        return self.attention_output(attended.transpose(1, 2).flatten(2))
+
+
+class MockingJayModel(MelEncoder):
+    """MockingJay: raw waveforms to frames every 10 ms (with the default sizes).
+
+    The ``hidden_states`` are the input of the first layer and the output of each. The padding is zero.
+    """
+
+    config_class = MockingJayConfig
+    config: MockingJayConfig
+    supports_gradient_checkpointing = True
+
+    def __init__(self, config: MockingJayConfig) -> None:
+        super().__init__(config)
+        self.mel = MelFeatures(
+            config.n_mels, config.window, config.hop, config.n_fft, config.delta_order, config.delta_width
+        )
+        self.projection = nn.Linear(config.input_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(MockingJayLayer(config) for _ in range(config.num_hidden_layers))
+        self.post_init()
+
+    def encode(self, frames: Tensor, mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
+        positions = sinusoids(frames.shape[1], self.config.hidden_size, frames.device)
+        states = [self.dropout(self.norm(self.projection(frames) + positions))]
+        for layer in self.layers:
+            states.append(layer(states[-1], mask))
+        states = [state.masked_fill(~mask.unsqueeze(-1), 0.0) for state in states]
+        return BaseModelOutput(
+            last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
+        )
+
+
+def sinusoids(frames: int, size: int, device: torch.device | None = None) -> Tensor:
+    """Return positions ``(frames, size)``: sine in even dimensions, cosine in odd ones (Vaswani et al. 2017)."""
+    dimension = torch.arange(size, device=device)
+    rate = 10000.0 ** (-(dimension - dimension % 2) / size)
+    angle = torch.arange(frames, device=device).unsqueeze(1) * rate
+    return torch.where(dimension % 2 == 0, angle.sin(), angle.cos())
+
+
+AutoConfig.register(MockingJayConfig.model_type, MockingJayConfig)
+AutoModel.register(MockingJayConfig, MockingJayModel)

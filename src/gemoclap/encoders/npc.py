@@ -1,0 +1,171 @@
+"""NPC: a convolutional encoder that predicts each frame from those around it (Liu et al., arXiv 2011.00406).
+
+What stands for a frame is made without the frame itself and its near neighbours, a property of the network rather than
+of its input: convolutions whose middle taps are zero. Structure and sizes are those of the authors' implementation and
+of S3PRL [S]; quantisation and prediction, for pre-training, are in `gemoclap.ems`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
+from transformers.modeling_outputs import BaseModelOutput
+
+from gemoclap.encoders.compact import MaskedBatchNorm
+from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_sizes
+
+REACH = 1
+"""Frames to either side that a block's convolution sees, and by which each block widens what the masks must hide."""
+
+
+class NPCConfig(PreTrainedConfig):
+    """Sizes of NPC; the defaults are the authors' [S].
+
+    Attributes
+    ----------
+    n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (25 ms every 10 ms).
+    hidden_size, num_hidden_layers : width and number of blocks.
+    kernel_size : of the masked convolutions.
+    mask_size : input frames, the frame itself in the middle, that its representation does not depend on.
+    wide_mask_size : the same for frames that are marked as wide (EMS) [C].
+    dropout : before the residual connection of each block.
+    """
+
+    model_type = "gemoclap-npc"
+
+    n_mels: int = 80
+    window: int = 400
+    hop: int = 160
+    n_fft: int = 512
+    hidden_size: int = 512
+    num_hidden_layers: int = 4
+    kernel_size: int = 15
+    mask_size: int = 5
+    wide_mask_size: int = 7
+    dropout: float = 0.1
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Refuse with a ValueError what no network can be built from."""
+        super().__post_init__(**kwargs)
+        sizes = ("kernel_size", "mask_size", "wide_mask_size")
+        refuse_impossible_sizes(self, "hidden_size", "num_hidden_layers", *sizes)
+        for name in sizes:
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name} must be odd, not {getattr(self, name)}")
+        if self.wide_mask_size < self.mask_size:
+            raise ValueError(f"wide_mask_size ({self.wide_mask_size}) must not be below mask_size ({self.mask_size})")
+        if self.wide_mask_size + 2 * REACH >= self.kernel_size:
+            raise ValueError(
+                f"kernel_size ({self.kernel_size}) must be above wide_mask_size + {2 * REACH} "
+                f"({self.wide_mask_size + 2 * REACH}), or nothing is left to predict from"
+            )
+
+
+class MaskedConvolution(nn.Conv1d):
+    """Convolution over time ``(B, D, F)`` whose middle taps, as many as the mask is wide, are zero.
+
+    A mask at least as wide as the kernel leaves nothing but the bias. With the default sizes that is so in the last of
+    the four blocks for a mask size of 7, where the mask has grown to 15.
+    """
+
+    def __init__(self, size: int, kernel_size: int, mask_size: int, wide_mask_size: int) -> None:
+        super().__init__(size, size, kernel_size)
+        # Left at either end of the kernel.
+        self.taps = max(0, kernel_size - mask_size) // 2
+        self.wide_taps = max(0, kernel_size - wide_mask_size) // 2
+
+    def forward(self, hidden: Tensor, wide: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Return the convolution of `hidden`; with the wide mask where ``wide (B, 1, F)`` is True."""
+        output = self._outer(hidden, 0, self.taps if wide is None else self.wide_taps)
+        if wide is not None:
+            output = output + self._outer(hidden, self.wide_taps, self.taps).masked_fill(wide, 0.0)
+        return output + self.bias.view(-1, 1)  # type: ignore[union-attr]
+
+    def _outer(self, hidden: Tensor, first: int, last: int) -> Tensor:
+        """Convolve with the taps `first` to `last`, counted from either end, and not with the zeros between."""
+        if first == last:
+            return torch.zeros_like(hidden)
+        width, frames = self.kernel_size[0], hidden.shape[-1]
+        padded = nn.functional.pad(hidden, (width // 2, width // 2))
+        behind = nn.functional.conv1d(padded[..., first : frames + last - 1], self.weight[..., first:last])
+        padded, weight = padded[..., width - last :], self.weight[..., width - last : width - first]
+        return behind + nn.functional.conv1d(padded[..., : frames + last - first - 1], weight)
+
+
+class NPCLayer(nn.Module):
+    """A block of convolutions, and the masked convolution that looks at its output; ``(B, C, F)`` to twice ``(B, D, F)``.
+
+    The block's output goes on to the next block, and has zeros in the padding; the masked one is part of the
+    representation.
+    """
+
+    def __init__(self, config: NPCConfig, number: int) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.is_first = number == 0
+        inputs = config.n_mels if self.is_first else size
+        self.over_time = nn.Conv1d(inputs, size, 2 * REACH + 1, padding=REACH, bias=False)
+        self.norm_time = MaskedBatchNorm(size)
+        self.over_channels = nn.Conv1d(size, size, 1, bias=False)
+        self.norm_channels = MaskedBatchNorm(size)
+        self.dropout = nn.Dropout(config.dropout)
+        growth = 2 * REACH * (number + 1)
+        self.masked = MaskedConvolution(
+            size, config.kernel_size, config.mask_size + growth, config.wide_mask_size + growth
+        )
+
+    def forward(self, hidden: Tensor, mask: Tensor, wide: Tensor | None) -> tuple[Tensor, Tensor]:
+        """``mask`` and ``wide`` are (B, 1, F)."""
+        inner = nn.functional.relu(self.norm_time(self.over_time(hidden), mask))
+        inner = self.dropout(self.norm_channels(self.over_channels(inner), mask))
+        output = nn.functional.relu(inner if self.is_first else hidden + inner)
+        return output, self.masked(output, wide).tanh()
+
+
+class NPCModel(MelEncoder):
+    """NPC: raw waveforms to frames every 10 ms (with the default sizes).
+
+    ``last_hidden_state`` is the sum of the masked convolutions' outputs. The ``hidden_states`` are the output of the
+    first block, which does know the frame itself, and the sum after each masked convolution. The padding is zero.
+    """
+
+    config_class = NPCConfig
+    config: NPCConfig
+
+    def __init__(self, config: NPCConfig) -> None:
+        super().__init__(config)
+        self.mel = MelFeatures(config.n_mels, config.window, config.hop, config.n_fft)
+        self.layers = nn.ModuleList(NPCLayer(config, number) for number in range(config.num_hidden_layers))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave the modules as PyTorch made them."""
+
+    def encode(
+        self, frames: Tensor, mask: Tensor, output_hidden_states: bool = False, wide: Tensor | None = None
+    ) -> BaseModelOutput:
+        """Return the representation of each frame, made from the frames around it.
+
+        Parameters
+        ----------
+        frames, mask : as `features` returns them.
+        wide : bool ``(B, F)``, frames whose mask is `wide_mask_size` wide; the weights are the same [C].
+        """
+        valid = mask.unsqueeze(1)
+        hidden = frames.transpose(1, 2).masked_fill(~valid, 0.0)
+        states: list[Tensor] = []
+        for layer in self.layers:
+            hidden, seen = layer(hidden, valid, None if wide is None else wide.unsqueeze(1))
+            seen = seen.masked_fill(~valid, 0.0)
+            states += [states[-1] + seen] if states else [hidden, seen]
+        states = [state.transpose(1, 2) for state in states]
+        return BaseModelOutput(
+            last_hidden_state=states[-1], hidden_states=tuple(states) if output_hidden_states else None
+        )
+
+
+AutoConfig.register(NPCConfig.model_type, NPCConfig)
+AutoModel.register(NPCConfig, NPCModel)

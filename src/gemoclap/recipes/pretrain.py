@@ -1,0 +1,257 @@
+"""Self-supervised pre-training of MockingJay and NPC, plain or emotion-aware (EMS), on any speech."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Wav2Vec2FeatureExtractor
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.config_ems import PretrainSettings
+from gemoclap.corpora.layout import AUDIO_SUFFIXES
+from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import Clips, TrainBatches, eval_batches
+from gemoclap.data.folds import speaker_name
+from gemoclap.data.shards import Shards
+from gemoclap.ems.intensity import IntensityModel
+from gemoclap.ems.losses import Reconstruction
+from gemoclap.ems.pretraining import MockingJayForPretraining, NPCForPretraining
+from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
+from gemoclap.encoders.npc import NPCConfig, NPCModel
+from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.recipes.clips import cache_folder, load_audio_store
+from gemoclap.recipes.intensity import curves
+from gemoclap.recipes.run_folder import (
+    claim,
+    determining,
+    file_hash,
+    on_main_process,
+    refuse_other_run,
+    run_key,
+    save_folder,
+)
+from gemoclap.recipes.supervised import is_trained
+from gemoclap.training.distributed import process_state
+from gemoclap.training.loop import fit
+
+SIZES: dict[str, dict[str, dict[str, int]]] = {
+    "mockingjay": {
+        "paper": {},
+        "small": {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024},
+    },
+    "npc": {"paper": {}, "small": {"hidden_size": 256}},
+}
+"""What differs from the config's own sizes, which are the papers' [S]."""
+HELD_OUT_SEED = 0
+"""Masks of held-out clips are drawn with it, so that epochs are compared on the same frames."""
+
+
+def pretrain(settings: PretrainSettings, output: Path) -> Path:
+    """Pre-train an encoder on all speech named but what is left out; return its folder.
+
+    `output` gets config.yaml, log.jsonl and model/, which `--model.audio_encoder` takes. A training that was stopped goes
+    on; a finished one is left as it is.
+
+    Raises
+    ------
+    GemoclapError : no speech, masking by intensity without a model of it, what is wrong with audio, settings or folder.
+    """
+    rows = read_speech(settings)
+    config = {**asdict(settings), "speech_sha256": _hash(rows), "intensity_sha256": _weights_hash(settings)}
+    refuse_other_run(output, config)
+    if not is_trained(output):
+        model = build(settings)
+        store = load_audio_store(settings.cache, settings.audio, rows)
+        clips = _clips(settings, store, rows)
+        claim(output, config)
+        train_rows, held_out = divide(rows, settings.held_out)
+        _fit(settings, model, train_rows, held_out, clips, run_key(determining(config)), output)
+        on_main_process(lambda: save_folder(output / "model", lambda folder: save_encoder(model, folder)))
+    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
+    return output / "model"
+
+
+def read_speech(settings: PretrainSettings) -> list[Utterance]:
+    """Return the utterances of all manifests and folders named, but those of corpora and speakers left out.
+
+    Raises
+    ------
+    GemoclapError : nothing is named, a name is neither manifest nor folder, nothing is left, or what is to be left out is
+        not there.
+    """
+    if not settings.speech:
+        raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
+    rows = [row for name in settings.speech for row in _read(Path(name))]
+    known = {name for row in rows for name in (row.corpus, speaker_name(row)) if name}
+    for name in settings.leave_out:
+        if name not in known:
+            raise GemoclapError(
+                f"leave_out: no corpus or speaker is called {name!r}{did_you_mean(name, sorted(known))}"
+            )
+    kept = [row for row in rows if not {row.corpus, speaker_name(row)} & set(settings.leave_out)]
+    if len(kept) < 4:
+        raise GemoclapError(f"{len(kept)} utterances are left to pre-train on; name more with --speech")
+    return kept
+
+
+def _read(path: Path) -> list[Utterance]:
+    if path.is_dir():
+        found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
+        if not found:
+            raise GemoclapError(f"{path}: no audio files below it ({', '.join(sorted(AUDIO_SUFFIXES))})")
+        return [Utterance(file, file) for file in found]
+    return read_manifest(path)
+
+
+def divide(rows: Sequence[Utterance], share: float) -> tuple[list[Utterance], list[Utterance]]:
+    """Return the utterances to train on and those held out: about `share`, by a hash of the id, the same in every run."""
+
+    def place(row: Utterance) -> float:
+        return int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8]) / 2**64
+
+    held_out = [row for row in rows if place(row) < share]
+    return [row for row in rows if place(row) >= share], held_out
+
+
+def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretraining:
+    """Return the untrained model with its heads; its weights depend on the seed alone.
+
+    Raises
+    ------
+    GemoclapError : the encoder has no such option, or not with that value.
+    """
+    model = settings.model
+    options = {**SIZES[model.encoder][model.size], **model.options}
+    torch.manual_seed(settings.train.seed)
+    try:
+        if model.encoder == "mockingjay":
+            encoder = MockingJayModel(_config(MockingJayConfig, options))
+            return MockingJayForPretraining(encoder, model.score_head, _spans(model.masking))
+        return NPCForPretraining(NPCModel(_config(NPCConfig, options)), model.score_head, model.masking, model.reading)
+    except (TypeError, ValueError) as error:
+        raise GemoclapError(f"model.options: {model.encoder}: {str(error).splitlines()[0]}") from error
+
+
+def _config(config_class: type, options: dict[str, Any]) -> Any:
+    known = [field for field in config_class.__annotations__ if field != "model_type"]
+    for option in options:
+        if option not in known:
+            raise GemoclapError(f"model.options: there is no {option!r}{did_you_mean(option, known)}")
+    return config_class(**options)
+
+
+def _spans(masking: str) -> Any:
+    """MockingJay always hides spans: without intensity, random ones."""
+    return "intensity" if masking == "intensity" else "random"
+
+
+class SpeechWithIntensity:
+    """The waveforms of a store with their intensity curves beside them; a source of model inputs (`Clips`)."""
+
+    at_hand = False
+
+    def __init__(self, store: AudioStore, kept: Shards) -> None:
+        self.store, self.kept = store, kept
+
+    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Return the samples of each clip, (N,) int64."""
+        return self.store.lengths(utterances)
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``waveforms`` (B, T), ``lengths`` (B,), ``intensity`` (B, F') and ``intensity_lengths`` (B,)."""
+        found = [self.kept[self.store.content_key(row)] for row in utterances]
+        padded = nn.utils.rnn.pad_sequence(found, batch_first=True)
+        lengths = torch.tensor([len(curve) for curve in found])
+        return {**self.store.inputs(utterances), "intensity": padded, "intensity_lengths": lengths}
+
+
+def _clips(settings: PretrainSettings, store: AudioStore, rows: Sequence[Utterance]) -> Clips:
+    if not settings.needs_intensity:
+        return store
+    model = load_intensity_model(str(settings.model.intensity_model))
+    return SpeechWithIntensity(store, curves(model, store, rows, cache_folder(settings.cache)))
+
+
+def load_intensity_model(name: str) -> IntensityModel:
+    """Load what `gemoclap pretrain intensity` saved.
+
+    Raises
+    ------
+    GemoclapError : there is no such model.
+    """
+    if not (Path(name) / "config.json").is_file():
+        raise GemoclapError(f"{name}: no intensity model in it; 'gemoclap pretrain intensity' writes one, RUN/model")
+    with readable_errors(name):
+        return IntensityModel.from_pretrained(name).eval()
+
+
+def _fit(
+    settings: PretrainSettings,
+    model: nn.Module,
+    rows: Sequence[Utterance],
+    held_out: Sequence[Utterance],
+    clips: Clips,
+    key: str,
+    output: Path,
+) -> None:
+    state = process_state()
+    objective = Reconstruction(settings.model.intensity_weight)
+    batches = TrainBatches(rows, clips, None, settings.train, state.process_index, state.num_processes)
+    fit(
+        model,
+        objective,
+        batches,
+        # Nothing couples the utterances of a batch, so there is nothing to gather.
+        replace(settings.train, gather=False),
+        output,
+        run_key=key,
+        evaluate=(lambda: held_out_losses(model, objective, held_out, clips)) if held_out else None,
+        label=f"{settings.model.encoder} {settings.model.masking}",
+    )
+
+
+def held_out_losses(
+    model: nn.Module, objective: Reconstruction, rows: Sequence[Utterance], clips: Clips
+) -> dict[str, float]:
+    """Return the mean of every named loss over held-out clips, masked as in training, with masks that never change."""
+    model.eval()
+    device = process_state().device
+    sums: dict[str, float] = {}
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(HELD_OUT_SEED)
+        for batch in eval_batches(rows, clips, None, 16):
+            moved = batch.to(device)
+            for name, value in objective(model(**moved.inputs), moved.emotions, moved.genders).items():
+                sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
+    return {name: value / len(rows) for name, value in sums.items()}
+
+
+def save_encoder(model: MockingJayForPretraining | NPCForPretraining, folder: Path) -> None:
+    """Save the encoder without its heads, as a folder that every command takes for an audio encoder."""
+    with readable_errors(str(folder)):
+        model.encoder.save_pretrained(folder)
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True)
+    extractor.save_pretrained(folder)
+
+
+def _hash(rows: Sequence[Utterance]) -> str:
+    """Return 16 hex digits that change with any utterance."""
+    lines = sorted(f"{row.id} {row.path} {row.start} {row.end}" for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _weights_hash(settings: PretrainSettings) -> str | None:
+    if not settings.needs_intensity:
+        return None
+    weights = Path(str(settings.model.intensity_model)) / "model.safetensors"
+    return file_hash(weights) if weights.is_file() else None

@@ -1,0 +1,171 @@
+"""Pre-training from speech to an encoder that every command takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from small import changed, complaint, log_of, run
+
+from gemoclap.config import AudioSettings, CacheSettings, TrainSettings
+from gemoclap.config_ems import PretrainModelSettings, PretrainSettings
+from gemoclap.corpora.manifest import read_manifest
+from gemoclap.ems.intensity import IntensityConfig, IntensityModel
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.errors import GemoclapError
+from gemoclap.recipes import pretrain as recipe
+from gemoclap.recipes.pretrain import divide, pretrain, read_speech
+
+TINY = {
+    "mockingjay": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24, "n_mels": 20},
+    "npc": {"hidden_size": 16, "n_mels": 20},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def intensity_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained model: its curves are as good as any to hide by."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("intensity")
+    IntensityModel(IntensityConfig(n_mels=20, channels=[2, 2, 2, 2], lstm_size=4)).save_pretrained(folder)
+    return folder
+
+
+def settings_of(manifest: Path | str, encoder: str = "mockingjay", masking: str = "random", **model: Any):
+    return PretrainSettings(
+        speech=[str(manifest)],
+        held_out=0.2,
+        audio=AudioSettings(max_seconds=0.6),
+        model=PretrainModelSettings(encoder, options=TINY[encoder], masking=masking, **model),  # type: ignore[arg-type]
+        train=TrainSettings(epochs=2, batch_size=8, lr=1e-3, warmup_epochs=0.2),
+    )
+
+
+@pytest.mark.parametrize(("encoder", "masking"), [("mockingjay", "random"), ("npc", "none")])
+def test_speech_becomes_an_encoder(tmp_path: Path, small_manifest: Path, encoder: str, masking: str) -> None:
+    settings = settings_of(small_manifest, encoder, masking)
+    settings.train.epochs = 10
+    folder = pretrain(settings, tmp_path / "run")
+    log = log_of(tmp_path / "run")
+    assert [row["epoch"] for row in log] == list(range(1, 11))
+    assert log[-1]["dev_spectral_l1"] < log[0]["dev_spectral_l1"]
+    assert (log[0]["masked_share"] > 0) == (encoder == "mockingjay")
+    loaded = load_audio_encoder(str(folder)).eval()
+    frames, mask = loaded(torch.randn(2, 9000), torch.tensor([9000, 5000]))
+    assert frames.shape[-1] == 16 and mask.any(1).all()
+    untrained = recipe.build(settings_of(small_manifest, encoder, masking)).encoder.state_dict()
+    saved = load_file(folder / "model.safetensors")
+    assert saved.keys() == untrained.keys()
+    assert any(not torch.equal(saved[name], untrained[name]) for name in saved)
+
+
+@pytest.mark.parametrize("encoder", ["mockingjay", "npc"])
+def test_masks_follow_the_intensity(tmp_path: Path, small_manifest: Path, intensity_model: Path, encoder: str) -> None:
+    settings = settings_of(small_manifest, encoder, "intensity", score_head=True, intensity_model=str(intensity_model))
+    pretrain(settings, tmp_path / "run")
+    log = log_of(tmp_path / "run")
+    assert all(row["intensity_l1"] > 0 and row["dev_intensity_l1"] > 0 for row in log)
+    assert log[0]["fallbacks"] == 0
+
+
+def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path, small_manifest: Path, monkeypatch) -> None:
+    settings = settings_of(small_manifest)
+    settings.train.checkpoint_steps = 1
+    expected = load_file(pretrain(settings, tmp_path / "whole") / "model.safetensors")
+    plain, calls = recipe.held_out_losses, []
+
+    def killed(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(recipe, "held_out_losses", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(settings, tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "model").exists()
+    monkeypatch.setattr(recipe, "held_out_losses", plain)
+    found = load_file(pretrain(settings, tmp_path / "stopped") / "model.safetensors")
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    with pytest.raises(GemoclapError, match="lr differs"):
+        pretrain(replace(settings, train=replace(settings.train, lr=2e-3)), tmp_path / "stopped")
+
+
+def test_folders_manifests_and_who_is_left_out(tmp_path: Path, small_manifest: Path) -> None:
+    rows = read_manifest(small_manifest)
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(8000), 16000)
+    settings = settings_of(small_manifest)
+    both = replace(settings, speech=[str(small_manifest), str(tmp_path)])
+    assert len(read_speech(both)) == len(rows) + 3
+    speaker = f"{rows[0].corpus}/{rows[0].speaker}"
+    kept = read_speech(replace(both, leave_out=[speaker]))
+    assert len(kept) == len(rows) + 3 - sum(row.speaker == rows[0].speaker for row in rows)
+    assert len(read_speech(replace(both, speech=[*both.speech, str(tmp_path)], leave_out=[str(rows[0].corpus)]))) == 6
+    for wrong, message in (
+        ({"speech": []}, "--speech"),
+        ({"speech": [str(tmp_path / "nowhere.jsonl")]}, "nowhere"),
+        ({"leave_out": ["nobody"]}, "'nobody'"),
+        ({"leave_out": [str(rows[0].corpus)]}, "left"),
+    ):
+        with pytest.raises(GemoclapError, match=message):
+            read_speech(replace(settings, **wrong))
+
+
+def test_held_out_clips_are_the_same_in_every_run(small_manifest: Path) -> None:
+    rows = read_manifest(small_manifest)
+    train, held_out = divide(rows, 0.3)
+    again = divide(rows[::-1], 0.3)
+    assert {row.id for row in held_out} == {row.id for row in again[1]}
+    assert 0 < len(held_out) < len(rows) / 2 and len(train) + len(held_out) == len(rows)
+    assert divide(rows, 0.0)[1] == []
+
+
+def test_what_cannot_be(tmp_path: Path, small_manifest: Path, capsys: pytest.CaptureFixture) -> None:
+    out = ("-o", tmp_path / "run", "--speech", small_manifest)
+    assert "model.intensity_model" in complaint(capsys, "pretrain", "ems", *out, "--model.masking", "intensity")
+    nowhere = ("--model.masking", "intensity", "--model.intensity_model", tmp_path / "nowhere")
+    assert "nowhere" in complaint(capsys, "pretrain", "ems", *out, *nowhere)
+    assert "masking" in complaint(capsys, "pretrain", "ems", *out, "--model.masking", "none")
+    options = ("--model.masking", "random", "--model.options", '{"hiden_size": 8}')
+    assert "hidden_size" in complaint(capsys, "pretrain", "ems", *out, *options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_and_a_cross_validation_from_its_encoder(tmp_path: Path, small_manifest: Path) -> None:
+    silent = changed(small_manifest, tmp_path / "unlabelled.jsonl", emotion=None, gender=None, speaker=None)
+    options = (
+        "--model.options",
+        str(TINY["npc"]).replace("'", '"'),
+        "--model.encoder",
+        "npc",
+        "--model.masking",
+        "none",
+    )
+    out = tmp_path / "run"
+    assert run("pretrain", "ems", "--speech", silent, *options, "--train.epochs", "1", "-o", out) == 0
+    frozen = (
+        "--model.audio_encoder",
+        out / "model",
+        "--model.freeze",
+        "all",
+        "--train.epochs",
+        "1",
+        "--data.n_folds",
+        "2",
+    )
+    assert (
+        run("crossval", "--data.manifest", small_manifest, *frozen, "--methods", "emo_clap", "-o", tmp_path / "cv") == 0
+    )
+
+
+def test_the_cache_lies_where_it_is_told_to(tmp_path: Path, small_manifest: Path, intensity_model: Path) -> None:
+    settings = settings_of(small_manifest, "npc", "intensity", intensity_model=str(intensity_model))
+    pretrain(replace(settings, cache=CacheSettings(folder=str(tmp_path / "here"))), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["intensity"]

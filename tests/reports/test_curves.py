@@ -1,0 +1,53 @@
+"""The picture of an intensity curve shows what it was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from sound import noise
+
+from gemoclap.reports.curves import plot_curve
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Collect the figures that are saved."""
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def collect(figure: Figure, *arguments: object, **options: object) -> None:
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", collect)
+    return figures
+
+
+def test_the_curve_lies_over_the_waveform_on_one_axis_of_seconds(tmp_path: Path, drawn: list[Figure]) -> None:
+    times, scores, waveform = np.array([0.25, 0.5, 1.75]), np.array([0.1, 1.3, 0.7]), noise(2.0)
+    waveform[20000] = 3.0  # in the middle of its second: no sample may be lost between the columns
+    plot_curve(tmp_path / "curve.png", times, scores, waveform, "Actor 7, angry")
+    above, below = drawn[0].axes
+    curve, mean = above.get_lines()
+    assert curve.get_xydata().tolist() == [[0.25, 0.1], [0.5, 1.3], [1.75, 0.7]]
+    assert mean.get_ydata()[0] == pytest.approx(0.7) and above.texts[0].get_text() == "mean\n0.70"
+    assert above.get_title("left") == "Actor 7, angry"
+    assert above.get_xlim() == below.get_xlim() == (0, 2.0)
+    assert above.get_ylim()[0] <= 0 and above.get_ylim()[1] > 1.3
+    outline = below.collections[0].get_paths()[0].vertices
+    assert outline[:, 1].max() == 3.0 and outline[:, 1].min() == waveform.min()
+    assert abs(outline[outline[:, 1].argmax(), 0] - 20000 / 16000) < 0.002
+    assert matplotlib.image.imread(tmp_path / "curve.png").shape[2] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
+
+
+@pytest.mark.parametrize("samples", [1, 100, 16000])
+def test_silence_and_the_shortest_clips_are_drawn(tmp_path: Path, drawn: list[Figure], samples: int) -> None:
+    plot_curve(tmp_path / "curve.png", np.array([0.016]), np.array([0.5]), np.zeros(samples, np.float32))
+    assert drawn[0].axes[0].get_lines()[0].get_marker() == "o"
+    assert drawn[0].axes[0].get_xlim() == (0, max(samples / 16000, 0.016))
+    assert drawn[0].axes[0].get_ylim() == (0, 1)
