@@ -129,12 +129,15 @@ def test_group_norm_statistics_against_torch_clip_by_clip() -> None:
         torch.testing.assert_close(normed[clip, :, :length].double(), expected.double(), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("family", "norm"), [("wav2vec2", "group"), ("data2vec-audio", "layer")])
+@pytest.mark.parametrize(
+    ("family", "norm"),
+    [("wav2vec2", "group"), ("data2vec-audio", "layer"), ("wavlm", "layer"), ("wav2vec2-conformer", "layer")],
+)
 def test_gradient_checkpointing_gives_the_same_gradients_when_two_batches_wait(family: str, norm: str) -> None:
     torch.manual_seed(0)
     encoder = SpeechEncoder.from_config(
         speech_config(family, norm, hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0,
-                      activation_dropout=0.0, mask_time_prob=0.0), True
+                      activation_dropout=0.0, conformer_conv_dropout=0.0, mask_time_prob=0.0), True
     ).train()  # fmt: skip
     batches = [padded_batch([2000, 900], seed=8), padded_batch([1500, 400], seed=9)]
 
@@ -146,7 +149,7 @@ def test_gradient_checkpointing_gives_the_same_gradients_when_two_batches_wait(f
         return [parameter.grad.clone() for parameter in encoder.parameters() if parameter.grad is not None]
 
     plain = gradients()
-    encoder.model.gradient_checkpointing_enable({"use_reentrant": False})
+    encoder.checkpoint_gradients()
     for with_checkpointing, without in zip(gradients(), plain, strict=True):
         torch.testing.assert_close(with_checkpointing, without, atol=1e-5, rtol=1e-4)
 

@@ -10,7 +10,7 @@ each of the second. Parameters keep their names, so a checkpoint of the model st
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -64,12 +64,17 @@ class BatchLengths:
         self.frames: Tensor | None = None
 
     @contextmanager
-    def of(self, samples: Tensor, frames: Tensor) -> Iterator[None]:
+    def of(self, samples: Tensor | None, frames: Tensor | None) -> Iterator[None]:
+        before = self.samples, self.frames
         self.samples, self.frames = samples, frames
         try:
             yield
         finally:
-            self.samples = self.frames = None
+            self.samples, self.frames = before
+
+    def for_checkpointing(self) -> tuple[AbstractContextManager, AbstractContextManager]:
+        """Return the contexts of a checkpointed layer's two forward passes: the second comes when the batch has passed."""
+        return nullcontext(), self.of(self.samples, self.frames)
 
 
 class MaskedGroupNormConvolution(GradientCheckpointingLayer):

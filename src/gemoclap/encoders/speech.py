@@ -18,9 +18,11 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from gemoclap.audio import SAMPLE_RATE
+from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.freezing import layer_count, numbered_layers, parts_to_freeze, unfreeze
 from gemoclap.encoders.padding import make_padding_exact, valid_positions
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
+from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 
 # WavLM's attention, as transformers writes it, adds a float bias and a boolean padding mask; the sum is right.
@@ -72,6 +74,8 @@ class SpeechEncoder(nn.Module):
         self.min_samples, self.hop_samples = _receptive_field(model)
         self.frame_seconds = self.hop_samples / SAMPLE_RATE
         self._lengths = make_padding_exact(model)
+        make_dropout_fast(model)
+        make_wavlm_attention_fast(model)
         self._frozen: list[nn.Module] = []
         self._layerdrop = getattr(model.config, "layerdrop", 0.0)
         self._spec_augment = getattr(model.config, "apply_spec_augment", True)
@@ -221,7 +225,8 @@ class SpeechEncoder(nn.Module):
         """
         if not self.model.supports_gradient_checkpointing:
             raise GemoclapError(f"train.gradient_checkpointing: a {self.model.config.model_type} encoder has none")
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        options = {"use_reentrant": False, "context_fn": self._lengths.for_checkpointing}
+        self.model.activation_checkpointing_enable(options)
 
     def compile_layers(self) -> None:
         """Let torch.compile make each transformer layer faster: one compilation serves all layers and lengths.

@@ -1,0 +1,229 @@
+"""WavLM's attention, made fast: the same parameters and the same numbers.
+
+To the scores of its attention WavLM adds a bias that depends on the distance between key and query (one learnt value for
+each head and bucket of distances, shared by all layers), times a gate that each query computes from itself in each layer
+(Chen et al., "WavLM", 2022, section III-B). transformers looks up a bucket for each of the T x T pairs of frames, repeats
+the bias over the batch, (B * H, T, T), for every layer to read and to add a gradient to, and averages attention weights
+that nobody asked for. Here the 2T - 1 distances are embedded once a forward pass, layers and clips share one (H, T, T),
+and the gated bias, which is what an attention kernel takes for its mask, is written in one pass and differentiated
+without temporaries of its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.attention.flex_attention import flex_attention
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.models.wavlm.modeling_wavlm import WavLMAttention
+
+from gemoclap.encoders.dropout import fast_dropout
+from gemoclap.errors import GemoclapError, did_you_mean
+
+Implementation = Literal["sdpa", "flex"]
+
+KEY_MULTIPLE = 8
+"""Keys are padded to a multiple of this, because CUDA's memory-efficient kernel copies a mask whose rows are not one."""
+
+
+def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementation = "sdpa") -> None:
+    """Replace the attention in every layer of a WavLM; models of other families are left as they are.
+
+    Outputs and gradients are equal to those of transformers but for rounding, also at padded frames. Parameters keep
+    their names, so that a checkpoint of the model still loads in plain transformers. Called again, it does no more than
+    set `implementation`.
+
+    Parameters
+    ----------
+    implementation : how attention is computed.
+
+        - ``"sdpa"``: `scaled_dot_product_attention` with the gated bias as its mask.
+        - ``"flex"``: `flex_attention`, compiled, which never holds a (B, H, T, T) tensor. On the CPU, and where dropout
+          is at work on the attention weights, which it does not know, sdpa takes its place. The gradients of bias and
+          gate are summed by atomic additions, in no fixed order.
+
+    Raises
+    ------
+    GemoclapError : another word.
+
+    Notes
+    -----
+    With ``output_attentions=True`` the weights are computed step by step and given for each head, ``(B, H, T, T)``;
+    transformers gives their mean over the heads, H times.
+    """
+    words = list(get_args(Implementation))
+    if implementation not in words:
+        raise GemoclapError(
+            f"implementation: {implementation!r} is not known{did_you_mean(implementation, words)}; {', '.join(words)}"
+        )
+    for module in model.modules():
+        if type(module) in (WavLMAttention, FastWavLMAttention):
+            # Not a new module, so that names, hooks and placement of the old one stay as they are.
+            attention: Any = module
+            attention.__class__ = FastWavLMAttention
+            attention.config, attention.implementation = model.config, implementation
+
+
+class FastWavLMAttention(WavLMAttention):
+    """The attention of one WavLM layer, made of a `WavLMAttention` by `make_wavlm_attention_fast`.
+
+    Attributes
+    ----------
+    config : of the model; says whether attention weights are wanted.
+    implementation : see `make_wavlm_attention_fast`.
+    """
+
+    config: PreTrainedConfig
+    implementation: Implementation
+
+    def forward(  # type: ignore[override]
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_bias: Tensor | None = None,
+        index: int = 0,
+        **kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Attend.
+
+        Parameters
+        ----------
+        hidden_states : ``(B, T, D)``.
+        attention_mask : ``(B, T)``, 1 or True at the frames of each clip.
+        position_bias : ``(H, T, K)`` as the first layer returned it; None in the first layer.
+
+        Returns
+        -------
+        tuple : the output ``(B, T, D)``; the weights ``(B, H, T, T)`` if the model is asked for them, else None; the
+            position bias for the next layer, for K keys: T, and what makes it a multiple of `KEY_MULTIPLE`.
+        """
+        frames = hidden_states.shape[1]
+        added = -frames % KEY_MULTIPLE
+        if position_bias is None:
+            position_bias = self.compute_bias(frames, frames + added)
+        padded_states = functional.pad(hidden_states, (0, 0, 0, added))
+        query = self._split_heads(self.q_proj(hidden_states))
+        key, value = self._split_heads(self.k_proj(padded_states)), self._split_heads(self.v_proj(padded_states))
+        bias = (self.compute_gate(hidden_states), position_bias, padding_bias(hidden_states, attention_mask, added))
+        dropout = self.dropout if self.training else 0.0
+        weights = None
+        if kwargs.get("output_attentions", self.config.output_attentions):
+            context, weights = attention_with_weights(query, key, value, _mask(query, bias), dropout)
+            weights = weights[..., :frames]
+        elif self.implementation == "flex" and dropout == 0.0 and _compiles_flex(query.device):
+            context = _compiled_flex()(query, key, value, *bias)
+        else:
+            context = functional.scaled_dot_product_attention(query, key, value, _mask(query, bias), dropout)
+        return self.out_proj(context.transpose(1, 2).flatten(2)), weights, position_bias
+
+    def compute_bias(self, query_length: int, key_length: int) -> Tensor:
+        """Return the bias of each query and key, ``(H, query_length, key_length)``: constant along every diagonal."""
+        # The values for the distances 0 .. K-1, -T .. -1 (-T is never read), written again and again in rows one shorter
+        # than this series: each row is the one above it, moved right by one.
+        device = self.rel_attn_embed.weight.device
+        ahead, behind = torch.arange(key_length, device=device), torch.arange(-query_length, 0, device=device)
+        values = self.rel_attn_embed(self._relative_positions_bucket(torch.cat((ahead, behind)))).T
+        width = key_length + query_length - 1
+        rows = values.repeat(1, query_length)[:, : query_length * width].unflatten(1, (query_length, width))
+        return rows[..., :key_length].contiguous()
+
+    def compute_gate(self, hidden_states: Tensor) -> Tensor:
+        """Return the factor ``(B, H, T)`` that each query of ``(B, T, D)`` puts on its biases."""
+        projected = self.gru_rel_pos_linear(self._split_heads(hidden_states)).unflatten(-1, (2, 4)).sum(-1)
+        gate_a, gate_b = projected.sigmoid().unbind(-1)
+        # Contiguous, as the mask takes its layout from the gate.
+        return (gate_a * (gate_b * self.gru_rel_pos_const.squeeze(-1) - 1.0) + 2.0).contiguous()
+
+    def _split_heads(self, states: Tensor) -> Tensor:
+        return states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class GatedBias(torch.autograd.Function):
+    """The mask for attention: ``gate * bias + padding``.
+
+    An autograd function because autograd would write two tensors of the mask's size on the way to the gradients of the
+    factors, and sum them afterwards.
+
+    Parameters
+    ----------
+    gate : ``(B, H, T)``.
+    bias : ``(H, T, K)``.
+    padding : ``(B, 1, 1, K)``, without gradient.
+
+    Returns
+    -------
+    Tensor : ``(B, H, T, K)``.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, bias: Tensor, padding: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, bias)
+        return torch.addcmul(padding, gate.unsqueeze(-1), bias)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        gate, bias = ctx.saved_tensors
+        for_gate, for_bias, _ = ctx.needs_input_grad
+        return (
+            torch.einsum("bhqk,hqk->bhq", gradients[0], bias) if for_gate else None,
+            torch.einsum("bhqk,bhq->hqk", gradients[0], gate) if for_bias else None,
+            None,
+        )
+
+
+def padding_bias(hidden_states: Tensor, attention_mask: Tensor | None, added: int = 0) -> Tensor:
+    """Return ``(B, 1, 1, T + added)``: -inf at padded and added keys, else 0.
+
+    A clip of padding alone keeps its keys: it has no numbers worth having, but without keys it would become NaN.
+    """
+    batch, frames, _ = hidden_states.shape
+    bias = hidden_states.new_zeros((batch, 1, 1, frames))
+    if attention_mask is not None:
+        padded = attention_mask.ne(1)
+        padded = padded & ~padded.all(-1, keepdim=True)
+        bias = bias.masked_fill(padded[:, None, None], float("-inf"))
+    return functional.pad(bias, (0, added), value=float("-inf"))
+
+
+def attention_with_weights(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float
+) -> tuple[Tensor, Tensor]:
+    """Return context ``(B, H, T, D / H)`` and weights ``(B, H, T, K)``, both after dropout, as transformers does."""
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + mask
+    weights = fast_dropout(scores.softmax(-1), dropout)
+    return weights @ value, weights
+
+
+def gated_flex_attention(
+    query: Tensor, key: Tensor, value: Tensor, gate: Tensor, bias: Tensor, padding: Tensor
+) -> Tensor:
+    """Return the context ``(B, H, T, D / H)``; shapes of the three terms of the mask as in `GatedBias`."""
+
+    # Padding is not left to a block mask: beside a score_mod its backward pass gives NaN at lengths that are no multiple
+    # of 128 (pytorch/pytorch#153799).
+    def add_bias(score: Tensor, batch: Tensor, head: Tensor, query_frame: Tensor, key_frame: Tensor) -> Tensor:
+        gated = gate[batch, head, query_frame] * bias[head, query_frame, key_frame]
+        return score + gated + padding[batch, 0, 0, key_frame]
+
+    return flex_attention(query, key, value, score_mod=add_bias)
+
+
+@cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    # Gate and bias are made outside: torch 2.8 loses the gradient of what a score_mod captures from its own compiled
+    # region (pytorch/pytorch#162228).
+    return torch.compile(gated_flex_attention)
+
+
+def _compiles_flex(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+def _mask(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Return the mask in the queries' type, because sdpa under autocast would copy one of higher precision."""
+    return GatedBias.apply(*(term.to(query.dtype) for term in bias))
