@@ -110,6 +110,8 @@ class ModelSettings:
             input.
         freeze_text: Keep the text encoder as it was; its projection is trained all the same [C; P: trained].
         layers: 'last' hidden layer, or a learned 'weighted' sum of all.
+        attention: Of a WavLM: sdpa, or flex = FlexAttention, compiled, on a GPU and where the encoder's attention dropout
+            is 0; less memory. Other encoders have transformers' own.
         pooling: Frames -> utterance: mean over the valid frames [P], or mean and standard deviation side by side [C].
         text_pooling: first token [P], mean over tokens, or auto: mean for the embedded encoder, first token else.
         projection_dim: Size of the joint embedding [S].
@@ -127,6 +129,7 @@ class ModelSettings:
     freeze: str | int = "none"
     freeze_text: bool = True
     layers: Literal["last", "weighted"] = "last"
+    attention: Literal["sdpa", "flex"] = "sdpa"
     pooling: Literal["mean", "mean_std"] = "mean_std"
     text_pooling: Literal["auto", "first", "mean"] = "auto"
     projection_dim: int = 512
@@ -223,6 +226,8 @@ class TrainSettings:
             seed=AT_LEAST_0,
             checkpoint_steps=AT_LEAST_1,
         )
+        if self.compile and self.gradient_checkpointing:
+            raise GemoclapError("train.compile and train.gradient_checkpointing do not go together; set one of them")
 
 
 @dataclass
@@ -234,16 +239,16 @@ class CacheSettings:
             folder. They may be deleted at any time.
         audio: Decoded audio in memory (115 MB an hour), or on disk, mapped into memory.
         front_end: Output of a frozen convolutional front end: on the GPU, in memory, on disk, auto = the first of these
-            with room enough, or off = computed again in each step.
+            with room enough, or never = computed again in each step.
         front_end_dtype: Precision it is kept in; auto = that of the training.
-        layers: Pooled layers of an encoder that is frozen as a whole: on disk, for all runs, in memory, or off.
+        layers: Pooled layers of an encoder that is frozen as a whole: on disk, for all runs, in memory, or never.
     """
 
     folder: str | None = None
     audio: Literal["memory", "disk"] = "memory"
-    front_end: Literal["auto", "device", "memory", "disk", "off"] = "auto"
+    front_end: Literal["auto", "device", "memory", "disk", "never"] = "auto"
     front_end_dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"
-    layers: Literal["disk", "memory", "off"] = "disk"
+    layers: Literal["disk", "memory", "never"] = "disk"
 
     def __post_init__(self) -> None:
         check_limits("cache", self)

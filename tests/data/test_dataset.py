@@ -63,7 +63,7 @@ def test_collate_pads_with_zeros_and_indexes_labels(tmp_path: Path) -> None:
     waveforms = [np.full(length, 0.5, dtype=np.float32) for length in (3, 5, 1, 4)]
 
     class Made:
-        at_hand = True
+        at_hand = is_exact = True
 
         def lengths(self, utterances):
             raise AssertionError("collating needs the inputs alone")

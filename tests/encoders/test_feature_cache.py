@@ -213,5 +213,5 @@ def test_size_and_place(tmp_path: Path, rows, store, monkeypatch) -> None:
     actual = sum(int(count) for count in clips.inputs(rows)["frame_counts"]) * 8 * 4
     assert frames_bytes(encoder, store, [*rows, rows[0]], torch.float32) == pytest.approx(actual, rel=0.1)
     monkeypatch.setattr(feature_cache.psutil, "virtual_memory", lambda: type("M", (), {"available": 1000})())
-    assert roomiest_place(499, torch.device("cpu")) == "memory"
-    assert roomiest_place(501, torch.device("cpu")) == "disk"
+    assert roomiest_place(499, 1, torch.device("cpu")) == "memory"
+    assert roomiest_place(501, 1, torch.device("cpu")) == roomiest_place(251, 2, torch.device("cpu")) == "disk"

@@ -85,7 +85,7 @@ def test_a_frozen_encoder_hears_each_clip_once_in_all_runs(
     assert counted == {"front_end": 0, "layer_features": 32}
     seeded = crossval(make(seed=1), tmp_path / "seed")
     assert counted["layer_features"] == 32
-    plain = crossval(make(table="off"), tmp_path / "plain")
+    plain = crossval(make(table="never"), tmp_path / "plain")
     assert counted["layer_features"] == 32
     assert_close(cached, plain, 1e-5)
     with pytest.raises(AssertionError):
@@ -99,7 +99,7 @@ def test_a_frozen_front_end_runs_once_a_run(
     encoder = save_speech_encoder(tmp_path / "hubert", "hubert", **NO_DROPOUT)
     cached = crossval(settings_of(small_manifest, encoder, front_end=place), tmp_path / "cached")
     assert counted["front_end"] == 32
-    plain = crossval(settings_of(small_manifest, encoder, front_end="off"), tmp_path / "plain")
+    plain = crossval(settings_of(small_manifest, encoder, front_end="never"), tmp_path / "plain")
     assert counted["front_end"] == 32
     assert_close(cached, plain, 1e-3)
 
@@ -115,9 +115,10 @@ def test_nothing_is_cached_where_nothing_is_frozen(
 def test_a_run_goes_on_with_another_cache_but_not_with_another_precision(tmp_path: Path, small_manifest: Path) -> None:
     make = partial(settings_of, small_manifest, save_speech_encoder(tmp_path / "wavlm", "wavlm"))
     crossval(make(), tmp_path / "run")
-    crossval(make(front_end="off", audio="disk"), tmp_path / "run")
-    with pytest.raises(GemoclapError, match="cache.front_end_dtype differs"):
-        crossval(make(front_end_dtype="bf16"), tmp_path / "run")
+    crossval(make(front_end="disk", audio="disk"), tmp_path / "run")
+    for other in ({"front_end_dtype": "bf16"}, {"front_end": "never"}):
+        with pytest.raises(GemoclapError, match="cache.front_end.* differs"):
+            crossval(make(**other), tmp_path / "run")
 
 
 def test_audio_on_disk_gives_the_same_run(tmp_path: Path, small_manifest: Path) -> None:

@@ -42,7 +42,7 @@ class AudioStore:
         made from and how; None keeps them in memory.
     """
 
-    at_hand = False
+    at_hand, is_exact = False, True
 
     def __init__(self, settings: AudioSettings, folder: Path | None = None) -> None:
         self.settings = settings

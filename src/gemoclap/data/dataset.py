@@ -39,6 +39,8 @@ class Clips(Protocol):
 
     at_hand: bool
     """Whether `inputs` is a mere look-up, which a thread in the background would only slow down."""
+    is_exact: bool
+    """Whether the model gives the same scores as from the waveforms, but for rounding in float32."""
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
         """Return the length of each clip, (N,) int64, in any unit: what batches are made by."""
@@ -220,6 +222,8 @@ class TrainBatches:
             pool.shutdown(cancel_futures=True)
 
     def _collate(self, places: list[int]) -> Batch:
+        if self.settings.chunk_size is not None:
+            places = sorted(places, key=lambda place: self._lengths[place])  # neighbours share a chunk's padding
         rows = [self.utterances[place] for place in places]
         batch = collate(rows, self.clips, self.vocabulary)
         return batch.pin_memory() if torch.cuda.is_available() else batch

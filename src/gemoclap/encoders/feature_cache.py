@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import psutil
 import torch
+import transformers
 from torch import Tensor
 
 from gemoclap.audio import SAMPLE_RATE
@@ -53,7 +54,7 @@ class FrozenClips(ABC):
     folder : of a cache on disk, which other runs and processes share; None keeps it in memory.
     """
 
-    at_hand = False
+    at_hand, is_exact = False, True
 
     def __init__(self, encoder: SpeechEncoder, store: AudioStore, folder: Path | None) -> None:
         self.encoder, self.store = encoder, store
@@ -103,7 +104,9 @@ class FrozenClips(ABC):
         training = self.encoder.training
         self.encoder.eval()
         try:
-            with torch.no_grad(), torch.autocast(self.encoder.model.device.type, enabled=False):
+            # cuDNN would take the convolutions in TF32, and what is kept would depend on who computed it first.
+            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            with torch.no_grad(), torch.autocast(self.encoder.model.device.type, enabled=False), exact:
                 yield
         finally:
             self.encoder.train(training)
@@ -123,7 +126,7 @@ class FrontEndFrames(FrozenClips):
     ) -> None:
         on_disk = folder / "front_end" / f"{front_end_fingerprint(encoder)}-{str(dtype).removeprefix('torch.')}"
         super().__init__(encoder, store, on_disk if place == "disk" else None)
-        self.dtype = dtype
+        self.dtype, self.is_exact = dtype, dtype == torch.float32
         self.device = encoder.model.device if place == "device" else torch.device("cpu")
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
@@ -160,13 +163,16 @@ class LayerFeatures(FrozenClips):
         self._rows: dict[str, int] = {}
         self._table = torch.empty(0)
 
-    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``layer_features`` (B, L, P): of every layer, or where only the last is asked for, of that one."""
-        keys = [self.store.content_key(row) for row in utterances]
-        new = [key for key in dict.fromkeys(keys) if key not in self._rows]
+    def encode(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
+        super().encode(utterances, progress)
+        keys = dict.fromkeys(self.store.content_key(row) for row in utterances)
+        new = [key for key in keys if key not in self._rows]
         if new:
             self._enter(new)
-        return {"layer_features": self._table[[self._rows[key] for key in keys]]}
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``layer_features`` (B, L, P): of every layer, or where only the last is asked for, of that one."""
+        return {"layer_features": self._table[[self._rows[self.store.content_key(row)] for row in utterances]]}
 
     def _enter(self, keys: Sequence[str]) -> None:
         """Add rows to the table in memory, of the layers that are asked for."""
@@ -197,11 +203,11 @@ def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utter
     return int(seconds / encoder.frame_seconds * encoder.model.config.conv_dim[-1] * dtype.itemsize)
 
 
-def roomiest_place(needed: int, device: torch.device) -> Place:
-    """Return the fastest place with room for `needed` bytes: the device, host memory, or else the disk."""
+def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:
+    """Return the fastest place with room for `needed` bytes of each process: device, host memory, or else the disk."""
     if device.type == "cuda" and needed < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
-    return "memory" if needed < MEMORY_SHARE * psutil.virtual_memory().available else "disk"
+    return "memory" if processes * needed < MEMORY_SHARE * psutil.virtual_memory().available else "disk"
 
 
 def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
@@ -209,13 +215,14 @@ def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
     of_training = ("apply_spec_augment", "layerdrop", "transformers_version", "_name_or_path")
     config = encoder.model.config.to_dict()
     fields = {name: value for name, value in config.items() if name.startswith(prefixes) and name not in of_training}
-    return [VERSION, encoder.do_normalize, fields]
+    return [VERSION, torch.__version__, transformers.__version__, encoder.do_normalize, fields]
 
 
 def _batches(missing: dict[str, Utterance], store: AudioStore) -> Iterator[list[str]]:
     """Yield the keys in batches of clips of like length, each at most `BATCH_SECONDS` long with its padding."""
-    lengths = store.lengths(list(missing.values()))
-    keys, batch = list(missing), list[str]()
+    # By key among equals: whatever the order asked in, a clip meets the same others, and rounds the same.
+    keys, batch = sorted(missing), list[str]()
+    lengths = store.lengths([missing[key] for key in keys])
     for place in np.argsort(lengths, kind="stable"):
         if batch and (len(batch) + 1) * lengths[place] > BATCH_SECONDS * SAMPLE_RATE:
             yield batch

@@ -6,7 +6,6 @@ come the same way. A clip has the same frames alone and in any batch (`padding.p
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +24,8 @@ from gemoclap.encoders.pretrained import load_config, load_model, model_class, r
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 
-# WavLM's attention, as transformers writes it, adds a float bias and a boolean padding mask; the sum is right.
-warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask", category=UserWarning)
+COMPILATIONS = 64
+"""Most forms of a layer that torch.compile makes."""
 
 
 class SpeechEncoder(nn.Module):
@@ -229,13 +228,18 @@ class SpeechEncoder(nn.Module):
         self.model.activation_checkpointing_enable(options)
 
     def compile_layers(self) -> None:
-        """Let torch.compile make each transformer layer faster: one compilation serves all layers and lengths.
+        """Let torch.compile make each transformer layer faster; a compilation serves all layers of one form and all lengths.
+
+        There is one for each mode (training, evaluation, chunks), form of layer and a batch of one clip: up to a dozen.
 
         Raises
         ------
         GemoclapError : the model has no numbered layers.
         """
-        for layer in numbered_layers(self.model, "train.compile"):
+        layers = numbered_layers(self.model, "train.compile")
+        dynamo = torch._dynamo.config  # its default of 8 would send what comes later back to the plain way
+        dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILATIONS)
+        for layer in layers:
             layer.compile(dynamic=True)
 
     def train(self, mode: bool = True) -> SpeechEncoder:

@@ -117,6 +117,9 @@ class FastWavLMAttention(WavLMAttention):
             weights = weights[..., :frames]
         elif self.implementation == "flex" and dropout == 0.0 and _compiles_flex(query.device):
             context = _compiled_flex()(query, key, value, *bias)
+        elif dropout > 0.0 and query.device.type == "cpu":
+            # No fused kernel there takes a mask with a gradient, and sdpa would draw a double for each weight to drop.
+            context, _ = attention_with_weights(query, key, value, _mask(query, bias), dropout)
         else:
             context = functional.scaled_dot_product_attention(query, key, value, _mask(query, bias), dropout)
         return self.out_proj(context.transpose(1, 2).flatten(2)), weights, position_bias
@@ -194,9 +197,10 @@ def attention_with_weights(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float
 ) -> tuple[Tensor, Tensor]:
     """Return context ``(B, H, T, D / H)`` and weights ``(B, H, T, K)``, both after dropout, as transformers does."""
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + mask
+    queries, keys = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
+    scores = torch.baddbmm(mask.flatten(0, 1), queries, keys, alpha=query.shape[-1] ** -0.5)
     weights = fast_dropout(scores.softmax(-1), dropout)
-    return weights @ value, weights
+    return torch.bmm(weights, value.flatten(0, 1)).view_as(query), weights.view_as(mask)
 
 
 def gated_flex_attention(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from accelerate.utils import broadcast_object_list
 
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, CacheSettings, Settings
@@ -25,6 +26,7 @@ from gemoclap.encoders.feature_cache import (
 )
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.recipes.run_folder import on_every_process
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state, resolve_precision
 
@@ -41,11 +43,21 @@ def load_audio_store(cache: CacheSettings, audio: AudioSettings, utterances: Seq
     """Return a store with the clips of `utterances` decoded and prepared."""
     folder = cache_folder(cache) if cache.audio == "disk" else None
     store = AudioStore(audio, folder)
-    state = process_state()
-    # In memory every process needs its own; on disk the others find what the first has written.
-    with nullcontext() if folder is None else state.main_process_first(), progress_bar("reading audio") as progress:
-        store.preload(utterances, progress=progress)
+    with progress_bar("reading audio") as progress:
+        in_shares(lambda share: store.preload(share, progress=progress), utterances, shared=folder is not None)
     return store
+
+
+def in_shares(work: Callable[[Sequence[Utterance]], None], utterances: Sequence[Utterance], shared: bool) -> None:
+    """Let every process `work` on its share, if what it makes is `shared` with the others; then each on what it lacks.
+
+    Where one process fails, all do.
+    """
+    state = process_state()
+    if shared and state.num_processes > 1:
+        on_every_process(lambda: work(utterances[state.process_index :: state.num_processes]))
+    # Nothing is left to do here, unless the folder is not one and the same for all (nodes with disks of their own).
+    on_every_process(lambda: work(utterances))
 
 
 class ClipSource:
@@ -69,13 +81,13 @@ class ClipSource:
         encoder, cache = model.audio_encoder, self.settings.cache
         model.to(process_state().device)  # type: ignore[arg-type]  # transformers' wrapper is typed as a plain function
         pooling = model.config.audio_pooling
-        if encoder.is_frozen("all") and cache.layers != "off" and is_cacheable(encoder, pooling):
+        if encoder.is_frozen("all") and cache.layers != "never" and self._is_cacheable(encoder, pooling):
             key = f"{fingerprint(encoder.model)} {encoder.layers} {pooling}"
             if key not in self._known:
                 folder = cache_folder(cache) if cache.layers == "disk" else None
                 self._known[key] = LayerFeatures(encoder, self.store, pooling, folder)
             return self._encoded(key, encoder, utterances, "encoding, once for all folds")
-        if encoder.has_front_end and encoder.is_frozen("front_end") and cache.front_end != "off":
+        if encoder.has_front_end and encoder.is_frozen("front_end") and cache.front_end != "never":
             key = front_end_fingerprint(encoder)
             if key not in self._known:
                 self._known[key] = self._front_end(model, utterances)
@@ -90,19 +102,28 @@ class ClipSource:
         ]
         place: Place
         if cache.front_end == "auto":
-            place = roomiest_place(frames_bytes(model.audio_encoder, self.store, utterances, dtype), device)
+            needed = frames_bytes(model.audio_encoder, self.store, utterances, dtype)
+            # One process decides for all: they have to agree on who encodes what, and share the memory.
+            chosen = [roomiest_place(needed, process_state().num_processes, device)]
+            broadcast_object_list(chosen)
+            place = chosen[0]
         else:
-            place = cache.front_end  # type: ignore[assignment]  # "off" does not come here
+            place = cache.front_end  # type: ignore[assignment]  # "never" does not come here
         return FrontEndFrames(model.audio_encoder, self.store, place, dtype, cache_folder(cache))
 
+    def _is_cacheable(self, encoder: SpeechEncoder, pooling: str) -> bool:
+        if is_cacheable(encoder, pooling):
+            return True
+        if process_state().is_main_process and not self._known:
+            print(
+                f"the frozen encoder runs in every step: {pooling} over weighted layers needs its frames; "
+                "--model.pooling mean, or --model.layers last, would let it run once"
+            )
+        return False
+
     def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenClips:
-        clips, state = self._known[key], process_state()
+        clips = self._known[key]
         clips.encoder = encoder
-        # What lies on disk is there for all processes: each encodes its share.
-        share = utterances[state.process_index :: state.num_processes] if clips.is_shared else utterances
         with progress_bar(what) as progress:
-            clips.encode(share, progress)
-        if clips.is_shared:
-            state.wait_for_everyone()
-            clips.refresh()
+            in_shares(lambda share: clips.encode(share, progress), utterances, clips.is_shared)
         return clips

@@ -53,7 +53,7 @@ CLIPS_AT_A_TIME = 16
 class StrengthClips:
     """The waveforms of a store with the strength of each utterance beside them; a source of model inputs (`Clips`)."""
 
-    at_hand = False
+    at_hand, is_exact = False, True
 
     def __init__(self, store: AudioStore, strengths: Mapping[str, float]) -> None:
         self.store, self.strengths = store, strengths

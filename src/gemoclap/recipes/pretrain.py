@@ -158,7 +158,7 @@ def _spans(masking: str) -> Any:
 class SpeechWithIntensity:
     """The waveforms of a store with their intensity curves beside them; a source of model inputs (`Clips`)."""
 
-    at_hand = False
+    at_hand, is_exact = False, True
 
     def __init__(self, store: AudioStore, kept: Shards) -> None:
         self.store, self.kept = store, kept

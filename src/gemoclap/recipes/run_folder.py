@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write, write_json
@@ -27,9 +27,13 @@ def run_key(*parts: Any) -> str:
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what says only where something is kept, and so may change while a run goes on."""
-    cache = {name: value for name, value in config.get("cache", {}).items() if name == "front_end_dtype"}
-    return {**config, "cache": cache}
+    """Return a configuration without what says only where something is kept, and so may change while a run goes on.
+
+    Whether a part is computed once or in every step stays, because the two round differently.
+    """
+    cache = config.get("cache", {})
+    kept = {name: value for name, value in cache.items() if name == "front_end_dtype" or value == "never"}
+    return {**config, "cache": kept}
 
 
 def file_hash(path: str | os.PathLike) -> str:
@@ -51,6 +55,21 @@ def on_main_process(action: Callable[[], None]) -> None:
         raise cause
     if failure[0] is not None:
         raise GemoclapError(failure[0])
+
+
+def on_every_process(action: Callable[[], None]) -> None:
+    """Let every process do `action`; all wait for each other, and where one fails, all do."""
+    failure: str | None = None
+    cause: Exception | None = None
+    try:
+        action()
+    except Exception as error:  # whatever it is, the others wait for word of it
+        cause, failure = error, str(error)
+    failures = [one for one in gather_object([failure]) if one is not None]
+    if cause is not None:
+        raise cause
+    if failures:
+        raise GemoclapError(failures[0])
 
 
 def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str, Any] | None = None) -> None:

@@ -15,6 +15,7 @@ from gemoclap.config import Settings
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes
 from gemoclap.data.folds import Fold, speaker_name, undivided
 from gemoclap.data.reading import read_data
+from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.clips import ClipSource, load_audio_store
@@ -67,7 +68,7 @@ def train_fold(
 ) -> tuple[GEmoClapModel, Clips]:
     """Train `method` on a fold's training part; the log and the checkpoint go to `output`.
 
-    Returns the model, and where it gets its inputs from for every utterance of the fold.
+    Returns the model, and where it gets its inputs from when it is scored, ready for every utterance of the fold.
     """
     if method in NEEDS_GENDER and not any(row.gender for row in fold.train):
         raise GemoclapError(
@@ -78,10 +79,12 @@ def train_fold(
     check_classes(fold.train, vocabulary)
     model = build_model(settings, method, vocabulary)
     clips = source.for_model(model, [*fold.train, *fold.dev, *fold.test])
+    # Half precision is for training: scores are those of the model that is saved.
+    heard = clips if clips.is_exact else source.store
     batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
 
     def development() -> dict[str, float]:
-        return headline_scores(predict_table(model, fold.dev, clips))
+        return headline_scores(predict_table(model, fold.dev, heard))
 
     fit(
         model,
@@ -93,7 +96,7 @@ def train_fold(
         evaluate=development if fold.dev else None,
         label=f"{method} {fold.name}",
     )
-    return model, clips
+    return model, heard
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> GEmoClapModel:
@@ -108,6 +111,7 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> GEmo
         method=method,
         gender_head=method in GENDER_HEAD,
     )
+    make_wavlm_attention_fast(model.audio_encoder.model, settings.model.attention)
     if settings.train.gradient_checkpointing:
         model.audio_encoder.checkpoint_gradients()
     if settings.train.compile:

@@ -58,9 +58,7 @@ class Gradients:
         self, accelerator: Accelerator, wrapped: nn.Module, objective: Objective, settings: TrainSettings
     ) -> None:
         self.accelerator, self.wrapped, self.objective, self.settings = accelerator, wrapped, objective, settings
-        if settings.chunk_size and any(
-            isinstance(module, nn.modules.batchnorm._BatchNorm) for module in wrapped.modules()
-        ):
+        if settings.chunk_size and any(_is_trained_batch_norm(module) for module in wrapped.modules()):
             raise GemoclapError(
                 "train.chunk_size: the model has batch norm, which needs the batch in one piece; leave it null"
             )
@@ -134,6 +132,11 @@ class Gradients:
 
     def _syncing(self, syncs: bool) -> Any:
         return nullcontext() if syncs else self.accelerator.no_sync(self.wrapped)
+
+
+def _is_trained_batch_norm(module: nn.Module) -> bool:
+    parameters = list(module.parameters(recurse=False))
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and any(one.requires_grad for one in parameters)
 
 
 def _numbers(losses: Losses) -> dict[str, float]:
