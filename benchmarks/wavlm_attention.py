@@ -56,9 +56,10 @@ def build_models(arguments: argparse.Namespace) -> dict[str, PreTrainedModel]:
     model = WavLMModel(config).to(arguments.device).train()
     nn.init.normal_(model.encoder.layers[0].attention.rel_attn_embed.weight)
     models = {"transformers": model}
-    # Without CUDA, or with dropout, sdpa takes the place of flex.
-    can_flex = arguments.device == "cuda" and arguments.dropout == 0.0
-    for implementation in ("sdpa", "flex") if can_flex else ("sdpa",):
+    on_cuda = arguments.device == "cuda"
+    # What remains would measure sdpa twice.
+    others = (["flex"] if arguments.dropout == 0.0 else []) if on_cuda else ["auto"]
+    for implementation in ("sdpa", *others):
         models[implementation] = copy.deepcopy(model)
         make_wavlm_attention_fast(models[implementation], implementation)
     return models

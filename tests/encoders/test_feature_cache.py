@@ -97,6 +97,22 @@ def test_cached_front_end_gives_the_same_frames_and_gradients(
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("freeze", ["front_end", 2])
+@pytest.mark.parametrize(("family", "norm"), SPEECH_FORMS)
+def test_training_draws_the_same_from_the_cache(tmp_path: Path, rows, store, family, norm, freeze) -> None:
+    encoder = frozen_encoder(tmp_path, freeze, family, norm, mask_time_prob=0.3, layerdrop=0.3).train()
+    clips = FrontEndFrames(encoder, store, "memory", torch.float32, tmp_path)
+    clips.encode(rows)
+
+    def frames(encode, *inputs) -> Tensor:
+        torch.manual_seed(1)
+        np.random.seed(1)
+        return encode(*inputs)[0]
+
+    plain = frames(encoder, *store.inputs(rows).values())
+    torch.testing.assert_close(frames(encoder.from_front_end, *clips.inputs(rows).values()), plain, rtol=0, atol=1e-4)
+
+
 def test_a_model_called_without_its_cache_is_as_before(tmp_path: Path, rows, store) -> None:
     encoder = frozen_encoder(tmp_path).eval()
     before, _ = encoder(**store.inputs(rows))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import save_speech_encoder
+from training_standins import finish, start
 
 from gemoclap.config import AudioSettings, CacheSettings, DataSettings, ModelSettings, Settings, TrainSettings
+from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
+from gemoclap.labels import get_vocabulary
 from gemoclap.predictions import read_predictions
-from gemoclap.recipes.clips import cache_folder
+from gemoclap.recipes.clips import ClipSource, cache_folder, load_audio_store
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.supervised import build_model
 
 NO_DROPOUT = {
     "hidden_dropout": 0.0,
@@ -134,12 +141,60 @@ def test_audio_on_disk_gives_the_same_run(tmp_path: Path, small_manifest: Path) 
 def test_what_only_saves_time_or_memory_changes_no_number(
     tmp_path: Path, small_manifest: Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain_compile = torch.nn.Module.compile
-    # Traced as for a GPU, but run by PyTorch itself: a C++ compiler is not what is tested here.
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **o: plain_compile(module, backend="eager", **o))
+    plain_compile, compiled = torch.nn.Module.compile, []
+
+    def traced(module, **options):
+        compiled.append(module)
+        # Traced as for a GPU, but run by PyTorch itself: a C++ compiler is not what is tested here.
+        plain_compile(module, backend="eager", **options)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", traced)
     make = partial(settings_of, small_manifest, save_speech_encoder(tmp_path / "wavlm", "wavlm", **NO_DROPOUT))
     plain = crossval(make(), tmp_path / "plain")
-    assert_close(plain, crossval(make(**{setting: True}), tmp_path / setting), 1e-3)
+    assert_close(plain, crossval(make(**{setting: True}), tmp_path / setting), 1e-4)
+    assert len(compiled) == (2 * 3 if setting == "compile" else 0)
+    with pytest.raises(AssertionError):  # what the encoder learns can be seen at this tolerance
+        assert_close(plain, crossval(make("all"), tmp_path / "frozen"), 1e-4)
+
+
+def test_both_at_once_are_refused(small_manifest: Path) -> None:
+    with pytest.raises(GemoclapError, match="do not go together"):
+        settings_of(small_manifest, Path("any"), gradient_checkpointing=True, compile=True)
+
+
+@pytest.mark.parametrize(("freeze", "place"), [("front_end", "disk"), ("front_end", "memory"), ("all", "disk")])
+def test_two_processes_have_all_that_they_need(tmp_path: Path, small_manifest: Path, freeze: str, place: str) -> None:
+    encoder = save_speech_encoder(tmp_path / "wavlm", "wavlm")
+    options = {"manifest": str(small_manifest), "encoder": str(encoder), "freeze": freeze, "place": place}
+    finish(start(make_ready, tmp_path / "run", 2, **options))
+    one, two = (load_file(tmp_path / "run" / f"inputs-{process}.safetensors") for process in (0, 1))
+    assert all(torch.equal(one[name], two[name]) for name in one) and len(next(iter(one.values()))) == 32
+
+
+def make_ready(
+    output: Path, process: int, processes: int, manifest: str, encoder: str, freeze: str, place: str
+) -> None:
+    """Write the inputs of all clips, as this process has them."""
+    os.environ["GEMOCLAP_CACHE"] = str(output / "cache")
+    settings = settings_of(Path(manifest), Path(encoder), freeze, front_end=place, table=place, audio=place)
+    rows = read_manifest(manifest)
+    store = load_audio_store(settings.cache, settings.data.audio, rows)
+    model = build_model(settings, "emo_clap", get_vocabulary("iemocap4"))
+    save_file(ClipSource(store, settings).for_model(model, rows).inputs(rows), output / f"inputs-{process}.safetensors")
+
+
+def test_two_processes_fail_together(tmp_path: Path, small_manifest: Path) -> None:
+    rows = read_manifest(small_manifest)
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no audio")
+    write_manifest([*rows[:3], replace(rows[3], path=str(bad)), *rows[4:]], tmp_path / "bad.jsonl")
+    finish(start(meet_a_bad_file, tmp_path / "run", 2, manifest=str(tmp_path / "bad.jsonl")))
+
+
+def meet_a_bad_file(output: Path, process: int, processes: int, manifest: str) -> None:
+    cache = CacheSettings(folder=str(output), audio="disk")
+    with pytest.raises(GemoclapError, match="bad.wav"):
+        load_audio_store(cache, AudioSettings(), read_manifest(manifest))
 
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:

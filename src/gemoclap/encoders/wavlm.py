@@ -25,13 +25,13 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 from gemoclap.encoders.dropout import fast_dropout
 from gemoclap.errors import GemoclapError, did_you_mean
 
-Implementation = Literal["sdpa", "flex"]
+Implementation = Literal["auto", "sdpa", "flex"]
 
 KEY_MULTIPLE = 8
 """Keys are padded to a multiple of this, because CUDA's memory-efficient kernel copies a mask whose rows are not one."""
 
 
-def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementation = "sdpa") -> None:
+def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementation = "auto") -> None:
     """Replace the attention in every layer of a WavLM; models of other families are left as they are.
 
     Outputs and gradients are equal to those of transformers but for rounding, also at padded frames. Parameters keep
@@ -43,9 +43,10 @@ def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementa
     implementation : how attention is computed.
 
         - ``"sdpa"``: `scaled_dot_product_attention` with the gated bias as its mask.
+        - ``"auto"``: the same, but in training on the CPU `ClipwiseAttention`.
         - ``"flex"``: `flex_attention`, compiled, which never holds a (B, H, T, T) tensor. On the CPU, and where dropout
-          is at work on the attention weights, which it does not know, sdpa takes its place. The gradients of bias and
-          gate are summed by atomic additions, in no fixed order.
+          is at work on the attention weights, which it does not know, as ``"auto"``. The gradients of bias and gate are
+          summed by atomic additions, in no fixed order.
 
     Raises
     ------
@@ -179,6 +180,57 @@ class GatedBias(torch.autograd.Function):
         )
 
 
+class ClipwiseAttention(torch.autograd.Function):
+    """Attention with a gated bias one clip after another, the scores overwritten where they lie: for the CPU.
+
+    There sdpa has no fused kernel for a mask that needs a gradient and is bound by memory; the scores of one clip stay
+    nearer. `benchmarks/wavlm_attention.py` measures the two.
+
+    Parameters
+    ----------
+    query, key, value : ``(B, H, T, D / H)`` and twice ``(B, H, K, D / H)``.
+    gate, bias, padding : as in `GatedBias`.
+    dropout : probability that an attention weight is dropped.
+
+    Returns
+    -------
+    Tensor : ``(B, H, T, D / H)``.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, gate: Tensor, bias: Tensor, padding: Tensor, dropout: float
+    ) -> Tensor:
+        ctx.scale = query.shape[-1] ** -0.5
+        context, weights, dropped = torch.empty_like(query), [], []
+        for clip in range(len(query)):
+            scores = torch.addcmul(padding[clip], gate[clip].unsqueeze(-1), bias)
+            scores.baddbmm_(query[clip], key[clip].transpose(1, 2), alpha=ctx.scale)
+            weights.append(torch.softmax(scores, -1, out=scores))
+            dropped.append(functional.dropout(scores, dropout))
+            torch.bmm(dropped[clip], value[clip], out=context[clip])
+        ctx.save_for_backward(query, key, value, gate, bias, context, *weights, *dropped)
+        return context
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (of_context,) = gradients
+        query, key, value, gate, bias, context, *saved = ctx.saved_tensors
+        of_query, of_key, of_value = (torch.empty_like(tensor) for tensor in (query, key, value))
+        of_gate, of_bias = torch.empty_like(gate), torch.zeros_like(bias)
+        # The sum over the keys of weight times gradient, which the softmax takes off each gradient.
+        shared = (of_context * context).sum(-1, keepdim=True)
+        for clip, (weights, dropped) in enumerate(zip(saved[: len(query)], saved[len(query) :], strict=True)):
+            torch.bmm(dropped.transpose(1, 2), of_context[clip], out=of_value[clip])
+            of_scores = torch.bmm(of_context[clip], value[clip].transpose(1, 2))
+            of_scores.mul_(dropped).addcmul_(weights, shared[clip], value=-1.0)
+            torch.bmm(of_scores, key[clip], out=of_query[clip])
+            torch.bmm(of_scores.transpose(1, 2), query[clip], out=of_key[clip])
+            of_bias.addcmul_(of_scores, gate[clip].unsqueeze(-1))
+            torch.sum(of_scores.mul_(bias), -1, out=of_gate[clip])
+        return of_query.mul_(ctx.scale), of_key.mul_(ctx.scale), of_value, of_gate, of_bias, None, None
+
+
 def padding_bias(hidden_states: Tensor, attention_mask: Tensor | None, added: int = 0) -> Tensor:
     """Return ``(B, 1, 1, T + added)``: -inf at padded and added keys, else 0.
 
@@ -231,3 +283,10 @@ def _compiles_flex(device: torch.device) -> bool:
 def _mask(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Return the mask in the queries' type, because sdpa under autocast would copy one of higher precision."""
     return GatedBias.apply(*(term.to(query.dtype) for term in bias))
+
+
+def _trains_on_cpu(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> bool:
+    wants_gradient = any(term.requires_grad for term in bias)
+    # Exported or compiled, a loop over the clips would fix their number.
+    is_traced = torch.compiler.is_compiling()
+    return wants_gradient and not is_traced and query.device.type == "cpu" and query.dtype == torch.float32
