@@ -16,10 +16,27 @@ from jsonargparse.typing import PositiveInt
 
 from gemoclap.errors import GemoclapError, did_you_mean
 
-LISTS = ("--speech", "--leave_out", "--methods", "--labels", "--data.emotions", "--train.trackers")
+LISTS = (
+    "--encoders",
+    "--speech",
+    "--leave_out",
+    "--methods",
+    "--labels",
+    "--data.emotions",
+    "--train.trackers",
+    "--train.seeds",
+)
 """Options whose words may be given as ``a,b`` as well as ``["a","b"]``."""
 
-OF_A_RUN = ("method", "methods", "keep_models", "manifest_sha256")
+OF_A_RUN = (
+    "method",
+    "methods",
+    "keep_models",
+    "manifest_sha256",
+    "encoder_weights",
+    "speech_sha256",
+    "intensity_sha256",
+)
 """What the config.yaml of a run holds beside settings; a command that has no such option passes over it."""
 
 

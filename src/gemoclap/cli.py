@@ -28,7 +28,15 @@ from gemoclap.config import (
     ObjectiveSettings,
     TrainSettings,
 )
-from gemoclap.config_ems import IntensityModelSettings, PretrainModelSettings, PretrainSettings, RankingSettings
+from gemoclap.config_ems import (
+    LOG_MEL,
+    IntensityModelSettings,
+    PretrainModelSettings,
+    PretrainSettings,
+    ProbeHeadSettings,
+    ProbeTrainSettings,
+    RankingSettings,
+)
 from gemoclap.errors import GemoclapError, did_you_mean
 
 RUN_FOLDER = "folder of the run; the same command resumes in it"
@@ -147,6 +155,19 @@ def add_pretrain_ems(parser: Parser) -> None:
     parser.hide_groups()
 
 
+def add_probe(parser: Parser) -> None:
+    parser.usage = "gemoclap probe --data.manifest MANIFEST --encoders A,B,... -o RUN [--config YAML ...] [options]"
+    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    encoders = f"{LOG_MEL} (the baseline without an encoder), compact and other untrained ones, hub ids, folders"
+    parser.add_argument("--encoders", type=list[str], default=[LOG_MEL], help=encoders)
+    parser.add_class_arguments(DataSettings, "data")
+    parser.add_class_arguments(ProbeHeadSettings, "head")
+    parser.add_class_arguments(ProbeTrainSettings, "train")
+    parser.add_class_arguments(CacheSettings, "cache")
+    parser.hide_groups()
+
+
 def add_intensity(parser: Parser) -> None:
     parser.add_argument("model", help="folder with an intensity model: RUN/model of 'gemoclap pretrain intensity'")
     parser.add_argument("audio", help="audio file")
@@ -180,6 +201,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "pretrain ems": Command(
         add_pretrain_ems, "pre-train an encoder on speech, where emotion is intense (EMS)", "gemoclap.ems_commands"
+    ),
+    "probe": Command(
+        add_probe, "find how much of emotion is in frozen encoders (S3PRL's protocol)", "gemoclap.ems_commands"
     ),
     "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.ems_commands"),
     "report": Command(add_report, "write the report of a cross-validation again"),

@@ -7,14 +7,17 @@ from argparse import Namespace
 from pathlib import Path
 
 from gemoclap.audio import load_audio, prepare_clip
-from gemoclap.config_ems import IntensitySettings, PretrainSettings
+from gemoclap.config_ems import IntensitySettings, PretrainSettings, ProbeSettings
 from gemoclap.ems.intensity import intensity_curve
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.recipes.intensity import train_intensity
 from gemoclap.recipes.pretrain import load_intensity_model, pretrain
+from gemoclap.recipes.probe import probe
 from gemoclap.recipes.supervised import is_trained
+from gemoclap.reports import collect, print_table, write_report
 from gemoclap.reports.curves import plot_curve
+from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 
 
@@ -44,6 +47,22 @@ def _say(folder: Path, before: bool, what_next: str) -> None:
         what = "was trained before, nothing is left to do" if before else "the model"
         print(f"{folder}: {what}; try it with: {what_next}")
     leave_together()
+
+
+def run_probe(args: Namespace) -> int:
+    """Frozen encoders -> what a linear head finds in each, over folds and seeds."""
+    output = Path(args.output)
+    summary = probe(ProbeSettings(args.data, args.encoders, args.head, args.train, args.cache), output)
+    results = collect(output)
+    page = write_report(results)
+    print_table(results, output_console())
+    for encoder, figures in summary.items():
+        uar = figures["uar"]
+        if len(uar.values) > 1:
+            interval = f"[{100 * uar.low:.1f}, {100 * uar.high:.1f}]"
+            print(f"{encoder}: UAR {100 * uar.mean:.1f} % {interval}, mean and interval over {len(uar.values)} seeds")
+    print(f"{page}: the report, of the first seed; seeds.json and seeds.csv have all")
+    return 0
 
 
 def run_intensity(args: Namespace) -> int:

@@ -36,7 +36,7 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
     config = {**settings.to_dict(), MANIFEST_HASH: file_hash(str(data.manifest))}
-    plan = _plan(folds, vocabulary, str(data.manifest))
+    plan = plan_of(folds, vocabulary, str(data.manifest))
     refuse_other_run(output, config, plan)
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
     trained = [method for method in methods if method not in BASELINES and pending[method]]
@@ -62,7 +62,7 @@ def _check_methods(methods: Sequence[str]) -> None:
         raise GemoclapError(f"no method to cross-validate; give some of {', '.join(known)} with --methods")
 
 
-def _plan(folds: Sequence[Fold], vocabulary: Vocabulary, manifest: str) -> dict[str, Any]:
+def plan_of(folds: Sequence[Fold], vocabulary: Vocabulary, manifest: str) -> dict[str, Any]:
     """Return who is trained on, developed on and tested in each fold, by id, as plain data."""
     rows = [
         {

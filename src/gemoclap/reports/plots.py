@@ -33,7 +33,7 @@ STYLE: Any = {
     "legend.fontsize": 8,
 }
 DPI = 150
-NOT_CURVES = frozenset({"epoch", "step", "lr", "seconds", "utterances_per_second", "data_wait_seconds"})
+NOT_CURVES = frozenset({"epoch", "step", "lr", "seconds", "utterances_per_second", "data_wait_seconds", "selected"})
 """Columns of log.jsonl that are not drawn; of the development figures (``dev_*``) only ``dev_uar`` is."""
 
 

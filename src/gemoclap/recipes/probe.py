@@ -1,0 +1,309 @@
+"""S3PRL's downstream emotion protocol: how much of emotion does a linear head find in a frozen encoder?
+
+[S] s3prl/downstream/emotion (SUPERB's task ER), h_lt being frame t of layer l:
+
+    logits = W2 mean_t(W1 sum_l a_l h_lt + b1) + b2,    a = softmax over learned weights that start at 0
+
+Nothing between the two linear layers is nonlinear, so the mean over frames may be taken first,
+
+    logits = W2 (W1 sum_l a_l mean_t h_lt + b1) + b2,
+
+and the pooled layers that `encoders.feature_cache.LayerFeatures` keeps are all that is needed: each clip is encoded
+once, and then a head takes seconds.
+
+Ours [C]: folds and development speakers are those of any other run, where S3PRL's development set is a random fifth of
+the training utterances, with the same speakers in both; the last epoch is reported unless asked otherwise; and features
+are rescaled, so that a head is done in fewer steps. S3PRL's own: `head.rescale` false, `train.lr` 1e-4 and
+`train.steps` 30000.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from gemoclap.config import CacheSettings
+from gemoclap.config_ems import LOG_MEL, ProbeSettings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore, pad_waveforms
+from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.reading import read_data
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.feature_cache import LayerFeatures
+from gemoclap.encoders.fingerprint import fingerprint
+from gemoclap.encoders.mel import LogMel
+from gemoclap.encoders.pooling import masked_mean
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+from gemoclap.labels import Vocabulary
+from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
+from gemoclap.predictions import concatenate, read_predictions
+from gemoclap.recipes.clips import cache_folder, load_audio_store
+from gemoclap.recipes.crossval import plan_of
+from gemoclap.recipes.run_folder import MANIFEST_HASH, claim, file_hash, refuse_other_run
+from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
+from gemoclap.terminal import progress_bar
+from gemoclap.training.distributed import process_state
+from gemoclap.training.evaluate import headline_scores, table_of
+
+ENCODER_WEIGHTS = "encoder_weights"
+"""Where a probe's config.yaml says which weights were probed."""
+
+
+def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:
+    """Train a head for every encoder, fold and seed and classify the unseen speakers; nothing finished is done again.
+
+    `output` becomes a folder that `gemoclap.reports` reads: config.yaml, folds.json and, an encoder and fold,
+    predictions.csv and log.jsonl of the first seed. Below, every seed_N/ has its own and head.safetensors; seeds.json
+    and seeds.csv sum them up.
+
+    Returns
+    -------
+    Encoder -> ``"war"`` and ``"uar"`` -> the figure over seeds.
+
+    Raises
+    ------
+    GemoclapError : what is wrong with manifest, audio, settings, folds, an encoder or the output folder.
+    """
+    utterances, vocabulary, data = read_data(settings.data)
+    settings = replace(settings, data=data)
+    folds = make_folds(utterances, data, vocabulary)
+    _check_request(settings, folds, vocabulary)
+    encoders = load_encoders(settings)
+    config = {
+        **asdict(settings),
+        # The folder that an encoder came from may hold another one tomorrow.
+        ENCODER_WEIGHTS: {method: identity(encoder) for method, encoder in encoders.items()},
+        MANIFEST_HASH: file_hash(str(data.manifest)),
+    }
+    plan = plan_of(folds, vocabulary, str(data.manifest))
+    refuse_other_run(output, config, plan)
+    heads = [(fold, seed) for fold in folds for seed in settings.train.seeds]
+    pending = {
+        method: [one for one in heads if not predictions_path(output / method, *one).is_file()] for method in encoders
+    }
+    parts = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
+    rows = list({row.id: row for row in parts}.values())
+    # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
+    store = load_audio_store(settings.cache, data.audio, rows)
+    claim(output, config, list(encoders), plan)
+    for method, encoder in encoders.items():
+        if pending[method]:
+            means = layer_means(encoder, rows, store, settings.cache)
+            features = {row.id: one for row, one in zip(rows, means, strict=True)}
+            with progress_bar(f"heads on {method}") as progress:
+                for done, (fold, seed) in enumerate(pending[method], 1):
+                    _train_and_test(settings, features, fold, seed, vocabulary, output / method)
+                    progress(done, len(pending[method]))
+    return _sum_up(output, encoders, folds, settings.train.seeds)
+
+
+def _check_request(settings: ProbeSettings, folds: Sequence[Fold], vocabulary: Vocabulary) -> None:
+    if process_state().num_processes > 1:
+        raise GemoclapError("a probe runs in one process; start it without torchrun or 'accelerate launch'")
+    if len(vocabulary.emotions) < 2:
+        raise GemoclapError(f"{vocabulary.emotions[0]!r} is the only class; name two or more with --data.emotions")
+    lacking = [fold.name for fold in folds if not fold.dev]
+    if settings.train.select == "dev" and lacking:
+        raise GemoclapError(
+            f"train.select dev needs a development set, and {lacking[0]} has none; set --data.dev_speakers to 1 or more"
+        )
+
+
+def load_encoders(settings: ProbeSettings) -> dict[str, SpeechEncoder | LogMel]:
+    """Return the frozen encoders by names that a folder can have: ``runs/ems/model`` is called ``runs_ems_model``.
+
+    Raises
+    ------
+    GemoclapError : an encoder cannot be loaded, or two would have one name.
+    """
+    encoders: dict[str, SpeechEncoder | LogMel] = {}
+    for name in settings.encoders:
+        method = name.strip("./").replace("/", "_") or "encoder"
+        if method in encoders:
+            raise GemoclapError(f"encoders: {name} would be called {method}, as another is; name each once")
+        if name == LOG_MEL:
+            encoders[method] = LogMel(n_mels=80)
+            continue
+        torch.manual_seed(settings.train.seeds[0])
+        encoder = load_audio_encoder(name, settings.head.layers)
+        encoder.freeze("all")
+        encoders[method] = encoder
+    return encoders
+
+
+def identity(encoder: SpeechEncoder | LogMel) -> str:
+    """Return a hash of an encoder's weights and of how it wants its input."""
+    if isinstance(encoder, LogMel):
+        return fingerprint(encoder)
+    return fingerprint(encoder.model, encoder.do_normalize)
+
+
+def layer_means(
+    encoder: SpeechEncoder | LogMel, rows: Sequence[Utterance], store: AudioStore, cache: CacheSettings
+) -> Tensor:
+    """Return the mean over the frames of each layer, ``(N, L, D)`` on the training device; L is 1 for log-mel frames.
+
+    An encoder's are taken from the table that all runs with it share where `cache` allows, or entered in it.
+    """
+    device = process_state().device
+    if isinstance(encoder, LogMel):
+        means = [masked_mean(*encoder(*pad_waveforms([store(row)]))) for row in rows]
+        return torch.stack(means).to(device)
+    clips = LayerFeatures(encoder.to(device), store, "mean", cache_folder(cache) if cache.layers == "disk" else None)
+    with progress_bar("encoding, once for all folds and seeds") as progress:
+        clips.encode(rows, progress)
+    return clips.inputs(rows)["layer_features"].to(device)
+
+
+class ProbeHead(nn.Module):
+    """``(B, L, D)``, means over frames, to logits ``(B, C)``.
+
+    Parameters
+    ----------
+    scale : what the features are divided by.
+    """
+
+    scale: Tensor
+
+    def __init__(self, n_layers: int, dim: int, hidden_dim: int, n_classes: int, scale: float = 1.0) -> None:
+        super().__init__()
+        self.layer_weights = nn.Parameter(torch.zeros(n_layers))
+        self.projector = nn.Linear(dim, hidden_dim)
+        self.classifier = nn.Linear(hidden_dim, n_classes)
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, features: Tensor) -> Tensor:
+        combined = torch.einsum("l,bld->bd", self.layer_weights.softmax(0), features)
+        return self.classifier(self.projector(combined / self.scale))
+
+
+def fit_head(
+    features: Tensor,
+    classes: Tensor,
+    n_classes: int,
+    settings: ProbeSettings,
+    seed: int,
+    dev: tuple[Tensor, Tensor] | None = None,
+) -> tuple[ProbeHead, list[dict[str, float]]]:
+    """Train a head on ``features (N, L, D)`` and ``classes (N,)`` of the training speakers.
+
+    A loop of its own, because `training.loop.fit` keeps a checkpoint an epoch and draws its batches for padding and
+    contrast: here an epoch is some milliseconds, nothing is padded, and what is interrupted is quickly done again.
+
+    Parameters
+    ----------
+    dev : features and classes of the development speakers, scored after every epoch.
+
+    Returns
+    -------
+    head : of the epoch that `train.select` says.
+    log : one row an epoch: epoch (from 1), step, loss, and with `dev` also dev_uar and dev_war.
+
+    Raises
+    ------
+    GemoclapError : the loss is not finite.
+    """
+    torch.manual_seed(seed)
+    train = settings.train
+    _, n_layers, dim = features.shape
+    scale = float(features.square().mean().sqrt()) if settings.head.rescale else 1.0
+    head = ProbeHead(n_layers, dim, settings.head.hidden_dim, n_classes, scale).to(features.device)
+    optimizer = torch.optim.Adam(head.parameters(), lr=train.lr, fused=True)
+    weights = _balanced_weights(classes, n_classes) if train.class_weights == "balanced" else None
+    log: list[dict[str, float]] = []
+    best_uar, best = -1.0, dict[str, Tensor]()
+    steps_per_epoch = math.ceil(len(features) / train.batch_size)
+    for epoch in range(1, math.ceil(train.steps / steps_per_epoch) + 1):
+        total = torch.zeros((), device=features.device)
+        batches = torch.randperm(len(features)).to(features.device).split(train.batch_size)
+        for batch in batches:
+            loss = nn.functional.cross_entropy(head(features[batch]), classes[batch], weights)
+            optimizer.zero_grad()
+            loss.backward()
+            if train.clip_norm is not None:
+                nn.utils.clip_grad_norm_(head.parameters(), train.clip_norm)
+            optimizer.step()
+            total += loss.detach()
+        row = {"epoch": epoch, "step": epoch * steps_per_epoch, "loss": float(total) / steps_per_epoch}
+        if not math.isfinite(row["loss"]):
+            raise GemoclapError(f"the loss of the head is {row['loss']} in epoch {epoch}; lower --train.lr")
+        if dev is not None:
+            row |= _development_scores(head, *dev)
+            if train.select == "dev" and row["dev_uar"] > best_uar:
+                best_uar, best = row["dev_uar"], {name: one.clone() for name, one in head.state_dict().items()}
+        log.append(row)
+    if best:
+        head.load_state_dict(best)
+    return head, log
+
+
+def _balanced_weights(classes: Tensor, n_classes: int) -> Tensor:
+    """Return ``N / (C N_c)`` for each class c, ``(C,)``."""
+    return len(classes) / (n_classes * torch.bincount(classes, minlength=n_classes))
+
+
+@torch.no_grad()
+def _development_scores(head: ProbeHead, features: Tensor, classes: Tensor) -> dict[str, float]:
+    truth, prediction = classes.cpu().numpy(), head(features).argmax(1).cpu().numpy()
+    return {
+        "dev_uar": unweighted_average_recall(truth, prediction),
+        "dev_war": weighted_average_recall(truth, prediction),
+    }
+
+
+def _train_and_test(
+    settings: ProbeSettings,
+    features: Mapping[str, Tensor],
+    fold: Fold,
+    seed: int,
+    vocabulary: Vocabulary,
+    folder: Path,
+) -> None:
+    """Write what is said of the fold's test speakers; the seed's own predictions come last and mark it as done."""
+
+    def part(rows: Sequence[Utterance]) -> tuple[Tensor, Tensor]:
+        table = torch.stack([features[row.id] for row in rows])
+        return table, torch.tensor([vocabulary.index(row.emotion) for row in rows], device=table.device)
+
+    dev = part(fold.dev) if fold.dev else None
+    head, log = fit_head(*part(fold.train), len(vocabulary.emotions), settings, seed, dev)
+    with torch.no_grad():
+        scores = head(part(fold.test)[0]).softmax(1).cpu().numpy()
+    predictions = table_of(fold.test, scores, vocabulary.emotions, vocabulary.resolve, fold.name)
+    own = predictions_path(folder, fold, seed).parent
+    with atomic_write(own / "head.safetensors", "wb") as file:
+        file.write(save({name: tensor.cpu() for name, tensor in head.state_dict().items()}))
+    for place in [own.parent, own] if seed == settings.train.seeds[0] else [own]:
+        with atomic_write(place / "log.jsonl") as file:
+            file.writelines(json.dumps(row) + "\n" for row in log)
+        predictions.write(place / "predictions.csv")
+
+
+def predictions_path(folder: Path, fold: Fold, seed: int) -> Path:
+    """Return where the predictions of a head are, below the folder of its encoder; once there, the head is finished."""
+    return folder / fold.name / f"seed_{seed}" / "predictions.csv"
+
+
+def _sum_up(
+    output: Path, methods: Iterable[str], folds: Sequence[Fold], seeds: Sequence[int]
+) -> dict[str, dict[str, OverSeeds]]:
+    """Score each seed over all folds together."""
+    summary = {}
+    for method in methods:
+        tables = [
+            concatenate([read_predictions(predictions_path(output / method, fold, seed)) for fold in folds])
+            for seed in seeds
+        ]
+        scores = [headline_scores(table) for table in tables]
+        summary[method] = {figure: over_seeds([one[figure] for one in scores]) for figure in FIGURES}
+    write_over_seeds(output, seeds, summary)
+    return summary

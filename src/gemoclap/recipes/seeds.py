@@ -1,0 +1,72 @@
+"""The same training with several seeds: what each of them scores, and how sure their mean is."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from gemoclap.files import atomic_write, write_json
+
+FIGURES = ("war", "uar")
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A figure of each seed, with mean, sample standard deviation and the mean's 95 % interval.
+
+    The interval says how far the mean would move with other seeds, the speakers being the same; what other speakers
+    would do, a report's own intervals say. Of one seed, standard deviation and interval are NaN.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+
+def over_seeds(values: Sequence[float]) -> OverSeeds:
+    """Return mean, standard deviation s and Student's interval ``mean -+ t(0.975, n - 1) s / sqrt(n)`` of n values."""
+    n, mean = len(values), float(np.mean(values))
+    if n < 2:
+        return OverSeeds(tuple(values), mean, math.nan, math.nan, math.nan)
+    sd = float(np.std(values, ddof=1))
+    half = float(scipy.stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
+    return OverSeeds(tuple(values), mean, sd, mean - half, mean + half)
+
+
+def write_over_seeds(folder: Path, seeds: Sequence[int], summary: Mapping[str, Mapping[str, OverSeeds]]) -> None:
+    """Write seeds.json and seeds.csv: of every method each of `FIGURES`, a share between 0 and 1, by seed and as mean.
+
+    What is not defined is null in the one and empty in the other.
+    """
+    methods = {
+        method: {figure: _without_nan(asdict(one)) for figure, one in figures.items()}
+        for method, figures in summary.items()
+    }
+    data = {"interval": "95 %, Student's t over seeds", "seeds": list(seeds), "methods": methods}
+    write_json(folder / "seeds.json", data)
+    columns = [f"{figure}{what}" for figure in FIGURES for what in ("", "_sd", "_low", "_high")]
+    with atomic_write(folder / "seeds.csv") as file:
+        writer = csv.DictWriter(file, ["method", "seed", *columns], lineterminator="\n")
+        writer.writeheader()
+        for method, figures in methods.items():
+            for place, seed in enumerate(seeds):
+                values = {figure: one["values"][place] for figure, one in figures.items()}
+                writer.writerow({"method": method, "seed": seed, **values})
+            means = {figure: one["mean"] for figure, one in figures.items()}
+            spread = {
+                f"{figure}_{what}": one[what] for figure, one in figures.items() for what in ("sd", "low", "high")
+            }
+            writer.writerow({"method": method, "seed": "mean", **means, **spread})
+
+
+def _without_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: None if value != value else value for name, value in figures.items()}

@@ -1,0 +1,448 @@
+"""The probe: its head against the protocol frame by frame, its training against a plain loop, and its folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+import soundfile
+import torch
+import yaml
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
+from small import changed, contents
+from tiny import save_speech_encoder, save_text_encoder
+from torch import Tensor, nn
+
+from gemoclap.clap.model import GEmoClapModel
+from gemoclap.config import AudioSettings, CacheSettings, DataSettings, ModelSettings, Settings
+from gemoclap.config_ems import LOG_MEL, ProbeHeadSettings, ProbeSettings, ProbeTrainSettings
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.encoders.feature_cache import LayerFeatures
+from gemoclap.encoders.mel import LogMel
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary
+from gemoclap.predictions import read_predictions
+from gemoclap.recipes import probe as recipe
+from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.probe import ProbeHead, fit_head, layer_means, probe
+from gemoclap.recipes.seeds import over_seeds
+from gemoclap.reports import collect, write_report
+
+PLAIN = AudioSettings(trim_silence_db=None)
+SAMPLES = (900, 2500, 1700, 70)
+
+
+def settings_for(manifest: Path, *encoders: str, folds: int = 2, dev: int = 0, **train: Any) -> ProbeSettings:
+    """Return settings of a probe that takes a moment."""
+    return ProbeSettings(
+        DataSettings(manifest=str(manifest), folds="kfold", n_folds=folds, dev_speakers=dev),
+        list(encoders or (LOG_MEL,)),
+        ProbeHeadSettings(hidden_dim=8),
+        ProbeTrainSettings(**{"steps": 6, "batch_size": 8, "lr": 1e-2, "seeds": [0], **train}),
+    )
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[Utterance]:
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, samples in enumerate(SAMPLES):
+        path = tmp_path / f"clip{number}.wav"
+        soundfile.write(path, rng.normal(0.02, 0.2, samples).astype(np.float32), 16000)
+        rows.append(Utterance(f"clip{number}", str(path)))
+    return rows
+
+
+def cloud(seed: int, number: int = 60, layers: int = 3, dim: int = 5) -> tuple[Tensor, Tensor]:
+    """Return features (N, L, D) and classes (N,) of three unequal and overlapping classes."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.tensor([0, 1, 2, 2, 2, 2]).repeat(number // 6)
+    centres = torch.tensor([[0.0], [1.0], [2.0]]).expand(3, dim)
+    return centres[classes].unsqueeze(1) + torch.randn(number, layers, dim, generator=generator), classes
+
+
+# The head.
+
+
+def by_frame(head: ProbeHead, encoder: SpeechEncoder, waveform: Tensor) -> Tensor:
+    """Return the logits of a clip as the protocol has it: each frame through the first linear layer, then the mean."""
+    if encoder.do_normalize:
+        waveform = (waveform - waveform.mean()) / (waveform.var(unbiased=False) + 1e-7).sqrt()
+    output = encoder.model(waveform.unsqueeze(0), output_hidden_states=True)
+    states = [*output.hidden_states[:-1], output.last_hidden_state]
+    states = states[-len(head.layer_weights) :]
+    weights = head.layer_weights.exp() / head.layer_weights.exp().sum()
+    frames = sum(weight * state[0] for weight, state in zip(weights, states, strict=True)) / head.scale
+    projected = [head.projector.weight @ frame + head.projector.bias for frame in frames]
+    return head.classifier.weight @ torch.stack(projected).mean(0) + head.classifier.bias
+
+
+@pytest.mark.parametrize("layers", ["weighted", "last"])
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_pooled_layers_are_all_that_the_protocol_needs(tmp_path: Path, rows, layers, norm) -> None:
+    encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(tmp_path / "encoder", "wavlm", norm)), layers)
+    encoder.freeze("all")
+    store = AudioStore(PLAIN)
+    means = layer_means(encoder, rows, store, CacheSettings(layers="memory"))
+    assert means.shape == (len(rows), 4 if layers == "weighted" else 1, 16)
+    torch.manual_seed(0)
+    head = ProbeHead(means.shape[1], 16, 6, 3, scale=0.7)
+    nn.init.normal_(head.layer_weights)
+    truth = torch.tensor([0, 2, 1, 1])
+    gradients = []
+    encoder.eval()
+    routes = (head(means), torch.stack([by_frame(head, encoder, torch.from_numpy(store(row))) for row in rows]))
+    for logits in routes:
+        head.zero_grad()
+        nn.functional.cross_entropy(logits, truth).backward()
+        gradients.append([parameter.grad.clone() for parameter in head.parameters()])
+    torch.testing.assert_close(*routes, rtol=0, atol=1e-5)
+    for pooled, framewise in zip(*gradients, strict=True):
+        torch.testing.assert_close(pooled, framewise, rtol=1e-4, atol=1e-5)
+
+
+def plain_loop(
+    features: Tensor, classes: Tensor, settings: ProbeSettings, seed: int, weights: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """Return the logits of a head that was trained step by step with the plainest parts of torch, in float64."""
+    torch.manual_seed(seed)
+    layers = nn.Parameter(torch.zeros(features.shape[1], dtype=torch.float64))
+    linear = nn.Sequential(nn.Linear(features.shape[2], settings.head.hidden_dim), nn.Linear(8, 3))
+    order = [torch.randperm(len(features)).tolist() for _ in range(4)]
+    linear.double()
+    parameters = [layers, *linear.parameters()]
+    optimizer = torch.optim.Adam(parameters, lr=settings.train.lr)
+    scale = math.sqrt(np.mean(np.square(features.double().numpy()))) if settings.head.rescale else 1.0
+
+    def logits(rows: Tensor) -> Tensor:
+        shares = layers.exp() / layers.exp().sum()
+        return linear((shares[:, None] * rows.double() / scale).sum(1))
+
+    for epoch in order:
+        while epoch:
+            batch, epoch = epoch[: settings.train.batch_size], epoch[settings.train.batch_size :]
+            logs = logits(features[batch]).log_softmax(1)
+            of_each = [weights[c] * -row[c] for row, c in zip(logs, classes[batch].tolist(), strict=True)]
+            loss = torch.stack(of_each).sum() / weights[classes[batch]].sum()
+            optimizer.zero_grad()
+            loss.backward()
+            norm = math.sqrt(sum(float(one.grad.square().sum()) for one in parameters))
+            if settings.train.clip_norm is not None and norm > settings.train.clip_norm:
+                for one in parameters:
+                    one.grad *= settings.train.clip_norm / norm
+            optimizer.step()
+    return logits
+
+
+@pytest.mark.parametrize(
+    ("head", "train"),
+    [
+        ({}, {}),
+        ({"rescale": False}, {"clip_norm": 0.1}),
+        ({}, {"clip_norm": None, "class_weights": "balanced"}),
+    ],
+)
+def test_the_training_is_that_of_a_plain_loop(head: dict, train: dict) -> None:
+    features, classes = cloud(0, number=54)
+    settings = settings_for(Path("m.jsonl"), **{"steps": 14, "batch_size": 16, **train})
+    settings = replace(settings, head=ProbeHeadSettings(hidden_dim=8, **head))
+    weights = torch.ones(3, dtype=torch.float64)
+    if "class_weights" in train:
+        weights = torch.from_numpy(compute_class_weight("balanced", classes=np.arange(3), y=classes.numpy()))
+    expected = plain_loop(features, classes, settings, 5, weights)
+    found, log = fit_head(features, classes, 3, settings, 5)
+    new, _ = cloud(1)
+    torch.testing.assert_close(found(new).double(), expected(new), rtol=1e-4, atol=1e-4)
+    assert [(row["epoch"], row["step"]) for row in log] == [(1, 4), (2, 8), (3, 12), (4, 16)]
+    assert log[-1]["loss"] < log[0]["loss"] and found.layer_weights.abs().min() > 0
+
+
+def test_an_encoder_of_another_scale_learns_the_same() -> None:
+    features, classes = cloud(0)
+    settings = settings_for(Path("m.jsonl"), steps=160)
+    logits = [fit_head(factor * features, classes, 3, settings, 0)[0](factor * features) for factor in (1, 1000)]
+    torch.testing.assert_close(*logits, rtol=1e-4, atol=1e-4)
+    settings = replace(settings, head=ProbeHeadSettings(rescale=False))
+    logits = [fit_head(factor * features, classes, 3, settings, 0)[0](factor * features) for factor in (1, 1000)]
+    assert (logits[0] - logits[1]).abs().max() > 1
+
+
+def test_the_epoch_is_chosen_on_the_development_speakers() -> None:
+    (features, classes), (new, truth) = cloud(0), cloud(1, number=30)
+
+    def uar_of(head: ProbeHead) -> float:
+        return balanced_accuracy_score(truth.numpy(), head(new).argmax(1).numpy())
+
+    settings = settings_for(Path("m.jsonl"), steps=320, lr=0.05, select="dev")
+    chosen, log = fit_head(features, classes, 3, settings, 0, (new, truth))
+    scores = [row["dev_uar"] for row in log]
+    assert uar_of(chosen) == pytest.approx(max(scores)) and max(scores) > scores[-1]
+    # The last epoch is what the training ends with, whoever listens.
+    last, _ = fit_head(features, classes, 3, replace(settings, train=replace(settings.train, select="last")), 0)
+    assert uar_of(last) == pytest.approx(scores[-1])
+    assert log[-1]["dev_war"] == pytest.approx(accuracy_score(truth.numpy(), last(new).argmax(1).numpy()))
+
+
+def test_a_loss_that_is_lost_says_so() -> None:
+    features, classes = cloud(0)
+    with pytest.raises(GemoclapError, match="the loss of the head is nan in epoch 1; lower --train.lr"):
+        fit_head(features * float("nan"), classes, 3, settings_for(Path("m.jsonl")), 0)
+
+
+# What it is put on.
+
+
+def test_log_mel_is_the_mean_spectrum(rows: list[Utterance]) -> None:
+    mel, store = LogMel(n_mels=80), AudioStore(PLAIN)
+    means = layer_means(mel, rows, store, CacheSettings())
+    for row, mean in zip(rows, means, strict=True):
+        waveform = np.pad(store(row).astype(np.float64), (0, max(0, 400 - len(store(row)))))
+        frames = [waveform[start : start + 400] for start in range(0, len(waveform) - 399, 160)]
+        power = np.abs(np.fft.rfft(np.array(frames) * np.hanning(401)[:-1], 512)) ** 2
+        expected = np.log(power @ mel.filters.double().numpy() + 1e-6).mean(0)
+        np.testing.assert_allclose(mean.numpy(), expected[None], rtol=1e-3, atol=1e-3)
+
+
+def test_the_table_is_shared_with_a_frozen_cross_validation(tmp_path: Path, rows, monkeypatch) -> None:
+    audio = save_speech_encoder(tmp_path / "audio", "hubert")
+    chosen = ModelSettings(freeze="all", layers="weighted", pooling="mean", augment=False, projection_dim=8)
+    vocabulary = Vocabulary("two", ("angry", "sad"))
+    text = save_text_encoder(tmp_path / "text")
+    model = GEmoClapModel.from_audio_text_pretrained(str(audio), str(text), vocabulary, chosen)
+    store = AudioStore(PLAIN)
+    expected = ClipSource(store, Settings()).for_model(model, rows).inputs(rows)["layer_features"]
+    monkeypatch.setattr(LayerFeatures, "_encode", lambda *args: pytest.fail("encoded again"))
+    encoder = SpeechEncoder.from_pretrained(str(audio), "weighted")
+    encoder.freeze("all")
+    assert torch.equal(layer_means(encoder, rows, AudioStore(PLAIN), CacheSettings()), expected)
+
+
+# The run.
+
+
+@pytest.fixture(scope="module")
+def finished(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSettings, Path]:
+    """A baseline and an untrained encoder, two seeds, two folds."""
+    folder = tmp_path_factory.mktemp("probe")
+    settings = settings_for(small_manifest, LOG_MEL, "compact", seeds=[3, 1])
+    settings = replace(settings, cache=CacheSettings(folder=str(folder / "cache")))
+    probe(settings, folder / "run")
+    return settings, folder / "run"
+
+
+def test_a_report_can_be_written(finished: tuple[ProbeSettings, Path], tmp_path: Path) -> None:
+    settings, run = finished
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    results = collect(run)
+    assert write_report(results).is_file() and (run / f"confusion_{LOG_MEL}.png").is_file()
+    assert [method.name for method in results.methods] == [LOG_MEL, "compact"] and not results.partial
+    assert results.selection == "last" and results.differences[0].n == 32
+    for method in results.methods:
+        tables = [read_predictions(run / method.name / fold / "seed_3" / "predictions.csv") for fold in method.folds]
+        truth, said = ([word for table in tables for word in getattr(table, side)] for side in ("truth", "prediction"))
+        assert method.pooled is not None
+        assert method.pooled.uar == pytest.approx(balanced_accuracy_score(truth, said))
+        assert [row["epoch"] for row in method.logs["fold_1"]] == [1, 2, 3]
+    tested = [
+        name for fold in ("fold_1", "fold_2") for name in read_predictions(run / f"compact/{fold}/predictions.csv").ids
+    ]
+    assert sorted(tested) == sorted(row.id for row in read_manifest(str(settings.data.manifest)))
+
+
+def test_seeds_are_summed_up(finished: tuple[ProbeSettings, Path]) -> None:
+    settings, run = finished
+    summed = json.loads((run / "seeds.json").read_text())
+    assert summed["seeds"] == [3, 1]
+    with (run / "seeds.csv").open() as file:
+        cells = {(row["method"], row["seed"]): row for row in csv.DictReader(file)}
+    for method in (LOG_MEL, "compact"):
+        uars = []
+        for seed in (3, 1):
+            tables = [
+                read_predictions(run / method / fold / f"seed_{seed}/predictions.csv") for fold in ("fold_1", "fold_2")
+            ]
+            truth, said = ([word for one in tables for word in getattr(one, side)] for side in ("truth", "prediction"))
+            uars.append(balanced_accuracy_score(truth, said))
+            assert float(cells[method, str(seed)]["war"]) == pytest.approx(accuracy_score(truth, said))
+        figure = summed["methods"][method]["uar"]
+        assert figure["values"] == pytest.approx(uars) and figure["mean"] == pytest.approx(np.mean(uars))
+        assert float(cells[method, "mean"]["uar_high"]) == pytest.approx(figure["high"])
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    values = [0.61, 0.64, 0.6, 0.66, 0.63]
+    found = over_seeds(values)
+    low, high = scipy.stats.t.interval(0.95, 4, loc=np.mean(values), scale=scipy.stats.sem(values))
+    assert (found.mean, found.low, found.high) == pytest.approx((np.mean(values), low, high))
+    alone = over_seeds([0.5])
+    assert alone.mean == 0.5 and math.isnan(alone.sd) and math.isnan(alone.low) and math.isnan(alone.high)
+
+
+def test_one_seed_has_no_interval_and_development_speakers_are_heard(small_manifest: Path, tmp_path: Path) -> None:
+    figures = probe(settings_for(small_manifest, folds=4, dev=1, select="dev"), tmp_path / "run")
+    assert math.isnan(figures[LOG_MEL]["uar"].low)
+    summed = json.loads((tmp_path / "run" / "seeds.json").read_text())["methods"][LOG_MEL]["uar"]
+    assert summed["low"] is None and summed["mean"] == figures[LOG_MEL]["uar"].mean
+    results = collect(tmp_path / "run")
+    assert results.selection == "dev" and all("dev_uar" in row for row in results.methods[0].logs["fold_1"])
+
+
+def forbidden(name: str) -> Callable:
+    return lambda *args, **options: pytest.fail(f"{name} was called")
+
+
+def test_nothing_is_done_twice(finished: tuple[ProbeSettings, Path], tmp_path: Path, monkeypatch) -> None:
+    settings, run = finished
+    run = Path(shutil.copytree(run, tmp_path / "run"))
+    before = contents(run)
+    lost = "compact/fold_2/seed_1/predictions.csv"
+    (run / lost).unlink()
+    trained = []
+    fit = recipe.fit_head
+
+    def counted(*args: Any) -> Any:
+        trained.append(args[4])
+        return fit(*args)
+
+    monkeypatch.setattr(recipe, "fit_head", counted)
+    monkeypatch.setattr(LayerFeatures, "_encode", forbidden("_encode"))
+    probe(settings, run)
+    assert trained == [1]
+    untouched = {path for path in before if path.startswith((LOG_MEL, "compact/fold_1", "compact/fold_2/seed_3"))}
+    after = contents(run)
+    assert len(untouched) > 10 and all(after[path] == before[path] for path in untouched)
+    assert {path: one[0] for path, one in after.items()} == {path: one[0] for path, one in before.items()}
+    for name in ("fit_head", "layer_means"):
+        monkeypatch.setattr(recipe, name, forbidden(name))
+    monkeypatch.setattr(AudioStore, "_decode", forbidden("_decode"))
+    again = probe(settings, run)
+    assert again["compact"]["war"].values == tuple(
+        json.loads((run / "seeds.json").read_text())["methods"]["compact"]["war"]["values"]
+    )
+
+
+def test_an_interrupted_run_ends_as_one_in_a_piece(
+    finished: tuple[ProbeSettings, Path], tmp_path: Path, monkeypatch
+) -> None:
+    settings, whole = finished
+    fit, calls = recipe.fit_head, []
+
+    def interrupted(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return fit(*args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recipe, "fit_head", interrupted)
+        probe(settings, tmp_path / "run")
+    probe(settings, tmp_path / "run")
+    one, other = contents(whole), contents(tmp_path / "run")
+    assert {path: found[0] for path, found in other.items()} == {path: found[0] for path, found in one.items()}
+
+
+def test_test_speakers_have_no_say(small_manifest: Path, tmp_path: Path) -> None:
+    listed = replace(settings_for(small_manifest, LOG_MEL, "compact").data, folds="lists", n_folds=None)
+    speakers = sorted({str(row.speaker) for row in read_manifest(small_manifest)})
+    listed = replace(listed, test_speakers=[speakers[:1]])
+    plain = replace(settings_for(small_manifest, LOG_MEL, "compact"), data=listed)
+    changed_rows = []
+    for row in read_manifest(small_manifest):
+        if row.speaker == speakers[0]:
+            path = tmp_path / f"{row.id}.wav"
+            soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 9000), 16000)
+            row = replace(row, path=str(path))
+        changed_rows.append(row)
+    write_manifest(changed_rows, tmp_path / "m.jsonl")
+    other = replace(plain, data=replace(listed, manifest=str(tmp_path / "m.jsonl")))
+    probe(plain, tmp_path / "one")
+    probe(other, tmp_path / "two")
+    for method in (LOG_MEL, "compact"):
+        one, two = (tmp_path / run / method / "fold_1" / "seed_0" for run in ("one", "two"))
+        heads = load_file(one / "head.safetensors"), load_file(two / "head.safetensors")
+        assert heads[0].keys() == heads[1].keys() and all(
+            torch.equal(heads[0][name], heads[1][name]) for name in heads[0]
+        )
+        tables = [read_predictions(folder / "predictions.csv") for folder in (one, two)]
+        assert not np.allclose(tables[0].probabilities, tables[1].probabilities)
+
+
+def test_another_run_is_refused(finished: tuple[ProbeSettings, Path], tmp_path: Path) -> None:
+    settings, run = finished
+    before = contents(run)
+    others = {
+        "train.lr": replace(settings, train=replace(settings.train, lr=0.5)),
+        "train.seeds": replace(settings, train=replace(settings.train, seeds=[3])),
+        "head.layers": replace(settings, head=replace(settings.head, layers="last")),
+        "encoders": replace(settings, encoders=["compact"]),
+    }
+    for name, other in others.items():
+        with pytest.raises(GemoclapError, match=f"its {name} differs"):
+            probe(other, run)
+    elsewhere = changed(Path(str(settings.data.manifest)), tmp_path / "m.jsonl")
+    with pytest.raises(GemoclapError, match="its data.manifest differs"):
+        probe(replace(settings, data=replace(settings.data, manifest=str(elsewhere))), run)
+    assert contents(run) == before
+
+
+def test_another_encoder_in_the_same_folder_is_noticed(small_manifest: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settings_for(small_manifest, "./pre/encoder/")
+    save_speech_encoder(tmp_path / "pre" / "encoder", seed=0)
+    probe(settings, tmp_path / "run")
+    assert (tmp_path / "run" / "pre_encoder" / "fold_2" / "predictions.csv").is_file()
+    save_speech_encoder(tmp_path / "pre" / "encoder", seed=1)
+    with pytest.raises(GemoclapError, match="its encoder_weights.pre_encoder differs"):
+        probe(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: replace(s, encoders=[]), "no encoder to probe"),
+        (lambda s: replace(s, encoders=["compact", "./compact"]), "would be called compact, as another is"),
+        (lambda s: replace(s, encoders=["no/such/folder"]), "no/such/folder: no such folder"),
+        (lambda s: replace(s, head=ProbeHeadSettings(hidden_dim=0)), "head.hidden_dim must be 1 or more"),
+        (lambda s: replace(s, train=ProbeTrainSettings(steps=0)), "train.steps must be 1 or more"),
+        (lambda s: replace(s, train=ProbeTrainSettings(batch_size=0)), "train.batch_size must be 1 or more"),
+        (lambda s: replace(s, train=ProbeTrainSettings(lr=0)), "train.lr must be above 0"),
+        (lambda s: replace(s, train=ProbeTrainSettings(clip_norm=0)), "train.clip_norm must be above 0"),
+        (lambda s: replace(s, train=ProbeTrainSettings(seeds=[])), "train.seeds must be one or more"),
+        (lambda s: replace(s, train=ProbeTrainSettings(seeds=[1, 1])), "train.seeds must be .* each once"),
+        (lambda s: replace(s, train=ProbeTrainSettings(seeds=[-1])), "train.seeds must be .* 0 or more"),
+        (lambda s: replace(s, train=ProbeTrainSettings(select="dev")), "fold_1 has none; set --data.dev_speakers"),
+        (lambda s: replace(s, data=replace(s.data, emotions=["sad"])), "'sad' is the only class"),
+        (lambda s: replace(s, data=replace(s.data, manifest=None)), "no manifest"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(change: Callable, says: str, small_manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(GemoclapError, match=says) as raised:
+        probe(change(settings_for(small_manifest)), tmp_path / "run")
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()
+
+
+def test_one_process_is_enough(small_manifest: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(recipe, "process_state", lambda: SimpleNamespace(num_processes=2))
+    with pytest.raises(GemoclapError, match="runs in one process"):
+        probe(settings_for(small_manifest), tmp_path / "run")
+
+
+def test_settings_are_written_down_as_they_were_used(finished: tuple[ProbeSettings, Path]) -> None:
+    settings, run = finished
+    written = yaml.safe_load((run / "config.yaml").read_text())
+    assert written["methods"] == [LOG_MEL, "compact"] and set(written["encoder_weights"]) == {LOG_MEL, "compact"}
+    assert written["train"] == asdict(settings.train) and written["head"] == asdict(settings.head)
