@@ -10,13 +10,21 @@ import pytest
 import torch
 from tiny import SPEECH_FORMS, speech_config
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.attention import flex_attention as flex
 from transformers import AutoModel, PreTrainedModel, WavLMConfig
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 from gemoclap.encoders import wavlm
 from gemoclap.encoders.padding import valid_positions
-from gemoclap.encoders.wavlm import FastWavLMAttention, GatedBias, gated_flex_attention, make_wavlm_attention_fast
+from gemoclap.encoders.wavlm import (
+    ClipwiseAttention,
+    FastWavLMAttention,
+    GatedBias,
+    Implementation,
+    gated_flex_attention,
+    make_wavlm_attention_fast,
+)
 from gemoclap.errors import GemoclapError
 
 NO_DROPOUT = {
@@ -45,9 +53,9 @@ def random_wavlm(norm: str = "group", **changes: Any) -> PreTrainedModel:
     return model
 
 
-def fast(model: PreTrainedModel) -> PreTrainedModel:
+def fast(model: PreTrainedModel, implementation: Implementation = "auto") -> PreTrainedModel:
     twin = copy.deepcopy(model)
-    make_wavlm_attention_fast(twin)
+    make_wavlm_attention_fast(twin, implementation)
     return twin
 
 
@@ -83,9 +91,12 @@ def assert_same(model: PreTrainedModel, twin: PreTrainedModel, padded: bool = Tr
             torch.testing.assert_close(gradients[name], theirs, atol=tolerance, rtol=0, msg=name)
 
 
+@pytest.mark.parametrize("implementation", ["auto", "sdpa"])
 @pytest.mark.parametrize("padded", [True, False])
-def test_outputs_and_gradients_are_those_of_transformers(model: PreTrainedModel, padded: bool) -> None:
-    assert_same(model, fast(model), padded)
+def test_outputs_and_gradients_are_those_of_transformers(
+    model: PreTrainedModel, padded: bool, implementation: Implementation
+) -> None:
+    assert_same(model, fast(model, implementation), padded)
 
 
 def test_gradient_checkpointing(model: PreTrainedModel) -> None:
@@ -152,17 +163,38 @@ def test_gradients_of_the_gated_bias_by_finite_differences() -> None:
     assert torch.autograd.gradcheck(GatedBias.apply, (gate.requires_grad_(), bias.requires_grad_(), padding))
 
 
-def test_dropout_has_the_same_mean_and_spread() -> None:
+def test_clipwise_attention_with_dropout_against_a_loop_that_autograd_differentiates() -> None:
+    torch.manual_seed(0)
+    shapes = ((2, 3, 5, 4), (2, 3, 8, 4), (2, 3, 8, 4), (2, 3, 5), (3, 5, 8))
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    query, key, value, gate, bias = inputs
+    padding = torch.zeros(2, 1, 1, 8, dtype=torch.float64)
+    padding[..., 5:], padding[1, ..., 3:] = float("-inf"), float("-inf")
+    torch.manual_seed(1)
+    expected = []
+    for clip in range(2):
+        scores = query[clip] @ key[clip].mT / 2 + gate[clip, :, :, None] * bias + padding[clip]
+        expected.append(functional.dropout(scores.softmax(-1), 0.4) @ value[clip])
+    torch.manual_seed(1)
+    output = ClipwiseAttention.apply(*inputs, padding, 0.4)
+    torch.testing.assert_close(output, torch.stack(expected))
+    direction = torch.randn_like(output)
+    gradients = torch.autograd.grad(output, inputs, direction)
+    for ours, theirs in zip(gradients, torch.autograd.grad(torch.stack(expected), inputs, direction), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("implementation", ["auto", "sdpa"])
+def test_dropout_has_the_same_mean_and_spread(implementation: Implementation) -> None:
     torch.manual_seed(0)
     attention = WavLMAttention(16, 2, dropout=0.3)
     states = torch.randn(1, 5, 16).expand(8000, 5, 16)
     model = nn.Module()
     model.attention, model.config = copy.deepcopy(attention), WavLMConfig()
-    make_wavlm_attention_fast(model)
-    with torch.no_grad():
-        without = attention.eval()(states[:1])[0][0]
-        expected = attention.train()(states)[0]
-        output = model.attention.train()(states)[0]
+    make_wavlm_attention_fast(model, implementation)
+    without = attention.eval()(states[:1])[0][0]
+    expected = attention.train()(states)[0]
+    output = model.attention.train()(states)[0]
     spread = expected.std(0)
     assert (spread > 0.01).all()
     standard_error = spread / len(states) ** 0.5
@@ -249,25 +281,20 @@ def flex_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("flex_on_the_cpu")
 @pytest.mark.parametrize("padded", [True, False])
 def test_flex_attention(model: PreTrainedModel, padded: bool) -> None:
-    twin = copy.deepcopy(model)
-    make_wavlm_attention_fast(twin, "flex")
-    assert_same(model, twin, padded)
+    assert_same(model, fast(model, "flex"), padded)
 
 
-def test_flex_attention_leaves_the_cpu_to_sdpa(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flex_attention_leaves_the_cpu_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> None:
         raise AssertionError("flex attention was taken")
 
     monkeypatch.setattr(wavlm, "_compiled_flex", refuse)
     model = random_wavlm()
-    twin = copy.deepcopy(model)
-    make_wavlm_attention_fast(twin, "flex")
-    assert_same(model, twin)
+    assert_same(model, fast(model, "flex"))
 
 
 @pytest.mark.usefixtures("flex_on_the_cpu")
-def test_flex_attention_leaves_dropout_to_sdpa() -> None:
+def test_flex_attention_leaves_dropout_to_the_others() -> None:
     model = random_wavlm(attention_dropout=0.9).train()
-    twin = fast(model)
-    make_wavlm_attention_fast(model, "flex")
-    torch.testing.assert_close(output_and_gradients(model)[0], output_and_gradients(twin)[0])
+    expected, output = output_and_gradients(fast(model, "auto"))[0], output_and_gradients(fast(model, "flex"))[0]
+    torch.testing.assert_close(output, expected)
