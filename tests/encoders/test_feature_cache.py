@@ -26,6 +26,7 @@ from gemoclap.encoders.feature_cache import (
 )
 from gemoclap.encoders.pooling import POOLINGS
 from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
 
 AUDIO = AudioSettings(trim_silence_db=None)
 SAMPLES = (900, 2500, 1700, 70, 400)
@@ -141,6 +142,13 @@ def test_every_place_gives_the_same_and_encodes_once(tmp_path: Path, rows, store
     for row, plain, count in zip(inputs["front_end"], expected, frame_counts.tolist(), strict=True):
         torch.testing.assert_close(row[:count], plain[:count], rtol=0, atol=1e-6)
         assert not row[count:].any()
+
+
+def test_a_clip_that_was_not_encoded_is_named(tmp_path: Path, rows, store) -> None:
+    clips = FrontEndFrames(frozen_encoder(tmp_path), store, "memory", torch.float32, tmp_path)
+    clips.encode(rows[:2])
+    with pytest.raises(GemoclapError, match="clip2"):
+        clips.inputs(rows[:3])
 
 
 def test_half_precision_is_what_was_asked_for_rounded(tmp_path: Path, rows, store) -> None:

@@ -30,6 +30,7 @@ from gemoclap.data.shards import Shards
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.pooling import POOLINGS
 from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
 
 VERSION = 1
 """Raised when the same weights give other numbers for the same samples, which makes every cache on disk stale."""
@@ -81,6 +82,18 @@ class FrozenClips(ABC):
                 if progress is not None:
                     progress(done, len(missing))
 
+    def of(self, utterance: Utterance) -> Tensor:
+        """Return what is kept of a clip.
+
+        Raises
+        ------
+        GemoclapError : it was not encoded, or what was written of it is damaged.
+        """
+        try:
+            return self.kept[self.store.content_key(utterance)]
+        except KeyError:
+            raise GemoclapError(f"{utterance.id}: nothing is cached of it; run again, which encodes it") from None
+
     def refresh(self) -> None:
         """Look for what other processes have encoded."""
         if isinstance(self.kept, Shards):
@@ -131,7 +144,7 @@ class FrontEndFrames(FrozenClips):
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
         """Return ``front_end`` (B, F, C), zero-padded, and ``frame_counts`` (B,)."""
-        frames = [self.kept[self.store.content_key(row)] for row in utterances]
+        frames = [self.of(row) for row in utterances]
         counts = torch.tensor([len(one) for one in frames], device=self.device)
         return {"front_end": torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), "frame_counts": counts}
 
@@ -165,8 +178,8 @@ class LayerFeatures(FrozenClips):
 
     def encode(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
         super().encode(utterances, progress)
-        keys = dict.fromkeys(self.store.content_key(row) for row in utterances)
-        new = [key for key in keys if key not in self._rows]
+        rows = {self.store.content_key(row): row for row in utterances}
+        new = {key: row for key, row in rows.items() if key not in self._rows}
         if new:
             self._enter(new)
 
@@ -174,11 +187,11 @@ class LayerFeatures(FrozenClips):
         """Return ``layer_features`` (B, L, P): of every layer, or where only the last is asked for, of that one."""
         return {"layer_features": self._table[[self._rows[self.store.content_key(row)] for row in utterances]]}
 
-    def _enter(self, keys: Sequence[str]) -> None:
+    def _enter(self, utterances: dict[str, Utterance]) -> None:
         """Add rows to the table in memory, of the layers that are asked for."""
         first = -1 if self.encoder.layers == "last" else 0
-        rows = torch.stack([self.kept[key][first:] for key in keys])
-        self._rows |= {key: len(self._rows) + place for place, key in enumerate(keys)}
+        rows = torch.stack([self.of(row)[first:] for row in utterances.values()])
+        self._rows |= {key: len(self._rows) + place for place, key in enumerate(utterances)}
         self._table = torch.cat([self._table, rows]) if len(self._table) else rows
 
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
