@@ -25,7 +25,9 @@ NOBODY = torch.zeros(4, dtype=torch.long)
 
 def mockingjay(*, dropout: float = 0.0, **options: Any) -> MockingJayForPretraining:
     torch.manual_seed(0)
-    config = MockingJayConfig(**MELS, num_attention_heads=2, intermediate_size=24, dropout=dropout)
+    config = MockingJayConfig(
+        **MELS, num_attention_heads=2, intermediate_size=24, dropout=dropout, attention_dropout=dropout
+    )
     return MockingJayForPretraining(MockingJayModel(config), **options)
 
 

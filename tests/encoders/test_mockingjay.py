@@ -88,7 +88,7 @@ def test_it_starts_as_bert_does() -> None:
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
-    options = {**SIZES, "n_mels": 8, "dropout": 0.0}
+    options = {**SIZES, "n_mels": 8, "dropout": 0.0, "attention_dropout": 0.0}
     waveforms = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     encoder = load_audio_encoder("mockingjay", options=options).train()
@@ -104,6 +104,15 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     assert all(layer.gradient_checkpointing for layer in encoder.model.layers)
     for checkpointed, expected in zip(gradients(), plain, strict=True):
         torch.testing.assert_close(checkpointed, expected)
+
+
+def test_attention_drops_weights_in_training_alone() -> None:
+    options = {**SIZES, "n_mels": 8, "dropout": 0.0, "attention_dropout": 0.5}
+    waveforms, lengths = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)), torch.tensor([4000])
+    encoder = load_audio_encoder("mockingjay", options=options)
+    scored = [encoder.eval()(waveforms, lengths)[0] for _ in range(2)]
+    trained = [encoder.train()(waveforms, lengths)[0] for _ in range(2)]
+    assert torch.equal(*scored) and not torch.equal(*trained)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 
+from gemoclap.encoders.dropout import FastDropout
 from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_sizes
 
 
@@ -26,7 +27,8 @@ class MockingJayConfig(PreTrainedConfig):
     delta_order, delta_width : deltas beside each mel bin (2: delta and delta-delta), and frames to either side of their
         regression [C].
     hidden_size, num_hidden_layers, num_attention_heads, intermediate_size : widths and depth.
-    dropout : of the input, of the attention weights, and before each residual connection.
+    dropout : of the input, and before each residual connection.
+    attention_dropout : of the attention weights; 0 lets a CPU attend without holding a (B, heads, F, F) tensor.
     layer_norm_eps, initializer_range : BERT's.
     """
 
@@ -43,6 +45,7 @@ class MockingJayConfig(PreTrainedConfig):
     num_attention_heads: int = 12
     intermediate_size: int = 3072
     dropout: float = 0.1
+    attention_dropout: float = 0.1
     layer_norm_eps: float = 1e-12
     initializer_range: float = 0.02
 
@@ -79,7 +82,8 @@ class MockingJayLayer(GradientCheckpointingLayer):
             nn.Linear(size, config.intermediate_size), nn.GELU(), nn.Linear(config.intermediate_size, size)
         )
         self.feed_forward_norm = nn.LayerNorm(size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
+        self.attention_dropout = config.attention_dropout
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """``(B, F, D)`` and back; no frame attends to where ``mask (B, F)`` is False."""
@@ -89,7 +93,7 @@ class MockingJayLayer(GradientCheckpointingLayer):
     def _attend(self, hidden: Tensor, mask: Tensor) -> Tensor:
         by_head = self.query_key_value(hidden).unflatten(-1, (3, self.heads, -1))
         query, key, value = by_head.permute(2, 0, 3, 1, 4).unbind(0)
-        dropout = self.dropout.p if self.training else 0.0
+        dropout = self.attention_dropout if self.training else 0.0
         attended = nn.functional.scaled_dot_product_attention(query, key, value, mask[:, None, None, :], dropout)
         return self.attention_output(attended.transpose(1, 2).flatten(2))
 
@@ -111,7 +115,7 @@ class MockingJayModel(MelEncoder):
         )
         self.projection = nn.Linear(config.input_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
         self.layers = nn.ModuleList(MockingJayLayer(config) for _ in range(config.num_hidden_layers))
         self.post_init()
 

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutput
 
 from gemoclap.encoders.compact import MaskedBatchNorm
+from gemoclap.encoders.dropout import FastDropout
 from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_sizes
 
 REACH = 1
@@ -111,7 +112,7 @@ class NPCLayer(nn.Module):
         self.norm_time = MaskedBatchNorm(size)
         self.over_channels = nn.Conv1d(size, size, 1, bias=False)
         self.norm_channels = MaskedBatchNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = FastDropout(config.dropout)
         growth = 2 * REACH * (number + 1)
         self.masked = MaskedConvolution(
             size, config.kernel_size, config.mask_size + growth, config.wide_mask_size + growth

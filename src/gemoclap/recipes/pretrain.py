@@ -44,12 +44,12 @@ from gemoclap.recipes.supervised import is_trained
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
 
-SIZES: dict[str, dict[str, dict[str, int]]] = {
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "mockingjay": {
         "paper": {},
-        "small": {"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024},
+        "small": {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "attention_dropout": 0.0},
     },
-    "npc": {"paper": {}, "small": {"hidden_size": 256}},
+    "npc": {"paper": {}, "small": {"hidden_size": 128}},
 }
 """What differs from the config's own sizes, which are the papers' [S]."""
 HELD_OUT_SEED = 0
@@ -91,7 +91,7 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
     """
     if not settings.speech:
         raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
-    rows = [row for name in settings.speech for row in _read(Path(name))]
+    rows = [row for name in settings.speech for row in read_source(Path(name))]
     known = {name for row in rows for name in (row.corpus, speaker_name(row)) if name}
     for name in settings.leave_out:
         if name not in known:
@@ -104,7 +104,7 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
     return kept
 
 
-def _read(path: Path) -> list[Utterance]:
+def read_source(path: Path) -> list[Utterance]:
     if path.is_dir():
         found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
         if not found:
