@@ -19,10 +19,11 @@ from gemoclap.config import (
     Settings,
     TrainSettings,
 )
+from gemoclap.config_ems import CompareSettings
 from gemoclap.errors import GemoclapError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-DIFFS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name != "base.yaml")
+DIFFS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name not in ("base.yaml", "ems.yaml"))
 ON_PAPER = ("data2vec_large.yaml", "hubert_large.yaml", "wav2vec2_large.yaml")
 
 
@@ -77,6 +78,17 @@ def test_other_files_are_small_diffs_that_change_something(name: str) -> None:
     assert read(*below, *configs(name)) != read(*below)
     lines = (CONFIGS / name).read_text(encoding="utf-8").splitlines()
     assert sum(1 for line in lines if line.strip() and not line.startswith("#")) < 10
+
+
+def test_the_comparison_of_ways_to_pretrain_has_a_file_of_its_own() -> None:
+    parser = parser_of("compare ems")
+    args = parser.instantiate(parser.parse_args(["-o", "run", *configs("ems.yaml")]))
+    assert (args.train.epochs, args.train.batch_size, args.lr) == (1, 8, {"mockingjay": 2e-3, "npc": 3e-3})
+    defaults = parser.instantiate(parser.parse_args(["-o", "run"]))
+    assert (
+        CompareSettings(**{one.name: getattr(defaults, one.name) for one in fields(CompareSettings)})
+        == CompareSettings()
+    )
 
 
 def test_paper_has_the_papers_settings() -> None:

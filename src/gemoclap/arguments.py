@@ -25,6 +25,12 @@ LISTS = (
     "--data.emotions",
     "--train.trackers",
     "--train.seeds",
+    "--variants",
+    "--seeds",
+    "--probe.manifests",
+    "--finetune.manifests",
+    "--finetune.methods",
+    "--finetune.seeds",
 )
 """Options whose words may be given as ``a,b`` as well as ``["a","b"]``."""
 

@@ -30,6 +30,7 @@ from gemoclap.config import (
 )
 from gemoclap.config_ems import (
     LOG_MEL,
+    CompareSettings,
     IntensityModelSettings,
     PretrainModelSettings,
     PretrainSettings,
@@ -174,6 +175,18 @@ def add_intensity(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
 
 
+def add_compare_ems(parser: Parser) -> None:
+    parser.usage = (
+        "gemoclap compare ems --speech A,B,... --intensity_model DIR --probe.manifests A,B,... -o RUN [--config YAML ...] "
+        "[options]"
+    )
+    output = "folder of the comparison; the same command resumes in it, and shares the work if started twice"
+    parser.add_argument("-o", "--output", type=str, required=True, help=output)
+    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_class_arguments(CompareSettings)
+    parser.hide_groups()
+
+
 class Command(NamedTuple):
     """A command: its arguments, what the help says of it, and the module that holds ``run_NAME``.
 
@@ -201,6 +214,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "pretrain ems": Command(
         add_pretrain_ems, "pre-train an encoder on speech, where emotion is intense (EMS)", "gemoclap.ems_commands"
+    ),
+    "compare ems": Command(
+        add_compare_ems, "pre-train in every way with several seeds, and see whether EMS helps", "gemoclap.ems_commands"
     ),
     "probe": Command(
         add_probe, "find how much of emotion is in frozen encoders (S3PRL's protocol)", "gemoclap.ems_commands"

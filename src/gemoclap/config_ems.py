@@ -1,4 +1,4 @@
-"""The settings of EMS: the intensity model, pre-training with it, and the probe; plain dataclasses, as in `config.py`."""
+"""The settings of EMS: intensity model, pre-training, probe, and the comparison; plain dataclasses, as in `config.py`."""
 
 from __future__ import annotations
 
@@ -206,8 +206,7 @@ class ProbeTrainSettings:
     def __post_init__(self) -> None:
         limits = {"steps": AT_LEAST_1, "batch_size": AT_LEAST_1, "lr": POSITIVE, "clip_norm": POSITIVE}
         check_limits("train", self, **limits)
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
-            raise GemoclapError(f"train.seeds must be one or more numbers, 0 or more, each once, not {self.seeds}")
+        _check_seeds("train.seeds", self.seeds)
 
 
 @dataclass
@@ -234,6 +233,87 @@ class ProbeSettings:
             raise GemoclapError(f"no encoder to probe; give hub ids, folders or {LOG_MEL} with --encoders")
 
 
+@dataclass
+class ProbeStage:
+    """What the pre-trained encoders are probed on.
+
+    Args:
+        manifests: Labelled speech; its corpora are left out of pre-training.
+        head: As in a probe.
+        train: As in a probe, but for the seeds, which are the comparison's.
+    """
+
+    manifests: list[str] = field(default_factory=list)
+    head: ProbeHeadSettings = field(default_factory=ProbeHeadSettings)
+    train: ProbeTrainSettings = field(default_factory=ProbeTrainSettings)
+
+
+@dataclass
+class FinetuneStage:
+    """What GEmo-CLAP is fine-tuned on, starting from each pre-trained encoder.
+
+    Args:
+        manifests: Labelled speech; its corpora are left out of pre-training.
+        methods: emo_clap, sl_gemo_clap, ml_gemo_clap; each is a cross-validation of its own.
+        seeds: Those of the comparison's that are fine-tuned; null: all.
+        train: As in a cross-validation, but for the seed.
+    """
+
+    manifests: list[str] = field(default_factory=list)
+    methods: list[str] = field(default_factory=lambda: ["emo_clap"])
+    seeds: list[int] | None = None
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+
+@dataclass
+class CompareSettings:
+    """All settings of a comparison of ways to pre-train.
+
+    Args:
+        speech: Manifests, and folders of audio files, to pre-train on; labels are not looked at.
+        held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
+        intensity_model: Folder that 'gemoclap pretrain intensity' wrote (RUN/model).
+        size: Of all encoders: paper or small, as in 'pretrain ems'.
+        variants: What to compare, in this order; null: all of them.
+        seeds: Of initialisation, masks and batch order; every variant is pre-trained with each.
+        lr: Learning rate of each kind of encoder, in place of train.lr [S].
+        audio: What is done to every clip.
+        train: Of pre-training: the same for all variants.
+        probe: A linear head on the frozen encoders.
+        finetune: GEmo-CLAP from the encoders.
+        cache: Where audio, curves and pooled layers are kept.
+    """
+
+    speech: list[str] = field(default_factory=list)
+    held_out: float = 0.03
+    intensity_model: str | None = None
+    size: Literal["small", "paper"] = "small"
+    variants: list[str] | None = None
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    lr: dict[str, float] = field(default_factory=lambda: {"mockingjay": 2e-4, "npc": 1e-3})
+    audio: AudioSettings = field(default_factory=AudioSettings)
+    train: TrainSettings = field(default_factory=_training)
+    probe: ProbeStage = field(default_factory=ProbeStage)
+    finetune: FinetuneStage = field(default_factory=FinetuneStage)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+
+    def __post_init__(self) -> None:
+        check_limits("", self, held_out=BELOW_1)
+        _refuse_chunks(self.train)
+        _check_seeds("seeds", self.seeds)
+        for seed in self.finetune.seeds or []:
+            if seed not in self.seeds:
+                raise GemoclapError(f"finetune.seeds: {seed} is none of the seeds pre-trained with, {self.seeds}")
+        for encoder in ("mockingjay", "npc"):
+            if not isinstance(self.lr.get(encoder), float) or len(self.lr) > 2:
+                raise GemoclapError("lr: give both learning rates, '{mockingjay: 2e-4, npc: 1e-3}'")
+
+
 def _refuse_chunks(train: TrainSettings) -> None:
     if train.chunk_size is not None:
         raise GemoclapError("train.chunk_size is for contrastive losses; leave it null and lower train.batch_size")
+
+
+def _check_seeds(name: str, seeds: list[int]) -> None:
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise GemoclapError(f"{name} must be one or more numbers, 0 or more, each once, not {seeds}")

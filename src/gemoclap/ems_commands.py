@@ -1,22 +1,25 @@
-"""The commands of EMS: train the intensity model, pre-train an encoder with it, show the intensity of a clip."""
+"""The commands of EMS: the intensity model, pre-training with it, what came of it, and the intensity of a clip."""
 
 from __future__ import annotations
 
 import csv
 from argparse import Namespace
+from dataclasses import fields
 from pathlib import Path
 
 from gemoclap.audio import load_audio, prepare_clip
-from gemoclap.config_ems import IntensitySettings, PretrainSettings, ProbeSettings
+from gemoclap.config_ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
 from gemoclap.ems.intensity import intensity_curve
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
+from gemoclap.recipes.ems import compare
 from gemoclap.recipes.intensity import train_intensity
 from gemoclap.recipes.pretrain import load_intensity_model, pretrain
 from gemoclap.recipes.probe import probe
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.reports import collect, print_table, write_report
 from gemoclap.reports.curves import plot_curve
+from gemoclap.reports.ems import write_ems_report
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 
@@ -62,6 +65,18 @@ def run_probe(args: Namespace) -> int:
             interval = f"[{100 * uar.low:.1f}, {100 * uar.high:.1f}]"
             print(f"{encoder}: UAR {100 * uar.mean:.1f} % {interval}, mean and interval over {len(uar.values)} seeds")
     print(f"{page}: the report, of the first seed; seeds.json and seeds.csv have all")
+    return 0
+
+
+def run_compare_ems(args: Namespace) -> int:
+    """Speech and labelled corpora -> does emotion-aware masking help?"""
+    given = {one.name: getattr(args, one.name) for one in fields(CompareSettings)}
+    output = Path(args.output)
+    comparison = compare(CompareSettings(**given), output)
+    page = write_ems_report(comparison, output)
+    for warning in comparison.warnings:
+        print(f"beware: {warning}")
+    print(f"{page}: the comparison; ems.png beside it shows it, ems.csv and ems.json have the figures")
     return 0
 
 

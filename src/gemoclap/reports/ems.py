@@ -1,0 +1,234 @@
+"""A comparison of ways to pre-train as a page, a picture, and tables for other programs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from gemoclap.config import TITLES
+from gemoclap.files import atomic_write, write_json
+from gemoclap.recipes.ems import CONTROLS, PAIRS, VARIANTS, Comparison
+from gemoclap.recipes.seeds import OverSeeds, over_seeds
+from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
+from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
+
+Trial = tuple[str, str]
+"""Task and corpus."""
+FIGURES = {"uar": "UAR", "war": "WAR"}
+LOGGED = {
+    "step": "steps",
+    "dev_spectral_l1": "held-out L1",
+    "dev_intensity_l1": "held-out intensity L1",
+    "masked_share": "masked share (%)",
+    "fallbacks": "fallbacks a batch",
+    "code_perplexity": "code perplexity",
+    "utterances_per_second": "utterances/s",
+}
+"""Columns of a pre-training's log that are shown, of its last epoch and as a mean over seeds."""
+
+
+def write_ems_report(comparison: Comparison, output: Path) -> Path:
+    """Write ems.md, ems.csv (a row a score), ems.json (means and differences) and ems.png; return the page's path."""
+    trials = list(dict.fromkeys((one.task, one.corpus) for one in comparison.scores))
+    with atomic_write(output / "ems.csv") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["task", "corpus", "variant", "seed", "war", "uar"])
+        writer.writerows((one.task, one.corpus, one.variant, one.seed, one.war, one.uar) for one in comparison.scores)
+    write_json(output / "ems.json", _as_data(comparison, trials))
+    draw_comparison(comparison, trials, output / "ems.png")
+    page = output / "ems.md"
+    with atomic_write(page) as file:
+        file.write("\n\n".join(_sections(comparison, trials)) + "\n")
+    return page
+
+
+def by_seed(comparison: Comparison, trial: Trial, variant: str, figure: str = "uar") -> dict[int, float]:
+    """Return a variant's figure by seed, a share between 0 and 1."""
+    return {
+        one.seed: getattr(one, figure)
+        for one in comparison.scores
+        if (one.task, one.corpus, one.variant) == (*trial, variant)
+    }
+
+
+def difference(comparison: Comparison, trial: Trial, pairs: Sequence[tuple[str, str]]) -> OverSeeds | None:
+    """Return how much more UAR the first of each pair has, mean over pairs, seed by seed; None without a common seed."""
+    tables = [tuple(by_seed(comparison, trial, name) for name in pair) for pair in pairs]
+    seeds = set.intersection(*(set(one) & set(other) for one, other in tables))
+    if not seeds:
+        return None
+    return over_seeds([float(np.mean([one[seed] - other[seed] for one, other in tables])) for seed in sorted(seeds)])
+
+
+def _as_data(comparison: Comparison, trials: Sequence[Trial]) -> dict:
+    def plain(one: OverSeeds | None) -> dict | None:
+        if one is None:
+            return None
+        return {
+            "mean": one.mean,
+            "interval": None if len(one.values) < 2 else [one.low, one.high],
+            "values": one.values,
+        }
+
+    return {
+        "interval": "95 %, Student's t over seeds",
+        "warnings": comparison.warnings,
+        "trials": [
+            {
+                "task": trial[0],
+                "corpus": trial[1],
+                "variants": {
+                    name: {figure: plain(_over(comparison, trial, name, figure)) for figure in FIGURES}
+                    for name in _variants(comparison)
+                },
+                "uar_differences": {
+                    f"{one} - {other}": plain(difference(comparison, trial, [(one, other)]))
+                    for one, other in (*PAIRS, *CONTROLS)
+                },
+                "uar_difference_of_all_pairs": plain(difference(comparison, trial, PAIRS)),
+            }
+            for trial in trials
+        ],
+    }
+
+
+def _over(comparison: Comparison, trial: Trial, variant: str, figure: str) -> OverSeeds | None:
+    values = list(by_seed(comparison, trial, variant, figure).values())
+    return over_seeds(values) if values else None
+
+
+def _variants(comparison: Comparison) -> list[str]:
+    found = {one.variant for one in comparison.scores}
+    return [name for name in VARIANTS if name in found]
+
+
+def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
+    seeds = sorted({one.seed for one in comparison.scores})
+    intro = (
+        f"Each encoder was pre-trained with {len(seeds)} seeds ({', '.join(map(str, seeds))}); a cell is the mean over "
+        "them, in percent, with its 95 % interval (Student's t over seeds): how far the mean would move with other seeds, "
+        "the speakers being the same. config.yaml has the settings."
+    )
+    warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
+    parts = ["# Ways to pre-train, compared", *warnings, intro, "![UAR of each encoder](ems.png)"]
+    for figure, name in FIGURES.items():
+        parts += [f"## {name}", _score_table(comparison, trials, figure)]
+    if any(difference(comparison, trial, [pair]) for trial in trials for pair in (*PAIRS, *CONTROLS)):
+        parts += [
+            "## What emotion-aware masking changes",
+            "UAR in points, paired by seed: both of a pair began with the same weights and saw the same batches.",
+            _difference_table(comparison, trials),
+        ]
+    if comparison.pretraining:
+        parts += ["## Pre-training", "The last epoch, mean over seeds.", _pretraining_table(comparison)]
+    return parts
+
+
+def _score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -> str:
+    rows = []
+    for name in _variants(comparison):
+        found = [_over(comparison, trial, name, figure) for trial in trials]
+        cells = [with_interval(one.mean, (one.low, one.high)) if one else UNDEFINED for one in found]
+        rows.append([VARIANTS[name].title, *cells])
+    return markdown_table(["encoder", *map(_title, trials)], rows)
+
+
+def _difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
+    rows = []
+    for pair in (*PAIRS, *CONTROLS):
+        cells = [difference(comparison, trial, [pair]) for trial in trials]
+        if any(cells):
+            label = f"{VARIANTS[pair[0]].title} \N{MINUS SIGN} {VARIANTS[pair[1]].title}"
+            rows.append([label, *map(_with_sign, cells)])
+    cells = [difference(comparison, trial, PAIRS) for trial in trials]
+    if any(cells):
+        rows.append(["**EMS \N{MINUS SIGN} plain, mean of all pairs**", *map(_with_sign, cells)])
+    return markdown_table(["difference", *map(_title, trials)], rows)
+
+
+def _with_sign(one: OverSeeds | None) -> str:
+    if one is None:
+        return UNDEFINED
+    return points(one.mean) if len(one.values) < 2 else f"{points(one.mean)} [{points(one.low)}, {points(one.high)}]"
+
+
+def _pretraining_table(comparison: Comparison) -> str:
+    rows_of: dict[str, list[dict]] = {}
+    for (name, _), row in comparison.pretraining.items():
+        rows_of.setdefault(name, []).append(row)
+    columns = [name for name in LOGGED if any(name in row for rows in rows_of.values() for row in rows)]
+    table = []
+    for name in (name for name in VARIANTS if name in rows_of):
+        cells = []
+        for column in columns:
+            values = [row[column] for row in rows_of[name] if column in row]
+            cells.append(_number(column, float(np.mean(values))) if values else UNDEFINED)
+        table.append([VARIANTS[name].title, *cells])
+    return markdown_table(["encoder", *(LOGGED[column] for column in columns)], table)
+
+
+def _number(column: str, value: float) -> str:
+    if column == "masked_share":
+        return percent(value)
+    return f"{value:.0f}" if column == "step" else f"{value:.3f}" if column.startswith("dev_") else f"{value:.1f}"
+
+
+def _title(trial: Trial) -> str:
+    task, corpus = trial
+    return f"{corpus}, {TITLES.get(task, task)}"
+
+
+def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path) -> None:
+    """Draw the UAR of every variant, one panel a task and corpus: a ring a seed, the mean, its interval.
+
+    A dashed line goes through the first variant, the baseline.
+    """
+    names = _variants(comparison)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(2.6 + 2.7 * len(trials), 0.3 * len(names) + 1.3), dpi=DPI, layout="constrained")
+        panels = figure.subplots(1, len(trials), sharey=True, squeeze=False)[0]
+        for panel, trial in zip(panels, trials, strict=True):
+            _draw_trial(panel, comparison, trial, names)
+            panel.set_title(_title(trial), loc="left")
+            panel.set_xlabel("UAR (%)")
+        panels[0].set_yticks(range(len(names)), [VARIANTS[name].title for name in names])
+        panels[0].set_ylim(len(names) - 0.5, -0.5)
+        figure.supxlabel("● mean, bar: 95 % interval over seeds   ○ one seed", fontsize=8)
+        with atomic_write(path, "wb") as file:
+            figure.savefig(file, format="png", dpi=DPI)
+
+
+def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequence[str]) -> None:
+    seen: list[float] = []
+    for row, name in enumerate(names):
+        found = _over(comparison, trial, name, "uar")
+        if found is None:
+            continue
+        variant = VARIANTS[name]
+        colour = (
+            OKABE_ITO[6]
+            if not variant.trained or variant.encoder is None
+            else OKABE_ITO[variant.masking == "intensity"]
+        )
+        values = [100 * value for value in found.values]
+        seen += values
+        axes.scatter(values, [row] * len(values), s=20, facecolors="none", edgecolors=colour, linewidths=0.9)
+        axes.plot(100 * found.mean, row, marker="o", markersize=6, color=colour)
+        if len(values) > 1:
+            axes.plot(
+                [100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=1.8, solid_capstyle="butt"
+            )
+        if row == 0:
+            axes.axvline(100 * found.mean, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    # An interval over few seeds can be wider than all that was measured; the points set the scale.
+    margin = 0.15 * (max(seen) - min(seen)) + 1.0
+    axes.set_xlim(min(seen) - margin, max(seen) + margin)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
