@@ -21,6 +21,7 @@ from gemoclap.arguments import Parser, SettingsFile, spelt_lists
 from gemoclap.config import (
     BASELINES,
     METHODS,
+    TRAINED,
     AudioSettings,
     CacheSettings,
     DataSettings,
@@ -83,14 +84,14 @@ def add_settings(parser: Parser) -> None:
 def add_train(parser: Parser) -> None:
     parser.usage = "gemoclap train --data.manifest MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
-    parser.add_argument("--method", type=Literal[METHODS], default="sl_gemo_clap", help="which of the three")
+    parser.add_argument("--method", type=Literal[TRAINED], default="sl_gemo_clap", help="contrastive, or a plain head")
     add_settings(parser)
 
 
 def add_crossval(parser: Parser) -> None:
     parser.usage = "gemoclap crossval --data.manifest MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
-    methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*METHODS, *BASELINES))}"
+    methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
     parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="save the model of every fold")
     add_settings(parser)

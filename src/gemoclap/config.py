@@ -14,16 +14,22 @@ from typing import Any, Literal
 from gemoclap.errors import GemoclapError
 
 METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
-"""The trained methods, in the paper's order."""
+"""The contrastive methods, in the paper's order."""
+HEADS = ("ce", "am_softmax", "multi_task")
+"""Plain heads on the same speech encoder, trained alike: what contrast with prompts is to be compared with."""
+TRAINED = (*METHODS, *HEADS)
 BASELINES = ("egemaps_svm",)
 """Methods fitted without gradient descent, evaluated in the same folds."""
 TITLES = {
     "emo_clap": "Emo-CLAP",
     "sl_gemo_clap": "SL-GEmo-CLAP",
     "ml_gemo_clap": "ML-GEmo-CLAP",
+    "ce": "Cross-entropy",
+    "am_softmax": "AM-Softmax",
+    "multi_task": "Cross-entropy, emotion and gender",
     "egemaps_svm": "eGeMAPS + SVM",
 }
-"""How the paper writes the methods, and reports the baselines."""
+"""How the papers write the methods, and reports the baselines."""
 
 Limit = tuple[Callable[[float], bool], str]
 POSITIVE: Limit = (lambda value: value > 0, "above 0")
@@ -145,18 +151,22 @@ class ModelSettings:
 
 @dataclass
 class ObjectiveSettings:
-    """The contrastive loss; docs/methods.md has it in full.
+    """The loss; docs/methods.md has it in full.
 
     Args:
-        alpha: Weight of emotion against gender in SL- and ML-GEmo-CLAP [S, C].
-        target: Normaliser of the target matrix rows: softmax [P] or row_sum [C].
+        alpha: Weight of emotion against gender in SL- and ML-GEmo-CLAP [S, C] and in multi_task [C].
+        target: Normaliser of the target matrix rows of the contrastive methods: softmax [P] or row_sum [C].
+        scale: Of the cosines in AM-Softmax, s [C].
+        margin: That AM-Softmax takes from the cosine of the true class, m [C].
     """
 
     alpha: float = 0.9
     target: Literal["softmax", "row_sum"] = "softmax"
+    scale: float = 30.0
+    margin: float = 0.2
 
     def __post_init__(self) -> None:
-        check_limits("objective", self, alpha=SHARE)
+        check_limits("objective", self, alpha=SHARE, scale=POSITIVE, margin=AT_LEAST_0)
 
 
 @dataclass

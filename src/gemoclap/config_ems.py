@@ -254,7 +254,7 @@ class FinetuneStage:
 
     Args:
         manifests: Labelled speech; its corpora are left out of pre-training.
-        methods: emo_clap, sl_gemo_clap, ml_gemo_clap; each is a cross-validation of its own.
+        methods: As 'gemoclap crossval' takes them, but for egemaps_svm; each is a cross-validation of its own.
         seeds: Those of the comparison's that are fine-tuned; null: all.
         train: As in a cross-validation, but for the seed.
     """

@@ -14,15 +14,14 @@ from transformers import (
     AutoModel,
     AutoTokenizer,
     PreTrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
-from gemoclap.encoders.pooling import POOLINGS, pooled_dim
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, as_config, refuse_missing
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, Vocabulary
@@ -32,66 +31,34 @@ HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "s
 """Arguments of `from_pretrained` that say where on the hub to look; the tokenizer lies where the weights lie."""
 
 
-class GEmoClapConfig(PreTrainedConfig):
+class GEmoClapConfig(SpeechModelConfig):
     """Everything but the weights: both encoders' configs, heads, classes, prompts and what is done to the audio.
 
     Attributes
     ----------
-    audio_config, text_config : configs of the two encoders.
-    audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
-    audio_layers, audio_pooling, text_pooling : as in `config.ModelSettings`.
+    text_config, text_pooling : of the text encoder.
+    projection_dim, projection_dropout, initial_temperature, max_temperature, emotion_prompt, gender_prompt : as in
+        `config.ModelSettings`.
     gender_head : whether there are projections and temperatures for gender (ML-GEmo-CLAP).
-    vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
-    preparation : `config.AudioSettings` as a dict: what was done to every clip, and is done again at prediction.
-    trained_speakers : "corpus/speaker" of all that the weights were trained or selected on, so that an evaluation can tell.
     text_weights : ``"saved"``, or ``"minilm"``: frozen and embedded in a package, so left out of model.safetensors.
     """
 
     model_type = "gemoclap"
 
-    audio_config: PreTrainedConfig | dict | None = None
     text_config: PreTrainedConfig | dict | None = None
-    audio_normalize: bool = False
-    audio_layers: Literal["last", "weighted"] = "last"
-    audio_pooling: Literal["mean", "mean_std"] = "mean"
     text_pooling: Literal["first", "mean"] = "first"
     projection_dim: int = 512
     projection_dropout: float = 0.0
     initial_temperature: float = 1 / 0.07
     max_temperature: float = 100.0
     gender_head: bool = False
-    method: str | None = None
-    vocabulary: dict | None = None
     emotion_prompt: str = "The emotion is {}"
     gender_prompt: str = "The gender is {}"
-    preparation: dict | None = None
-    trained_speakers: list[str] | None = None
     text_weights: str = "saved"
 
     def __post_init__(self, **kwargs: Any) -> None:
-        self.audio_config = _as_config(self.audio_config)
-        self.text_config = _as_config(self.text_config)
+        self.text_config = as_config(self.text_config)
         super().__post_init__(**kwargs)
-        if self.vocabulary is not None:
-            self.id2label = dict(enumerate(self.vocabulary["emotions"]))
-            self.label2id = {label: index for index, label in self.id2label.items()}
-
-    @property
-    def emotions(self) -> Vocabulary:
-        """The classes, in order, with the merges that the training labels went through."""
-        return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
-
-    @property
-    def audio_settings(self) -> AudioSettings:
-        """What is done to a clip before the encoder."""
-        return AudioSettings(**(self.preparation or {}))
-
-
-def _as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None:
-    if not isinstance(config, dict):
-        return config
-    options = {name: value for name, value in config.items() if name != "model_type"}
-    return AutoConfig.for_model(config["model_type"], **options)
 
 
 def fill_prompt(template: str, word: str) -> str:
@@ -145,7 +112,7 @@ class ContrastiveHead(nn.Module):
         return self.audio_log_scale.exp(), self.text_log_scale.exp()
 
 
-class GEmoClapModel(PreTrainedModel):
+class GEmoClapModel(SpeechModel):
     """Emo-CLAP and its gender-aware forms; a folder of its weights is what every other command takes.
 
     ``model(waveforms (B, T) float32, lengths (B,))``, or with what else `get_audio_features` takes, returns a dict:
@@ -155,8 +122,6 @@ class GEmoClapModel(PreTrainedModel):
     """
 
     config_class = GEmoClapConfig
-    base_model_prefix = ""
-    main_input_name = "waveforms"
     config: GEmoClapConfig
 
     def __init__(
@@ -166,21 +131,15 @@ class GEmoClapModel(PreTrainedModel):
         text_encoder: TextEncoder | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
     ) -> None:
-        super().__init__(config)
-        self.audio_encoder = audio_encoder or SpeechEncoder.from_config(
-            cast(PreTrainedConfig, config.audio_config), config.audio_normalize, config.audio_layers
-        )
+        super().__init__(config, audio_encoder)
         self.text_encoder = text_encoder or TextEncoder.from_config(
             cast(PreTrainedConfig, config.text_config), cast(PreTrainedTokenizerBase, tokenizer), config.text_pooling
         )
-        dims = pooled_dim(config.audio_pooling, self.audio_encoder.output_dim), self.text_encoder.output_dim
+        dims = self.audio_dim, self.text_encoder.output_dim
         self.emotion_head = ContrastiveHead(*dims, config)
         self.gender_head = ContrastiveHead(*dims, config) if config.gender_head else None
         self._frozen_prompts: dict[tuple[str, ...], Tensor] = {}
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Leave the modules as PyTorch made them; the encoders initialise themselves."""
 
     @classmethod
     def from_audio_text_pretrained(
@@ -233,31 +192,6 @@ class GEmoClapModel(PreTrainedModel):
             model.text_encoder.freeze()
         return model
 
-    def get_audio_features(
-        self,
-        waveforms: Tensor | None = None,
-        lengths: Tensor | None = None,
-        *,
-        front_end: Tensor | None = None,
-        frame_counts: Tensor | None = None,
-        layer_features: Tensor | None = None,
-    ) -> Tensor:
-        """Return the pooled, unprojected audio features ``(B, D_a)``.
-
-        Parameters
-        ----------
-        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
-        front_end, frame_counts : in their place what ``audio_encoder.front_end`` makes of them.
-        layer_features : in their place the pooled frames of every layer, or of the last alone, ``(B, L, D_a)``.
-        """
-        if layer_features is not None:
-            return self.audio_encoder.weigh(layer_features.unbind(1))
-        if front_end is not None:
-            frames, mask = self.audio_encoder.from_front_end(front_end, cast(Tensor, frame_counts))
-        else:
-            frames, mask = self.audio_encoder(waveforms, lengths)
-        return POOLINGS[self.config.audio_pooling](frames, mask)
-
     def get_text_features(self, prompts: tuple[str, ...]) -> Tensor:
         """Return the unprojected features ``(K, D_t)`` of K prompts; computed once where the text encoder is frozen."""
         if not self.text_encoder.is_frozen:
@@ -299,9 +233,7 @@ class GEmoClapModel(PreTrainedModel):
         state = self.state_dict() if state_dict is None else state_dict
         if self.config.text_weights != "saved":
             state = {name: value for name, value in state.items() if not name.startswith(TEXT_PREFIX)}
-        with readable_errors(str(save_directory)):
-            super().save_pretrained(save_directory, state_dict=state, **kwargs)
-        self.audio_encoder.feature_extractor.save_pretrained(save_directory)
+        super().save_pretrained(save_directory, state_dict=state, **kwargs)
         self.text_encoder.tokenizer.save_pretrained(save_directory)
 
     @classmethod
@@ -327,9 +259,9 @@ class GEmoClapModel(PreTrainedModel):
             )
         model, report = loaded
         by_reference = model.config.text_weights != "saved"
-        missing = sorted(key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX)))
-        if missing:
-            raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {missing[0]}")
+        refuse_missing(
+            name, [key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX))]
+        )
         if by_reference:
             model.text_encoder = TextEncoder.from_pretrained(model.config.text_weights, model.config.text_pooling)
             model.text_encoder.freeze()

@@ -14,17 +14,16 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.config import AudioSettings
 from gemoclap.data.audio_store import pad_waveforms
 from gemoclap.encoders.mel import mel_filterbank, refuse_impossible_sizes
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.pooling import masked_mean
 from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.speech_model import LabelledConfig
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import Vocabulary
 
 SIZES: dict[str, dict[str, Any]] = {
     "strengthnet": {},
@@ -42,7 +41,7 @@ LOG_FLOOR = 0.01
 """Magnitude that the logarithm is taken over [C]; speech at a usual level has some 0.01 to 10. Silence stays zero."""
 
 
-class IntensityConfig(PreTrainedConfig):
+class IntensityConfig(LabelledConfig):
     """Sizes of the intensity model; the defaults are StrengthNet's [S].
 
     Attributes
@@ -55,9 +54,6 @@ class IntensityConfig(PreTrainedConfig):
     lstm_size : units of each direction of both recurrent layers.
     head_size : units between a frame's state and its score.
     dropout : before both recurrent layers and both heads.
-    vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
-    preparation : `config.AudioSettings` as a dict: what was done to every clip, and is to be done again.
-    trained_speakers : "corpus/speaker" of all that the weights were trained or selected on.
     """
 
     model_type = "gemoclap-intensity"
@@ -73,9 +69,6 @@ class IntensityConfig(PreTrainedConfig):
     lstm_size: int = 128
     head_size: int = 128
     dropout: float = 0.3
-    vocabulary: dict | None = None
-    preparation: dict | None = None
-    trained_speakers: list[str] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse with a ValueError what no network can be built from."""
@@ -83,19 +76,6 @@ class IntensityConfig(PreTrainedConfig):
         refuse_impossible_sizes(self, "input_size", "mel_stride", "lstm_size", "head_size")
         if not self.channels or any(not isinstance(size, int) or size < 1 for size in self.channels):
             raise ValueError(f"channels must be whole numbers above 0, one or more, not {self.channels!r}")
-        if self.vocabulary is not None:
-            self.id2label = dict(enumerate(self.vocabulary["emotions"]))
-            self.label2id = {label: index for index, label in self.id2label.items()}
-
-    @property
-    def emotions(self) -> Vocabulary:
-        """The classes, in order, with the merges that the training labels went through."""
-        return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
-
-    @property
-    def audio_settings(self) -> AudioSettings:
-        """What is done to a clip before the model hears it."""
-        return AudioSettings(**(self.preparation or {}))
 
 
 class MelMagnitudes(nn.Module):

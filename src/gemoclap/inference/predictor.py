@@ -12,10 +12,9 @@ import numpy as np
 import torch
 
 from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip
-from gemoclap.clap.classifier import PromptClassifier
-from gemoclap.clap.model import GEmoClapModel
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.models import Classifier, EmotionModel, classifier_of, load_emotion_model
 
 Audio = str | os.PathLike | np.ndarray | Utterance
 """A file, a manifest row (its stretch of the file), or a waveform (T,) at 16 kHz mono: float with full scale at 1, or
@@ -31,7 +30,8 @@ class Prediction:
     emotion : the likeliest label.
     confidence : its probability.
     probabilities : label -> probability; they add up to one.
-    embedding : (E,) float32 of unit length, in the space that audio and prompts share.
+    embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
+        pooled features.
     """
 
     emotion: str
@@ -41,7 +41,7 @@ class Prediction:
 
 
 class Predictor:
-    """Emotions of clips, by the prompts a model was trained on or by any others.
+    """Emotions of clips, by the classes a model was trained on or, compared with prompts, by any others.
 
     The same clip gives the same numbers alone, among others (to within 1e-6), and at every call.
 
@@ -54,9 +54,9 @@ class Predictor:
     {'bored': 0.07, 'excited': 0.93}
     """
 
-    def __init__(self, model: GEmoClapModel) -> None:
+    def __init__(self, model: EmotionModel) -> None:
         self.model = model.eval()
-        self._classifiers: dict[str | tuple[str, ...] | None, PromptClassifier] = {}
+        self._classifiers: dict[str | tuple[str, ...] | None, Classifier] = {}
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike, device: str | torch.device | None = None) -> Self:
@@ -73,7 +73,7 @@ class Predictor:
         folder = Path(name)
         if folder.is_dir() and not (folder / "config.json").is_file():
             raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
-        model = GEmoClapModel.from_pretrained(name)
+        model = load_emotion_model(name)
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
@@ -95,7 +95,7 @@ class Predictor:
 
         Raises
         ------
-        GemoclapError : the audio cannot be read or has no samples, or fewer than two labels.
+        GemoclapError : the audio cannot be read or has no samples, or fewer than two labels, or others than a plain head knows.
         """
         prediction = next(self.predict_many([audio], labels))
         if isinstance(prediction, GemoclapError):
@@ -123,13 +123,13 @@ class Predictor:
             waveform = _checked(np.asarray(audio))
         return prepare_clip(waveform, self.model.config.audio_settings)
 
-    def _classifier(self, labels: Sequence[str] | None) -> PromptClassifier:
+    def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
         if key not in self._classifiers:
-            self._classifiers[key] = PromptClassifier(self.model, labels)
+            self._classifiers[key] = classifier_of(self.model, labels)
         return self._classifiers[key]
 
-    def _classify(self, waveforms: Sequence[np.ndarray], classifier: PromptClassifier) -> Iterator[Prediction]:
+    def _classify(self, waveforms: Sequence[np.ndarray], classifier: Classifier) -> Iterator[Prediction]:
         if not waveforms:
             return
         clips = [torch.from_numpy(waveform) for waveform in waveforms]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 
-from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, CacheSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
@@ -26,6 +25,7 @@ from gemoclap.encoders.feature_cache import (
 )
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.models import EmotionModel
 from gemoclap.recipes.run_folder import on_every_process
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state, resolve_precision
@@ -73,7 +73,7 @@ class ClipSource:
         self.store, self.settings = store, settings
         self._known: dict[str, FrozenClips] = {}
 
-    def for_model(self, model: GEmoClapModel, utterances: Sequence[Utterance]) -> Clips:
+    def for_model(self, model: EmotionModel, utterances: Sequence[Utterance]) -> Clips:
         """Return where `model` gets its inputs from, everything for `utterances` made ready; moves it to the device.
 
         That is the waveforms, unless a part of its audio encoder is frozen that `cache` allows to be computed once.
@@ -94,7 +94,7 @@ class ClipSource:
             return self._encoded(key, encoder, utterances, "front end, once for all epochs")
         return self.store
 
-    def _front_end(self, model: GEmoClapModel, utterances: Sequence[Utterance]) -> FrontEndFrames:
+    def _front_end(self, model: EmotionModel, utterances: Sequence[Utterance]) -> FrontEndFrames:
         cache, device = self.settings.cache, process_state().device
         precision = resolve_precision(self.settings.train.precision, device)
         dtype = DTYPES[

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import BASELINES, METHODS, Settings
+from gemoclap.config import BASELINES, TRAINED, Settings
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -47,13 +47,13 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     for method in methods:
         if method in BASELINES:
             _baseline(pending[method], vocabulary, output / method)
-        for fold in pending[method] if method in METHODS else ():
+        for fold in pending[method] if method in TRAINED else ():
             _train_and_test(settings, method, fold, vocabulary, source, output / method / fold.name, keep_models)
     return folds
 
 
 def _check_methods(methods: Sequence[str]) -> None:
-    known = [*METHODS, *BASELINES]
+    known = [*TRAINED, *BASELINES]
     for method in methods:
         if method not in known:
             hint = did_you_mean(method, known)

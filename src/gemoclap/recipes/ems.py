@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from gemoclap.config import METHODS, DataSettings, ModelSettings, Settings
+from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
 from gemoclap.config_ems import LOG_MEL, CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import Fold, speaker_name
@@ -180,7 +180,7 @@ def _checked(settings: CompareSettings) -> list[str]:
         )
     names = list(VARIANTS) if settings.variants is None else settings.variants
     _check_known("variants", names, VARIANTS)
-    _check_known("finetune.methods", settings.finetune.methods, METHODS)
+    _check_known("finetune.methods", settings.finetune.methods, TRAINED)
     if not settings.probe.manifests and not settings.finetune.manifests:
         raise GemoclapError("nothing to compare the encoders on; give --probe.manifests or --finetune.manifests")
     for stage, manifests in (("probe", settings.probe.manifests), ("finetune", settings.finetune.manifests)):

@@ -141,8 +141,7 @@ def build_intensity_model(settings: IntensitySettings, vocabulary: Vocabulary) -
     ------
     GemoclapError : `model.options` has a field that the model's config has not, or not with that value.
     """
-    ours = ("model_type", "vocabulary", "preparation", "trained_speakers")
-    known = [name for name in IntensityConfig.__annotations__ if name not in ours]
+    known = list(IntensityConfig.__annotations__)
     for option in settings.model.options:
         if option not in known:
             raise GemoclapError(f"model.options: the intensity model has no {option!r}{did_you_mean(option, known)}")

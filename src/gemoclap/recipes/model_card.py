@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gemoclap.config import TITLES, Settings
+from gemoclap.config import HEADS, TITLES, Settings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
@@ -26,12 +26,10 @@ def write_model_card(
         "---",
         "library_name: gemoclap",
         "pipeline_tag: audio-classification",
-        "tags: [speech-emotion-recognition, clap]",
+        f"tags: [speech-emotion-recognition{'' if method in HEADS else ', clap'}]",
         "---",
         "",
-        f"# {TITLES[method]}: {settings.model.audio_encoder} and {settings.model.text_encoder}",
-        "",
-        "Speech emotion recognition by contrastive language-audio pretraining (Pan et al., arXiv 2306.07848).",
+        *_what(settings, method),
         "",
         "```python",
         "from gemoclap import Predictor",
@@ -53,6 +51,14 @@ def write_model_card(
     ]
     with atomic_write(path) as file:
         file.write("\n".join(lines) + "\n")
+
+
+def _what(settings: Settings, method: str) -> list[str]:
+    if method in HEADS:
+        what = f"Speech emotion recognition by a plain head ({TITLES[method]}) on a speech encoder."
+        return [f"# {TITLES[method]}: {settings.model.audio_encoder}", "", what]
+    what = "Speech emotion recognition by contrastive language-audio pretraining (Pan et al., arXiv 2306.07848)."
+    return [f"# {TITLES[method]}: {settings.model.audio_encoder} and {settings.model.text_encoder}", "", what]
 
 
 def _corpora(fold: Fold) -> list[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from gemoclap.clap import objectives as contrastive
 from gemoclap.clap.model import GEmoClapModel
-from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, OBJECTIVES
-from gemoclap.config import Settings
+from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
+from gemoclap.config import HEADS, ObjectiveSettings, Settings
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes
 from gemoclap.data.folds import Fold, speaker_name, undivided
 from gemoclap.data.reading import read_data
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
+from gemoclap.gmp import objectives as plain
+from gemoclap.gmp.classifier import SpeechClassifier
 from gemoclap.labels import Vocabulary
+from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.model_card import write_model_card
 from gemoclap.recipes.run_folder import (
@@ -33,6 +37,8 @@ from gemoclap.recipes.run_folder import (
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import fit
+
+OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {**contrastive.OBJECTIVES, **plain.OBJECTIVES}
 
 
 def train(settings: Settings, method: str, output: Path) -> Path:
@@ -65,12 +71,12 @@ def is_trained(output: Path) -> bool:
 
 def train_fold(
     settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
-) -> tuple[GEmoClapModel, Clips]:
+) -> tuple[EmotionModel, Clips]:
     """Train `method` on a fold's training part; the log and the checkpoint go to `output`.
 
     Returns the model, and where it gets its inputs from when it is scored, ready for every utterance of the fold.
     """
-    if method in NEEDS_GENDER and not any(row.gender for row in fold.train):
+    if method in NEEDS_GENDER | plain.GENDER_HEAD and not any(row.gender for row in fold.train):
         raise GemoclapError(
             f"{method} learns from genders, and no training utterance of {fold.name} has one; fill the manifest's field "
             "gender, or train emo_clap"
@@ -90,7 +96,8 @@ def train_fold(
         model,
         OBJECTIVES[method](settings.objective),
         batches,
-        settings.train,
+        # Under a plain head no utterance needs another's output.
+        replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
         run_key=run_key(determining(settings.to_dict()), method, fold.hash),
         evaluate=development if fold.dev else None,
@@ -99,18 +106,31 @@ def train_fold(
     return model, heard
 
 
-def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> GEmoClapModel:
-    """Return the untrained composite model of a method; its new weights depend on the seed alone."""
+def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> EmotionModel:
+    """Return the untrained model of a method; its new weights depend on the seed alone."""
     torch.manual_seed(settings.train.seed)
-    model = GEmoClapModel.from_audio_text_pretrained(
-        settings.model.audio_encoder,
-        settings.model.text_encoder,
-        vocabulary,
-        settings.model,
-        audio=settings.data.audio,
-        method=method,
-        gender_head=method in GENDER_HEAD,
-    )
+    model: EmotionModel
+    if method in HEADS:
+        model = SpeechClassifier.from_audio_pretrained(
+            settings.model.audio_encoder,
+            vocabulary,
+            settings.model,
+            audio=settings.data.audio,
+            method=method,
+            head=plain.HEADS[method],
+            scale=settings.objective.scale,
+            gender_head=method in plain.GENDER_HEAD,
+        )
+    else:
+        model = GEmoClapModel.from_audio_text_pretrained(
+            settings.model.audio_encoder,
+            settings.model.text_encoder,
+            vocabulary,
+            settings.model,
+            audio=settings.data.audio,
+            method=method,
+            gender_head=method in GENDER_HEAD,
+        )
     make_wavlm_attention_fast(model.audio_encoder.model, settings.model.attention)
     if settings.train.gradient_checkpointing:
         model.audio_encoder.checkpoint_gradients()
@@ -120,7 +140,7 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> GEmo
 
 
 def save_model(
-    model: GEmoClapModel,
+    model: EmotionModel,
     target: Path,
     settings: Settings,
     method: str,

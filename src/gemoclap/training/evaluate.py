@@ -7,19 +7,18 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from gemoclap.clap.classifier import PromptClassifier
-from gemoclap.clap.model import GEmoClapModel
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.dataset import Clips, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
+from gemoclap.models import EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
 
 Progress = Callable[[int, int], None]
 
 
 def predict_table(
-    model: GEmoClapModel,
+    model: EmotionModel,
     utterances: Sequence[Utterance],
     clips: Clips,
     *,
@@ -43,7 +42,7 @@ def predict_table(
             "check the emotion column of the manifest with 'gemoclap inspect'"
         )
     model.eval()
-    classifier = PromptClassifier(model)
+    classifier = classifier_of(model)
     probabilities: dict[str, np.ndarray] = {}
     with torch.inference_mode():
         for batch in eval_batches(rows, clips, vocabulary, batch_size):

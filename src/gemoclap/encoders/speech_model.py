@@ -1,0 +1,136 @@
+"""What all models of emotion have in common: their classes, how audio is prepared, a speech encoder and its pooling."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal, cast
+
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from gemoclap.config import AudioSettings
+from gemoclap.encoders.pooling import POOLINGS, pooled_dim
+from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary
+
+
+class LabelledConfig(PreTrainedConfig):
+    """What a model of emotion was trained on.
+
+    Attributes
+    ----------
+    vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
+    preparation : `config.AudioSettings` as a dict: what was done to every clip, and is to be done again.
+    trained_speakers : "corpus/speaker" of all that the weights were trained or selected on, so that an evaluation can tell.
+    """
+
+    vocabulary: dict | None = None
+    preparation: dict | None = None
+    trained_speakers: list[str] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.vocabulary is not None:
+            self.id2label = dict(enumerate(self.vocabulary["emotions"]))
+            self.label2id = {label: index for index, label in self.id2label.items()}
+
+    @property
+    def emotions(self) -> Vocabulary:
+        """The classes, in order, with the merges that the training labels went through."""
+        return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
+
+    @property
+    def audio_settings(self) -> AudioSettings:
+        """What is done to a clip before the model hears it."""
+        return AudioSettings(**(self.preparation or {}))
+
+
+class SpeechModelConfig(LabelledConfig):
+    """A speech encoder and how its frames become one vector.
+
+    Attributes
+    ----------
+    method : the method it was trained by, as in `config.TITLES`.
+    audio_config : config of the encoder.
+    audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
+    audio_layers, audio_pooling : as in `config.ModelSettings`.
+    """
+
+    method: str | None = None
+    audio_config: PreTrainedConfig | dict | None = None
+    audio_normalize: bool = False
+    audio_layers: Literal["last", "weighted"] = "last"
+    audio_pooling: Literal["mean", "mean_std"] = "mean"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.audio_config = as_config(self.audio_config)
+        super().__post_init__(**kwargs)
+
+
+def as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None:
+    """Return the config of an inner model, which config.json has as a mapping."""
+    if not isinstance(config, dict):
+        return config
+    options = {name: value for name, value in config.items() if name != "model_type"}
+    return AutoConfig.for_model(config["model_type"], **options)
+
+
+class SpeechModel(PreTrainedModel):
+    """A model over the pooled frames of a speech encoder; whoever inherits it adds a head."""
+
+    base_model_prefix = ""
+    main_input_name = "waveforms"
+    config: SpeechModelConfig
+
+    def __init__(self, config: SpeechModelConfig, audio_encoder: SpeechEncoder | None = None) -> None:
+        super().__init__(config)
+        self.audio_encoder = audio_encoder or SpeechEncoder.from_config(
+            cast(PreTrainedConfig, config.audio_config), config.audio_normalize, config.audio_layers
+        )
+
+    @property
+    def audio_dim(self) -> int:
+        """D_a, the size of the pooled features."""
+        return pooled_dim(self.config.audio_pooling, self.audio_encoder.output_dim)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Leave the modules as PyTorch made them; the encoders initialise themselves."""
+
+    def get_audio_features(
+        self,
+        waveforms: Tensor | None = None,
+        lengths: Tensor | None = None,
+        *,
+        front_end: Tensor | None = None,
+        frame_counts: Tensor | None = None,
+        layer_features: Tensor | None = None,
+    ) -> Tensor:
+        """Return the pooled, unprojected audio features ``(B, D_a)``.
+
+        Parameters
+        ----------
+        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
+        front_end, frame_counts : in their place what ``audio_encoder.front_end`` makes of them.
+        layer_features : in their place the pooled frames of every layer, or of the last alone, ``(B, L, D_a)``.
+        """
+        if layer_features is not None:
+            return self.audio_encoder.weigh(layer_features.unbind(1))
+        if front_end is not None:
+            frames, mask = self.audio_encoder.from_front_end(front_end, cast(Tensor, frame_counts))
+        else:
+            frames, mask = self.audio_encoder(waveforms, lengths)
+        return POOLINGS[self.config.audio_pooling](frames, mask)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write config.json, model.safetensors and preprocessor_config.json."""
+        with readable_errors(str(save_directory)):
+            super().save_pretrained(save_directory, **kwargs)
+        self.audio_encoder.feature_extractor.save_pretrained(save_directory)
+
+
+def refuse_missing(name: str, missing: list[str]) -> None:
+    """Raise a GemoclapError if weights are missing, which transformers would draw at random."""
+    if missing:
+        raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {sorted(missing)[0]}")

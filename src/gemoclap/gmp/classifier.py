@@ -1,0 +1,180 @@
+"""A speech encoder under a plain head, for GMP-TL and as the baseline that contrastive heads are compared with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel
+
+from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, refuse_missing
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import GENDERS, Vocabulary
+
+Head = Literal["linear", "cosine"]
+
+
+class SpeechClassifierConfig(SpeechModelConfig):
+    """A speech encoder, its pooling and a plain head.
+
+    Attributes
+    ----------
+    head : ``"linear"``, or ``"cosine"`` between features and class weights, as AM-Softmax wants it.
+    scale : of the cosines, s of AM-Softmax, in the softmax that makes probabilities of them.
+    gender_head : whether a second, linear head names the gender.
+    """
+
+    model_type = "gemoclap-classifier"
+
+    head: Head = "linear"
+    scale: float = 30.0
+    gender_head: bool = False
+
+
+class CosineHead(nn.Module):
+    """Cosines between features ``(B, D)`` and class weights: ``(B, C)``."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(classes, inputs))
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return functional.linear(functional.normalize(features, dim=-1), functional.normalize(self.weight, dim=-1))
+
+
+class SpeechClassifier(SpeechModel):
+    """``model(waveforms (B, T) float32, lengths (B,))``, or what else `get_audio_features` takes, to named outputs.
+
+    ``logits (B, C)``, or ``cosines (B, C)`` of a cosine head, and with a gender head ``gender_logits (B, 2)``.
+    """
+
+    config_class = SpeechClassifierConfig
+    config: SpeechClassifierConfig
+
+    def __init__(self, config: SpeechClassifierConfig, audio_encoder: SpeechEncoder | None = None) -> None:
+        super().__init__(config, audio_encoder)
+        classes = len(config.emotions.emotions)
+        make = CosineHead if config.head == "cosine" else nn.Linear
+        self.emotion_head = make(self.audio_dim, classes)
+        self.gender_head = nn.Linear(self.audio_dim, len(GENDERS)) if config.gender_head else None
+        self.post_init()
+
+    @classmethod
+    def from_audio_pretrained(
+        cls,
+        audio_encoder: str,
+        vocabulary: Vocabulary,
+        settings: ModelSettings | None = None,
+        *,
+        audio: AudioSettings | None = None,
+        method: str | None = None,
+        head: Head = "linear",
+        scale: float = 30.0,
+        gender_head: bool = False,
+    ) -> Self:
+        """Put new heads on an encoder from a hub id or a folder; the global torch seed decides the heads.
+
+        Raises
+        ------
+        GemoclapError : the encoder cannot be loaded, or `settings.freeze` names more layers than there are.
+        """
+        settings = settings or ModelSettings()
+        speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options)
+        config = SpeechClassifierConfig(
+            method=method,
+            audio_config=speech.model.config,
+            audio_normalize=speech.do_normalize,
+            audio_layers=settings.layers,
+            audio_pooling=settings.pooling,
+            vocabulary=vocabulary.to_dict(),
+            preparation=asdict(audio or AudioSettings()),
+            head=head,
+            scale=scale,
+            gender_head=gender_head,
+        )
+        model = cls(config, speech)
+        if not settings.augment:
+            model.audio_encoder.switch_off_augmentation()
+        model.audio_encoder.freeze(settings.freeze)
+        return model
+
+    def forward(
+        self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor
+    ) -> dict[str, Tensor]:
+        features = self.get_audio_features(waveforms, lengths, **cached)
+        outputs = {"cosines" if self.config.head == "cosine" else "logits": self.emotion_head(features)}
+        if self.gender_head is not None:
+            outputs["gender_logits"] = self.gender_head(features)
+        return outputs
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Self:
+        """Load a folder that `save_pretrained` wrote, or such a repository of the hub; only safetensors are read.
+
+        The model comes in evaluation mode.
+
+        Raises
+        ------
+        GemoclapError : there is no model, it is of another kind, or its weights are not all there.
+        """
+        name = str(pretrained_model_name_or_path)
+        with readable_errors(name):
+            config = kwargs.pop("config", None) or SpeechClassifierConfig.from_pretrained(name)
+            loaded: Any = super().from_pretrained(
+                name, *model_args, config=config, use_safetensors=True, output_loading_info=True, **kwargs
+            )
+        model, report = loaded
+        refuse_missing(name, list(report["missing_keys"]))
+        return model.eval()
+
+
+class HeadClassifier(nn.Module):
+    """A trained model with a plain head as a classifier: ``classifier(waveforms, lengths) -> probabilities (B, C)``.
+
+    Parameters
+    ----------
+    labels : None; a plain head names the classes it was trained on and no others.
+
+    Raises
+    ------
+    GemoclapError : other labels are asked for.
+    """
+
+    def __init__(self, model: SpeechClassifier, labels: Sequence[str] | None = None) -> None:
+        super().__init__()
+        self.labels = model.config.emotions.emotions
+        if labels is not None and tuple(labels) != self.labels:
+            raise GemoclapError(
+                f"labels: this model knows {', '.join(self.labels)} and no other words; leave labels out, or train a model "
+                "that compares with prompts, such as emo_clap"
+            )
+        self.model = model
+
+    def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
+        """Return the pooled features ``(B, D_a)``, brought to unit length for a cosine head."""
+        features = self.model.get_audio_features(waveforms, lengths, **cached)
+        return functional.normalize(features, dim=-1) if self.model.config.head == "cosine" else features
+
+    def classify(self, embeddings: Tensor) -> Tensor:
+        """Return probabilities ``(B, C)`` of what `embed` returned: for cosines the softmax of ``scale * cosine``."""
+        scale = self.model.config.scale if self.model.config.head == "cosine" else 1.0
+        return (scale * self.model.emotion_head(embeddings)).float().softmax(dim=-1)
+
+    def forward(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
+        return self.classify(self.embed(waveforms, lengths, **cached))
+
+
+AutoConfig.register(SpeechClassifierConfig.model_type, SpeechClassifierConfig)
+AutoModel.register(SpeechClassifierConfig, SpeechClassifier)

@@ -1,0 +1,67 @@
+"""Outputs of plain heads and labels -> named losses; see `clap.objectives` for what an objective is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from gemoclap.config import ObjectiveSettings
+from gemoclap.gmp.classifier import Head
+from gemoclap.gmp.losses import am_softmax, cross_entropy
+from gemoclap.labels import UNKNOWN_GENDER
+
+Losses = dict[str, Tensor]
+NO_CLASS = -100
+"""Of an utterance without a label; there is none where emotions are learnt from."""
+
+
+class CrossEntropy:
+    """``CE(emotion)``."""
+
+    row_outputs: tuple[str, ...] = ("logits",)
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+        return {"loss": cross_entropy(outputs["logits"], emotions, NO_CLASS)}
+
+
+class AMSoftmax:
+    """Additive-margin softmax over the cosines [S]."""
+
+    row_outputs: tuple[str, ...] = ("cosines",)
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+        return {"loss": am_softmax(outputs["cosines"], emotions, self.settings.scale, self.settings.margin)}
+
+
+class EmotionAndGender:
+    """``alpha CE(emotion) + (1 - alpha) CE(gender)`` [P: multi-task; C: 0.9], the first step of GMP-TL.
+
+    An utterance of unknown gender takes no part in the second [C].
+    """
+
+    row_outputs: tuple[str, ...] = ("logits", "gender_logits")
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        self.settings = settings
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+        alpha = self.settings.alpha
+        emotion = cross_entropy(outputs["logits"], emotions, NO_CLASS)
+        gender = cross_entropy(outputs["gender_logits"], genders, UNKNOWN_GENDER)
+        return {"loss": alpha * emotion + (1 - alpha) * gender, "emotion": emotion, "gender": gender}
+
+
+OBJECTIVES: dict[str, Callable[[ObjectiveSettings], CrossEntropy | AMSoftmax | EmotionAndGender]] = {
+    "ce": lambda settings: CrossEntropy(),
+    "am_softmax": AMSoftmax,
+    "multi_task": EmotionAndGender,
+}
+"""Method -> objective; the names of `config.HEADS`."""
+HEADS: dict[str, Head] = {"ce": "linear", "am_softmax": "cosine", "multi_task": "linear"}
+"""Method -> head of `gmp.classifier.SpeechClassifier`."""
+GENDER_HEAD = frozenset({"multi_task"})
+"""Methods whose model has a gender head, and which learn from genders."""
