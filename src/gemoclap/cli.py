@@ -161,7 +161,7 @@ def add_probe(parser: Parser) -> None:
     parser.usage = "gemoclap probe --data.manifest MANIFEST --encoders A,B,... -o RUN [--config YAML ...] [options]"
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
     parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
-    encoders = f"{LOG_MEL} (the baseline without an encoder), compact and other untrained ones, hub ids, folders"
+    encoders = f"{LOG_MEL} (no encoder), compact and other untrained ones, hub ids, folders; NAME=FOLDER gives a name"
     parser.add_argument("--encoders", type=list[str], default=[LOG_MEL], help=encoders)
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(ProbeHeadSettings, "head")

@@ -130,7 +130,7 @@ class PretrainSettings:
         speech: Manifests, and folders of audio files; labels are not looked at.
         leave_out: Corpora and speakers (corpus/speaker) that are not heard: those that a probe will test on.
         held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
-        audio: What is done to every clip; as the intensity model was trained with, if there is one.
+        audio: What is done to every clip; the intensity model, if there is one, hears it so, however it was trained.
         model: The encoder and the masking.
         train: Adam with decoupled weight decay, 2e-4, 7 % warm-up, clip 5 [S].
         cache: Where audio and intensity curves are kept.
@@ -215,8 +215,9 @@ class ProbeSettings:
 
     Args:
         data: Which utterances, which classes, who is tested.
-        encoders: Any of log_mel (the baseline without an encoder), compact and other untrained ones (their weights are
-            drawn from the first seed), hub ids and folders; the first is what the others are compared with.
+        encoders: PLACE or NAME=PLACE, the name being for folders and tables. Places are log_mel (the baseline without an
+            encoder), compact and other untrained ones (their weights are drawn from the first seed), hub ids and folders;
+            the first is what the others are compared with.
         head: What is put on the encoders.
         train: How it is trained.
         cache: Where audio and pooled layers are kept.
@@ -273,10 +274,11 @@ class CompareSettings:
         speech: Manifests, and folders of audio files, to pre-train on; labels are not looked at.
         held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
         intensity_model: Folder that 'gemoclap pretrain intensity' wrote (RUN/model).
-        size: Of all encoders: paper or small, as in 'pretrain ems'.
-        variants: What to compare, in this order; null: all of them.
-        seeds: Of initialisation, masks and batch order; every variant is pre-trained with each.
-        lr: Learning rate of each kind of encoder, in place of train.lr [S].
+        size: Of all encoders, as in 'pretrain ems', but for NPC's kernel, which is 17 [C].
+        variants: What to compare; null: everything there is. The report shows those that are named.
+        seeds: Of initialisation, masks, batch order and heads; every variant is pre-trained with each, and the report shows
+            those that are named.
+        lr: Learning rate of each kind of encoder, in place of train.lr; the defaults are the papers' [S].
         audio: What is done to every clip.
         train: Of pre-training: the same for all variants.
         probe: A linear head on the frozen encoders.
@@ -304,9 +306,27 @@ class CompareSettings:
         for seed in self.finetune.seeds or []:
             if seed not in self.seeds:
                 raise GemoclapError(f"finetune.seeds: {seed} is none of the seeds pre-trained with, {self.seeds}")
-        for encoder in ("mockingjay", "npc"):
-            if not isinstance(self.lr.get(encoder), float) or len(self.lr) > 2:
-                raise GemoclapError("lr: give both learning rates, '{mockingjay: 2e-4, npc: 1e-3}'")
+        if set(self.lr) != {"mockingjay", "npc"} or not all(
+            isinstance(value, float) and value > 0 for value in self.lr.values()
+        ):
+            raise GemoclapError(f"lr: give both learning rates, '{{mockingjay: 2e-4, npc: 1e-3}}', not {self.lr}")
+        self._refuse_what_it_decides()
+
+    def _refuse_what_it_decides(self) -> None:
+        """Refuse options of the other recipes that a comparison sets itself, which would be passed over in silence."""
+        decided = {
+            "train.lr": (self.train.lr not in (_training().lr, TrainSettings().lr), "lr"),
+            "train.seed": (self.train.seed != 0, "seeds"),
+            "probe.train.seeds": (self.probe.train.seeds != ProbeTrainSettings().seeds, "seeds"),
+            "finetune.train.seed": (self.finetune.train.seed != 0, "seeds"),
+            "train.select": (self.train.select != "last", None),
+            "probe.train.select": (self.probe.train.select != "last", None),
+            "finetune.train.select": (self.finetune.train.select != "last", None),
+        }
+        for name, (is_given, instead) in decided.items():
+            if is_given:
+                remedy = f"give {instead}" if instead else "a comparison has no development speakers"
+                raise GemoclapError(f"{name}: is not for a comparison; leave it out, {remedy}")
 
 
 def _refuse_chunks(train: TrainSettings) -> None:

@@ -72,11 +72,8 @@ def run_compare_ems(args: Namespace) -> int:
     """Speech and labelled corpora -> does emotion-aware masking help?"""
     given = {one.name: getattr(args, one.name) for one in fields(CompareSettings)}
     output = Path(args.output)
-    comparison = compare(CompareSettings(**given), output)
-    page = write_ems_report(comparison, output)
-    for warning in comparison.warnings:
-        print(f"beware: {warning}")
-    print(f"{page}: the comparison; ems.png beside it shows it, ems.csv and ems.json have the figures")
+    compare(CompareSettings(**given), output, show=lambda comparison: write_ems_report(comparison, output))
+    print(f"{output / 'ems.md'}: the comparison; ems.png beside it shows it, ems.csv and ems.json have the figures")
     return 0
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import pytest
 import scipy.stats
 import torch
 from filelock import FileLock
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import balanced_accuracy_score
 from small import contents
 
@@ -51,7 +54,7 @@ def settings(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         intensity_model=str(folder / "intensity"),
         variants=NAMES,
         seeds=[0, 1],
-        train=TrainSettings(epochs=1, batch_size=4, warmup_epochs=0.1),
+        train=TrainSettings(epochs=1, batch_size=4, lr=2e-4, warmup_epochs=0.1),
         probe=ProbeStage([str(folder / "labelled.jsonl")], train=ProbeTrainSettings(steps=20)),
     )
 
@@ -67,30 +70,37 @@ def test_every_encoder_is_scored_with_every_seed(finished: tuple[Comparison, Pat
     assert {(one.variant, one.seed) for one in comparison.scores} == {(name, seed) for name in NAMES for seed in (0, 1)}
     for one in comparison.scores:
         folder = output / "probe" / one.corpus / one.variant / f"seed_{one.seed}"
-        tables = [read_predictions(path) for path in sorted(folder.glob(f"*/*/seed_{one.seed}/predictions.csv"))]
+        tables = [
+            read_predictions(path) for path in sorted(folder.glob(f"{one.variant}/*/seed_{one.seed}/predictions.csv"))
+        ]
         table = concatenate(tables)
         assert len(table) == 16 and len(tables) == 4
         assert one.uar == pytest.approx(balanced_accuracy_score(list(table.truth), list(table.prediction)))
     assert {name for name, _ in comparison.pretraining} == {"npc5", "npc5_ems", "mockingjay_ems_score"}
 
 
-def test_all_of_a_seed_begin_with_the_same_weights(
+@pytest.mark.parametrize(("one", "other"), [*chain(*PAIRS.values()), *CONTROLS])
+def test_both_of_a_pair_begin_with_the_same_weights(settings: CompareSettings, one: str, other: str) -> None:
+    models = [build(pretrain_settings(settings, name, 1, [])).state_dict() for name in (one, other)]
+    assert models[0].keys() == models[1].keys()
+    for name, tensor in models[0].items():
+        # NPC's kernels have the same weights whatever their mask leaves out.
+        assert torch.equal(tensor, models[1][name]), name
+    elsewhere = build(pretrain_settings(settings, one, 0, [])).state_dict()
+    assert any(not torch.equal(tensor, models[0][name]) for name, tensor in elsewhere.items())
+
+
+def test_what_is_not_trained_is_as_it_was_initialised(
     settings: CompareSettings, finished: tuple[Comparison, Path]
 ) -> None:
-    models = {
-        (name, seed): build(pretrain_settings(settings, name, seed, [])).encoder.state_dict()
-        for name in ("npc5", "npc5_ems", "npc5_ems_score", "npc5_random", "npc7")
-        for seed in (0, 1)
-    }
-    for (_, seed), weights in models.items():
-        assert all(torch.equal(weights[name], tensor) for name, tensor in models["npc5", seed].items())
-    weight = "layers.0.over_time.weight"
-    assert not torch.equal(models["npc5", 0][weight], models["npc5", 1][weight])
     _, output = finished
-    saved = load_file(output / "pretrain" / "npc5_untrained" / "seed_1" / "model" / "model.safetensors")
-    assert all(torch.equal(tensor, models["npc5", 1][name]) for name, tensor in saved.items())
-    trained = load_file(output / "pretrain" / "npc5" / "seed_1" / "model" / "model.safetensors")
-    assert not torch.equal(trained[weight], saved[weight])
+    initial = build(pretrain_settings(settings, "npc5", 1, [])).encoder.state_dict()
+    saved, trained = (
+        load_file(output / "pretrain" / name / "seed_1" / "model" / "model.safetensors")
+        for name in ("npc5_untrained", "npc5")
+    )
+    assert all(torch.equal(tensor, initial[name]) for name, tensor in saved.items())
+    assert any(not torch.equal(tensor, initial[name]) for name, tensor in trained.items())
 
 
 def test_the_same_comparison_again_trains_nothing(settings: CompareSettings, finished: tuple[Comparison, Path]) -> None:
@@ -103,48 +113,94 @@ def test_the_same_comparison_again_trains_nothing(settings: CompareSettings, fin
 
 
 def test_a_variant_and_a_seed_can_be_added(settings: CompareSettings, tmp_path: Path) -> None:
+    few = replace(settings, variants=["npc5"], seeds=[0])
+    compare(few, tmp_path / "run", quietly)
+    kept = contents(tmp_path / "run" / "pretrain" / "npc5" / "seed_0")
+    more = replace(settings, variants=["mockingjay_untrained", "npc5"], seeds=[0, 1])
+    assert len(compare(more, tmp_path / "run", quietly).scores) == 4
+    assert contents(tmp_path / "run" / "pretrain" / "npc5" / "seed_0") == kept
+
+
+def test_other_settings_and_other_folders_are_refused(settings: CompareSettings, tmp_path: Path) -> None:
     few = replace(settings, variants=["npc5_untrained"], seeds=[0])
     compare(few, tmp_path / "run", quietly)
-    kept = contents(tmp_path / "run" / "pretrain" / "npc5_untrained" / "seed_0")
-    more = replace(settings, variants=["npc5_untrained", "mockingjay_untrained"], seeds=[0, 1])
-    assert len(compare(more, tmp_path / "run", quietly).scores) == 4
-    assert contents(tmp_path / "run" / "pretrain" / "npc5_untrained" / "seed_0") == kept
+    before = contents(tmp_path / "run")
+    for changes in ({"size": "paper"}, {"train": replace(settings.train, epochs=2)}):
+        with pytest.raises(GemoclapError, match="holds another run"):
+            compare(replace(few, **changes), tmp_path / "run", quietly)
+    assert contents(tmp_path / "run") == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(GemoclapError, match="holds files of something else"):
+        compare(few, tmp_path / "other", quietly)
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
-def test_what_another_process_is_at_comes_last(settings: CompareSettings, tmp_path: Path) -> None:
-    """A second process holds the first job and lets it go when the first process has done all it could without it."""
-    few = replace(settings, variants=["npc5_untrained", "mockingjay_untrained"], seeds=[0])
-    (tmp_path / "locks").mkdir()
-    held = FileLock(tmp_path / "locks" / "pretrain_npc5_untrained_seed_0.lock")
+def test_what_another_process_is_at_comes_last_and_is_reported_first(settings: CompareSettings, tmp_path: Path) -> None:
+    """Another process holds the first job, and lets it go when this one has done all it could without it."""
+    few = replace(settings, variants=["mockingjay_untrained", "npc5_untrained"], seeds=[0])
+    compare(replace(few, variants=[LOG_MEL]), tmp_path, quietly)
+    held = FileLock(tmp_path / "locks" / "probe_labelled_mockingjay_untrained_seed_0.lock")
     held.acquire()
-    order: list[str] = []
+    said: list[str] = []
 
     def say(what: str) -> None:
-        order.append(what.split(": ")[1])
-        held.release()
+        said.append(what)
+        if what.startswith("waiting"):
+            held.release()
 
-    compare(few, tmp_path, say)
-    assert order[:2] == ["pretrain mockingjay_untrained seed 0", "pretrain npc5_untrained seed 0"]
+    scores = compare(few, tmp_path, say).scores
+    assert said[2:] == [
+        "2 of 2: probe labelled npc5_untrained seed 0",
+        "waiting for another process: probe labelled mockingjay_untrained seed 0",
+        "1 of 2: probe labelled mockingjay_untrained seed 0",
+    ]
+    assert [one.variant for one in scores] == few.variants
+
+
+def test_two_processes_share_the_work(settings: CompareSettings, tmp_path: Path) -> None:
+    few = replace(settings, variants=[LOG_MEL, "npc5_untrained", "mockingjay_untrained"])
+    options = [
+        "--speech", str(few.speech[0]), "--probe.manifests", str(few.probe.manifests[0]), "--variants", ",".join(few.variants),
+        "--seeds", "0", "--probe.train.steps", "20", "-o", str(tmp_path / "run"),
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "gemoclap", "compare", "ems", *options]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    shown = [process.communicate(timeout=300)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0], shown
+    with open(tmp_path / "run" / "ems.csv", newline="") as file:
+        assert [(row["variant"], row["seed"]) for row in csv.DictReader(file)] == [(name, "0") for name in few.variants]
 
 
 def test_fine_tuning_begins_with_the_encoder(settings: CompareSettings, tmp_path: Path) -> None:
     labelled = settings.probe.manifests
     tune = FinetuneStage(labelled, ["emo_clap"], [1], TrainSettings(epochs=1, batch_size=4))
     few = replace(settings, variants=[LOG_MEL, "npc5_untrained"], probe=ProbeStage(), finetune=tune)
-    comparison = compare(few, tmp_path, quietly)
+    shown: list[Comparison] = []
+    comparison = compare(few, tmp_path, quietly, shown.append)
+    assert shown[-1] == comparison and [len(one.scores) for one in shown] == [0, 1]
     assert [(one.task, one.variant, one.seed) for one in comparison.scores] == [("emo_clap", "npc5_untrained", 1)]
     folder = tmp_path / "finetune" / "labelled" / "npc5_untrained" / "seed_1" / "emo_clap"
     table = concatenate([read_predictions(path) for path in sorted(folder.glob("*/predictions.csv"))])
     assert comparison.scores[0].uar == pytest.approx(balanced_accuracy_score(list(table.truth), list(table.prediction)))
+    # Another encoder in the same place is another run.
+    model = tmp_path / "pretrain" / "npc5_untrained" / "seed_1" / "model" / "model.safetensors"
+    weights = load_file(model)
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, model, {"format": "pt"})
+    with pytest.raises(GemoclapError, match="encoder_weights"):
+        compare(few, tmp_path, quietly)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"variants": ["npc_5"]}, "variants: there is no 'npc_5' (did you mean 'npc5'?)"),
-        ({"probe": ProbeStage()}, "nothing to compare the encoders on"),
+        ({"probe": ProbeStage()}, "no encoder would be scored"),
         ({"speech": []}, "no speech"),
-        ({"intensity_model": None}, "model.intensity_model"),
+        ({"intensity_model": None}, "intensity_model: npc5_ems, mockingjay_ems_score need one"),
+        ({"intensity_model": "nowhere"}, "nowhere: no intensity model in it"),
+        ({"variants": []}, "no encoder would be scored"),
+        ({"variants": [LOG_MEL], "probe": ProbeStage()}, "no encoder would be scored"),
         ({"finetune": FinetuneStage(methods=["clap"])}, "finetune.methods: there is no 'clap'"),
     ],
 )
@@ -154,6 +210,29 @@ def test_what_cannot_be_compared_is_refused(
     with pytest.raises(GemoclapError) as caught:
         compare(replace(settings, **changes), tmp_path / "run", quietly)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": TrainSettings(lr=5e-3)},
+        {"train": TrainSettings(lr=2e-4, seed=3)},
+        {"probe": ProbeStage(train=ProbeTrainSettings(seeds=[7]))},
+        {"finetune": FinetuneStage(train=TrainSettings(select="dev"))},
+        {"lr": {"mockingjay": 1e-3, "nqc": 1e-3}},
+    ],
+)
+def test_settings_that_would_be_passed_over_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(GemoclapError, match="is not for a comparison|give both learning rates"):
+        CompareSettings(**changes)
+
+
+def test_the_folds_are_tried_before_the_night(settings: CompareSettings, tmp_path: Path) -> None:
+    rows = read_manifest(settings.probe.manifests[0])
+    write_manifest([row for row in rows if row.speaker == rows[0].speaker], tmp_path / "one.jsonl")
+    with pytest.raises(GemoclapError, match="speaker"):
+        compare(replace(settings, probe=ProbeStage([str(tmp_path / "one.jsonl")])), tmp_path / "run", quietly)
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_is_tested_on_is_not_pretrained_on(
@@ -177,11 +256,13 @@ def test_labels_that_the_intensity_model_knows_are_told(settings: CompareSetting
     model = IntensityModel.from_pretrained(str(settings.intensity_model))
     model.config.trained_speakers = ["synthetic/nobody", *_speakers(Path(settings.probe.manifests[0]))[:1]]
     model.save_pretrained(tmp_path / "intensity")
-    few = replace(settings, intensity_model=str(tmp_path / "intensity"), variants=["npc5_untrained"], seeds=[0])
+    few = replace(settings, intensity_model=str(tmp_path / "intensity"), variants=["npc5_ems"], seeds=[0])
     comparison = compare(few, tmp_path / "run", quietly)
     assert len(comparison.warnings) == 1 and comparison.warnings[0].count("synthetic/") == 1
     page = write_ems_report(comparison, tmp_path / "run")
     assert "Beware" in page.read_text().split("\n\n")[1]
+    without = replace(few, variants=["npc5"])
+    assert compare(without, tmp_path / "without", quietly).warnings == []
 
 
 def _speakers(manifest: Path) -> list[str]:
@@ -216,7 +297,7 @@ def test_the_report_has_what_was_measured(tmp_path: Path) -> None:
     comparison = made_up({LOG_MEL: [0.5, 0.6], "npc5": [0.51, 0.62], "npc5_ems": [0.55, 0.62]})
     page = write_ems_report(comparison, tmp_path).read_text(encoding="utf-8")
     assert "| NPC 5 | 56.5 [" in page and "NPC 5, EMS \N{MINUS SIGN} NPC 5 | +2.0 [" in page
-    assert "mean of all pairs" not in page  # five of the six pairs are not there
+    assert "mean of its 4 pairs" not in page  # three of the four are not there
     with open(tmp_path / "ems.csv", newline="") as file:
         assert [float(row["uar"]) for row in csv.DictReader(file)] == [one.uar for one in comparison.scores]
     data = json.loads((tmp_path / "ems.json").read_text())
@@ -232,7 +313,7 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
 
 
 def test_pairs_differ_in_masking_alone() -> None:
-    for one, other in (*PAIRS, *CONTROLS[:1]):
+    for one, other in (*chain(*PAIRS.values()), *CONTROLS[:2]):
         ems, plain = VARIANTS[one], VARIANTS[other]
         assert ems.masking == "intensity" and plain.masking != "intensity"
         assert replace(ems, masking=plain.masking, title=plain.title) == plain

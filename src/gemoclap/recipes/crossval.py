@@ -16,7 +16,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.clips import ClipSource, load_audio_store
-from gemoclap.recipes.run_folder import MANIFEST_HASH, claim, file_hash, on_main_process, refuse_other_run
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
 from gemoclap.recipes.supervised import save_model, train_fold
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
@@ -35,7 +35,7 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
-    config = {**settings.to_dict(), MANIFEST_HASH: file_hash(str(data.manifest))}
+    config = run_config(settings)
     plan = plan_of(folds, vocabulary, str(data.manifest))
     refuse_other_run(output, config, plan)
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}

@@ -1,8 +1,9 @@
 """Does emotion-aware masking help? Encoders pre-trained in every way with several seeds, then probed and fine-tuned.
 
-All are pre-trained on the same speech, for as many steps, from the same initial weights a seed and in batches of the same
-order; the corpora that are tested on are left out of the speech. Each step below is one of the other recipes, in a folder
-of its own below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
+All are pre-trained on the same speech, for as many steps, each kind of encoder from the same initial weights a seed, in
+batches of the same order. Corpora that are tested on are left out of the speech: by the manifests' names of corpora and by
+file, so copies of a corpus under another name are not found. Each step below is one of the other recipes, in a folder of its
+own below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
 """
 
 from __future__ import annotations
@@ -10,28 +11,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import yaml
 from filelock import FileLock, Timeout
 
 from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
 from gemoclap.config_ems import LOG_MEL, CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
-from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.data.folds import make_folds, speaker_name
+from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import atomic_write
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.pretrain import build, load_intensity_model, pretrain, read_source, save_encoder
 from gemoclap.recipes.probe import probe
-from gemoclap.recipes.run_folder import CONFIG, save_folder
+from gemoclap.recipes.run_folder import claim, refuse_other_run, save_folder
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores
 
-Say = Callable[[str], None]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Variant:
     score_head: bool = False
     mask_size: int | None = None
     trained: bool = True
+
+    @property
+    def needs_intensity(self) -> bool:
+        """Whether pre-training looks at intensity curves."""
+        return self.masking == "intensity" or self.score_head
 
     @property
     def options(self) -> dict[str, Any]:
@@ -84,21 +91,24 @@ VARIANTS: dict[str, Variant] = {
     **{f"mockingjay{end}": one for end, one in _ways("MockingJay", "mockingjay", "random").items()},
     "npc5_untrained": Variant("NPC 5, untrained", "npc", mask_size=5, trained=False),
     **{f"npc5{end}": one for end, one in _ways("NPC 5", "npc", "none", 5).items()},
-    "npc5_random": Variant("NPC 5, as many frames wide as in EMS, at random", "npc", "random", mask_size=5),
+    "npc5_random": Variant("NPC 5, as many frames wide, at random", "npc", "random", mask_size=5),
     **{f"npc7{end}": one for end, one in _ways("NPC 7", "npc", "none", 7).items()},
+    "npc7_random": Variant("NPC 7, as many frames wide, at random", "npc", "random", mask_size=7),
 }
 """All that can be compared, by name; NPC's number is its mask size."""
 
-PAIRS = (
-    ("mockingjay_ems", "mockingjay"),
-    ("mockingjay_ems_score", "mockingjay_score"),
-    ("npc5_ems", "npc5"),
-    ("npc5_ems_score", "npc5_score"),
-    ("npc7_ems", "npc7"),
-    ("npc7_ems_score", "npc7_score"),
-)
-"""EMS and what it is to be better than, all else being equal."""
-CONTROLS = (("npc5_ems", "npc5_random"), ("npc5_ems", "npc7"))
+PAIRS = {
+    "MockingJay": (("mockingjay_ems", "mockingjay"), ("mockingjay_ems_score", "mockingjay_score")),
+    "NPC": (
+        ("npc5_ems", "npc5"),
+        ("npc5_ems_score", "npc5_score"),
+        ("npc7_ems", "npc7"),
+        ("npc7_ems_score", "npc7_score"),
+    ),
+}
+"""EMS and its plain counterpart. More changes than where the masks are: MockingJay's spans overlap at the intense frames, so
+that fewer frames are hidden, and some of NPC's masks are wider, for which see `CONTROLS`."""
+CONTROLS = (("npc5_ems", "npc5_random"), ("npc7_ems", "npc7_random"), ("npc5_ems", "npc7"))
 """What else could explain a gain of NPC's: some wider masks wherever they are, or wider masks everywhere."""
 
 
@@ -123,71 +133,105 @@ class Comparison:
     warnings: list[str]
 
 
-def compare(settings: CompareSettings, output: Path, say: Say = print) -> Comparison:
-    """Pre-train, probe and fine-tune; nothing finished is done again, what was stopped goes on.
+def compare(
+    settings: CompareSettings,
+    output: Path,
+    say: Callable[[str], None] = print,
+    show: Callable[[Comparison], object] = lambda comparison: None,
+) -> Comparison:
+    """Pre-train, probe and fine-tune; nothing finished is done again.
 
-    The same command started again while this one runs shares the work: each takes what the other has not begun.
+    The same command started again while this one runs shares the work: each takes what the other has not begun. Variants,
+    seeds and manifests can be added to a comparison; its other settings cannot change.
 
     Parameters
     ----------
     say : is told of each piece of work as it begins.
+    show : is given what there is after each of the two kinds of tests.
 
     Raises
     ------
-    GemoclapError : no speech, an unknown variant, speech that is also tested on, several processes, and whatever the
-        recipes below raise.
+    GemoclapError : no speech, an unknown variant, speech that is also tested on, several processes, settings that the
+        comparison decides itself, a folder of something else, and whatever the recipes below raise.
     """
-    names = _checked(settings)
+    names = _check(settings)
     tested = _read_tested(settings)
-    leave_out = _leave_out(settings, tested)
-    output.mkdir(parents=True, exist_ok=True)
-    with atomic_write(output / CONFIG) as file:
-        yaml.safe_dump(json.loads(json.dumps(asdict(settings))), file, sort_keys=False, allow_unicode=True)
+    leave_out = _leave_out(settings, tested) if settings.speech else []
+    warnings = _warnings(settings, names, tested)
+    for warning in warnings:
+        say(f"beware: {warning}")
+    claim(output, _lasting(settings), names)
     encoders = [(name, seed) for seed in settings.seeds for name in names]
     places = {one: _place(one, output) for one in encoders}
     pretrained = {one: place for one, place in places.items() if VARIANTS[one[0]].encoder}
-    _share({f"pretrain {_said(one)}": _pretraining(settings, one, leave_out, place) for one, place in pretrained.items()},
-           output, say)  # fmt: skip
-    scores: dict[tuple[str, str, str, int], Score] = {}
-    _share(
+    logs = _share(
         {
-            f"probe {Path(manifest).stem} {_said(one)}": _probing(settings, manifest, one, place, output, scores)
+            f"pretrain {name} seed {seed}": partial(_pretrain, settings, name, seed, leave_out, place)
+            for (name, seed), place in pretrained.items()
+        },
+        output,
+        say,
+    )
+    last_rows = {one: row for one, row in zip(pretrained, logs, strict=True) if row is not None}
+    probed = _share(
+        {
+            f"probe {Path(manifest).stem} {name} seed {seed}": partial(
+                _probe, settings, manifest, name, seed, place, output
+            )
             for manifest in settings.probe.manifests
-            for one, place in places.items()
+            for (name, seed), place in places.items()
         },
         output,
         say,
     )
+    show(Comparison(probed, last_rows, warnings))
     finetuned = settings.seeds if settings.finetune.seeds is None else settings.finetune.seeds
-    _share(
+    tuned = _share(
         {
-            f"fine-tune {Path(manifest).stem} {_said(one)}": _finetuning(settings, manifest, one, place, output, scores)
+            f"fine-tune {Path(manifest).stem} {name} seed {seed}": partial(
+                _finetune, settings, manifest, name, seed, place, output
+            )
             for manifest in settings.finetune.manifests
-            for one, place in pretrained.items()
-            if one[1] in finetuned
+            for (name, seed), place in pretrained.items()
+            if seed in finetuned
         },
         output,
         say,
     )
-    logs = {one: _last_row(place.parent / "log.jsonl") for one, place in pretrained.items() if VARIANTS[one[0]].trained}
-    return Comparison(list(scores.values()), logs, _warnings(settings, tested))
+    comparison = Comparison([*probed, *chain.from_iterable(tuned)], last_rows, warnings)
+    show(comparison)
+    return comparison
 
 
-def _checked(settings: CompareSettings) -> list[str]:
+def _check(settings: CompareSettings) -> list[str]:
+    """Return the names of the variants, once all is found to be there that the hours of pre-training would be lost without."""
     if process_state().num_processes > 1:
         raise GemoclapError(
-            "a comparison shares its work without torchrun or 'accelerate launch'; start the same command once a device"
+            "a comparison shares its work without torchrun or 'accelerate launch'; start the same command again in another "
+            "terminal, on a machine with several GPUs with CUDA_VISIBLE_DEVICES set"
         )
     names = list(VARIANTS) if settings.variants is None else settings.variants
     _check_known("variants", names, VARIANTS)
     _check_known("finetune.methods", settings.finetune.methods, TRAINED)
-    if not settings.probe.manifests and not settings.finetune.manifests:
-        raise GemoclapError("nothing to compare the encoders on; give --probe.manifests or --finetune.manifests")
+    encoders = [name for name in names if VARIANTS[name].encoder]
+    if not (
+        settings.probe.manifests and names or settings.finetune.manifests and encoders and settings.finetune.methods
+    ):
+        raise GemoclapError(
+            "no encoder would be scored; give --probe.manifests or --finetune.manifests, and --variants and "
+            "--finetune.methods that are not empty"
+        )
+    if not settings.speech and any(VARIANTS[name].trained for name in encoders):
+        raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
+    _check_intensity_model(settings, names)
     for stage, manifests in (("probe", settings.probe.manifests), ("finetune", settings.finetune.manifests)):
         if len({Path(manifest).stem for manifest in manifests}) < len(manifests):
             raise GemoclapError(
                 f"{stage}.manifests: two have the same name, which is the name of their folder; rename one"
             )
+        for manifest in manifests:
+            utterances, vocabulary, data = read_data(DataSettings(manifest=manifest, audio=settings.audio))
+            make_folds(utterances, data, vocabulary)
     return names
 
 
@@ -198,13 +242,25 @@ def _check_known(setting: str, names: Sequence[str], known: Collection[str]) -> 
             raise GemoclapError(f"{setting}: there is no {name!r}{hint}; known: {', '.join(known)}")
 
 
+def _check_intensity_model(settings: CompareSettings, names: Sequence[str]) -> None:
+    needing = [name for name in names if VARIANTS[name].needs_intensity]
+    if not needing:
+        return
+    if settings.intensity_model is None:
+        raise GemoclapError(
+            f"intensity_model: {', '.join(needing)} need one; train it with 'gemoclap pretrain intensity', or leave them "
+            "out of --variants"
+        )
+    load_intensity_model(settings.intensity_model)
+
+
 def _read_tested(settings: CompareSettings) -> list[Utterance]:
     manifests = dict.fromkeys([*settings.probe.manifests, *settings.finetune.manifests])
     return [row for manifest in manifests for row in read_manifest(manifest)]
 
 
 def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[str]:
-    """Return the corpora that are in the speech and are tested on; what else is in both is refused."""
+    """Return the corpora, by name, that are in the speech and are tested on; a file that is in both is refused."""
     speech = [row for name in settings.speech for row in read_source(Path(name))]
     corpora = {row.corpus for row in tested if row.corpus}
     files = {Path(row.path).resolve() for row in tested}
@@ -216,8 +272,8 @@ def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[s
     return sorted(corpora & {str(row.corpus) for row in speech})
 
 
-def _warnings(settings: CompareSettings, tested: Sequence[Utterance]) -> list[str]:
-    if settings.intensity_model is None:
+def _warnings(settings: CompareSettings, names: Sequence[str], tested: Sequence[Utterance]) -> list[str]:
+    if settings.intensity_model is None or not any(VARIANTS[name].needs_intensity for name in names):
         return []
     heard: set[str] = set(load_intensity_model(settings.intensity_model).config.trained_speakers or [])
     both = sorted(heard & {str(speaker_name(row)) for row in tested})
@@ -227,27 +283,40 @@ def _warnings(settings: CompareSettings, tested: Sequence[Utterance]) -> list[st
     return [f"the intensity model was trained with the labels of speakers who are tested on: {few}"]
 
 
-def _share(jobs: Mapping[str, Callable[[], object]], output: Path, say: Say) -> None:
-    """Do all jobs: first those that no other process is at, then, when it is done with them, a look at the others'."""
+def _lasting(settings: CompareSettings) -> dict[str, Any]:
+    """Return what cannot change while a comparison goes on, as plain data: not what may be added to it."""
+    config = asdict(settings)
+    for setting in ("variants", "seeds", "probe.manifests", "finetune.manifests", "finetune.methods", "finetune.seeds"):
+        *section, name = setting.split(".")
+        del (config[section[0]] if section else config)[name]
+    return config
+
+
+def _share(jobs: Mapping[str, Callable[[], Result]], output: Path, say: Callable[[str], None]) -> list[Result]:
+    """Do all jobs: first those that no other process is at, then, when it is done with them, a look at the others'.
+
+    Return what they return, in their order.
+    """
     locks = output / "locks"
     locks.mkdir(exist_ok=True)
-    left = dict(jobs)
+    results: dict[str, Result] = {}
     for waits in (False, True):
-        for name in list(left):
+        for number, (name, job) in enumerate(jobs.items(), 1):
+            if name in results:
+                continue
             lock = FileLock(locks / f"{name.replace(' ', '_')}.lock")
+            if waits:
+                say(f"waiting for another process: {name}")
             try:
                 lock.acquire(blocking=waits)
             except Timeout:
                 continue
             try:
-                say(f"{len(jobs) - len(left) + 1} of {len(jobs)}: {name}")
-                left.pop(name)()
+                say(f"{number} of {len(jobs)}: {name}")
+                results[name] = job()
             finally:
                 lock.release()
-
-
-def _said(encoder: tuple[str, int]) -> str:
-    return f"{encoder[0]} seed {encoder[1]}"
+    return [results[name] for name in jobs]
 
 
 def _place(encoder: tuple[str, int], output: Path) -> Path:
@@ -256,30 +325,26 @@ def _place(encoder: tuple[str, int], output: Path) -> Path:
     return output / "pretrain" / name / f"seed_{seed}" / "model" if VARIANTS[name].encoder else Path(name)
 
 
-def _pretraining(
-    settings: CompareSettings, encoder: tuple[str, int], leave_out: list[str], place: Path
-) -> Callable[[], object]:
-    asked = pretrain_settings(settings, *encoder, leave_out)
-    if VARIANTS[encoder[0]].trained:
-        return lambda: pretrain(asked, place.parent)
-
-    def save_untrained() -> None:
-        if not is_trained(place.parent):
-            save_folder(place, lambda folder: save_encoder(build(asked), folder))
-
-    return save_untrained
+def _pretrain(
+    settings: CompareSettings, name: str, seed: int, leave_out: list[str], place: Path
+) -> dict[str, Any] | None:
+    """Return the last row of the log; None of an encoder that stays as it was initialised."""
+    asked = pretrain_settings(settings, name, seed, leave_out)
+    if VARIANTS[name].trained:
+        pretrain(asked, place.parent)
+        return json.loads((place.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    config = asdict(asked)
+    refuse_other_run(place.parent, config)
+    if not is_trained(place.parent):
+        claim(place.parent, config)
+        save_folder(place, lambda folder: save_encoder(build(asked), folder))
+    return None
 
 
 def pretrain_settings(settings: CompareSettings, name: str, seed: int, leave_out: list[str]) -> PretrainSettings:
-    """Return what `gemoclap pretrain ems` would be told to pre-train this variant with this seed.
-
-    Raises
-    ------
-    GemoclapError : the variant needs an intensity model and there is none.
-    """
+    """Return what `gemoclap pretrain ems` would be told to pre-train this variant with this seed."""
     variant = VARIANTS[name]
     assert variant.encoder is not None
-    needs_intensity = variant.masking == "intensity" or variant.score_head
     return PretrainSettings(
         speech=settings.speech,
         leave_out=leave_out,
@@ -291,61 +356,39 @@ def pretrain_settings(settings: CompareSettings, name: str, seed: int, leave_out
             options=variant.options,
             masking=variant.masking,
             score_head=variant.score_head,
-            intensity_model=settings.intensity_model if needs_intensity else None,
+            intensity_model=settings.intensity_model if variant.needs_intensity else None,
         ),
         train=replace(settings.train, lr=settings.lr[variant.encoder], seed=seed),
         cache=settings.cache,
     )
 
 
-def _probing(
-    settings: CompareSettings, manifest: str, encoder: tuple[str, int], place: Path, output: Path, scores: dict
-) -> Callable[[], None]:
-    name, seed = encoder
+def _probe(settings: CompareSettings, manifest: str, name: str, seed: int, place: Path, output: Path) -> Score:
     corpus = Path(manifest).stem
-
-    def run() -> None:
-        asked = ProbeSettings(
-            data=DataSettings(manifest=manifest, audio=settings.audio),
-            encoders=[str(place)],
-            head=settings.probe.head,
-            train=replace(settings.probe.train, seeds=[seed]),
-            cache=settings.cache,
-        )
-        (figures,) = probe(asked, output / "probe" / corpus / name / f"seed_{seed}").values()
-        (war,), (uar,) = figures["war"].values, figures["uar"].values
-        scores["probe", corpus, name, seed] = Score("probe", corpus, name, seed, war, uar)
-
-    return run
+    asked = ProbeSettings(
+        data=DataSettings(manifest=manifest, audio=settings.audio),
+        encoders=[f"{name}={place}"],
+        head=settings.probe.head,
+        train=replace(settings.probe.train, seeds=[seed]),
+        cache=settings.cache,
+    )
+    figures = probe(asked, output / "probe" / corpus / name / f"seed_{seed}")[name]
+    (war,), (uar,) = figures["war"].values, figures["uar"].values
+    return Score("probe", corpus, name, seed, war, uar)
 
 
-def _finetuning(
-    settings: CompareSettings, manifest: str, encoder: tuple[str, int], place: Path, output: Path, scores: dict
-) -> Callable[[], None]:
-    name, seed = encoder
+def _finetune(settings: CompareSettings, manifest: str, name: str, seed: int, place: Path, output: Path) -> list[Score]:
     corpus = Path(manifest).stem
-
-    def run() -> None:
-        asked = Settings(
-            data=DataSettings(manifest=manifest, audio=settings.audio),
-            model=ModelSettings(audio_encoder=str(place)),
-            train=replace(settings.finetune.train, seed=seed),
-            cache=settings.cache,
-        )
-        folder = output / "finetune" / corpus / name / f"seed_{seed}"
-        folds = cross_validate(asked, settings.finetune.methods, folder, keep_models=False)
-        for method in settings.finetune.methods:
-            war, uar = _scored(folder / method, folds)
-            scores[method, corpus, name, seed] = Score(method, corpus, name, seed, war, uar)
-
-    return run
-
-
-def _scored(folder: Path, folds: Sequence[Fold]) -> tuple[float, float]:
-    table = concatenate([read_predictions(folder / fold.name / "predictions.csv") for fold in folds])
-    figures = headline_scores(table)
-    return figures["war"], figures["uar"]
-
-
-def _last_row(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
+    asked = Settings(
+        data=DataSettings(manifest=manifest, audio=settings.audio),
+        model=ModelSettings(audio_encoder=str(place)),
+        train=replace(settings.finetune.train, seed=seed),
+        cache=settings.cache,
+    )
+    folder = output / "finetune" / corpus / name / f"seed_{seed}"
+    folds = cross_validate(asked, settings.finetune.methods, folder, keep_models=False)
+    scores = []
+    for method in settings.finetune.methods:
+        tables = [read_predictions(folder / method / fold.name / "predictions.csv") for fold in folds]
+        scores.append(Score(method, corpus, name, seed, **headline_scores(concatenate(tables))))
+    return scores

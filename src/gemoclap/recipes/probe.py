@@ -48,14 +48,11 @@ from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.crossval import plan_of
-from gemoclap.recipes.run_folder import MANIFEST_HASH, claim, file_hash, refuse_other_run
+from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, table_of
-
-ENCODER_WEIGHTS = "encoder_weights"
-"""Where a probe's config.yaml says which weights were probed."""
 
 
 def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:
@@ -80,7 +77,6 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     encoders = load_encoders(settings)
     config = {
         **asdict(settings),
-        # The folder that an encoder came from may hold another one tomorrow.
         ENCODER_WEIGHTS: {method: identity(encoder) for method, encoder in encoders.items()},
         MANIFEST_HASH: file_hash(str(data.manifest)),
     }
@@ -119,17 +115,20 @@ def _check_request(settings: ProbeSettings, folds: Sequence[Fold], vocabulary: V
 
 
 def load_encoders(settings: ProbeSettings) -> dict[str, SpeechEncoder | LogMel]:
-    """Return the frozen encoders by names that a folder can have: ``runs/ems/model`` is called ``runs_ems_model``.
+    """Return the frozen encoders by names that a folder can have.
+
+    ``plain=runs/ems/model`` is called ``plain``, ``runs/ems/model`` alone ``runs_ems_model``.
 
     Raises
     ------
     GemoclapError : an encoder cannot be loaded, or two would have one name.
     """
     encoders: dict[str, SpeechEncoder | LogMel] = {}
-    for name in settings.encoders:
-        method = name.strip("./").replace("/", "_") or "encoder"
+    for given in settings.encoders:
+        called, _, name = given.rpartition("=")
+        method = (called or name).strip("./").replace("/", "_") or "encoder"
         if method in encoders:
-            raise GemoclapError(f"encoders: {name} would be called {method}, as another is; name each once")
+            raise GemoclapError(f"encoders: {given} would be called {method}, as another is; name each once")
         if name == LOG_MEL:
             encoders[method] = LogMel(n_mels=80)
             continue

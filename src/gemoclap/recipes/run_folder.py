@@ -13,12 +13,15 @@ from typing import Any
 import yaml
 from accelerate.utils import broadcast_object_list, gather_object
 
+from gemoclap.config import Settings
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write, write_json
 from gemoclap.training.distributed import process_state
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
+ENCODER_WEIGHTS = "encoder_weights"
+"""Where config.yaml says which weights a run began with: the folder they came from may hold others tomorrow."""
 
 
 def run_key(*parts: Any) -> str:
@@ -39,6 +42,21 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 def file_hash(path: str | os.PathLike) -> str:
     """Return 16 hex digits of a file's content."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+
+
+def weights_hash(encoder: str) -> str | None:
+    """Return a hash of the weights in an encoder's folder; None of what is no folder, such as a hub id."""
+    path = Path(encoder) / "model.safetensors"
+    return file_hash(path) if path.is_file() else None
+
+
+def run_config(settings: Settings) -> dict[str, Any]:
+    """Return what config.yaml says of a supervised run: its settings, and hashes of the files that they name."""
+    hashes = {
+        MANIFEST_HASH: file_hash(str(settings.data.manifest)),
+        ENCODER_WEIGHTS: weights_hash(settings.model.audio_encoder),
+    }
+    return {**settings.to_dict(), **hashes}
 
 
 def on_main_process(action: Callable[[], None]) -> None:

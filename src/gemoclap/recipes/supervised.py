@@ -25,14 +25,14 @@ from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.model_card import write_model_card
 from gemoclap.recipes.run_folder import (
-    MANIFEST_HASH,
     claim,
     determining,
-    file_hash,
     on_main_process,
     refuse_other_run,
+    run_config,
     run_key,
     save_folder,
+    weights_hash,
 )
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
@@ -53,7 +53,7 @@ def train(settings: Settings, method: str, output: Path) -> Path:
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     everyone = undivided(utterances, data, vocabulary)
-    config = {**settings.to_dict(), "method": method, MANIFEST_HASH: file_hash(str(data.manifest))}
+    config = {**run_config(settings), "method": method}
     refuse_other_run(output, config)
     if not is_trained(output):
         store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
@@ -99,7 +99,7 @@ def train_fold(
         # Under a plain head no utterance needs another's output.
         replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
-        run_key=run_key(determining(settings.to_dict()), method, fold.hash),
+        run_key=run_key(determining(settings.to_dict()), method, fold.hash, weights_hash(settings.model.audio_encoder)),
         evaluate=development if fold.dev else None,
         label=f"{method} {fold.name}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,29 @@ from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, 
 
 Trial = tuple[str, str]
 """Task and corpus."""
+ALL_PAIRS = tuple(chain(*PAIRS.values(), CONTROLS))
 FIGURES = {"uar": "UAR", "war": "WAR"}
 LOGGED = {
     "step": "steps",
     "dev_spectral_l1": "held-out L1",
     "dev_intensity_l1": "held-out intensity L1",
-    "masked_share": "masked share (%)",
+    "masked_share": "hidden or wide (%)",
     "fallbacks": "fallbacks a batch",
     "code_perplexity": "code perplexity",
     "utterances_per_second": "utterances/s",
 }
 """Columns of a pre-training's log that are shown, of its last epoch and as a mean over seeds."""
+
+
+DIFFERENCES = (
+    "UAR in points, paired by seed: both of a pair began with the same weights and saw the same batches. EMS changes more than "
+    "where the masks are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden; NPC's masks are "
+    "wider there, for which the controls stand at the end. Of intervals like these one in twenty leaves zero out by chance."
+)
+PRETRAINING = (
+    "The last epoch, mean over seeds. Each row's held-out loss is over frames, or under masks, of its own: rows do not "
+    "compare."
+)
 
 
 def write_ems_report(comparison: Comparison, output: Path) -> Path:
@@ -88,10 +101,11 @@ def _as_data(comparison: Comparison, trials: Sequence[Trial]) -> dict:
                     for name in _variants(comparison)
                 },
                 "uar_differences": {
-                    f"{one} - {other}": plain(difference(comparison, trial, [(one, other)]))
-                    for one, other in (*PAIRS, *CONTROLS)
+                    f"{one} - {other}": plain(difference(comparison, trial, [(one, other)])) for one, other in ALL_PAIRS
                 },
-                "uar_difference_of_all_pairs": plain(difference(comparison, trial, PAIRS)),
+                "uar_difference_of_all_pairs": {
+                    kind: plain(difference(comparison, trial, pairs)) for kind, pairs in PAIRS.items()
+                },
             }
             for trial in trials
         ],
@@ -111,22 +125,18 @@ def _variants(comparison: Comparison) -> list[str]:
 def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
     seeds = sorted({one.seed for one in comparison.scores})
     intro = (
-        f"Each encoder was pre-trained with {len(seeds)} seeds ({', '.join(map(str, seeds))}); a cell is the mean over "
-        "them, in percent, with its 95 % interval (Student's t over seeds): how far the mean would move with other seeds, "
-        "the speakers being the same. config.yaml has the settings."
+        f"Seeds {', '.join(map(str, seeds))}: one encoder, and one head on it, a seed; without training or without an encoder "
+        "only what is left of that depends on the seed. A cell is the mean over seeds, in percent, with its 95 % interval "
+        "(Student's t): how far the mean would move with other seeds, the speakers being the same."
     )
     warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
     parts = ["# Ways to pre-train, compared", *warnings, intro, "![UAR of each encoder](ems.png)"]
     for figure, name in FIGURES.items():
         parts += [f"## {name}", _score_table(comparison, trials, figure)]
-    if any(difference(comparison, trial, [pair]) for trial in trials for pair in (*PAIRS, *CONTROLS)):
-        parts += [
-            "## What emotion-aware masking changes",
-            "UAR in points, paired by seed: both of a pair began with the same weights and saw the same batches.",
-            _difference_table(comparison, trials),
-        ]
+    if any(difference(comparison, trial, [pair]) for trial in trials for pair in ALL_PAIRS):
+        parts += ["## EMS and its counterparts", DIFFERENCES, _difference_table(comparison, trials)]
     if comparison.pretraining:
-        parts += ["## Pre-training", "The last epoch, mean over seeds.", _pretraining_table(comparison)]
+        parts += ["## Pre-training", PRETRAINING, _pretraining_table(comparison)]
     return parts
 
 
@@ -141,14 +151,17 @@ def _score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -
 
 def _difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
     rows = []
-    for pair in (*PAIRS, *CONTROLS):
+    for pair in ALL_PAIRS:
         cells = [difference(comparison, trial, [pair]) for trial in trials]
         if any(cells):
             label = f"{VARIANTS[pair[0]].title} \N{MINUS SIGN} {VARIANTS[pair[1]].title}"
             rows.append([label, *map(_with_sign, cells)])
-    cells = [difference(comparison, trial, PAIRS) for trial in trials]
-    if any(cells):
-        rows.append(["**EMS \N{MINUS SIGN} plain, mean of all pairs**", *map(_with_sign, cells)])
+    for kind, pairs in PAIRS.items():
+        cells = [difference(comparison, trial, pairs) for trial in trials]
+        if any(cells):
+            rows.append(
+                [f"**{kind}: EMS \N{MINUS SIGN} plain, mean of its {len(pairs)} pairs**", *map(_with_sign, cells)]
+            )
     return markdown_table(["difference", *map(_title, trials)], rows)
 
 
@@ -167,7 +180,9 @@ def _pretraining_table(comparison: Comparison) -> str:
     for name in (name for name in VARIANTS if name in rows_of):
         cells = []
         for column in columns:
-            values = [row[column] for row in rows_of[name] if column in row]
+            # Plain NPC hides nothing for a time: its mask is always there.
+            is_shown = column != "masked_share" or VARIANTS[name].masking != "none"
+            values = [row[column] for row in rows_of[name] if column in row and is_shown]
             cells.append(_number(column, float(np.mean(values))) if values else UNDEFINED)
         table.append([VARIANTS[name].title, *cells])
     return markdown_table(["encoder", *(LOGGED[column] for column in columns)], table)
@@ -187,7 +202,7 @@ def _title(trial: Trial) -> str:
 def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path) -> None:
     """Draw the UAR of every variant, one panel a task and corpus: a ring a seed, the mean, its interval.
 
-    A dashed line goes through the first variant, the baseline.
+    A dashed line goes through log-mel, the baseline.
     """
     names = _variants(comparison)
     with rc_context(STYLE):
@@ -199,36 +214,40 @@ def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path)
             panel.set_xlabel("UAR (%)")
         panels[0].set_yticks(range(len(names)), [VARIANTS[name].title for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
-        figure.supxlabel("● mean, bar: 95 % interval over seeds   ○ one seed", fontsize=8)
+        figure.supxlabel("● mean, bar: 95 % interval over seeds, arrows where it goes on   ○ one seed", fontsize=8)
         with atomic_write(path, "wb") as file:
             figure.savefig(file, format="png", dpi=DPI)
 
 
 def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequence[str]) -> None:
-    seen: list[float] = []
-    for row, name in enumerate(names):
-        found = _over(comparison, trial, name, "uar")
-        if found is None:
-            continue
-        variant = VARIANTS[name]
-        colour = (
-            OKABE_ITO[6]
-            if not variant.trained or variant.encoder is None
-            else OKABE_ITO[variant.masking == "intensity"]
-        )
-        values = [100 * value for value in found.values]
-        seen += values
-        axes.scatter(values, [row] * len(values), s=20, facecolors="none", edgecolors=colour, linewidths=0.9)
-        axes.plot(100 * found.mean, row, marker="o", markersize=6, color=colour)
-        if len(values) > 1:
-            axes.plot(
-                [100 * found.low, 100 * found.high], [row, row], color=colour, linewidth=1.8, solid_capstyle="butt"
-            )
-        if row == 0:
-            axes.axvline(100 * found.mean, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
-    # An interval over few seeds can be wider than all that was measured; the points set the scale.
+    found = {name: over for name in names if (over := _over(comparison, trial, name, "uar"))}
+    # An interval over few seeds can be wider than all that was measured; the seeds set the scale.
+    seen = [100 * value for over in found.values() for value in over.values]
     margin = 0.15 * (max(seen) - min(seen)) + 1.0
-    axes.set_xlim(min(seen) - margin, max(seen) + margin)
+    low, high = min(seen) - margin, max(seen) + margin
+    for name, over in found.items():
+        row, colour = names.index(name), _colour(name)
+        axes.scatter(
+            [100 * value for value in over.values], [row] * len(over.values), s=20,
+            facecolors="none", edgecolors=colour, linewidths=0.9,
+        )  # fmt: skip
+        axes.plot(100 * over.mean, row, marker="o", markersize=6, color=colour)
+        if len(over.values) > 1:
+            axes.plot([100 * over.low, 100 * over.high], [row, row], color=colour, linewidth=1.8, solid_capstyle="butt")
+            for edge, marker, goes_on in ((low, "<", 100 * over.low < low), (high, ">", 100 * over.high > high)):
+                if goes_on:
+                    axes.plot(edge, row, marker=marker, markersize=5, color=colour, clip_on=False)
+        if VARIANTS[name].encoder is None:
+            axes.axvline(100 * over.mean, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    axes.set_xlim(low, high)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _colour(name: str) -> str:
+    """Orange for EMS, blue for what it is compared with, grey for what was not trained."""
+    variant = VARIANTS[name]
+    if variant.encoder is None or not variant.trained:
+        return OKABE_ITO[6]
+    return OKABE_ITO[1 if variant.masking == "intensity" else 0]
