@@ -56,6 +56,10 @@ def test_speech_becomes_an_encoder(tmp_path: Path, small_manifest: Path, encoder
     assert [row["epoch"] for row in log] == list(range(1, 11))
     assert log[-1]["dev_spectral_l1"] < log[0]["dev_spectral_l1"]
     assert (log[0]["masked_share"] > 0) == (encoder == "mockingjay")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert (
+        "- synthetic: 32 utterances" in card and {"mockingjay": "random masks", "npc": "plain masks"}[encoder] in card
+    )
     loaded = load_audio_encoder(str(folder)).eval()
     frames, mask = loaded(torch.randn(2, 9000), torch.tensor([9000, 5000]))
     assert frames.shape[-1] == 16 and mask.any(1).all()
@@ -72,6 +76,25 @@ def test_masks_follow_the_intensity(tmp_path: Path, small_manifest: Path, intens
     log = log_of(tmp_path / "run")
     assert all(row["intensity_l1"] > 0 and row["dev_intensity_l1"] > 0 for row in log)
     assert log[0]["fallbacks"] == 0
+
+
+@pytest.mark.parametrize("encoder", ["mockingjay", "npc"])
+def test_sound_as_it_is_found(tmp_path: Path, intensity_model: Path, encoder: str) -> None:
+    """Files of many rates, silence, and clips shorter than a span: what intensity cannot decide is left to chance, counted."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "found").mkdir()
+    for number, rate in enumerate([8000, 11025, 16000, 22050, 44100, 48000, 16000, 8000]):
+        soundfile.write(tmp_path / "found" / f"{number}.wav", rng.normal(0, 0.1, rate // 2), rate)
+    for name, samples in (("silence", np.zeros(8000)), ("short", rng.normal(0, 0.1, 500))):
+        soundfile.write(tmp_path / "found" / f"{name}.wav", samples, 16000)
+    settings = settings_of(tmp_path / "found", encoder, "intensity", intensity_model=str(intensity_model))
+    settings.held_out, settings.train.epochs, settings.train.batch_size = 0.0, 1, 10
+    settings.audio = AudioSettings()
+    load_audio_encoder(str(pretrain(settings, tmp_path / "run")))
+    (row,) = log_of(tmp_path / "run")
+    # Silence, and a clip of one frame, have no frame more intense than others.
+    assert row["fallbacks"] == 2
+    assert 0 < row["masked_share"] <= 0.16 and np.isfinite(row["loss"])
 
 
 def test_a_resumed_training_ends_in_the_same_bits(tmp_path: Path, small_manifest: Path, monkeypatch) -> None:

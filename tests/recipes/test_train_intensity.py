@@ -81,6 +81,13 @@ def test_the_model_knows_what_it_was_trained_with(settings: IntensitySettings, t
     assert len(model.config.trained_speakers) == 4 and model.config.trained_speakers[0].startswith("synthetic/")
 
 
+def test_the_card_names_the_corpus_and_the_scores(trained: Path) -> None:
+    card = (trained / "README.md").read_text(encoding="utf-8")
+    last = log_of(trained.parent)[-1]
+    assert "- synthetic: " in card and "licence" in card
+    assert f"rank correlation {last['dev_rank_correlation']:.3f}" in card
+
+
 def test_the_log_scores_the_speakers_that_were_held_out(settings: IntensitySettings, trained: Path) -> None:
     model, rows = IntensityModel.from_pretrained(trained), read_manifest(str(settings.data.manifest))
     strengths = json.loads((trained.parent / "ranking.json").read_text())["scores"]
@@ -175,6 +182,11 @@ def test_what_cannot_be_trained_on(settings: IntensitySettings, small_manifest: 
 
     said = error_of(train_intensity, with_data(emotions=["angry", "sad"]), tmp_path / "run")
     assert "no training utterance is 'neutral' (labels: angry, sad)" in said
+    mourning = changed(
+        small_manifest, tmp_path / "sad.jsonl", emotion=lambda row: row.emotion.replace("neutral", "sad")
+    )
+    said = error_of(train_intensity, with_data(manifest=str(mourning)), tmp_path / "run")
+    assert "no training utterance is 'neutral' (labels: angry, happy, sad)" in said
     misnamed = replace(settings, ranking=RankingSettings(neutral="normal"))
     assert "no training utterance is 'normal'" in error_of(train_intensity, misnamed, tmp_path / "run")
     nameless = changed(small_manifest, tmp_path / "m.jsonl", speaker=None)

@@ -285,14 +285,20 @@ def intensity_curves(model: IntensityModel, waveforms: Sequence[np.ndarray]) -> 
     Returns
     -------
     For each clip the middle of its frames in seconds, (F_i,) float64, and their scores, (F_i,) float32: about 0 where
-    speech is neutral, about 1 where it is as emotional as in any training utterance. A clip shorter than a frame has one.
+    speech is neutral, about 1 where it is as emotional as in any training utterance. A clip shorter than a frame has
+    one. A clip of silence, all samples zero, has the same score throughout, its mean: what differs is how the network
+    begins and ends [C].
     """
     model.eval()
     padded, lengths = pad_waveforms(waveforms)
     with torch.inference_mode():
         outputs = model(padded.to(model.device), lengths.to(model.device))
     scores, counts = outputs["frame_scores"].cpu().numpy(), outputs["mask"].sum(1).tolist()
-    return [(model.frame_times(count), row[:count].copy()) for row, count in zip(scores, counts, strict=True)]
+    curves = [row[:count].copy() for row, count in zip(scores, counts, strict=True)]
+    for waveform, curve in zip(waveforms, curves, strict=True):
+        if not waveform.any():
+            curve[:] = curve.mean()
+    return [(model.frame_times(len(curve)), curve) for curve in curves]
 
 
 AutoConfig.register(IntensityConfig.model_type, IntensityConfig)

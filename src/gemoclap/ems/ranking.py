@@ -169,9 +169,9 @@ def center_speakers(features: np.ndarray, utterances: Sequence[Utterance]) -> np
 
 def check_neutral(utterances: Sequence[Utterance], vocabulary: Vocabulary, neutral: str) -> None:
     """Raise a GemoclapError unless some of `utterances` are of class `neutral`, and some are not."""
-    emotions = {vocabulary.resolve(row.emotion) for row in utterances}
+    emotions = {vocabulary.resolve(row.emotion) for row in utterances} - {None}
     if neutral not in emotions:
-        seen = ", ".join(sorted({row.emotion for row in utterances if row.emotion}))
+        seen = ", ".join(sorted({str(row.emotion) for row in utterances if vocabulary.resolve(row.emotion)}))
         raise GemoclapError(
             f"no training utterance is {neutral!r} (labels: {seen}), and intensity is ranked against neutral speech; take "
             "a corpus that has some, or name its class without emotion with --ranking.neutral"

@@ -337,7 +337,7 @@ def _pretrain(
     refuse_other_run(place.parent, config)
     if not is_trained(place.parent):
         claim(place.parent, config)
-        save_folder(place, lambda folder: save_encoder(build(asked), folder))
+        save_folder(place, lambda folder: save_encoder(build(asked), folder, asked))
     return None
 
 

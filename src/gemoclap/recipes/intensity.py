@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -30,6 +31,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.recipes.baseline import EgemapsFeatures
 from gemoclap.recipes.clips import cache_folder, load_audio_store
+from gemoclap.recipes.model_card import write_intensity_card
 from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
     claim,
@@ -45,7 +47,7 @@ from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
 
-CURVES = 1
+CURVES = 2
 """Version of the curves; raised when the same weights give others for the same samples."""
 CLIPS_AT_A_TIME = 16
 
@@ -80,6 +82,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
+    check_neutral(utterances, vocabulary, settings.ranking.neutral)
     everyone = undivided(utterances, data, vocabulary)
     config = {**asdict(settings), MANIFEST_HASH: file_hash(str(data.manifest))}
     refuse_other_run(output, config)
@@ -90,7 +93,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
         claim(output, config)
         on_main_process(lambda: write_json(output / "ranking.json", _as_data(rankers, strengths)))
         _fit(settings, model, everyone, vocabulary, StrengthClips(store, strengths), output)
-        _save(model, everyone, output / "model")
+        _save(model, settings, everyone, output)
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
 
@@ -206,14 +209,17 @@ def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], clip
     }
 
 
-def _save(model: IntensityModel, fold: Fold, target: Path) -> None:
+def _save(model: IntensityModel, settings: IntensitySettings, fold: Fold, output: Path) -> None:
     model.config.trained_speakers = sorted({speaker_name(row) for row in (*fold.train, *fold.dev)})
+    last = json.loads((output / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    scores = {name.removeprefix("dev_"): value for name, value in last.items() if name.startswith("dev_")}
 
     def write(folder: Path) -> None:
         with readable_errors(str(folder)):
             model.save_pretrained(folder)
+        write_intensity_card(folder / "README.md", settings, fold, scores)
 
-    on_main_process(lambda: save_folder(target, write))
+    on_main_process(lambda: save_folder(output / "model", write))
 
 
 def curves(model: IntensityModel, store: AudioStore, utterances: Sequence[Utterance], folder: Path) -> Shards:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gemoclap.config import HEADS, TITLES, Settings
+from gemoclap.config_ems import IntensitySettings, PretrainSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
@@ -16,6 +17,8 @@ CAUTION = (
     "Acted speech is not spontaneous speech, and a face value of an emotion is not what a person feels: do not use "
     "this model to judge people."
 )
+
+ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
 
 
 def write_model_card(
@@ -38,7 +41,7 @@ def write_model_card(
         "",
         "## Trained on",
         "",
-        *_corpora(fold),
+        *_corpora(fold.train),
         f"- {len(fold.train)} utterances of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
         f"- fold `{fold.name}`, hash `{fold.hash}`; {settings.train.epochs} epochs, seed {settings.train.seed}, "
         f"epoch reported: {settings.train.select}",
@@ -53,6 +56,74 @@ def write_model_card(
         file.write("\n".join(lines) + "\n")
 
 
+def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, scores: Mapping[str, float]) -> None:
+    """Write the card of a model of emotion intensity; `scores` are those on the development speakers, if there are any."""
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
+    lines = [
+        "---",
+        "library_name: gemoclap",
+        "tags: [speech-emotion-recognition, emotion-intensity]",
+        "---",
+        "",
+        "# Intensity of emotion over time",
+        "",
+        "A network of StrengthNet's kind (Liu et al., arXiv 2110.03156), trained on ranks of whole utterances: how far "
+        f"each lies above the {settings.ranking.neutral} ones of its speaker in openSMILE's eGeMAPS functionals. Within an "
+        "utterance its curve is nearly flat, as its loss asks for.",
+        "",
+        "    gemoclap intensity THIS_FOLDER clip.wav -o clip.png",
+        "",
+        "## Trained on",
+        "",
+        *_corpora(fold.train),
+        f"- {len(fold.train)} utterances of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
+        "",
+        "## Tested on",
+        "",
+        f"{len(fold.dev)} utterances of {_speakers(fold.dev)}, against their ranks and emotions: {figures}."
+        if figures
+        else "No speakers were held out.",
+        "",
+        CAUTION,
+    ]
+    with atomic_write(path) as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Utterance]) -> None:
+    """Write the card of a pre-trained speech encoder; `rows` is what it heard, held-out clips included."""
+    model = settings.model
+    ways = {
+        "intensity": "masks that follow the intensity of emotion (EMS)",
+        "random": "random masks",
+        "none": "plain masks",
+    }
+    labels = (
+        "Labels were seen by the model of emotion intensity alone, which masks or score head come from."
+        if settings.needs_intensity
+        else "No labels were looked at."
+    )
+    lines = [
+        "---",
+        "library_name: transformers",
+        "tags: [speech-emotion-recognition, feature-extraction]",
+        "---",
+        "",
+        f"# {ENCODERS[model.encoder]}, pre-trained with {ways[model.masking]}",
+        "",
+        f"Size {model.size}{', with a score head' if model.score_head else ''}; {settings.train.epochs} passes over the "
+        f"speech below, seed {settings.train.seed}. {labels}",
+        "",
+        "    gemoclap crossval --model.audio_encoder THIS_FOLDER --data.manifest labelled.jsonl -o runs/crossval",
+        "",
+        "## Trained on",
+        "",
+        *_corpora(rows),
+    ]
+    with atomic_write(path) as file:
+        file.write("\n".join(lines) + "\n")
+
+
 def _what(settings: Settings, method: str) -> list[str]:
     if method in HEADS:
         what = f"Speech emotion recognition by a plain head ({TITLES[method]}) on a speech encoder."
@@ -61,8 +132,8 @@ def _what(settings: Settings, method: str) -> list[str]:
     return [f"# {TITLES[method]}: {settings.model.audio_encoder} and {settings.model.text_encoder}", "", what]
 
 
-def _corpora(fold: Fold) -> list[str]:
-    counts = Counter(row.corpus for row in fold.train)
+def _corpora(rows: Sequence[Utterance]) -> list[str]:
+    counts = Counter(row.corpus for row in rows)
     return [
         f"- {name or 'unnamed corpus'}: {count} utterances; licence of the corpus: {_licence(name)}"
         for name, count in counts.items()

@@ -31,6 +31,7 @@ from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.intensity import curves
+from gemoclap.recipes.model_card import write_encoder_card
 from gemoclap.recipes.run_folder import (
     claim,
     determining,
@@ -76,7 +77,9 @@ def pretrain(settings: PretrainSettings, output: Path) -> Path:
         claim(output, config)
         train_rows, held_out = divide(rows, settings.held_out)
         _fit(settings, model, train_rows, held_out, clips, run_key(determining(config)), output)
-        on_main_process(lambda: save_folder(output / "model", lambda folder: save_encoder(model, folder)))
+        on_main_process(
+            lambda: save_folder(output / "model", lambda folder: save_encoder(model, folder, settings, rows))
+        )
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
 
@@ -236,12 +239,22 @@ def held_out_losses(
     return {name: value / len(rows) for name, value in sums.items()}
 
 
-def save_encoder(model: MockingJayForPretraining | NPCForPretraining, folder: Path) -> None:
-    """Save the encoder without its heads, as a folder that every command takes for an audio encoder."""
+def save_encoder(
+    model: MockingJayForPretraining | NPCForPretraining,
+    folder: Path,
+    settings: PretrainSettings,
+    rows: Sequence[Utterance] = (),
+) -> None:
+    """Save the encoder without its heads, as a folder that every command takes for an audio encoder.
+
+    `rows` is what it heard, for the model card; an untrained one has none.
+    """
     with readable_errors(str(folder)):
         model.encoder.save_pretrained(folder)
     extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True)
     extractor.save_pretrained(folder)
+    if rows:
+        write_encoder_card(folder / "README.md", settings, rows)
 
 
 def _hash(rows: Sequence[Utterance]) -> str:
