@@ -130,7 +130,8 @@ class CompactModel(PreTrainedModel):
 
     ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``, and on request the
     ``hidden_states`` before and after each residual block. In training mode each clip's tempo and vocal tract are drawn
-    anew and stripes are hidden; the number of frames, ``frame_counts (B,)``, follows the tempo.
+    anew and stripes are hidden; the number of frames, ``frame_counts (B,)``, follows the tempo. ``mask_time_indices``
+    (B, F), the name is transformers', hides the mel frames, four each, that these frames begin with: they become zero.
     """
 
     config_class = CompactConfig
@@ -163,12 +164,16 @@ class CompactModel(PreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         output_hidden_states: bool = False,
+        mask_time_indices: Tensor | None = None,
         **kwargs: object,
     ) -> CompactOutput:
         lengths = input_values.new_full((len(input_values),), input_values.shape[1], dtype=torch.long)
         if attention_mask is not None:
             lengths = attention_mask.sum(1)
         frames, mask = self._log_mel(input_values, lengths)
+        if mask_time_indices is not None:
+            spread = mask_time_indices.repeat_interleave(4, dim=1)[:, : frames.shape[1]]
+            frames = frames.masked_fill(spread.unsqueeze(-1), 0.0)
         hidden, mask = self._front_end(frames, mask)
         states = [hidden]
         for layer in self.layers:

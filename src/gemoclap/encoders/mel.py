@@ -159,7 +159,8 @@ class MelFeatures(nn.Module):
 class MelEncoder(PreTrainedModel):
     """An encoder of mel features in two public steps, so that pre-training can mask frames between them.
 
-    ``model(input_values (B, T), attention_mask (B, T))`` is `features`, then `encode`.
+    ``model(input_values (B, T), attention_mask (B, T))`` is `features`, then `encode`; ``mask_time_indices`` (B, F), the
+    name is transformers', hides frames between the two: they become zero, the mean.
     """
 
     main_input_name = "input_values"
@@ -188,9 +189,12 @@ class MelEncoder(PreTrainedModel):
         input_values: Tensor,
         attention_mask: Tensor | None = None,
         output_hidden_states: bool = False,
+        mask_time_indices: Tensor | None = None,
         **kwargs: object,
     ) -> BaseModelOutput:
         frames, mask = self.features(input_values, attention_mask)
+        if mask_time_indices is not None:
+            frames = frames.masked_fill(mask_time_indices.unsqueeze(-1), 0.0)
         return self.encode(frames, mask, output_hidden_states=output_hidden_states)
 
 

@@ -6,6 +6,7 @@ come the same way. A clip has the same frames alone and in any batch (`padding.p
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ class SpeechEncoder(nn.Module):
             sampling_rate=SAMPLE_RATE, do_normalize=self.do_normalize, return_attention_mask=True
         )
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveforms: Tensor, lengths: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Encode a batch.
 
         Parameters
@@ -118,14 +119,41 @@ class SpeechEncoder(nn.Module):
         waveforms : float32 ``(B, T)``, raw audio at 16 kHz, padded behind.
         lengths : samples of each clip, ``(B,)``. A clip shorter than the receptive field of the first frame is
             followed by zeros up to there, so that every clip has a frame.
+        hidden : bool ``(B, F)``, frames that the layers do not get to see; needs `expect_hidden_frames`. Nothing else is
+            hidden then.
 
         Returns
         -------
         frames : ``(B, F, D)``, zero where there is no frame.
         mask : bool ``(B, F)``, True at the frames of each clip.
         """
-        output, counts = self._from_waveforms(waveforms, lengths, self.layers == "weighted")
+        output, counts = self._from_waveforms(waveforms, lengths, self.layers == "weighted", hidden)
         return self._frames(output, counts)
+
+    def frame_counts(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames that a clip has, at least one."""
+        return _frame_counts(self.model, lengths.clamp(min=self.min_samples))
+
+    def layer_frames(self, waveforms: Tensor, lengths: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+        """Return the frames of one layer and their mask, as `forward` does.
+
+        Parameters
+        ----------
+        layer : 0 is the input of the first layer, 1 its output; negative ones count from the last, -1.
+
+        Raises
+        ------
+        GemoclapError : there is no such layer.
+        """
+        output, counts = self._from_waveforms(waveforms, lengths, all_layers=True)
+        states = _hidden_states(output)
+        if not -len(states) <= layer < len(states):
+            last = len(states) - 1
+            raise GemoclapError(
+                f"layer: there is no layer {layer}; give 0 to {last}, or -1 for the last to {-1 - last}"
+            )
+        mask = valid_positions(counts, states[layer].shape[1])
+        return states[layer].masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     @property
     def has_front_end(self) -> bool:
@@ -144,14 +172,16 @@ class SpeechEncoder(nn.Module):
         with self._lengths.of(samples, counts):
             return model.feature_extractor(waveforms).transpose(1, 2), counts
 
-    def from_front_end(self, features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def from_front_end(self, features: Tensor, counts: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what `forward` does, from what `front_end` returned: ``(B, F, C)`` of any precision, and ``(B,)``."""
         least = self._least_frames()
         features = functional.pad(features.float(), (0, 0, 0, max(0, least - features.shape[1])))
         samples = self.min_samples + (counts - 1) * self.hop_samples
         mask = valid_positions(counts, features.shape[1])
         with self._lengths.of(samples, counts), _front_end_given(self.model, features, mask):
-            return self._frames(self._call(features, mask, self.layers == "weighted"), counts)
+            if hidden is not None:
+                hidden = functional.pad(hidden, (0, features.shape[1] - hidden.shape[1]))
+            return self._frames(self._call(features, mask, self.layers == "weighted", hidden), counts)
 
     def layer_features(self, waveforms: Tensor, lengths: Tensor, pool: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Return pooled frames of the input of the first layer and the output of each, ``(B, L + 1, P)``.
@@ -172,15 +202,22 @@ class SpeechEncoder(nn.Module):
         samples = lengths.clamp(min=self.min_samples)
         return waveforms, samples, _frame_counts(self.model, samples)
 
-    def _from_waveforms(self, waveforms: Tensor, lengths: Tensor, all_layers: bool) -> tuple[Any, Tensor]:
+    def _from_waveforms(
+        self, waveforms: Tensor, lengths: Tensor, all_layers: bool, hidden: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
         waveforms, samples, counts = self._prepare(waveforms, lengths)
+        mask = valid_positions(samples, waveforms.shape[1]).long()
+        if hidden is not None:  # short clips are padded to more frames than they have
+            frames = int(_frame_counts(self.model, torch.tensor(waveforms.shape[1])))
+            hidden = functional.pad(hidden, (0, frames - hidden.shape[1]))
         with self._lengths.of(samples, counts):
-            return self._call(waveforms, valid_positions(samples, waveforms.shape[1]).long(), all_layers), counts
+            return self._call(waveforms, mask, all_layers, hidden), counts
 
-    def _call(self, inputs: Tensor, attention_mask: Tensor, all_layers: bool) -> Any:
+    def _call(self, inputs: Tensor, attention_mask: Tensor, all_layers: bool, hidden: Tensor | None = None) -> Any:
         needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
-        with torch.set_grad_enabled(needs_grad):
-            return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers)
+        options = {} if hidden is None else {"mask_time_indices": hidden}
+        with torch.set_grad_enabled(needs_grad), _hiding(self.model.config, hidden is not None):
+            return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.weigh(_hidden_states(output)) if self.layers == "weighted" else output.last_hidden_state
@@ -214,6 +251,25 @@ class SpeechEncoder(nn.Module):
         """Train without the model's own SpecAugment and layer drop, whatever its config says; dropout stays."""
         self._layerdrop, self._spec_augment = 0.0, False
         self._settle_augmentation(frozen_layers=False)
+
+    def expect_hidden_frames(self) -> None:
+        """Let a caller say which frames are hidden: nothing of the model's own is, no tempo changes, and what stands for a
+        hidden frame, if the model has weights for that, is learnt.
+
+        Raises
+        ------
+        GemoclapError : the model cannot hide frames.
+        """
+        if "mask_time_indices" not in inspect.signature(self.model.forward).parameters:
+            raise GemoclapError(f"a {self.model.config.model_type} encoder cannot hide frames; take another one")
+        if self.has_front_end and not hasattr(self.model, "masked_spec_embed"):
+            raise GemoclapError(
+                f"this {self.model.config.model_type} encoder has nothing to put in the place of hidden frames; set "
+                "mask_time_prob above 0 in its config.json"
+            )
+        self.switch_off_augmentation()
+        if hasattr(self.model, "masked_spec_embed"):
+            self.model.masked_spec_embed.requires_grad_(self.model not in self._frozen)
 
     def checkpoint_gradients(self) -> None:
         """Compute the inside of each transformer layer again in the backward pass: less memory, more time.
@@ -323,6 +379,20 @@ def _read_do_normalize(name: str) -> bool:
     if extractor.sampling_rate != SAMPLE_RATE:
         raise GemoclapError(f"{name}: hears {extractor.sampling_rate} Hz; give an encoder for {SAMPLE_RATE} Hz")
     return extractor.do_normalize
+
+
+@contextmanager
+def _hiding(config: Any, is_on: bool) -> Iterator[None]:
+    """Let transformers' models hide the frames they are told to, whatever SpecAugment is set to, and nothing else."""
+    wanted = {"apply_spec_augment": True, "mask_feature_prob": 0.0}
+    before = {name: getattr(config, name) for name in wanted if is_on and hasattr(config, name)}
+    for name in before:
+        setattr(config, name, wanted[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
 
 
 @contextmanager
