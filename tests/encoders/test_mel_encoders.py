@@ -80,7 +80,8 @@ def test_a_clip_has_the_same_frames_alone_and_padded(name: str, layers: str) -> 
 
 @both
 def test_more_padding_changes_nothing_in_training_either(name: str) -> None:
-    encoder, batch = small(name, dropout=0.0).train(), clips()
+    still = {"dropout": 0.0, "attention_dropout": 0.0} if name == "mockingjay" else {"dropout": 0.0}
+    encoder, batch = small(name, **still).train(), clips()
     start = {key: value.clone() for key, value in encoder.state_dict().items()}
     seen = []
     for padding in (0, 5000):
