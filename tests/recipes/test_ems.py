@@ -81,12 +81,12 @@ def test_every_encoder_is_scored_with_every_seed(finished: tuple[Comparison, Pat
 
 @pytest.mark.parametrize(("one", "other"), [*chain(*PAIRS.values()), *CONTROLS])
 def test_both_of_a_pair_begin_with_the_same_weights(settings: CompareSettings, one: str, other: str) -> None:
-    models = [build(pretrain_settings(settings, name, 1, [])).state_dict() for name in (one, other)]
+    models = [build(pretrain_settings(settings, name, 1, [])).encoder.state_dict() for name in (one, other)]
     assert models[0].keys() == models[1].keys()
     for name, tensor in models[0].items():
         # NPC's kernels have the same weights whatever their mask leaves out.
         assert torch.equal(tensor, models[1][name]), name
-    elsewhere = build(pretrain_settings(settings, one, 0, [])).state_dict()
+    elsewhere = build(pretrain_settings(settings, one, 0, [])).encoder.state_dict()
     assert any(not torch.equal(tensor, models[0][name]) for name, tensor in elsewhere.items())
 
 
@@ -312,8 +312,14 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "ems.json").read_text())["trials"][0]["variants"]["npc5"]["uar"]["interval"] is None
 
 
-def test_pairs_differ_in_masking_alone() -> None:
-    for one, other in (*chain(*PAIRS.values()), *CONTROLS[:2]):
+def test_pairs_differ_in_one_thing() -> None:
+    masking, heads = [*PAIRS.values()][:2], [*PAIRS.values()][2]
+    for one, other in (*chain(*masking), *CONTROLS[:2]):
         ems, plain = VARIANTS[one], VARIANTS[other]
         assert ems.masking == "intensity" and plain.masking != "intensity"
         assert replace(ems, masking=plain.masking, title=plain.title) == plain
+    for one, other in heads:
+        assert (
+            VARIANTS[one].score_head
+            and replace(VARIANTS[one], score_head=False, title=VARIANTS[other].title) == VARIANTS[other]
+        )

@@ -98,16 +98,28 @@ VARIANTS: dict[str, Variant] = {
 """All that can be compared, by name; NPC's number is its mask size."""
 
 PAIRS = {
-    "MockingJay": (("mockingjay_ems", "mockingjay"), ("mockingjay_ems_score", "mockingjay_score")),
-    "NPC": (
+    "MockingJay, EMS \N{MINUS SIGN} plain": (
+        ("mockingjay_ems", "mockingjay"),
+        ("mockingjay_ems_score", "mockingjay_score"),
+    ),
+    "NPC, EMS \N{MINUS SIGN} plain": (
         ("npc5_ems", "npc5"),
         ("npc5_ems_score", "npc5_score"),
         ("npc7_ems", "npc7"),
         ("npc7_ems_score", "npc7_score"),
     ),
+    "score head \N{MINUS SIGN} without": (
+        ("mockingjay_score", "mockingjay"),
+        ("mockingjay_ems_score", "mockingjay_ems"),
+        ("npc5_score", "npc5"),
+        ("npc5_ems_score", "npc5_ems"),
+        ("npc7_score", "npc7"),
+        ("npc7_ems_score", "npc7_ems"),
+    ),
 }
-"""EMS and its plain counterpart. More changes than where the masks are: MockingJay's spans overlap at the intense frames, so
-that fewer frames are hidden, and some of NPC's masks are wider, for which see `CONTROLS`."""
+"""The two parts of EMS, its masks and its score head, each beside what lacks it. Its masks change more than where they are:
+MockingJay's spans overlap at the intense frames, so that fewer frames are hidden, and some of NPC's masks are wider, for which
+see `CONTROLS`."""
 CONTROLS = (("npc5_ems", "npc5_random"), ("npc7_ems", "npc7_random"), ("npc5_ems", "npc7"))
 """What else could explain a gain of NPC's: some wider masks wherever they are, or wider masks everywhere."""
 

@@ -36,9 +36,9 @@ LOGGED = {
 
 
 DIFFERENCES = (
-    "UAR in points, paired by seed: both of a pair began with the same weights and saw the same batches. EMS changes more than "
-    "where the masks are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden; NPC's masks are "
-    "wider there, for which the controls stand at the end. Of intervals like these one in twenty leaves zero out by chance."
+    "UAR in points, paired by seed: both of a pair began with the same encoder weights and saw the same batches. Its masks "
+    "change more than where they are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden; NPC's "
+    "are wider there, for which there are controls. Of intervals like these one in twenty leaves zero out by chance."
 )
 PRETRAINING = (
     "The last epoch, mean over seeds. Each row's held-out loss is over frames, or under masks, of its own: rows do not "
@@ -103,7 +103,7 @@ def _as_data(comparison: Comparison, trials: Sequence[Trial]) -> dict:
                 "uar_differences": {
                     f"{one} - {other}": plain(difference(comparison, trial, [(one, other)])) for one, other in ALL_PAIRS
                 },
-                "uar_difference_of_all_pairs": {
+                "uar_differences_of_pairs": {
                     kind: plain(difference(comparison, trial, pairs)) for kind, pairs in PAIRS.items()
                 },
             }
@@ -134,7 +134,7 @@ def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
     for figure, name in FIGURES.items():
         parts += [f"## {name}", _score_table(comparison, trials, figure)]
     if any(difference(comparison, trial, [pair]) for trial in trials for pair in ALL_PAIRS):
-        parts += ["## EMS and its counterparts", DIFFERENCES, _difference_table(comparison, trials)]
+        parts += ["## What each part of EMS changes", DIFFERENCES, _difference_table(comparison, trials)]
     if comparison.pretraining:
         parts += ["## Pre-training", PRETRAINING, _pretraining_table(comparison)]
     return parts
@@ -151,17 +151,18 @@ def _score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -
 
 def _difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
     rows = []
-    for pair in ALL_PAIRS:
-        cells = [difference(comparison, trial, [pair]) for trial in trials]
-        if any(cells):
-            label = f"{VARIANTS[pair[0]].title} \N{MINUS SIGN} {VARIANTS[pair[1]].title}"
-            rows.append([label, *map(_with_sign, cells)])
-    for kind, pairs in PAIRS.items():
-        cells = [difference(comparison, trial, pairs) for trial in trials]
-        if any(cells):
-            rows.append(
-                [f"**{kind}: EMS \N{MINUS SIGN} plain, mean of its {len(pairs)} pairs**", *map(_with_sign, cells)]
-            )
+    for kind, pairs in {**PAIRS, "": CONTROLS}.items():
+        found = [
+            (one, other, [difference(comparison, trial, [(one, other)]) for trial in trials]) for one, other in pairs
+        ]
+        rows += [
+            [f"{VARIANTS[one].title} \N{MINUS SIGN} {VARIANTS[other].title}", *map(_with_sign, cells)]
+            for one, other, cells in found
+            if any(cells)
+        ]
+        means = [difference(comparison, trial, pairs) for trial in trials]
+        if kind and any(means):
+            rows.append([f"**{kind}, mean of its {len(pairs)} pairs**", *map(_with_sign, means)])
     return markdown_table(["difference", *map(_title, trials)], rows)
 
 
