@@ -1,0 +1,367 @@
+"""k-means of a corpus's frames, which may be many times more than memory holds.
+
+The scales of GMP-TL's pseudo-labels are codebooks of several sizes [P]; how they are fitted is ours [C]:
+
+1. faiss clusters a random sample of the frames from two starts. In the better, centroids that would be missed least
+   move to where the inertia is, a few times, and what lowers it stays.
+2. Passes over all frames, block by block, each a Lloyd step that goes `RELAXATION` times as far as the means. With n_c
+   frames in cluster c, a step of w times the way leaves n_c (1 - w)^2 |mean - centroid|^2 above the least inertia, so
+   for 0 < w < 2 it falls as surely as in Lloyd's own step (w = 1), and in fewer passes. The last step is Lloyd's own.
+3. A cluster that got no frame moves to a frame drawn with a probability proportional to its squared distance from its
+   centroid (the rule of k-means++), which raises the inertia of none.
+
+Fewer passes than the 25 iterations of `faiss.Kmeans` over all frames reach the inertia of these (benchmarks/kmeans.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+from scipy import sparse
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+from gemoclap.gmp.frames import Frames
+
+CHUNK = 4096
+"""Rows assigned at a time; as many as faiss takes at a time itself."""
+LARGEST = 1e15
+"""The largest magnitude of a value; the squared distance of two frames of larger ones may not be finite in float32."""
+
+SAMPLE_BYTES = 512 * 2**20
+SAMPLE_POINTS = 64
+"""A sample has so many frames a centroid, where `SAMPLE_BYTES` allow it."""
+SPREAD_POINTS = 8
+"""k-means++ chooses among so many frames a centroid, because its time grows with their number times k."""
+SAMPLE_ITERATIONS = 10
+"""Of each start. One is k-means++, which finds clusters that lie apart; one random frames, better where they overlap."""
+EXCHANGES = 5
+EXCHANGED = 0.2
+"""The share of the centroids that move in the first exchange; it falls from one to the next."""
+SAMPLE_PASSES = 6
+"""Starts and exchanges cost about as much as so many passes over all frames at most."""
+RELAXATION = 1.5
+
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)``."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """A codebook.
+
+    Attributes
+    ----------
+    centroids : ``(k, D)`` float32.
+    inertia : mean squared distance of a frame to its nearest centroid, over all frames.
+    history : the inertia that each pass over all frames found; never rises but for rounding, and ends with `inertia`.
+    empty : how many times a cluster without frames was moved in these passes.
+    """
+
+    centroids: np.ndarray
+    inertia: float
+    history: tuple[float, ...]
+    empty: int
+
+
+def fit_kmeans(
+    frames: Frames,
+    k: int,
+    *,
+    passes: int = 10,
+    tolerance: float = 2e-4,
+    seed: int = 0,
+    sample_bytes: int = SAMPLE_BYTES,
+    progress: Progress | None = None,
+) -> KMeans:
+    """Fit k centroids to all frames.
+
+    In memory at a time: the sample; two blocks; k x D centroids in a few copies, one of them float64; and up to 20 bytes
+    a frame for distances and draws (25 MB for IEMOCAP). The frames are read once for the sample, once a pass, and once
+    more after a pass that left a cluster empty.
+
+    The result is a function of frames, k, settings, and number of threads. Another block size changes it by rounding.
+    Where there are fewer distinct frames than k, the clusters left over stay empty.
+
+    Parameters
+    ----------
+    frames : at least k.
+    k : centroids.
+    passes : over all frames at most, the one that measures the final centroids included.
+    tolerance : a pass that lowers the inertia by less, relatively, is the last but one.
+    seed : 0 or more.
+    sample_bytes : memory of the sample, which has k frames at the least.
+    progress : called after every block with the frames of all passes; the logger has the inertia of each pass.
+
+    Raises
+    ------
+    GemoclapError : k is below one or above the number of frames, there is no pass, or a value is not finite or beyond
+        `LARGEST`.
+    """
+    _check_settings(frames, k, passes)
+    rng = np.random.default_rng(seed)
+    centroids = _cluster_sample(frames, k, sample_bytes, rng)
+    history: list[float] = []
+    empty, total = 0, passes * len(frames)
+    last = passes == 1
+    while True:
+        step = _visit(frames, centroids, _after(progress, len(history) * len(frames), total))
+        history.append(float(step.distances.mean(dtype=np.float64)))
+        _log.info("k-means, k = %d, pass %d of at most %d: inertia %.6g", k, len(history), passes, history[-1])
+        if last:
+            break
+        settled = len(history) > 1 and history[-2] - history[-1] <= tolerance * history[-2]
+        last = len(history) == passes - 1 or (settled and bool(step.counts.all()))
+        centroids = _moved(centroids, step.means, 1.0 if last else RELAXATION)
+        reseeded = _reseed(frames, centroids, step, rng)
+        if reseeded:
+            _log.info("k-means, k = %d: %d empty clusters moved", k, reseeded)
+        empty += reseeded
+    if progress is not None:
+        progress(total, total)
+    return KMeans(centroids, history[-1], tuple(history), empty)
+
+
+def assign(block: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the nearest centroid of each frame, by exact search.
+
+    Parameters
+    ----------
+    block : ``(n, D)``.
+    centroids : ``(k, D)`` float32.
+
+    Returns
+    -------
+    tuple : labels ``(n,)`` int64 and squared distances ``(n,)`` float32.
+
+    Raises
+    ------
+    GemoclapError : frames and centroids differ in D, or a value is not finite or beyond `LARGEST`.
+    """
+    if block.shape[1:] != centroids.shape[1:]:
+        raise GemoclapError(
+            f"frames of shape {block.shape} do not go with centroids of shape {centroids.shape}; "
+            "fit the k-means on features of the same layer and encoder"
+        )
+    _check_values(block, "frame {}".format)
+    labels, distances = np.empty(len(block), np.int64), np.empty(len(block), np.float32)
+    for part, _, nearest, squared in _nearest(block, centroids, centroids.mean(0)):
+        labels[part], distances[part] = nearest, squared
+    return labels, distances
+
+
+def save_kmeans(path: Path, model: KMeans) -> None:
+    """Write a safetensors file: `centroids`, and the figures as JSON in its metadata.
+
+    Raises
+    ------
+    GemoclapError : it cannot be written.
+    """
+    figures = {"inertia": model.inertia, "history": model.history, "empty": model.empty}
+    try:
+        with atomic_write(path, "wb") as file:
+            file.write(save({"centroids": model.centroids}, {"kmeans": json.dumps(figures)}))
+    except OSError as error:
+        raise GemoclapError(
+            f"{path}: cannot be written ({error.strerror}); free space there or name another folder"
+        ) from error
+
+
+def load_kmeans(path: Path) -> KMeans:
+    """Read what `save_kmeans` wrote.
+
+    Raises
+    ------
+    GemoclapError : the file is absent, damaged or another's.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            centroids, figures = file.get_tensor("centroids"), json.loads((file.metadata() or {})["kmeans"])
+        if centroids.ndim != 2 or centroids.dtype != np.float32 or not np.isfinite(centroids).all():
+            raise ValueError("its centroids are not (k, D) finite float32")
+        return KMeans(
+            centroids, float(figures["inertia"]), tuple(map(float, figures["history"])), int(figures["empty"])
+        )
+    except FileNotFoundError:
+        raise GemoclapError(f"{path}: there is no such file; fit the k-means first") from None
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise GemoclapError(f"{path}: not a readable k-means ({reason}); delete it and fit it again") from error
+
+
+def _check_settings(frames: Frames, k: int, passes: int) -> None:
+    if k < 1:
+        raise GemoclapError(f"k-means with k = {k}: set k to 1 or more")
+    if k > len(frames):
+        raise GemoclapError(f"k-means with k = {k} of {len(frames)} frames: set k to at most that or add clips")
+    if passes < 1:
+        raise GemoclapError(f"k-means with {passes} passes: set passes to 1 or more")
+
+
+def _check_values(block: np.ndarray, where: Callable[[int], str], start: int = 0) -> None:
+    # Comparisons with NaN are false, and neither extreme makes a copy of the block.
+    if len(block) and not (block.min() >= -LARGEST and block.max() <= LARGEST):
+        row, column = np.argwhere(~(np.abs(block) <= LARGEST))[0]
+        raise GemoclapError(
+            f"{where(start + int(row))} has the value {block[row, column]:g}; leave its clip out or compute its features again"
+        )
+
+
+def _placed(frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield blocks with the row that each begins at."""
+    start = 0
+    for block in frames.blocks():
+        yield start, block
+        start += len(block)
+    if start != len(frames):
+        raise ValueError(f"{type(frames).__name__} has {len(frames)} frames and gave {start}")
+
+
+def _gather(frames: Frames, rows: np.ndarray) -> np.ndarray:
+    """Return copies of some frames in the order of `rows`, after a look at every value there is."""
+    gathered = np.empty((len(rows), frames.dim), np.float32)
+    order = np.argsort(rows)
+    ascending = rows[order]
+    for start, block in _placed(frames):
+        _check_values(block, frames.where, start)
+        first, last = np.searchsorted(ascending, (start, start + len(block)))
+        gathered[order[first:last]] = block[ascending[first:last] - start]
+    return gathered
+
+
+def _cluster_sample(frames: Frames, k: int, sample_bytes: int, rng: np.random.Generator) -> np.ndarray:
+    """Return centroids ``(k, D)`` of a random sample."""
+    points = min(SAMPLE_POINTS * k, sample_bytes // (4 * frames.dim))
+    points = min(max(points, k), len(frames))
+    # In random order, so that its beginning is a sample as well.
+    sample = _gather(frames, rng.choice(len(frames), points, replace=False))
+    offset = sample.mean(0, dtype=np.float64).astype(np.float32)
+    sample -= offset  # see _nearest
+    # An exchange is half as many iterations as a start, and one more to find what moves.
+    starts = 2 + EXCHANGES / 2
+    iterations = int(np.clip(SAMPLE_PASSES * len(frames) / (starts * points), 1, SAMPLE_ITERATIONS))
+    plus_plus = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
+    spread = _faiss_kmeans(sample[: SPREAD_POINTS * k], k, rng, niter=0, init_method=plus_plus).centroids
+    best = _faiss_kmeans(sample, k, rng, spread, niter=iterations)
+    best = min(best, _faiss_kmeans(sample, k, rng, niter=iterations), key=_objective)
+    for number in range(EXCHANGES if k > 1 else 0):
+        share = EXCHANGED * (1 - number / EXCHANGES)
+        start = _exchanged(sample, best.centroids, share, rng)
+        best = min(best, _faiss_kmeans(sample, k, rng, start, niter=max(1, iterations // 2)), key=_objective)
+    _log.info("k-means, k = %d, sample of %d frames: inertia %.6g", k, points, _objective(best) / points)
+    return best.centroids + offset
+
+
+def _exchanged(sample: np.ndarray, centroids: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Move the centroids whose loss costs least to random frames of the clusters of the highest inertia."""
+    k = len(centroids)
+    count = max(1, int(share * k))
+    squared, labels = faiss.knn(sample, centroids, 2)
+    inertia = np.bincount(labels[:, 0], squared[:, 0], k)
+    loss = np.bincount(labels[:, 0], squared[:, 1] - squared[:, 0], k)
+    moved = np.argsort(loss, kind="stable")[:count]
+    inertia[moved] = -1.0
+    split = np.argsort(-inertia, kind="stable")[:count]
+    order = rng.permutation(len(sample))
+    members = np.zeros(k, np.int64)
+    clusters, first = np.unique(labels[order, 0], return_index=True)
+    members[clusters] = order[first]
+    exchanged = centroids.copy()
+    exchanged[moved] = sample[members[split]]
+    return exchanged
+
+
+def _objective(kmeans: Any) -> float:
+    return float(kmeans.obj[-1])
+
+
+def _faiss_kmeans(
+    sample: np.ndarray, k: int, rng: np.random.Generator, start: np.ndarray | None = None, **settings: int
+) -> Any:
+    kmeans = faiss.Kmeans(
+        sample.shape[1],
+        k,
+        seed=int(rng.integers(2**30)),
+        min_points_per_centroid=1,  # below it faiss prints a warning
+        max_points_per_centroid=len(sample),  # above it faiss draws a sample of its own
+        **settings,
+    )
+    kmeans.train(sample, init_centroids=start)
+    return kmeans
+
+
+def _nearest(
+    block: np.ndarray, centroids: np.ndarray, offset: np.ndarray
+) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield chunks: which rows, the rows less `offset`, labels, squared distances."""
+    # faiss computes |x|^2 - 2 x.c + |c|^2, which cancels in float32 where all frames lie far from the origin.
+    shifted = centroids - offset
+    for first in range(0, len(block), CHUNK):
+        part = slice(first, first + CHUNK)
+        chunk = block[part] - offset
+        distances, labels = faiss.knn(chunk, shifted, 1)
+        yield part, chunk, labels[:, 0], distances[:, 0]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a pass over all N frames found: `means` ``(k, D)`` float64, `counts` ``(k,)``, `distances` ``(N,)``."""
+
+    means: np.ndarray
+    counts: np.ndarray
+    distances: np.ndarray
+
+
+def _visit(frames: Frames, centroids: np.ndarray, progress: Callable[[int], None]) -> _Step:
+    """Assign every frame, and return the means of the clusters; an empty cluster's is its centroid."""
+    k = len(centroids)
+    offset = centroids.mean(0)
+    sums, counts = np.zeros(centroids.shape), np.zeros(k, np.int64)
+    distances = np.empty(len(frames), np.float32)
+    for start, block in _placed(frames):
+        for part, chunk, labels, squared in _nearest(block, centroids, offset):
+            distances[start + part.start : start + part.start + len(chunk)] = squared
+            counts += np.bincount(labels, minlength=k)
+            # float32 within a chunk, float64 over chunks; np.add.at takes a hundred times as long.
+            members = sparse.csr_array(
+                (np.ones(len(chunk), np.float32), labels, np.arange(len(chunk) + 1)), (len(chunk), k)
+            )
+            sums += members.T @ chunk
+        progress(start + len(block))
+    sums /= np.maximum(counts, 1)[:, None]
+    sums += offset
+    sums[counts == 0] = centroids[counts == 0]
+    return _Step(sums, counts, distances)
+
+
+def _moved(centroids: np.ndarray, means: np.ndarray, relaxation: float) -> np.ndarray:
+    return (centroids + relaxation * (means - centroids)).astype(np.float32)
+
+
+def _reseed(frames: Frames, centroids: np.ndarray, step: _Step, rng: np.random.Generator) -> int:
+    """Move the centroids of empty clusters, in place, to frames far from theirs; return how many there were."""
+    empty = np.flatnonzero(step.counts == 0)
+    empty = empty[: np.count_nonzero(step.distances)]
+    if len(empty):
+        weights = step.distances / step.distances.sum(dtype=np.float64)
+        rows = rng.choice(len(weights), len(empty), replace=False, p=weights)
+        centroids[empty] = _gather(frames, rows)
+    return len(empty)
+
+
+def _after(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    """Return what tells `progress` of frames of one pass, `before` of which earlier passes did."""
+    if progress is None:
+        return lambda done: None
+    return lambda done: progress(before + done, total)
