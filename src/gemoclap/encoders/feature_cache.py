@@ -1,8 +1,9 @@
 """What a frozen part of a speech encoder makes of each clip, computed once for all folds, epochs, objectives and seeds.
 
-Two such parts: the convolutional front end, whose output stands in for the waveform in training (`FrontEndFrames`), and
-the whole encoder, of which the pooled frames of each layer are all that a contrastive head ever sees (`LayerFeatures`).
-Both are sources of model inputs (`data.dataset.Clips`), as the audio store is.
+Such parts are the convolutional front end, whose output stands in for the waveform in training (`FrontEndFrames`), and
+the whole encoder, of which the pooled frames of each layer are all that a contrastive head ever sees (`LayerFeatures`),
+and the frames of one layer what pseudo-labels are made from (`LayerFrames`). All are sources of model inputs
+(`data.dataset.Clips`), as the audio store is.
 
 A clip is known by the hash of its prepared samples, an encoder by the hash of its weights, so nothing stale can be found:
 what has changed has another key. A clip has the same numbers in any batch (`padding.py`), so it does not matter with
@@ -196,6 +197,34 @@ class LayerFeatures(FrozenClips):
 
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         return self.encoder.layer_features(waveforms, lengths, POOLINGS[self.pooling]).cpu().unbind()
+
+
+class LayerFrames(FrozenClips):
+    """The frames of one layer of a frozen encoder, one by one: what pseudo-labels are clustered from.
+
+    Parameters
+    ----------
+    layer : as in `SpeechEncoder.layer_frames`.
+    dtype : that they are kept in; they are computed in float32.
+    folder : where those of all encoders and layers lie; None keeps these in memory.
+    """
+
+    def __init__(
+        self, encoder: SpeechEncoder, store: AudioStore, layer: int, dtype: torch.dtype, folder: Path | None
+    ) -> None:
+        name = fingerprint(encoder.model, _determinants(encoder, ""), layer, str(dtype))
+        super().__init__(encoder, store, folder / "frames" / name if folder else None)
+        self.layer, self.dtype, self.is_exact = layer, dtype, dtype == torch.float32
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``frames`` (B, F, D), zero-padded, and ``frame_counts`` (B,)."""
+        frames = [self.of(row) for row in utterances]
+        counts = torch.tensor([len(one) for one in frames])
+        return {"frames": torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), "frame_counts": counts}
+
+    def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
+        frames, mask = self.encoder.layer_frames(waveforms, lengths, self.layer)
+        return [row[valid].to("cpu", self.dtype) for row, valid in zip(frames, mask, strict=True)]
 
 
 def is_cacheable(encoder: SpeechEncoder, pooling: str) -> bool:

@@ -1,0 +1,103 @@
+"""Learning from pseudo-labels of frames: which frames are hidden, and the model that names them at every scale.
+
+GMP-TL's first stage of fine-tuning (METHODS.md 2B): a head a scale, cross-entropy summed over scales, on hidden frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.gmp.losses import widened
+
+SPAN, START = 15, 0.06
+"""Frames a span, and the probability with which a frame begins one [C, after P-TAPT]."""
+PADDING = -100
+"""Label where there is no frame."""
+
+
+def draw_hidden(
+    counts: Tensor, span: int = SPAN, start: float = START, generator: torch.Generator | None = None
+) -> Tensor:
+    """Draw the frames to hide: bool ``(B, F)``, F being the most of ``counts (B,)``.
+
+    Each frame of a clip begins a span with probability `start`; spans overlap, and end where the clip ends. A clip in which
+    none begins has one at a random place, so that there is something to learn from every clip [C].
+
+    Random numbers come from torch's global generator of the CPU or from the one given, the same whatever the device.
+    """
+    mask = valid_positions(counts, int(counts.max())).cpu()
+    chance = torch.rand(mask.shape, generator=generator).masked_fill(~mask, 2.0)
+    starts = chance < start
+    lowest = chance.argmin(1, keepdim=True)
+    starts |= torch.zeros_like(starts).scatter_(1, lowest, True) & ~starts.any(1, keepdim=True)
+    covered = functional.pad(starts, (span - 1, 0)).unfold(1, span, 1).any(-1)
+    return (covered & mask).to(counts.device)
+
+
+class FrameLabelModel(nn.Module):
+    """A speech encoder that is trained to name hidden frames by their pseudo-labels.
+
+    ``model(waveforms (B, T), lengths (B,), frame_labels (B, F, S))`` returns, for each scale of k clusters, ``logits_k (n, k)``
+    and ``labels_k (n,)`` of the n hidden frames, and ``hidden_share``, 0-dim, to be logged.
+
+    Parameters
+    ----------
+    encoder : is trained in place.
+    scales : numbers of clusters, S of them, each once.
+
+    Raises
+    ------
+    GemoclapError : the encoder cannot hide frames; from the call, labels of another number of frames than the encoder's.
+    """
+
+    def __init__(self, encoder: SpeechEncoder, scales: Sequence[int]) -> None:
+        super().__init__()
+        encoder.expect_hidden_frames()
+        self.encoder, self.scales = encoder, tuple(scales)
+        self.heads = nn.ModuleList(nn.Linear(encoder.output_dim, k) for k in self.scales)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, frame_labels: Tensor) -> dict[str, Tensor]:
+        counts = self.encoder.frame_counts(lengths)
+        labelled = (frame_labels[..., 0] != PADDING).sum(1)
+        if not torch.equal(labelled, counts):
+            raise GemoclapError(
+                f"clips of {counts.tolist()} frames have pseudo-labels for {labelled.tolist()}; make the labels with an "
+                "encoder of the same frame rate"
+            )
+        hidden = draw_hidden(counts)
+        frames, mask = self.encoder(waveforms, lengths, hidden)
+        seen = frames[:, : hidden.shape[1]][hidden]
+        outputs: dict[str, Tensor] = {"hidden_share": hidden.sum() / mask.sum()}
+        for place, (k, head) in enumerate(zip(self.scales, self.heads, strict=True)):
+            outputs |= {f"logits_{k}": head(seen), f"labels_{k}": frame_labels[..., place][hidden].long()}
+        return outputs
+
+
+class FramePseudoLabels:
+    """Cross-entropy of the hidden frames, summed over scales [P: frame-level; S: heads, CE].
+
+    Returns
+    -------
+    From the call: ``"loss"``; of each scale ``"frame_cross_entropy_k"`` and ``"frame_accuracy_k"``; ``"hidden_share"``.
+    """
+
+    row_outputs: tuple[str, ...] = ()
+
+    def __init__(self, scales: Sequence[int]) -> None:
+        self.scales = tuple(scales)
+
+    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]:
+        losses: dict[str, Tensor] = {}
+        for k in self.scales:
+            logits, labels = widened(outputs[f"logits_{k}"]), outputs[f"labels_{k}"]
+            losses[f"frame_cross_entropy_{k}"] = functional.cross_entropy(logits, labels)
+            losses[f"frame_accuracy_{k}"] = (logits.argmax(1) == labels).float().mean()
+        total = torch.stack([losses[f"frame_cross_entropy_{k}"] for k in self.scales]).sum()
+        return {"loss": total, **losses, "hidden_share": outputs["hidden_share"].float()}

@@ -1,0 +1,135 @@
+"""Hidden frames by their properties; logits and losses against loops; the frames of a layer, kept."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import HOP, RECEPTIVE_FIELD, save_speech_encoder
+
+from gemoclap.config import AudioSettings
+from gemoclap.corpora.manifest import read_manifest
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.encoders.feature_cache import LayerFrames
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.gmp.frame_labels import PADDING, FrameLabelModel, FramePseudoLabels, draw_hidden
+
+LENGTHS = torch.tensor([RECEPTIVE_FIELD + 59 * HOP, RECEPTIVE_FIELD + 24 * HOP])
+COUNTS = [60, 25]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_spans_are_whole_but_at_the_end_and_lie_in_the_clip() -> None:
+    counts = torch.tensor([200, 90, 15, 3])
+    hidden = draw_hidden(counts, span=15, start=0.03, generator=generator())
+    assert hidden.shape == (4, 200)
+    for row, count in zip(hidden.tolist(), counts.tolist(), strict=True):
+        assert any(row) and not any(row[count:])
+        runs, run = [], 0
+        for place, value in enumerate([*row[:count], False]):
+            if value:
+                run += 1
+            elif run:
+                runs.append((place, run))
+                run = 0
+        assert all(length >= 15 or end == count for end, length in runs)
+
+
+def test_as_many_frames_are_hidden_as_the_probability_says() -> None:
+    """A frame well inside is seen with probability (1 - p) ** span."""
+    hidden = draw_hidden(torch.full((400,), 300), span=15, start=0.06, generator=generator())
+    assert hidden[:, 20:].float().mean().item() == pytest.approx(1 - 0.94**15, abs=0.02)
+
+
+def test_the_same_seed_hides_the_same() -> None:
+    counts = torch.tensor([50, 40])
+    assert torch.equal(draw_hidden(counts, generator=generator(3)), draw_hidden(counts, generator=generator(3)))
+    assert not torch.equal(draw_hidden(counts, generator=generator(3)), draw_hidden(counts, generator=generator(4)))
+
+
+def model_of(folder: Path, *scales: int) -> FrameLabelModel:
+    encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(folder, "hubert")))
+    torch.manual_seed(0)
+    return FrameLabelModel(encoder, scales)
+
+
+def labels_for(*scales: int) -> torch.Tensor:
+    columns = [torch.randint(k, (2, max(COUNTS)), generator=generator(k)) for k in scales]
+    labels = torch.stack(columns, dim=-1)
+    labels[1, COUNTS[1] :] = PADDING
+    return labels
+
+
+def test_each_scale_names_the_hidden_frames(tmp_path: Path) -> None:
+    model, labels = model_of(tmp_path, 4, 9).eval(), labels_for(4, 9)
+    waveforms = torch.randn(2, int(LENGTHS[0]), generator=generator())
+    torch.manual_seed(5)
+    outputs = model(waveforms, LENGTHS, labels)
+    torch.manual_seed(5)
+    hidden = draw_hidden(torch.tensor(COUNTS))
+    frames, _ = model.encoder(waveforms, LENGTHS, hidden)
+    places = hidden.nonzero().tolist()
+    assert outputs["hidden_share"].item() == pytest.approx(len(places) / sum(COUNTS))
+    total = 0.0
+    losses = FramePseudoLabels((4, 9))(outputs, torch.zeros(2), torch.zeros(2))
+    for place, (k, head) in enumerate(zip((4, 9), model.heads, strict=True)):
+        terms, right = [], 0
+        for row, frame in places:
+            logits = head(frames[row, frame]).double().tolist()
+            label = int(labels[row, frame, place])
+            terms.append(math.log(sum(math.exp(value) for value in logits)) - logits[label])
+            right += logits.index(max(logits)) == label
+        assert losses[f"frame_cross_entropy_{k}"].item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+        assert losses[f"frame_accuracy_{k}"].item() == pytest.approx(right / len(terms))
+        total += sum(terms) / len(terms)
+    assert losses["loss"].item() == pytest.approx(total, rel=1e-5)
+
+
+def test_it_learns_the_labels_of_frames_it_does_not_see(tmp_path: Path) -> None:
+    """Labels that follow from the neighbours: one for the first clip, one for the second."""
+    model = model_of(tmp_path, 2).train()
+    labels = torch.tensor([0, 1])[:, None, None].expand(2, max(COUNTS), 1).clone()
+    labels[1, COUNTS[1] :] = PADDING
+    tone = torch.sin(torch.arange(int(LENGTHS[0])) * 0.5)
+    waveforms = torch.stack([tone, torch.randn(len(tone), generator=generator())])
+    optimizer, objective = torch.optim.Adam(model.parameters(), 1e-2), FramePseudoLabels((2,))
+    seen = []
+    for _ in range(30):
+        losses = objective(model(waveforms, LENGTHS, labels), torch.zeros(2), torch.zeros(2))
+        losses["loss"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seen.append(losses["loss"].item())
+    assert sum(seen[-5:]) / 5 < 0.5 * seen[0]
+
+
+def test_labels_of_another_frame_rate_are_refused(tmp_path: Path) -> None:
+    model = model_of(tmp_path, 4)
+    with pytest.raises(GemoclapError, match="same frame rate"):
+        model(torch.randn(2, int(LENGTHS[0])), LENGTHS, labels_for(4)[:, :-3])
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_the_frames_of_a_layer_are_kept(tmp_path: Path, small_manifest: Path, on_disk: bool) -> None:
+    encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(tmp_path / "encoder", "hubert"))).eval()
+    rows = read_manifest(small_manifest)[:5]
+    store = AudioStore(AudioSettings())
+    store.preload(rows)
+    kept = LayerFrames(encoder, store, -3, torch.float32, tmp_path / "cache" if on_disk else None)
+    kept.encode(rows)
+    for row in rows:
+        waveform = torch.from_numpy(store(row)).unsqueeze(0)
+        expected, _ = encoder.layer_frames(waveform, torch.tensor([waveform.shape[1]]), -3)
+        torch.testing.assert_close(kept.of(row), expected[0].detach(), atol=1e-5, rtol=0)
+    inputs = kept.inputs(rows)
+    assert inputs["frame_counts"].tolist() == [len(kept.of(row)) for row in rows]
+    assert inputs["frames"].shape[:2] == (5, int(inputs["frame_counts"].max()))
+    other = LayerFrames(encoder, store, -2, torch.float32, tmp_path / "cache" if on_disk else None)
+    with pytest.raises(GemoclapError, match="nothing is cached"):
+        other.of(rows[0])
