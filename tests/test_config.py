@@ -30,7 +30,7 @@ ON_PAPER = ("data2vec_large.yaml", "hubert_large.yaml", "wav2vec2_large.yaml")
 def read(*arguments: str) -> Settings:
     parser = parser_of("crossval")
     args = parser.instantiate(parser.parse_args(["-o", "run", *arguments]))
-    return Settings(args.data, args.model, args.objective, args.train)
+    return Settings(args.data, args.model, args.objective, args.gmp, args.train)
 
 
 def configs(*names: str) -> list[str]:

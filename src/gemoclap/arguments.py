@@ -25,6 +25,7 @@ LISTS = (
     "--data.emotions",
     "--train.trackers",
     "--train.seeds",
+    "--gmp.scales",
     "--variants",
     "--seeds",
     "--probe.manifests",

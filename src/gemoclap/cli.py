@@ -25,6 +25,7 @@ from gemoclap.config import (
     AudioSettings,
     CacheSettings,
     DataSettings,
+    GmpSettings,
     ModelSettings,
     ObjectiveSettings,
     TrainSettings,
@@ -76,6 +77,7 @@ def add_settings(parser: Parser) -> None:
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(ModelSettings, "model")
     parser.add_class_arguments(ObjectiveSettings, "objective")
+    parser.add_class_arguments(GmpSettings, "gmp")
     parser.add_class_arguments(TrainSettings, "train")
     parser.add_class_arguments(CacheSettings, "cache")
     parser.hide_groups()

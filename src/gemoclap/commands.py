@@ -21,7 +21,8 @@ from gemoclap.files import atomic_write
 from gemoclap.inference.predictor import Prediction, Predictor
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.run_folder import refuse_used_folder
-from gemoclap.recipes.supervised import is_trained, train
+from gemoclap.recipes.supervised import is_trained
+from gemoclap.recipes.train import train
 from gemoclap.reports import collect, print_table, write_report, write_scores
 from gemoclap.reports.results import score_table
 from gemoclap.terminal import output_console, progress_bar
@@ -118,7 +119,7 @@ def run_predict(args: Namespace) -> int:
 
 
 def _settings(args: Namespace) -> Settings:
-    return Settings(args.data, args.model, args.objective, args.train, args.cache)
+    return Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
 
 
 def _clips(given: Sequence[str]) -> list[Utterance]:

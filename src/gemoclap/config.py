@@ -17,7 +17,8 @@ METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
 """The contrastive methods, in the paper's order."""
 HEADS = ("ce", "am_softmax", "multi_task")
 """Plain heads on the same speech encoder, trained alike: what contrast with prompts is to be compared with."""
-TRAINED = (*METHODS, *HEADS)
+TRAINED = (*METHODS, *HEADS, "gmp_tl")
+"""All methods with gradient descent."""
 BASELINES = ("egemaps_svm",)
 """Methods fitted without gradient descent, evaluated in the same folds."""
 TITLES = {
@@ -27,6 +28,7 @@ TITLES = {
     "ce": "Cross-entropy",
     "am_softmax": "AM-Softmax",
     "multi_task": "Cross-entropy, emotion and gender",
+    "gmp_tl": "GMP-TL",
     "egemaps_svm": "eGeMAPS + SVM",
 }
 """How the papers write the methods, and reports the baselines."""
@@ -265,12 +267,46 @@ class CacheSettings:
 
 
 @dataclass
+class GmpSettings:
+    """GMP-TL: frame pseudo-labels, and fine-tuning in two stages; its last stage is trained as `train` says.
+
+    Args:
+        gender: Whether the model whose frames are clustered also learns gender [P]; false: emotion alone.
+        feature_epochs: Of that model's training; null: as many as train.epochs [C].
+        layer: Whose frames are clustered: 0 is the input of the first layer, -1 the last, -3 the third-last [S].
+        scales: Numbers of clusters, each its own pseudo-label and head [P: several; C: these].
+        passes: Of k-means over all training frames at most [C].
+        start: What the first stage starts from: the pre-trained encoder, or that of the features [C].
+        frame_epochs: Of the first stage, on pseudo-labels of hidden frames; 0 leaves it out [C].
+        frame_lr: Learning rate of the first stage; null: train.lr [C].
+        head: Of the second stage: am_softmax [S] or ce.
+    """
+
+    gender: bool = True
+    feature_epochs: int | None = None
+    layer: int = -3
+    scales: list[int] = field(default_factory=lambda: [64, 512, 4096])
+    passes: int = 10
+    start: Literal["pretrained", "features"] = "pretrained"
+    frame_epochs: int = 25
+    frame_lr: float | None = None
+    head: Literal["am_softmax", "ce"] = "am_softmax"
+
+    def __post_init__(self) -> None:
+        limits = {"feature_epochs": AT_LEAST_1, "passes": AT_LEAST_1, "frame_epochs": AT_LEAST_0, "frame_lr": POSITIVE}
+        check_limits("gmp", self, **limits)
+        if not self.scales or min(self.scales) < 2 or len(set(self.scales)) < len(self.scales):
+            raise GemoclapError(f"gmp.scales must be one or more numbers, 2 or more, each once, not {self.scales}")
+
+
+@dataclass
 class Settings:
     """All settings of a run, as they are saved beside its results."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    gmp: GmpSettings = field(default_factory=GmpSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
 

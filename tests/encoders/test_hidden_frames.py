@@ -83,6 +83,24 @@ def test_our_own_encoders_hide_frames_too(name: str) -> None:
     assert not torch.allclose(encoder(loud, lengths)[0], frames, atol=1e-3)
 
 
+def test_no_tempo_changes_while_frames_are_hidden() -> None:
+    encoder = load_audio_encoder("compact", options={**OURS["compact"], "dropout": 0.0})
+    encoder.expect_hidden_frames()
+    encoder.train()
+    lengths = torch.tensor([16000, 9000])
+    for _ in range(5):
+        _, mask = encoder(torch.randn(2, 16000), lengths, some(encoder, lengths))
+        assert torch.equal(mask.sum(1), encoder.frame_counts(lengths))
+
+
+def test_saving_keeps_the_augmentation_of_its_own(tmp_path: Path) -> None:
+    encoder = encoder_of(tmp_path / "one", "hubert", apply_spec_augment=True)
+    assert not encoder.model.config.apply_spec_augment
+    encoder.save_pretrained(tmp_path / "two")
+    assert not encoder.model.config.apply_spec_augment
+    assert SpeechEncoder.from_pretrained(str(tmp_path / "two")).model.config.apply_spec_augment
+
+
 def test_what_stands_for_hidden_frames_is_learnt_and_nothing_else_is_hidden(tmp_path: Path) -> None:
     encoder = encoder_of(tmp_path, "hubert", mask_time_prob=0.9, mask_feature_prob=0.9, hidden_dropout=0.0,
                          attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0).train()  # fmt: skip

@@ -7,6 +7,7 @@ come the same way. A clip has the same frames alone and in any batch (`padding.p
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,7 @@ class SpeechEncoder(nn.Module):
         self._frozen: list[nn.Module] = []
         self._layerdrop = getattr(model.config, "layerdrop", 0.0)
         self._spec_augment = getattr(model.config, "apply_spec_augment", True)
+        self._own_augmentation = {"layerdrop": self._layerdrop, "apply_spec_augment": self._spec_augment}
         self.freeze("none")
 
     @classmethod
@@ -216,7 +218,8 @@ class SpeechEncoder(nn.Module):
     def _call(self, inputs: Tensor, attention_mask: Tensor, all_layers: bool, hidden: Tensor | None = None) -> Any:
         needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
         options = {} if hidden is None else {"mask_time_indices": hidden}
-        with torch.set_grad_enabled(needs_grad), _hiding(self.model.config, hidden is not None):
+        is_on = hidden is not None and hasattr(self.model, "masked_spec_embed")
+        with torch.set_grad_enabled(needs_grad), _hiding(self.model.config, is_on):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -270,6 +273,20 @@ class SpeechEncoder(nn.Module):
         self.switch_off_augmentation()
         if hasattr(self.model, "masked_spec_embed"):
             self.model.masked_spec_embed.requires_grad_(self.model not in self._frozen)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write the model, with the augmentation of its own config, and preprocessor_config.json, as the hub has them."""
+        config = self.model.config
+        before = {name: getattr(config, name) for name in self._own_augmentation if hasattr(config, name)}
+        for name in before:
+            setattr(config, name, self._own_augmentation[name])
+        try:
+            with readable_errors(str(folder)):
+                self.model.save_pretrained(folder)
+        finally:
+            for name, value in before.items():
+                setattr(config, name, value)
+        self.feature_extractor.save_pretrained(folder)
 
     def checkpoint_gradients(self) -> None:
         """Compute the inside of each transformer layer again in the backward pass: less memory, more time.

@@ -17,7 +17,8 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
-from gemoclap.recipes.supervised import save_model, train_fold
+from gemoclap.recipes.supervised import save_model
+from gemoclap.recipes.train import train_fold
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 

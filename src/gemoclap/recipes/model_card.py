@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gemoclap.config import HEADS, TITLES, Settings
+from gemoclap.config import METHODS, TITLES, Settings
 from gemoclap.config_ems import IntensitySettings, PretrainSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
@@ -29,7 +29,7 @@ def write_model_card(
         "---",
         "library_name: gemoclap",
         "pipeline_tag: audio-classification",
-        f"tags: [speech-emotion-recognition{'' if method in HEADS else ', clap'}]",
+        f"tags: [speech-emotion-recognition{', clap' if method in METHODS else ''}]",
         "---",
         "",
         *_what(settings, method),
@@ -125,8 +125,13 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
 
 
 def _what(settings: Settings, method: str) -> list[str]:
-    if method in HEADS:
-        what = f"Speech emotion recognition by a plain head ({TITLES[method]}) on a speech encoder."
+    if method not in METHODS:
+        what = (
+            "Speech emotion recognition by multi-scale pseudo-labels of frames and fine-tuning in two stages (Pan et al., "
+            "arXiv 2405.02151)."
+            if method == "gmp_tl"
+            else f"Speech emotion recognition by a plain head ({TITLES[method]}) on a speech encoder."
+        )
         return [f"# {TITLES[method]}: {settings.model.audio_encoder}", "", what]
     what = "Speech emotion recognition by contrastive language-audio pretraining (Pan et al., arXiv 2306.07848)."
     return [f"# {TITLES[method]}: {settings.model.audio_encoder} and {settings.model.text_encoder}", "", what]

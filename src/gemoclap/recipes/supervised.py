@@ -1,8 +1,7 @@
-"""One method, one training set: read, build, fit, save."""
+"""One model, one training set: build, fit, save."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,22 +13,18 @@ from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, ObjectiveSettings, Settings
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes
-from gemoclap.data.folds import Fold, speaker_name, undivided
-from gemoclap.data.reading import read_data
+from gemoclap.data.folds import Fold, speaker_name
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp import objectives as plain
 from gemoclap.gmp.classifier import SpeechClassifier
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
-from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.recipes.clips import ClipSource
 from gemoclap.recipes.model_card import write_model_card
 from gemoclap.recipes.run_folder import (
-    claim,
     determining,
     on_main_process,
-    refuse_other_run,
-    run_config,
     run_key,
     save_folder,
     weights_hash,
@@ -41,38 +36,15 @@ from gemoclap.training.loop import fit
 OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {**contrastive.OBJECTIVES, **plain.OBJECTIVES}
 
 
-def train(settings: Settings, method: str, output: Path) -> Path:
-    """Train `method` on all speakers of the manifest but the development ones; return the model's folder.
-
-    A training that was stopped goes on; a finished one is left as it is.
-
-    Raises
-    ------
-    GemoclapError : what is wrong with the manifest, the settings or the output folder.
-    """
-    utterances, vocabulary, data = read_data(settings.data)
-    settings = replace(settings, data=data)
-    everyone = undivided(utterances, data, vocabulary)
-    config = {**run_config(settings), "method": method}
-    refuse_other_run(output, config)
-    if not is_trained(output):
-        store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
-        claim(output, config)
-        model, _ = train_fold(settings, method, everyone, vocabulary, ClipSource(store, settings), output)
-        save_model(model, output / "model", settings, method, everyone)
-    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
-    return output / "model"
-
-
 def is_trained(output: Path) -> bool:
     """Whether the folder of a training holds its model, which appears whole or not at all."""
     return (output / "model" / "config.json").is_file()
 
 
-def train_fold(
+def fit_fold(
     settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
 ) -> tuple[EmotionModel, Clips]:
-    """Train `method` on a fold's training part; the log and the checkpoint go to `output`.
+    """Train a model under one head on a fold's training part; the log and the checkpoint go to `output`.
 
     Returns the model, and where it gets its inputs from when it is scored, ready for every utterance of the fold.
     """

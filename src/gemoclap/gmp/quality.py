@@ -1,0 +1,40 @@
+"""What pseudo-labels know: how far clusters of frames agree with emotion, gender and speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import normalized_mutual_info_score
+
+
+def purity(labels: np.ndarray, classes: np.ndarray) -> float:
+    """Return the share of frames that are of the most frequent class of their cluster.
+
+    ``labels`` and ``classes``, both ``(N,)`` whole numbers from 0. It rises with the number of clusters by itself.
+    """
+    table = np.zeros((labels.max() + 1, classes.max() + 1), np.int64)
+    np.add.at(table, (labels, classes), 1)
+    return float(table.max(1).sum() / len(labels))
+
+
+def agreement(labels: np.ndarray, words: Sequence[str | None], counts: Sequence[int]) -> dict[str, float] | None:
+    """Return ``purity`` and ``nmi`` (normalised mutual information, arithmetic mean) of frames with a word a clip.
+
+    Parameters
+    ----------
+    labels : ``(N,)``, cluster of each frame, clip after clip.
+    words : of each clip; clips without one are left out.
+    counts : frames of each clip.
+
+    Returns
+    -------
+    None where fewer than two words are known.
+    """
+    known = np.repeat([word is not None for word in words], counts)
+    names = sorted({word for word in words if word is not None})
+    if len(names) < 2:
+        return None
+    places = np.repeat([names.index(word) if word is not None else -1 for word in words], counts)[known]
+    chosen = labels[known]
+    return {"purity": purity(chosen, places), "nmi": float(normalized_mutual_info_score(places, chosen))}

@@ -1,0 +1,219 @@
+"""GMP-TL on one training set: features, clusters, frames, fine-tuning (METHODS.md section 2).
+
+Below the fold's folder lie, each done once and resumed where it was stopped:
+
+    features/model      the encoder trained to name emotion and gender (A)
+    clusters/           kmeans_K.safetensors a scale, labels/ of every training clip, quality.json
+    frames/model        the encoder trained to name hidden frames by their labels (B)
+    log.jsonl           fine-tuning under the last head (C)
+
+Only the fold's training speakers are heard in A, B and the clustering; development speakers choose epochs where
+`train.select` says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gemoclap.config import GmpSettings, Settings, TrainSettings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import Clips, TrainBatches
+from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.data.shards import Shards
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.feature_cache import LayerFrames
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.files import write_json
+from gemoclap.gmp.clustering import assign, fit_kmeans, load_kmeans, save_kmeans
+from gemoclap.gmp.frame_labels import PADDING, FrameLabelModel, FramePseudoLabels
+from gemoclap.gmp.frames import ShardFrames
+from gemoclap.gmp.quality import agreement
+from gemoclap.labels import Vocabulary
+from gemoclap.models import EmotionModel
+from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.run_folder import determining, file_hash, on_main_process, run_key, save_folder, weights_hash
+from gemoclap.recipes.supervised import fit_fold, is_trained
+from gemoclap.terminal import progress_bar
+from gemoclap.training.distributed import process_state
+from gemoclap.training.loop import fit
+
+
+def fit_gmp_fold(
+    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
+) -> tuple[EmotionModel, Clips]:
+    """Train GMP-TL on a fold's training part; see `recipes.train.train_fold`.
+
+    Raises
+    ------
+    GemoclapError : the encoder is frozen whole, cannot hide frames or has no such layer; more clusters than frames.
+    """
+    gmp = settings.gmp
+    if settings.model.freeze == "all":
+        raise GemoclapError(
+            "model.freeze all: gmp_tl trains the encoder; set it to none, front_end or a number of layers"
+        )
+    encoder = settings.model.audio_encoder
+    if gmp.start == "features" or gmp.frame_epochs:
+        features = train_features(settings, fold, vocabulary, source, output / "features")
+        if gmp.start == "features":
+            encoder = str(features)
+        if gmp.frame_epochs:
+            labels = cluster(settings, fold, source.store, features, output / "clusters")
+            encoder = str(train_on_frames(settings, encoder, fold, source.store, labels, output / "frames"))
+    model, clips = fit_fold(_starting_from(settings, encoder), gmp.head, fold, vocabulary, source, output)
+    model.config.method = method
+    return model, clips
+
+
+def _starting_from(settings: Settings, encoder: str) -> Settings:
+    """Return the settings with another encoder, which is trained already and has no options."""
+    if encoder == settings.model.audio_encoder:
+        return settings
+    return replace(settings, model=replace(settings.model, audio_encoder=encoder, audio_options={}))
+
+
+def train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path) -> Path:
+    """A: train an encoder to name emotion and, unless told otherwise, gender; return its folder."""
+    if not is_trained(output):
+        epochs = settings.gmp.feature_epochs or settings.train.epochs
+        asked = replace(settings, train=replace(settings.train, epochs=epochs))
+        model, _ = fit_fold(asked, "multi_task" if settings.gmp.gender else "ce", fold, vocabulary, source, output)
+        _save_encoder(model.audio_encoder, output)
+    return output / "model"
+
+
+def cluster(settings: Settings, fold: Fold, store: AudioStore, encoder_folder: Path, output: Path) -> Shards:
+    """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key."""
+    labels = Shards(output / "labels")
+    rows = {store.content_key(row): row for row in fold.train}
+    if labels.missing(rows):
+        on_main_process(lambda: _cluster(settings, rows, store, encoder_folder, output, labels))
+        labels.refresh()
+    return labels
+
+
+def _cluster(
+    settings: Settings,
+    rows: dict[str, Utterance],
+    store: AudioStore,
+    encoder_folder: Path,
+    output: Path,
+    labels: Shards,
+) -> None:
+    encoder = SpeechEncoder.from_pretrained(str(encoder_folder)).to(process_state().device)
+    clips = LayerFrames(encoder, store, settings.gmp.layer, torch.float32, output)
+    with progress_bar("frames to cluster") as progress:
+        clips.encode(list(rows.values()), progress)
+    assert isinstance(clips.kept, Shards)
+    # In an order of their own: clustering must not depend on how a manifest is sorted.
+    keys = sorted(rows)
+    frames = ShardFrames(clips.kept, keys)
+    codebooks = []
+    for k in settings.gmp.scales:
+        path = output / f"kmeans_{k}.safetensors"
+        if not path.is_file():
+            with progress_bar(f"k-means, {k} clusters") as progress:
+                found = fit_kmeans(frames, k, passes=settings.gmp.passes, seed=settings.train.seed, progress=progress)
+            save_kmeans(path, found)
+        codebooks.append(load_kmeans(path).centroids)
+    with labels.writer() as writer:
+        for key in labels.missing(keys):
+            columns = [assign(clips.kept[key].numpy(), codebook)[0] for codebook in codebooks]
+            writer[key] = torch.from_numpy(np.stack(columns, axis=1)).int()
+    labels.refresh()
+    write_json(
+        output / "quality.json", quality(settings.gmp, [rows[key] for key in keys], [labels[key] for key in keys])
+    )
+    # Gigabytes on a large corpus, and made again from features/model if ever needed.
+    shutil.rmtree(output / "frames")
+
+
+def quality(gmp: GmpSettings, rows: Sequence[Utterance], labels: Sequence[Tensor]) -> dict[str, dict[str, dict | None]]:
+    """Return purity and normalised mutual information of the labels with emotion, gender and speaker, by scale."""
+    counts = [len(one) for one in labels]
+    table = torch.cat(list(labels)).numpy()
+    words = {
+        "emotion": [row.emotion for row in rows],
+        "gender": [row.gender for row in rows],
+        "speaker": [speaker_name(row) if row.speaker else None for row in rows],
+    }
+    return {
+        str(k): {name: agreement(table[:, place], known, counts) for name, known in words.items()}
+        for place, k in enumerate(gmp.scales)
+    }
+
+
+class LabelledFrames:
+    """The waveforms of a store with the pseudo-labels of their frames beside them; a source of model inputs (`Clips`)."""
+
+    at_hand, is_exact = False, True
+
+    def __init__(self, store: AudioStore, labels: Shards) -> None:
+        self.store, self.labels = store, labels
+
+    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Return the samples of each clip, (N,) int64."""
+        return self.store.lengths(utterances)
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return ``waveforms`` (B, T), ``lengths`` (B,) and ``frame_labels`` (B, F, S), padded with `PADDING`."""
+        found = [self.labels[self.store.content_key(row)] for row in utterances]
+        padded = nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=PADDING)
+        return {**self.store.inputs(utterances), "frame_labels": padded}
+
+
+def train_on_frames(
+    settings: Settings, encoder_name: str, fold: Fold, store: AudioStore, labels: Shards, output: Path
+) -> Path:
+    """B: train an encoder to name hidden frames by their pseudo-labels; return its folder."""
+    if not is_trained(output):
+        gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
+        torch.manual_seed(train.seed)
+        options = settings.model.audio_options if encoder_name == settings.model.audio_encoder else {}
+        encoder = load_audio_encoder(encoder_name, "last", options)
+        encoder.freeze(settings.model.freeze)
+        clips = LabelledFrames(store, labels)
+        codebooks = [file_hash(output.parent / "clusters" / f"kmeans_{k}.safetensors") for k in gmp.scales]
+        fit(
+            FrameLabelModel(encoder, gmp.scales),
+            FramePseudoLabels(gmp.scales),
+            TrainBatches(fold.train, clips, None, train, state.process_index, state.num_processes),
+            train,
+            output,
+            run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),
+            label=f"frames {fold.name}",
+        )
+        _save_encoder(encoder, output)
+    return output / "model"
+
+
+def _frame_training(settings: Settings) -> TrainSettings:
+    """Return how B is trained: no development set, and no utterance that needs another's output."""
+    return replace(
+        settings.train,
+        epochs=settings.gmp.frame_epochs,
+        lr=settings.gmp.frame_lr or settings.train.lr,
+        select="last",
+        chunk_size=None,
+        balance=False,
+        gather=False,
+    )
+
+
+def _save_encoder(encoder: SpeechEncoder, output: Path) -> None:
+    """Save an encoder where `is_trained` looks, and let its training state go."""
+
+    def write() -> None:
+        save_folder(output / "model", encoder.save_pretrained)
+        shutil.rmtree(output / "checkpoint", ignore_errors=True)
+
+    on_main_process(write)

@@ -1,0 +1,52 @@
+"""One method, one training set: read, train, save; whatever the method."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from gemoclap.config import Settings
+from gemoclap.data.dataset import Clips
+from gemoclap.data.folds import Fold, undivided
+from gemoclap.data.reading import read_data
+from gemoclap.labels import Vocabulary
+from gemoclap.models import EmotionModel
+from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.recipes.gmp import fit_gmp_fold
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
+from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
+
+
+def train(settings: Settings, method: str, output: Path) -> Path:
+    """Train `method` on all speakers of the manifest but the development ones; return the model's folder.
+
+    A training that was stopped goes on; a finished one is left as it is.
+
+    Raises
+    ------
+    GemoclapError : what is wrong with the manifest, the settings or the output folder.
+    """
+    utterances, vocabulary, data = read_data(settings.data)
+    settings = replace(settings, data=data)
+    everyone = undivided(utterances, data, vocabulary)
+    config = {**run_config(settings), "method": method}
+    refuse_other_run(output, config)
+    if not is_trained(output):
+        store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
+        claim(output, config)
+        model, _ = train_fold(settings, method, everyone, vocabulary, ClipSource(store, settings), output)
+        save_model(model, output / "model", settings, method, everyone)
+    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
+    return output / "model"
+
+
+def train_fold(
+    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
+) -> tuple[EmotionModel, Clips]:
+    """Train `method` on a fold's training part; logs, checkpoints and what lies between its steps go to `output`.
+
+    Returns the model, and where it gets its inputs from when it is scored, ready for every utterance of the fold.
+    """
+    fit = fit_gmp_fold if method == "gmp_tl" else fit_fold
+    return fit(settings, method, fold, vocabulary, source, output)
