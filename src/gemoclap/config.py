@@ -276,7 +276,10 @@ class GmpSettings:
         layer: Whose frames are clustered: 0 is the input of the first layer, -1 the last, -3 the third-last [S].
         scales: Numbers of clusters, each its own pseudo-label and head [P: several; C: these].
         passes: Of k-means over all training frames at most [C].
-        start: What the first stage starts from: the pre-trained encoder, or that of the features [C].
+        start: What the first stage, or without it the second, starts from: the pre-trained encoder, or that of the
+            features [C].
+        span: Frames that are hidden together in the first stage; 0.3 s of HuBERT's frames [C].
+        span_start: Probability with which a frame begins such a span [C].
         frame_epochs: Of the first stage, on pseudo-labels of hidden frames; 0 leaves it out [C].
         frame_lr: Learning rate of the first stage; null: train.lr [C].
         head: Of the second stage: am_softmax [S] or ce.
@@ -288,13 +291,15 @@ class GmpSettings:
     scales: list[int] = field(default_factory=lambda: [64, 512, 4096])
     passes: int = 10
     start: Literal["pretrained", "features"] = "pretrained"
+    span: int = 15
+    span_start: float = 0.06
     frame_epochs: int = 25
     frame_lr: float | None = None
     head: Literal["am_softmax", "ce"] = "am_softmax"
 
     def __post_init__(self) -> None:
         limits = {"feature_epochs": AT_LEAST_1, "passes": AT_LEAST_1, "frame_epochs": AT_LEAST_0, "frame_lr": POSITIVE}
-        check_limits("gmp", self, **limits)
+        check_limits("gmp", self, **limits, span=AT_LEAST_1, span_start=SHARE)
         if not self.scales or min(self.scales) < 2 or len(set(self.scales)) < len(self.scales):
             raise GemoclapError(f"gmp.scales must be one or more numbers, 2 or more, each once, not {self.scales}")
 

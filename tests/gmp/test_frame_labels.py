@@ -49,8 +49,8 @@ def test_as_many_frames_are_hidden_as_the_probability_says() -> None:
 
 def test_the_same_seed_hides_the_same() -> None:
     counts = torch.tensor([50, 40])
-    assert torch.equal(draw_hidden(counts, generator=generator(3)), draw_hidden(counts, generator=generator(3)))
-    assert not torch.equal(draw_hidden(counts, generator=generator(3)), draw_hidden(counts, generator=generator(4)))
+    first, again, other = (draw_hidden(counts, 15, 0.06, generator=generator(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def model_of(folder: Path, *scales: int) -> FrameLabelModel:
@@ -72,7 +72,7 @@ def test_each_scale_names_the_hidden_frames(tmp_path: Path) -> None:
     torch.manual_seed(5)
     outputs = model(waveforms, LENGTHS, labels)
     torch.manual_seed(5)
-    hidden = draw_hidden(torch.tensor(COUNTS))
+    hidden = draw_hidden(torch.tensor(COUNTS), 15, 0.06)
     frames, _ = model.encoder(waveforms, LENGTHS, hidden)
     places = hidden.nonzero().tolist()
     assert outputs["hidden_share"].item() == pytest.approx(len(places) / sum(COUNTS))

@@ -28,6 +28,7 @@ from gemoclap.gmp.quality import agreement, purity
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.training.run import Run
 
 SCALES = [3, 8]
 
@@ -101,7 +102,16 @@ def test_the_same_again_does_nothing(settings: Settings, finished: Path) -> None
     assert contents(finished / "gmp_tl") == before
 
 
-@pytest.mark.parametrize("lost", [["model", "predictions.csv", "log.jsonl"], ["frames"], ["clusters/labels"]])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["model"],
+        ["frames"],
+        ["frames", "clusters/labels", "clusters/kmeans_8.safetensors"],
+        ["frames", "clusters/quality.json"],
+        ["frames", "clusters"],
+    ],
+)
 def test_what_is_lost_is_made_again_and_the_same(
     settings: Settings, finished: Path, tmp_path: Path, lost: list[str]
 ) -> None:
@@ -111,10 +121,59 @@ def test_what_is_lost_is_made_again_and_the_same(
     for name in [*lost, "predictions.csv", "log.jsonl"]:
         path = fold / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    (fold / "features" / "checkpoint").mkdir()
     cross_validate(settings, ["gmp_tl"], copy)
+    if "frames" in lost:
+        assert not (fold / "features" / "checkpoint").exists() and not (fold / "clusters" / "frames").exists()
+    old, new = (Shards(place / "gmp_tl" / "fold_1" / "clusters" / "labels") for place in (finished, copy))
+    keys = list(old._places)
+    assert len(new) == len(keys) > 0 and all(torch.equal(old[key], new[key]) for key in keys)
+    quality = "gmp_tl/fold_1/clusters/quality.json"
+    assert (copy / quality).read_text() == (finished / quality).read_text()
     for name in ("frames/model/model.safetensors", "model/model.safetensors"):
         one, other = load_file(finished / "gmp_tl" / "fold_1" / name), load_file(fold / name)
         assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+@pytest.mark.parametrize("start", ["pretrained", "features"])
+def test_each_stage_starts_where_it_should(settings: Settings, tmp_path: Path, start: str) -> None:
+    """With steps too small to see, B is what it starts from, and C is B."""
+    gmp = replace(settings.gmp, scales=[3], start=start, frame_epochs=1, frame_lr=1e-12)
+    still = replace(settings, gmp=gmp, train=replace(settings.train, epochs=1, lr=1e-12, weight_decay=0.0))
+    first = tmp_path / "run" / "gmp_tl" / "fold_1"
+    other = save_speech_encoder(tmp_path / "other", "hubert", seed=7)
+    cross_validate(still, ["gmp_tl"], tmp_path / "run")
+    # The same again, with an encoder of other weights in the place of the features.
+    for name in ("frames", "model", "predictions.csv", "log.jsonl"):
+        shutil.rmtree(first / name) if (first / name).is_dir() else (first / name).unlink()
+    shutil.rmtree(first / "features" / "model")
+    shutil.copytree(other, first / "features" / "model")
+    cross_validate(still, ["gmp_tl"], tmp_path / "run")
+    begins = other if start == "features" else Path(settings.model.audio_encoder)
+    expected = load_file(begins / "model.safetensors")
+    frames = load_file(first / "frames" / "model" / "model.safetensors")
+    last = load_file(first / "model" / "model.safetensors")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(frames[name], tensor, atol=1e-8, rtol=0)
+        torch.testing.assert_close(last[f"audio_encoder.model.{name}"], tensor, atol=1e-8, rtol=0)
+
+
+def test_the_last_stage_goes_on_in_a_folder_that_moved(settings: Settings, tmp_path: Path, monkeypatch) -> None:
+    few = replace(settings, gmp=replace(settings.gmp, scales=[3], frame_epochs=1))
+    close = Run.close_epoch
+
+    def stop(self, evaluate):
+        if self.state.epoch == 1 and self.output.name == "fold_1":
+            raise KeyboardInterrupt
+        return close(self, evaluate)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Run, "close_epoch", stop)
+        cross_validate(few, ["gmp_tl"], tmp_path / "here")
+    assert (tmp_path / "here" / "gmp_tl" / "fold_1" / "checkpoint").is_dir()
+    (tmp_path / "here").rename(tmp_path / "there")
+    cross_validate(few, ["gmp_tl"], tmp_path / "there")
+    assert [row["epoch"] for row in log_of(tmp_path / "there" / "gmp_tl" / "fold_1")] == [1, 2]
 
 
 def test_nothing_learns_from_test_speakers(settings: Settings, finished: Path, tmp_path: Path) -> None:
@@ -192,7 +251,9 @@ def test_what_cannot_be(settings: Settings, tmp_path: Path, capsys: pytest.Captu
         return str(caught.value)
 
     assert "model.freeze all" in error_of(model=replace(settings.model, freeze="all"))
-    assert "layer: there is no layer 9" in error_of(gmp=replace(settings.gmp, layer=9))
+    assert "gmp.layer: there is no layer 9; give 0 to 3" in error_of(gmp=replace(settings.gmp, layer=9))
+    assert "fewer than 90000 clusters" in error_of(gmp=replace(settings.gmp, scales=[4, 90000]))
+    assert not (tmp_path / "run" / "gmp_tl").exists()  # so that the setting can be mended
     assert "gmp.scales must be" in complaint(
         capsys, "crossval", "--data.manifest", str(settings.data.manifest), "--gmp.scales", "[1]", "-o", tmp_path / "x"
     )

@@ -1,6 +1,6 @@
 """Learning from pseudo-labels of frames: which frames are hidden, and the model that names them at every scale.
 
-GMP-TL's first stage of fine-tuning (METHODS.md 2B): a head a scale, cross-entropy summed over scales, on hidden frames.
+GMP-TL's first stage of fine-tuning: a head a scale, cross-entropy summed over scales, on hidden frames.
 """
 
 from __future__ import annotations
@@ -16,19 +16,16 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp.losses import widened
 
-SPAN, START = 15, 0.06
-"""Frames a span, and the probability with which a frame begins one [C, after P-TAPT]."""
 PADDING = -100
 """Label where there is no frame."""
 
 
-def draw_hidden(
-    counts: Tensor, span: int = SPAN, start: float = START, generator: torch.Generator | None = None
-) -> Tensor:
+def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Generator | None = None) -> Tensor:
     """Draw the frames to hide: bool ``(B, F)``, F being the most of ``counts (B,)``.
 
-    Each frame of a clip begins a span with probability `start`; spans overlap, and end where the clip ends. A clip in which
-    none begins has one at a random place, so that there is something to learn from every clip [C].
+    Each frame of a clip begins a span of `span` frames with probability `start`; spans overlap, and end where the clip ends.
+    A clip in which none begins has one at a random place, so that there is something to learn from every clip [C]. A clip
+    of few frames may be hidden whole.
 
     Random numbers come from torch's global generator of the CPU or from the one given, the same whatever the device.
     """
@@ -51,16 +48,17 @@ class FrameLabelModel(nn.Module):
     ----------
     encoder : is trained in place.
     scales : numbers of clusters, S of them, each once.
+    span, start : of `draw_hidden`.
 
     Raises
     ------
     GemoclapError : the encoder cannot hide frames; from the call, labels of another number of frames than the encoder's.
     """
 
-    def __init__(self, encoder: SpeechEncoder, scales: Sequence[int]) -> None:
+    def __init__(self, encoder: SpeechEncoder, scales: Sequence[int], span: int = 15, start: float = 0.06) -> None:
         super().__init__()
         encoder.expect_hidden_frames()
-        self.encoder, self.scales = encoder, tuple(scales)
+        self.encoder, self.scales, self.span, self.start = encoder, tuple(scales), span, start
         self.heads = nn.ModuleList(nn.Linear(encoder.output_dim, k) for k in self.scales)
 
     def forward(self, waveforms: Tensor, lengths: Tensor, frame_labels: Tensor) -> dict[str, Tensor]:
@@ -71,7 +69,7 @@ class FrameLabelModel(nn.Module):
                 f"clips of {counts.tolist()} frames have pseudo-labels for {labelled.tolist()}; make the labels with an "
                 "encoder of the same frame rate"
             )
-        hidden = draw_hidden(counts)
+        hidden = draw_hidden(counts, self.span, self.start)
         frames, mask = self.encoder(waveforms, lengths, hidden)
         seen = frames[:, : hidden.shape[1]][hidden]
         outputs: dict[str, Tensor] = {"hidden_share": hidden.sum() / mask.sum()}

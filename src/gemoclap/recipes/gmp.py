@@ -1,4 +1,4 @@
-"""GMP-TL on one training set: features, clusters, frames, fine-tuning (METHODS.md section 2).
+"""GMP-TL on one training set: features, clusters, frames, fine-tuning (docs/methods.md).
 
 Below the fold's folder lie, each done once and resumed where it was stopped:
 
@@ -13,6 +13,7 @@ Only the fold's training speakers are heard in A, B and the clustering; developm
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,7 +42,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource
 from gemoclap.recipes.run_folder import determining, file_hash, on_main_process, run_key, save_folder, weights_hash
-from gemoclap.recipes.supervised import fit_fold, is_trained
+from gemoclap.recipes.supervised import fit_fold, is_trained, prepare_encoder
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
@@ -54,24 +55,68 @@ def fit_gmp_fold(
 
     Raises
     ------
-    GemoclapError : the encoder is frozen whole, cannot hide frames or has no such layer; more clusters than frames.
+    GemoclapError : as `_check_request`, before anything is trained.
+    """
+    gmp = settings.gmp
+    encoder = settings.model.audio_encoder
+    needs_labels = bool(gmp.frame_epochs) and not is_trained(output / "frames")
+    if needs_labels or gmp.start == "features":
+        if not output.exists():
+            _check_request(settings, fold, source.store)
+        features = train_features(settings, fold, vocabulary, source, output / "features")
+        if gmp.start == "features":
+            encoder = str(features)
+        if needs_labels:
+            labels = cluster(settings, fold, vocabulary, source.store, features, output / "clusters")
+            train_on_frames(settings, encoder, fold, source.store, labels, output / "frames")
+    if gmp.frame_epochs:
+        encoder = str(output / "frames" / "model")
+    model, clips = fit_fold(
+        _starting_from(settings, encoder),
+        gmp.head,
+        fold,
+        vocabulary,
+        source,
+        output,
+        asked=settings,
+        label=f"gmp_tl {fold.name}",
+    )
+    model.config.method = method
+    return model, clips
+
+
+def _check_request(settings: Settings, fold: Fold, store: AudioStore) -> None:
+    """Raise for what would come to light hours later, after the features are trained.
+
+    Raises
+    ------
+    GemoclapError : the encoder is frozen whole, cannot hide frames or has no such layer; more clusters than frames; no
+        gender is known.
     """
     gmp = settings.gmp
     if settings.model.freeze == "all":
         raise GemoclapError(
             "model.freeze all: gmp_tl trains the encoder; set it to none, front_end or a number of layers"
         )
-    encoder = settings.model.audio_encoder
-    if gmp.start == "features" or gmp.frame_epochs:
-        features = train_features(settings, fold, vocabulary, source, output / "features")
-        if gmp.start == "features":
-            encoder = str(features)
-        if gmp.frame_epochs:
-            labels = cluster(settings, fold, source.store, features, output / "clusters")
-            encoder = str(train_on_frames(settings, encoder, fold, source.store, labels, output / "frames"))
-    model, clips = fit_fold(_starting_from(settings, encoder), gmp.head, fold, vocabulary, source, output)
-    model.config.method = method
-    return model, clips
+    if gmp.gender and not any(row.gender for row in fold.train):
+        raise GemoclapError(
+            f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
+        )
+    if not gmp.frame_epochs:
+        return
+    encoder = load_audio_encoder(settings.model.audio_encoder, "last", settings.model.audio_options)
+    encoder.expect_hidden_frames()
+    layers = encoder.model.config.num_hidden_layers
+    if not -layers - 1 <= gmp.layer <= layers:
+        raise GemoclapError(
+            f"gmp.layer: there is no layer {gmp.layer}; give 0 to {layers}, or -1 for the last to {-1 - layers}"
+        )
+    rows = {store.content_key(row): row for row in fold.train}
+    frames = int(encoder.frame_counts(torch.from_numpy(store.lengths(list(rows.values())))).sum())
+    if max(gmp.scales) > frames:
+        raise GemoclapError(
+            f"gmp.scales: {fold.name} has {frames} training frames, fewer than {max(gmp.scales)} clusters; give smaller scales"
+        )
 
 
 def _starting_from(settings: Settings, encoder: str) -> Settings:
@@ -85,19 +130,34 @@ def train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, sourc
     """A: train an encoder to name emotion and, unless told otherwise, gender; return its folder."""
     if not is_trained(output):
         epochs = settings.gmp.feature_epochs or settings.train.epochs
-        asked = replace(settings, train=replace(settings.train, epochs=epochs))
-        model, _ = fit_fold(asked, "multi_task" if settings.gmp.gender else "ce", fold, vocabulary, source, output)
+        longer = replace(settings, train=replace(settings.train, epochs=epochs))
+        head = "multi_task" if settings.gmp.gender else "ce"
+        label = f"gmp_tl features {fold.name}"
+        model, _ = fit_fold(longer, head, fold, vocabulary, source, output, label=label)
         _save_encoder(model.audio_encoder, output)
+    _let_go(output)
     return output / "model"
 
 
-def cluster(settings: Settings, fold: Fold, store: AudioStore, encoder_folder: Path, output: Path) -> Shards:
+def cluster(
+    settings: Settings, fold: Fold, vocabulary: Vocabulary, store: AudioStore, encoder_folder: Path, output: Path
+) -> Shards:
     """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key."""
     labels = Shards(output / "labels")
     rows = {store.content_key(row): row for row in fold.train}
-    if labels.missing(rows):
-        on_main_process(lambda: _cluster(settings, rows, store, encoder_folder, output, labels))
-        labels.refresh()
+
+    def work() -> None:
+        if labels.missing(rows):
+            _cluster(settings, rows, store, encoder_folder, output, labels)
+        if not (output / "quality.json").is_file():
+            # In an order of their own: nothing here may depend on how a manifest is sorted.
+            kept = [(rows[key], labels[key]) for key in sorted(rows)]
+            write_json(output / "quality.json", quality(settings.gmp, vocabulary, *zip(*kept, strict=True)))
+        # Gigabytes on a large corpus, and made again from features/model if ever needed.
+        shutil.rmtree(output / "frames", ignore_errors=True)
+
+    on_main_process(work)
+    labels.refresh()
     return labels
 
 
@@ -114,9 +174,7 @@ def _cluster(
     with progress_bar("frames to cluster") as progress:
         clips.encode(list(rows.values()), progress)
     assert isinstance(clips.kept, Shards)
-    # In an order of their own: clustering must not depend on how a manifest is sorted.
-    keys = sorted(rows)
-    frames = ShardFrames(clips.kept, keys)
+    frames = ShardFrames(clips.kept, sorted(rows))
     codebooks = []
     for k in settings.gmp.scales:
         path = output / f"kmeans_{k}.safetensors"
@@ -126,23 +184,20 @@ def _cluster(
             save_kmeans(path, found)
         codebooks.append(load_kmeans(path).centroids)
     with labels.writer() as writer:
-        for key in labels.missing(keys):
+        for key in labels.missing(sorted(rows)):
             columns = [assign(clips.kept[key].numpy(), codebook)[0] for codebook in codebooks]
             writer[key] = torch.from_numpy(np.stack(columns, axis=1)).int()
     labels.refresh()
-    write_json(
-        output / "quality.json", quality(settings.gmp, [rows[key] for key in keys], [labels[key] for key in keys])
-    )
-    # Gigabytes on a large corpus, and made again from features/model if ever needed.
-    shutil.rmtree(output / "frames")
 
 
-def quality(gmp: GmpSettings, rows: Sequence[Utterance], labels: Sequence[Tensor]) -> dict[str, dict[str, dict | None]]:
+def quality(
+    gmp: GmpSettings, vocabulary: Vocabulary, rows: Sequence[Utterance], labels: Sequence[Tensor]
+) -> dict[str, dict[str, dict | None]]:
     """Return purity and normalised mutual information of the labels with emotion, gender and speaker, by scale."""
     counts = [len(one) for one in labels]
     table = torch.cat(list(labels)).numpy()
     words = {
-        "emotion": [row.emotion for row in rows],
+        "emotion": [vocabulary.resolve(row.emotion) for row in rows],
         "gender": [row.gender for row in rows],
         "speaker": [speaker_name(row) if row.speaker else None for row in rows],
     }
@@ -181,39 +236,45 @@ def train_on_frames(
         options = settings.model.audio_options if encoder_name == settings.model.audio_encoder else {}
         encoder = load_audio_encoder(encoder_name, "last", options)
         encoder.freeze(settings.model.freeze)
+        prepare_encoder(encoder, settings)
         clips = LabelledFrames(store, labels)
         codebooks = [file_hash(output.parent / "clusters" / f"kmeans_{k}.safetensors") for k in gmp.scales]
         fit(
-            FrameLabelModel(encoder, gmp.scales),
+            FrameLabelModel(encoder, gmp.scales, gmp.span, gmp.span_start),
             FramePseudoLabels(gmp.scales),
             TrainBatches(fold.train, clips, None, train, state.process_index, state.num_processes),
             train,
             output,
             run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),
-            label=f"frames {fold.name}",
+            label=f"gmp_tl frames {fold.name}",
         )
         _save_encoder(encoder, output)
+    _let_go(output)
     return output / "model"
 
 
 def _frame_training(settings: Settings) -> TrainSettings:
-    """Return how B is trained: no development set, and no utterance that needs another's output."""
+    """Return how B is trained: no development set, and no utterance that needs another's output, so chunks are batches."""
+    train = settings.train
+    chunks = math.ceil(train.batch_size / train.chunk_size) if train.chunk_size else 1
     return replace(
-        settings.train,
+        train,
         epochs=settings.gmp.frame_epochs,
-        lr=settings.gmp.frame_lr or settings.train.lr,
-        select="last",
+        lr=settings.gmp.frame_lr or train.lr,
+        batch_size=math.ceil(train.batch_size / chunks),
+        accumulate=train.accumulate * chunks,
         chunk_size=None,
+        select="last",
         balance=False,
         gather=False,
     )
 
 
 def _save_encoder(encoder: SpeechEncoder, output: Path) -> None:
-    """Save an encoder where `is_trained` looks, and let its training state go."""
+    """Save an encoder where `is_trained` looks."""
+    on_main_process(lambda: save_folder(output / "model", encoder.save_pretrained))
 
-    def write() -> None:
-        save_folder(output / "model", encoder.save_pretrained)
-        shutil.rmtree(output / "checkpoint", ignore_errors=True)
 
-    on_main_process(write)
+def _let_go(output: Path) -> None:
+    """Delete the training state of a finished step."""
+    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))

@@ -14,6 +14,7 @@ from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, ObjectiveSettings, Settings
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes
 from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp import objectives as plain
@@ -42,11 +43,21 @@ def is_trained(output: Path) -> bool:
 
 
 def fit_fold(
-    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
+    settings: Settings,
+    method: str,
+    fold: Fold,
+    vocabulary: Vocabulary,
+    source: ClipSource,
+    output: Path,
+    *,
+    asked: Settings | None = None,
+    label: str | None = None,
 ) -> tuple[EmotionModel, Clips]:
     """Train a model under one head on a fold's training part; the log and the checkpoint go to `output`.
 
-    Returns the model, and where it gets its inputs from when it is scored, ready for every utterance of the fold.
+    `asked` are the settings that a run is known by, where a step of a method trains with others; `label` is what the
+    progress display says. Returns the model, and where it gets its inputs from when it is scored, ready for every
+    utterance of the fold.
     """
     if method in NEEDS_GENDER | plain.GENDER_HEAD and not any(row.gender for row in fold.train):
         raise GemoclapError(
@@ -60,6 +71,7 @@ def fit_fold(
     # Half precision is for training: scores are those of the model that is saved.
     heard = clips if clips.is_exact else source.store
     batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
+    known_by = determining((asked or settings).to_dict())
 
     def development() -> dict[str, float]:
         return headline_scores(predict_table(model, fold.dev, heard))
@@ -71,9 +83,9 @@ def fit_fold(
         # Under a plain head no utterance needs another's output.
         replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
-        run_key=run_key(determining(settings.to_dict()), method, fold.hash, weights_hash(settings.model.audio_encoder)),
+        run_key=run_key(known_by, method, fold.hash, weights_hash(settings.model.audio_encoder)),
         evaluate=development if fold.dev else None,
-        label=f"{method} {fold.name}",
+        label=label or f"{method} {fold.name}",
     )
     return model, heard
 
@@ -103,12 +115,17 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> Emot
             method=method,
             gender_head=method in GENDER_HEAD,
         )
-    make_wavlm_attention_fast(model.audio_encoder.model, settings.model.attention)
-    if settings.train.gradient_checkpointing:
-        model.audio_encoder.checkpoint_gradients()
-    if settings.train.compile:
-        model.audio_encoder.compile_layers()
+    prepare_encoder(model.audio_encoder, settings)
     return model
+
+
+def prepare_encoder(encoder: SpeechEncoder, settings: Settings) -> None:
+    """Set what of an encoder saves time or memory in training and changes no result."""
+    make_wavlm_attention_fast(encoder.model, settings.model.attention)
+    if settings.train.gradient_checkpointing:
+        encoder.checkpoint_gradients()
+    if settings.train.compile:
+        encoder.compile_layers()
 
 
 def save_model(
