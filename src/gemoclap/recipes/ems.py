@@ -154,7 +154,7 @@ def compare(
     """Pre-train, probe and fine-tune; nothing finished is done again.
 
     The same command started again while this one runs shares the work: each takes what the other has not begun. Variants,
-    seeds and manifests can be added to a comparison; its other settings cannot change.
+    seeds and tests can be added to a comparison; how its encoders are pre-trained cannot change.
 
     Parameters
     ----------
@@ -296,12 +296,12 @@ def _warnings(settings: CompareSettings, names: Sequence[str], tested: Sequence[
 
 
 def _lasting(settings: CompareSettings) -> dict[str, Any]:
-    """Return what cannot change while a comparison goes on, as plain data: not what may be added to it."""
-    config = asdict(settings)
-    for setting in ("variants", "seeds", "probe.manifests", "finetune.manifests", "finetune.methods", "finetune.seeds"):
-        *section, name = setting.split(".")
-        del (config[section[0]] if section else config)[name]
-    return config
+    """Return what cannot change while a comparison goes on, as plain data.
+
+    Variants, seeds and tests may be added; what a test is done with, its own folder says and holds to.
+    """
+    may_grow = ("variants", "seeds", "probe", "finetune")
+    return {name: value for name, value in asdict(settings).items() if name not in may_grow}
 
 
 def _share(jobs: Mapping[str, Callable[[], Result]], output: Path, say: Callable[[str], None]) -> list[Result]:
