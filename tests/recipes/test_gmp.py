@@ -59,7 +59,7 @@ def test_each_step_leaves_what_the_next_one_needs(settings: Settings, finished: 
         "features", "clusters", "frames", "log.jsonl", "model", "predictions.csv",
     }  # fmt: skip
     assert {path.name for path in (fold / "clusters").iterdir()} == {
-        "kmeans_3.safetensors", "kmeans_8.safetensors", "labels", "quality.json",
+        "encoder.json", "kmeans_3.safetensors", "kmeans_8.safetensors", "labels", "quality.json",
     }  # fmt: skip
     pretrained, features, frames = (
         load_file(Path(place) / "model.safetensors")
@@ -143,12 +143,15 @@ def test_each_stage_starts_where_it_should(settings: Settings, tmp_path: Path, s
     first = tmp_path / "run" / "gmp_tl" / "fold_1"
     other = save_speech_encoder(tmp_path / "other", "hubert", seed=7)
     cross_validate(still, ["gmp_tl"], tmp_path / "run")
+    codebook = first / "clusters" / "kmeans_3.safetensors"
+    before = load_kmeans(codebook).centroids
     # The same again, with an encoder of other weights in the place of the features.
     for name in ("frames", "model", "predictions.csv", "log.jsonl"):
         shutil.rmtree(first / name) if (first / name).is_dir() else (first / name).unlink()
     shutil.rmtree(first / "features" / "model")
     shutil.copytree(other, first / "features" / "model")
     cross_validate(still, ["gmp_tl"], tmp_path / "run")
+    assert not np.allclose(load_kmeans(codebook).centroids, before)  # the old clusters are not taken for the new
     begins = other if start == "features" else Path(settings.model.audio_encoder)
     expected = load_file(begins / "model.safetensors")
     frames = load_file(first / "frames" / "model" / "model.safetensors")
@@ -220,6 +223,16 @@ def test_ablations(settings: Settings, tmp_path: Path, gmp: GmpSettings, present
     if "features" in present:
         assert ("gender" in log_of(fold / "features")[0]) == gmp.gender
     assert load_emotion_model(fold / "model").config.head == ("linear" if gmp.head == "ce" else "cosine")
+
+
+def test_without_models_no_encoder_is_kept(settings: Settings, tmp_path: Path) -> None:
+    few = replace(
+        settings, gmp=replace(settings.gmp, scales=[3], frame_epochs=1), train=replace(settings.train, epochs=1)
+    )
+    cross_validate(few, ["gmp_tl"], tmp_path / "run", keep_models=False)
+    fold = tmp_path / "run" / "gmp_tl" / "fold_1"
+    assert {path.name for path in fold.iterdir()} == {"clusters", "log.jsonl", "predictions.csv"}
+    assert not list(fold.rglob("model.safetensors"))
 
 
 @pytest.mark.parametrize("encoder", ["compact", "mockingjay", "npc"])

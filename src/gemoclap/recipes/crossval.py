@@ -16,6 +16,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import train_fold
@@ -99,7 +100,7 @@ def _train_and_test(
     table = predict_table(model, fold.test, clips, fold=fold.name)
     if keep_models:
         save_model(model, folder / "model", settings, method, fold, headline_scores(table))
-    _finish(table, folder)
+    _finish(table, folder, *(() if keep_models else ENCODERS))
 
 
 def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> None:
@@ -114,11 +115,12 @@ def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> No
         _finish(table, folder / fold.name)
 
 
-def _finish(table: PredictionTable, folder: Path) -> None:
-    """Write the predictions, which marks the fold as done, then let the training state go."""
+def _finish(table: PredictionTable, folder: Path, *others: str) -> None:
+    """Write the predictions, which marks the fold as done, then let the training state go, and what else is named."""
 
     def write() -> None:
         table.write(folder / "predictions.csv")
-        shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+        for name in ("checkpoint", *others):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
     on_main_process(write)

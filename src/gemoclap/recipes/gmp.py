@@ -3,7 +3,7 @@
 Below the fold's folder lie, each done once and resumed where it was stopped:
 
     features/model      the encoder trained to name emotion and gender (A)
-    clusters/           kmeans_K.safetensors a scale, labels/ of every training clip, quality.json
+    clusters/           kmeans_K.safetensors a scale, labels/ of every training clip, quality.json; encoder.json: of which A
     frames/model        the encoder trained to name hidden frames by their labels (B)
     log.jsonl           fine-tuning under the last head (C)
 
@@ -13,6 +13,7 @@ Only the fold's training speakers are heard in A, B and the clustering; developm
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Sequence
@@ -41,11 +42,22 @@ from gemoclap.gmp.quality import agreement
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource
-from gemoclap.recipes.run_folder import determining, file_hash, on_main_process, run_key, save_folder, weights_hash
+from gemoclap.recipes.run_folder import (
+    ENCODER_WEIGHTS,
+    determining,
+    file_hash,
+    on_main_process,
+    run_key,
+    save_folder,
+    weights_hash,
+)
 from gemoclap.recipes.supervised import fit_fold, is_trained, prepare_encoder
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
+
+ENCODERS = ("features", "frames")
+"""Folders of a fold that hold an encoder each, as large as the model itself."""
 
 
 def fit_gmp_fold(
@@ -143,6 +155,14 @@ def cluster(
     settings: Settings, fold: Fold, vocabulary: Vocabulary, store: AudioStore, encoder_folder: Path, output: Path
 ) -> Shards:
     """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key."""
+    origin = {ENCODER_WEIGHTS: weights_hash(str(encoder_folder))}
+
+    def begin() -> None:
+        if not _is_of(output / "encoder.json", origin):
+            shutil.rmtree(output, ignore_errors=True)
+            write_json(output / "encoder.json", origin)
+
+    on_main_process(begin)
     labels = Shards(output / "labels")
     rows = {store.content_key(row): row for row in fold.train}
 
@@ -159,6 +179,11 @@ def cluster(
     on_main_process(work)
     labels.refresh()
     return labels
+
+
+def _is_of(path: Path, origin: dict[str, str | None]) -> bool:
+    """Whether clusters are those of this encoder: features that were made anew have others."""
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == origin
 
 
 def _cluster(
