@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another before they take it for lost."""
+
 
 def process_state() -> PartialState:
     """Return accelerate's view of this process: `.device`, `.process_index`, `.num_processes`, `.is_main_process`.
@@ -24,7 +28,8 @@ def process_state() -> PartialState:
     Ask here rather than through `PartialState()`: without an accelerator the CPU must be named, or processes started by
     ``torchrun`` would each believe that they are alone and write over one another.
     """
-    return PartialState(cpu=not torch.accelerator.is_available())
+    # One process extracts, clusters or saves while the others wait, on a large corpus for longer than torch allows by itself.
+    return PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
 
 
 def resolve_precision(precision: str, device: torch.device | None = None) -> str:
