@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from gemoclap.corpora.manifest import Utterance
 
 
 def tone(
@@ -46,3 +49,14 @@ def peak_frequency(waveform: np.ndarray, sample_rate: int = 16000) -> float:
     """Return the frequency in Hz of the highest bin of the spectrum."""
     spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
     return float(spectrum.argmax() * sample_rate / len(waveform))
+
+
+def noisy_clips(folder: Path, lengths: Sequence[int]) -> list[Utterance]:
+    """Write clips of noise with an offset, of so many samples each, and return their rows: clip0, clip1, ..."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for number, samples in enumerate(lengths):
+        path = folder / f"clip{number}.wav"
+        soundfile.write(path, rng.normal(0.02, 0.2, samples).astype(np.float32), 16000)
+        rows.append(Utterance(f"clip{number}", str(path)))
+    return rows

@@ -86,7 +86,7 @@ def add_settings(parser: Parser) -> None:
 def add_train(parser: Parser) -> None:
     parser.usage = "gemoclap train --data.manifest MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
-    parser.add_argument("--method", type=Literal[TRAINED], default="sl_gemo_clap", help="contrastive, or a plain head")
+    parser.add_argument("--method", type=Literal[TRAINED], default="sl_gemo_clap", help="what to train")
     add_settings(parser)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from sound import noisy_clips
 from tiny import SPEECH_FORMS, save_speech_encoder
 from torch import Tensor
 
@@ -34,13 +35,7 @@ SAMPLES = (900, 2500, 1700, 70, 400)
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Utterance]:
-    rng = np.random.default_rng(0)
-    rows = []
-    for number, samples in enumerate(SAMPLES):
-        path = tmp_path / f"clip{number}.wav"
-        soundfile.write(path, rng.normal(0.02, 0.2, samples).astype(np.float32), 16000)
-        rows.append(Utterance(f"clip{number}", str(path)))
-    return rows
+    return noisy_clips(tmp_path, SAMPLES)
 
 
 @pytest.fixture

@@ -23,9 +23,10 @@ from gemoclap.config import TrainSettings
 from gemoclap.config_ems import LOG_MEL, CompareSettings, FinetuneStage, ProbeStage, ProbeTrainSettings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel
+from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
 from gemoclap.errors import GemoclapError
 from gemoclap.predictions import concatenate, read_predictions
-from gemoclap.recipes.ems import CONTROLS, PAIRS, VARIANTS, Comparison, Score, compare, pretrain_settings
+from gemoclap.recipes.ems import Comparison, Score, compare, pretrain_settings
 from gemoclap.recipes.pretrain import build
 from gemoclap.reports.ems import difference, write_ems_report
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from small import changed, contents
+from sound import noisy_clips
 from tiny import save_speech_encoder, save_text_encoder
 from torch import Tensor, nn
 
@@ -58,13 +59,7 @@ def settings_for(manifest: Path, *encoders: str, folds: int = 2, dev: int = 0, *
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Utterance]:
-    rng = np.random.default_rng(0)
-    rows = []
-    for number, samples in enumerate(SAMPLES):
-        path = tmp_path / f"clip{number}.wav"
-        soundfile.write(path, rng.normal(0.02, 0.2, samples).astype(np.float32), 16000)
-        rows.append(Utterance(f"clip{number}", str(path)))
-    return rows
+    return noisy_clips(tmp_path, SAMPLES)
 
 
 def cloud(seed: int, number: int = 60, layers: int = 3, dim: int = 5) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import asdict
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -21,7 +20,7 @@ from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
-from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, as_config, refuse_missing
+from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, as_config, refuse_missing, speech_fields
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, Vocabulary
@@ -166,11 +165,8 @@ class GEmoClapModel(SpeechModel):
         text = TextEncoder.from_pretrained(text_encoder, pooling=settings.text_pooling)
         by_reference = settings.freeze_text and text_encoder == MINILM
         config = GEmoClapConfig(
-            audio_config=speech.model.config,
+            **speech_fields(speech, vocabulary, settings, audio),
             text_config=text.model.config,
-            audio_normalize=speech.do_normalize,
-            audio_layers=settings.layers,
-            audio_pooling=settings.pooling,
             text_pooling=text.pooling,
             projection_dim=settings.projection_dim,
             projection_dropout=settings.projection_dropout,
@@ -178,16 +174,12 @@ class GEmoClapModel(SpeechModel):
             max_temperature=settings.max_temperature,
             gender_head=gender_head,
             method=method,
-            vocabulary=vocabulary.to_dict(),
             emotion_prompt=settings.emotion_prompt,
             gender_prompt=settings.gender_prompt,
-            preparation=asdict(audio or AudioSettings()),
             text_weights=MINILM if by_reference else "saved",
         )
         model = cls(config, speech, text)
-        if not settings.augment:
-            model.audio_encoder.switch_off_augmentation()
-        model.audio_encoder.freeze(settings.freeze)
+        model.settle(settings)
         if settings.freeze_text:
             model.text_encoder.freeze()
         return model

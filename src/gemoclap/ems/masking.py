@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.spec_augment import covered_by_spans
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def mask_spans(
     """
     rule = rule or SpanRule()
     starts, fell_back = choose_starts(mask, intensity, rule, generator)
-    positions = _covered(starts, rule.span)
+    positions = covered_by_spans(starts, rule.span)
     die = _uniform(mask.shape[:1], mask.device, generator).unsqueeze(1)
     sources = _other_spans(starts, mask, rule.span, generator)
     is_zeroed = die < rule.zeroed
@@ -191,11 +192,6 @@ def _ranks(scores: Tensor, mask: Tensor) -> Tensor:
     order = scores.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
-
-
-def _covered(starts: Tensor, span: int) -> Tensor:
-    """Return True at the frames of each span, given True where it starts."""
-    return torch.nn.functional.pad(starts, (span - 1, 0)).unfold(1, span, 1).any(-1)
 
 
 def _other_spans(starts: Tensor, mask: Tensor, span: int, generator: torch.Generator | None) -> Tensor:

@@ -64,3 +64,8 @@ def hide_stripes(frames: Tensor, extent: Tensor, axis: int, stripes: int, share:
         hidden = (positions >= start) & (positions < torch.minimum(start + width, extents))
         frames = frames.masked_fill(hidden.unsqueeze(2) if axis == 1 else hidden.unsqueeze(1), 0.0)
     return frames
+
+
+def covered_by_spans(starts: Tensor, span: int) -> Tensor:
+    """Return True at the `span` frames from each start on, cut off at the end: bool ``(B, F)``, as ``starts``."""
+    return nn.functional.pad(starts, (span - 1, 0)).unfold(1, span, 1).any(-1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
-from gemoclap.config import AudioSettings
+from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders.pooling import POOLINGS, pooled_dim
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
@@ -95,6 +96,17 @@ class SpeechModel(PreTrainedModel):
         """D_a, the size of the pooled features."""
         return pooled_dim(self.config.audio_pooling, self.audio_encoder.output_dim)
 
+    def settle(self, settings: ModelSettings) -> None:
+        """Augment and freeze the encoder as `settings` say.
+
+        Raises
+        ------
+        GemoclapError : `settings.freeze` names more layers than there are.
+        """
+        if not settings.augment:
+            self.audio_encoder.switch_off_augmentation()
+        self.audio_encoder.freeze(settings.freeze)
+
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the modules as PyTorch made them; the encoders initialise themselves."""
 
@@ -128,6 +140,20 @@ class SpeechModel(PreTrainedModel):
         with readable_errors(str(save_directory)):
             super().save_pretrained(save_directory, **kwargs)
         self.audio_encoder.feature_extractor.save_pretrained(save_directory)
+
+
+def speech_fields(
+    speech: SpeechEncoder, vocabulary: Vocabulary, settings: ModelSettings, audio: AudioSettings | None
+) -> dict[str, Any]:
+    """Return what every `SpeechModelConfig` says of its encoder, classes and preparation."""
+    return {
+        "audio_config": speech.model.config,
+        "audio_normalize": speech.do_normalize,
+        "audio_layers": settings.layers,
+        "audio_pooling": settings.pooling,
+        "vocabulary": vocabulary.to_dict(),
+        "preparation": asdict(audio or AudioSettings()),
+    }
 
 
 def refuse_missing(name: str, missing: list[str]) -> None:

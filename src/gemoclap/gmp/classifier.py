@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Literal, Self
 
 import torch
@@ -16,7 +15,7 @@ from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
-from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, refuse_missing
+from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, refuse_missing, speech_fields
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, Vocabulary
 
@@ -91,21 +90,14 @@ class SpeechClassifier(SpeechModel):
         settings = settings or ModelSettings()
         speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options)
         config = SpeechClassifierConfig(
+            **speech_fields(speech, vocabulary, settings, audio),
             method=method,
-            audio_config=speech.model.config,
-            audio_normalize=speech.do_normalize,
-            audio_layers=settings.layers,
-            audio_pooling=settings.pooling,
-            vocabulary=vocabulary.to_dict(),
-            preparation=asdict(audio or AudioSettings()),
             head=head,
             scale=scale,
             gender_head=gender_head,
         )
         model = cls(config, speech)
-        if not settings.augment:
-            model.audio_encoder.switch_off_augmentation()
-        model.audio_encoder.freeze(settings.freeze)
+        model.settle(settings)
         return model
 
     def forward(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.spec_augment import covered_by_spans
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp.losses import widened
@@ -34,8 +35,7 @@ def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Genera
     starts = chance < start
     lowest = chance.argmin(1, keepdim=True)
     starts |= torch.zeros_like(starts).scatter_(1, lowest, True) & ~starts.any(1, keepdim=True)
-    covered = functional.pad(starts, (span - 1, 0)).unfold(1, span, 1).any(-1)
-    return (covered & mask).to(counts.device)
+    return (covered_by_spans(starts, span) & mask).to(counts.device)
 
 
 class FrameLabelModel(nn.Module):

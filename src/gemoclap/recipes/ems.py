@@ -14,15 +14,16 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
-from gemoclap.config_ems import LOG_MEL, CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
+from gemoclap.config_ems import CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import make_folds, speaker_name
 from gemoclap.data.reading import read_data
+from gemoclap.ems.variants import VARIANTS
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
@@ -34,94 +35,6 @@ from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores
 
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to come by an encoder.
-
-    Attributes
-    ----------
-    title : in tables and pictures.
-    encoder : None where there is none, but log-mel frames alone.
-    masking, score_head : as in `PretrainModelSettings`.
-    mask_size : of npc, in frames.
-    trained : False leaves the encoder as it was initialised.
-    """
-
-    title: str
-    encoder: Literal["mockingjay", "npc"] | None
-    masking: Literal["intensity", "random", "none"] = "none"
-    score_head: bool = False
-    mask_size: int | None = None
-    trained: bool = True
-
-    @property
-    def needs_intensity(self) -> bool:
-        """Whether pre-training looks at intensity curves."""
-        return self.masking == "intensity" or self.score_head
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Fields of the encoder's config. EMS widens npc's mask by two frames where the emotion is intense.
-
-        The kernel is two frames longer than the papers' 15, so that the last of the four blocks, whose mask has grown by
-        8, sees something at a mask size of 7 [C]; at 9 it does not.
-        """
-        if self.mask_size is None:
-            return {}
-        return {"kernel_size": 17, "mask_size": self.mask_size, "wide_mask_size": self.mask_size + 2}
-
-
-def _ways(
-    title: str, encoder: Literal["mockingjay", "npc"], plain: Any, mask_size: int | None = None
-) -> dict[str, Variant]:
-    """Return plain and EMS pre-training, each without and with the score head, by what their names end in."""
-    return {
-        "": Variant(title, encoder, plain, mask_size=mask_size),
-        "_ems": Variant(f"{title}, EMS", encoder, "intensity", mask_size=mask_size),
-        "_score": Variant(f"{title}, score head", encoder, plain, True, mask_size),
-        "_ems_score": Variant(f"{title}, EMS, score head", encoder, "intensity", True, mask_size),
-    }
-
-
-VARIANTS: dict[str, Variant] = {
-    LOG_MEL: Variant("log-mel, no encoder", None),
-    "mockingjay_untrained": Variant("MockingJay, untrained", "mockingjay", "random", trained=False),
-    **{f"mockingjay{end}": one for end, one in _ways("MockingJay", "mockingjay", "random").items()},
-    "npc5_untrained": Variant("NPC 5, untrained", "npc", mask_size=5, trained=False),
-    **{f"npc5{end}": one for end, one in _ways("NPC 5", "npc", "none", 5).items()},
-    "npc5_random": Variant("NPC 5, as many frames wide, at random", "npc", "random", mask_size=5),
-    **{f"npc7{end}": one for end, one in _ways("NPC 7", "npc", "none", 7).items()},
-    "npc7_random": Variant("NPC 7, as many frames wide, at random", "npc", "random", mask_size=7),
-}
-"""All that can be compared, by name; NPC's number is its mask size."""
-
-PAIRS = {
-    "MockingJay, EMS \N{MINUS SIGN} plain": (
-        ("mockingjay_ems", "mockingjay"),
-        ("mockingjay_ems_score", "mockingjay_score"),
-    ),
-    "NPC, EMS \N{MINUS SIGN} plain": (
-        ("npc5_ems", "npc5"),
-        ("npc5_ems_score", "npc5_score"),
-        ("npc7_ems", "npc7"),
-        ("npc7_ems_score", "npc7_score"),
-    ),
-    "score head \N{MINUS SIGN} without": (
-        ("mockingjay_score", "mockingjay"),
-        ("mockingjay_ems_score", "mockingjay_ems"),
-        ("npc5_score", "npc5"),
-        ("npc5_ems_score", "npc5_ems"),
-        ("npc7_score", "npc7"),
-        ("npc7_ems_score", "npc7_ems"),
-    ),
-}
-"""The two parts of EMS, its masks and its score head, each beside what lacks it. Its masks change more than where they are:
-MockingJay's spans overlap at the intense frames, so that fewer frames are hidden, and some of NPC's masks are wider, for which
-see `CONTROLS`."""
-CONTROLS = (("npc5_ems", "npc5_random"), ("npc7_ems", "npc7_random"), ("npc5_ems", "npc7"))
-"""What else could explain a gain of NPC's: some wider masks wherever they are, or wider masks everywhere."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +80,10 @@ def compare(
         comparison decides itself, a folder of something else, and whatever the recipes below raise.
     """
     names = _check(settings)
+    learnt_from = _speakers_of_intensity_model(settings, names)
     tested = _read_tested(settings)
     leave_out = _leave_out(settings, tested) if settings.speech else []
-    warnings = _warnings(settings, names, tested)
+    warnings = _warnings(learnt_from, tested)
     for warning in warnings:
         say(f"beware: {warning}")
     claim(output, _lasting(settings), names)
@@ -235,7 +149,6 @@ def _check(settings: CompareSettings) -> list[str]:
         )
     if not settings.speech and any(VARIANTS[name].trained for name in encoders):
         raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
-    _check_intensity_model(settings, names)
     for stage, manifests in (("probe", settings.probe.manifests), ("finetune", settings.finetune.manifests)):
         if len({Path(manifest).stem for manifest in manifests}) < len(manifests):
             raise GemoclapError(
@@ -254,16 +167,17 @@ def _check_known(setting: str, names: Sequence[str], known: Collection[str]) -> 
             raise GemoclapError(f"{setting}: there is no {name!r}{hint}; known: {', '.join(known)}")
 
 
-def _check_intensity_model(settings: CompareSettings, names: Sequence[str]) -> None:
+def _speakers_of_intensity_model(settings: CompareSettings, names: Sequence[str]) -> set[str]:
+    """Return who the intensity model was trained with, nobody where no variant needs one; it must be there if one does."""
     needing = [name for name in names if VARIANTS[name].needs_intensity]
     if not needing:
-        return
+        return set()
     if settings.intensity_model is None:
         raise GemoclapError(
             f"intensity_model: {', '.join(needing)} need one; train it with 'gemoclap pretrain intensity', or leave them "
             "out of --variants"
         )
-    load_intensity_model(settings.intensity_model)
+    return set(load_intensity_model(settings.intensity_model).config.trained_speakers or [])
 
 
 def _read_tested(settings: CompareSettings) -> list[Utterance]:
@@ -284,11 +198,8 @@ def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[s
     return sorted(corpora & {str(row.corpus) for row in speech})
 
 
-def _warnings(settings: CompareSettings, names: Sequence[str], tested: Sequence[Utterance]) -> list[str]:
-    if settings.intensity_model is None or not any(VARIANTS[name].needs_intensity for name in names):
-        return []
-    heard: set[str] = set(load_intensity_model(settings.intensity_model).config.trained_speakers or [])
-    both = sorted(heard & {str(speaker_name(row)) for row in tested})
+def _warnings(learnt_from: set[str], tested: Sequence[Utterance]) -> list[str]:
+    both = sorted(learnt_from & {str(speaker_name(row)) for row in tested})
     if not both:
         return []
     few = ", ".join(both[:4]) + (" ..." if len(both) > 4 else "")

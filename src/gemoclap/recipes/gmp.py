@@ -258,9 +258,9 @@ def train_on_frames(
     if not is_trained(output):
         gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
         torch.manual_seed(train.seed)
-        options = settings.model.audio_options if encoder_name == settings.model.audio_encoder else {}
-        encoder = load_audio_encoder(encoder_name, "last", options)
-        encoder.freeze(settings.model.freeze)
+        start = _starting_from(settings, encoder_name).model
+        encoder = load_audio_encoder(start.audio_encoder, "last", start.audio_options)
+        encoder.freeze(start.freeze)
         prepare_encoder(encoder, settings)
         clips = LabelledFrames(store, labels)
         codebooks = [file_hash(output.parent / "clusters" / f"kmeans_{k}.safetensors") for k in gmp.scales]

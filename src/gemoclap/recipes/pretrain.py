@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2FeatureExtractor
 
-from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config_ems import PretrainSettings
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
@@ -28,6 +26,7 @@ from gemoclap.ems.pretraining import MockingJayForPretraining, NPCForPretraining
 from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
 from gemoclap.encoders.npc import NPCConfig, NPCModel
 from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.intensity import curves
@@ -108,6 +107,12 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
 
 
 def read_source(path: Path) -> list[Utterance]:
+    """Return the utterances of a manifest, or one for each audio file below a folder.
+
+    Raises
+    ------
+    GemoclapError : the manifest cannot be read, or there is no audio below the folder.
+    """
     if path.is_dir():
         found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
         if not found:
@@ -249,10 +254,7 @@ def save_encoder(
 
     `rows` is what it heard, for the model card; an untrained one has none.
     """
-    with readable_errors(str(folder)):
-        model.encoder.save_pretrained(folder)
-    extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLE_RATE, do_normalize=False, return_attention_mask=True)
-    extractor.save_pretrained(folder)
+    SpeechEncoder(model.encoder, do_normalize=False).save_pretrained(folder)
     if rows:
         write_encoder_card(folder / "README.md", settings, rows)
 

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gemoclap.config import TITLES
+from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
 from gemoclap.files import atomic_write, write_json
-from gemoclap.recipes.ems import CONTROLS, PAIRS, VARIANTS, Comparison
+from gemoclap.recipes.ems import Comparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
 from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
