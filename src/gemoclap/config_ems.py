@@ -24,6 +24,8 @@ LOG_MEL = "log_mel"
 S3PRL's ``fbank_no_cmvn``, not its ``fbank``: that one takes each band's mean over the clip away, so that every clip has
 the same pooled vector, zero (s3prl issue 316) [S]. Without its deltas, whose mean over a clip telescopes to a difference
 of the clip's ends [C]. What is left is the long-term spectrum and the level, which a strong voice raises."""
+FOLLOW_INTENSITY = ("intensity", "shifted")
+"""Maskings that look at intensity curves."""
 BELOW_1: Limit = (lambda value: 0 <= value < 1, "0 or more and below 1")
 
 
@@ -94,8 +96,9 @@ class PretrainModelSettings:
         encoder: mockingjay (Transformer, predicts hidden spans) or npc (convolutions, predicts a frame from around it).
         size: paper = the papers' sizes [S]; small = pre-trained by two cores in about an hour [C].
         options: Fields of the encoder's config instead of those of the size ({mask_size: 7} for npc).
-        masking: intensity = where the emotion is most intense (EMS); random = for mockingjay plain, for npc a control
-            that treats as many frames, drawn at random, as EMS does; none = plain npc.
+        masking: intensity = where the emotion is most intense (EMS); shifted = its masks, each clip's moved round the
+            clip by a random distance: a control; random = for mockingjay plain, for npc a control that treats as many
+            frames, drawn at random, as EMS does; none = plain npc.
         reading: How intensity enters npc's mask, which is not public: wide = a wider mask around the most intense frames,
             or spans = mockingjay's spans hidden at the input [C].
         score_head: Also predict the intensity curve.
@@ -106,7 +109,7 @@ class PretrainModelSettings:
     encoder: Literal["mockingjay", "npc"] = "mockingjay"
     size: Literal["small", "paper"] = "small"
     options: dict[str, Any] = field(default_factory=dict)
-    masking: Literal["intensity", "random", "none"] = "intensity"
+    masking: Literal["intensity", "shifted", "random", "none"] = "intensity"
     reading: Literal["wide", "spans"] = "wide"
     score_head: bool = False
     intensity_weight: float = 1.0
@@ -115,7 +118,9 @@ class PretrainModelSettings:
     def __post_init__(self) -> None:
         check_limits("model", self, intensity_weight=AT_LEAST_0)
         if self.encoder == "mockingjay" and self.masking == "none":
-            raise GemoclapError("model.masking: mockingjay learns from hidden spans alone; choose intensity or random")
+            raise GemoclapError(
+                "model.masking: mockingjay learns from hidden spans alone; choose intensity, shifted or random"
+            )
 
 
 def _training() -> TrainSettings:
@@ -156,7 +161,7 @@ class PretrainSettings:
     @property
     def needs_intensity(self) -> bool:
         """Whether the intensity curves of the clips are looked at."""
-        return self.model.masking == "intensity" or self.model.score_head
+        return self.model.masking in FOLLOW_INTENSITY or self.model.score_head
 
 
 @dataclass

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gemoclap.ems.losses import Reconstruction
-from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, wide_frames
+from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, shift_intensity, wide_frames
 from gemoclap.ems.pretraining import GroupedQuantizer, MockingJayForPretraining, NPCForPretraining, code_perplexity
 from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
 from gemoclap.encoders.npc import NPCConfig, NPCModel
@@ -127,6 +127,19 @@ def test_random_masking_ignores_the_curve() -> None:
         for other in outputs[1:]:
             assert all(torch.equal(outputs[0][name], other[name]) for name in outputs[0])
         assert outputs[0]["fallbacks"].item() == 0
+
+
+def test_shifted_masks_follow_the_shifted_curve_and_the_score_head_learns_the_true_one() -> None:
+    model, inputs = mockingjay(masking="shifted", score_head=True).eval(), batch()
+    frames, mask = features_of(model)
+    torch.manual_seed(3)
+    outputs = model(**inputs)
+    torch.manual_seed(3)
+    curve = resample_intensity(inputs["intensity"], CURVE_LENGTHS, mask)
+    masked = mask_spans(frames, mask, shift_intensity(curve, mask))
+    assert torch.equal(outputs["positions"], masked.positions) and torch.equal(outputs["intensity"], curve)
+    torch.manual_seed(3)
+    assert not torch.equal(mask_spans(frames, mask, curve).positions, masked.positions)
 
 
 def test_plain_masking_with_a_score_head_learns_the_curve_all_the_same() -> None:

@@ -17,7 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, share_of, wide_frames
+from gemoclap.config_ems import FOLLOW_INTENSITY
+from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, share_of, shift_intensity, wide_frames
 from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
 from gemoclap.encoders.npc import NPCModel
 from gemoclap.encoders.padding import valid_positions
@@ -44,7 +45,8 @@ class MockingJayForPretraining(nn.Module):
     ----------
     encoder : is trained in place.
     score_head : a linear layer that predicts the intensity curve [P, S: that there is one; C: its form].
-    masking : ``"intensity"`` hides spans at the most intense frames (EMS), ``"random"`` anywhere (plain).
+    masking : ``"intensity"`` hides spans at the most intense frames (EMS), ``"random"`` anywhere (plain); ``"shifted"``
+        hides those of EMS, all moved round the clip by a random distance: as many and as close together.
     rule : None is MockingJay's [S].
 
     Raises
@@ -56,11 +58,11 @@ class MockingJayForPretraining(nn.Module):
         self,
         encoder: MockingJayModel,
         score_head: bool = False,
-        masking: Literal["intensity", "random"] = "intensity",
+        masking: Literal["intensity", "shifted", "random"] = "intensity",
         rule: SpanRule | None = None,
     ) -> None:
         super().__init__()
-        _check_choice("masking", masking, ("intensity", "random"))
+        _check_choice("masking", masking, ("intensity", "shifted", "random"))
         config = encoder.config
         self.encoder, self.masking, self.rule = encoder, masking, rule or SpanRule()
         self.spectral_head = SpectralHead(config)
@@ -84,9 +86,8 @@ class MockingJayForPretraining(nn.Module):
         intensity, intensity_lengths : curves ``(B, F')`` in [0, 1] at any frame rate, and their valid values ``(B,)``.
         """
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        needs_curve = self.masking == "intensity" or self.score_head is not None
-        curve = _curve(intensity, intensity_lengths, mask) if needs_curve else None
-        masked = mask_spans(frames, mask, curve if self.masking == "intensity" else None, self.rule)
+        curve, followed = _curves(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        masked = mask_spans(frames, mask, followed, self.rule)
         hidden = self.encoder.encode(masked.frames, mask).last_hidden_state
         outputs = {"prediction": self.spectral_head(hidden), "target": frames, "positions": masked.positions}
         if self.score_head is not None and curve is not None:
@@ -132,7 +133,8 @@ class NPCForPretraining(nn.Module):
     encoder : is trained in place.
     score_head : a linear layer on the representation that predicts the intensity curve [C].
     masking : ``"none"`` is plain NPC. ``"intensity"`` treats the most intense frames in a way of their own (EMS);
-        ``"random"`` treats as many, drawn at random, in that way: what is left of EMS without emotion.
+        ``"random"`` treats as many, drawn at random, in that way, and ``"shifted"`` those of EMS moved round the clip:
+        what is left of EMS without emotion.
     reading : ``"wide"``, predict those frames through the config's `wide_mask_size`; or ``"spans"``, hide at the input
         the spans that MockingJay's rule hides.
     rule : of the spans; None is MockingJay's [S].
@@ -148,7 +150,7 @@ class NPCForPretraining(nn.Module):
         self,
         encoder: NPCModel,
         score_head: bool = False,
-        masking: Literal["intensity", "random", "none"] = "intensity",
+        masking: Literal["intensity", "shifted", "random", "none"] = "intensity",
         reading: Literal["wide", "spans"] = "wide",
         rule: SpanRule | None = None,
         wide_share: float = 0.15,
@@ -157,7 +159,7 @@ class NPCForPretraining(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        _check_choice("masking", masking, ("intensity", "random", "none"))
+        _check_choice("masking", masking, ("intensity", "shifted", "random", "none"))
         _check_choice("reading", reading, ("wide", "spans"))
         config = encoder.config
         self.encoder, self.masking, self.reading = encoder, masking, reading
@@ -175,9 +177,8 @@ class NPCForPretraining(nn.Module):
     ) -> dict[str, Tensor]:
         """Predict every frame; parameters as `MockingJayForPretraining.forward`. ``positions`` are all valid frames."""
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        needs_curve = self.masking == "intensity" or self.score_head is not None
-        curve = _curve(intensity, intensity_lengths, mask) if needs_curve else None
-        seen, wide, shares = self._hide(frames, mask, curve if self.masking == "intensity" else None)
+        curve, followed = _curves(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        seen, wide, shares = self._hide(frames, mask, followed)
         hidden = self.encoder.encode(seen, mask, wide=wide).last_hidden_state
         codes, chosen = self.quantizer(hidden)
         outputs = {"prediction": self.spectral_head(codes), "target": frames, "positions": mask}
@@ -212,15 +213,24 @@ def code_perplexity(chosen: Tensor, mask: Tensor) -> Tensor:
     return torch.special.entr(use).sum(-1).exp().mean()
 
 
-def _curve(intensity: Tensor | None, lengths: Tensor | None, mask: Tensor) -> Tensor:
+def _curves(
+    intensity: Tensor | None, lengths: Tensor | None, mask: Tensor, masking: str, score_head: nn.Module | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the intensity at the encoder's frames, and what the masks follow; None for what nobody looks at."""
+    is_followed = masking in FOLLOW_INTENSITY
+    if not is_followed and score_head is None:
+        return None, None
     if intensity is None:
         raise GemoclapError(
-            "pre-training with masking 'intensity' or with a score head needs the intensity of every clip; make it with "
-            "'gemoclap intensity', or choose plain masking and no score head"
+            "pre-training with masking 'intensity' or 'shifted', or with a score head, needs the intensity of every clip; "
+            "make it with 'gemoclap intensity', or choose plain masking and no score head"
         )
     if lengths is None:
         lengths = torch.full((len(intensity),), intensity.shape[1], device=intensity.device)
-    return resample_intensity(intensity.float(), lengths, mask)
+    curve = resample_intensity(intensity.float(), lengths, mask)
+    if not is_followed:
+        return curve, None
+    return curve, shift_intensity(curve, mask) if masking == "shifted" else curve
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

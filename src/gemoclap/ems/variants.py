@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemoclap.config_ems import LOG_MEL
+from gemoclap.config_ems import FOLLOW_INTENSITY, LOG_MEL
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Variant:
 
     title: str
     encoder: Literal["mockingjay", "npc"] | None
-    masking: Literal["intensity", "random", "none"] = "none"
+    masking: Literal["intensity", "shifted", "random", "none"] = "none"
     score_head: bool = False
     mask_size: int | None = None
     trained: bool = True
@@ -31,7 +31,7 @@ class Variant:
     @property
     def needs_intensity(self) -> bool:
         """Whether pre-training looks at intensity curves."""
-        return self.masking == "intensity" or self.score_head
+        return self.masking in FOLLOW_INTENSITY or self.score_head
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,6 +61,7 @@ VARIANTS: dict[str, Variant] = {
     LOG_MEL: Variant("log-mel, no encoder", None),
     "mockingjay_untrained": Variant("MockingJay, untrained", "mockingjay", "random", trained=False),
     **{f"mockingjay{end}": one for end, one in _ways("MockingJay", "mockingjay", "random").items()},
+    "mockingjay_shifted": Variant("MockingJay, EMS's spans, shifted at random", "mockingjay", "shifted"),
     "npc5_untrained": Variant("NPC 5, untrained", "npc", mask_size=5, trained=False),
     **{f"npc5{end}": one for end, one in _ways("NPC 5", "npc", "none", 5).items()},
     "npc5_random": Variant("NPC 5, as many frames wide, at random", "npc", "random", mask_size=5),
@@ -92,5 +93,10 @@ PAIRS = {
 """The two parts of EMS, its masks and its score head, each beside what lacks it. Its masks change more than where they are:
 MockingJay's spans overlap at the intense frames, so that fewer frames are hidden, and some of NPC's masks are wider, for which
 see `CONTROLS`."""
-CONTROLS = (("npc5_ems", "npc5_random"), ("npc7_ems", "npc7_random"), ("npc5_ems", "npc7"))
-"""What else could explain a gain of NPC's: some wider masks wherever they are, or wider masks everywhere."""
+CONTROLS = (
+    ("mockingjay_ems", "mockingjay_shifted"),
+    ("npc5_ems", "npc5_random"),
+    ("npc7_ems", "npc7_random"),
+    ("npc5_ems", "npc7"),
+)
+"""What else could explain a difference: fewer frames hidden, or some wider masks, wherever they are; wider masks everywhere."""

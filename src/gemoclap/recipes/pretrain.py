@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -144,7 +144,8 @@ def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretra
     try:
         if model.encoder == "mockingjay":
             encoder = MockingJayModel(_config(MockingJayConfig, options))
-            return MockingJayForPretraining(encoder, model.score_head, _spans(model.masking))
+            # PretrainModelSettings has refused "none", which is NPC's.
+            return MockingJayForPretraining(encoder, model.score_head, cast(Any, model.masking))
         return NPCForPretraining(NPCModel(_config(NPCConfig, options)), model.score_head, model.masking, model.reading)
     except (TypeError, ValueError) as error:
         raise GemoclapError(f"model.options: {model.encoder}: {str(error).splitlines()[0]}") from error
@@ -156,11 +157,6 @@ def _config(config_class: type, options: dict[str, Any]) -> Any:
         if option not in known:
             raise GemoclapError(f"model.options: there is no {option!r}{did_you_mean(option, known)}")
     return config_class(**options)
-
-
-def _spans(masking: str) -> Any:
-    """MockingJay always hides spans: without intensity, random ones."""
-    return "intensity" if masking == "intensity" else "random"
 
 
 class SpeechWithIntensity:
