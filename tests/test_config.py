@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from gemoclap.cli import parser_of
 from gemoclap.config import (
     AudioSettings,
     DataSettings,
+    GmpSettings,
     ModelSettings,
     ObjectiveSettings,
     Settings,
@@ -78,6 +79,20 @@ def test_other_files_are_small_diffs_that_change_something(name: str) -> None:
     assert read(*below, *configs(name)) != read(*below)
     lines = (CONFIGS / name).read_text(encoding="utf-8").splitlines()
     assert sum(1 for line in lines if line.strip() and not line.startswith("#")) < 10
+
+
+def test_the_ablations_of_gmp_tl_change_one_thing_each() -> None:
+    found = {path.stem: read("--config", str(path)) for path in sorted((CONFIGS / "gmp_tl").glob("*.yaml"))}
+    plain = read()
+    for name, settings in found.items():
+        assert replace(settings, gmp=plain.gmp) == plain
+        different = {
+            one.name for one in fields(GmpSettings) if getattr(settings.gmp, one.name) != getattr(plain.gmp, one.name)
+        }
+        assert len(different) == 1 or (name, different) == ("features_only", {"frame_epochs", "start"})
+        lines = (CONFIGS / "gmp_tl" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        assert lines[0].startswith("# ") and len(lines) < 10
+    assert len(found) == 7
 
 
 def test_the_comparison_of_ways_to_pretrain_has_a_file_of_its_own() -> None:

@@ -20,7 +20,7 @@ FLOORS = [
     {"training"},
     {"recipes", "inference"},
     {"reports"},
-    {"commands", "corpus_commands", "ems_commands"},
+    {"commands", "corpus_commands", "ems_commands", "gmp_commands"},
     {"arguments"},
     {"cli"},
 ]

@@ -121,6 +121,12 @@ def prepare_clip(waveform: np.ndarray, settings: AudioSettings) -> np.ndarray:
     ------
     GemoclapError : a setting is not positive.
     """
+    first, last = kept_range(waveform, settings)
+    return from_int16(*to_int16(waveform[first:last]))
+
+
+def kept_range(waveform: np.ndarray, settings: AudioSettings) -> tuple[int, int]:
+    """Return the first sample that `prepare_clip` keeps, and the first behind those."""
     for name, value in (("max_seconds", settings.max_seconds), ("trim_silence_db", settings.trim_silence_db)):
         if value is not None and not value > 0:
             raise GemoclapError(f"data.audio.{name} must be above 0 or null, not {value}")
@@ -129,7 +135,7 @@ def prepare_clip(waveform: np.ndarray, settings: AudioSettings) -> np.ndarray:
         first, last = _loud_range(waveform, settings.trim_silence_db)
     if settings.max_seconds is not None:
         last = min(last, first + max(1, round(settings.max_seconds * SAMPLE_RATE)))
-    return from_int16(*to_int16(waveform[first:last]))
+    return first, last
 
 
 def to_int16(waveform: np.ndarray) -> tuple[np.ndarray, int]:

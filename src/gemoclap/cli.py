@@ -99,6 +99,21 @@ def add_crossval(parser: Parser) -> None:
     add_settings(parser)
 
 
+def add_gmp_step(parser: Parser) -> None:
+    parser.usage = f"{parser.prog} --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
+    output = "folder of the run, the same for all steps, as are the options: --config RUN/config.yaml has them"
+    parser.add_argument("-o", "--output", type=str, required=True, help=output)
+    add_settings(parser)
+
+
+def add_frames(parser: Parser) -> None:
+    parser.add_argument("run", help="folder of a training of gmp_tl, or of a fold of its cross-validation")
+    parser.add_argument("audio", help="audio file, of any length")
+    smooth = "seconds over which the emotions of a frame are averaged; 0: each as it is"
+    parser.add_argument("--smooth", type=float, default=0.5, help=smooth)
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
+
+
 def add_report(parser: Parser) -> None:
     parser.add_argument("folder", help="folder of a cross-validation, finished or not")
 
@@ -225,6 +240,17 @@ COMMANDS: dict[str, Command] = {
         add_probe, "find how much of emotion is in frozen encoders (S3PRL's protocol)", "gemoclap.ems_commands"
     ),
     "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.ems_commands"),
+    "gmp features": Command(
+        add_gmp_step, "GMP-TL, step by step: train an encoder to name emotion and gender", "gemoclap.gmp_commands"
+    ),
+    "gmp cluster": Command(add_gmp_step, "cluster its frames: pseudo-labels at every scale", "gemoclap.gmp_commands"),
+    "gmp pretrain": Command(add_gmp_step, "train an encoder to name hidden frames by them", "gemoclap.gmp_commands"),
+    "gmp finetune": Command(
+        add_gmp_step, "fine-tune that to name emotions, the model of gmp_tl", "gemoclap.gmp_commands"
+    ),
+    "frames": Command(
+        add_frames, "show pseudo-labels and emotions of a clip, frame by frame (GMP-TL)", "gemoclap.gmp_commands"
+    ),
     "report": Command(add_report, "write the report of a cross-validation again"),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest"),
     "predict": Command(add_predict, "say the emotion of recordings"),

@@ -273,6 +273,8 @@ class GmpSettings:
     Args:
         gender: Whether the model whose frames are clustered also learns gender [P]; false: emotion alone.
         feature_epochs: Of that model's training; null: as many as train.epochs [C].
+        features: Folder of another run of gmp_tl over the same folds, whose model of that kind is taken instead of
+            training one, if it was trained with the same settings: for comparing what comes after it.
         layer: Whose frames are clustered: 0 is the input of the first layer, -1 the last, -3 the third-last [S].
         scales: Numbers of clusters, each its own pseudo-label and head [P: several; C: these].
         passes: Of k-means over all training frames at most [C].
@@ -287,6 +289,7 @@ class GmpSettings:
 
     gender: bool = True
     feature_epochs: int | None = None
+    features: str | None = None
     layer: int = -3
     scales: list[int] = field(default_factory=lambda: [64, 512, 4096])
     passes: int = 10

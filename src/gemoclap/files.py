@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -48,3 +49,8 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
     with atomic_write(path) as file:
         json.dump(data, file, indent=2, ensure_ascii=False)
         file.write("\n")
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    """Return 16 hex digits of a file's content."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders.feature_cache import LayerFrames
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.gmp.frame_labels import PADDING, FrameLabelModel, FramePseudoLabels, draw_hidden
+from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels, draw_hidden
 
 LENGTHS = torch.tensor([RECEPTIVE_FIELD + 59 * HOP, RECEPTIVE_FIELD + 24 * HOP])
 COUNTS = [60, 25]
@@ -62,7 +62,6 @@ def model_of(folder: Path, *scales: int) -> FrameLabelModel:
 def labels_for(*scales: int) -> torch.Tensor:
     columns = [torch.randint(k, (2, max(COUNTS)), generator=generator(k)) for k in scales]
     labels = torch.stack(columns, dim=-1)
-    labels[1, COUNTS[1] :] = PADDING
     return labels
 
 
@@ -70,7 +69,7 @@ def test_each_scale_names_the_hidden_frames(tmp_path: Path) -> None:
     model, labels = model_of(tmp_path, 4, 9).eval(), labels_for(4, 9)
     waveforms = torch.randn(2, int(LENGTHS[0]), generator=generator())
     torch.manual_seed(5)
-    outputs = model(waveforms, LENGTHS, labels)
+    outputs = model(labels, torch.tensor(COUNTS), waveforms, LENGTHS)
     torch.manual_seed(5)
     hidden = draw_hidden(torch.tensor(COUNTS), 15, 0.06)
     frames, _ = model.encoder(waveforms, LENGTHS, hidden)
@@ -95,13 +94,12 @@ def test_it_learns_the_labels_of_frames_it_does_not_see(tmp_path: Path) -> None:
     """Labels that follow from the neighbours: one for the first clip, one for the second."""
     model = model_of(tmp_path, 2).train()
     labels = torch.tensor([0, 1])[:, None, None].expand(2, max(COUNTS), 1).clone()
-    labels[1, COUNTS[1] :] = PADDING
     tone = torch.sin(torch.arange(int(LENGTHS[0])) * 0.5)
     waveforms = torch.stack([tone, torch.randn(len(tone), generator=generator())])
     optimizer, objective = torch.optim.Adam(model.parameters(), 1e-2), FramePseudoLabels((2,))
     seen = []
     for _ in range(30):
-        losses = objective(model(waveforms, LENGTHS, labels), torch.zeros(2), torch.zeros(2))
+        losses = objective(model(labels, torch.tensor(COUNTS), waveforms, LENGTHS), torch.zeros(2), torch.zeros(2))
         losses["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -109,10 +107,21 @@ def test_it_learns_the_labels_of_frames_it_does_not_see(tmp_path: Path) -> None:
     assert sum(seen[-5:]) / 5 < 0.5 * seen[0]
 
 
+def test_a_front_end_in_place_of_the_waveforms_changes_nothing(tmp_path: Path) -> None:
+    model, labels = model_of(tmp_path, 4).eval(), labels_for(4)
+    waveforms = torch.randn(2, int(LENGTHS[0]), generator=generator())
+    front_end, counts = model.encoder.front_end(waveforms, LENGTHS)
+    torch.manual_seed(5)
+    expected = model(labels, torch.tensor(COUNTS), waveforms, LENGTHS)
+    torch.manual_seed(5)
+    found = model(labels, torch.tensor(COUNTS), front_end=front_end, frame_counts=counts)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
 def test_labels_of_another_frame_rate_are_refused(tmp_path: Path) -> None:
     model = model_of(tmp_path, 4)
     with pytest.raises(GemoclapError, match="same frame rate"):
-        model(torch.randn(2, int(LENGTHS[0])), LENGTHS, labels_for(4)[:, :-3])
+        model(labels_for(4)[:, :-3], torch.tensor(COUNTS) - 3, torch.randn(2, int(LENGTHS[0])), LENGTHS)
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

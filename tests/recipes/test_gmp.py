@@ -59,7 +59,7 @@ def test_each_step_leaves_what_the_next_one_needs(settings: Settings, finished: 
         "features", "clusters", "frames", "log.jsonl", "model", "predictions.csv",
     }  # fmt: skip
     assert {path.name for path in (fold / "clusters").iterdir()} == {
-        "encoder.json", "kmeans_3.safetensors", "kmeans_8.safetensors", "labels", "quality.json",
+        "config.json", "kmeans_3.safetensors", "kmeans_8.safetensors", "labels", "emotions.safetensors", "quality.json",
     }  # fmt: skip
     pretrained, features, frames = (
         load_file(Path(place) / "model.safetensors")
@@ -196,7 +196,7 @@ def test_nothing_learns_from_test_speakers(settings: Settings, finished: Path, t
     assert json.loads((tmp_path / "run" / "folds.json").read_text())["folds"][0] == plan
     mine, theirs = (folder / "gmp_tl" / "fold_1" for folder in (finished, tmp_path / "run"))
     compared = [path.relative_to(mine) for path in mine.rglob("*.safetensors") if "labels" not in str(path)]
-    assert len(compared) == 5
+    assert len(compared) == 6
     for name in compared:
         one, two = load_file(mine / name), load_file(theirs / name)
         assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one), name

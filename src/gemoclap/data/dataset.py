@@ -14,6 +14,7 @@ import torch
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config import TrainSettings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.batching import (
     balanced_draw,
     count_batches,
@@ -21,6 +22,7 @@ from gemoclap.data.batching import (
     length_bucketed,
     length_budgeted,
 )
+from gemoclap.data.shards import Shards
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, gender_index
 
@@ -30,7 +32,12 @@ PREFETCH = 2
 """Batches collated in the background while one is in use."""
 
 
-PADDED = {"waveforms": "lengths", "front_end": "frame_counts", "intensity": "intensity_lengths"}
+PADDED = {
+    "waveforms": "lengths",
+    "front_end": "frame_counts",
+    "intensity": "intensity_lengths",
+    "frame_labels": "frame_labels_lengths",
+}
 """Inputs that are padded along their second dimension, and the inputs that say how far each row goes."""
 
 
@@ -47,6 +54,33 @@ class Clips(Protocol):
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
         """Return what the model is called with, by name, a row an utterance."""
+
+
+class ClipsWithSeries:
+    """A source of model inputs with a series of each clip beside them, padded to the longest.
+
+    Parameters
+    ----------
+    clips : the source.
+    store : knows the clips' content keys.
+    kept : the series, ``(F, ...)`` each, by content key.
+    name : of `PADDED`, what the model calls the series ``(B, F, ...)``.
+    """
+
+    def __init__(self, clips: Clips, store: AudioStore, kept: Shards, name: str) -> None:
+        self.clips, self.store, self.kept, self.name = clips, store, kept, name
+        self.at_hand, self.is_exact = False, clips.is_exact
+
+    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Return the length of each clip, as `clips` has it."""
+        return self.clips.lengths(utterances)
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
+        """Return the inputs of `clips`, the series and their lengths."""
+        found = [self.kept[self.store.content_key(row)] for row in utterances]
+        padded = torch.nn.utils.rnn.pad_sequence(found, batch_first=True)
+        lengths = torch.tensor([len(series) for series in found])
+        return {**self.clips.inputs(utterances), self.name: padded, PADDED[self.name]: lengths}
 
 
 @dataclass(frozen=True)

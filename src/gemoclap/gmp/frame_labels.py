@@ -6,6 +6,7 @@ GMP-TL's first stage of fine-tuning: a head a scale, cross-entropy summed over s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,6 @@ from gemoclap.encoders.spec_augment import covered_by_spans
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp.losses import widened
-
-PADDING = -100
-"""Label where there is no frame."""
 
 
 def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Generator | None = None) -> Tensor:
@@ -41,8 +39,9 @@ def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Genera
 class FrameLabelModel(nn.Module):
     """A speech encoder that is trained to name hidden frames by their pseudo-labels.
 
-    ``model(waveforms (B, T), lengths (B,), frame_labels (B, F, S))`` returns, for each scale of k clusters, ``logits_k (n, k)``
-    and ``labels_k (n,)`` of the n hidden frames, and ``hidden_share``, 0-dim, to be logged.
+    ``model(frame_labels (B, F, S), frame_labels_lengths (B,), waveforms (B, T), lengths (B,))`` returns, for each scale of k
+    clusters, ``logits_k (n, k)`` and ``labels_k (n,)`` of the n hidden frames, and ``hidden_share``, 0-dim, to be logged. In
+    place of the waveforms it takes ``front_end (B, F, C)`` and ``frame_counts (B,)``, what `SpeechEncoder.front_end` returns.
 
     Parameters
     ----------
@@ -61,16 +60,26 @@ class FrameLabelModel(nn.Module):
         self.encoder, self.scales, self.span, self.start = encoder, tuple(scales), span, start
         self.heads = nn.ModuleList(nn.Linear(encoder.output_dim, k) for k in self.scales)
 
-    def forward(self, waveforms: Tensor, lengths: Tensor, frame_labels: Tensor) -> dict[str, Tensor]:
-        counts = self.encoder.frame_counts(lengths)
-        labelled = (frame_labels[..., 0] != PADDING).sum(1)
-        if not torch.equal(labelled, counts):
+    def forward(
+        self,
+        frame_labels: Tensor,
+        frame_labels_lengths: Tensor,
+        waveforms: Tensor | None = None,
+        lengths: Tensor | None = None,
+        front_end: Tensor | None = None,
+        frame_counts: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        counts = self.encoder.frame_counts(cast(Tensor, lengths)) if frame_counts is None else frame_counts
+        if not torch.equal(frame_labels_lengths, counts):
             raise GemoclapError(
-                f"clips of {counts.tolist()} frames have pseudo-labels for {labelled.tolist()}; make the labels with an "
-                "encoder of the same frame rate"
+                f"clips of {counts.tolist()} frames have pseudo-labels for {frame_labels_lengths.tolist()}; make the labels "
+                "with an encoder of the same frame rate"
             )
         hidden = draw_hidden(counts, self.span, self.start)
-        frames, mask = self.encoder(waveforms, lengths, hidden)
+        if front_end is None:
+            frames, mask = self.encoder(waveforms, lengths, hidden)
+        else:
+            frames, mask = self.encoder.from_front_end(front_end, counts, hidden)
         seen = frames[:, : hidden.shape[1]][hidden]
         outputs: dict[str, Tensor] = {"hidden_share": hidden.sum() / mask.sum()}
         for place, (k, head) in enumerate(zip(self.scales, self.heads, strict=True)):

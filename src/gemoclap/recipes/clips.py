@@ -87,14 +87,19 @@ class ClipSource:
                 folder = cache_folder(cache) if cache.layers == "disk" else None
                 self._known[key] = LayerFeatures(encoder, self.store, pooling, folder)
             return self._encoded(key, encoder, utterances, "encoding, once for all folds")
+        return self.for_encoder(encoder, utterances)
+
+    def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> Clips:
+        """Return where an encoder, on its device, gets its inputs from: the waveforms, or a frozen front end's output."""
+        cache = self.settings.cache
         if encoder.has_front_end and encoder.is_frozen("front_end") and cache.front_end != "never":
             key = front_end_fingerprint(encoder)
             if key not in self._known:
-                self._known[key] = self._front_end(model, utterances)
+                self._known[key] = self._front_end(encoder, utterances)
             return self._encoded(key, encoder, utterances, "front end, once for all epochs")
         return self.store
 
-    def _front_end(self, model: EmotionModel, utterances: Sequence[Utterance]) -> FrontEndFrames:
+    def _front_end(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> FrontEndFrames:
         cache, device = self.settings.cache, process_state().device
         precision = resolve_precision(self.settings.train.precision, device)
         dtype = DTYPES[
@@ -102,14 +107,14 @@ class ClipSource:
         ]
         place: Place
         if cache.front_end == "auto":
-            needed = frames_bytes(model.audio_encoder, self.store, utterances, dtype)
+            needed = frames_bytes(encoder, self.store, utterances, dtype)
             # One process decides for all: they have to agree on who encodes what, and share the memory.
             chosen = [roomiest_place(needed, process_state().num_processes, device)]
             broadcast_object_list(chosen)
             place = chosen[0]
         else:
             place = cache.front_end  # type: ignore[assignment]  # "never" does not come here
-        return FrontEndFrames(model.audio_encoder, self.store, place, dtype, cache_folder(cache))
+        return FrontEndFrames(encoder, self.store, place, dtype, cache_folder(cache))
 
     def _is_cacheable(self, encoder: SpeechEncoder, pooling: str) -> bool:
         if is_cacheable(encoder, pooling):

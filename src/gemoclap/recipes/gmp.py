@@ -3,7 +3,7 @@
 Below the fold's folder lie, each done once and resumed where it was stopped:
 
     features/model      the encoder trained to name emotion and gender (A)
-    clusters/           kmeans_K.safetensors a scale, labels/ of every training clip, quality.json; encoder.json: of which A
+    clusters/           pseudo-labels of its frames, and what they know (`gmp.codebooks`)
     frames/model        the encoder trained to name hidden frames by their labels (B)
     log.jsonl           fine-tuning under the last head (C)
 
@@ -16,48 +16,38 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from gemoclap.config import GmpSettings, Settings, TrainSettings
-from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips, TrainBatches
-from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
+from gemoclap.data.folds import Fold
 from gemoclap.data.shards import Shards
 from gemoclap.encoders import load_audio_encoder
-from gemoclap.encoders.feature_cache import LayerFrames
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.files import write_json
-from gemoclap.gmp.clustering import assign, fit_kmeans, load_kmeans, save_kmeans
-from gemoclap.gmp.frame_labels import PADDING, FrameLabelModel, FramePseudoLabels
-from gemoclap.gmp.frames import ShardFrames
-from gemoclap.gmp.quality import agreement
+from gemoclap.files import file_hash, write_json
+from gemoclap.gmp.codebooks import codebook_path, is_clustered
+from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource
-from gemoclap.recipes.run_folder import (
-    ENCODER_WEIGHTS,
-    determining,
-    file_hash,
-    on_main_process,
-    run_key,
-    save_folder,
-    weights_hash,
-)
+from gemoclap.recipes.clusters import cluster
+from gemoclap.recipes.run_folder import determining, on_main_process, run_key, save_folder, weights_hash
 from gemoclap.recipes.supervised import fit_fold, is_trained, prepare_encoder
-from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
 
 ENCODERS = ("features", "frames")
 """Folders of a fold that hold an encoder each, as large as the model itself."""
+ORIGIN = "origin.json"
+"""Beside features/model: which fold's, and what they were trained with, as a hash."""
+Step = Literal["features", "cluster", "pretrain", "finetune"]
+"""A, the clustering, B, and C."""
 
 
 def fit_gmp_fold(
@@ -70,19 +60,9 @@ def fit_gmp_fold(
     GemoclapError : as `_check_request`, before anything is trained.
     """
     gmp = settings.gmp
-    encoder = settings.model.audio_encoder
-    needs_labels = bool(gmp.frame_epochs) and not is_trained(output / "frames")
-    if needs_labels or gmp.start == "features":
-        if not output.exists():
-            _check_request(settings, fold, source.store)
-        features = train_features(settings, fold, vocabulary, source, output / "features")
-        if gmp.start == "features":
-            encoder = str(features)
-        if needs_labels:
-            labels = cluster(settings, fold, vocabulary, source.store, features, output / "clusters")
-            train_on_frames(settings, encoder, fold, source.store, labels, output / "frames")
-    if gmp.frame_epochs:
-        encoder = str(output / "frames" / "model")
+    for step in _steps_before(settings, output):
+        do_step(step, settings, fold, vocabulary, source, output)
+    encoder = str(output / "frames" / "model") if gmp.frame_epochs else _start(settings, output)
     model, clips = fit_fold(
         _starting_from(settings, encoder),
         gmp.head,
@@ -95,6 +75,68 @@ def fit_gmp_fold(
     )
     model.config.method = method
     return model, clips
+
+
+def _steps_before(settings: Settings, output: Path) -> list[Step]:
+    """Return what must be done before C, of which some may be done already."""
+    if settings.gmp.frame_epochs and not is_trained(output / "frames"):
+        return ["features", "cluster", "pretrain"]
+    return ["features"] if settings.gmp.start == "features" else []
+
+
+def do_step(
+    step: Step, settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
+) -> Path:
+    """Do a step before C in a fold's folder, or find it done; return its folder.
+
+    Raises
+    ------
+    GemoclapError : as `_check_request`.
+    """
+    features = output / "features"
+    if step == "features":
+        if not is_trained(features):
+            _check_request(settings, fold, source.store)
+            _train_features(settings, fold, vocabulary, source, features)
+        _let_go(features)
+        return features
+    if step == "cluster" or not is_trained(output / "frames"):
+        labels = cluster(settings, fold, vocabulary, source.store, features / "model", output / "clusters")
+    if step == "cluster":
+        return output / "clusters"
+    if not is_trained(output / "frames"):
+        _train_on_frames(settings, _start(settings, output), fold, source, labels, output / "frames")
+    _let_go(output / "frames")
+    return output / "frames"
+
+
+def check_step(step: Step, settings: Settings, fold: Fold, store: AudioStore, output: Path) -> None:
+    """Raise unless a step can be done by itself, without another before it.
+
+    Raises
+    ------
+    GemoclapError : a step before it has not been done; there is no first stage; what `_check_request` finds.
+    """
+    gmp = settings.gmp
+    if step == "features":
+        _check_request(settings, fold, store)
+    if step == "pretrain" and not gmp.frame_epochs:
+        raise GemoclapError("gmp.frame_epochs is 0, which leaves this step out; go on with 'gemoclap gmp finetune'")
+    last = ["pretrain"] if gmp.frame_epochs else ["features"] if gmp.start == "features" else []
+    needed = {"features": [], "cluster": ["features"], "pretrain": ["features", "cluster"], "finetune": last}[step]
+    finished = {
+        "features": is_trained(output / "features"),
+        "cluster": is_clustered(output / "clusters"),
+        "pretrain": is_trained(output / "frames"),
+    }
+    for one in needed:
+        if not finished[one]:
+            raise GemoclapError(f"{output}: run 'gemoclap gmp {one}' with the same options first")
+
+
+def _start(settings: Settings, output: Path) -> str:
+    """Return the encoder that the first stage starts from, or without it the second."""
+    return settings.model.audio_encoder if settings.gmp.start == "pretrained" else str(output / "features" / "model")
 
 
 def _check_request(settings: Settings, fold: Fold, store: AudioStore) -> None:
@@ -138,144 +180,72 @@ def _starting_from(settings: Settings, encoder: str) -> Settings:
     return replace(settings, model=replace(settings.model, audio_encoder=encoder, audio_options={}))
 
 
-def train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path) -> Path:
-    """A: train an encoder to name emotion and, unless told otherwise, gender; return its folder."""
-    if not is_trained(output):
-        epochs = settings.gmp.feature_epochs or settings.train.epochs
-        longer = replace(settings, train=replace(settings.train, epochs=epochs))
-        head = "multi_task" if settings.gmp.gender else "ce"
-        label = f"gmp_tl features {fold.name}"
-        model, _ = fit_fold(longer, head, fold, vocabulary, source, output, label=label)
-        _save_encoder(model.audio_encoder, output)
-    _let_go(output)
-    return output / "model"
-
-
-def cluster(
-    settings: Settings, fold: Fold, vocabulary: Vocabulary, store: AudioStore, encoder_folder: Path, output: Path
-) -> Shards:
-    """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key."""
-    origin = {ENCODER_WEIGHTS: weights_hash(str(encoder_folder))}
-
-    def begin() -> None:
-        if not _is_of(output / "encoder.json", origin):
-            shutil.rmtree(output, ignore_errors=True)
-            write_json(output / "encoder.json", origin)
-
-    on_main_process(begin)
-    labels = Shards(output / "labels")
-    rows = {store.content_key(row): row for row in fold.train}
-
-    def work() -> None:
-        if labels.missing(rows):
-            _cluster(settings, rows, store, encoder_folder, output, labels)
-        if not (output / "quality.json").is_file():
-            # In an order of their own: nothing here may depend on how a manifest is sorted.
-            kept = [(rows[key], labels[key]) for key in sorted(rows)]
-            write_json(output / "quality.json", quality(settings.gmp, vocabulary, *zip(*kept, strict=True)))
-        # Gigabytes on a large corpus, and made again from features/model if ever needed.
-        shutil.rmtree(output / "frames", ignore_errors=True)
-
-    on_main_process(work)
-    labels.refresh()
-    return labels
-
-
-def _is_of(path: Path, origin: dict[str, str | None]) -> bool:
-    """Whether clusters are those of this encoder: features that were made anew have others."""
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == origin
-
-
-def _cluster(
-    settings: Settings,
-    rows: dict[str, Utterance],
-    store: AudioStore,
-    encoder_folder: Path,
-    output: Path,
-    labels: Shards,
-) -> None:
-    encoder = SpeechEncoder.from_pretrained(str(encoder_folder)).to(process_state().device)
-    clips = LayerFrames(encoder, store, settings.gmp.layer, torch.float32, output)
-    with progress_bar("frames to cluster") as progress:
-        clips.encode(list(rows.values()), progress)
-    assert isinstance(clips.kept, Shards)
-    frames = ShardFrames(clips.kept, sorted(rows))
-    codebooks = []
-    for k in settings.gmp.scales:
-        path = output / f"kmeans_{k}.safetensors"
-        if not path.is_file():
-            with progress_bar(f"k-means, {k} clusters") as progress:
-                found = fit_kmeans(frames, k, passes=settings.gmp.passes, seed=settings.train.seed, progress=progress)
-            save_kmeans(path, found)
-        codebooks.append(load_kmeans(path).centroids)
-    with labels.writer() as writer:
-        for key in labels.missing(sorted(rows)):
-            columns = [assign(clips.kept[key].numpy(), codebook)[0] for codebook in codebooks]
-            writer[key] = torch.from_numpy(np.stack(columns, axis=1)).int()
-    labels.refresh()
-
-
-def quality(
-    gmp: GmpSettings, vocabulary: Vocabulary, rows: Sequence[Utterance], labels: Sequence[Tensor]
-) -> dict[str, dict[str, dict | None]]:
-    """Return purity and normalised mutual information of the labels with emotion, gender and speaker, by scale."""
-    counts = [len(one) for one in labels]
-    table = torch.cat(list(labels)).numpy()
-    words = {
-        "emotion": [vocabulary.resolve(row.emotion) for row in rows],
-        "gender": [row.gender for row in rows],
-        "speaker": [speaker_name(row) if row.speaker else None for row in rows],
+def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path) -> None:
+    """A: train an encoder to name emotion and, unless told otherwise, gender; or take it from another run."""
+    gmp = settings.gmp
+    # What else GMP-TL is told changes nothing here, so that another run with other clusters may take these features.
+    alone = replace(
+        settings,
+        gmp=GmpSettings(gender=gmp.gender),
+        train=replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs),
+    )
+    made_of = {
+        "key": run_key(determining(alone.to_dict()), fold.hash, weights_hash(settings.model.audio_encoder)),
+        "fold": fold.name,
     }
-    return {
-        str(k): {name: agreement(table[:, place], known, counts) for name, known in words.items()}
-        for place, k in enumerate(gmp.scales)
-    }
+    if gmp.features is not None:
+        on_main_process(lambda: _take_features(Path(gmp.features or ""), made_of, output))
+        return
+    head = "multi_task" if gmp.gender else "ce"
+    model, _ = fit_fold(alone, head, fold, vocabulary, source, output, label=f"gmp_tl features {fold.name}")
+    on_main_process(lambda: write_json(output / ORIGIN, made_of))
+    _save_encoder(model.audio_encoder, output)
 
 
-class LabelledFrames:
-    """The waveforms of a store with the pseudo-labels of their frames beside them; a source of model inputs (`Clips`)."""
-
-    at_hand, is_exact = False, True
-
-    def __init__(self, store: AudioStore, labels: Shards) -> None:
-        self.store, self.labels = store, labels
-
-    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the samples of each clip, (N,) int64."""
-        return self.store.lengths(utterances)
-
-    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``waveforms`` (B, T), ``lengths`` (B,) and ``frame_labels`` (B, F, S), padded with `PADDING`."""
-        found = [self.labels[self.store.content_key(row)] for row in utterances]
-        padded = nn.utils.rnn.pad_sequence(found, batch_first=True, padding_value=PADDING)
-        return {**self.store.inputs(utterances), "frame_labels": padded}
-
-
-def train_on_frames(
-    settings: Settings, encoder_name: str, fold: Fold, store: AudioStore, labels: Shards, output: Path
-) -> Path:
-    """B: train an encoder to name hidden frames by their pseudo-labels; return its folder."""
-    if not is_trained(output):
-        gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
-        torch.manual_seed(train.seed)
-        start = _starting_from(settings, encoder_name).model
-        encoder = load_audio_encoder(start.audio_encoder, "last", start.audio_options)
-        encoder.freeze(start.freeze)
-        prepare_encoder(encoder, settings)
-        clips = LabelledFrames(store, labels)
-        codebooks = [file_hash(output.parent / "clusters" / f"kmeans_{k}.safetensors") for k in gmp.scales]
-        fit(
-            FrameLabelModel(encoder, gmp.scales, gmp.span, gmp.span_start),
-            FramePseudoLabels(gmp.scales),
-            TrainBatches(fold.train, clips, None, train, state.process_index, state.num_processes),
-            train,
-            output,
-            run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),
-            label=f"gmp_tl frames {fold.name}",
+def _take_features(run: Path, made_of: dict[str, str], output: Path) -> None:
+    """Copy the features of the same fold from another run of GMP-TL, if they were trained with the same settings."""
+    places = (run / "features", run / "gmp_tl" / made_of["fold"] / "features")
+    found = next((place for place in places if is_trained(place) and (place / ORIGIN).is_file()), None)
+    if found is None:
+        raise GemoclapError(
+            f"gmp.features: {run} holds no features for {made_of['fold']}; name the folder of a run of gmp_tl with the same "
+            "folds, or leave it out"
         )
-        _save_encoder(encoder, output)
-    _let_go(output)
-    return output / "model"
+    if json.loads((found / ORIGIN).read_text(encoding="utf-8")) != made_of:
+        raise GemoclapError(
+            f"gmp.features: {found} was trained with other data, settings or folds; give those, or leave gmp.features out"
+        )
+    write_json(output / ORIGIN, made_of)
+
+    def copy(folder: Path) -> None:
+        shutil.copytree(found / "model", folder, dirs_exist_ok=True)
+
+    save_folder(output / "model", copy)
+
+
+def _train_on_frames(
+    settings: Settings, encoder_name: str, fold: Fold, source: ClipSource, labels: Shards, output: Path
+) -> None:
+    """B: train an encoder to name hidden frames by their pseudo-labels."""
+    gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
+    torch.manual_seed(train.seed)
+    start = _starting_from(settings, encoder_name).model
+    encoder = load_audio_encoder(start.audio_encoder, "last", start.audio_options)
+    encoder.freeze(start.freeze)
+    prepare_encoder(encoder, settings)
+    model = FrameLabelModel(encoder, gmp.scales, gmp.span, gmp.span_start).to(state.device)
+    clips = ClipsWithSeries(source.for_encoder(encoder, fold.train), source.store, labels, "frame_labels")
+    codebooks = [file_hash(codebook_path(output.parent / "clusters", k)) for k in gmp.scales]
+    fit(
+        model,
+        FramePseudoLabels(gmp.scales),
+        TrainBatches(fold.train, clips, None, train, state.process_index, state.num_processes),
+        train,
+        output,
+        run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),
+        label=f"gmp_tl frames {fold.name}",
+    )
+    _save_encoder(encoder, output)
 
 
 def _frame_training(settings: Settings) -> TrainSettings:

@@ -9,17 +9,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gemoclap.config_ems import PretrainSettings
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips, TrainBatches, eval_batches
+from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches, eval_batches
 from gemoclap.data.folds import speaker_name
-from gemoclap.data.shards import Shards
 from gemoclap.ems.intensity import IntensityModel
 from gemoclap.ems.losses import Reconstruction
 from gemoclap.ems.pretraining import MockingJayForPretraining, NPCForPretraining
@@ -28,13 +26,13 @@ from gemoclap.encoders.npc import NPCConfig, NPCModel
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import file_hash
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.intensity import curves
 from gemoclap.recipes.model_card import write_encoder_card
 from gemoclap.recipes.run_folder import (
     claim,
     determining,
-    file_hash,
     on_main_process,
     refuse_other_run,
     run_key,
@@ -159,31 +157,11 @@ def _config(config_class: type, options: dict[str, Any]) -> Any:
     return config_class(**options)
 
 
-class SpeechWithIntensity:
-    """The waveforms of a store with their intensity curves beside them; a source of model inputs (`Clips`)."""
-
-    at_hand, is_exact = False, True
-
-    def __init__(self, store: AudioStore, kept: Shards) -> None:
-        self.store, self.kept = store, kept
-
-    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the samples of each clip, (N,) int64."""
-        return self.store.lengths(utterances)
-
-    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``waveforms`` (B, T), ``lengths`` (B,), ``intensity`` (B, F') and ``intensity_lengths`` (B,)."""
-        found = [self.kept[self.store.content_key(row)] for row in utterances]
-        padded = nn.utils.rnn.pad_sequence(found, batch_first=True)
-        lengths = torch.tensor([len(curve) for curve in found])
-        return {**self.store.inputs(utterances), "intensity": padded, "intensity_lengths": lengths}
-
-
 def _clips(settings: PretrainSettings, store: AudioStore, rows: Sequence[Utterance]) -> Clips:
     if not settings.needs_intensity:
         return store
     model = load_intensity_model(str(settings.model.intensity_model))
-    return SpeechWithIntensity(store, curves(model, store, rows, cache_folder(settings.cache)))
+    return ClipsWithSeries(store, store, curves(model, store, rows, cache_folder(settings.cache)), "intensity")
 
 
 def load_intensity_model(name: str) -> IntensityModel:

@@ -15,7 +15,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from gemoclap.config import Settings
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import atomic_write, file_hash, write_json
 from gemoclap.training.distributed import process_state
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
@@ -37,11 +37,6 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     cache = config.get("cache", {})
     kept = {name: value for name, value in cache.items() if name == "front_end_dtype" or value == "never"}
     return {**config, "cache": kept}
-
-
-def file_hash(path: str | os.PathLike) -> str:
-    """Return 16 hex digits of a file's content."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def weights_hash(encoder: str) -> str | None:

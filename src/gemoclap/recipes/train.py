@@ -13,15 +13,19 @@ from gemoclap.data.reading import read_data
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource, load_audio_store
-from gemoclap.recipes.gmp import fit_gmp_fold
+from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
 from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
 
 
-def train(settings: Settings, method: str, output: Path) -> Path:
+def train(settings: Settings, method: str, output: Path, step: Step | None = None) -> Path:
     """Train `method` on all speakers of the manifest but the development ones; return the model's folder.
 
     A training that was stopped goes on; a finished one is left as it is.
+
+    Parameters
+    ----------
+    step : of gmp_tl, to do no more than that, and return its folder; the steps before it must have been done.
 
     Raises
     ------
@@ -32,10 +36,15 @@ def train(settings: Settings, method: str, output: Path) -> Path:
     everyone = undivided(utterances, data, vocabulary)
     config = {**run_config(settings), "method": method}
     refuse_other_run(output, config)
-    if not is_trained(output):
+    if step not in (None, "finetune") or not is_trained(output):
         store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
+        source = ClipSource(store, settings)
+        if step is not None:
+            check_step(step, settings, everyone, store, output)
         claim(output, config)
-        model, _ = train_fold(settings, method, everyone, vocabulary, ClipSource(store, settings), output)
+        if step is not None and step != "finetune":
+            return do_step(step, settings, everyone, vocabulary, source, output)
+        model, _ = train_fold(settings, method, everyone, vocabulary, source, output)
         save_model(model, output / "model", settings, method, everyone)
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"

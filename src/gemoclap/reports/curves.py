@@ -1,4 +1,4 @@
-"""A picture of emotion intensity over time, above the waveform that it was heard in."""
+"""Pictures of emotion over time, above the waveform that it was heard in: its intensity, or frame by frame which one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.files import atomic_write
+from gemoclap.inference.frames import FrameEmotions
 from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
 
 COLUMNS = 2000
@@ -34,11 +35,72 @@ def plot_curve(
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         _draw_scores(above, times, scores)
         _draw_waveform(below, waveform)
-        # The one frame of the shortest clips has its middle behind their end.
-        below.set_xlim(0, max(len(waveform) / SAMPLE_RATE, float(times[-1])))
         above.set_title(title, loc="left")
-        with atomic_write(path, "wb") as file:
-            figure.savefig(file, format="png", dpi=DPI)
+        _save(figure, path, below, waveform, times)
+
+
+def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = "") -> None:
+    """Draw the emotions of a clip's frames over time, their clusters at each scale, and the waveform beneath.
+
+    Where nothing is drawn, at the head and tail of a recording, is the silence that is left out.
+
+    Parameters
+    ----------
+    path : PNG to write.
+    found : what `inference.frames.FrameLabeler` says of the clip.
+    title : of the picture.
+    """
+    heights = [3.0, 0.28 * len(found.scales), 1.0]
+    with rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 1.15 * sum(heights)), dpi=DPI, layout="constrained")
+        above, between, below = figure.subplots(3, 1, sharex=True, height_ratios=heights)
+        _draw_emotions(above, found)
+        _draw_clusters(between, found)
+        _draw_waveform(below, found.waveform)
+        above.set_title(title, loc="left")
+        _save(figure, path, below, found.waveform, found.times)
+
+
+def frame_edges(times: np.ndarray) -> np.ndarray:
+    """Return where frames begin and end, ``(F + 1,)``: half way between the middles ``(F,)``; a lone one is 20 ms long."""
+    if len(times) == 1:
+        return np.array([times[0] - 0.01, times[0] + 0.01])
+    between = (times[1:] + times[:-1]) / 2
+    return np.concatenate([[2 * times[0] - between[0]], between, [2 * times[-1] - between[-1]]])
+
+
+def _save(figure: Figure, path: str | os.PathLike, axes: Axes, waveform: np.ndarray, times: np.ndarray) -> None:
+    # The one frame of the shortest clips has its middle behind their end.
+    axes.set_xlim(0, max(len(waveform) / SAMPLE_RATE, float(times[-1])))
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=DPI)
+
+
+def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
+    """Stack the shares of the emotions, which add up to one; chance is where all layers are of one height."""
+    edges = frame_edges(found.times)
+    levels = np.concatenate([np.zeros((len(found.times), 1)), np.cumsum(found.probabilities, axis=1)], axis=1)
+    for place, emotion in enumerate(found.emotions):
+        low, high = (np.append(levels[:, one], levels[-1, one]) for one in (place, place + 1))
+        colour = OKABE_ITO[place % len(OKABE_ITO)]
+        axes.fill_between(edges, low, high, step="post", color=colour, linewidth=0, alpha=0.85, label=emotion)
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("emotion, share")
+    # From above as they are stacked.
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+
+
+def _draw_clusters(axes: Axes, found: FrameEmotions) -> None:
+    """Draw a strip a scale, a colour a cluster: where labels change, and where they come again."""
+    # Neighbouring numbers have nothing in common, and get colours far apart.
+    hues = (found.clusters.T * 0.618034) % 1.0
+    rows = np.arange(len(found.scales) + 1)
+    axes.pcolormesh(frame_edges(found.times), rows, hues, cmap="hsv", vmin=0, vmax=1, rasterized=True)
+    axes.set_yticks(rows[:-1] + 0.5, [f"{k:,}" for k in found.scales])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_ylabel("clusters")
+    axes.spines[:].set_visible(False)
 
 
 def _draw_scores(axes: Axes, times: np.ndarray, scores: np.ndarray) -> None:

@@ -1,0 +1,84 @@
+"""The folder of clusters that one run of GMP-TL made: what is in it, and reading what names the frames of other clips.
+
+config.json               which encoder's frames, of which layer, at which scales; classes; how audio was prepared
+kmeans_K.safetensors      the codebook of a scale
+labels/                   of every training clip, by content key
+emotions.safetensors      how many training frames of each emotion are in each cluster
+quality.json              purity and normalised mutual information with emotion, gender and speaker; written last
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from gemoclap.config import AudioSettings
+from gemoclap.errors import GemoclapError
+from gemoclap.gmp.clustering import load_kmeans
+
+CONFIG, LABELS, EMOTIONS, QUALITY = "config.json", "labels", "emotions.safetensors", "quality.json"
+
+
+def codebook_path(folder: Path, k: int) -> Path:
+    """Return the file of a scale's codebook."""
+    return folder / f"kmeans_{k}.safetensors"
+
+
+def is_clustered(folder: Path) -> bool:
+    """Whether all that belongs to a folder of clusters is there."""
+    return (folder / QUALITY).is_file()
+
+
+@dataclass(frozen=True)
+class Codebooks:
+    """What names frames, and what the names say.
+
+    Attributes
+    ----------
+    encoder_weights : hash of the weights of the encoder whose frames were clustered.
+    layer : of that encoder.
+    centroids : of each scale, ``(k, D)`` float32.
+    tables : of each scale, ``(k, C)`` int64, training frames of each emotion in each cluster.
+    emotions : the C classes.
+    audio : how the training clips were prepared.
+    """
+
+    encoder_weights: str
+    layer: int
+    centroids: tuple[np.ndarray, ...]
+    tables: tuple[np.ndarray, ...]
+    emotions: tuple[str, ...]
+    audio: AudioSettings
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Clusters of each scale."""
+        return tuple(len(one) for one in self.centroids)
+
+
+def load_codebooks(folder: Path) -> Codebooks:
+    """Read a folder of clusters.
+
+    Raises
+    ------
+    GemoclapError : a file of it is absent or damaged.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        tables = load_file(folder / EMOTIONS)
+        return Codebooks(
+            config["encoder_weights"],
+            config["layer"],
+            tuple(load_kmeans(codebook_path(folder, k)).centroids for k in config["scales"]),
+            tuple(tables[str(k)] for k in config["scales"]),
+            tuple(config["emotions"]),
+            AudioSettings(**config["preparation"]),
+        )
+    except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise GemoclapError(f"{folder}: not readable clusters ({reason}); run 'gemoclap gmp cluster' again") from error

@@ -1,0 +1,94 @@
+"""The commands of GMP-TL: its steps one by one, and the emotion of a clip frame by frame."""
+
+from __future__ import annotations
+
+import csv
+import json
+from argparse import Namespace
+from pathlib import Path
+
+from gemoclap.config import Settings
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+from gemoclap.gmp.codebooks import QUALITY
+from gemoclap.inference.frames import FrameEmotions, FrameLabeler
+from gemoclap.recipes.gmp import Step
+from gemoclap.recipes.train import train
+from gemoclap.reports.curves import plot_emotions
+from gemoclap.reports.tables import markdown_table
+from gemoclap.training.distributed import leave_together, process_state
+
+
+def run_gmp_features(args: Namespace) -> int:
+    """A: labelled speech -> an encoder that knows emotion and gender."""
+    return _step(args, "features", "gemoclap gmp cluster, with the same options, makes pseudo-labels of it")
+
+
+def run_gmp_cluster(args: Namespace) -> int:
+    """Its frames -> pseudo-labels at every scale."""
+    return _step(args, "cluster", "gemoclap gmp pretrain, with the same options, learns from them")
+
+
+def run_gmp_pretrain(args: Namespace) -> int:
+    """B: pseudo-labels -> an encoder that names hidden frames."""
+    return _step(args, "pretrain", "gemoclap gmp finetune, with the same options, comes next")
+
+
+def run_gmp_finetune(args: Namespace) -> int:
+    """C: that encoder and the labels -> a model of emotion."""
+    return _step(args, "finetune", f"try it with: gemoclap predict {Path(args.output) / 'model'} clip.wav")
+
+
+def _step(args: Namespace, step: Step, what_next: str) -> int:
+    settings = Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
+    folder = train(settings, "gmp_tl", Path(args.output), step)
+    if process_state().is_main_process:
+        if step == "cluster":
+            print(_quality_table(folder))
+        print(f"{folder}: done; {what_next}")
+    leave_together()
+    return 0
+
+
+def _quality_table(folder: Path) -> str:
+    """Return purity and normalised mutual information of the pseudo-labels, a row a scale."""
+    by_scale = json.loads((folder / QUALITY).read_text(encoding="utf-8"))
+    known = [name for name in ("emotion", "gender", "speaker") if any(scale[name] for scale in by_scale.values())]
+    rows = [
+        [k, *(f"{100 * scale[name]['purity']:.1f} / {scale[name]['nmi']:.3f}" for name in known)]
+        for k, scale in by_scale.items()
+    ]
+    return markdown_table(["clusters", *(f"{name}, purity % / NMI" for name in known)], rows)
+
+
+def run_frames(args: Namespace) -> int:
+    """A clip -> the pseudo-labels and emotions of its frames, as CSV on the terminal or in a file, or as a picture."""
+    output = None if args.output is None else Path(args.output)
+    if output is not None and output.suffix not in (".csv", ".png"):
+        raise GemoclapError(f"{output}: give -o a name that ends in .csv or .png")
+    labeler = FrameLabeler.from_pretrained(args.run)
+    found = labeler(args.audio, smooth_seconds=args.smooth)
+    if output is None:
+        _print_rows(found)
+        return 0
+    if output.suffix == ".png":
+        plot_emotions(output, found, Path(args.audio).name)
+    else:
+        with atomic_write(output) as file:
+            csv.writer(file, lineterminator="\n").writerows(_rows(found))
+    shares = ", ".join(f"{label} {share:.2f}" for label, share in found.mean().items())
+    print(f"{output}: {len(found.times)} frames; mean over time: {shares}")
+    return 0
+
+
+def _rows(found: FrameEmotions) -> list[list[str]]:
+    """Return a header, and a row a frame: the time of its middle, its cluster at each scale, its emotions."""
+    rows = [["seconds", *(f"cluster_{k}" for k in found.scales), *found.emotions]]
+    for time, clusters, shares in zip(found.times, found.clusters, found.probabilities, strict=True):
+        rows.append([f"{time:.3f}", *map(str, clusters), *(f"{share:.4f}" for share in shares)])
+    return rows
+
+
+def _print_rows(found: FrameEmotions) -> None:
+    for row in _rows(found):
+        print(",".join(row))

@@ -1,0 +1,165 @@
+"""A run of GMP-TL -> the pseudo-labels of a clip's frames, and what they say of emotion over time."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from gemoclap.audio import SAMPLE_RATE, kept_range, load_audio, prepare_clip
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+from gemoclap.files import file_hash
+from gemoclap.gmp.clustering import assign
+from gemoclap.gmp.codebooks import Codebooks, is_clustered, load_codebooks
+from gemoclap.gmp.frame_emotions import emotion_given_cluster, smooth
+
+SMOOTH_SECONDS = 0.5
+"""Over so long a frame's emotions are averaged where nobody says otherwise [C]."""
+WINDOW_SECONDS = 30.0
+"""At most so much is encoded at a time where training heard clips of any length."""
+
+
+@dataclass(frozen=True)
+class FrameEmotions:
+    """What is said of a clip, frame by frame.
+
+    Attributes
+    ----------
+    times : ``(F,)`` float64, the middle of each frame, in seconds of the recording; silence at its head and tail, which
+        training did not hear either, has no frames.
+    clusters : ``(F, S)`` int64, the pseudo-label at each scale.
+    probabilities : ``(F, C)`` float64, of each emotion if all were equally frequent; rows add up to one.
+    emotions, scales : names of the columns.
+    waveform : ``(T,)`` float32 at 16 kHz, the whole recording.
+    """
+
+    times: np.ndarray
+    clusters: np.ndarray
+    probabilities: np.ndarray
+    emotions: tuple[str, ...]
+    scales: tuple[int, ...]
+    waveform: np.ndarray = field(repr=False)
+
+    def mean(self) -> dict[str, float]:
+        """Return the mean probability of each emotion."""
+        return dict(zip(self.emotions, map(float, self.probabilities.mean(0)), strict=True))
+
+
+class FrameLabeler:
+    """Names the frames of any clip as the training clips of a run of GMP-TL were named.
+
+    A frame belongs to the nearest cluster of each scale; its emotions are the mean, over the scales, of those of the
+    training frames in these clusters (`gmp.frame_emotions`) [C].
+
+    Parameters
+    ----------
+    encoder : whose frames were clustered.
+    codebooks : what came of it.
+
+    Examples
+    --------
+    >>> labeler = FrameLabeler.from_pretrained("runs/gmp")  # doctest: +SKIP
+    >>> labeler("clip.wav").probabilities.argmax(1)  # doctest: +SKIP
+    """
+
+    def __init__(self, encoder: SpeechEncoder, codebooks: Codebooks) -> None:
+        self.encoder, self.codebooks = encoder.eval(), codebooks
+        self._shares = [emotion_given_cluster(table) for table in codebooks.tables]
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike, device: str | torch.device | None = None) -> Self:
+        """Load from the folder of a training of gmp_tl, or of one fold of its cross-validation.
+
+        Parameters
+        ----------
+        device : where the encoder runs; None takes the accelerator where there is one.
+
+        Raises
+        ------
+        GemoclapError : there are no clusters, or not the encoder that they were made with.
+        """
+        folder = Path(folder)
+        clusters, features = folder / "clusters", folder / "features" / "model"
+        if not is_clustered(clusters):
+            raise GemoclapError(f"{folder}: no clusters in it; {_where_to_look(folder)}")
+        if not (features / "config.json").is_file():
+            raise GemoclapError(
+                f"{features}: the encoder of the clusters is not there (a cross-validation without models keeps none); train "
+                "again, or copy it back"
+            )
+        codebooks = load_codebooks(clusters)
+        if codebooks.encoder_weights != file_hash(features / "model.safetensors"):
+            raise GemoclapError(
+                f"{clusters}: made with another encoder than {features}; run 'gemoclap gmp cluster' again"
+            )
+        if device is None:
+            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
+        return cls(SpeechEncoder.from_pretrained(str(features)).to(device), codebooks)
+
+    def __call__(self, audio: str | os.PathLike, smooth_seconds: float = SMOOTH_SECONDS) -> FrameEmotions:
+        """Label the frames of a recording of any length.
+
+        What is longer than the clips of training is encoded in windows of equal length, no longer than those.
+
+        Parameters
+        ----------
+        audio : a file of any format that soundfile reads.
+        smooth_seconds : over which the emotions of a frame are averaged; 0 leaves each as it is.
+
+        Raises
+        ------
+        GemoclapError : the audio cannot be read or has no samples; `smooth_seconds` is negative.
+        """
+        if smooth_seconds < 0:
+            raise GemoclapError(f"smooth: must be 0 or more seconds, not {smooth_seconds}")
+        waveform = load_audio(audio)
+        whole = replace(self.codebooks.audio, max_seconds=None)
+        first, _ = kept_range(waveform, whole)
+        times, clusters = self._clusters(prepare_clip(waveform, whole))
+        by_scale = [shares[clusters[:, place]] for place, shares in enumerate(self._shares)]
+        frames = max(1, round(smooth_seconds / self.encoder.frame_seconds))
+        return FrameEmotions(
+            times + first / SAMPLE_RATE,
+            clusters,
+            smooth(np.mean(by_scale, axis=0), frames),
+            self.codebooks.emotions,
+            self.codebooks.scales,
+            waveform,
+        )
+
+    def _clusters(self, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the middles of a prepared clip's frames in seconds, and their nearest clusters at every scale."""
+        longest = (self.codebooks.audio.max_seconds or WINDOW_SECONDS) * SAMPLE_RATE
+        windows = np.array_split(clip, math.ceil(len(clip) / longest))
+        times, clusters, start = [], [], 0
+        for window in windows:
+            frames = self._frames(window)
+            middles = np.arange(len(frames)) * self.encoder.hop_samples + self.encoder.min_samples / 2
+            times.append((start + middles) / SAMPLE_RATE)
+            clusters.append(np.stack([assign(frames, one)[0] for one in self.codebooks.centroids], axis=1))
+            start += len(window)
+        return np.concatenate(times), np.concatenate(clusters)
+
+    def _frames(self, window: np.ndarray) -> np.ndarray:
+        device = self.encoder.model.device
+        waveforms, lengths = (
+            torch.from_numpy(window).unsqueeze(0).to(device),
+            torch.tensor([len(window)], device=device),
+        )
+        with torch.inference_mode():
+            frames, mask = self.encoder.layer_frames(waveforms, lengths, self.codebooks.layer)
+        return frames[0, mask[0]].float().cpu().numpy()
+
+
+def _where_to_look(folder: Path) -> str:
+    """Return a hint for the folder of a cross-validation, which has clusters a fold, and for that of a model."""
+    for inner in (*sorted(folder.glob("gmp_tl/*/clusters")), folder.parent / "clusters"):
+        if is_clustered(inner):
+            return f"did you mean {inner.parent}?"
+    return "'gemoclap train --method gmp_tl' and 'gemoclap gmp cluster' write them"

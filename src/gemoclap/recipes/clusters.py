@@ -1,0 +1,133 @@
+"""GMP-TL's pseudo-labels: the frames of a layer clustered at every scale, and what the clusters know (`gmp.codebooks`)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import Tensor
+
+from gemoclap.config import Settings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.data.shards import Shards
+from gemoclap.encoders.feature_cache import LayerFrames
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.files import atomic_write, file_hash, write_json
+from gemoclap.gmp.clustering import assign, fit_kmeans, load_kmeans, save_kmeans
+from gemoclap.gmp.codebooks import CONFIG, EMOTIONS, LABELS, QUALITY, codebook_path, is_clustered
+from gemoclap.gmp.frame_emotions import count_emotions
+from gemoclap.gmp.frames import ShardFrames
+from gemoclap.gmp.quality import agreement
+from gemoclap.labels import Vocabulary
+from gemoclap.recipes.run_folder import on_main_process
+from gemoclap.terminal import progress_bar
+from gemoclap.training.distributed import process_state
+
+
+def cluster(
+    settings: Settings, fold: Fold, vocabulary: Vocabulary, store: AudioStore, encoder_folder: Path, output: Path
+) -> Shards:
+    """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key.
+
+    Clusters of another encoder, layer or scales that lie in `output` make way. What is done stays done.
+    """
+    config = _config(settings, vocabulary, encoder_folder)
+
+    def begin() -> None:
+        if not _is_of(output / CONFIG, config):
+            shutil.rmtree(output, ignore_errors=True)
+            write_json(output / CONFIG, config)
+
+    on_main_process(begin)
+    labels = Shards(output / LABELS)
+    rows = {store.content_key(row): row for row in fold.train}
+
+    def work() -> None:
+        if labels.missing(rows):
+            _cluster(settings, rows, store, encoder_folder, output, labels)
+        if not is_clustered(output):
+            # In an order of their own: nothing here may depend on how a manifest is sorted.
+            known = [rows[key] for key in sorted(rows)]
+            _describe(settings.gmp.scales, vocabulary, known, [labels[key] for key in sorted(rows)], output)
+        # Gigabytes on a large corpus, and made again from features/model if ever needed.
+        shutil.rmtree(output / "frames", ignore_errors=True)
+
+    on_main_process(work)
+    labels.refresh()
+    return labels
+
+
+def _config(settings: Settings, vocabulary: Vocabulary, encoder_folder: Path) -> dict[str, Any]:
+    return {
+        "encoder_weights": file_hash(encoder_folder / "model.safetensors"),
+        "layer": settings.gmp.layer,
+        "scales": settings.gmp.scales,
+        "passes": settings.gmp.passes,
+        "seed": settings.train.seed,
+        "emotions": list(vocabulary.emotions),
+        "preparation": asdict(settings.data.audio),
+    }
+
+
+def _is_of(path: Path, config: dict[str, Any]) -> bool:
+    """Whether clusters are those that are asked for: features that were made anew have others."""
+    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == config
+
+
+def _cluster(
+    settings: Settings,
+    rows: dict[str, Utterance],
+    store: AudioStore,
+    encoder_folder: Path,
+    output: Path,
+    labels: Shards,
+) -> None:
+    encoder = SpeechEncoder.from_pretrained(str(encoder_folder)).to(process_state().device)
+    clips = LayerFrames(encoder, store, settings.gmp.layer, torch.float32, output)
+    with progress_bar("frames to cluster") as progress:
+        clips.encode(list(rows.values()), progress)
+    assert isinstance(clips.kept, Shards)
+    frames = ShardFrames(clips.kept, sorted(rows))
+    codebooks = []
+    for k in settings.gmp.scales:
+        path = codebook_path(output, k)
+        if not path.is_file():
+            with progress_bar(f"k-means, {k} clusters") as progress:
+                found = fit_kmeans(frames, k, passes=settings.gmp.passes, seed=settings.train.seed, progress=progress)
+            save_kmeans(path, found)
+        codebooks.append(load_kmeans(path).centroids)
+    with labels.writer() as writer:
+        for key in labels.missing(sorted(rows)):
+            columns = [assign(clips.kept[key].numpy(), centroids)[0] for centroids in codebooks]
+            writer[key] = torch.from_numpy(np.stack(columns, axis=1)).int()
+    labels.refresh()
+
+
+def _describe(
+    scales: Sequence[int], vocabulary: Vocabulary, rows: Sequence[Utterance], labels: Sequence[Tensor], output: Path
+) -> None:
+    """Write what the clusters know of emotion, gender and speaker, by scale."""
+    counts = [len(one) for one in labels]
+    table = torch.cat(list(labels)).numpy()
+    emotions = [vocabulary.index(row.emotion) for row in rows]
+    words = {
+        "emotion": [vocabulary.resolve(row.emotion) for row in rows],
+        "gender": [row.gender for row in rows],
+        "speaker": [speaker_name(row) if row.speaker else None for row in rows],
+    }
+    tables, quality = {}, {}
+    for place, k in enumerate(scales):
+        tables[str(k)] = count_emotions(table[:, place], emotions, counts, k, len(vocabulary.emotions))
+        quality[str(k)] = {name: agreement(table[:, place], known, counts) for name, known in words.items()}
+    with atomic_write(output / EMOTIONS, "wb") as file:
+        file.write(save(tables))
+    write_json(output / QUALITY, quality)
