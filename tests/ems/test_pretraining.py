@@ -131,12 +131,15 @@ def test_random_masking_ignores_the_curve() -> None:
 
 def test_shifted_masks_follow_the_shifted_curve_and_the_score_head_learns_the_true_one() -> None:
     model, inputs = mockingjay(masking="shifted", score_head=True).eval(), batch()
+    with pytest.raises(GemoclapError, match="needs intensity_shift"):
+        model(**inputs)
+    inputs["intensity_shift"] = torch.tensor([0.3, 0.5, 0.7, 0.9])
     frames, mask = features_of(model)
     torch.manual_seed(3)
     outputs = model(**inputs)
     torch.manual_seed(3)
     curve = resample_intensity(inputs["intensity"], CURVE_LENGTHS, mask)
-    masked = mask_spans(frames, mask, shift_intensity(curve, mask))
+    masked = mask_spans(frames, mask, shift_intensity(curve, mask, inputs["intensity_shift"]))
     assert torch.equal(outputs["positions"], masked.positions) and torch.equal(outputs["intensity"], curve)
     torch.manual_seed(3)
     assert not torch.equal(mask_spans(frames, mask, curve).positions, masked.positions)

@@ -20,6 +20,7 @@ from gemoclap.ems.intensity import IntensityConfig, IntensityModel
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes import pretrain as recipe
+from gemoclap.recipes.clips import load_audio_store
 from gemoclap.recipes.pretrain import divide, pretrain, read_speech
 
 TINY = {
@@ -192,3 +193,21 @@ def test_the_cache_lies_where_it_is_told_to(tmp_path: Path, small_manifest: Path
     settings = settings_of(small_manifest, "npc", "intensity", intensity_model=str(intensity_model))
     pretrain(replace(settings, cache=CacheSettings(folder=str(tmp_path / "here"))), tmp_path / "run")
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["intensity"]
+
+
+@pytest.mark.parametrize("encoder", ["mockingjay", "npc"])
+def test_shifted_masks_of_a_clip_stay_where_they_are(
+    tmp_path: Path, small_manifest: Path, intensity_model: Path, encoder: str
+) -> None:
+    settings = settings_of(small_manifest, encoder, "shifted", intensity_model=str(intensity_model))
+    rows = read_speech(settings)
+    store = load_audio_store(settings.cache, settings.audio, rows)
+    clips = recipe._clips(settings, store, rows)
+    shifts = clips.inputs(rows)["intensity_shift"]
+    assert torch.equal(clips.inputs(rows[::-1])["intensity_shift"], shifts.flip(0))
+    assert 0 <= shifts.min() < 0.2 and 0.8 < shifts.max() < 1 and len(set(shifts.tolist())) == len(rows)
+    settings.train.seed = 1
+    assert not torch.equal(recipe._clips(settings, store, rows).inputs(rows)["intensity_shift"], shifts)
+    folder = pretrain(settings, tmp_path / "run")
+    assert "(a control)" in (folder / "README.md").read_text(encoding="utf-8")
+    assert load_audio_encoder(str(folder)).output_dim == 16

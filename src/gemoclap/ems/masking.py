@@ -2,8 +2,7 @@
 
 Everything works on padded batches, without a loop over clips, and draws from torch's global CPU generator or from the
 generator given, whatever the device: a seed hides the same frames everywhere. How many numbers are drawn depends on the
-shapes alone, so masking by intensity and masking at random leave the generator in the same state; `shift_intensity` draws
-one number a clip beside.
+shapes alone, so masking by intensity and masking at random leave the generator in the same state.
 """
 
 from __future__ import annotations
@@ -170,24 +169,26 @@ def resample_intensity(curves: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
     return (left + (places - before) * (right - left)).masked_fill(~mask, 0.0)
 
 
-def shift_intensity(curves: Tensor, mask: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Move each clip's curve round the clip by a random number of frames; what leaves at its end comes in at its start.
+def shift_intensity(curves: Tensor, mask: Tensor, shifts: Tensor) -> Tensor:
+    """Move each clip's curve round the clip; what leaves at one end comes in at the other.
 
-    Masks that follow the result are as many, and lie as close to each other, as those of EMS, but tell nothing of the
-    emotion: the control of masking by intensity [C].
+    Masks that follow the result are about as many, and lie as close to each other, as those of EMS, but tell nothing of the
+    emotion: the control of masking by intensity [C]. About, because EMS fills up with random spans where the most intense
+    frames are a clip's last ones, and the moved curve has them elsewhere.
 
     Parameters
     ----------
     curves, mask : ``(B, F)``, and ``(B, F)`` True at the first frames of each row.
+    shifts : ``(B,)`` in [0, 1), the share of its own length that each curve is moved.
 
     Returns
     -------
     Tensor : ``(B, F)``, the padding as it was.
     """
     counts = mask.sum(1, keepdim=True).clamp(min=1)
-    distances = (_uniform(counts.shape, mask.device, generator) * counts).long()
+    distances = (shifts.unsqueeze(1).double() * counts).long()
     positions = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    return torch.where(mask, curves.gather(1, (positions + distances) % counts), curves)
+    return torch.where(mask, curves.gather(1, (positions - distances) % counts), curves)
 
 
 def share_of(positions: Tensor, mask: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """MockingJay and NPC with their heads for self-supervised pre-training, plain or emotion-aware (EMS).
 
-``model(waveforms, lengths, intensity, intensity_lengths)`` returns tensors by name, which `ems.losses` compares:
+``model(waveforms, lengths, intensity, intensity_lengths, intensity_shift)`` returns tensors by name, which `ems.losses`
+compares:
 
     prediction, target                 (B, F, M) mel features
     positions                          bool (B, F), the frames to be predicted
@@ -77,6 +78,7 @@ class MockingJayForPretraining(nn.Module):
         lengths: Tensor,
         intensity: Tensor | None = None,
         intensity_lengths: Tensor | None = None,
+        intensity_shift: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Hide spans and predict them.
 
@@ -84,9 +86,12 @@ class MockingJayForPretraining(nn.Module):
         ----------
         waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
         intensity, intensity_lengths : curves ``(B, F')`` in [0, 1] at any frame rate, and their valid values ``(B,)``.
+        intensity_shift : ``(B,)`` in [0, 1), how far shifted masks are moved, as a share of each clip: the same whenever a
+            clip is heard, as are EMS's masks.
         """
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        curve, followed = _curves(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        curve = _curve(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        followed = _followed(curve, mask, self.masking, intensity_shift)
         masked = mask_spans(frames, mask, followed, self.rule)
         hidden = self.encoder.encode(masked.frames, mask).last_hidden_state
         outputs = {"prediction": self.spectral_head(hidden), "target": frames, "positions": masked.positions}
@@ -174,10 +179,12 @@ class NPCForPretraining(nn.Module):
         lengths: Tensor,
         intensity: Tensor | None = None,
         intensity_lengths: Tensor | None = None,
+        intensity_shift: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Predict every frame; parameters as `MockingJayForPretraining.forward`. ``positions`` are all valid frames."""
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        curve, followed = _curves(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        curve = _curve(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        followed = _followed(curve, mask, self.masking, intensity_shift)
         seen, wide, shares = self._hide(frames, mask, followed)
         hidden = self.encoder.encode(seen, mask, wide=wide).last_hidden_state
         codes, chosen = self.quantizer(hidden)
@@ -213,13 +220,12 @@ def code_perplexity(chosen: Tensor, mask: Tensor) -> Tensor:
     return torch.special.entr(use).sum(-1).exp().mean()
 
 
-def _curves(
+def _curve(
     intensity: Tensor | None, lengths: Tensor | None, mask: Tensor, masking: str, score_head: nn.Module | None
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the intensity at the encoder's frames, and what the masks follow; None for what nobody looks at."""
-    is_followed = masking in FOLLOW_INTENSITY
-    if not is_followed and score_head is None:
-        return None, None
+) -> Tensor | None:
+    """Return the intensity at the encoder's frames; None where nobody looks at it."""
+    if masking not in FOLLOW_INTENSITY and score_head is None:
+        return None
     if intensity is None:
         raise GemoclapError(
             "pre-training with masking 'intensity' or 'shifted', or with a score head, needs the intensity of every clip; "
@@ -227,10 +233,18 @@ def _curves(
         )
     if lengths is None:
         lengths = torch.full((len(intensity),), intensity.shape[1], device=intensity.device)
-    curve = resample_intensity(intensity.float(), lengths, mask)
-    if not is_followed:
-        return curve, None
-    return curve, shift_intensity(curve, mask) if masking == "shifted" else curve
+    return resample_intensity(intensity.float(), lengths, mask)
+
+
+def _followed(curve: Tensor | None, mask: Tensor, masking: str, shifts: Tensor | None) -> Tensor | None:
+    """Return the curve that masks follow; None where they follow none."""
+    if curve is None or masking not in FOLLOW_INTENSITY:
+        return None
+    if masking == "intensity":
+        return curve
+    if shifts is None:
+        raise GemoclapError("masking 'shifted' needs intensity_shift, how far each clip's masks are moved")
+    return shift_intensity(curve, mask, shifts)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

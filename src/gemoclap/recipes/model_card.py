@@ -95,6 +95,7 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
     model = settings.model
     ways = {
         "intensity": "masks that follow the intensity of emotion (EMS)",
+        "shifted": "the masks of EMS moved round each clip at random (a control)",
         "random": "random masks",
         "none": "plain masks",
     }

@@ -9,8 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gemoclap.config_ems import PretrainSettings
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
@@ -121,12 +122,13 @@ def read_source(path: Path) -> list[Utterance]:
 
 def divide(rows: Sequence[Utterance], share: float) -> tuple[list[Utterance], list[Utterance]]:
     """Return the utterances to train on and those held out: about `share`, by a hash of the id, the same in every run."""
+    held_out = [row for row in rows if _share_from(row.id) < share]
+    return [row for row in rows if _share_from(row.id) >= share], held_out
 
-    def place(row: Utterance) -> float:
-        return int.from_bytes(hashlib.sha256(row.id.encode()).digest()[:8]) / 2**64
 
-    held_out = [row for row in rows if place(row) < share]
-    return [row for row in rows if place(row) >= share], held_out
+def _share_from(name: str) -> float:
+    """Return a number in [0, 1) that a name alone decides."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
 
 
 def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretraining:
@@ -161,7 +163,26 @@ def _clips(settings: PretrainSettings, store: AudioStore, rows: Sequence[Utteran
     if not settings.needs_intensity:
         return store
     model = load_intensity_model(str(settings.model.intensity_model))
-    return ClipsWithSeries(store, store, curves(model, store, rows, cache_folder(settings.cache)), "intensity")
+    kept = curves(model, store, rows, cache_folder(settings.cache))
+    clips = ClipsWithSeries(store, store, kept, "intensity")
+    return ShiftedClips(clips, store, settings.train.seed) if settings.model.masking == "shifted" else clips
+
+
+class ShiftedClips:
+    """Clips with their intensity, and how far shifted masks are moved: from a hash of clip and seed, always the same."""
+
+    def __init__(self, clips: ClipsWithSeries, store: AudioStore, seed: int) -> None:
+        self.clips, self.store, self.seed = clips, store, seed
+        self.at_hand, self.is_exact = clips.at_hand, clips.is_exact
+
+    def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
+        """Return the samples of each clip, (N,) int64."""
+        return self.clips.lengths(utterances)
+
+    def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
+        """Return the inputs of the clips and ``intensity_shift`` (B,) float64."""
+        shifts = [_share_from(f"{self.seed} {self.store.content_key(row)}") for row in utterances]
+        return {**self.clips.inputs(utterances), "intensity_shift": torch.tensor(shifts, dtype=torch.float64)}
 
 
 def load_intensity_model(name: str) -> IntensityModel:

@@ -39,7 +39,8 @@ LOGGED = {
 DIFFERENCES = (
     "UAR in points, paired by seed: both of a pair began with the same encoder weights and saw the same batches. Its masks "
     "change more than where they are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden; NPC's "
-    "are wider there, for which there are controls. Of intervals like these one in twenty leaves zero out by chance."
+    "are wider there. The controls, as shifted spans or as many frames wide at random, have that without the emotion. Of "
+    "intervals like these one in twenty leaves zero out by chance."
 )
 PRETRAINING = (
     "The last epoch, mean over seeds. Each row's held-out loss is over frames, or under masks, of its own: rows do not "
