@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def run_frames(args: Namespace) -> int:
     labeler = FrameLabeler.from_pretrained(args.run)
     found = labeler(args.audio, smooth_seconds=args.smooth)
     if output is None:
-        _print_rows(found)
+        csv.writer(sys.stdout, lineterminator="\n").writerows(_rows(found))
         return 0
     if output.suffix == ".png":
         plot_emotions(output, found, Path(args.audio).name)
@@ -87,8 +88,3 @@ def _rows(found: FrameEmotions) -> list[list[str]]:
     for time, clusters, shares in zip(found.times, found.clusters, found.probabilities, strict=True):
         rows.append([f"{time:.3f}", *map(str, clusters), *(f"{share:.4f}" for share in shares)])
     return rows
-
-
-def _print_rows(found: FrameEmotions) -> None:
-    for row in _rows(found):
-        print(",".join(row))

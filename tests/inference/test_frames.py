@@ -95,11 +95,16 @@ def test_the_length_of_a_recording_does_not_matter(trained: Path, tmp_path: Path
     assert len(found.times) == 20 * int(labeler.encoder.frame_counts(torch.tensor([4000])))
 
 
-def test_smoothing_keeps_the_mean_about_where_it_was(trained: Path, recording: Path) -> None:
+def test_smoothing_takes_away_what_changes_fast(trained: Path, recording: Path) -> None:
     labeler = FrameLabeler.from_pretrained(trained)
     raw, smoothed = labeler(recording, smooth_seconds=0), labeler(recording, smooth_seconds=0.3)
     assert np.array_equal(raw.clusters, smoothed.clusters)
     assert smoothed.probabilities.std(0).sum() < 0.7 * raw.probabilities.std(0).sum()
+    assert np.allclose(raw.probabilities.mean(0), smoothed.probabilities.mean(0), atol=0.01)
+    frames = round(0.3 / labeler.encoder.frame_seconds)
+    middle = len(raw.times) // 2
+    around = raw.probabilities[middle - (frames - 1) // 2 : middle + frames // 2 + 1]
+    assert np.allclose(smoothed.probabilities[middle], around.mean(0))
 
 
 def test_the_command_prints_draws_and_writes(

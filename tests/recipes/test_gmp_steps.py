@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import complaint, contents, log_of, run
+from small import changed, complaint, contents, log_of, run
 from tiny import save_speech_encoder
 
 from gemoclap.config import (
@@ -21,6 +21,7 @@ from gemoclap.config import (
     Settings,
     TrainSettings,
 )
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.train import train
@@ -78,9 +79,12 @@ def test_the_steps_one_by_one_come_to_the_whole(
     for name in ("features/model", "frames/model", "model"):
         assert same(steps / name, tmp_path / "whole" / name), name
     before = contents(steps)
+    (steps / "clusters" / "kmeans_3.safetensors").unlink()
     for step in STEPS:  # what is done stays as it is; the settings may come from the run itself
         assert run("gmp", step, "--config", steps / "config.yaml", "-o", steps) == 0
-    assert contents(steps) == before
+    assert {name: digest for name, (digest, _) in contents(steps).items()} == {
+        name: digest for name, (digest, _) in before.items()
+    }
 
 
 def test_the_quality_of_the_clusters_is_shown(
@@ -118,31 +122,73 @@ def test_features_are_taken_from_another_run_of_the_same_folds(settings: Setting
     )
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train": TrainSettings(epochs=2, batch_size=8, warmup_epochs=0.2)}, "other data, settings or folds"),
-        ({"gender": False}, "other data, settings or folds"),
-        ({"n_folds": 4}, "other data, settings or folds"),
-        ({"features": "nowhere"}, "holds no features for fold_1"),
-    ],
-)
-def test_features_of_other_folds_or_settings_are_refused(
-    settings: Settings, tmp_path: Path, changes: dict, message: str
+def other_labels(manifest: Path, target: Path) -> Path:
+    """Write a copy of a manifest whose emotions have gone round, and those of each fold with them."""
+    following = {"angry": "happy", "happy": "neutral", "neutral": "sad", "sad": "angry"}
+    return changed(manifest, target, emotion=lambda row: following[row.emotion])
+
+
+@pytest.mark.parametrize("what", ["epochs", "gender", "folds", "labels", "nowhere", "one fold lost"])
+def test_features_of_other_data_or_settings_are_refused_before_anything_is_trained(
+    settings: Settings, tmp_path: Path, what: str
 ) -> None:
-    cross_validate(settings, ["gmp_tl"], tmp_path / "first")
-    gmp = replace(settings.gmp, features=str(tmp_path / "first"))
-    if "gender" in changes or "features" in changes:
-        changes = {"gmp": replace(gmp, **changes)}
-    elif "n_folds" in changes:
-        changes = {"gmp": gmp, "data": replace(settings.data, **changes)}
+    first, manifest = tmp_path / "first", tmp_path / "m.jsonl"
+    changed(Path(str(settings.data.manifest)), manifest)
+    settings = replace(settings, data=replace(settings.data, manifest=str(manifest)))
+    cross_validate(settings, ["gmp_tl"], first)
+    other = replace(settings, gmp=replace(settings.gmp, features=str(first)))
+    message = "other data, settings or folds"
+    if what == "epochs":
+        other = replace(other, train=replace(settings.train, epochs=2))
+    elif what == "gender":
+        other = replace(other, gmp=replace(other.gmp, gender=False))
+    elif what == "folds":  # the same settings, and who is in which fold has changed in the first run
+        path = first / "gmp_tl" / "fold_1" / "features" / "origin.json"
+        shutil.copy(path.parents[2] / "fold_2" / "features" / "origin.json", path)
+    elif what == "labels":
+        other_labels(manifest, manifest)
+    elif what == "nowhere":
+        other, message = replace(other, gmp=replace(other.gmp, features="nowhere")), "no finished features of fold_1"
+    else:
+        shutil.rmtree(first / "gmp_tl" / "fold_2" / "features" / "model")
+        message = "no finished features of fold_2"
     with pytest.raises(GemoclapError, match=message):
-        cross_validate(replace(settings, **{"gmp": gmp, **changes}), ["gmp_tl"], tmp_path / "second")
+        cross_validate(other, ["gmp_tl"], tmp_path / "second")
+    assert not (tmp_path / "second").exists()
 
 
-def test_a_frozen_front_end_is_computed_once_and_changes_no_loss(settings: Settings, tmp_path: Path) -> None:
+def test_features_may_be_taken_wherever_the_same_data_lie(settings: Settings, tmp_path: Path) -> None:
+    cross_validate(settings, ["gmp_tl"], tmp_path / "first")
+    elsewhere = shutil.copy(str(settings.data.manifest), Path(str(settings.data.manifest)).with_name("again.jsonl"))
+    moved = shutil.copytree(tmp_path / "first", tmp_path / "moved")
+    encoder = shutil.copytree(settings.model.audio_encoder, tmp_path / "hubert")
+    other = replace(
+        settings,
+        data=replace(settings.data, manifest=str(elsewhere)),
+        model=replace(settings.model, audio_encoder=str(encoder)),
+        gmp=replace(settings.gmp, features=str(moved), scales=[4]),
+    )
+    cross_validate(other, ["gmp_tl"], tmp_path / "second")
+    shutil.rmtree(moved)  # a run goes on without what it took its features from
+    shutil.rmtree(tmp_path / "second" / "gmp_tl" / "fold_2")
+    cross_validate(replace(other, gmp=replace(other.gmp, features=None)), ["gmp_tl"], tmp_path / "second")
+    features = Path("gmp_tl", "fold_2", "features", "model")
+    assert same(tmp_path / "first" / features, tmp_path / "second" / features)
+
+
+def test_a_frozen_front_end_is_computed_once_and_changes_no_loss(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frozen = replace(settings, model=replace(settings.model, freeze="front_end"))
+    clips, front_end = [], SpeechEncoder.front_end
+
+    def count(encoder: SpeechEncoder, waveforms: torch.Tensor, lengths: torch.Tensor) -> object:
+        clips.append(len(lengths))
+        return front_end(encoder, waveforms, lengths)
+
+    monkeypatch.setattr(SpeechEncoder, "front_end", count)
     train(frozen, "gmp_tl", tmp_path / "cached")
+    assert sum(clips) == 32  # for A, B and C together
     train(replace(frozen, cache=CacheSettings(front_end="never")), "gmp_tl", tmp_path / "plain")
     cached, plain = (log_of(tmp_path / name / "frames")[0] for name in ("cached", "plain"))
     assert cached["loss"] == pytest.approx(plain["loss"], rel=1e-4)

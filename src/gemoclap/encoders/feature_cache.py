@@ -73,7 +73,7 @@ class FrozenClips(ABC):
         missing = {self.store.content_key(row): row for row in utterances}
         missing = {key: row for key, row in missing.items() if key not in self.kept}
         done = 0
-        with self._as_it_predicts(), _writer(self.kept) as kept:
+        with as_it_predicts(self.encoder), _writer(self.kept) as kept:
             for keys in _batches(missing, self.store):
                 waveforms, lengths = pad_waveforms([self.store(missing[key]) for key in keys])
                 device = self.encoder.model.device
@@ -112,18 +112,19 @@ class FrozenClips(ABC):
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         """Return what is kept of each clip of a batch."""
 
-    @contextmanager
-    def _as_it_predicts(self) -> Iterator[None]:
-        """Without dropout, gradients and half precision, whatever the encoder is in the middle of."""
-        training = self.encoder.training
-        self.encoder.eval()
-        try:
-            # cuDNN would take the convolutions in TF32, and what is kept would depend on who computed it first.
-            exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-            with torch.no_grad(), torch.autocast(self.encoder.model.device.type, enabled=False), exact:
-                yield
-        finally:
-            self.encoder.train(training)
+
+@contextmanager
+def as_it_predicts(encoder: SpeechEncoder) -> Iterator[None]:
+    """Without dropout, gradients and half precision, whatever the encoder is in the middle of."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        # cuDNN would take the convolutions in TF32, and what is kept would depend on who computed it first.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        with torch.no_grad(), torch.autocast(encoder.model.device.type, enabled=False), exact:
+            yield
+    finally:
+        encoder.train(training)
 
 
 class FrontEndFrames(FrozenClips):

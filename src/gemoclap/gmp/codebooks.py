@@ -81,4 +81,6 @@ def load_codebooks(folder: Path) -> Codebooks:
         )
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise GemoclapError(f"{folder}: not readable clusters ({reason}); run 'gemoclap gmp cluster' again") from error
+        raise GemoclapError(
+            f"{folder}: not readable clusters ({reason}); delete it, and give the command that made it again"
+        ) from error

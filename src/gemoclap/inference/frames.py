@@ -11,7 +11,8 @@ from typing import Self
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, kept_range, load_audio, prepare_clip
+from gemoclap.audio import SAMPLE_RATE, from_int16, kept_range, load_audio, to_int16
+from gemoclap.encoders.feature_cache import as_it_predicts
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash
@@ -96,7 +97,7 @@ class FrameLabeler:
         codebooks = load_codebooks(clusters)
         if codebooks.encoder_weights != file_hash(features / "model.safetensors"):
             raise GemoclapError(
-                f"{clusters}: made with another encoder than {features}; run 'gemoclap gmp cluster' again"
+                f"{clusters}: made with another encoder than {features}; delete it, and give the command that made it again"
             )
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
@@ -119,9 +120,8 @@ class FrameLabeler:
         if smooth_seconds < 0:
             raise GemoclapError(f"smooth: must be 0 or more seconds, not {smooth_seconds}")
         waveform = load_audio(audio)
-        whole = replace(self.codebooks.audio, max_seconds=None)
-        first, _ = kept_range(waveform, whole)
-        times, clusters = self._clusters(prepare_clip(waveform, whole))
+        first, last = kept_range(waveform, replace(self.codebooks.audio, max_seconds=None))
+        times, clusters = self._clusters(from_int16(*to_int16(waveform[first:last])))
         by_scale = [shares[clusters[:, place]] for place, shares in enumerate(self._shares)]
         frames = max(1, round(smooth_seconds / self.encoder.frame_seconds))
         return FrameEmotions(
@@ -152,7 +152,7 @@ class FrameLabeler:
             torch.from_numpy(window).unsqueeze(0).to(device),
             torch.tensor([len(window)], device=device),
         )
-        with torch.inference_mode():
+        with as_it_predicts(self.encoder):  # as the clustered frames were encoded
             frames, mask = self.encoder.layer_frames(waveforms, lengths, self.codebooks.layer)
         return frames[0, mask[0]].float().cpu().numpy()
 

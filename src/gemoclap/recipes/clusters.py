@@ -52,7 +52,8 @@ def cluster(
     rows = {store.content_key(row): row for row in fold.train}
 
     def work() -> None:
-        if labels.missing(rows):
+        lost = [k for k in settings.gmp.scales if not codebook_path(output, k).is_file()]
+        if lost or labels.missing(rows):
             _cluster(settings, rows, store, encoder_folder, output, labels)
         if not is_clustered(output):
             # In an order of their own: nothing here may depend on how a manifest is sorted.

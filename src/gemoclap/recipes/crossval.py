@@ -19,7 +19,7 @@ from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
 from gemoclap.recipes.supervised import save_model
-from gemoclap.recipes.train import train_fold
+from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
@@ -45,6 +45,8 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if trained else []
     source = ClipSource(load_audio_store(settings.cache, data.audio, rows), settings)
+    for method in trained:
+        check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, source.store)
     claim(output, config, methods, plan)
     for method in methods:
         if method in BASELINES:

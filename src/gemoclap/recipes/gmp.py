@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -53,12 +54,7 @@ Step = Literal["features", "cluster", "pretrain", "finetune"]
 def fit_gmp_fold(
     settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
 ) -> tuple[EmotionModel, Clips]:
-    """Train GMP-TL on a fold's training part; see `recipes.train.train_fold`.
-
-    Raises
-    ------
-    GemoclapError : as `_check_request`, before anything is trained.
-    """
+    """Train GMP-TL on a fold's training part; see `recipes.train.train_fold`, and `check_folds` for what to look at first."""
     gmp = settings.gmp
     for step in _steps_before(settings, output):
         do_step(step, settings, fold, vocabulary, source, output)
@@ -78,48 +74,35 @@ def fit_gmp_fold(
 
 
 def _steps_before(settings: Settings, output: Path) -> list[Step]:
-    """Return what must be done before C, of which some may be done already."""
-    if settings.gmp.frame_epochs and not is_trained(output / "frames"):
-        return ["features", "cluster", "pretrain"]
+    """Return what must be done before C, of which some may be done already; "pretrain" clusters too."""
+    if settings.gmp.frame_epochs:
+        return [] if is_trained(output / "frames") else ["features", "pretrain"]
     return ["features"] if settings.gmp.start == "features" else []
 
 
 def do_step(
     step: Step, settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
 ) -> Path:
-    """Do a step before C in a fold's folder, or find it done; return its folder.
-
-    Raises
-    ------
-    GemoclapError : as `_check_request`.
-    """
-    features = output / "features"
+    """Do a step before C in a fold's folder, or find it done; return its folder. Those before it must have been done."""
+    features, frames = output / "features", output / "frames"
     if step == "features":
         if not is_trained(features):
-            _check_request(settings, fold, source.store)
             _train_features(settings, fold, vocabulary, source, features)
         _let_go(features)
         return features
-    if step == "cluster" or not is_trained(output / "frames"):
-        labels = cluster(settings, fold, vocabulary, source.store, features / "model", output / "clusters")
     if step == "cluster":
+        cluster(settings, fold, vocabulary, source.store, features / "model", output / "clusters")
         return output / "clusters"
-    if not is_trained(output / "frames"):
-        _train_on_frames(settings, _start(settings, output), fold, source, labels, output / "frames")
-    _let_go(output / "frames")
-    return output / "frames"
+    if not is_trained(frames):
+        labels = cluster(settings, fold, vocabulary, source.store, features / "model", output / "clusters")
+        _train_on_frames(settings, _start(settings, output), fold, source, labels, frames)
+    _let_go(frames)
+    return frames
 
 
-def check_step(step: Step, settings: Settings, fold: Fold, store: AudioStore, output: Path) -> None:
-    """Raise unless a step can be done by itself, without another before it.
-
-    Raises
-    ------
-    GemoclapError : a step before it has not been done; there is no first stage; what `_check_request` finds.
-    """
+def check_step(step: Step, settings: Settings, output: Path) -> None:
+    """Raise a GemoclapError if a step cannot be done by itself: another comes first, or there is no first stage."""
     gmp = settings.gmp
-    if step == "features":
-        _check_request(settings, fold, store)
     if step == "pretrain" and not gmp.frame_epochs:
         raise GemoclapError("gmp.frame_epochs is 0, which leaves this step out; go on with 'gemoclap gmp finetune'")
     last = ["pretrain"] if gmp.frame_epochs else ["features"] if gmp.start == "features" else []
@@ -139,25 +122,43 @@ def _start(settings: Settings, output: Path) -> str:
     return settings.model.audio_encoder if settings.gmp.start == "pretrained" else str(output / "features" / "model")
 
 
-def _check_request(settings: Settings, fold: Fold, store: AudioStore) -> None:
-    """Raise for what would come to light hours later, after the features are trained.
+def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStore) -> None:
+    """Raise for what would come to light hours later, before anything is trained.
+
+    Parameters
+    ----------
+    folds : what is still to be trained, by the folder of each.
 
     Raises
     ------
     GemoclapError : the encoder is frozen whole, cannot hide frames or has no such layer; more clusters than frames; no
-        gender is known.
+        gender is known; the features that should be taken from another run are not there.
     """
     gmp = settings.gmp
+    pending = {
+        output: fold
+        for output, fold in folds.items()
+        if "features" in _steps_before(settings, output) and not is_trained(output / "features")
+    }
+    if not pending:
+        return
     if settings.model.freeze == "all":
         raise GemoclapError(
             "model.freeze all: gmp_tl trains the encoder; set it to none, front_end or a number of layers"
         )
-    if gmp.gender and not any(row.gender for row in fold.train):
-        raise GemoclapError(
-            f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
-        )
-    if not gmp.frame_epochs:
-        return
+    for fold in pending.values():
+        if gmp.gender and not any(row.gender for row in fold.train):
+            raise GemoclapError(
+                f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
+            )
+        if gmp.features is not None:
+            _features_of(Path(gmp.features), _made_of(settings, fold))
+    if gmp.frame_epochs:
+        _check_clusters(settings, list(pending.values()), store)
+
+
+def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore) -> None:
+    gmp = settings.gmp
     encoder = load_audio_encoder(settings.model.audio_encoder, "last", settings.model.audio_options)
     encoder.expect_hidden_frames()
     layers = encoder.model.config.num_hidden_layers
@@ -165,12 +166,14 @@ def _check_request(settings: Settings, fold: Fold, store: AudioStore) -> None:
         raise GemoclapError(
             f"gmp.layer: there is no layer {gmp.layer}; give 0 to {layers}, or -1 for the last to {-1 - layers}"
         )
-    rows = {store.content_key(row): row for row in fold.train}
-    frames = int(encoder.frame_counts(torch.from_numpy(store.lengths(list(rows.values())))).sum())
-    if max(gmp.scales) > frames:
-        raise GemoclapError(
-            f"gmp.scales: {fold.name} has {frames} training frames, fewer than {max(gmp.scales)} clusters; give smaller scales"
-        )
+    for fold in folds:
+        rows = {store.content_key(row): row for row in fold.train}
+        frames = int(encoder.frame_counts(torch.from_numpy(store.lengths(list(rows.values())))).sum())
+        if max(gmp.scales) > frames:
+            raise GemoclapError(
+                f"gmp.scales: {fold.name} has {frames} training frames, fewer than {max(gmp.scales)} clusters; give smaller "
+                "scales"
+            )
 
 
 def _starting_from(settings: Settings, encoder: str) -> Settings:
@@ -182,44 +185,56 @@ def _starting_from(settings: Settings, encoder: str) -> Settings:
 
 def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path) -> None:
     """A: train an encoder to name emotion and, unless told otherwise, gender; or take it from another run."""
-    gmp = settings.gmp
-    # What else GMP-TL is told changes nothing here, so that another run with other clusters may take these features.
-    alone = replace(
-        settings,
-        gmp=GmpSettings(gender=gmp.gender),
-        train=replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs),
-    )
-    made_of = {
-        "key": run_key(determining(alone.to_dict()), fold.hash, weights_hash(settings.model.audio_encoder)),
-        "fold": fold.name,
-    }
+    gmp, made_of = settings.gmp, _made_of(settings, fold)
     if gmp.features is not None:
-        on_main_process(lambda: _take_features(Path(gmp.features or ""), made_of, output))
+        found = _features_of(Path(gmp.features), made_of)
+        on_main_process(lambda: _copy_features(found, made_of, output))
         return
     head = "multi_task" if gmp.gender else "ce"
-    model, _ = fit_fold(alone, head, fold, vocabulary, source, output, label=f"gmp_tl features {fold.name}")
+    label = f"gmp_tl features {fold.name}"
+    model, _ = fit_fold(_alone(settings), head, fold, vocabulary, source, output, label=label)
     on_main_process(lambda: write_json(output / ORIGIN, made_of))
     _save_encoder(model.audio_encoder, output)
 
 
-def _take_features(run: Path, made_of: dict[str, str], output: Path) -> None:
-    """Copy the features of the same fold from another run of GMP-TL, if they were trained with the same settings."""
+def _alone(settings: Settings) -> Settings:
+    """Return what A is trained with: what else GMP-TL is told changes nothing in it."""
+    gmp = settings.gmp
+    train = replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs)
+    return replace(settings, gmp=GmpSettings(gender=gmp.gender), train=train)
+
+
+def _made_of(settings: Settings, fold: Fold) -> dict[str, str]:
+    """Return which fold's features these are, and a hash of all that decides them, wherever it lies."""
+    config = determining(_alone(settings).to_dict())
+    weights = weights_hash(settings.model.audio_encoder)
+    config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
+    if weights:
+        config["model"] = {**config["model"], "audio_encoder": weights}
+    return {"key": run_key(config, fold.hash), "fold": fold.name}
+
+
+def _features_of(run: Path, made_of: dict[str, str]) -> Path:
+    """Return the folder of the same fold's features in another run of GMP-TL, trained with the same settings."""
     places = (run / "features", run / "gmp_tl" / made_of["fold"] / "features")
     found = next((place for place in places if is_trained(place) and (place / ORIGIN).is_file()), None)
     if found is None:
         raise GemoclapError(
-            f"gmp.features: {run} holds no features for {made_of['fold']}; name the folder of a run of gmp_tl with the same "
-            "folds, or leave it out"
+            f"gmp.features: {run} holds no finished features of {made_of['fold']}; name the folder of a run of gmp_tl with the "
+            "same folds, which kept its models, or leave it out"
         )
     if json.loads((found / ORIGIN).read_text(encoding="utf-8")) != made_of:
         raise GemoclapError(
             f"gmp.features: {found} was trained with other data, settings or folds; give those, or leave gmp.features out"
         )
-    write_json(output / ORIGIN, made_of)
+    return found
 
+
+def _copy_features(found: Path, made_of: dict[str, str], output: Path) -> None:
     def copy(folder: Path) -> None:
         shutil.copytree(found / "model", folder, dirs_exist_ok=True)
 
+    write_json(output / ORIGIN, made_of)
     save_folder(output / "model", copy)
 
 
@@ -234,7 +249,9 @@ def _train_on_frames(
     encoder.freeze(start.freeze)
     prepare_encoder(encoder, settings)
     model = FrameLabelModel(encoder, gmp.scales, gmp.span, gmp.span_start).to(state.device)
-    clips = ClipsWithSeries(source.for_encoder(encoder, fold.train), source.store, labels, "frame_labels")
+    # All of the fold, though only the training part is learnt from: the last stage needs it from the same cache.
+    clips = source.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
+    clips = ClipsWithSeries(clips, source.store, labels, "frame_labels")
     codebooks = [file_hash(codebook_path(output.parent / "clusters", k)) for k in gmp.scales]
     fit(
         model,

@@ -32,11 +32,15 @@ def run_key(*parts: Any) -> str:
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration without what says only where something is kept, and so may change while a run goes on.
 
-    Whether a part is computed once or in every step stays, because the two round differently.
+    So may the run that `gmp.features` are taken from: they are those that the run would train itself. Whether a part is
+    computed once or in every step stays, because the two round differently.
     """
     cache = config.get("cache", {})
     kept = {name: value for name, value in cache.items() if name == "front_end_dtype" or value == "never"}
-    return {**config, "cache": kept}
+    found = {**config, "cache": kept}
+    if "gmp" in config:
+        found["gmp"] = {name: value for name, value in config["gmp"].items() if name != "features"}
+    return found
 
 
 def weights_hash(encoder: str) -> str | None:

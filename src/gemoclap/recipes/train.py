@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from gemoclap.config import Settings
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips
 from gemoclap.data.folds import Fold, undivided
 from gemoclap.data.reading import read_data
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
+from gemoclap.recipes import gmp
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
@@ -40,7 +43,8 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
         store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
         source = ClipSource(store, settings)
         if step is not None:
-            check_step(step, settings, everyone, store, output)
+            check_step(step, settings, output)
+        check_folds(settings, method, {output: everyone}, store)
         claim(output, config)
         if step is not None and step != "finetune":
             return do_step(step, settings, everyone, vocabulary, source, output)
@@ -48,6 +52,12 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
         save_model(model, output / "model", settings, method, everyone)
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
+
+
+def check_folds(settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore) -> None:
+    """Raise a GemoclapError for what would come to light late in a method's training; `folds` by the folder of each."""
+    if method == "gmp_tl":
+        gmp.check_folds(settings, folds, store)
 
 
 def train_fold(
