@@ -26,9 +26,10 @@ from transformers import (
     WavLMConfig,
 )
 
+from gemoclap.encoders.framing import normalize_clips
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.pooling import masked_mean
-from gemoclap.encoders.speech import SpeechEncoder, normalize_clips
+from gemoclap.encoders.speech import SpeechEncoder
 
 SECONDS = (2.0, 1.3, 0.7, 0.4)
 FAMILIES: dict[str, type[PreTrainedConfig]] = {

@@ -47,9 +47,10 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.batching import length_bucketed, padding_share
 from gemoclap.data.dataset import Batch, collate
 from gemoclap.encoders.feature_cache import DTYPES, FrontEndFrames
+from gemoclap.encoders.framing import normalize_clips
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.pooling import masked_mean
-from gemoclap.encoders.speech import SpeechEncoder, normalize_clips
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.labels import GENDERS, get_vocabulary
 from gemoclap.training.distributed import resolve_precision, start_accelerator

@@ -21,7 +21,8 @@ from transformers import (
     WhisperConfig,
 )
 
-from gemoclap.encoders.speech import SpeechEncoder, normalize_clips
+from gemoclap.encoders.framing import normalize_clips
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
 

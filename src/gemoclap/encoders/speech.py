@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,9 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2F
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.encoders.dropout import make_dropout_fast
+from gemoclap.encoders.framing import frame_counts_of, normalize_clips, receptive_field
 from gemoclap.encoders.freezing import layer_count, numbered_layers, parts_to_freeze, unfreeze
+from gemoclap.encoders.overriding import front_end_given, hiding
 from gemoclap.encoders.padding import make_padding_exact, valid_positions
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
@@ -72,7 +73,7 @@ class SpeechEncoder(nn.Module):
         self.layer_weights = (
             nn.Parameter(torch.zeros(model.config.num_hidden_layers + 1)) if layers == "weighted" else None
         )
-        self.min_samples, self.hop_samples = _receptive_field(model)
+        self.min_samples, self.hop_samples = receptive_field(model)
         self.frame_seconds = self.hop_samples / SAMPLE_RATE
         self._lengths = make_padding_exact(model)
         make_dropout_fast(model)
@@ -134,7 +135,7 @@ class SpeechEncoder(nn.Module):
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
         """Samples -> frames that a clip has, at least one."""
-        return _frame_counts(self.model, lengths.clamp(min=self.min_samples))
+        return frame_counts_of(self.model, lengths.clamp(min=self.min_samples))
 
     def layer_frames(self, waveforms: Tensor, lengths: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Return the frames of one layer and their mask, as `forward` does.
@@ -180,7 +181,7 @@ class SpeechEncoder(nn.Module):
         features = functional.pad(features.float(), (0, 0, 0, max(0, least - features.shape[1])))
         samples = self.min_samples + (counts - 1) * self.hop_samples
         mask = valid_positions(counts, features.shape[1])
-        with self._lengths.of(samples, counts), _front_end_given(self.model, features, mask):
+        with self._lengths.of(samples, counts), front_end_given(self.model, features, mask):
             if hidden is not None:
                 hidden = functional.pad(hidden, (0, features.shape[1] - hidden.shape[1]))
             return self._frames(self._call(features, mask, self.layers == "weighted", hidden), counts)
@@ -202,7 +203,7 @@ class SpeechEncoder(nn.Module):
         least_width = self.min_samples + (self._least_frames() - 1) * self.hop_samples
         waveforms = functional.pad(waveforms, (0, max(0, least_width - waveforms.shape[1])))
         samples = lengths.clamp(min=self.min_samples)
-        return waveforms, samples, _frame_counts(self.model, samples)
+        return waveforms, samples, frame_counts_of(self.model, samples)
 
     def _from_waveforms(
         self, waveforms: Tensor, lengths: Tensor, all_layers: bool, hidden: Tensor | None = None
@@ -210,7 +211,7 @@ class SpeechEncoder(nn.Module):
         waveforms, samples, counts = self._prepare(waveforms, lengths)
         mask = valid_positions(samples, waveforms.shape[1]).long()
         if hidden is not None:  # short clips are padded to more frames than they have
-            frames = int(_frame_counts(self.model, torch.tensor(waveforms.shape[1])))
+            frames = int(frame_counts_of(self.model, torch.tensor(waveforms.shape[1])))
             hidden = functional.pad(hidden, (0, frames - hidden.shape[1]))
         with self._lengths.of(samples, counts):
             return self._call(waveforms, mask, all_layers, hidden), counts
@@ -219,7 +220,7 @@ class SpeechEncoder(nn.Module):
         needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
         options = {} if hidden is None else {"mask_time_indices": hidden}
         is_on = hidden is not None and hasattr(self.model, "masked_spec_embed")
-        with torch.set_grad_enabled(needs_grad), _hiding(self.model.config, is_on):
+        with torch.set_grad_enabled(needs_grad), hiding(self.model.config, is_on):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -351,21 +352,6 @@ class SpeechEncoder(nn.Module):
             model.masked_spec_embed.requires_grad_(is_used)
 
 
-def normalize_clips(waveforms: Tensor, lengths: Tensor, do_normalize: bool) -> Tensor:
-    """Set the padding to zero and, if asked to, each clip to zero mean and unit variance over its own samples.
-
-    As `Wav2Vec2FeatureExtractor` does: ``(x - mean) / sqrt(variance + 1e-7)``. Shapes ``(B, T)`` and ``(B,)``.
-    """
-    padding = ~valid_positions(lengths, waveforms.shape[1])
-    waveforms = waveforms.masked_fill(padding, 0.0)
-    if not do_normalize:
-        return waveforms
-    count = lengths.clamp(min=1).unsqueeze(1)
-    centred = (waveforms - waveforms.sum(1, keepdim=True) / count).masked_fill(padding, 0.0)
-    variance = centred.square().sum(1, keepdim=True) / count
-    return centred * torch.rsqrt(variance + 1e-7)
-
-
 def _refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTrainedConfig) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise GemoclapError(f"{name}: is an encoder-decoder ({config.model_type}); give a speech encoder such as WavLM")
@@ -398,46 +384,6 @@ def _read_do_normalize(name: str) -> bool:
     return extractor.do_normalize
 
 
-@contextmanager
-def _hiding(config: Any, is_on: bool) -> Iterator[None]:
-    """Let transformers' models hide the frames they are told to, whatever SpecAugment is set to, and nothing else."""
-    wanted = {"apply_spec_augment": True, "mask_feature_prob": 0.0}
-    before = {name: getattr(config, name) for name in wanted if is_on and hasattr(config, name)}
-    for name in before:
-        setattr(config, name, wanted[name])
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)
-
-
-@contextmanager
-def _front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None]:
-    """Let the front end return `features` ``(B, F, C)`` and the frame mask be `mask`, for the time of a call.
-
-    The rest of the call is transformers' own, so every family keeps what it does between front end and layers.
-    """
-    model.feature_extractor.forward = lambda inputs: features.transpose(1, 2)
-    model._get_feature_vector_attention_mask = lambda *args, **options: mask
-    try:
-        yield
-    finally:
-        del model.feature_extractor.forward, model._get_feature_vector_attention_mask
-
-
 def _hidden_states(output: Any) -> list[Tensor]:
     # The last of them is the encoder's output after its final norm, whether or not transformers lists it so.
     return [*output.hidden_states[:-1], output.last_hidden_state]
-
-
-def _frame_counts(model: Any, samples: Tensor) -> Tensor:
-    return model._get_feat_extract_output_lengths(samples)
-
-
-def _receptive_field(model: PreTrainedModel) -> tuple[int, int]:
-    """Return the samples that one frame needs, and those from one frame to the next."""
-    counts = _frame_counts(model, torch.arange(1, SAMPLE_RATE + 1, device="cpu"))
-    minute = 60 * SAMPLE_RATE
-    first, second = _frame_counts(model, torch.tensor([minute, 2 * minute], device="cpu")).tolist()
-    return int((counts < 1).sum()) + 1, round(minute / (second - first))

@@ -61,7 +61,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSettings], CrossEntropy | AMSoftmax | E
     "multi_task": EmotionAndGender,
 }
 """Method -> objective; the names of `config.HEADS`."""
-HEADS: dict[str, Head] = {"ce": "linear", "am_softmax": "cosine", "multi_task": "linear"}
+HEAD_OF: dict[str, Head] = {"ce": "linear", "am_softmax": "cosine", "multi_task": "linear"}
 """Method -> head of `gmp.classifier.SpeechClassifier`."""
 GENDER_HEAD = frozenset({"multi_task"})
 """Methods whose model has a gender head, and which learn from genders."""

@@ -101,7 +101,7 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> Emot
             settings.model,
             audio=settings.data.audio,
             method=method,
-            head=plain.HEADS[method],
+            head=plain.HEAD_OF[method],
             scale=settings.objective.scale,
             gender_head=method in plain.GENDER_HEAD,
         )

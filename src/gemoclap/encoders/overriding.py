@@ -1,0 +1,37 @@
+"""What is done otherwise inside a transformers model, for the time of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+
+@contextmanager
+def hiding(config: Any, is_on: bool) -> Iterator[None]:
+    """Let transformers' models hide the frames they are told to, whatever SpecAugment is set to, and nothing else."""
+    wanted = {"apply_spec_augment": True, "mask_feature_prob": 0.0}
+    before = {name: getattr(config, name) for name in wanted if is_on and hasattr(config, name)}
+    for name in before:
+        setattr(config, name, wanted[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
+
+
+@contextmanager
+def front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None]:
+    """Let the front end return `features` ``(B, F, C)`` and the frame mask be `mask`, for the time of a call.
+
+    The rest of the call is transformers' own, so every family keeps what it does between front end and layers.
+    """
+    model.feature_extractor.forward = lambda inputs: features.transpose(1, 2)
+    model._get_feature_vector_attention_mask = lambda *args, **options: mask
+    try:
+        yield
+    finally:
+        del model.feature_extractor.forward, model._get_feature_vector_attention_mask
