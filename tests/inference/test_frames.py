@@ -17,7 +17,7 @@ from tiny import save_speech_encoder
 
 from gemoclap.audio import kept_range, load_audio
 from gemoclap.config import AudioSettings
-from gemoclap.corpora.manifest import read_manifest
+from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.shards import Shards
 from gemoclap.encoders.speech import SpeechEncoder
@@ -83,6 +83,15 @@ def test_a_training_clip_has_its_pseudo_labels(trained: Path, small_manifest: Pa
         clip = store(row)
         _, clusters = labeler._clusters(clip)
         assert clusters.tolist() == labels[store.content_key(row)].tolist()
+
+
+def test_a_waveform_and_a_row_of_a_manifest_are_taken_too(trained: Path, recording: Path) -> None:
+    labeler = FrameLabeler.from_pretrained(trained)
+    whole, waveform = labeler(recording), labeler(load_audio(recording))
+    assert np.array_equal(whole.times, waveform.times)
+    assert np.array_equal(whole.probabilities, waveform.probabilities)
+    part = labeler(Utterance("part", str(recording), start=0.5, end=0.9))
+    assert len(part.waveform) == 6400 and part.times[-1] < 0.4
 
 
 def test_the_length_of_a_recording_does_not_matter(trained: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, from_int16, kept_range, load_audio, to_int16
+from gemoclap.audio import SAMPLE_RATE, from_int16, kept_range, to_int16
 from gemoclap.encoders.feature_cache import as_it_predicts
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -19,6 +19,7 @@ from gemoclap.files import file_hash
 from gemoclap.gmp.clustering import assign
 from gemoclap.gmp.codebooks import Codebooks, is_clustered, load_codebooks
 from gemoclap.gmp.frame_emotions import emotion_given_cluster, smooth
+from gemoclap.inference.predictor import Audio, decode
 
 SMOOTH_SECONDS = 0.5
 """Over so long a frame's emotions are averaged where nobody says otherwise [C]."""
@@ -32,8 +33,8 @@ class FrameEmotions:
 
     Attributes
     ----------
-    times : ``(F,)`` float64, the middle of each frame, in seconds of the recording; silence at its head and tail, which
-        training did not hear either, has no frames.
+    times : ``(F,)`` float64, the middle of each frame, in seconds from the start of what was given; silence at its head
+        and tail, which training did not hear either, has no frames.
     clusters : ``(F, S)`` int64, the pseudo-label at each scale.
     probabilities : ``(F, C)`` float64, of each emotion if all were equally frequent; rows add up to one.
     emotions, scales : names of the columns.
@@ -103,14 +104,14 @@ class FrameLabeler:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
         return cls(SpeechEncoder.from_pretrained(str(features)).to(device), codebooks)
 
-    def __call__(self, audio: str | os.PathLike, smooth_seconds: float = SMOOTH_SECONDS) -> FrameEmotions:
+    def __call__(self, audio: Audio, smooth_seconds: float = SMOOTH_SECONDS) -> FrameEmotions:
         """Label the frames of a recording of any length.
 
         What is longer than the clips of training is encoded in windows of equal length, no longer than those.
 
         Parameters
         ----------
-        audio : a file of any format that soundfile reads.
+        audio : a file, a manifest row, or a waveform, as for `inference.predictor.Predictor`.
         smooth_seconds : over which the emotions of a frame are averaged; 0 leaves each as it is.
 
         Raises
@@ -119,7 +120,7 @@ class FrameLabeler:
         """
         if smooth_seconds < 0:
             raise GemoclapError(f"smooth: must be 0 or more seconds, not {smooth_seconds}")
-        waveform = load_audio(audio)
+        waveform = decode(audio)
         first, last = kept_range(waveform, replace(self.codebooks.audio, max_seconds=None))
         times, clusters = self._clusters(from_int16(*to_int16(waveform[first:last])))
         by_scale = [shares[clusters[:, place]] for place, shares in enumerate(self._shares)]

@@ -115,13 +115,7 @@ class Predictor:
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as the encoder gets it, (T,) float32: decoded and trimmed as in training."""
-        if isinstance(audio, Utterance):
-            waveform = load_audio(audio.path, audio.start, audio.end)
-        elif isinstance(audio, str | os.PathLike):
-            waveform = load_audio(audio)
-        else:
-            waveform = _checked(np.asarray(audio))
-        return prepare_clip(waveform, self.model.config.audio_settings)
+        return prepare_clip(decode(audio), self.model.config.audio_settings)
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
@@ -142,6 +136,15 @@ class Predictor:
             by_label = {label: float(score) for label, score in zip(classifier.labels, scores, strict=True)}
             emotion = max(by_label, key=lambda label: by_label[label])
             yield Prediction(emotion, by_label[emotion], by_label, embedding)
+
+
+def decode(audio: Audio) -> np.ndarray:
+    """Return a clip as it was recorded, (T,) float32 at 16 kHz."""
+    if isinstance(audio, Utterance):
+        return load_audio(audio.path, audio.start, audio.end)
+    if isinstance(audio, str | os.PathLike):
+        return load_audio(audio)
+    return _checked(np.asarray(audio))
 
 
 def _where_to_look(folder: Path) -> str:
