@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -11,12 +10,11 @@ from pathlib import Path
 from gemoclap.config import Settings
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
-from gemoclap.gmp.codebooks import QUALITY
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
 from gemoclap.recipes.gmp import Step
 from gemoclap.recipes.train import train
 from gemoclap.reports.curves import plot_emotions
-from gemoclap.reports.tables import markdown_table
+from gemoclap.reports.pseudo_labels import pseudo_label_table
 from gemoclap.training.distributed import leave_together, process_state
 
 
@@ -45,21 +43,10 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
     folder = train(settings, "gmp_tl", Path(args.output), step)
     if process_state().is_main_process:
         if step == "cluster":
-            print(_quality_table(folder))
+            print(pseudo_label_table([folder]))
         print(f"{folder}: done; {what_next}")
     leave_together()
     return 0
-
-
-def _quality_table(folder: Path) -> str:
-    """Return purity and normalised mutual information of the pseudo-labels, a row a scale."""
-    by_scale = json.loads((folder / QUALITY).read_text(encoding="utf-8"))
-    known = [name for name in ("emotion", "gender", "speaker") if any(scale[name] for scale in by_scale.values())]
-    rows = [
-        [k, *(f"{100 * scale[name]['purity']:.1f} / {scale[name]['nmi']:.3f}" for name in known)]
-        for k, scale in by_scale.items()
-    ]
-    return markdown_table(["clusters", *(f"{name}, purity % / NMI" for name in known)], rows)
 
 
 def run_frames(args: Namespace) -> int:

@@ -248,7 +248,11 @@ def test_our_own_encoders_from_the_command_line(small_manifest: Path, tmp_path: 
         "--train.epochs", "1", "--data.audio.max_seconds", "1", "-o", tmp_path / "run",
     ]  # fmt: skip
     assert run(*given) == 0
-    assert "GMP-TL" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "GMP-TL" in page and "### Pseudo-labels of GMP-TL" in page
+    folds = [tmp_path / "run" / "gmp_tl" / name / "clusters" / "quality.json" for name in ("fold_1", "fold_2")]
+    purity = np.mean([json.loads(path.read_text())["16"]["emotion"]["purity"] for path in folds])
+    assert "| 16 | " in page and f"| {100 * purity:.1f}, " in page
     config = json.loads((tmp_path / "run" / "gmp_tl" / "fold_1" / "frames" / "model" / "config.json").read_text())
     assert config.get("apply_spec_augment", True)  # switched off for the labels alone
     once = [*given[1:3], "--method", "gmp_tl", *given[9:-1], tmp_path / "all"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from gemoclap.config import (
 )
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
+from gemoclap.gmp.clustering import load_kmeans
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.train import train
 
@@ -96,7 +98,13 @@ def test_the_quality_of_the_clusters_is_shown(
     ]  # fmt: skip
     assert run("gmp", "features", *given) == 0 and run("gmp", "cluster", *given) == 0
     shown = capsys.readouterr().out
-    assert "emotion, purity % / NMI" in shown and "| 3 |" in shown and "| 8 |" in shown
+    assert "emotion: purity, NMI" in shown
+    quality = json.loads((tmp_path / "run" / "clusters" / "quality.json").read_text())
+    for k in ("3", "8"):
+        row = next(line for line in shown.splitlines() if line.startswith(f"| {k} |"))
+        assert f"{100 * quality[k]['emotion']['purity']:.1f}, {quality[k]['emotion']['nmi']:.3f}" in row
+        figures = load_kmeans(tmp_path / "run" / "clusters" / f"kmeans_{k}.safetensors")
+        assert (quality[k]["inertia"], quality[k]["passes"]) == (figures.inertia, len(figures.history))
 
 
 def test_without_the_first_stage_there_is_no_such_step(settings: Settings, tmp_path: Path) -> None:

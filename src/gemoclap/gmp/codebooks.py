@@ -4,7 +4,7 @@ config.json               which encoder's frames, of which layer, at which scale
 kmeans_K.safetensors      the codebook of a scale
 labels/                   of every training clip, by content key
 emotions.safetensors      how many training frames of each emotion are in each cluster
-quality.json              purity and normalised mutual information with emotion, gender and speaker; written last
+quality.json              inertia, agreement with emotion, gender and speaker; written last
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def _cluster(
 def _describe(
     scales: Sequence[int], vocabulary: Vocabulary, rows: Sequence[Utterance], labels: Sequence[Tensor], output: Path
 ) -> None:
-    """Write what the clusters know of emotion, gender and speaker, by scale."""
+    """Write how well the clusters fit, and what they know of emotion, gender and speaker, by scale."""
     counts = [len(one) for one in labels]
     table = torch.cat(list(labels)).numpy()
     emotions = [vocabulary.index(row.emotion) for row in rows]
@@ -127,8 +127,13 @@ def _describe(
     }
     tables, quality = {}, {}
     for place, k in enumerate(scales):
+        fitted = load_kmeans(codebook_path(output, k))
         tables[str(k)] = count_emotions(table[:, place], emotions, counts, k, len(vocabulary.emotions))
-        quality[str(k)] = {name: agreement(table[:, place], known, counts) for name, known in words.items()}
+        quality[str(k)] = {
+            "inertia": fitted.inertia,
+            "passes": len(fitted.history),
+            **{name: agreement(table[:, place], known, counts) for name, known in words.items()},
+        }
     with atomic_write(output / EMOTIONS, "wb") as file:
         file.write(save(tables))
     write_json(output / QUALITY, quality)

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from gemoclap.files import atomic_write, write_json
+from gemoclap.gmp.codebooks import is_clustered
 from gemoclap.metrics import Scores
 from gemoclap.predictions import PredictionTable
 from gemoclap.reports import plots, tables
+from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect
 
 CSV_FIRST = (
@@ -120,12 +122,22 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         tables.recall_table(recalls),
         "### Folds",
         tables.fold_table(results),
+        *_pseudo_labels(results),
         "## How to read this",
         _how_to_read(results),
         "## Pictures",
         *(f"![{caption}]({name})" for name, caption in pictures.items()),
     ]
     return sections
+
+
+def _pseudo_labels(results: Results) -> list[str]:
+    """Return what is known of the clusters of gmp_tl, where it is among the methods and has some."""
+    folders = [results.run_dir / "gmp_tl" / fold.name / "clusters" for fold in results.folds]
+    finished = [folder for folder in folders if is_clustered(folder)]
+    if not finished:
+        return []
+    return ["### Pseudo-labels of GMP-TL", EXPLANATION, pseudo_label_table(finished)]
 
 
 def _overlap_warning(results: Results) -> list[str]:

@@ -1,0 +1,41 @@
+"""What the pseudo-labels of GMP-TL know, as a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from gemoclap.gmp.codebooks import QUALITY
+from gemoclap.reports.tables import UNDEFINED, markdown_table, percent
+
+KNOWN = ("emotion", "gender", "speaker")
+EXPLANATION = (
+    "Of the training frames, mean over folds: purity (%), the share of frames of the most frequent class of their cluster, "
+    "which rises with the number of clusters by itself, and normalised mutual information."
+)
+
+
+def pseudo_label_table(folders: Sequence[Path]) -> str:
+    """Return a row a scale: inertia, and agreement with emotion, gender and speaker.
+
+    Parameters
+    ----------
+    folders : of clusters of the same scales, one a fold; the mean is shown.
+    """
+    found = [json.loads((folder / QUALITY).read_text(encoding="utf-8")) for folder in folders]
+    rows = []
+    for k in found[0]:
+        scales = [fold[k] for fold in found]
+        cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
+        rows.append([f"{int(k):,}", f"{mean(scale['inertia'] for scale in scales):.4g}", *cells])
+    return markdown_table(["clusters", "inertia", *(f"{name}: purity, NMI" for name in KNOWN)], rows)
+
+
+def _agreement(folds: Sequence[dict[str, Any] | None]) -> str:
+    known = [fold for fold in folds if fold is not None]
+    if not known:
+        return UNDEFINED
+    return f"{percent(mean(fold['purity'] for fold in known))}, {mean(fold['nmi'] for fold in known):.3f}"
