@@ -37,6 +37,7 @@ Limit = tuple[Callable[[float], bool], str]
 POSITIVE: Limit = (lambda value: value > 0, "above 0")
 AT_LEAST_0: Limit = (lambda value: value >= 0, "0 or more")
 AT_LEAST_1: Limit = (lambda value: value >= 1, "1 or more")
+INSIDE_0_1: Limit = (lambda value: 0 < value < 1, "above 0 and below 1")
 SHARE: Limit = (lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
@@ -280,8 +281,8 @@ class GmpSettings:
         passes: Of k-means over all training frames at most [C].
         start: What the first stage, or without it the second, starts from: the pre-trained encoder, or that of the
             features [C].
-        span: Frames that are hidden together in the first stage; 0.3 s of HuBERT's frames [C].
-        span_start: Probability with which a frame begins such a span [C].
+        span_seconds: How much is hidden together in the first stage; 15 of HuBERT's frames [C].
+        hidden_share: Of the frames that are hidden, on average, in long clips [C].
         frame_epochs: Of the first stage, on pseudo-labels of hidden frames; 0 leaves it out [C].
         frame_lr: Learning rate of the first stage; null: train.lr [C].
         head: Of the second stage: am_softmax [S] or ce.
@@ -294,15 +295,15 @@ class GmpSettings:
     scales: list[int] = field(default_factory=lambda: [64, 512, 4096])
     passes: int = 10
     start: Literal["pretrained", "features"] = "pretrained"
-    span: int = 15
-    span_start: float = 0.06
+    span_seconds: float = 0.3
+    hidden_share: float = 0.6
     frame_epochs: int = 25
     frame_lr: float | None = None
     head: Literal["am_softmax", "ce"] = "am_softmax"
 
     def __post_init__(self) -> None:
         limits = {"feature_epochs": AT_LEAST_1, "passes": AT_LEAST_1, "frame_epochs": AT_LEAST_0, "frame_lr": POSITIVE}
-        check_limits("gmp", self, **limits, span=AT_LEAST_1, span_start=SHARE)
+        check_limits("gmp", self, **limits, span_seconds=POSITIVE, hidden_share=INSIDE_0_1)
         if not self.scales or min(self.scales) < 2 or len(set(self.scales)) < len(self.scales):
             raise GemoclapError(f"gmp.scales must be one or more numbers, 2 or more, each once, not {self.scales}")
 

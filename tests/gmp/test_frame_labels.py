@@ -15,7 +15,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders.feature_cache import LayerFrames
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels, draw_hidden
+from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels, draw_hidden, span_rule
 
 LENGTHS = torch.tensor([RECEPTIVE_FIELD + 59 * HOP, RECEPTIVE_FIELD + 24 * HOP])
 COUNTS = [60, 25]
@@ -47,6 +47,16 @@ def test_as_many_frames_are_hidden_as_the_probability_says() -> None:
     assert hidden[:, 20:].float().mean().item() == pytest.approx(1 - 0.94**15, abs=0.02)
 
 
+@pytest.mark.parametrize("frame_seconds", [0.01, 0.02, 0.08, 0.5])
+def test_as_much_is_hidden_at_any_frame_rate(frame_seconds: float) -> None:
+    span, start = span_rule(0.3, 0.6, frame_seconds)
+    assert span == max(1, round(0.3 / frame_seconds))
+    hidden = draw_hidden(torch.full((600,), 300), span, start, generator=generator())
+    assert hidden[:, 40:].float().mean().item() == pytest.approx(0.6, abs=0.02)
+    if frame_seconds == 0.02:
+        assert (span, round(start, 2)) == (15, 0.06)
+
+
 def test_the_same_seed_hides_the_same() -> None:
     counts = torch.tensor([50, 40])
     first, again, other = (draw_hidden(counts, 15, 0.06, generator=generator(seed)) for seed in (3, 3, 4))
@@ -56,7 +66,7 @@ def test_the_same_seed_hides_the_same() -> None:
 def model_of(folder: Path, *scales: int) -> FrameLabelModel:
     encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(folder, "hubert")))
     torch.manual_seed(0)
-    return FrameLabelModel(encoder, scales)
+    return FrameLabelModel(encoder, scales, span_seconds=0.0375)  # 15 frames of 2.5 ms
 
 
 def labels_for(*scales: int) -> torch.Tensor:
@@ -71,7 +81,7 @@ def test_each_scale_names_the_hidden_frames(tmp_path: Path) -> None:
     torch.manual_seed(5)
     outputs = model(labels, torch.tensor(COUNTS), waveforms, LENGTHS)
     torch.manual_seed(5)
-    hidden = draw_hidden(torch.tensor(COUNTS), 15, 0.06)
+    hidden = draw_hidden(torch.tensor(COUNTS), model.span, model.start)
     frames, _ = model.encoder(waveforms, LENGTHS, hidden)
     places = hidden.nonzero().tolist()
     assert outputs["hidden_share"].item() == pytest.approx(len(places) / sum(COUNTS))

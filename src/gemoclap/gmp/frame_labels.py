@@ -36,6 +36,16 @@ def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Genera
     return (covered_by_spans(starts, span) & mask).to(counts.device)
 
 
+def span_rule(span_seconds: float, hidden_share: float, frame_seconds: float) -> tuple[int, float]:
+    """Return the frames of a span, and the probability with which a frame begins one.
+
+    Spans are as long in time, and hide as much, whatever an encoder's frame rate [C]: a frame is seen if none of `span`
+    frames begins a span, with probability ``(1 - p) ** span``. For HuBERT, 15 frames and 0.06.
+    """
+    span = max(1, round(span_seconds / frame_seconds))
+    return span, 1 - (1 - hidden_share) ** (1 / span)
+
+
 class FrameLabelModel(nn.Module):
     """A speech encoder that is trained to name hidden frames by their pseudo-labels.
 
@@ -47,17 +57,20 @@ class FrameLabelModel(nn.Module):
     ----------
     encoder : is trained in place.
     scales : numbers of clusters, S of them, each once.
-    span, start : of `draw_hidden`.
+    span_seconds, hidden_share : see `span_rule`.
 
     Raises
     ------
     GemoclapError : the encoder cannot hide frames; from the call, labels of another number of frames than the encoder's.
     """
 
-    def __init__(self, encoder: SpeechEncoder, scales: Sequence[int], span: int = 15, start: float = 0.06) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, scales: Sequence[int], span_seconds: float = 0.3, hidden_share: float = 0.6
+    ) -> None:
         super().__init__()
         encoder.expect_hidden_frames()
-        self.encoder, self.scales, self.span, self.start = encoder, tuple(scales), span, start
+        self.encoder, self.scales = encoder, tuple(scales)
+        self.span, self.start = span_rule(span_seconds, hidden_share, encoder.frame_seconds)
         self.heads = nn.ModuleList(nn.Linear(encoder.output_dim, k) for k in self.scales)
 
     def forward(

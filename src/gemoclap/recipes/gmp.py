@@ -248,7 +248,7 @@ def _train_on_frames(
     encoder = load_audio_encoder(start.audio_encoder, "last", start.audio_options)
     encoder.freeze(start.freeze)
     prepare_encoder(encoder, settings)
-    model = FrameLabelModel(encoder, gmp.scales, gmp.span, gmp.span_start).to(state.device)
+    model = FrameLabelModel(encoder, gmp.scales, gmp.span_seconds, gmp.hidden_share).to(state.device)
     # All of the fold, though only the training part is learnt from: the last stage needs it from the same cache.
     clips = source.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
     clips = ClipsWithSeries(clips, source.store, labels, "frame_labels")
