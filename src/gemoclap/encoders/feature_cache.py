@@ -30,6 +30,7 @@ from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.shards import Shards
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.pooling import POOLINGS
+from gemoclap.encoders.provenance import HEARD, LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
@@ -255,7 +256,7 @@ def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:
 
 def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
     """Return what beside the weights decides the output: of the config, the fields that start with one of `prefixes`."""
-    of_training = ("apply_spec_augment", "layerdrop", "transformers_version", "_name_or_path")
+    of_training = ("apply_spec_augment", "layerdrop", "transformers_version", "_name_or_path", LABELLED, HEARD)
     config = encoder.model.config.to_dict()
     fields = {name: value for name, value in config.items() if name.startswith(prefixes) and name not in of_training}
     return [VERSION, torch.__version__, transformers.__version__, encoder.do_normalize, fields]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedConfig
+
 from gemoclap.config import BASELINES, TRAINED, Settings
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
+from gemoclap.encoders.pretrained import load_config
+from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
@@ -21,6 +25,7 @@ from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
+from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
 
@@ -38,7 +43,8 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
     config = run_config(settings)
-    plan = plan_of(folds, vocabulary, str(data.manifest))
+    encoder = settings.model.audio_encoder
+    plan = plan_of(folds, vocabulary, str(data.manifest), {encoder: encoder_config(encoder)})
     refuse_other_run(output, config, plan)
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
     trained = [method for method in methods if method not in BASELINES and pending[method]]
@@ -66,8 +72,16 @@ def _check_methods(methods: Sequence[str]) -> None:
         raise GemoclapError(f"no method to cross-validate; give some of {', '.join(known)} with --methods")
 
 
-def plan_of(folds: Sequence[Fold], vocabulary: Vocabulary, manifest: str) -> dict[str, Any]:
-    """Return who is trained on, developed on and tested in each fold, by id, as plain data."""
+def plan_of(
+    folds: Sequence[Fold],
+    vocabulary: Vocabulary,
+    manifest: str,
+    encoders: Mapping[str, PreTrainedConfig | None],
+) -> dict[str, Any]:
+    """Return who is trained on, developed on and tested in each fold, by id, as plain data.
+
+    Of the `encoders`, by name, those are told that know speakers who are tested; the user hears of them at once.
+    """
     rows = [
         {
             "name": fold.name,
@@ -82,7 +96,24 @@ def plan_of(folds: Sequence[Fold], vocabulary: Vocabulary, manifest: str) -> dic
     # Where nobody says who speaks, nobody can say that speakers are apart.
     unknown = any(row.speaker is None for fold in folds for row in (*fold.train, *fold.dev, *fold.test))
     overlap = unknown or any(fold.shared_speakers for fold in folds)
-    return {"vocabulary": vocabulary.to_dict(), "manifest": manifest, "speaker_overlap": overlap, "folds": rows}
+    tested = [row for fold in folds for row in fold.test]
+    known = {name: known_speakers(config, tested) for name, config in encoders.items()}
+    known = {name: found for name, found in known.items() if found}
+    if process_state().is_main_process:
+        for warning in warnings_of(known):
+            print(f"beware: {warning}")
+    return {
+        "vocabulary": vocabulary.to_dict(),
+        "manifest": manifest,
+        "speaker_overlap": overlap,
+        "encoder_speakers": known,
+        "folds": rows,
+    }
+
+
+def encoder_config(name: str) -> PreTrainedConfig | None:
+    """Return the config of an encoder in a folder, which says whom it knows; None of what is untrained or on a hub."""
+    return load_config(name) if (Path(name) / "config.json").is_file() else None
 
 
 def _is_done(folder: Path) -> bool:

@@ -29,6 +29,7 @@ from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
 from gemoclap.data.folds import Fold
 from gemoclap.data.shards import Shards
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash, write_json
@@ -194,7 +195,7 @@ def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, sour
     label = f"gmp_tl features {fold.name}"
     model, _ = fit_fold(_alone(settings), head, fold, vocabulary, source, output, label=label)
     on_main_process(lambda: write_json(output / ORIGIN, made_of))
-    _save_encoder(model.audio_encoder, output)
+    _save_encoder(model.audio_encoder, fold, output)
 
 
 def _alone(settings: Settings) -> Settings:
@@ -262,7 +263,7 @@ def _train_on_frames(
         run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),
         label=f"gmp_tl frames {fold.name}",
     )
-    _save_encoder(encoder, output)
+    _save_encoder(encoder, fold, output)
 
 
 def _frame_training(settings: Settings) -> TrainSettings:
@@ -282,8 +283,9 @@ def _frame_training(settings: Settings) -> TrainSettings:
     )
 
 
-def _save_encoder(encoder: SpeechEncoder, output: Path) -> None:
-    """Save an encoder where `is_trained` looks."""
+def _save_encoder(encoder: SpeechEncoder, fold: Fold, output: Path) -> None:
+    """Save an encoder where `is_trained` looks; the fold's labels are in it, of B by way of the clusters."""
+    remember(encoder.model.config, labelled=named_speakers([*fold.train, *fold.dev]))
     on_main_process(lambda: save_folder(output / "model", encoder.save_pretrained))
 
 

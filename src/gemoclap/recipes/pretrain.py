@@ -25,6 +25,7 @@ from gemoclap.ems.pretraining import MockingJayForPretraining, NPCForPretraining
 from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
 from gemoclap.encoders.npc import NPCConfig, NPCModel
 from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import file_hash
@@ -249,9 +250,18 @@ def save_encoder(
 
     `rows` is what it heard, for the model card; an untrained one has none.
     """
+    learnt_from = _labelled_by_way_of_intensity(settings) if rows else []
+    remember(model.encoder.config, labelled=learnt_from, heard=named_speakers(rows))
     SpeechEncoder(model.encoder, do_normalize=False).save_pretrained(folder)
     if rows:
         write_encoder_card(folder / "README.md", settings, rows)
+
+
+def _labelled_by_way_of_intensity(settings: PretrainSettings) -> list[str]:
+    """Return whose labels the intensity model has brought in, which masks or score head follow."""
+    if not settings.needs_intensity:
+        return []
+    return load_intensity_model(str(settings.model.intensity_model)).config.trained_speakers or []
 
 
 def _hash(rows: Sequence[Utterance]) -> str:

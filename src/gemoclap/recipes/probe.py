@@ -80,7 +80,8 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
         ENCODER_WEIGHTS: {method: identity(encoder) for method, encoder in encoders.items()},
         MANIFEST_HASH: file_hash(str(data.manifest)),
     }
-    plan = plan_of(folds, vocabulary, str(data.manifest))
+    configs = {name: one.model.config for name, one in encoders.items() if isinstance(one, SpeechEncoder)}
+    plan = plan_of(folds, vocabulary, str(data.manifest), configs)
     refuse_other_run(output, config, plan)
     heads = [(fold, seed) for fold in folds for seed in settings.train.seeds]
     pending = {

@@ -14,6 +14,7 @@ from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, ObjectiveSettings, Settings
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes
 from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
@@ -138,7 +139,8 @@ def save_model(
 ) -> None:
     """Save model, tokenizer and card as a folder that appears whole or not at all; the main process alone writes."""
 
-    model.config.trained_speakers = sorted({speaker_name(row) for row in (*fold.train, *fold.dev)})
+    before = getattr(model.audio_encoder.model.config, LABELLED, ())
+    model.config.trained_speakers = sorted({*before, *(speaker_name(row) for row in (*fold.train, *fold.dev))})
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)

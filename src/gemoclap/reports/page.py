@@ -108,6 +108,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     n_folds = tables.count(results.folds, "fold")
     sections = [
         *_overlap_warning(results),
+        *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
         f"# Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {n_folds}",
         *_partial_warning(results),
         _protocol(results),
@@ -185,6 +186,8 @@ def _disjoint(results: Results) -> str:
     if results.speaker_overlap or unknown:
         who = f"the speaker of {unknown:,} tested" if unknown else "the speaker of some trained"
         return f"{who} utterances is unknown, so whether they are unseen cannot be told"
+    if results.encoder_warnings:
+        return "no speaker is both trained and tested on in this run; what its encoders know stands above"
     return "no speaker is both trained and tested on"
 
 

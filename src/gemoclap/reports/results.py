@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from gemoclap.config import TITLES
+from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference, Scores, paired_difference, score
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
@@ -95,6 +96,7 @@ class Results:
     classes : the emotions, in order.
     selection : ``"last"`` or ``"dev"``: which epoch is reported (`TrainSettings.select`).
     speaker_overlap : some speaker stands on both sides of a split.
+    encoder_warnings : sentences on encoders that know speakers who are tested.
     folds : every fold of the run, finished or not.
     methods : in the order of the run.
     differences : each later method against the first.
@@ -106,6 +108,7 @@ class Results:
     classes: tuple[str, ...]
     selection: str
     speaker_overlap: bool
+    encoder_warnings: tuple[str, ...]
     folds: tuple[FoldInfo, ...]
     methods: tuple[MethodResults, ...]
     differences: tuple[PairedDifference, ...]
@@ -138,6 +141,7 @@ class Results:
             "class_counts": self.class_counts,
             "selection": self.selection,
             "speaker_overlap": self.speaker_overlap,
+            "encoder_warnings": list(self.encoder_warnings),
             "partial": self.partial,
             "interval": "95 % percentile bootstrap over speakers, 1000 resamples",
             "folds": [asdict(fold) for fold in self.folds],
@@ -179,6 +183,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
         classes=classes,
         selection=(config.get("train") or {}).get("select", "last"),
         speaker_overlap=bool(plan["speaker_overlap"]) or any(fold.shared_speakers for fold in folds),
+        encoder_warnings=tuple(warnings_of(plan.get("encoder_speakers", {}))),
         folds=folds,
         methods=methods,
         differences=_differences(methods),

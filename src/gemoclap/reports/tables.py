@@ -13,6 +13,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gemoclap.files import atomic_write
@@ -193,6 +194,8 @@ def print_table(results: Results, console: Console) -> None:
     """Print the methods side by side: pooled over folds, with intervals, and as a mean of folds; both are named."""
     if results.speaker_overlap:
         console.print("[bold red]Speakers are shared between training and test: not speaker-independent.[/]")
+    for warning in results.encoder_warnings:
+        console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
         title=f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
         caption="pooled: all test utterances together [95 % interval over speakers]; "
