@@ -107,7 +107,8 @@ def add_gmp_step(parser: Parser) -> None:
 
 
 def add_frames(parser: Parser) -> None:
-    parser.add_argument("run", help="folder of a training of gmp_tl, or of a fold of its cross-validation")
+    run = "folder of a training of gmp_tl, or of a fold of its cross-validation: its clusters speak, not its last model"
+    parser.add_argument("run", help=run)
     parser.add_argument("audio", help="audio file, of any length")
     smooth = "seconds over which the emotions of a frame are averaged; 0: each as it is"
     parser.add_argument("--smooth", type=float, default=0.5, help=smooth)
@@ -189,7 +190,7 @@ def add_probe(parser: Parser) -> None:
 
 def add_intensity(parser: Parser) -> None:
     parser.add_argument("model", help="folder with an intensity model: RUN/model of 'gemoclap pretrain intensity'")
-    parser.add_argument("audio", help="audio file")
+    parser.add_argument("audio", help="audio file, of any length; silence at its head and tail has no intensity")
     parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
 
 
@@ -241,16 +242,26 @@ COMMANDS: dict[str, Command] = {
     ),
     "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.ems_commands"),
     "gmp features": Command(
-        add_gmp_step, "GMP-TL, step by step: train an encoder to name emotion and gender", "gemoclap.gmp_commands"
+        add_gmp_step,
+        "GMP-TL, first step: train an encoder to name emotion and gender, on all speakers (RUN/features)",
+        "gemoclap.gmp_commands",
     ),
-    "gmp cluster": Command(add_gmp_step, "cluster its frames: pseudo-labels at every scale", "gemoclap.gmp_commands"),
-    "gmp pretrain": Command(add_gmp_step, "train an encoder to name hidden frames by them", "gemoclap.gmp_commands"),
+    "gmp cluster": Command(
+        add_gmp_step,
+        "second: cluster the frames of RUN/features, pseudo-labels at every scale (RUN/clusters)",
+        "gemoclap.gmp_commands",
+    ),
+    "gmp pretrain": Command(
+        add_gmp_step,
+        "third: train an encoder to name hidden frames by the labels of RUN/clusters (RUN/frames)",
+        "gemoclap.gmp_commands",
+    ),
     "gmp finetune": Command(
-        add_gmp_step, "fine-tune that to name emotions, the model of gmp_tl", "gemoclap.gmp_commands"
+        add_gmp_step,
+        "last: fine-tune the encoder of RUN/frames to name emotions, the model of gmp_tl (RUN/model)",
+        "gemoclap.gmp_commands",
     ),
-    "frames": Command(
-        add_frames, "show pseudo-labels and emotions of a clip, frame by frame (GMP-TL)", "gemoclap.gmp_commands"
-    ),
+    "frames": Command(add_frames, "show what GMP-TL's clusters say of a clip, frame by frame", "gemoclap.gmp_commands"),
     "report": Command(add_report, "write the report of a cross-validation again"),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest"),
     "predict": Command(add_predict, "say the emotion of recordings"),

@@ -7,11 +7,11 @@ from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from gemoclap.audio import load_audio, prepare_clip
+from gemoclap.audio import load_audio
 from gemoclap.config_ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
-from gemoclap.ems.intensity import intensity_curve
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
+from gemoclap.inference.timeline import intensity_over_time
 from gemoclap.recipes.ems import compare
 from gemoclap.recipes.intensity import train_intensity
 from gemoclap.recipes.pretrain import load_intensity_model, pretrain
@@ -80,8 +80,8 @@ def run_compare_ems(args: Namespace) -> int:
 def run_intensity(args: Namespace) -> int:
     """A clip -> its intensity of emotion over time, as CSV on the terminal or in a file, or as a picture."""
     model = load_intensity_model(args.model)
-    waveform = prepare_clip(load_audio(args.audio), model.config.audio_settings)
-    times, scores = intensity_curve(model, waveform)
+    waveform = load_audio(args.audio)
+    times, scores = intensity_over_time(model, waveform)
     if args.output is None:
         print("seconds,intensity")
         for time, score in zip(times, scores, strict=True):

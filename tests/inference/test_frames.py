@@ -81,7 +81,7 @@ def test_a_training_clip_has_its_pseudo_labels(trained: Path, small_manifest: Pa
     labeler = FrameLabeler.from_pretrained(trained)
     for row in read_manifest(small_manifest)[:5]:
         clip = store(row)
-        _, clusters = labeler._clusters(clip)
+        _, clusters = labeler._window(0.0, clip)
         assert clusters.tolist() == labels[store.content_key(row)].tolist()
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, from_int16, kept_range, to_int16
+from gemoclap.audio import SAMPLE_RATE
 from gemoclap.encoders.feature_cache import as_it_predicts
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -20,11 +19,10 @@ from gemoclap.gmp.clustering import assign
 from gemoclap.gmp.codebooks import Codebooks, is_clustered, load_codebooks
 from gemoclap.gmp.frame_emotions import emotion_given_cluster, smooth
 from gemoclap.inference.predictor import Audio, decode
+from gemoclap.inference.timeline import windows
 
 SMOOTH_SECONDS = 0.5
 """Over so long a frame's emotions are averaged where nobody says otherwise [C]."""
-WINDOW_SECONDS = 30.0
-"""At most so much is encoded at a time where training heard clips of any length."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +119,12 @@ class FrameLabeler:
         if smooth_seconds < 0:
             raise GemoclapError(f"smooth: must be 0 or more seconds, not {smooth_seconds}")
         waveform = decode(audio)
-        first, last = kept_range(waveform, replace(self.codebooks.audio, max_seconds=None))
-        times, clusters = self._clusters(from_int16(*to_int16(waveform[first:last])))
+        found = [self._window(start, clip) for start, clip in windows(waveform, self.codebooks.audio)]
+        times, clusters = (np.concatenate(parts) for parts in zip(*found, strict=True))
         by_scale = [shares[clusters[:, place]] for place, shares in enumerate(self._shares)]
         frames = max(1, round(smooth_seconds / self.encoder.frame_seconds))
         return FrameEmotions(
-            times + first / SAMPLE_RATE,
+            times,
             clusters,
             smooth(np.mean(by_scale, axis=0), frames),
             self.codebooks.emotions,
@@ -134,18 +132,14 @@ class FrameLabeler:
             waveform,
         )
 
-    def _clusters(self, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the middles of a prepared clip's frames in seconds, and their nearest clusters at every scale."""
-        longest = (self.codebooks.audio.max_seconds or WINDOW_SECONDS) * SAMPLE_RATE
-        windows = np.array_split(clip, math.ceil(len(clip) / longest))
-        times, clusters, start = [], [], 0
-        for window in windows:
-            frames = self._frames(window)
-            middles = np.arange(len(frames)) * self.encoder.hop_samples + self.encoder.min_samples / 2
-            times.append((start + middles) / SAMPLE_RATE)
-            clusters.append(np.stack([assign(frames, one)[0] for one in self.codebooks.centroids], axis=1))
-            start += len(window)
-        return np.concatenate(times), np.concatenate(clusters)
+    def _window(self, start: float, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the middles of a window's frames in seconds, and their nearest clusters at every scale."""
+        frames = self._frames(clip)
+        middles = np.arange(len(frames)) * self.encoder.hop_samples + self.encoder.min_samples / 2
+        clusters = [assign(frames, one)[0] for one in self.codebooks.centroids]
+        # The one frame of the shortest clips is completed with zeros, and its middle is that of what is there.
+        middles = np.minimum(middles, len(clip) - min(len(clip), self.encoder.min_samples) / 2)
+        return start + middles / SAMPLE_RATE, np.stack(clusters, axis=1)
 
     def _frames(self, window: np.ndarray) -> np.ndarray:
         device = self.encoder.model.device

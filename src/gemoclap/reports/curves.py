@@ -40,7 +40,7 @@ def plot_curve(
 
 
 def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = "") -> None:
-    """Draw the emotions of a clip's frames over time, their clusters at each scale, and the waveform beneath.
+    """Draw what the clusters of a clip's frames say of emotion over time, the clusters at each scale, and the waveform.
 
     Where nothing is drawn, at the head and tail of a recording, is the silence that is left out.
 
@@ -50,14 +50,14 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = ""
     found : what `inference.frames.FrameLabeler` says of the clip.
     title : of the picture.
     """
-    heights = [3.0, 0.28 * len(found.scales), 1.0]
+    heights = [2.6, 0.25 + 0.25 * len(found.scales), 1.0]
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 1.15 * sum(heights)), dpi=DPI, layout="constrained")
         above, between, below = figure.subplots(3, 1, sharex=True, height_ratios=heights)
         _draw_emotions(above, found)
         _draw_clusters(between, found)
         _draw_waveform(below, found.waveform)
-        above.set_title(title, loc="left")
+        above.set_title(title, loc="left", pad=22)  # above the legend
         _save(figure, path, below, found.waveform, found.times)
 
 
@@ -77,29 +77,32 @@ def _save(figure: Figure, path: str | os.PathLike, axes: Axes, waveform: np.ndar
 
 
 def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
-    """Stack the shares of the emotions, which add up to one; chance is where all layers are of one height."""
-    edges = frame_edges(found.times)
-    levels = np.concatenate([np.zeros((len(found.times), 1)), np.cumsum(found.probabilities, axis=1)], axis=1)
+    """Draw a line an emotion, and where all would lie if the clusters told nothing."""
+    chance = 1 / len(found.emotions)
+    axes.axhline(chance, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
+    lone = "o" if len(found.times) == 1 else ""
     for place, emotion in enumerate(found.emotions):
-        low, high = (np.append(levels[:, one], levels[-1, one]) for one in (place, place + 1))
         colour = OKABE_ITO[place % len(OKABE_ITO)]
-        axes.fill_between(edges, low, high, step="post", color=colour, linewidth=0, alpha=0.85, label=emotion)
-    axes.set_ylim(0, 1)
-    axes.set_ylabel("emotion, share")
-    # From above as they are stacked.
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=True)
+        axes.plot(found.times, found.probabilities[:, place], color=colour, linewidth=1.4, marker=lone, label=emotion)
+    # At least to twice chance, or noise about it would fill the picture.
+    axes.set_ylim(0, max(2 * chance, 1.05 * float(found.probabilities.max())))
+    axes.set_ylabel("p(emotion | clusters)")
+    axes.text(1.01, chance, "chance", transform=axes.get_yaxis_transform(), va="center", color="#555555")
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(found.emotions), borderaxespad=0.2)
 
 
 def _draw_clusters(axes: Axes, found: FrameEmotions) -> None:
-    """Draw a strip a scale, a colour a cluster: where labels change, and where they come again."""
-    # Neighbouring numbers have nothing in common, and get colours far apart.
-    hues = (found.clusters.T * 0.618034) % 1.0
+    """Draw a strip a scale, a shade a cluster: where labels change, and where they stay."""
+    # Neighbouring numbers have nothing in common, and get shades far apart.
+    shades = 0.15 + 0.7 * ((found.clusters.T * 0.618034) % 1.0)
     rows = np.arange(len(found.scales) + 1)
-    axes.pcolormesh(frame_edges(found.times), rows, hues, cmap="hsv", vmin=0, vmax=1, rasterized=True)
+    axes.pcolormesh(frame_edges(found.times), rows, shades, cmap="Greys", vmin=0, vmax=1, rasterized=True)
     axes.set_yticks(rows[:-1] + 0.5, [f"{k:,}" for k in found.scales])
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
-    axes.set_ylabel("clusters")
+    axes.set_ylabel("clusters", labelpad=8)
     axes.spines[:].set_visible(False)
 
 
