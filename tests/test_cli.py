@@ -448,3 +448,14 @@ def test_a_prediction_on_the_terminal(small_manifest: Path, small_model: Path, c
     assert run("predict", small_model, clip) == 0
     shown = capsys.readouterr()
     assert shown.err == "" and shown.out.startswith(f"{clip}: ") and all(name in shown.out for name in EMOTIONS)
+
+
+@pytest.mark.parametrize(("group", "commands"), [("gmp", 4), ("pretrain", 2), ("compare", 1)])
+def test_the_first_word_of_a_command_lists_what_may_follow(
+    capsys: pytest.CaptureFixture, group: str, commands: int
+) -> None:
+    for given in ([group], [group, "--help"]):
+        assert run(*given) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith(f"usage: gemoclap {group} ") and shown.count(f"\n  {group} ") == commands
+    assert f"give one of {group} " in complaint(capsys, group, "nonsense")

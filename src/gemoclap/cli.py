@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from importlib import import_module
 from typing import Literal, NamedTuple
@@ -284,14 +284,17 @@ From a corpus to a table, and to a model:
 
 def overview() -> Parser:
     """Return the parser of ``gemoclap`` without a command: it only knows --help and --version."""
-    commands = "\n".join(f"  {name:<18} {command.summary}" for name, command in COMMANDS.items())
     return Parser(
         prog="gemoclap",
         usage="gemoclap COMMAND ... [--debug]",
         description="Speech emotion recognition by contrastive language-audio pretraining.",
-        epilog=EPILOG.format(commands=commands),
+        epilog=EPILOG.format(commands=_listed(COMMANDS)),
         version=__version__,
     )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "\n".join(f"  {name:<18} {COMMANDS[name].summary}" for name in names)
 
 
 def parser_of(name: str) -> Parser:
@@ -329,6 +332,13 @@ def _run(given: Sequence[str]) -> int:
     name = " ".join(given[:words])
     if name.startswith("-"):
         overview().parse_args(given)
+    group = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    if group and given[1:] in ([], ["-h"], ["--help"]):
+        print(f"usage: gemoclap {name} {'|'.join(command.split()[1] for command in group)} ...\n")
+        print(_listed(group))
+        return 0
+    if group:
+        raise GemoclapError(f"gemoclap {name}: give one of {', '.join(group)}; see 'gemoclap {name} --help'")
     if name not in COMMANDS:
         what = f"no command is called {name!r}{did_you_mean(name, list(COMMANDS))}" if name.strip("-") else "no command"
         raise GemoclapError(f"{what}; give one of {', '.join(COMMANDS)}; see 'gemoclap --help'")

@@ -295,16 +295,21 @@ def test_differences_are_paired_by_seed() -> None:
 
 
 def test_the_report_has_what_was_measured(tmp_path: Path) -> None:
-    comparison = made_up({LOG_MEL: [0.5, 0.6], "npc5": [0.51, 0.62], "npc5_ems": [0.55, 0.62]})
+    comparison = made_up({LOG_MEL: [0.5, 0.6, 0.7], "npc5": [0.51, 0.62, 0.7], "npc5_ems": [0.55, 0.62, 0.73]})
     page = write_ems_report(comparison, tmp_path).read_text(encoding="utf-8")
-    assert "| NPC 5 | 56.5 [" in page and "NPC 5, EMS \N{MINUS SIGN} NPC 5 | +2.0 [" in page
+    assert "| NPC 5 | 61.0 [" in page and "NPC 5, EMS \N{MINUS SIGN} NPC 5 | +2.3 [" in page
     assert "mean of its 4 pairs" not in page  # three of the four are not there
     with open(tmp_path / "ems.csv", newline="") as file:
         assert [float(row["uar"]) for row in csv.DictReader(file)] == [one.uar for one in comparison.scores]
     data = json.loads((tmp_path / "ems.json").read_text())
-    assert data["trials"][0]["variants"]["npc5"]["uar"]["mean"] == pytest.approx(0.565)
-    assert data["trials"][0]["uar_differences"]["npc5_ems - npc5"]["values"] == pytest.approx([0.04, 0.0])
+    assert data["trials"][0]["variants"]["npc5"]["uar"]["mean"] == pytest.approx(0.61)
+    assert data["trials"][0]["uar_differences"]["npc5_ems - npc5"]["values"] == pytest.approx([0.04, 0.0, 0.03])
     assert (tmp_path / "ems.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_two_seeds_have_no_interval_either(tmp_path: Path) -> None:
+    page = write_ems_report(made_up({"npc5": [0.5, 0.6], "npc5_ems": [0.6, 0.6]}), tmp_path).read_text(encoding="utf-8")
+    assert "| NPC 5 | 55.0 |" in page and "| +5.0 |" in page
 
 
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:

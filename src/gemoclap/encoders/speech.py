@@ -358,7 +358,7 @@ def _refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTrain
     if model_type.main_input_name != "input_values" or not hasattr(model_type, "_get_feat_extract_output_lengths"):
         raise GemoclapError(
             f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM or "
-            "data2vec-audio encoder"
+            "data2vec-audio encoder, or one of this project's (compact, mockingjay, npc)"
         )
     # Both shorten the frames inside the encoder, so that a clip's last frames would depend on the padding behind it.
     if getattr(config, "add_adapter", False):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PSEUDO_COUNT = 100.0
+PSEUDO_COUNT = 10.0
 """Frames without emotion that are added to every cluster; see `emotion_given_cluster` [C]."""
 
 

@@ -102,7 +102,8 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
             )
     kept = [row for row in rows if not {row.corpus, speaker_name(row)} & set(settings.leave_out)]
     if len(kept) < 4:
-        raise GemoclapError(f"{len(kept)} utterances are left to pre-train on; name more with --speech")
+        without = f" without {', '.join(settings.leave_out)}" if settings.leave_out else ""
+        raise GemoclapError(f"{len(kept)} utterances are left to pre-train on{without}; name more with --speech")
     return kept
 
 

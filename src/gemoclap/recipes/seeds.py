@@ -22,7 +22,8 @@ class OverSeeds:
     """A figure of each seed, with mean, sample standard deviation and the mean's 95 % interval.
 
     The interval says how far the mean would move with other seeds, the speakers being the same; what other speakers
-    would do, a report's own intervals say. Of one seed, standard deviation and interval are NaN.
+    would do, a report's own intervals say. Of one seed the standard deviation is NaN, and of fewer than three the
+    interval: that of two has 12.7 times the standard error on either side.
     """
 
     values: tuple[float, ...]
@@ -31,13 +32,18 @@ class OverSeeds:
     low: float
     high: float
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are seeds enough for one."""
+        return not math.isnan(self.low)
+
 
 def over_seeds(values: Sequence[float]) -> OverSeeds:
-    """Return mean, standard deviation s and Student's interval ``mean -+ t(0.975, n - 1) s / sqrt(n)`` of n values."""
+    """Return mean, standard deviation s and, from n = 3, Student's interval ``mean -+ t(0.975, n - 1) s / sqrt(n)``."""
     n, mean = len(values), float(np.mean(values))
-    if n < 2:
-        return OverSeeds(tuple(values), mean, math.nan, math.nan, math.nan)
-    sd = float(np.std(values, ddof=1))
+    sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
+    if n < 3:
+        return OverSeeds(tuple(values), mean, sd, math.nan, math.nan)
     half = float(scipy.stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n)
     return OverSeeds(tuple(values), mean, sd, mean - half, mean + half)
 

@@ -87,7 +87,7 @@ def _as_data(comparison: Comparison, trials: Sequence[Trial]) -> dict:
             return None
         return {
             "mean": one.mean,
-            "interval": None if len(one.values) < 2 else [one.low, one.high],
+            "interval": [one.low, one.high] if one.has_interval else None,
             "values": one.values,
         }
 
@@ -129,7 +129,7 @@ def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
     intro = (
         f"Seeds {', '.join(map(str, seeds))}: one encoder, and one head on it, a seed; without training or without an encoder "
         "only what is left of that depends on the seed. A cell is the mean over seeds, in percent, with its 95 % interval "
-        "(Student's t): how far the mean would move with other seeds, the speakers being the same."
+        "(Student's t, from three seeds on): how far the mean would move with other seeds, the speakers being the same."
     )
     warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
     parts = ["# Ways to pre-train, compared", *warnings, intro, "![UAR of each encoder](ems.png)"]
@@ -171,7 +171,7 @@ def _difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
 def _with_sign(one: OverSeeds | None) -> str:
     if one is None:
         return UNDEFINED
-    return points(one.mean) if len(one.values) < 2 else f"{points(one.mean)} [{points(one.low)}, {points(one.high)}]"
+    return f"{points(one.mean)} [{points(one.low)}, {points(one.high)}]" if one.has_interval else points(one.mean)
 
 
 def _pretraining_table(comparison: Comparison) -> str:
@@ -235,7 +235,7 @@ def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequenc
             facecolors="none", edgecolors=colour, linewidths=0.9,
         )  # fmt: skip
         axes.plot(100 * over.mean, row, marker="o", markersize=6, color=colour)
-        if len(over.values) > 1:
+        if over.has_interval:
             axes.plot([100 * over.low, 100 * over.high], [row, row], color=colour, linewidth=1.8, solid_capstyle="butt")
             for edge, marker, goes_on in ((low, "<", 100 * over.low < low), (high, ">", 100 * over.high > high)):
                 if goes_on:
