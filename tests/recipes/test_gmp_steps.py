@@ -219,3 +219,14 @@ def test_a_stopped_copy_of_features_is_not_taken_for_them(settings: Settings, tm
         cross_validate(other, ["gmp_tl"], tmp_path / "second")
     assert not (tmp_path / "second" / "gmp_tl" / "fold_1" / "features" / "model").exists()
     cross_validate(other, ["gmp_tl"], tmp_path / "second")
+
+
+def test_settings_of_gmp_tl_bind_a_run_only_once_it_is_in_it(settings: Settings, tmp_path: Path) -> None:
+    cross_validate(settings, ["ce"], tmp_path / "run")
+    before = contents(tmp_path / "run" / "ce")
+    other = replace(settings, gmp=replace(settings.gmp, scales=[4]))
+    cross_validate(other, ["ce", "gmp_tl"], tmp_path / "run")
+    assert contents(tmp_path / "run" / "ce") == before
+    assert "- 4\n" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
+    with pytest.raises(GemoclapError, match="its gmp.scales differs"):
+        cross_validate(settings, ["ce"], tmp_path / "run")

@@ -92,7 +92,8 @@ def on_every_process(action: Callable[[], None]) -> None:
 def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str, Any] | None = None) -> None:
     """Raise unless `folder` is free for a run of this configuration, or holds it already; nothing is touched.
 
-    A folder in which nothing was trained yet is free: its settings may still be mended.
+    A folder in which nothing was trained yet is free: its settings may still be mended; so may those of GMP-TL in a run
+    without it.
 
     Parameters
     ----------
@@ -108,8 +109,13 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
         return
     if not _has_begun(folder):
         return
-    earlier = {name: value for name, value in _read_config(folder).items() if name != "methods"}
-    difference = first_difference(determining(earlier), determining(_plain(config)))
+    earlier = _read_config(folder)
+    ignored = {"methods"} if "gmp_tl" in (*earlier.get("methods", ()), earlier.get("method")) else {"methods", "gmp"}
+    one, other = (
+        {name: value for name, value in determining(found).items() if name not in ignored}
+        for found in (earlier, _plain(config))
+    )
+    difference = first_difference(one, other)
     if difference == MANIFEST_HASH:
         manifest = config["data"]["manifest"]
         raise GemoclapError(f"{manifest}: has changed since the run in {folder} began; choose another folder with -o")

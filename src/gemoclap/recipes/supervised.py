@@ -73,6 +73,8 @@ def fit_fold(
     heard = clips if clips.is_exact else source.store
     batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
     known_by = determining((asked or settings).to_dict())
+    if asked is None:  # a model of its own, which GMP-TL's settings do not touch
+        del known_by["gmp"]
 
     def development() -> dict[str, float]:
         return headline_scores(predict_table(model, fold.dev, heard))
