@@ -280,7 +280,10 @@ class CompareSettings:
         held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
         intensity_model: Folder that 'gemoclap pretrain intensity' wrote (RUN/model).
         size: Of all encoders, as in 'pretrain ems', but for NPC's kernel, which is 17 [C].
-        variants: What to compare; null: everything there is. The report shows those that are named.
+        variants: What to compare; null: everything there is. The report shows those that are named. log_mel has no encoder;
+            mockingjay, npc5 and npc7 (its mask size) are plain pre-training, and with _ems, _score or _ems_score behind them
+            EMS's masks, a score head, or both; mockingjay_untrained and npc5_untrained stay as they were initialised;
+            mockingjay_shifted, npc5_random and npc7_random are controls of EMS's masks.
         seeds: Of initialisation, masks, batch order and heads; every variant is pre-trained with each, and the report shows
             those that are named.
         lr: Learning rate of each kind of encoder, in place of train.lr; the defaults are the papers' [S].
