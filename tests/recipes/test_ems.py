@@ -275,7 +275,9 @@ def made_up(figures: dict[str, list[float]]) -> Comparison:
     scores = [
         Score("probe", "emodb", name, seed, 0.5, uar) for name, uars in figures.items() for seed, uar in enumerate(uars)
     ]
-    return Comparison(scores, {("npc5", 0): {"step": 7, "dev_spectral_l1": 0.5, "masked_share": 0.15}}, [])
+    return Comparison(
+        scores, {("npc5", 0): {"step": 7, "dev_spectral_l1": 0.5, "masked_share": 0.15}}, [], ["pre-trained on nothing"]
+    )
 
 
 def test_differences_are_paired_by_seed() -> None:

@@ -51,11 +51,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All scores, the last row of each pre-training's log by variant and seed, and what a reader must be told first."""
+    """All scores, the last row of each pre-training's log by variant and seed, and what a reader must be told first.
+
+    `warnings` are reasons for doubt, `facts` what was compared on what.
+    """
 
     scores: list[Score]
     pretraining: dict[tuple[str, int], dict[str, Any]]
     warnings: list[str]
+    facts: list[str]
 
 
 def compare(
@@ -110,7 +114,8 @@ def compare(
         output,
         say,
     )
-    show(Comparison(probed, last_rows, warnings))
+    facts = _facts(settings, leave_out, tested)
+    show(Comparison(probed, last_rows, warnings, facts))
     finetuned = settings.seeds if settings.finetune.seeds is None else settings.finetune.seeds
     tuned = _share(
         {
@@ -124,7 +129,7 @@ def compare(
         output,
         say,
     )
-    comparison = Comparison([*probed, *chain.from_iterable(tuned)], last_rows, warnings)
+    comparison = Comparison([*probed, *chain.from_iterable(tuned)], last_rows, warnings, facts)
     show(comparison)
     return comparison
 
@@ -204,6 +209,22 @@ def _warnings(learnt_from: set[str], tested: Sequence[Utterance]) -> list[str]:
         return []
     few = ", ".join(both[:4]) + (" ..." if len(both) > 4 else "")
     return [f"the intensity model was trained with the labels of speakers who are tested on: {few}"]
+
+
+def _facts(settings: CompareSettings, leave_out: Sequence[str], tested: Sequence[Utterance]) -> list[str]:
+    speech = ", ".join(Path(name).stem for name in settings.speech) or "nothing"
+    without = f", without {', '.join(leave_out)}, which are tested on" if leave_out else ""
+    train = settings.train
+    passes = f"{train.epochs:g} {'pass' if train.epochs == 1 else 'passes'} in batches of {train.batch_size}"
+    facts = [
+        f"pre-trained on {speech}{without}; size {settings.size}, {passes}, learning rates "
+        + ", ".join(f"{name} {rate:g}" for name, rate in settings.lr.items())
+    ]
+    for corpus in dict.fromkeys(row.corpus for row in tested):
+        rows = {row.id: row for row in tested if row.corpus == corpus}.values()
+        speakers = len({row.speaker for row in rows})
+        facts.append(f"tested on {corpus or 'a corpus without a name'}: {len(rows):,} utterances, {speakers} speakers")
+    return [*facts, "all settings: [config.yaml](config.yaml), and in the folder of each step"]
 
 
 def _lasting(settings: CompareSettings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from gemoclap.config import TITLES
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
@@ -34,7 +35,13 @@ LOGGED = {
     "utterances_per_second": "utterances/s",
 }
 """Columns of a pre-training's log that are shown, of its last epoch and as a mean over seeds."""
-
+KINDS = {
+    "plain": OKABE_ITO[0],
+    "EMS": OKABE_ITO[1],
+    "control of EMS's masks": OKABE_ITO[2],
+    "not trained": OKABE_ITO[6],
+}
+"""What a variant is, and its colour in the picture."""
 
 DIFFERENCES = (
     "UAR in points, paired by seed: both of a pair began with the same encoder weights and saw the same batches. Its masks "
@@ -132,7 +139,8 @@ def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
         "(Student's t, from three seeds on): how far the mean would move with other seeds, the speakers being the same."
     )
     warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
-    parts = ["# Ways to pre-train, compared", *warnings, intro, "![UAR of each encoder](ems.png)"]
+    facts = "\n".join(f"- {fact}" for fact in comparison.facts)
+    parts = ["# Ways to pre-train, compared", *warnings, facts, intro, "![UAR of each encoder](ems.png)"]
     for figure, name in FIGURES.items():
         parts += [f"## {name}", _score_table(comparison, trials, figure)]
     if any(difference(comparison, trial, [pair]) for trial in trials for pair in ALL_PAIRS):
@@ -217,6 +225,15 @@ def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path)
             panel.set_xlabel("UAR (%)")
         panels[0].set_yticks(range(len(names)), [VARIANTS[name].title for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
+        present = {_kind(name) for name in names}
+        handles = [
+            Line2D([], [], linestyle="", marker="o", color=colour, label=kind)
+            for kind, colour in KINDS.items()
+            if kind in present
+        ]
+        if any(VARIANTS[name].encoder is None for name in names):
+            handles.append(Line2D([], [], linestyle=(0, (4, 3)), linewidth=0.8, color="#555555", label="log-mel"))
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         figure.supxlabel("● mean, bar: 95 % interval over seeds, arrows where it goes on   ○ one seed", fontsize=8)
         with atomic_write(path, "wb") as file:
             figure.savefig(file, format="png", dpi=DPI)
@@ -229,7 +246,7 @@ def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequenc
     margin = 0.15 * (max(seen) - min(seen)) + 1.0
     low, high = min(seen) - margin, max(seen) + margin
     for name, over in found.items():
-        row, colour = names.index(name), _colour(name)
+        row, colour = names.index(name), KINDS[_kind(name)]
         axes.scatter(
             [100 * value for value in over.values], [row] * len(over.values), s=20,
             facecolors="none", edgecolors=colour, linewidths=0.9,
@@ -248,9 +265,12 @@ def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequenc
     axes.set_axisbelow(True)
 
 
-def _colour(name: str) -> str:
-    """Orange for EMS, blue for what it is compared with, grey for what was not trained."""
+def _kind(name: str) -> str:
+    """Return which of `KINDS` a variant is."""
     variant = VARIANTS[name]
     if variant.encoder is None or not variant.trained:
-        return OKABE_ITO[6]
-    return OKABE_ITO[1 if variant.masking == "intensity" else 0]
+        return "not trained"
+    if variant.masking == "intensity":
+        return "EMS"
+    is_control = variant.masking == "shifted" or (variant.encoder, variant.masking) == ("npc", "random")
+    return "control of EMS's masks" if is_control else "plain"
