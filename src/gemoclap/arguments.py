@@ -192,6 +192,6 @@ def _spelt_out(hint: Any) -> str:
     if origin in (Union, UnionType):
         return " or ".join(map(_spelt_out, inner))
     if origin is list:
-        of = {str: "words", list: "lists"}.get(get_origin(inner[0]) or inner[0])
+        of = {str: "words", int: "whole numbers", list: "lists"}.get(get_origin(inner[0]) or inner[0])
         return f"a list of {of or 'any ' + _spelt_out(inner[0])}"
     return WORDS.get(hint, "a mapping" if origin is dict else str(hint))

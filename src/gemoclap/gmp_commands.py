@@ -12,6 +12,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
 from gemoclap.recipes.gmp import Step
+from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.train import train
 from gemoclap.reports.curves import plot_emotions
 from gemoclap.reports.pseudo_labels import pseudo_label_table
@@ -40,6 +41,9 @@ def run_gmp_finetune(args: Namespace) -> int:
 
 def _step(args: Namespace, step: Step, what_next: str) -> int:
     settings = Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
+    earlier = Path(args.output) / CONFIG
+    if settings.data.manifest is None and earlier.is_file():
+        raise GemoclapError(f"no manifest; give --config {earlier}, which has the options of the steps before")
     folder = train(settings, "gmp_tl", Path(args.output), step)
     if process_state().is_main_process:
         if step == "cluster":

@@ -149,4 +149,5 @@ def test_what_cannot_be_named_says_why(
     shutil.rmtree(fold / "features")
     assert "is not there" in complaint(capsys, "frames", fold, recording)
     assert "smooth: must be 0 or more" in complaint(capsys, "frames", trained, recording, "--smooth", "-1")
+    assert "is a file; give the folder" in complaint(capsys, "frames", recording, trained)
     assert "no.wav" in complaint(capsys, "frames", trained, tmp_path / "no.wav")

@@ -80,6 +80,7 @@ def test_the_steps_one_by_one_come_to_the_whole(
     assert "gemoclap predict" in shown
     for name in ("features/model", "frames/model", "model"):
         assert same(steps / name, tmp_path / "whole" / name), name
+    assert f"give --config {steps / 'config.yaml'}" in complaint(capsys, "gmp", "cluster", "-o", steps)
     before = contents(steps)
     (steps / "clusters" / "kmeans_3.safetensors").unlink()
     for step in STEPS:  # what is done stays as it is; the settings may come from the run itself

@@ -86,6 +86,8 @@ class FrameLabeler:
         """
         folder = Path(folder)
         clusters, features = folder / "clusters", folder / "features" / "model"
+        if folder.is_file():
+            raise GemoclapError(f"{folder}: is a file; give the folder of a run of gmp_tl first, then the recording")
         if not is_clustered(clusters):
             raise GemoclapError(f"{folder}: no clusters in it; {_where_to_look(folder)}")
         if not (features / "config.json").is_file():
