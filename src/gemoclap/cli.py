@@ -338,7 +338,7 @@ def _run(given: Sequence[str]) -> int:
         print(_listed(group))
         return 0
     if group:
-        raise GemoclapError(f"gemoclap {name}: give one of {', '.join(group)}; see 'gemoclap {name} --help'")
+        raise GemoclapError(f"{name}: give one of {', '.join(group)}; see 'gemoclap {name} --help'")
     if name not in COMMANDS:
         what = f"no command is called {name!r}{did_you_mean(name, list(COMMANDS))}" if name.strip("-") else "no command"
         raise GemoclapError(f"{what}; give one of {', '.join(COMMANDS)}; see 'gemoclap --help'")

@@ -61,9 +61,9 @@ def run_probe(args: Namespace) -> int:
     print_table(results, output_console())
     for encoder, figures in summary.items():
         uar = figures["uar"]
-        if uar.has_interval:
-            interval = f"[{100 * uar.low:.1f}, {100 * uar.high:.1f}]"
-            print(f"{encoder}: UAR {100 * uar.mean:.1f} % {interval}, mean and interval over {len(uar.values)} seeds")
+        if len(uar.values) > 1:
+            interval = f" [{100 * uar.low:.1f}, {100 * uar.high:.1f}]" if uar.has_interval else ""
+            print(f"{encoder}: UAR {100 * uar.mean:.1f} %{interval}, mean over {len(uar.values)} seeds")
     print(f"{page}: the report, of the first seed; seeds.json and seeds.csv have all")
     return 0
 

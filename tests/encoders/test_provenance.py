@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from small import changed, run
 from tiny import save_speech_encoder
 from transformers import AutoModel
 
 from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.ems.intensity import IntensityConfig, IntensityModel
+from gemoclap.encoders import UNTRAINED, load_audio_encoder
+from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import HEARD, LABELLED, known_speakers, remember, warnings_of
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.models import load_emotion_model
@@ -22,9 +26,12 @@ def rows(*speakers: str | None) -> list[Utterance]:
     return [Utterance(f"{place}", "x.wav", corpus="c", speaker=one) for place, one in enumerate(speakers)]
 
 
-@pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm", "data2vec-audio"])
+@pytest.mark.parametrize("family", ["hubert", "wav2vec2", "wavlm", "data2vec-audio", "compact", "mockingjay", "npc"])
 def test_what_is_remembered_goes_with_the_folder(tmp_path: Path, family: str) -> None:
-    encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(tmp_path / "a", family)))
+    if family in UNTRAINED:
+        encoder = load_audio_encoder(family)
+    else:
+        encoder = SpeechEncoder.from_pretrained(str(save_speech_encoder(tmp_path / "a", family)))
     remember(encoder.model.config, labelled={"c/1"})
     remember(encoder.model.config, labelled={"c/0"}, heard={"c/2", "c/0"})
     encoder.save_pretrained(tmp_path / "b")
@@ -60,7 +67,7 @@ def test_tests_of_an_encoder_that_knows_the_test_speakers_say_so(
     page = (tmp_path / "p" / "report.md").read_text(encoding="utf-8")
     assert page.startswith(f"**Beware: {said}") and "encoder mockingjay was" not in page
     assert json.loads((tmp_path / "p" / "results.json").read_text())["encoder_warnings"]
-    # An encoder pre-trained on from it without labels still knows them, and what is trained on it remembers.
+    # What is trained on it remembers them too, whoever else it was trained with.
     cross = ["crossval", "--data.folds", "kfold", "--data.n_folds", "2", "--methods", "ce", *given[2:]]
     assert run(*cross, "--model.audio_encoder", knows, "--data.manifest", two, "-o", tmp_path / "x") == 0
     assert "not speaker-independent" in (tmp_path / "x" / "report.md").read_text(encoding="utf-8").splitlines()[0]
@@ -76,3 +83,23 @@ def test_pretraining_without_labels_is_remembered_too(small_manifest: Path, tmp_
     assert run(*probe, "--data.manifest", small_manifest, "--encoders", f"e={encoder}", "-o", tmp_path / "p") == 0
     page = (tmp_path / "p" / "report.md").read_text(encoding="utf-8")
     assert page.startswith("**Beware: the encoder e has heard speakers who are tested, without labels")
+
+
+def test_labels_that_came_by_way_of_intensity_are_remembered(small_manifest: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = IntensityConfig(
+        n_mels=20, channels=[2, 2, 2, 2], lstm_size=4, trained_speakers=["synthetic/s00", "other/1"]
+    )
+    IntensityModel(config).save_pretrained(tmp_path / "intensity")
+    out = ["--model.encoder", "npc", "--model.options", '{"hidden_size": 8, "n_mels": 20}', "--train.epochs", "1"]
+    intensity = [
+        "--model.masking",
+        "none",
+        "--model.score_head",
+        "true",
+        "--model.intensity_model",
+        tmp_path / "intensity",
+    ]
+    assert run("pretrain", "ems", "--speech", small_manifest, *out, *intensity, "-o", tmp_path / "run") == 0
+    config = load_config(str(tmp_path / "run" / "model"))
+    assert config.labelled_speakers == ["other/1", "synthetic/s00"] and len(config.heard_speakers) == 4

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.shards import Shards
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.mel import LogMel
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.gmp.clustering import load_kmeans
 from gemoclap.gmp.frame_emotions import emotion_given_cluster
@@ -114,6 +117,19 @@ def test_smoothing_takes_away_what_changes_fast(trained: Path, recording: Path) 
     middle = len(raw.times) // 2
     around = raw.probabilities[middle - (frames - 1) // 2 : middle + frames // 2 + 1]
     assert np.allclose(smoothed.probabilities[middle], around.mean(0))
+
+
+@pytest.mark.parametrize("name", ["compact", "mockingjay", "npc"])
+def test_times_are_the_middles_of_our_own_encoders_frames_too(name: str) -> None:
+    """A click in silence is in the frame whose middle is nearest to it."""
+    torch.manual_seed(0)
+    encoder = load_audio_encoder(name)
+    mel: Any = next(module for module in encoder.model.modules() if isinstance(module, LogMel))
+    assert encoder.frame_samples == mel.window and encoder.hop_samples % mel.hop == 0
+    loud, place = np.zeros(32000, np.float32), 10
+    loud[place * encoder.hop_samples + encoder.frame_samples // 2] = 1.0
+    log_mel, _ = mel(torch.from_numpy(loud).unsqueeze(0), torch.tensor([32000]))
+    assert log_mel[0].sum(1).argmax() == place * encoder.hop_samples // mel.hop
 
 
 def test_the_command_prints_draws_and_writes(

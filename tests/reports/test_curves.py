@@ -71,6 +71,18 @@ def test_emotions_lie_over_the_clusters_and_the_waveform(tmp_path: Path, drawn: 
     assert above.get_xlim() == below.get_xlim() == (0, 2.0) and above.get_title("left") == "a clip"
 
 
+def test_the_names_of_many_emotions_fit_in(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+    shares = np.full((3, 8), 0.125)
+    found = FrameEmotions(np.array([0.5, 0.7, 0.9]), np.zeros((3, 1), int), shares, names, (2,), noise(2.0))
+    plot_emotions(tmp_path / "frames.png", found, "a clip")
+    above = drawn[0].axes[0]
+    whole, legend = drawn[0].bbox, above.get_legend().get_window_extent()
+    assert whole.x0 <= legend.x0 and legend.x1 <= whole.x1 and legend.y1 <= whole.y1
+    assert above.get_window_extent().width > 0.7 * whole.width
+    assert above._left_title.get_window_extent().y0 >= legend.y1 - 1
+
+
 def test_a_frame_reaches_half_way_to_its_neighbours() -> None:
     assert np.allclose(frame_edges(np.array([1.0, 1.5, 2.5])), [0.75, 1.25, 2.0, 3.0])
     assert np.allclose(frame_edges(np.array([0.3])), [0.29, 0.31])

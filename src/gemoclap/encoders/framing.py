@@ -32,9 +32,14 @@ def frame_counts_of(model: Any, samples: Tensor) -> Tensor:
     return model._get_feat_extract_output_lengths(samples)
 
 
-def receptive_field(model: PreTrainedModel) -> tuple[int, int]:
-    """Return the samples that one frame needs, and those from one frame to the next."""
+def receptive_field(model: PreTrainedModel) -> tuple[int, int, int]:
+    """Return the samples that a clip needs for a frame, those from one frame to the next, and those that a frame is of.
+
+    Our own encoders make a frame of a clip that is shorter than a frame.
+    """
     counts = frame_counts_of(model, torch.arange(1, SAMPLE_RATE + 1, device="cpu"))
     minute = 60 * SAMPLE_RATE
     first, second = frame_counts_of(model, torch.tensor([minute, 2 * minute], device="cpu")).tolist()
-    return int((counts < 1).sum()) + 1, round(minute / (second - first))
+    hop = round(minute / (second - first))
+    # The shortest clip of two frames is a hop longer than a frame.
+    return int((counts < 1).sum()) + 1, hop, max(1, int((counts < 2).sum()) + 1 - hop)

@@ -73,7 +73,7 @@ class SpeechEncoder(nn.Module):
         self.layer_weights = (
             nn.Parameter(torch.zeros(model.config.num_hidden_layers + 1)) if layers == "weighted" else None
         )
-        self.min_samples, self.hop_samples = receptive_field(model)
+        self.min_samples, self.hop_samples, self.frame_samples = receptive_field(model)
         self.frame_seconds = self.hop_samples / SAMPLE_RATE
         self._lengths = make_padding_exact(model)
         make_dropout_fast(model)

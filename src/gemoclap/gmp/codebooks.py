@@ -30,8 +30,8 @@ def codebook_path(folder: Path, k: int) -> Path:
 
 
 def is_clustered(folder: Path) -> bool:
-    """Whether all that belongs to a folder of clusters is there."""
-    return (folder / QUALITY).is_file()
+    """Whether what is known of a folder's clusters has been written down; labels and codebooks come before it."""
+    return all((folder / name).is_file() for name in (CONFIG, EMOTIONS, QUALITY))
 
 
 @dataclass(frozen=True)
@@ -82,5 +82,6 @@ def load_codebooks(folder: Path) -> Codebooks:
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise GemoclapError(
-            f"{folder}: not readable clusters ({reason}); delete it, and give the command that made it again"
+            f"{folder}: not readable clusters ({reason}); delete the folder of the fold, or make a training's again with "
+            "'gemoclap gmp cluster'"
         ) from error

@@ -98,7 +98,8 @@ class FrameLabeler:
         codebooks = load_codebooks(clusters)
         if codebooks.encoder_weights != file_hash(features / "model.safetensors"):
             raise GemoclapError(
-                f"{clusters}: made with another encoder than {features}; delete it, and give the command that made it again"
+                f"{clusters}: made with another encoder than {features}; delete the folder of the fold, or make a training's "
+                "again with 'gemoclap gmp cluster'"
             )
         if device is None:
             device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
@@ -137,10 +138,10 @@ class FrameLabeler:
     def _window(self, start: float, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the middles of a window's frames in seconds, and their nearest clusters at every scale."""
         frames = self._frames(clip)
-        middles = np.arange(len(frames)) * self.encoder.hop_samples + self.encoder.min_samples / 2
         clusters = [assign(frames, one)[0] for one in self.codebooks.centroids]
-        # The one frame of the shortest clips is completed with zeros, and its middle is that of what is there.
-        middles = np.minimum(middles, len(clip) - min(len(clip), self.encoder.min_samples) / 2)
+        # The one frame of a clip shorter than a frame is completed with zeros; its middle is that of what is there.
+        span = min(self.encoder.frame_samples, len(clip))
+        middles = np.arange(len(frames)) * self.encoder.hop_samples + span / 2
         return start + middles / SAMPLE_RATE, np.stack(clusters, axis=1)
 
     def _frames(self, window: np.ndarray) -> np.ndarray:

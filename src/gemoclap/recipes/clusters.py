@@ -38,12 +38,15 @@ def cluster(
 ) -> Shards:
     """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key.
 
-    Clusters of another encoder, layer or scales that lie in `output` make way. What is done stays done.
+    What is done stays done; clusters of another encoder, layer or scales that lie in `output`, or without all codebooks,
+    make way.
     """
     config = _config(settings, vocabulary, encoder_folder)
 
     def begin() -> None:
-        if not _is_of(output / CONFIG, config):
+        # Labels come after all codebooks: where one of those is lost, what is made again may differ from theirs.
+        lost = [k for k in settings.gmp.scales if not codebook_path(output, k).is_file()]
+        if not _is_of(output / CONFIG, config) or (lost and (output / LABELS).exists()):
             shutil.rmtree(output, ignore_errors=True)
             write_json(output / CONFIG, config)
 
@@ -52,8 +55,7 @@ def cluster(
     rows = {store.content_key(row): row for row in fold.train}
 
     def work() -> None:
-        lost = [k for k in settings.gmp.scales if not codebook_path(output, k).is_file()]
-        if lost or labels.missing(rows):
+        if labels.missing(rows):
             _cluster(settings, rows, store, encoder_folder, output, labels)
         if not is_clustered(output):
             # In an order of their own: nothing here may depend on how a manifest is sorted.

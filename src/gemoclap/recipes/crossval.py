@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from gemoclap.config import BASELINES, TRAINED, Settings
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
+from gemoclap.encoders import UNTRAINED
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -112,8 +113,8 @@ def plan_of(
 
 
 def encoder_config(name: str) -> PreTrainedConfig | None:
-    """Return the config of an encoder in a folder, which says whom it knows; None of what is untrained or on a hub."""
-    return load_config(name) if (Path(name) / "config.json").is_file() else None
+    """Return the config of an encoder, which says whom it knows; None of an untrained one."""
+    return None if name in UNTRAINED else load_config(name)
 
 
 def _is_done(folder: Path) -> bool:

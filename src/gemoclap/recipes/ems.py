@@ -25,6 +25,7 @@ from gemoclap.data.folds import make_folds, speaker_name
 from gemoclap.data.reading import read_data
 from gemoclap.ems.variants import VARIANTS
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.labels import Vocabulary
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.pretrain import build, load_intensity_model, pretrain, read_source, save_encoder
@@ -85,7 +86,8 @@ def compare(
     """
     names = _check(settings)
     learnt_from = _speakers_of_intensity_model(settings, names)
-    tested = _read_tested(settings)
+    by_manifest = _read_tested(settings)
+    tested = [row for rows in by_manifest.values() for row in rows]
     leave_out = _leave_out(settings, tested) if settings.speech else []
     warnings = _warnings(learnt_from, tested)
     for warning in warnings:
@@ -114,7 +116,7 @@ def compare(
         output,
         say,
     )
-    facts = _facts(settings, leave_out, tested)
+    facts = _facts(settings, leave_out, by_manifest)
     show(Comparison(probed, last_rows, warnings, facts))
     finetuned = settings.seeds if settings.finetune.seeds is None else settings.finetune.seeds
     tuned = _share(
@@ -160,8 +162,7 @@ def _check(settings: CompareSettings) -> list[str]:
                 f"{stage}.manifests: two have the same name, which is the name of their folder; rename one"
             )
         for manifest in manifests:
-            utterances, vocabulary, data = read_data(DataSettings(manifest=manifest, audio=settings.audio))
-            make_folds(utterances, data, vocabulary)
+            make_folds(*_data(settings, manifest))
     return names
 
 
@@ -185,9 +186,14 @@ def _speakers_of_intensity_model(settings: CompareSettings, names: Sequence[str]
     return set(load_intensity_model(settings.intensity_model).config.trained_speakers or [])
 
 
-def _read_tested(settings: CompareSettings) -> list[Utterance]:
-    manifests = dict.fromkeys([*settings.probe.manifests, *settings.finetune.manifests])
-    return [row for manifest in manifests for row in read_manifest(manifest)]
+def _data(settings: CompareSettings, manifest: str) -> tuple[list[Utterance], DataSettings, Vocabulary]:
+    utterances, vocabulary, data = read_data(DataSettings(manifest=manifest, audio=settings.audio))
+    return utterances, data, vocabulary
+
+
+def _read_tested(settings: CompareSettings) -> dict[str, list[Utterance]]:
+    """Return all rows of each manifest that is tested on, also those whose class is not."""
+    return {name: read_manifest(name) for name in [*settings.probe.manifests, *settings.finetune.manifests]}
 
 
 def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[str]:
@@ -211,7 +217,7 @@ def _warnings(learnt_from: set[str], tested: Sequence[Utterance]) -> list[str]:
     return [f"the intensity model was trained with the labels of speakers who are tested on: {few}"]
 
 
-def _facts(settings: CompareSettings, leave_out: Sequence[str], tested: Sequence[Utterance]) -> list[str]:
+def _facts(settings: CompareSettings, leave_out: Sequence[str], manifests: Collection[str]) -> list[str]:
     speech = ", ".join(Path(name).stem for name in settings.speech) or "nothing"
     without = f", without {', '.join(leave_out)}, which are tested on" if leave_out else ""
     train = settings.train
@@ -220,10 +226,14 @@ def _facts(settings: CompareSettings, leave_out: Sequence[str], tested: Sequence
         f"pre-trained on {speech}{without}; size {settings.size}, {passes}, learning rates "
         + ", ".join(f"{name} {rate:g}" for name, rate in settings.lr.items())
     ]
-    for corpus in dict.fromkeys(row.corpus for row in tested):
-        rows = {row.id: row for row in tested if row.corpus == corpus}.values()
-        speakers = len({row.speaker for row in rows})
-        facts.append(f"tested on {corpus or 'a corpus without a name'}: {len(rows):,} utterances, {speakers} speakers")
+    for manifest in manifests:
+        rows, data, vocabulary = _data(settings, manifest)
+        tested = [row for fold in make_folds(rows, data, vocabulary) for row in fold.test]
+        speakers = len({speaker_name(row) for row in tested})
+        facts.append(
+            f"tested on {Path(manifest).stem}: {len(tested):,} utterances, {speakers} speakers, "
+            f"{len(vocabulary.emotions)} classes"
+        )
     return [*facts, "all settings: [config.yaml](config.yaml), and in the folder of each step"]
 
 

@@ -7,8 +7,8 @@ Below the fold's folder lie, each done once and resumed where it was stopped:
     frames/model        the encoder trained to name hidden frames by their labels (B)
     log.jsonl           fine-tuning under the last head (C)
 
-Only the fold's training speakers are heard in A, B and the clustering; development speakers choose epochs where
-`train.select` says so.
+A, B and the clustering learn from the fold's training speakers alone; development speakers choose epochs where `train.select`
+says so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Literal
 
 import torch
 
-from gemoclap.config import GmpSettings, Settings, TrainSettings
+from gemoclap.config import GmpSettings, ModelSettings, ObjectiveSettings, Settings, TrainSettings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
 from gemoclap.data.folds import Fold
@@ -48,6 +48,11 @@ ENCODERS = ("features", "frames")
 """Folders of a fold that hold an encoder each, as large as the model itself."""
 ORIGIN = "origin.json"
 """Beside features/model: which fold's, and what they were trained with, as a hash."""
+OF_PROMPTS = (
+    "text_encoder", "freeze_text", "text_pooling", "projection_dim", "projection_dropout", "emotion_prompt",
+    "gender_prompt", "initial_temperature", "max_temperature",
+)  # fmt: skip
+"""Settings of a model that one without prompts does not have."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
 """A, the clustering, B, and C."""
 
@@ -87,7 +92,10 @@ def do_step(
     """Do a step before C in a fold's folder, or find it done; return its folder. Those before it must have been done."""
     features, frames = output / "features", output / "frames"
     if step == "features":
-        if not is_trained(features):
+        is_done = is_trained(features)
+        # Copied features are there in no time: no process may see them before all have looked.
+        process_state().wait_for_everyone()
+        if not is_done:
             _train_features(settings, fold, vocabulary, source, features)
         _let_go(features)
         return features
@@ -123,12 +131,13 @@ def _start(settings: Settings, output: Path) -> str:
     return settings.model.audio_encoder if settings.gmp.start == "pretrained" else str(output / "features" / "model")
 
 
-def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStore) -> None:
+def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None) -> None:
     """Raise for what would come to light hours later, before anything is trained.
 
     Parameters
     ----------
     folds : what is still to be trained, by the folder of each.
+    step : if no more than that is asked for.
 
     Raises
     ------
@@ -139,7 +148,7 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
     pending = {
         output: fold
         for output, fold in folds.items()
-        if "features" in _steps_before(settings, output) and not is_trained(output / "features")
+        if (step == "features" or "features" in _steps_before(settings, output)) and not is_trained(output / "features")
     }
     if not pending:
         return
@@ -188,8 +197,7 @@ def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, sour
     """A: train an encoder to name emotion and, unless told otherwise, gender; or take it from another run."""
     gmp, made_of = settings.gmp, _made_of(settings, fold)
     if gmp.features is not None:
-        found = _features_of(Path(gmp.features), made_of)
-        on_main_process(lambda: _copy_features(found, made_of, output))
+        on_main_process(lambda: _copy_features(Path(gmp.features or ""), made_of, output))
         return
     head = "multi_task" if gmp.gender else "ce"
     label = f"gmp_tl features {fold.name}"
@@ -201,8 +209,14 @@ def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, sour
 def _alone(settings: Settings) -> Settings:
     """Return what A is trained with: what else GMP-TL is told changes nothing in it."""
     gmp = settings.gmp
-    train = replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs)
-    return replace(settings, gmp=GmpSettings(gender=gmp.gender), train=train)
+    plain, model = ModelSettings(), settings.model
+    return replace(
+        settings,
+        gmp=GmpSettings(gender=gmp.gender),
+        objective=ObjectiveSettings(alpha=settings.objective.alpha),
+        model=replace(model, **{name: getattr(plain, name) for name in OF_PROMPTS}),
+        train=replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs),
+    )
 
 
 def _made_of(settings: Settings, fold: Fold) -> dict[str, str]:
@@ -210,6 +224,7 @@ def _made_of(settings: Settings, fold: Fold) -> dict[str, str]:
     config = determining(_alone(settings).to_dict())
     weights = weights_hash(settings.model.audio_encoder)
     config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
+    config["train"] = {**config["train"], "trackers": []}
     if weights:
         config["model"] = {**config["model"], "audio_encoder": weights}
     return {"key": run_key(config, fold.hash), "fold": fold.name}
@@ -224,14 +239,21 @@ def _features_of(run: Path, made_of: dict[str, str]) -> Path:
             f"gmp.features: {run} holds no finished features of {made_of['fold']}; name the folder of a run of gmp_tl with the "
             "same folds, which kept its models, or leave it out"
         )
-    if json.loads((found / ORIGIN).read_text(encoding="utf-8")) != made_of:
+    theirs = json.loads((found / ORIGIN).read_text(encoding="utf-8"))
+    if theirs["fold"] != made_of["fold"]:
+        raise GemoclapError(
+            f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder"
+        )
+    if theirs != made_of:
         raise GemoclapError(
             f"gmp.features: {found} was trained with other data, settings or folds; give those, or leave gmp.features out"
         )
     return found
 
 
-def _copy_features(found: Path, made_of: dict[str, str], output: Path) -> None:
+def _copy_features(run: Path, made_of: dict[str, str], output: Path) -> None:
+    found = _features_of(run, made_of)
+
     def copy(folder: Path) -> None:
         shutil.copytree(found / "model", folder, dirs_exist_ok=True)
 

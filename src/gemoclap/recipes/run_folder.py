@@ -125,8 +125,17 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
             "or delete it"
         )
     path = folder / FOLDS
-    if folds is not None and path.is_file() and json.loads(path.read_text(encoding="utf-8")) != _plain(folds):
+    if (
+        folds is not None
+        and path.is_file()
+        and _divided(json.loads(path.read_text("utf-8"))) != _divided(_plain(folds))
+    ):
         raise GemoclapError(f"{path}: the folds are no longer those the run began with; choose another folder with -o")
+
+
+def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a plan says of the folds, without what it says of encoders: older ones do not."""
+    return {name: value for name, value in plan.items() if name != "encoder_speakers"}
 
 
 def refuse_used_folder(folder: Path) -> None:

@@ -44,7 +44,7 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
         source = ClipSource(store, settings)
         if step is not None:
             check_step(step, settings, output)
-        check_folds(settings, method, {output: everyone}, store)
+        check_folds(settings, method, {output: everyone}, store, step)
         claim(output, config)
         if step is not None and step != "finetune":
             return do_step(step, settings, everyone, vocabulary, source, output)
@@ -54,10 +54,12 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
     return output / "model"
 
 
-def check_folds(settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore) -> None:
+def check_folds(
+    settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None
+) -> None:
     """Raise a GemoclapError for what would come to light late in a method's training; `folds` by the folder of each."""
     if method == "gmp_tl":
-        gmp.check_folds(settings, folds, store)
+        gmp.check_folds(settings, folds, store, step)
 
 
 def train_fold(

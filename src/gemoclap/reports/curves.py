@@ -14,6 +14,7 @@ from gemoclap.files import atomic_write
 from gemoclap.inference.frames import FrameEmotions
 from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
 
+LEGEND_COLUMNS = 5
 COLUMNS = 2000
 """Of the waveform, each drawn from its least to its largest sample: more than the picture has pixels."""
 
@@ -57,7 +58,8 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = ""
         _draw_emotions(above, found)
         _draw_clusters(between, found)
         _draw_waveform(below, found.waveform)
-        above.set_title(title, loc="left", pad=22)  # above the legend
+        rows = -(-len(found.emotions) // LEGEND_COLUMNS)
+        above.set_title(title, loc="left", pad=8 + 14 * rows)  # above the legend
         _save(figure, path, below, found.waveform, found.times)
 
 
@@ -90,7 +92,7 @@ def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
     axes.text(1.01, chance, "chance", transform=axes.get_yaxis_transform(), va="center", color="#555555")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(found.emotions), borderaxespad=0.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=LEGEND_COLUMNS, borderaxespad=0.2)
 
 
 def _draw_clusters(axes: Axes, found: FrameEmotions) -> None:

@@ -133,7 +133,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
 
 
 def _pseudo_labels(results: Results) -> list[str]:
-    """Return what is known of the clusters of gmp_tl, where it is among the methods and has some."""
+    """Return what is known of the clusters of gmp_tl, where the run has some."""
     folders = [results.run_dir / "gmp_tl" / fold.name / "clusters" for fold in results.folds]
     finished = [folder for folder in folders if is_clustered(folder)]
     if not finished:

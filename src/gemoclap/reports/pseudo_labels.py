@@ -30,7 +30,8 @@ def pseudo_label_table(folders: Sequence[Path]) -> str:
     for k in found[0]:
         scales = [fold[k] for fold in found]
         cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
-        rows.append([f"{int(k):,}", f"{mean(scale['inertia'] for scale in scales):.4g}", *cells])
+        inertias = [scale["inertia"] for scale in scales if "inertia" in scale]  # older files have none
+        rows.append([f"{int(k):,}", f"{mean(inertias):.4g}" if inertias else UNDEFINED, *cells])
     return markdown_table(["clusters", "inertia", *(f"{name}: purity, NMI" for name in KNOWN)], rows)
 
 

@@ -87,10 +87,10 @@ def fit(
         label, settings.epochs, len(batches), done=run.state.epoch, enabled=accelerator.is_main_process
     )
     with Trackers(accelerator, label, asdict(settings), run.state.history) as trackers, shown:
-        if settings.warmup_epochs >= settings.epochs:
+        if settings.warmup_epochs > settings.epochs:
             shown.note(
-                f"train.warmup_epochs is {settings.warmup_epochs:g} and train.epochs {settings.epochs}: the learning rate "
-                "never reaches its peak"
+                f"the warm-up, train.warmup_epochs {settings.warmup_epochs:g}, is longer than the {settings.epochs} epochs: "
+                "the learning rate never reaches its peak"
             )
         for epoch in range(run.state.epoch, settings.epochs):
             model.train()
