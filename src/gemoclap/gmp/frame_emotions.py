@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gemoclap.gmp.quality import contingency
+
 PSEUDO_COUNT = 10.0
 """Frames without emotion that are added to every cluster; see `emotion_given_cluster` [C]."""
 
@@ -24,9 +26,7 @@ def count_emotions(
     """
     of_frames = np.repeat([-1 if emotion is None else emotion for emotion in emotions], counts)
     known = of_frames >= 0
-    table = np.zeros((k, classes), np.int64)
-    np.add.at(table, (labels[known], of_frames[known]), 1)
-    return table
+    return contingency(labels[known], of_frames[known], k, classes)
 
 
 def emotion_given_cluster(table: np.ndarray, pseudo_count: float = PSEUDO_COUNT) -> np.ndarray:

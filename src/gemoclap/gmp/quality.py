@@ -8,13 +8,19 @@ import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
 
 
+def contingency(labels: np.ndarray, classes: np.ndarray, k: int, n_classes: int) -> np.ndarray:
+    """Return how many frames of each class are in each of k clusters, ``(k, C)`` int64, from both ``(N,)``."""
+    table = np.zeros((k, n_classes), np.int64)
+    np.add.at(table, (labels, classes), 1)
+    return table
+
+
 def purity(labels: np.ndarray, classes: np.ndarray) -> float:
     """Return the share of frames that are of the most frequent class of their cluster.
 
     ``labels`` and ``classes``, both ``(N,)`` whole numbers from 0. It rises with the number of clusters by itself.
     """
-    table = np.zeros((labels.max() + 1, classes.max() + 1), np.int64)
-    np.add.at(table, (labels, classes), 1)
+    table = contingency(labels, classes, labels.max() + 1, classes.max() + 1)
     return float(table.max(1).sum() / len(labels))
 
 

@@ -18,7 +18,7 @@ from gemoclap.files import file_hash
 from gemoclap.gmp.clustering import assign
 from gemoclap.gmp.codebooks import Codebooks, is_clustered, load_codebooks
 from gemoclap.gmp.frame_emotions import emotion_given_cluster, smooth
-from gemoclap.inference.predictor import Audio, decode
+from gemoclap.inference.predictor import Audio, decode, default_device
 from gemoclap.inference.timeline import windows
 
 SMOOTH_SECONDS = 0.5
@@ -101,9 +101,7 @@ class FrameLabeler:
                 f"{clusters}: made with another encoder than {features}; delete the folder of the fold, or make a training's "
                 "again with 'gemoclap gmp cluster'"
             )
-        if device is None:
-            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        return cls(SpeechEncoder.from_pretrained(str(features)).to(device), codebooks)
+        return cls(SpeechEncoder.from_pretrained(str(features)).to(device or default_device()), codebooks)
 
     def __call__(self, audio: Audio, smooth_seconds: float = SMOOTH_SECONDS) -> FrameEmotions:
         """Label the frames of a recording of any length.
@@ -146,10 +144,8 @@ class FrameLabeler:
 
     def _frames(self, window: np.ndarray) -> np.ndarray:
         device = self.encoder.model.device
-        waveforms, lengths = (
-            torch.from_numpy(window).unsqueeze(0).to(device),
-            torch.tensor([len(window)], device=device),
-        )
+        waveforms = torch.from_numpy(window).unsqueeze(0).to(device)
+        lengths = torch.tensor([len(window)], device=device)
         with as_it_predicts(self.encoder):  # as the clustered frames were encoded
             frames, mask = self.encoder.layer_frames(waveforms, lengths, self.codebooks.layer)
         return frames[0, mask[0]].float().cpu().numpy()

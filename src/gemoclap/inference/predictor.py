@@ -74,9 +74,7 @@ class Predictor:
         if folder.is_dir() and not (folder / "config.json").is_file():
             raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
         model = load_emotion_model(name)
-        if device is None:
-            device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        model.to(device)  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
+        model.to(device or default_device())  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
         return cls(model)
 
     @property
@@ -136,6 +134,12 @@ class Predictor:
             by_label = {label: float(score) for label, score in zip(classifier.labels, scores, strict=True)}
             emotion = max(by_label, key=lambda label: by_label[label])
             yield Prediction(emotion, by_label[emotion], by_label, embedding)
+
+
+def default_device() -> torch.device:
+    """Return the accelerator, or the CPU where there is none."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
 
 
 def decode(audio: Audio) -> np.ndarray:
