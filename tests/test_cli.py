@@ -91,6 +91,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
         (("predict", "./model", "a.wav"), "./model: no such folder"),
         (("evaluate", "./model", "none.jsonl"), "none.jsonl: no such manifest"),
         (("report", "nowhere"), "no such file; name the output folder of a 'gemoclap crossval' run"),
+        (("report", "nowhere", "elsewhere"), "several runs needs a folder of its own; name it with -o"),
         (("inspect", "none.jsonl"), "none.jsonl: no such manifest"),
         (("convert", "none.jsonl", "csv", "-o", "c.csv"), "none.jsonl: no such manifest"),
         (("prepare", "ravdes", "."), "no corpus or importer is called 'ravdes' (did you mean 'ravdess'?)"),

@@ -116,7 +116,10 @@ def add_frames(parser: Parser) -> None:
 
 
 def add_report(parser: Parser) -> None:
-    parser.add_argument("folder", help="folder of a cross-validation, finished or not")
+    parser.add_argument(
+        "folder", nargs="+", help="folder of a cross-validation, finished or not; several are set side by side"
+    )
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="folder for the report of several")
 
 
 def add_evaluate(parser: Parser) -> None:
@@ -262,7 +265,9 @@ COMMANDS: dict[str, Command] = {
         "gemoclap.gmp_commands",
     ),
     "frames": Command(add_frames, "show what GMP-TL's clusters say of a clip, frame by frame", "gemoclap.gmp_commands"),
-    "report": Command(add_report, "write the report of a cross-validation again"),
+    "report": Command(
+        add_report, "write the report of a cross-validation again, or one of several over the same folds"
+    ),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest"),
     "predict": Command(add_predict, "say the emotion of recordings"),
 }

@@ -23,7 +23,7 @@ from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
-from gemoclap.reports import collect, print_table, write_report, write_scores
+from gemoclap.reports import Results, collect, collect_together, print_table, write_report, write_scores
 from gemoclap.reports.results import score_table
 from gemoclap.terminal import output_console, progress_bar
 from gemoclap.training.distributed import leave_together, process_state
@@ -53,13 +53,22 @@ def run_crossval(args: Namespace) -> int:
 
 
 def run_report(args: Namespace) -> int:
-    """The report of a cross-validation, finished or not, written again."""
-    _report(Path(args.folder))
+    """The report of a cross-validation, finished or not, written again; or one of several, side by side."""
+    folders = [Path(folder) for folder in args.folder]
+    if args.output:
+        _show(collect_together(folders, Path(args.output)))
+    elif len(folders) > 1:
+        raise GemoclapError("a report of several runs needs a folder of its own; name it with -o")
+    else:
+        _report(folders[0])
     return 0
 
 
 def _report(folder: Path) -> None:
-    results = collect(folder)
+    _show(collect(folder))
+
+
+def _show(results: Results) -> None:
     page = write_report(results)
     print_table(results, output_console())
     print(f"{page}: the report; results.json, results.csv and pictures beside it")

@@ -27,7 +27,8 @@ WORST_MISTAKES = 10
 def write_report(run: str | os.PathLike | Results) -> Path:
     """Write report.md, results.json, results.csv and the pictures of a cross-validation into its folder.
 
-    An unfinished run gives a report too, which names the folds that are missing.
+    An unfinished run gives a report too, which names the folds that are missing. What `reports.joined` read of several runs is
+    written into the folder it names.
 
     Parameters
     ----------
@@ -42,10 +43,10 @@ def write_report(run: str | os.PathLike | Results) -> Path:
     GemoclapError : as `gemoclap.reports.results.collect`.
     """
     results = run if isinstance(run, Results) else collect(run)
-    write_json(results.run_dir / "results.json", results.to_dict())
-    tables.write_csv(results.run_dir / "results.csv", tables.csv_rows(results), CSV_FIRST)
+    write_json(results.output / "results.json", results.to_dict())
+    tables.write_csv(results.output / "results.csv", tables.csv_rows(results), CSV_FIRST)
     pictures = _write_pictures(results)
-    return _write_page(results.run_dir / "report.md", report_sections(results, pictures))
+    return _write_page(results.output / "report.md", report_sections(results, pictures))
 
 
 def write_scores(
@@ -85,16 +86,16 @@ def _write_page(path: Path, sections: list[str]) -> Path:
 def _write_pictures(results: Results) -> dict[str, str]:
     """Draw every picture and return file name -> caption, in the order of the page."""
     pictures = {"comparison.png": "UAR of each method, pooled, with its 95 % interval; circles are folds"}
-    plots.write_comparison(results, results.run_dir / "comparison.png")
+    plots.write_comparison(results, results.output / "comparison.png")
     for method in results.scored:
         assert method.pooled is not None
         name = f"confusion_{method.name}.png"
         title = f"{tables.method_label(method)}, pooled over folds"
-        plots.write_confusion(method.pooled, results.run_dir / name, title)
+        plots.write_confusion(method.pooled, results.output / name, title)
         pictures[name] = f"Confusion matrix of {method.title}, pooled over folds"
     for method in results.scored:
         name = f"curves_{method.name}.png"
-        if plots.write_curves(method.logs, results.run_dir / name, tables.method_label(method)):
+        if plots.write_curves(method.logs, results.output / name, tables.method_label(method)):
             pictures[name] = f"Learning curves of {method.title}"
     return pictures
 
@@ -133,12 +134,14 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
 
 
 def _pseudo_labels(results: Results) -> list[str]:
-    """Return what is known of the clusters of gmp_tl, where the run has some."""
-    folders = [results.run_dir / "gmp_tl" / fold.name / "clusters" for fold in results.folds]
-    finished = [folder for folder in folders if is_clustered(folder)]
-    if not finished:
-        return []
-    return ["### Pseudo-labels of GMP-TL", EXPLANATION, pseudo_label_table(finished)]
+    """Return what is known of the clusters of gmp_tl, where a method has some."""
+    tables_of = []
+    for method in results.methods:
+        folders = [method.folder / fold.name / "clusters" for fold in results.folds]
+        finished = [folder for folder in folders if is_clustered(folder)]
+        if finished:
+            tables_of += [f"{method.title}:", pseudo_label_table(finished)]
+    return ["### Pseudo-labels", EXPLANATION, *tables_of] if tables_of else []
 
 
 def _overlap_warning(results: Results) -> list[str]:
@@ -173,10 +176,15 @@ def _protocol(results: Results) -> str:
         f"- Tested utterances: {sum(counts.values()):,} ({by_class})",
         f"- Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
         f"- Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
-        "- Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json); "
-        "figures: [results.json](results.json), [results.csv](results.csv)",
+        f"- {_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
     ]
     return "\n".join(lines)
+
+
+def _settings(results: Results) -> str:
+    if results.runs == (results.output,):
+        return "Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json)"
+    return f"Runs, each with its config.yaml and folds.json: {', '.join(f'`{run}`' for run in results.runs)}"
 
 
 def _disjoint(results: Results) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str) -> None
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         figures = f"UAR {percent(scores.uar)} %, WAR {percent(scores.war)} %, n = {scores.n:,}"
-        axes.set_title(f"{title}\n{figures}", pad=9)
+        axes.set_title(f"{_lines(title)}\n{figures}", pad=9)
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
         bar.set_label("% of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -111,7 +112,7 @@ def write_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os
             _draw_curves(panel, logs, name)
         for panel in panels[len(names) :]:
             panel.set_visible(False)
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(_lines(title, 36 * columns), fontsize=11)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * columns))
         _save(figure, path)
@@ -176,7 +177,7 @@ def write_comparison(results: Results, path: str | os.PathLike) -> None:
                 1.015, row, with_interval(pooled.uar, pooled.uar_interval),
                 transform=axes.get_yaxis_transform(), va="center", color="#222222",
             )  # fmt: skip
-        axes.set_yticks(range(len(methods)), [method_label(method) for method in methods])
+        axes.set_yticks(range(len(methods)), [_lines(method_label(method), 30) for method in methods])
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -187,6 +188,11 @@ def write_comparison(results: Results, path: str | os.PathLike) -> None:
             f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}", loc="left"
         )
         _save(figure, path)
+
+
+def _lines(title: str, width: int = 42) -> str:
+    """Return a title in as many lines as it needs: that of an ablation names what differs."""
+    return textwrap.fill(title, width, break_on_hyphens=False)
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:

@@ -57,21 +57,19 @@ class FoldMean:
 class MethodResults:
     """One method: `folds` holds the finished folds in order; the others are named in `missing`.
 
-    `pooled` scores all test utterances together; `pooled` and `mean` are None where no fold is finished.
+    `title` is how reports call the method, and `folder` holds its folds. `pooled` scores all test utterances together;
+    `pooled` and `mean` are None where no fold is finished.
     """
 
     name: str
+    title: str
+    folder: Path
     folds: dict[str, Scores]
     missing: tuple[str, ...]
     pooled: Scores | None
     mean: FoldMean | None
     predictions: PredictionTable | None
     logs: dict[str, list[dict[str, Any]]]
-
-    @property
-    def title(self) -> str:
-        """How reports call the method."""
-        return TITLES.get(self.name, self.name)
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,13 @@ class PairedDifference:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report says about a cross-validation.
+    """All that a report says about a cross-validation, or about several over the same folds (`reports.joined`).
 
     Attributes
     ----------
-    run_dir : the folder it was read from.
-    manifest : path of the manifest, as the run was given it.
+    output : folder for the report; that of the cross-validation, where it is one.
+    runs : the folders it was read from.
+    manifest : path of the manifest, as the first run was given it.
     vocabulary : name of the set of classes.
     classes : the emotions, in order.
     selection : ``"last"`` or ``"dev"``: which epoch is reported (`TrainSettings.select`).
@@ -102,7 +101,8 @@ class Results:
     differences : each later method against the first.
     """
 
-    run_dir: Path
+    output: Path
+    runs: tuple[Path, ...]
     manifest: str
     vocabulary: str
     classes: tuple[str, ...]
@@ -135,6 +135,7 @@ class Results:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: figures are shares between 0 and 1, None where one is not defined."""
         return {
+            "runs": [str(run) for run in self.runs],
             "manifest": self.manifest,
             "vocabulary": self.vocabulary,
             "classes": list(self.classes),
@@ -159,13 +160,13 @@ def collect(run_dir: str | os.PathLike) -> Results:
         the folds; the message names the file.
     """
     run_dir = Path(run_dir)
-    config = _read_config(run_dir / "config.yaml")
+    config = read_config(run_dir)
     plan = _read_plan(run_dir / "folds.json")
     classes = tuple(plan["vocabulary"]["emotions"])
     methods = tuple(_collect_method(run_dir, name, plan["folds"], classes) for name in config["methods"])
     if not any(method.folds for method in methods):
         raise GemoclapError(f"{run_dir}: no fold is finished yet; run the same 'gemoclap crossval' command again")
-    speakers = _test_speakers(methods)
+    speakers = test_speakers(methods)
     folds = tuple(
         FoldInfo(
             name=fold["name"],
@@ -177,7 +178,8 @@ def collect(run_dir: str | os.PathLike) -> Results:
         for fold in plan["folds"]
     )
     return Results(
-        run_dir=run_dir,
+        output=run_dir,
+        runs=(run_dir,),
         manifest=str(plan["manifest"]),
         vocabulary=plan["vocabulary"]["name"],
         classes=classes,
@@ -186,11 +188,18 @@ def collect(run_dir: str | os.PathLike) -> Results:
         encoder_warnings=tuple(warnings_of(plan.get("encoder_speakers", {}))),
         folds=folds,
         methods=methods,
-        differences=_differences(methods),
+        differences=differences(methods),
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(run_dir: Path) -> dict[str, Any]:
+    """Return what the config.yaml of a cross-validation says.
+
+    Raises
+    ------
+    GemoclapError : there is none, or it is not a cross-validation's.
+    """
+    path = run_dir / "config.yaml"
     if not path.is_file():
         raise GemoclapError(f"{path}: no such file; name the output folder of a 'gemoclap crossval' run")
     try:
@@ -231,6 +240,8 @@ def _collect_method(
     together = concatenate(list(tables.values())) if tables else None
     return MethodResults(
         name=name,
+        title=TITLES.get(name, name),
+        folder=run_dir / name,
         folds=scores,
         missing=tuple(fold["name"] for fold in folds if fold["name"] not in tables),
         pooled=score_table(together) if together is not None else None,
@@ -286,7 +297,7 @@ def _sd(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def _test_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
+def test_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
     """Return the speakers of each fold that some method has finished."""
     speakers: dict[str, set[str]] = {}
     for method in methods:
@@ -297,7 +308,7 @@ def _test_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...
     return {fold: tuple(sorted(names)) for fold, names in speakers.items()}
 
 
-def _differences(methods: Sequence[MethodResults]) -> tuple[PairedDifference, ...]:
+def differences(methods: Sequence[MethodResults]) -> tuple[PairedDifference, ...]:
     """Compare each later method with the first on the folds that both have finished."""
     baseline, *others = methods
     compared = (_difference(baseline, other) for other in others)
@@ -320,6 +331,11 @@ def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, s
     """Return (fold, id) -> (truth, prediction, speaker)."""
     keys = zip(table.folds, table.ids, strict=True)
     return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
+
+
+def truth_of(table: PredictionTable) -> dict[tuple[str | None, str], str]:
+    """Return the label of each utterance by fold and id."""
+    return dict(zip(zip(table.folds, table.ids, strict=True), table.truth, strict=True))
 
 
 def _method_to_dict(method: MethodResults) -> dict[str, Any]:

@@ -204,7 +204,7 @@ def print_table(results: Results, console: Console) -> None:
         show_edge=False,
         pad_edge=False,
     )
-    table.add_column("method", min_width=12)
+    table.add_column("method", min_width=12, max_width=40)
     for heading in ("WAR\npooled", "UAR\npooled", "F1\npooled", "WAR mean\nof folds", "UAR mean\nof folds", "gap"):
         table.add_column(heading, justify="right", no_wrap=True)
     for method in results.methods:

@@ -1,0 +1,143 @@
+"""Several cross-validations in one report: which rows it has, what they are called, what is refused."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from fakerun import CLASSES, make_run
+from sklearn.metrics import recall_score
+
+from gemoclap.errors import GemoclapError
+from gemoclap.predictions import read_predictions
+from gemoclap.reports import collect, collect_together, print_table, write_report
+from gemoclap.terminal import output_console
+
+SMALL = {"n_folds": 2, "epochs": 2}
+
+
+def told(run: Path, **sections: dict) -> Path:
+    """Write settings into a run's config.yaml, as though it had been given them."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["train"] |= sections.pop("train", {})
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, **sections}))
+    return run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """GMP-TL and Emo-CLAP; GMP-TL without gender; Emo-CLAP with another seed, whose gmp settings say nothing."""
+    full = make_run(tmp_path / "full", ("gmp_tl", "emo_clap"), **SMALL)
+    ablated = make_run(tmp_path / "ablated", ("gmp_tl",), accuracy=[0.3], **SMALL)
+    seeded = make_run(tmp_path / "seeded", ("emo_clap",), accuracy=[0.6], **SMALL)
+    gmp = {"gender": True, "scales": [64, 512], "features": None}
+    return [
+        told(full, gmp=gmp, train={"seed": 0}),
+        told(ablated, gmp={"gender": False, "scales": [16], "features": "runs/full"}, train={"seed": 0}),
+        told(seeded, gmp={**gmp, "head": "ce"}, train={"seed": 1}),
+    ]
+
+
+def test_rows_are_those_of_each_run_and_named_by_what_differs(runs: list[Path], tmp_path: Path) -> None:
+    results = collect_together(runs, tmp_path / "joined")
+    assert {method.name: method.title for method in results.methods} == {
+        "gmp_tl_full": "GMP-TL",
+        "emo_clap_full": "Emo-CLAP",
+        "gmp_tl_ablated": "GMP-TL, gmp.gender: false, gmp.scales: [16]",
+        "emo_clap_seeded": "Emo-CLAP, train.seed: 1",
+    }
+    alone = [method for run in runs for method in collect(run).methods]
+    assert [method.pooled.uar for method in results.methods] == [method.pooled.uar for method in alone]
+    assert [method.folder for method in results.methods] == [method.folder for method in alone]
+
+
+def test_differences_are_from_the_first_method_of_the_first_run(runs: list[Path], tmp_path: Path) -> None:
+    results = collect_together(runs, tmp_path / "joined")
+    uar = {}
+    for name, folder in {"gmp_tl_full": runs[0] / "gmp_tl", "gmp_tl_ablated": runs[1] / "gmp_tl"}.items():
+        tables = [read_predictions(path) for path in sorted(folder.glob("*/predictions.csv"))]
+        truth = [word for table in tables for word in table.truth]
+        uar[name] = recall_score(truth, [word for table in tables for word in table.prediction], average="macro")
+    found = {one.method: one for one in results.differences}
+    assert {one.baseline for one in results.differences} == {"gmp_tl_full"}
+    assert found["gmp_tl_ablated"].uar.value == pytest.approx(uar["gmp_tl_ablated"] - uar["gmp_tl_full"])
+
+
+def test_the_page_names_the_runs_and_links_what_is_there(runs: list[Path], tmp_path: Path) -> None:
+    output = tmp_path / "joined"
+    results = collect_together(runs, output)
+    page = write_report(results).read_text()
+    for run in runs:
+        assert f"`{run}`" in page
+    linked = {name for name in re.findall(r"\]\(([^)#]+)\)", page)}
+    assert {path.name for path in output.iterdir()} == linked | {"report.md"}
+    assert json.loads((output / "results.json").read_text())["runs"] == [str(run) for run in runs]
+    write_report(collect_together(runs, output))  # over the earlier one
+    print_table(results, output_console())
+
+
+def test_what_clusters_know_is_told_of_each_run_that_has_some(runs: list[Path], tmp_path: Path) -> None:
+    for run, purity in zip(runs[:2], (0.75, 0.25), strict=True):
+        folder = run / "gmp_tl" / "fold_1" / "clusters"
+        folder.mkdir()
+        for name in ("config.json", "emotions.safetensors"):
+            (folder / name).touch()
+        scale = {"inertia": 2.0, "emotion": {"purity": purity, "nmi": 0.5}, "gender": None, "speaker": None}
+        (folder / "quality.json").write_text(json.dumps({"16": scale}))
+    page = write_report(collect_together(runs, tmp_path / "joined")).read_text()
+    _, full, ablated = re.split("GMP-TL:|scales: \\[16\\]:", page.split("### Pseudo-labels")[1].split("## How")[0])
+    assert "75.0" in full and "25.0" in ablated
+
+
+def test_runs_told_the_same_are_called_by_their_folders(tmp_path: Path) -> None:
+    one, other = (make_run(tmp_path / place / "run", ("ce",), **SMALL) for place in ("one", "other"))
+    results = collect_together([one, other], tmp_path / "joined")
+    assert [method.title for method in results.methods] == [f"Cross-entropy ({one})", f"Cross-entropy ({other})"]
+    assert len({method.name for method in results.methods}) == 2
+
+
+def test_an_unfinished_run_says_what_it_lacks(runs: list[Path], tmp_path: Path) -> None:
+    (runs[1] / "gmp_tl" / "fold_2" / "predictions.csv").unlink()
+    page = write_report(collect_together(runs, tmp_path / "joined")).read_text()
+    assert "GMP-TL, gmp.gender: false, gmp.scales: [16] lacks fold_2" in page
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"classes": CLASSES[:4]}, "its classes are neutral, calm, happy, sad, not neutral"),
+        ({"n_folds": 3}, "its folds are others"),
+    ],
+)
+def test_runs_that_do_not_compare_are_refused(other: dict, says: str, tmp_path: Path) -> None:
+    one = make_run(tmp_path / "one", ("ce",), **SMALL)
+    two = make_run(tmp_path / "two", ("ce",), **{**SMALL, **other})
+    with pytest.raises(GemoclapError, match=says) as caught:
+        collect_together([one, two], tmp_path / "joined")
+    assert str(caught.value).startswith(f"{two}: cannot stand beside {one}")
+
+
+def test_other_labels_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    path = runs[1] / "gmp_tl" / "fold_1" / "predictions.csv"
+    header, first, *rows = path.read_text().splitlines()
+    truth = first.split(",")[header.split(",").index("truth")]
+    other = next(name for name in CLASSES if name != truth)
+    path.write_text("\n".join([header, first.replace(f",{truth},", f",{other},", 1), *rows]) + "\n")
+    with pytest.raises(GemoclapError, match=f"01-00 is {other} here and {truth} there"):
+        collect_together(runs, tmp_path / "joined")
+
+
+def test_other_epochs_are_refused(tmp_path: Path) -> None:
+    one, two = (make_run(tmp_path / name, ("ce",), **SMALL) for name in ("one", "two"))
+    with pytest.raises(GemoclapError, match=r"its train\.select is dev, not last"):
+        collect_together([one, told(two, train={"select": "dev"})], tmp_path / "joined")
+
+
+def test_neither_a_run_nor_other_files_are_written_over(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(GemoclapError, match="is a run of its own"):
+        collect_together(runs, runs[0])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    with pytest.raises(GemoclapError, match="holds files of something else"):
+        collect_together(runs, tmp_path / "mine")
