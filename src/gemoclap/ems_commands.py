@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
 from gemoclap.audio import load_audio
 from gemoclap.config_ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
-from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
 from gemoclap.inference.timeline import intensity_over_time
 from gemoclap.recipes.ems import compare
 from gemoclap.recipes.intensity import train_intensity
@@ -20,6 +17,7 @@ from gemoclap.recipes.supervised import is_trained
 from gemoclap.reports import collect, print_table, write_report
 from gemoclap.reports.curves import plot_curve
 from gemoclap.reports.ems import write_ems_report
+from gemoclap.reports.series import series_path, write_series
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 
@@ -79,23 +77,15 @@ def run_compare_ems(args: Namespace) -> int:
 
 def run_intensity(args: Namespace) -> int:
     """A clip -> its intensity of emotion over time, as CSV on the terminal or in a file, or as a picture."""
+    path = series_path(args.output)
     model = load_intensity_model(args.model)
     waveform = load_audio(args.audio)
     times, scores = intensity_over_time(model, waveform)
-    if args.output is None:
-        print("seconds,intensity")
-        for time, score in zip(times, scores, strict=True):
-            print(f"{time:.3f},{score:.4f}")
-        return 0
-    output = Path(args.output)
-    if output.suffix == ".png":
-        plot_curve(output, times, scores, waveform, Path(args.audio).name)
-    elif output.suffix == ".csv":
-        with atomic_write(output) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["seconds", "intensity"])
-            writer.writerows((f"{time:.3f}", f"{score:.4f}") for time, score in zip(times, scores, strict=True))
-    else:
-        raise GemoclapError(f"{output}: give -o a name that ends in .csv or .png")
-    print(f"{output}: {len(scores)} frames, mean intensity {scores.mean():.2f}")
+    rows = [(f"{time:.3f}", f"{score:.4f}") for time, score in zip(times, scores, strict=True)]
+    write_series(
+        path,
+        [("seconds", "intensity"), *rows],
+        lambda picture: plot_curve(picture, times, scores, waveform, Path(args.audio).name),
+        f"{len(scores)} frames, mean intensity {scores.mean():.2f}",
+    )
     return 0

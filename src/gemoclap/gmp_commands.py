@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from argparse import Namespace
 from pathlib import Path
 
 from gemoclap.config import Settings
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
 from gemoclap.recipes.gmp import Step
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.train import train
 from gemoclap.reports.curves import plot_emotions
 from gemoclap.reports.pseudo_labels import pseudo_label_table
+from gemoclap.reports.series import series_path, write_series
 from gemoclap.training.distributed import leave_together, process_state
 
 
@@ -55,21 +53,16 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
 
 def run_frames(args: Namespace) -> int:
     """A clip -> the pseudo-labels and emotions of its frames, as CSV on the terminal or in a file, or as a picture."""
-    output = None if args.output is None else Path(args.output)
-    if output is not None and output.suffix not in (".csv", ".png"):
-        raise GemoclapError(f"{output}: give -o a name that ends in .csv or .png")
+    path = series_path(args.output)
     labeler = FrameLabeler.from_pretrained(args.run)
     found = labeler(args.audio, smooth_seconds=args.smooth)
-    if output is None:
-        csv.writer(sys.stdout, lineterminator="\n").writerows(_rows(found))
-        return 0
-    if output.suffix == ".png":
-        plot_emotions(output, found, Path(args.audio).name)
-    else:
-        with atomic_write(output) as file:
-            csv.writer(file, lineterminator="\n").writerows(_rows(found))
     shares = ", ".join(f"{label} {share:.2f}" for label, share in found.mean().items())
-    print(f"{output}: {len(found.times)} frames; mean over time: {shares}")
+    write_series(
+        path,
+        _rows(found),
+        lambda picture: plot_emotions(picture, found, Path(args.audio).name),
+        f"{len(found.times)} frames; mean over time: {shares}",
+    )
     return 0
 
 

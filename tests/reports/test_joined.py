@@ -97,6 +97,14 @@ def test_runs_told_the_same_are_called_by_their_folders(tmp_path: Path) -> None:
     assert len({method.name for method in results.methods}) == 2
 
 
+def test_a_baseline_is_not_said_to_depend_on_training(tmp_path: Path) -> None:
+    one, other = (make_run(tmp_path / name, ("egemaps_svm",), **SMALL) for name in ("one", "other"))
+    told(one, data={"dev_speakers": 0}, train={"seed": 0})
+    told(other, data={"dev_speakers": 2}, train={"seed": 1})
+    _, method = collect_together([one, other], tmp_path / "joined").methods
+    assert method.title == "eGeMAPS + SVM, data.dev_speakers: 2"
+
+
 def test_an_unfinished_run_says_what_it_lacks(runs: list[Path], tmp_path: Path) -> None:
     (runs[1] / "gmp_tl" / "fold_2" / "predictions.csv").unlink()
     page = write_report(collect_together(runs, tmp_path / "joined")).read_text()

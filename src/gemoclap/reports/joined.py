@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from gemoclap.config import BASELINES
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.run_folder import determining, refuse_used_folder
 from gemoclap.reports.results import MethodResults, Results, collect, differences, read_config, test_speakers, truth_of
@@ -120,7 +121,9 @@ def _repeated(words: Iterable[str]) -> set[str]:
 def _told(config: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Return the settings that decide a method's results, by their dotted names."""
     told = determining(config)
-    if method != "gmp_tl":
+    if method in BASELINES:
+        told = {"data": told.get("data")}
+    elif method != "gmp_tl":
         told.pop("gmp", None)
     return {name: value for name, value in _flat(told) if name not in OF_NO_MEANING}
 

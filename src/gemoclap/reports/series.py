@@ -1,0 +1,38 @@
+"""What changes over a clip's time, as the commands give it: CSV on the terminal or in a file, or a picture."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import atomic_write
+
+
+def series_path(output: str | None) -> Path | None:
+    """Return where a series goes, None for the terminal.
+
+    Raises
+    ------
+    GemoclapError : the name ends in neither .csv nor .png.
+    """
+    if output is None:
+        return None
+    if Path(output).suffix not in (".csv", ".png"):
+        raise GemoclapError(f"{output}: give -o a name that ends in .csv or .png")
+    return Path(output)
+
+
+def write_series(path: Path | None, rows: Iterable[Sequence[str]], draw: Callable[[Path], None], summary: str) -> None:
+    """Write `rows`, a header first, or let `draw` make a picture; `summary` is printed where the terminal is free for it."""
+    if path is None:
+        csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+        return
+    if path.suffix == ".png":
+        draw(path)
+    else:
+        with atomic_write(path) as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+    print(f"{path}: {summary}")
