@@ -32,6 +32,11 @@ TITLES = {
     "egemaps_svm": "eGeMAPS + SVM",
 }
 """How the papers write the methods, and reports the baselines."""
+OF_PROMPTS = (
+    "text_encoder", "freeze_text", "text_pooling", "projection_dim", "projection_dropout", "emotion_prompt",
+    "gender_prompt", "initial_temperature", "max_temperature",
+)  # fmt: skip
+"""Settings of a model that mean nothing to one without prompts."""
 
 Limit = tuple[Callable[[float], bool], str]
 POSITIVE: Limit = (lambda value: value > 0, "above 0")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from fakerun import CLASSES, make_run
 from sklearn.metrics import recall_score
+from small import run
 
 from gemoclap.errors import GemoclapError
 from gemoclap.predictions import read_predictions
@@ -68,18 +69,20 @@ def test_the_page_names_the_runs_and_links_what_is_there(runs: list[Path], tmp_p
     output = tmp_path / "joined"
     results = collect_together(runs, output)
     page = write_report(results).read_text()
-    for run in runs:
-        assert f"`{run}`" in page
+    for folder in runs:
+        assert f"`{folder}`" in page
     linked = {name for name in re.findall(r"\]\(([^)#]+)\)", page)}
     assert {path.name for path in output.iterdir()} == linked | {"report.md"}
     assert json.loads((output / "results.json").read_text())["runs"] == [str(run) for run in runs]
-    write_report(collect_together(runs, output))  # over the earlier one
-    print_table(results, output_console())
+    write_report(collect_together(runs[:2], output))  # over the earlier one
+    left = ("gmp_tl_full", "gmp_tl_ablated", "emo_clap")
+    kept = {"comparison.png"} | {f"{kind}_{name}.png" for kind in ("confusion", "curves") for name in left}
+    assert {path.name for path in output.glob("*.png")} == kept
 
 
 def test_what_clusters_know_is_told_of_each_run_that_has_some(runs: list[Path], tmp_path: Path) -> None:
-    for run, purity in zip(runs[:2], (0.75, 0.25), strict=True):
-        folder = run / "gmp_tl" / "fold_1" / "clusters"
+    for one, purity in zip(runs[:2], (0.75, 0.25), strict=True):
+        folder = one / "gmp_tl" / "fold_1" / "clusters"
         folder.mkdir()
         for name in ("config.json", "emotions.safetensors"):
             (folder / name).touch()
@@ -94,15 +97,79 @@ def test_runs_told_the_same_are_called_by_their_folders(tmp_path: Path) -> None:
     one, other = (make_run(tmp_path / place / "run", ("ce",), **SMALL) for place in ("one", "other"))
     results = collect_together([one, other], tmp_path / "joined")
     assert [method.title for method in results.methods] == [f"Cross-entropy ({one})", f"Cross-entropy ({other})"]
-    assert len({method.name for method in results.methods}) == 2
+
+
+def test_no_two_rows_share_a_name_or_a_picture(tmp_path: Path) -> None:
+    places = ("p/run", "q/run", "run_2", "my run [b]")
+    runs = [make_run(tmp_path / place, ("ce", "emo_clap"), **SMALL) for place in places]
+    output = tmp_path / "joined"
+    page = write_report(collect_together(runs, output)).read_text()
+    methods = json.loads((output / "results.json").read_text())["methods"]
+    assert [name for name in methods if name.startswith("ce")] == ["ce_run", "ce_run_2", "ce_run_2_2", "ce_my_run_b_"]
+    assert [Path(method["folder"]).parent for method in methods.values()] == [run for run in runs for _ in range(2)]
+    assert len(list(output.glob("confusion_*.png"))) == len(re.findall(r"\]\(confusion_[\w.-]+\.png\)", page)) == 8
+
+
+def test_a_method_of_a_later_run_is_compared_with_the_first_run_too(tmp_path: Path) -> None:
+    one = told(
+        make_run(tmp_path / "one", ("ce",), **SMALL), model={"pooling": "mean"}, gmp={"head": "ce"}, train={"seed": 0}
+    )
+    two = told(
+        make_run(tmp_path / "two", ("emo_clap", "gmp_tl"), **SMALL),
+        model={"pooling": "mean_std", "emotion_prompt": "I feel {}"},
+        gmp={"head": "am_softmax"},
+        train={"seed": 7, "trackers": ["tensorboard"]},
+    )
+    titles = [method.title for method in collect_together([one, two], tmp_path / "joined").methods]
+    assert titles == [
+        "Cross-entropy",
+        "Emo-CLAP, model.pooling: mean_std, train.seed: 7",
+        "GMP-TL, model.pooling: mean_std, train.seed: 7",
+    ]
+
+
+def test_options_weights_and_manifests_are_told(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / name, ("ce",), **SMALL) for name in ("one", "two", "three", "four")]
+    plain = {"audio_encoder": "enc", "audio_options": {}}
+    hashes = {"encoder_weights": "aaa", "manifest_sha256": "00"}
+    told(folders[0], model=plain, **hashes)
+    told(folders[1], model={**plain, "audio_options": {"hidden_size": 64}}, **hashes)
+    told(folders[2], model=plain, **hashes | {"encoder_weights": "bbb"})
+    told(folders[3], model=plain, **hashes | {"manifest_sha256": "11"})
+    titles = [method.title for method in collect_together(folders, tmp_path / "joined").methods]
+    assert titles == [
+        "Cross-entropy",
+        'Cross-entropy, model.audio_options: {"hidden_size": 64}',
+        "Cross-entropy, other encoder weights",
+        "Cross-entropy, manifest: made-up.jsonl",
+    ]
+
+
+def test_a_run_given_twice_and_a_probe_are_refused(tmp_path: Path) -> None:
+    one, probe = make_run(tmp_path / "one", ("ce",), **SMALL), make_run(tmp_path / "probe", ("compact",), **SMALL)
+    (tmp_path / "link").symlink_to(one)
+    with pytest.raises(GemoclapError, match=f"link: is the same run as {one}; name each once"):
+        collect_together([one, tmp_path / "link"], tmp_path / "joined")
+    with pytest.raises(GemoclapError, match="probe: is a probe"):
+        collect_together([one, told(probe, encoders=["compact"])], tmp_path / "joined")
+
+
+def test_titles_are_no_markup_of_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [make_run(Path(name), ("ce",), **SMALL) for name in ("[b]", "[/b]")]
+    print_table(collect_together(runs, "joined"), output_console())
+    shown = capsys.readouterr().out
+    assert "Cross-entropy ([b])" in shown and "Cross-entropy ([/b])" in shown
 
 
 def test_a_baseline_is_not_said_to_depend_on_training(tmp_path: Path) -> None:
     one, other = (make_run(tmp_path / name, ("egemaps_svm",), **SMALL) for name in ("one", "other"))
-    told(one, data={"dev_speakers": 0}, train={"seed": 0})
-    told(other, data={"dev_speakers": 2}, train={"seed": 1})
-    _, method = collect_together([one, other], tmp_path / "joined").methods
-    assert method.title == "eGeMAPS + SVM, data.dev_speakers: 2"
+    told(one, train={"seed": 0})
+    told(other, train={"seed": 1, "select": "dev"})
+    results = collect_together([one, other], tmp_path / "joined")
+    assert [method.title for method in results.methods] == [f"eGeMAPS + SVM ({run})" for run in (one, other)]
 
 
 def test_an_unfinished_run_says_what_it_lacks(runs: list[Path], tmp_path: Path) -> None:
@@ -132,7 +199,14 @@ def test_other_labels_are_refused(runs: list[Path], tmp_path: Path) -> None:
     truth = first.split(",")[header.split(",").index("truth")]
     other = next(name for name in CLASSES if name != truth)
     path.write_text("\n".join([header, first.replace(f",{truth},", f",{other},", 1), *rows]) + "\n")
-    with pytest.raises(GemoclapError, match=f"01-00 is {other} here and {truth} there"):
+    with pytest.raises(GemoclapError, match=f"01-00 is {other}, 01, [a-z]+ here and {truth}, 01, [a-z]+ there"):
+        collect_together(runs, tmp_path / "joined")
+
+
+def test_other_speakers_are_refused(runs: list[Path], tmp_path: Path) -> None:
+    path = runs[1] / "gmp_tl" / "fold_1" / "predictions.csv"
+    path.write_text(path.read_text().replace(",01,", ",S01,"))
+    with pytest.raises(GemoclapError, match="S01, [a-z]+ here and"):
         collect_together(runs, tmp_path / "joined")
 
 
@@ -146,6 +220,14 @@ def test_neither_a_run_nor_other_files_are_written_over(runs: list[Path], tmp_pa
     with pytest.raises(GemoclapError, match="is a run of its own"):
         collect_together(runs, runs[0])
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").touch()
+    (tmp_path / "mine" / "report.md").touch()
     with pytest.raises(GemoclapError, match="holds files of something else"):
         collect_together(runs, tmp_path / "mine")
+
+
+def test_the_command_writes_where_it_is_told(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("report", *runs, "-o", tmp_path / "joined") == 0
+    shown = capsys.readouterr().out
+    assert "gmp.gender: false" in shown and f"{tmp_path / 'joined' / 'report.md'}: the report" in shown
+    assert run("report", runs[0], "-o", tmp_path / "alone") == 0
+    assert (tmp_path / "alone" / "report.md").is_file() and not (runs[0] / "report.md").exists()

@@ -23,7 +23,7 @@ from typing import Literal
 
 import torch
 
-from gemoclap.config import GmpSettings, ModelSettings, ObjectiveSettings, Settings, TrainSettings
+from gemoclap.config import OF_PROMPTS, GmpSettings, ModelSettings, ObjectiveSettings, Settings, TrainSettings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
 from gemoclap.data.folds import Fold
@@ -48,11 +48,6 @@ ENCODERS = ("features", "frames")
 """Folders of a fold that hold an encoder each, as large as the model itself."""
 ORIGIN = "origin.json"
 """Beside features/model: which fold's, and what they were trained with, as a hash."""
-OF_PROMPTS = (
-    "text_encoder", "freeze_text", "text_pooling", "projection_dim", "projection_dropout", "emotion_prompt",
-    "gender_prompt", "initial_temperature", "max_temperature",
-)  # fmt: skip
-"""Settings of a model that one without prompts does not have."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
 """A, the clustering, B, and C."""
 

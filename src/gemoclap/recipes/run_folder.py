@@ -35,10 +35,10 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     So may the run that `gmp.features` are taken from: they are those that the run would train itself. Whether a part is
     computed once or in every step stays, because the two round differently.
     """
-    cache = config.get("cache", {})
+    cache = config.get("cache") or {}
     kept = {name: value for name, value in cache.items() if name == "front_end_dtype" or value == "never"}
     found = {**config, "cache": kept}
-    if "gmp" in config:
+    if config.get("gmp"):
         found["gmp"] = {name: value for name, value in config["gmp"].items() if name != "features"}
     return found
 

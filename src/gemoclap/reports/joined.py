@@ -3,47 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import BASELINES
+from gemoclap.config import BASELINES, METHODS, OF_PROMPTS
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.run_folder import determining, refuse_used_folder
-from gemoclap.reports.results import MethodResults, Results, collect, differences, read_config, test_speakers, truth_of
+from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, determining, refuse_used_folder
+from gemoclap.reports.results import MethodResults, Results, collect, differences, read_config, tested_speakers
 
-OF_NO_MEANING = ("methods", "data.manifest", "manifest_sha256", "encoder_weights")
-"""Entries of config.yaml that say nothing a title should: the folds are compared, and hashes tell people little."""
+DECIDING = ("model", "objective", "train", "cache")
+"""Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
+DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
+PROMPTS = frozenset(f"model.{name}" for name in OF_PROMPTS)
 
 
-def collect_together(run_dirs: Sequence[Path], output: Path) -> Results:
+@dataclass(frozen=True)
+class Run:
+    """A cross-validation: its folder, a word for it that no other has and that may stand in a file's name, what it was told."""
+
+    folder: Path
+    word: str
+    config: Mapping[str, Any]
+    results: Results
+
+
+def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.PathLike) -> Results:
     """Read the folders of cross-validations, finished or not, for one report in the folder `output`.
 
     A method that several runs have is there several times, as ``METHOD_RUN``; in its title stands what its run was told
-    otherwise than the first of them. Differences are from the first method of the first run.
+    otherwise than the first run. Differences are from the first method of the first run.
 
     Raises
     ------
-    GemoclapError : as `collect`; the runs have other classes, folds or labels, or report other epochs; `output` holds
-        something else.
+    GemoclapError : as `collect`; there is no run, the same one twice, or a probe; the runs have other classes, folds, labels
+        or speakers, or report other epochs; `output` holds something else.
     """
+    output = Path(output)
     refuse_other_files(output)
-    read = {run_dir: collect(run_dir) for run_dir in run_dirs}
-    first, *others = read.values()
+    runs = _read(run_dirs)
+    first, *others = (run.results for run in runs)
     for other in others:
         _refuse_unlike(first, other)
-    methods = _side_by_side(read)
+    selection = _selection(runs)
+    methods = _side_by_side(runs)
     _refuse_other_labels(methods)
-    speakers = test_speakers(methods)
+    speakers = tested_speakers(methods)
     return replace(
         first,
         output=output,
-        runs=tuple(read),
-        speaker_overlap=any(one.speaker_overlap for one in read.values()),
-        encoder_warnings=tuple(dict.fromkeys(chain(*(one.encoder_warnings for one in read.values())))),
+        selection=selection,
+        runs=tuple(run.folder for run in runs),
+        encoder_warnings=tuple(dict.fromkeys(chain(*(run.results.encoder_warnings for run in runs)))),
         folds=tuple(replace(fold, test_speakers=speakers.get(fold.name, ())) for fold in first.folds),
         methods=methods,
         differences=differences(methods),
@@ -54,89 +69,130 @@ def refuse_other_files(output: Path) -> None:
     """Raise a GemoclapError unless a report of several runs may go to `output`: it is new, or has held one before."""
     if (output / "folds.json").is_file():
         raise GemoclapError(f"{output}: is a run of its own; choose another folder for the report with -o")
-    if not (output / "report.md").is_file():
+    try:
+        earlier = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        earlier = None
+    if not (isinstance(earlier, dict) and "runs" in earlier):
         refuse_used_folder(output)
+
+
+def _read(run_dirs: Sequence[str | os.PathLike]) -> list[Run]:
+    if not run_dirs:
+        raise GemoclapError("no run to report; name the folders of cross-validations")
+    runs: list[Run] = []
+    for folder in map(Path, run_dirs):
+        for other in runs:
+            if folder.resolve() == other.folder.resolve():
+                raise GemoclapError(f"{folder}: is the same run as {other.folder}; name each once")
+        results, config = collect(folder), read_config(folder)
+        if "encoders" in config:
+            raise GemoclapError(
+                f"{folder}: is a probe, not a cross-validation; 'gemoclap probe' compares encoders itself"
+            )
+        runs.append(Run(folder, _word(folder, [run.word for run in runs]), config, results))
+    return runs
+
+
+def _word(folder: Path, taken: Sequence[str]) -> str:
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", os.path.basename(os.path.abspath(folder)))
+    word, number = name, 1
+    while word in taken:
+        number += 1
+        word = f"{name}_{number}"
+    return word
 
 
 def _refuse_unlike(first: Results, other: Results) -> None:
     where = f"{other.runs[0]}: cannot stand beside {first.runs[0]}"
     if other.classes != first.classes:
         raise GemoclapError(f"{where}; its classes are {', '.join(other.classes)}, not {', '.join(first.classes)}")
-    if [(fold.name, fold.hash) for fold in other.folds] != [(fold.name, fold.hash) for fold in first.folds]:
+    divided = [[(fold.name, fold.hash, fold.shared_speakers) for fold in one.folds] for one in (first, other)]
+    if divided[0] != divided[1]:
         raise GemoclapError(
             f"{where}; its folds are others (folds.json); give both the same manifest and data settings"
         )
-    if other.selection != first.selection:
-        raise GemoclapError(f"{where}; its train.select is {other.selection}, not {first.selection}")
+
+
+def _selection(runs: Sequence[Run]) -> str:
+    """Return which epoch all runs report; baselines have none."""
+    trained = [run for run in runs if any(method.name not in BASELINES for method in run.results.methods)] or runs[:1]
+    for run in trained:
+        if run.results.selection != trained[0].results.selection:
+            raise GemoclapError(
+                f"{run.folder}: cannot stand beside {trained[0].folder}; its train.select is {run.results.selection}, not "
+                f"{trained[0].results.selection}"
+            )
+    return trained[0].results.selection
 
 
 def _refuse_other_labels(methods: Sequence[MethodResults]) -> None:
-    known: dict[tuple[str | None, str], str] = {}
+    """Refuse runs that know other things of an utterance: they have read other manifests, or merged other labels."""
+    known: dict[tuple[str | None, str], tuple[str | None, ...]] = {}
     for method in methods:
-        if method.predictions is None:
+        table = method.predictions
+        if table is None:
             continue
-        truth = truth_of(method.predictions)
-        changed = next((key for key in truth if known.get(key, truth[key]) != truth[key]), None)
+        keys = zip(table.folds, table.ids, strict=True)
+        here = dict(zip(keys, zip(table.truth, table.speakers, table.genders, strict=True), strict=True))
+        changed = next((key for key in here if known.get(key, here[key]) != here[key]), None)
         if changed:
+            one, other = (", ".join(map(str, of)) for of in (here[changed], known[changed]))
             raise GemoclapError(
-                f"{method.folder}: cannot stand beside the runs before it; {changed[1]} is {truth[changed]} here and "
-                f"{known[changed]} there; run both with the same manifest"
+                f"{method.folder}: cannot stand beside the runs before it; {changed[1]} is {one} here and {other} there; "
+                "run both with the same manifest, emotions and merges"
             )
-        known |= truth
+        known |= here
 
 
-def _side_by_side(read: Mapping[Path, Results]) -> tuple[MethodResults, ...]:
+def _side_by_side(runs: Sequence[Run]) -> tuple[MethodResults, ...]:
     """Return the methods of all runs, those of the same name told apart."""
-    shared = _repeated(method.name for results in read.values() for method in results.methods)
-    firsts: dict[str, Mapping[str, Any]] = {}
-    found: list[MethodResults] = []
-    for run_dir, results in read.items():
-        config = read_config(run_dir)
-        for method in results.methods:
-            told = _told(config, method.name)
-            otherwise = _otherwise(told, firsts.setdefault(method.name, told))
-            title = ", ".join([method.title, *otherwise])
-            name = f"{method.name}_{run_dir.resolve().name}" if method.name in shared else method.name
-            found.append(replace(method, name=name, title=title))
-    return _told_apart(found)
-
-
-def _told_apart(methods: Sequence[MethodResults]) -> tuple[MethodResults, ...]:
-    """Give runs of one folder name a number, and those told the same their folder's name."""
-    names, titles = _repeated(method.name for method in methods), _repeated(method.title for method in methods)
+    of_all = [(run, method) for run in runs for method in run.results.methods]
+    names = [method.name for _, method in of_all]
+    found = []
+    for run, method in of_all:
+        name = f"{method.name}_{run.word}" if names.count(method.name) > 1 else method.name
+        found.append(replace(method, name=name, title=", ".join([method.title, *_otherwise(run, method.name, runs)])))
+    titles = [method.title for method in found]
     return tuple(
-        replace(
-            method,
-            name=f"{method.name}_{number}" if method.name in names else method.name,
-            title=f"{method.title} ({method.folder.parent})" if method.title in titles else method.title,
-        )
-        for number, method in enumerate(methods, 1)
+        replace(method, title=f"{method.title} ({method.folder.parent})") if titles.count(method.title) > 1 else method
+        for method in found
     )
 
 
-def _repeated(words: Iterable[str]) -> set[str]:
-    return {word for word, times in Counter(words).items() if times > 1}
+def _otherwise(run: Run, method: str, runs: Sequence[Run]) -> list[str]:
+    """Return what a run was told otherwise than the first, of GMP-TL than the first that has it, as words of a title.
+
+    Settings that only one of two versions of this project knows are not compared.
+    """
+    if method in BASELINES:
+        return []
+    first = _told(runs[0].config, method)
+    if method == "gmp_tl":
+        having = next(one for one in runs if "gmp_tl" in one.config["methods"])
+        first |= _section(having.config, "gmp")
+    told = _told(run.config, method)
+    changed = {name: value for name, value in told.items() if name in first and value != first[name]}
+    words = [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()]
+    if _differs(ENCODER_WEIGHTS, run, runs[0]) and "model.audio_encoder" not in changed:
+        words.append("other encoder weights")
+    if _differs(MANIFEST_HASH, run, runs[0]):
+        words.append(f"manifest: {Path(run.results.manifest).name}")
+    return words
+
+
+def _differs(name: str, one: Run, other: Run) -> bool:
+    return name in one.config and name in other.config and one.config[name] != other.config[name]
 
 
 def _told(config: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return the settings that decide a method's results, by their dotted names."""
-    told = determining(config)
-    if method in BASELINES:
-        told = {"data": told.get("data")}
-    elif method != "gmp_tl":
-        told.pop("gmp", None)
-    return {name: value for name, value in _flat(told) if name not in OF_NO_MEANING}
+    """Return the settings that may decide a trained method's results, by their dotted names."""
+    told = {f"data.audio.{name}": value for name, value in ((config.get("data") or {}).get("audio") or {}).items()}
+    for section in (*DECIDING, *(["gmp"] if method == "gmp_tl" else [])):
+        told |= _section(config, section)
+    ignored = DECIDE_NOTHING if method in METHODS else DECIDE_NOTHING | PROMPTS
+    return {name: value for name, value in told.items() if name not in ignored}
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def _otherwise(told: Mapping[str, Any], first: Mapping[str, Any]) -> list[str]:
-    """Return the settings that are not those of the first run; what only one of two versions knows is not compared."""
-    changed = {name: value for name, value in told.items() if name in first and value != first[name]}
-    return [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()]
+def _section(config: Mapping[str, Any], section: str) -> dict[str, Any]:
+    return {f"{section}.{name}": value for name, value in (determining(config).get(section) or {}).items()}

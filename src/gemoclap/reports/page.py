@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,17 @@ def _write_pictures(results: Results) -> dict[str, str]:
         name = f"curves_{method.name}.png"
         if plots.write_curves(method.logs, results.output / name, tables.method_label(method)):
             pictures[name] = f"Learning curves of {method.title}"
+    if results.runs != (results.output,):
+        _let_go(results.output, pictures)
     return pictures
+
+
+def _let_go(output: Path, pictures: Collection[str]) -> None:
+    """Delete the pictures that an earlier report, of other runs, left in the folder."""
+    for kind in ("confusion", "curves"):
+        for path in output.glob(f"{kind}_*.png"):
+            if path.name not in pictures:
+                path.unlink()
 
 
 # The page of a cross-validation.

@@ -160,8 +160,10 @@ def _draw_curves(axes: Axes, logs: Mapping[str, Sequence[Mapping[str, Any]]], na
 def write_comparison(results: Results, path: str | os.PathLike) -> None:
     """Draw each method's pooled UAR with its 95 % interval over speakers, and a point for each of its folds."""
     methods = results.scored
+    labels = [_lines(method_label(method), 30) for method in methods]
+    row_height = max(0.62, 0.16 * max(label.count("\n") + 1 for label in labels) + 0.2)
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.6, 0.62 * len(methods) + 1.5), dpi=DPI, layout="tight")
+        figure = Figure(figsize=(6.6, row_height * len(methods) + 1.5), dpi=DPI, layout="tight")
         axes = figure.add_subplot()
         for row, method in enumerate(methods):
             assert method.pooled is not None
@@ -177,7 +179,7 @@ def write_comparison(results: Results, path: str | os.PathLike) -> None:
                 1.015, row, with_interval(pooled.uar, pooled.uar_interval),
                 transform=axes.get_yaxis_transform(), va="center", color="#222222",
             )  # fmt: skip
-        axes.set_yticks(range(len(methods)), [_lines(method_label(method), 30) for method in methods])
+        axes.set_yticks(range(len(methods)), labels)
         axes.set_ylim(len(methods) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -192,7 +194,7 @@ def write_comparison(results: Results, path: str | os.PathLike) -> None:
 
 def _lines(title: str, width: int = 42) -> str:
     """Return a title in as many lines as it needs: that of an ablation names what differs."""
-    return textwrap.fill(title, width, break_on_hyphens=False)
+    return textwrap.fill(title, width, break_on_hyphens=False, break_long_words=False)
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:

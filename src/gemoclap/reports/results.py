@@ -166,7 +166,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
     methods = tuple(_collect_method(run_dir, name, plan["folds"], classes) for name in config["methods"])
     if not any(method.folds for method in methods):
         raise GemoclapError(f"{run_dir}: no fold is finished yet; run the same 'gemoclap crossval' command again")
-    speakers = test_speakers(methods)
+    speakers = tested_speakers(methods)
     folds = tuple(
         FoldInfo(
             name=fold["name"],
@@ -297,7 +297,7 @@ def _sd(values: Sequence[float]) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def test_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
+def tested_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
     """Return the speakers of each fold that some method has finished."""
     speakers: dict[str, set[str]] = {}
     for method in methods:
@@ -333,14 +333,10 @@ def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, s
     return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
 
 
-def truth_of(table: PredictionTable) -> dict[tuple[str | None, str], str]:
-    """Return the label of each utterance by fold and id."""
-    return dict(zip(zip(table.folds, table.ids, strict=True), table.truth, strict=True))
-
-
 def _method_to_dict(method: MethodResults) -> dict[str, Any]:
     return {
         "title": method.title,
+        "folder": str(method.folder),
         "missing_folds": list(method.missing),
         "pooled": method.pooled.to_dict() if method.pooled else None,
         "mean_of_folds": _nan_to_none(asdict(method.mean)) if method.mean else None,

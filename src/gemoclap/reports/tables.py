@@ -209,11 +209,11 @@ def print_table(results: Results, console: Console) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for method in results.methods:
         if method.pooled is None or method.mean is None:
-            table.add_row(method_label(method), *[UNDEFINED] * 6)
+            table.add_row(escape(method_label(method)), *[UNDEFINED] * 6)
             continue
         pooled, mean = method.pooled, method.mean
         table.add_row(
-            method_label(method),
+            escape(method_label(method)),
             # rich takes a bracket for markup where a letter follows it: these are followed by digits.
             with_interval(pooled.war, pooled.war_interval, gap="\n"),
             with_interval(pooled.uar, pooled.uar_interval, gap="\n"),
