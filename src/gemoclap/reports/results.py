@@ -133,9 +133,9 @@ class Results:
         return {name: counts[name] for name in self.classes}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: figures are shares between 0 and 1, None where one is not defined."""
+        """Return plain data for JSON: figures are shares between 0 and 1, None where undefined; folders from `output`."""
         return {
-            "runs": [str(run) for run in self.runs],
+            "runs": [os.path.relpath(run, self.output) for run in self.runs],
             "manifest": self.manifest,
             "vocabulary": self.vocabulary,
             "classes": list(self.classes),
@@ -146,7 +146,7 @@ class Results:
             "partial": self.partial,
             "interval": "95 % percentile bootstrap over speakers, 1000 resamples",
             "folds": [asdict(fold) for fold in self.folds],
-            "methods": {method.name: _method_to_dict(method) for method in self.methods},
+            "methods": {method.name: _method_to_dict(method, self.output) for method in self.methods},
             "differences": [_difference_to_dict(difference) for difference in self.differences],
         }
 
@@ -333,10 +333,10 @@ def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, s
     return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
 
 
-def _method_to_dict(method: MethodResults) -> dict[str, Any]:
+def _method_to_dict(method: MethodResults, output: Path) -> dict[str, Any]:
     return {
         "title": method.title,
-        "folder": str(method.folder),
+        "folder": os.path.relpath(method.folder, output),
         "missing_folds": list(method.missing),
         "pooled": method.pooled.to_dict() if method.pooled else None,
         "mean_of_folds": _nan_to_none(asdict(method.mean)) if method.mean else None,
