@@ -47,28 +47,20 @@ def run_crossval(args: Namespace) -> int:
     output = Path(args.output)
     cross_validate(_settings(args), args.methods, output, keep_models=args.keep_models)
     if process_state().is_main_process:
-        _report(output)
+        _report(collect(output))
     leave_together()
     return 0
 
 
 def run_report(args: Namespace) -> int:
     """The report of a cross-validation, finished or not, written again; or one of several, side by side."""
-    folders = [Path(folder) for folder in args.folder]
-    if args.output:
-        _show(collect_together(folders, Path(args.output)))
-    elif len(folders) > 1:
+    if len(args.folder) > 1 and not args.output:
         raise GemoclapError("a report of several runs needs a folder of its own; name it with -o")
-    else:
-        _report(folders[0])
+    _report(collect_together(args.folder, args.output) if args.output else collect(args.folder[0]))
     return 0
 
 
-def _report(folder: Path) -> None:
-    _show(collect(folder))
-
-
-def _show(results: Results) -> None:
+def _report(results: Results) -> None:
     page = write_report(results)
     print_table(results, output_console())
     print(f"{page}: the report; results.json, results.csv and pictures beside it")

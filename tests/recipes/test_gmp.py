@@ -249,7 +249,7 @@ def test_our_own_encoders_from_the_command_line(small_manifest: Path, tmp_path: 
     ]  # fmt: skip
     assert run(*given) == 0
     page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
-    assert "GMP-TL" in page and "### Pseudo-labels" in page
+    assert "GMP-TL" in page and "### Pseudo-labels of GMP-TL" in page
     folds = [tmp_path / "run" / "gmp_tl" / name / "clusters" / "quality.json" for name in ("fold_1", "fold_2")]
     purity = np.mean([json.loads(path.read_text())["16"]["emotion"]["purity"] for path in folds])
     assert "| 16 | " in page and f"| {100 * purity:.1f}, " in page

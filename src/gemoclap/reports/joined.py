@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,12 @@ from typing import Any
 from gemoclap.config import BASELINES, METHODS, OF_PROMPTS
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, determining, refuse_used_folder
-from gemoclap.reports.results import MethodResults, Results, collect, differences, read_config, tested_speakers
+from gemoclap.reports.results import MethodResults, Results, collect, differences, tested_speakers
 
 DECIDING = ("model", "objective", "train", "cache")
 """Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
 DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 PROMPTS = frozenset(f"model.{name}" for name in OF_PROMPTS)
-
-
-@dataclass(frozen=True)
-class Run:
-    """A cross-validation: its folder, a word for it that no other has and that may stand in a file's name, what it was told."""
-
-    folder: Path
-    word: str
-    config: Mapping[str, Any]
-    results: Results
 
 
 def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.PathLike) -> Results:
@@ -46,10 +36,10 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
     output = Path(output)
     refuse_other_files(output)
     runs = _read(run_dirs)
-    first, *others = (run.results for run in runs)
+    first, *others = runs.values()
     for other in others:
         _refuse_unlike(first, other)
-    selection = _selection(runs)
+    selection = _selection(list(runs.values()))
     methods = _side_by_side(runs)
     _refuse_other_labels(methods)
     speakers = tested_speakers(methods)
@@ -57,8 +47,8 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
         first,
         output=output,
         selection=selection,
-        runs=tuple(run.folder for run in runs),
-        encoder_warnings=tuple(dict.fromkeys(chain(*(run.results.encoder_warnings for run in runs)))),
+        runs=tuple(run.runs[0] for run in runs.values()),
+        encoder_warnings=tuple(dict.fromkeys(chain(*(run.encoder_warnings for run in runs.values())))),
         folds=tuple(replace(fold, test_speakers=speakers.get(fold.name, ())) for fold in first.folds),
         methods=methods,
         differences=differences(methods),
@@ -77,24 +67,25 @@ def refuse_other_files(output: Path) -> None:
         refuse_used_folder(output)
 
 
-def _read(run_dirs: Sequence[str | os.PathLike]) -> list[Run]:
+def _read(run_dirs: Sequence[str | os.PathLike]) -> dict[str, Results]:
+    """Return what each run says, by a word for it that no other has and that may stand in a file's name."""
     if not run_dirs:
         raise GemoclapError("no run to report; name the folders of cross-validations")
-    runs: list[Run] = []
+    runs: dict[str, Results] = {}
     for folder in map(Path, run_dirs):
-        for other in runs:
-            if folder.resolve() == other.folder.resolve():
-                raise GemoclapError(f"{folder}: is the same run as {other.folder}; name each once")
-        results, config = collect(folder), read_config(folder)
-        if "encoders" in config:
+        for other in (run.runs[0] for run in runs.values()):
+            if folder.resolve() == other.resolve():
+                raise GemoclapError(f"{folder}: is the same run as {other}; name each once")
+        results = collect(folder)
+        if "encoders" in results.config:
             raise GemoclapError(
                 f"{folder}: is a probe, not a cross-validation; 'gemoclap probe' compares encoders itself"
             )
-        runs.append(Run(folder, _word(folder, [run.word for run in runs]), config, results))
+        runs[_word(folder, runs)] = results
     return runs
 
 
-def _word(folder: Path, taken: Sequence[str]) -> str:
+def _word(folder: Path, taken: Collection[str]) -> str:
     name = re.sub(r"[^A-Za-z0-9.-]+", "_", os.path.basename(os.path.abspath(folder)))
     word, number = name, 1
     while word in taken:
@@ -114,16 +105,16 @@ def _refuse_unlike(first: Results, other: Results) -> None:
         )
 
 
-def _selection(runs: Sequence[Run]) -> str:
+def _selection(runs: Sequence[Results]) -> str:
     """Return which epoch all runs report; baselines have none."""
-    trained = [run for run in runs if any(method.name not in BASELINES for method in run.results.methods)] or runs[:1]
+    trained = [run for run in runs if any(method.name not in BASELINES for method in run.methods)] or runs[:1]
     for run in trained:
-        if run.results.selection != trained[0].results.selection:
+        if run.selection != trained[0].selection:
             raise GemoclapError(
-                f"{run.folder}: cannot stand beside {trained[0].folder}; its train.select is {run.results.selection}, not "
-                f"{trained[0].results.selection}"
+                f"{run.runs[0]}: cannot stand beside {trained[0].runs[0]}; its train.select is {run.selection}, not "
+                f"{trained[0].selection}"
             )
-    return trained[0].results.selection
+    return trained[0].selection
 
 
 def _refuse_other_labels(methods: Sequence[MethodResults]) -> None:
@@ -145,14 +136,15 @@ def _refuse_other_labels(methods: Sequence[MethodResults]) -> None:
         known |= here
 
 
-def _side_by_side(runs: Sequence[Run]) -> tuple[MethodResults, ...]:
+def _side_by_side(runs: Mapping[str, Results]) -> tuple[MethodResults, ...]:
     """Return the methods of all runs, those of the same name told apart."""
-    of_all = [(run, method) for run in runs for method in run.results.methods]
-    names = [method.name for _, method in of_all]
+    names = [method.name for run in runs.values() for method in run.methods]
     found = []
-    for run, method in of_all:
-        name = f"{method.name}_{run.word}" if names.count(method.name) > 1 else method.name
-        found.append(replace(method, name=name, title=", ".join([method.title, *_otherwise(run, method.name, runs)])))
+    for word, run in runs.items():
+        for method in run.methods:
+            name = f"{method.name}_{word}" if names.count(method.name) > 1 else method.name
+            title = ", ".join([method.title, *_otherwise(run, method.name, list(runs.values()))])
+            found.append(replace(method, name=name, title=title))
     titles = [method.title for method in found]
     return tuple(
         replace(method, title=f"{method.title} ({method.folder.parent})") if titles.count(method.title) > 1 else method
@@ -160,7 +152,7 @@ def _side_by_side(runs: Sequence[Run]) -> tuple[MethodResults, ...]:
     )
 
 
-def _otherwise(run: Run, method: str, runs: Sequence[Run]) -> list[str]:
+def _otherwise(run: Results, method: str, runs: Sequence[Results]) -> list[str]:
     """Return what a run was told otherwise than the first, of GMP-TL than the first that has it, as words of a title.
 
     Settings that only one of two versions of this project knows are not compared.
@@ -177,11 +169,11 @@ def _otherwise(run: Run, method: str, runs: Sequence[Run]) -> list[str]:
     if _differs(ENCODER_WEIGHTS, run, runs[0]) and "model.audio_encoder" not in changed:
         words.append("other encoder weights")
     if _differs(MANIFEST_HASH, run, runs[0]):
-        words.append(f"manifest: {Path(run.results.manifest).name}")
+        words.append(f"manifest: {Path(run.manifest).name}")
     return words
 
 
-def _differs(name: str, one: Run, other: Run) -> bool:
+def _differs(name: str, one: Results, other: Results) -> bool:
     return name in one.config and name in other.config and one.config[name] != other.config[name]
 
 

@@ -97,7 +97,7 @@ def _write_pictures(results: Results) -> dict[str, str]:
         name = f"curves_{method.name}.png"
         if plots.write_curves(method.logs, results.output / name, tables.method_label(method)):
             pictures[name] = f"Learning curves of {method.title}"
-    if results.runs != (results.output,):
+    if results.is_joined:
         _let_go(results.output, pictures)
     return pictures
 
@@ -151,7 +151,7 @@ def _pseudo_labels(results: Results) -> list[str]:
         finished = [folder for folder in folders if is_clustered(folder)]
         if finished:
             tables_of += [f"{method.title}:", pseudo_label_table(finished)]
-    return ["### Pseudo-labels", EXPLANATION, *tables_of] if tables_of else []
+    return ["### Pseudo-labels of GMP-TL", EXPLANATION, *tables_of] if tables_of else []
 
 
 def _overlap_warning(results: Results) -> list[str]:
@@ -192,9 +192,9 @@ def _protocol(results: Results) -> str:
 
 
 def _settings(results: Results) -> str:
-    if results.runs == (results.output,):
-        return "Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json)"
-    return f"Runs, each with its config.yaml and folds.json: {', '.join(f'`{run}`' for run in results.runs)}"
+    if results.is_joined:
+        return f"Runs, each with its config.yaml and folds.json: {', '.join(f'`{run}`' for run in results.runs)}"
+    return "Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json)"
 
 
 def _disjoint(results: Results) -> str:

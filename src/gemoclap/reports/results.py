@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ class Results:
     ----------
     output : folder for the report; that of the cross-validation, where it is one.
     runs : the folders it was read from.
+    config : what the config.yaml of the first run says.
     manifest : path of the manifest, as the first run was given it.
     vocabulary : name of the set of classes.
     classes : the emotions, in order.
@@ -103,6 +104,7 @@ class Results:
 
     output: Path
     runs: tuple[Path, ...]
+    config: Mapping[str, Any]
     manifest: str
     vocabulary: str
     classes: tuple[str, ...]
@@ -112,6 +114,11 @@ class Results:
     folds: tuple[FoldInfo, ...]
     methods: tuple[MethodResults, ...]
     differences: tuple[PairedDifference, ...]
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether it goes to a folder of its own, not into that of the run it was read from."""
+        return self.runs != (self.output,)
 
     @property
     def scored(self) -> tuple[MethodResults, ...]:
@@ -160,7 +167,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
         the folds; the message names the file.
     """
     run_dir = Path(run_dir)
-    config = read_config(run_dir)
+    config = _read_config(run_dir / "config.yaml")
     plan = _read_plan(run_dir / "folds.json")
     classes = tuple(plan["vocabulary"]["emotions"])
     methods = tuple(_collect_method(run_dir, name, plan["folds"], classes) for name in config["methods"])
@@ -180,6 +187,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
     return Results(
         output=run_dir,
         runs=(run_dir,),
+        config=config,
         manifest=str(plan["manifest"]),
         vocabulary=plan["vocabulary"]["name"],
         classes=classes,
@@ -192,14 +200,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
     )
 
 
-def read_config(run_dir: Path) -> dict[str, Any]:
-    """Return what the config.yaml of a cross-validation says.
-
-    Raises
-    ------
-    GemoclapError : there is none, or it is not a cross-validation's.
-    """
-    path = run_dir / "config.yaml"
+def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise GemoclapError(f"{path}: no such file; name the output folder of a 'gemoclap crossval' run")
     try:
