@@ -2,18 +2,22 @@
 
     python benchmarks/kmeans.py                                                # 100,000 frames x 64, k = 256
     python benchmarks/kmeans.py --frames 1260000 --dim 768 --k 64 512 4096     # IEMOCAP at HuBERT-base's size
+    python benchmarks/kmeans.py --file frames.npy                              # of an encoder
 
 faiss, all:    faiss.Kmeans with its 25 iterations over all frames in memory; the ratios are to it.
 faiss:         faiss.Kmeans as it comes, which draws a sample of 256 frames a centroid.
 scikit-learn:  MiniBatchKMeans on the mapped file, in batches of at least 4096.
 ours:          gemoclap.gmp.clustering.fit_kmeans on the mapped file.
 
-The frames are made up: states (Gaussians of unequal width around means of unequal scale in every dimension) that last
-for some frames, and noise that changes smoothly in time. Each run is a process of its own, the methods take turns, and
+Made-up frames are states (Gaussians of unequal width around means of unequal scale in every dimension) that last for
+some frames, and noise that changes smoothly in time. Each run is a process of its own, the methods take turns, and
 the median of the rounds is shown. Time is that from the file to the centroids. Memory is the peak above what the
 process held when everything was imported (Linux only): of all of it, mapped pages of the file included, which the
 system takes back when it needs them, and without these. Inertia is the mean squared distance of a frame to its nearest
 centroid, over all frames, measured after the run in the same way for all.
+
+faiss's wheel may take a new processor for a very old one: what its and numpy's matrix products are made for is printed.
+OPENBLAS_CORETYPE=SkylakeX in the environment sets it right for both on processors with AVX-512.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.signal import lfilter
 from sklearn.cluster import MiniBatchKMeans
+from threadpoolctl import threadpool_info
 
 from gemoclap.gmp.clustering import assign, fit_kmeans
 from gemoclap.gmp.frames import ArrayFrames
@@ -45,6 +50,16 @@ DWELL = 8
 """Frames that a state lasts on average; 160 ms."""
 SMOOTHNESS = 0.8
 """Correlation of the noise of a frame with that of the next."""
+
+
+def matrix_products() -> str:
+    """Say what multiplies matrices in faiss and in numpy: one that does not know the processor is several times as slow."""
+    found = {}
+    for one in threadpool_info():
+        owner = next((name for name in ("faiss", "numpy") if name in one["filepath"]), None)
+        if owner and one["user_api"] == "blas":
+            found[owner] = f"{one['internal_api']} {one['version']} for {one.get('architecture', 'any processor')}"
+    return ", ".join(f"{owner}: {words}" for owner, words in found.items())
 
 
 def make_frames(path: Path, frames: int, dim: int, states: int, dtype: str) -> None:
@@ -178,18 +193,20 @@ def main() -> None:
     leave_out = "what not to run: the sample that faiss draws is most of the frames where k is large"
     parser.add_argument("--leave-out", nargs="+", choices=tuple(METHODS)[1:], default=[], help=leave_out)
     parser.add_argument("--folder", help="for the file of frames; default: the system's for temporary files")
+    parser.add_argument("--file", type=Path, help="a .npy file of frames (N, D), in place of made-up ones")
     parser.add_argument("--only", choices=METHODS, help=argparse.SUPPRESS)
-    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
         print(json.dumps(run(options.only, options.file, options.k[0], options.seed)))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        path = Path(folder) / "frames.npy"
-        make_frames(path, options.frames, options.dim, options.states, options.dtype)
-        threads = faiss.omp_get_max_threads()
-        print(f"{options.frames} frames x {options.dim}, {options.dtype}, {options.rounds} rounds, {threads} thread(s)")
+        path = options.file or Path(folder) / "frames.npy"
+        if not options.file:
+            make_frames(path, options.frames, options.dim, options.states, options.dtype)
+        count, dim = np.load(path, mmap_mode="r").shape
+        print(f"{count} frames x {dim}, {options.rounds} rounds, {faiss.omp_get_max_threads()} thread(s)")
+        print(matrix_products())
         methods = [method for method in METHODS if method not in options.leave_out]
         for k in options.k:
             Console(width=110).print(compare(path, k, options.rounds, methods))

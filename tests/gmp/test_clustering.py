@@ -87,7 +87,7 @@ def test_a_last_step_is_that_of_lloyd() -> None:
     before, after = fit(frames, k, passes=1, seed=4), fit(frames, k, passes=2, seed=4)
     labels = naive_distances(frames, before.centroids).argmin(1)
     means = np.stack([frames[labels == label].mean(0, dtype=np.float64) for label in range(k)])
-    assert_allclose(after.centroids, means, rtol=1e-5)
+    assert_allclose(after.centroids, means, rtol=1e-5, atol=1e-6)
     assert_allclose(after.history, [naive_inertia(frames, before.centroids), naive_inertia(frames, means)], rtol=1e-5)
 
 
@@ -169,17 +169,6 @@ def test_many_empty_clusters_find_frames_and_inertia_does_not_rise(seed: int, mo
     assert (np.bincount(assign(frames, model.centroids)[0], minlength=50) > 0).all()
     assert (np.diff(model.history) <= 0).all()
     assert_array_equal(model.centroids, fit(frames, 50, seed=seed, passes=15, tolerance=0).centroids)
-
-
-def test_an_exchange_moves_a_centroid_that_is_not_missed_to_where_one_lacks() -> None:
-    blobs = np.eye(4, 6) * 50
-    frames, truth = make_blobs([100] * 4, 6, centers=blobs, cluster_std=0.5, random_state=0)
-    stuck = np.stack([frames[truth == 0][0], frames[truth == 0][1], blobs[1], (blobs[2] + blobs[3]) / 2])
-    stuck = stuck.astype(np.float32)
-    exchanged = clustering._exchanged(frames.astype(np.float32), stuck, 0.25, np.random.default_rng(0))
-    (moved,) = np.flatnonzero((exchanged != stuck).any(1))
-    assert moved in (0, 1)
-    assert (frames[np.isin(truth, (2, 3))].astype(np.float32) == exchanged[moved]).all(1).any()
 
 
 @pytest.mark.parametrize(("distinct", "k"), [(1, 1), (1, 7), (5, 5), (5, 64)])

@@ -2,15 +2,17 @@
 
 The scales of GMP-TL's pseudo-labels are codebooks of several sizes [P]; how they are fitted is ours [C]:
 
-1. faiss clusters a random sample of the frames from two starts. In the better, centroids that would be missed least
-   move to where the inertia is, a few times, and what lowers it stays.
+1. faiss clusters a random sample of the frames, from the start that scikit-learn's greedy k-means++ chooses.
 2. Passes over all frames, block by block, each a Lloyd step that goes `RELAXATION` times as far as the means. With n_c
    frames in cluster c, a step of w times the way leaves n_c (1 - w)^2 |mean - centroid|^2 above the least inertia, so
    for 0 < w < 2 it falls as surely as in Lloyd's own step (w = 1), and in fewer passes. The last step is Lloyd's own.
 3. A cluster that got no frame moves to a frame drawn with a probability proportional to its squared distance from its
    centroid (the rule of k-means++), which raises the inertia of none.
 
-Fewer passes than the 25 iterations of `faiss.Kmeans` over all frames reach the inertia of these (benchmarks/kmeans.py).
+In passes, frames find their centroid by a matrix product of numpy: the BLAS in faiss's wheel is an old one, which takes
+newer processors for one of 2004, and is then four to six times as slow (docs/performance.md).
+
+Fewer passes than the 25 iterations of `faiss.Kmeans` over all frames end below the inertia of these (benchmarks/kmeans.py).
 """
 
 from __future__ import annotations
@@ -20,35 +22,31 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from scipy import sparse
+from sklearn.cluster import kmeans_plusplus
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.gmp.frames import Frames
 
 CHUNK = 4096
-"""Rows assigned at a time; as many as faiss takes at a time itself."""
+"""Rows assigned at a time; with k centroids their products take 16 KiB x k."""
 LARGEST = 1e15
 """The largest magnitude of a value; the squared distance of two frames of larger ones may not be finite in float32."""
 
 SAMPLE_BYTES = 512 * 2**20
 SAMPLE_POINTS = 64
-"""A sample has so many frames a centroid, where `SAMPLE_BYTES` allow it."""
-SPREAD_POINTS = 8
-"""k-means++ chooses among so many frames a centroid, because its time grows with their number times k."""
+"""A sample has so many frames a centroid, where `SAMPLE_BYTES` allow it, or `LEAST_POINTS`."""
+LEAST_POINTS = 2048
+START_POINTS = 32
+"""k-means++ chooses among so many frames a centroid, because its time grows with their number times k; fewer where they
+would not fit into `SAMPLE_BYTES` in float64, in which it takes a third of the time."""
 SAMPLE_ITERATIONS = 10
-"""Of each start. One is k-means++, which finds clusters that lie apart; one random frames, better where they overlap."""
-EXCHANGES = 5
-EXCHANGED = 0.2
-"""The share of the centroids that move in the first exchange; it falls from one to the next."""
-SAMPLE_PASSES = 6
-"""Starts and exchanges cost about as much as so many passes over all frames at most."""
 RELAXATION = 1.5
 
 Progress = Callable[[int, int], None]
@@ -87,9 +85,9 @@ def fit_kmeans(
 ) -> KMeans:
     """Fit k centroids to all frames.
 
-    In memory at a time: the sample; two blocks; k x D centroids in a few copies, one of them float64; and up to 20 bytes
-    a frame for distances and draws (25 MB for IEMOCAP). The frames are read once for the sample, once a pass, and once
-    more after a pass that left a cluster empty.
+    In memory at a time: the sample, and as much again to start from; two blocks; k x D centroids in a few copies, one of
+    them float64; `CHUNK` x k products; and up to 20 bytes a frame for distances and draws (25 MB for IEMOCAP). The frames
+    are read once for the sample, once a pass, and once more after a pass that left a cluster empty.
 
     The result is a function of frames, k, settings, and number of threads. Another block size changes it by rounding.
     Where there are fewer distinct frames than k, the clusters left over stay empty.
@@ -101,7 +99,7 @@ def fit_kmeans(
     passes : over all frames at most, the one that measures the final centroids included.
     tolerance : a pass that lowers the inertia by less, relatively, is the last but one.
     seed : 0 or more.
-    sample_bytes : memory of the sample, which has k frames at the least.
+    sample_bytes : memory of the sample, and of what it starts from; each has k frames at the least.
     progress : called after every block with the frames of all passes; the logger has the inertia of each pass.
 
     Raises
@@ -111,12 +109,15 @@ def fit_kmeans(
     """
     _check_settings(frames, k, passes)
     rng = np.random.default_rng(seed)
-    centroids = _cluster_sample(frames, k, sample_bytes, rng)
+    sample = _draw(frames, k, sample_bytes, rng)
+    offset = sample.mean(0, dtype=np.float64).astype(np.float32)
+    centroids = _cluster_sample(sample, offset, k, sample_bytes, rng)
+    del sample
     history: list[float] = []
     empty, total = 0, passes * len(frames)
     last = passes == 1
     while True:
-        step = _visit(frames, centroids, _after(progress, len(history) * len(frames), total))
+        step = _visit(frames, centroids, offset, _after(progress, len(history) * len(frames), total))
         history.append(float(step.distances.mean(dtype=np.float64)))
         _log.info("k-means, k = %d, pass %d of at most %d: inertia %.6g", k, len(history), passes, history[-1])
         if last:
@@ -156,8 +157,8 @@ def assign(block: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.nda
         )
     _check_values(block, "frame {}".format)
     labels, distances = np.empty(len(block), np.int64), np.empty(len(block), np.float32)
-    for part, _, nearest, squared in _nearest(block, centroids, centroids.mean(0)):
-        labels[part], distances[part] = nearest, squared
+    for rows, _, nearest, squared in _nearest(block, centroids, centroids.mean(0)):
+        labels[rows], distances[rows] = nearest, squared
     return labels, distances
 
 
@@ -240,78 +241,48 @@ def _gather(frames: Frames, rows: np.ndarray) -> np.ndarray:
     return gathered
 
 
-def _cluster_sample(frames: Frames, k: int, sample_bytes: int, rng: np.random.Generator) -> np.ndarray:
-    """Return centroids ``(k, D)`` of a random sample."""
-    points = min(SAMPLE_POINTS * k, sample_bytes // (4 * frames.dim))
+def _draw(frames: Frames, k: int, sample_bytes: int, rng: np.random.Generator) -> np.ndarray:
+    """Return random frames in random order, so that their beginning is a sample as well."""
+    points = min(max(SAMPLE_POINTS * k, LEAST_POINTS), sample_bytes // (4 * frames.dim))
     points = min(max(points, k), len(frames))
-    # In random order, so that its beginning is a sample as well.
-    sample = _gather(frames, rng.choice(len(frames), points, replace=False))
-    offset = sample.mean(0, dtype=np.float64).astype(np.float32)
-    sample -= offset  # see _nearest
-    # An exchange is half as many iterations as a start, and one more to find what moves.
-    starts = 2 + EXCHANGES / 2
-    iterations = int(np.clip(SAMPLE_PASSES * len(frames) / (starts * points), 1, SAMPLE_ITERATIONS))
-    plus_plus = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS
-    spread = _faiss_kmeans(sample[: SPREAD_POINTS * k], k, rng, niter=0, init_method=plus_plus).centroids
-    best = _faiss_kmeans(sample, k, rng, spread, niter=iterations)
-    best = min(best, _faiss_kmeans(sample, k, rng, niter=iterations), key=_objective)
-    for number in range(EXCHANGES if k > 1 else 0):
-        share = EXCHANGED * (1 - number / EXCHANGES)
-        start = _exchanged(sample, best.centroids, share, rng)
-        best = min(best, _faiss_kmeans(sample, k, rng, start, niter=max(1, iterations // 2)), key=_objective)
-    _log.info("k-means, k = %d, sample of %d frames: inertia %.6g", k, points, _objective(best) / points)
-    return best.centroids + offset
+    return _gather(frames, rng.choice(len(frames), points, replace=False))
 
 
-def _exchanged(sample: np.ndarray, centroids: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Move the centroids whose loss costs least to random frames of the clusters of the highest inertia."""
-    k = len(centroids)
-    count = max(1, int(share * k))
-    squared, labels = faiss.knn(sample, centroids, 2)
-    inertia = np.bincount(labels[:, 0], squared[:, 0], k)
-    loss = np.bincount(labels[:, 0], squared[:, 1] - squared[:, 0], k)
-    moved = np.argsort(loss, kind="stable")[:count]
-    inertia[moved] = -1.0
-    split = np.argsort(-inertia, kind="stable")[:count]
-    order = rng.permutation(len(sample))
-    members = np.zeros(k, np.int64)
-    clusters, first = np.unique(labels[order, 0], return_index=True)
-    members[clusters] = order[first]
-    exchanged = centroids.copy()
-    exchanged[moved] = sample[members[split]]
-    return exchanged
-
-
-def _objective(kmeans: Any) -> float:
-    return float(kmeans.obj[-1])
-
-
-def _faiss_kmeans(
-    sample: np.ndarray, k: int, rng: np.random.Generator, start: np.ndarray | None = None, **settings: int
-) -> Any:
+def _cluster_sample(
+    sample: np.ndarray, offset: np.ndarray, k: int, sample_bytes: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return centroids ``(k, D)`` of a sample, which is shifted in place (see `_nearest`)."""
+    sample -= offset
+    _log.info("k-means, k = %d: clusters a sample of %d frames", k, len(sample))
+    among = max(k, min(max(START_POINTS * k, LEAST_POINTS), sample_bytes // (8 * sample.shape[1])))
+    start, _ = kmeans_plusplus(sample[:among].astype(np.float64), k, random_state=int(rng.integers(2**30)))
     kmeans = faiss.Kmeans(
         sample.shape[1],
         k,
+        niter=SAMPLE_ITERATIONS,
         seed=int(rng.integers(2**30)),
         min_points_per_centroid=1,  # below it faiss prints a warning
         max_points_per_centroid=len(sample),  # above it faiss draws a sample of its own
-        **settings,
     )
-    kmeans.train(sample, init_centroids=start)
-    return kmeans
+    kmeans.train(sample, init_centroids=start.astype(np.float32))
+    return kmeans.centroids + offset
 
 
 def _nearest(
     block: np.ndarray, centroids: np.ndarray, offset: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
     """Yield chunks: which rows, the rows less `offset`, labels, squared distances."""
-    # faiss computes |x|^2 - 2 x.c + |c|^2, which cancels in float32 where all frames lie far from the origin.
+    # |x|^2 - 2 x.c + |c|^2 cancels in float32 where the frames lie far from the origin.
     shifted = centroids - offset
+    half = 0.5 * np.einsum("kd,kd->k", shifted, shifted)
     for first in range(0, len(block), CHUNK):
-        part = slice(first, first + CHUNK)
-        chunk = block[part] - offset
-        distances, labels = faiss.knn(chunk, shifted, 1)
-        yield part, chunk, labels[:, 0], distances[:, 0]
+        rows = slice(first, first + CHUNK)
+        chunk = block[rows] - offset
+        closeness = chunk @ shifted.T
+        closeness -= half
+        labels = closeness.argmax(1)
+        highest = closeness[np.arange(len(labels)), labels]
+        yield rows, chunk, labels, np.maximum(np.einsum("nd,nd->n", chunk, chunk) - 2 * highest, 0)
 
 
 @dataclass(frozen=True)
@@ -323,20 +294,18 @@ class _Step:
     distances: np.ndarray
 
 
-def _visit(frames: Frames, centroids: np.ndarray, progress: Callable[[int], None]) -> _Step:
+def _visit(frames: Frames, centroids: np.ndarray, offset: np.ndarray, progress: Callable[[int], None]) -> _Step:
     """Assign every frame, and return the means of the clusters; an empty cluster's is its centroid."""
     k = len(centroids)
-    offset = centroids.mean(0)
     sums, counts = np.zeros(centroids.shape), np.zeros(k, np.int64)
     distances = np.empty(len(frames), np.float32)
     for start, block in _placed(frames):
-        for part, chunk, labels, squared in _nearest(block, centroids, offset):
-            distances[start + part.start : start + part.start + len(chunk)] = squared
+        for rows, chunk, labels, squared in _nearest(block, centroids, offset):
+            count = len(labels)
+            distances[start + rows.start : start + rows.start + count] = squared
             counts += np.bincount(labels, minlength=k)
             # float32 within a chunk, float64 over chunks; np.add.at takes a hundred times as long.
-            members = sparse.csr_array(
-                (np.ones(len(chunk), np.float32), labels, np.arange(len(chunk) + 1)), (len(chunk), k)
-            )
+            members = sparse.csr_array((np.ones(count, np.float32), labels, np.arange(count + 1)), (count, k))
             sums += members.T @ chunk
         progress(start + len(block))
     sums /= np.maximum(counts, 1)[:, None]
