@@ -19,11 +19,15 @@ from gemoclap.training.distributed import leave_together, process_state
 
 def run_gmp_features(args: Namespace) -> int:
     """A: labelled speech -> an encoder that knows emotion and gender."""
+    if not args.gmp.frame_epochs:
+        return _step(args, "features", "gemoclap gmp finetune, with the same options, comes next")
     return _step(args, "features", "gemoclap gmp cluster, with the same options, makes pseudo-labels of it")
 
 
 def run_gmp_cluster(args: Namespace) -> int:
     """Its frames -> pseudo-labels at every scale."""
+    if not args.gmp.frame_epochs:
+        return _step(args, "cluster", f"gemoclap frames {args.output} clip.wav shows them")
     return _step(args, "cluster", "gemoclap gmp pretrain, with the same options, learns from them")
 
 

@@ -67,6 +67,46 @@ def test_faiss_alone_would_have_failed_far_from_the_origin() -> None:
     assert abs(faiss.knn(frames, centroids, 1)[0][:, 0] - expected).max() > 1
 
 
+def test_far_from_the_origin_it_fits_as_well_as_near_it() -> None:
+    frames = noise(3000, 20)
+    near, far = fit(frames, 30), fit(frames + np.float32(3000), 30)
+    assert_allclose(far.inertia, naive_inertia(frames + np.float32(3000), far.centroids), rtol=1e-4)
+    assert_allclose(far.inertia, near.inertia, rtol=0.02)
+
+
+@pytest.mark.parametrize(("sample_bytes", "points"), [(4 * 10 * 500, 500), (1, 40), (10**9, 64 * 40)])
+def test_a_sample_is_as_large_as_memory_and_clusters_ask(
+    sample_bytes: int, points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, seen, chosen_among = noise(4000, 10), [], []
+    draw, spread = clustering._cluster_sample, clustering.kmeans_plusplus
+    monkeypatch.setattr(clustering, "_cluster_sample", lambda sample, *rest: seen.append(sample) or draw(sample, *rest))
+    monkeypatch.setattr(
+        clustering,
+        "kmeans_plusplus",
+        lambda array, *rest, **more: chosen_among.append(array) or spread(array, *rest, **more),
+    )
+    model = fit(frames, 40, sample_bytes=sample_bytes)
+    assert_allclose(model.inertia, naive_inertia(frames, model.centroids), rtol=1e-5)
+    assert (len(seen[0]), seen[0].nbytes <= max(sample_bytes, 4 * 10 * 40)) == (points, True)
+    assert 40 <= len(chosen_among[0]) <= points
+    assert chosen_among[0].nbytes <= max(sample_bytes, 8 * 10 * 40)
+
+
+def test_a_sample_is_of_all_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.arange(20_000, dtype=np.float32)[:, None]
+    seen = []
+    draw = clustering._cluster_sample
+    monkeypatch.setattr(
+        clustering, "_cluster_sample", lambda sample, *rest: seen.append(sample.copy()) or draw(sample, *rest)
+    )
+    fit(rows, 4, block=999)
+    (drawn,) = seen[0].T
+    assert len(np.unique(drawn)) == len(drawn) == clustering.LEAST_POINTS
+    for part in (drawn, drawn[:500]):  # its beginning is a sample as well
+        assert abs(part.mean() - 10_000) < 4 * 5774 / len(part) ** 0.5
+
+
 @pytest.mark.parametrize("k", [1, 3, 64])
 def test_inertia_is_that_of_the_final_centroids_over_all_frames(k: int) -> None:
     frames = noise(5000, 12)
@@ -98,7 +138,7 @@ def test_a_step_before_the_last_goes_further() -> None:
         labels = naive_distances(frames, start).argmin(1)
         means = np.stack([frames[labels == label].mean(0, dtype=np.float64) for label in range(k)])
         start = start + relaxation * (means - start)
-    assert_allclose(fit(frames, k, passes=3, tolerance=0, seed=4).centroids, start, rtol=1e-5)
+    assert_allclose(fit(frames, k, passes=3, tolerance=0, seed=4).centroids, start, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -294,8 +334,13 @@ def test_a_bad_value_names_its_clip(shards: Shards) -> None:
     bad = torch.zeros(4, 3)
     bad[2, 1] = torch.nan
     shards.add({"bad": bad.bfloat16()})
+    keys = ["a", "b", "bad", "c"]
     with pytest.raises(GemoclapError, match="frames: frame 2 of clip 'bad' has the value nan"):
-        fit_kmeans(ShardFrames(shards, ["a", "b", "bad", "c"], 8), 2)
+        fit_kmeans(ShardFrames(shards, keys, 8), 2)
+    with pytest.raises(
+        GemoclapError, match="frames: frame 2 of clip 'anna_03' has the value nan; leave .* out, or delete"
+    ):
+        fit_kmeans(ShardFrames(shards, keys, 8, {"a": "anna_01", "bad": "anna_03"}), 2)
 
 
 @pytest.mark.parametrize(

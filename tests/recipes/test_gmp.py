@@ -225,6 +225,14 @@ def test_ablations(settings: Settings, tmp_path: Path, gmp: GmpSettings, present
     assert load_emotion_model(fold / "model").config.head == ("linear" if gmp.head == "ce" else "cosine")
 
 
+def test_what_a_killed_step_left_is_let_go(settings: Settings, finished: Path, tmp_path: Path) -> None:
+    fold = shutil.copytree(finished, tmp_path / "run") / "gmp_tl" / "fold_1"
+    (fold / "predictions.csv").unlink()
+    (fold / "frames" / "checkpoint").mkdir()  # killed when the encoder was saved, before this was deleted
+    cross_validate(settings, ["gmp_tl"], tmp_path / "run")
+    assert (fold / "predictions.csv").exists() and not (fold / "frames" / "checkpoint").exists()
+
+
 def test_without_models_no_encoder_is_kept(settings: Settings, tmp_path: Path) -> None:
     few = replace(
         settings, gmp=replace(settings.gmp, scales=[3], frame_epochs=1), train=replace(settings.train, epochs=1)
@@ -269,6 +277,10 @@ def test_what_cannot_be(settings: Settings, tmp_path: Path, capsys: pytest.Captu
 
     assert "model.freeze all" in error_of(model=replace(settings.model, freeze="all"))
     assert "gmp.layer: there is no layer 9; give 0 to 3" in error_of(gmp=replace(settings.gmp, layer=9))
+    frozen = error_of(model=replace(settings.model, freeze=2), gmp=replace(settings.gmp, layer=-2))
+    assert "model.freeze 2: the frames of gmp.layer -2 would stay as they were" in frozen
+    by_seconds = error_of(train=replace(settings.train, batch_seconds=4.0, chunk_size=4))
+    assert "lower train.batch_seconds and raise train.accumulate" in by_seconds
     assert "fewer than 90000 clusters" in error_of(gmp=replace(settings.gmp, scales=[4, 90000]))
     assert not (tmp_path / "run" / "gmp_tl").exists()  # so that the setting can be mended
     assert "gmp.scales must be" in complaint(

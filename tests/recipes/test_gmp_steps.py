@@ -113,6 +113,22 @@ def test_the_quality_of_the_clusters_is_shown(
         assert (quality[k]["inertia"], quality[k]["passes"]) == (figures.inertia, len(figures.history))
 
 
+def test_a_step_names_the_one_that_follows(
+    small_manifest: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = [
+        "--data.manifest", small_manifest, "--model.audio_encoder", encoder, "--gmp.scales", "3", "--train.epochs", "1",
+        "--data.audio.max_seconds", "0.25", "--gmp.frame_epochs", "0", "--gmp.start", "features", "-o", tmp_path / "run",
+    ]  # fmt: skip
+    for step, following in (
+        ("features", "gmp finetune"),
+        ("cluster", f"frames {tmp_path / 'run'} clip"),
+        ("finetune", "predict"),
+    ):
+        assert run("gmp", step, *given) == 0
+        assert f"gemoclap {following}" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_without_the_first_stage_there_is_no_such_step(settings: Settings, tmp_path: Path) -> None:
     none = replace(settings, gmp=replace(settings.gmp, frame_epochs=0))
     with pytest.raises(GemoclapError, match="leaves this step out"):
@@ -130,6 +146,7 @@ def test_features_are_taken_from_another_run_of_the_same_folds(settings: Setting
     other = replace(
         other,
         objective=replace(other.objective, margin=0.1),
+        train=replace(other.train, checkpoint_steps=7),
         model=replace(other.model, emotion_prompt="I am {}"),
     )
     cross_validate(other, ["gmp_tl"], second)
@@ -162,7 +179,12 @@ def test_features_of_other_data_or_settings_are_refused_before_anything_is_train
     settings = replace(settings, data=replace(settings.data, manifest=str(manifest)))
     cross_validate(settings, ["gmp_tl"], first)
     other = replace(settings, gmp=replace(settings.gmp, features=str(first)))
-    message = "other data, settings or folds"
+    message = {
+        "epochs": r"other data, settings or folds \(its train.epochs differs\)",
+        "gender": r"other data, settings or folds \(its gmp.gender differs\)",
+        "folds": r"other data, settings or folds \(its utterances differs\)",
+        "labels": r"other data, settings or folds \(its data.manifest differs\)",
+    }.get(what, "")
     if what == "epochs":
         other = replace(other, train=replace(settings.train, epochs=2))
     elif what == "gender":

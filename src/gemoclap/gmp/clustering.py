@@ -46,7 +46,7 @@ LEAST_POINTS = 2048
 START_POINTS = 32
 """k-means++ chooses among so many frames a centroid, because its time grows with their number times k; fewer where they
 would not fit into `SAMPLE_BYTES` in float64, in which it takes a third of the time."""
-SAMPLE_ITERATIONS = 10
+SAMPLE_ITERATIONS = 5
 RELAXATION = 1.5
 
 Progress = Callable[[int, int], None]
@@ -215,7 +215,8 @@ def _check_values(block: np.ndarray, where: Callable[[int], str], start: int = 0
     if len(block) and not (block.min() >= -LARGEST and block.max() <= LARGEST):
         row, column = np.argwhere(~(np.abs(block) <= LARGEST))[0]
         raise GemoclapError(
-            f"{where(start + int(row))} has the value {block[row, column]:g}; leave its clip out or compute its features again"
+            f"{where(start + int(row))} has the value {block[row, column]:g}; leave its clip out, or delete what holds "
+            "it and compute it again"
         )
 
 

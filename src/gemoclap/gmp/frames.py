@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -61,13 +61,16 @@ class ShardFrames:
     shards : has every key.
     keys : clips in the order of their frames.
     block : rows a block.
+    names : of clips, for errors; by default their keys.
 
     Raises
     ------
     GemoclapError : a clip is missing or named twice, there is none, or they have no frames ``(F, D)``.
     """
 
-    def __init__(self, shards: Shards, keys: Sequence[str], block: int = BLOCK) -> None:
+    def __init__(
+        self, shards: Shards, keys: Sequence[str], block: int = BLOCK, names: Mapping[str, str] | None = None
+    ) -> None:
         missing = [key for key in keys if key not in shards]
         if missing:
             raise GemoclapError(
@@ -84,7 +87,7 @@ class ShardFrames:
             raise GemoclapError(
                 f"{shards.folder}: holds items of shape {tuple(shape)}, not frames (F, D); name the folder of frames"
             )
-        self.shards, self.keys, self.block = shards, keys, block
+        self.shards, self.keys, self.block, self.names = shards, keys, block, names or {}
         self.dim = shape[1]
         self._edges = list(accumulate(map(shards.length, keys), initial=0))
 
@@ -108,7 +111,8 @@ class ShardFrames:
 
     def where(self, row: int) -> str:
         clip = bisect_right(self._edges, row) - 1
-        return f"{self.shards.folder}: frame {row - self._edges[clip]} of clip {self.keys[clip]!r}"
+        key = self.keys[clip]
+        return f"{self.shards.folder}: frame {row - self._edges[clip]} of clip {self.names.get(key, key)!r}"
 
     def _room(self, done: int) -> np.ndarray:
         return np.empty((min(self.block, len(self) - done), self.dim), np.float32)

@@ -32,6 +32,9 @@ from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 
+TOGETHER = 64
+"""Clips whose frames are named at a time; preparing 4096 centroids takes as long as naming a second of speech."""
+
 
 def cluster(
     settings: Settings, fold: Fold, vocabulary: Vocabulary, store: AudioStore, encoder_folder: Path, output: Path
@@ -99,7 +102,7 @@ def _cluster(
     with progress_bar("frames to cluster") as progress:
         clips.encode(list(rows.values()), progress)
     assert isinstance(clips.kept, Shards)
-    frames = ShardFrames(clips.kept, sorted(rows))
+    frames = ShardFrames(clips.kept, sorted(rows), names={key: row.id for key, row in rows.items()})
     codebooks = []
     for k in settings.gmp.scales:
         path = codebook_path(output, k)
@@ -108,10 +111,18 @@ def _cluster(
                 found = fit_kmeans(frames, k, passes=settings.gmp.passes, seed=settings.train.seed, progress=progress)
             save_kmeans(path, found)
         codebooks.append(load_kmeans(path).centroids)
-    with labels.writer() as writer:
-        for key in labels.missing(sorted(rows)):
-            columns = [assign(clips.kept[key].numpy(), centroids)[0] for centroids in codebooks]
-            writer[key] = torch.from_numpy(np.stack(columns, axis=1)).int()
+    missing = labels.missing(sorted(rows))
+    with labels.writer() as writer, progress_bar("naming frames") as progress:
+        for start in range(0, len(missing), TOGETHER):
+            keys = missing[start : start + TOGETHER]
+            parts = [clips.kept[key] for key in keys]
+            block = torch.cat(parts).numpy()
+            columns = np.stack([assign(block, centroids)[0] for centroids in codebooks], axis=1)
+            for key, found in zip(
+                keys, torch.from_numpy(columns).int().split([len(part) for part in parts]), strict=True
+            ):
+                writer[key] = found
+            progress(start + len(keys), len(missing))
     labels.refresh()
 
 

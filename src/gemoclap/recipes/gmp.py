@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -29,6 +29,7 @@ from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
 from gemoclap.data.folds import Fold
 from gemoclap.data.shards import Shards
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.freezing import layer_count
 from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -39,7 +40,15 @@ from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource
 from gemoclap.recipes.clusters import cluster
-from gemoclap.recipes.run_folder import determining, on_main_process, run_key, save_folder, weights_hash
+from gemoclap.recipes.run_folder import (
+    DECIDE_NOTHING,
+    determining,
+    first_difference,
+    on_main_process,
+    run_key,
+    save_folder,
+    weights_hash,
+)
 from gemoclap.recipes.supervised import fit_fold, is_trained, prepare_encoder
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
@@ -47,7 +56,7 @@ from gemoclap.training.loop import fit
 ENCODERS = ("features", "frames")
 """Folders of a fold that hold an encoder each, as large as the model itself."""
 ORIGIN = "origin.json"
-"""Beside features/model: which fold's, and what they were trained with, as a hash."""
+"""Beside features/model: which fold's, and what they were trained with."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
 """A, the clustering, B, and C."""
 
@@ -77,7 +86,7 @@ def fit_gmp_fold(
 def _steps_before(settings: Settings, output: Path) -> list[Step]:
     """Return what must be done before C, of which some may be done already; "pretrain" clusters too."""
     if settings.gmp.frame_epochs:
-        return [] if is_trained(output / "frames") else ["features", "pretrain"]
+        return ["pretrain"] if is_trained(output / "frames") else ["features", "pretrain"]
     return ["features"] if settings.gmp.start == "features" else []
 
 
@@ -136,8 +145,9 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
 
     Raises
     ------
-    GemoclapError : the encoder is frozen whole, cannot hide frames or has no such layer; more clusters than frames; no
-        gender is known; the features that should be taken from another run are not there.
+    GemoclapError : the encoder is frozen whole or up to the layer whose frames are clustered, cannot hide frames or has no
+        such layer; more clusters than frames; no gender is known; chunks of batches by seconds; the features that should
+        be taken from another run are not there.
     """
     gmp = settings.gmp
     pending = {
@@ -159,6 +169,11 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
         if gmp.features is not None:
             _features_of(Path(gmp.features), _made_of(settings, fold))
     if gmp.frame_epochs:
+        if settings.train.batch_seconds and settings.train.chunk_size:
+            raise GemoclapError(
+                "train.chunk_size: the first stage of gmp_tl takes batches by seconds whole; lower train.batch_seconds and "
+                "raise train.accumulate in its place"
+            )
         _check_clusters(settings, list(pending.values()), store)
 
 
@@ -170,6 +185,12 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
     if not -layers - 1 <= gmp.layer <= layers:
         raise GemoclapError(
             f"gmp.layer: there is no layer {gmp.layer}; give 0 to {layers}, or -1 for the last to {-1 - layers}"
+        )
+    frozen = layer_count(settings.model.freeze)
+    if frozen and frozen >= gmp.layer % (layers + 1):
+        raise GemoclapError(
+            f"model.freeze {frozen}: the frames of gmp.layer {gmp.layer} would stay as they were, whatever is learnt; freeze "
+            "fewer layers, or cluster those of a later one"
         )
     for fold in folds:
         rows = {store.content_key(row): row for row in fold.train}
@@ -214,18 +235,18 @@ def _alone(settings: Settings) -> Settings:
     )
 
 
-def _made_of(settings: Settings, fold: Fold) -> dict[str, str]:
-    """Return which fold's features these are, and a hash of all that decides them, wherever it lies."""
+def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
+    """Return which fold's features these are, and all that decides them, wherever it lies, as plain data."""
     config = determining(_alone(settings).to_dict())
     weights = weights_hash(settings.model.audio_encoder)
     config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
-    config["train"] = {**config["train"], "trackers": []}
+    config["train"] = {name: value for name, value in config["train"].items() if f"train.{name}" not in DECIDE_NOTHING}
     if weights:
         config["model"] = {**config["model"], "audio_encoder": weights}
-    return {"key": run_key(config, fold.hash), "fold": fold.name}
+    return json.loads(json.dumps({"fold": fold.name, "utterances": fold.hash, **config}))
 
 
-def _features_of(run: Path, made_of: dict[str, str]) -> Path:
+def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
     """Return the folder of the same fold's features in another run of GMP-TL, trained with the same settings."""
     places = (run / "features", run / "gmp_tl" / made_of["fold"] / "features")
     found = next((place for place in places if is_trained(place) and (place / ORIGIN).is_file()), None)
@@ -239,14 +260,16 @@ def _features_of(run: Path, made_of: dict[str, str]) -> Path:
         raise GemoclapError(
             f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder"
         )
-    if theirs != made_of:
+    difference = first_difference(theirs, made_of)
+    if difference:
         raise GemoclapError(
-            f"gmp.features: {found} was trained with other data, settings or folds; give those, or leave gmp.features out"
+            f"gmp.features: {found} was trained with other data, settings or folds (its {difference} differs); give those, "
+            "or leave gmp.features out"
         )
     return found
 
 
-def _copy_features(run: Path, made_of: dict[str, str], output: Path) -> None:
+def _copy_features(run: Path, made_of: dict[str, Any], output: Path) -> None:
     found = _features_of(run, made_of)
 
     def copy(folder: Path) -> None:

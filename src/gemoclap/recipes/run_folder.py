@@ -20,6 +20,8 @@ from gemoclap.training.distributed import process_state
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
+DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
+"""Settings with which results do not change."""
 ENCODER_WEIGHTS = "encoder_weights"
 """Where config.yaml says which weights a run began with: the folder they came from may hold others tomorrow."""
 

@@ -13,12 +13,11 @@ from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, OF_PROMPTS
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, determining, refuse_used_folder
+from gemoclap.recipes.run_folder import DECIDE_NOTHING, ENCODER_WEIGHTS, MANIFEST_HASH, determining, refuse_used_folder
 from gemoclap.reports.results import MethodResults, Results, collect, differences, tested_speakers
 
 DECIDING = ("model", "objective", "train", "cache")
 """Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
-DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 PROMPTS = frozenset(f"model.{name}" for name in OF_PROMPTS)
 
 
