@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gemoclap.corpora.manifest import read_manifest
+from gemoclap.errors import GemoclapError
 from gemoclap.gmp.frame_emotions import PSEUDO_COUNT, emotion_given_cluster
 from gemoclap.inference.frames import FrameLabeler
 from gemoclap.labels import Vocabulary
@@ -34,13 +35,23 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of a cross-validation")
     parser.add_argument("--pseudo-counts", type=float, nargs="+", default=[PSEUDO_COUNT])
     options = parser.parse_args()
-    plan = json.loads((options.run / "folds.json").read_text(encoding="utf-8"))
+    if not (options.run / "folds.json").is_file():
+        parser.error(f"{options.run}: not a cross-validation; give the folder of one of gmp_tl that kept its models")
+    try:
+        report(options.run, options.pseudo_counts)
+    except GemoclapError as error:
+        parser.error(str(error))
+
+
+def report(run: Path, pseudo_counts: list[float]) -> None:
+    """Print how often frames and clips are named rightly by the clusters of a cross-validation, and by its models."""
+    plan = json.loads((run / "folds.json").read_text(encoding="utf-8"))
     vocabulary = Vocabulary.from_dict(plan["vocabulary"])
     rows = {row.id: row for row in read_manifest(plan["manifest"])}
     clips: list[Named] = []
     truth, said = [], []
     for fold in plan["folds"]:
-        folder = options.run / "gmp_tl" / fold["name"]
+        folder = run / "gmp_tl" / fold["name"]
         labeler = FrameLabeler.from_pretrained(folder)
         for name in fold["test"]:
             emotion = vocabulary.index(rows[name].emotion)
@@ -49,7 +60,7 @@ def main() -> None:
         table = read_predictions(folder / "predictions.csv")
         truth += list(table.truth)
         said += list(table.prediction)
-    show(clips, options.pseudo_counts, len(vocabulary.emotions))
+    show(clips, pseudo_counts, len(vocabulary.emotions))
     print(f"the model of gmp_tl itself: UAR of clips {100 * unweighted_average_recall(truth, said):.1f}")
 
 

@@ -15,8 +15,8 @@ from small import SMALL, changed, complaint, contents, log_of, run
 from sound import cut_off, noise, tone, write, write_tone
 
 from gemoclap import corpus_commands
-from gemoclap.arguments import nearest, spelt_lists
-from gemoclap.cli import COMMANDS, main
+from gemoclap.arguments import nearest, options_overruled, spelt_lists
+from gemoclap.cli import COMMANDS, main, parser_of
 from gemoclap.config import AudioSettings, DataSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from gemoclap.corpora.manifest import read_manifest
 
@@ -144,6 +144,18 @@ def test_a_settings_file_that_is_no_text(tmp_path: Path, capsys: pytest.CaptureF
 def test_an_empty_settings_file_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing yet\n")
     assert "no manifest" in complaint(capsys, "train", "--config", tmp_path / "empty.yaml", "-o", tmp_path / "run")
+
+
+def test_an_option_that_a_later_file_changes_is_named(tmp_path: Path) -> None:
+    file, known = tmp_path / "one.yaml", parser_of("gmp pretrain").settings()
+    file.write_text("gmp: {frame_epochs: 0, scales: [512, 8], gender: false}\ntrain: {lr: 1.0e-3}\n")
+    same = ["--gmp.gender", "false", "--train.lr", "0.001", "--gmp.head", "ce", *spelt_lists(["--gmp.scales", "512,8"])]
+    assert options_overruled([*same, "--config", str(file)], known) == []
+    other = ["--gmp.frame_epochs", "5", *spelt_lists(["--gmp.scales=16,64"]), "--train.lr=2e-3"]
+    assert options_overruled([f"--config={file}", *other], known) == []
+    lines = options_overruled([*other, f"--config={file}"], known)
+    assert [line.split()[0] for line in lines] == ["--gmp.frame_epochs", "--gmp.scales", "--train.lr"]
+    assert "sets it to [512, 8]; put the option after" in lines[1]
 
 
 def test_lists_with_commas() -> None:

@@ -114,6 +114,33 @@ class SettingsFile(ActionConfigFile):
             raise GemoclapError(f"{values}: {error}") from error
 
 
+def options_overruled(given: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return a line for every option of the command line that a file of settings after it sets to another value."""
+    earlier: dict[str, str] = {}
+    lines: list[str] = []
+    for word, following in zip(given, [*given[1:], ""], strict=True):
+        name, is_whole, value = word.partition("=")
+        value = value if is_whole else following
+        option = name.removeprefix("--")
+        if option == "config":
+            found = dict(_flat(read_settings(Path(value), known), known))
+            lines += [
+                f"--{one} {text}: {value}, which comes after it, sets it to {found[one]}; put the option after the file"
+                for one, text in earlier.items()
+                if one in found and _value(text) != found[one]
+            ]
+        elif option in known:
+            earlier[option] = value
+    return lines
+
+
+def _value(text: str) -> Any:
+    """Return what an option's text stands for; items of lists may be in quotes (`spelt_lists`)."""
+    load = get_loader("yaml")
+    value = load(text)
+    return [load(str(one)) for one in value] if isinstance(value, list) else value
+
+
 def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
     """Read a YAML file of settings; `known` are the dotted names of all there are.
 

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from jsonargparse.typing import PositiveInt
 
 from gemoclap import __version__
-from gemoclap.arguments import Parser, SettingsFile, spelt_lists
+from gemoclap.arguments import Parser, SettingsFile, options_overruled, spelt_lists
 from gemoclap.config import (
     BASELINES,
     METHODS,
@@ -44,6 +44,7 @@ from gemoclap.errors import GemoclapError, did_you_mean
 
 RUN_FOLDER = "folder of the run; the same command resumes in it"
 BATCH_SIZE = "clips at a time; does not change the result"
+SETTINGS_FILE = "YAML of settings; files and options count in order, so options go after it"
 
 
 def add_prepare(parser: Parser) -> None:
@@ -73,7 +74,7 @@ def add_convert(parser: Parser) -> None:
 
 
 def add_settings(parser: Parser) -> None:
-    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(ModelSettings, "model")
     parser.add_class_arguments(ObjectiveSettings, "objective")
@@ -147,7 +148,7 @@ def add_predict(parser: Parser) -> None:
 def add_pretrain_intensity(parser: Parser) -> None:
     parser.usage = "gemoclap pretrain intensity --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
-    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(RankingSettings, "ranking")
     parser.add_class_arguments(IntensityModelSettings, "model")
@@ -162,7 +163,7 @@ def add_pretrain_ems(parser: Parser) -> None:
         "gemoclap pretrain ems --speech A,B,... -o RUN [--model.intensity_model DIR] [--config YAML ...] [options]"
     )
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
-    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     defaults = PretrainSettings(model=PretrainModelSettings(masking="random"))
     speech = "manifests, and folders of audio files; labels are not looked at"
     parser.add_argument("--speech", type=list[str], required=True, help=speech)
@@ -181,7 +182,7 @@ def add_pretrain_ems(parser: Parser) -> None:
 def add_probe(parser: Parser) -> None:
     parser.usage = "gemoclap probe --data.manifest MANIFEST --encoders A,B,... -o RUN [--config YAML ...] [options]"
     parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
-    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     encoders = f"{LOG_MEL} (no encoder), compact and other untrained ones, hub ids, folders; NAME=FOLDER gives a name"
     parser.add_argument("--encoders", type=list[str], default=[LOG_MEL], help=encoders)
     parser.add_class_arguments(DataSettings, "data")
@@ -204,7 +205,7 @@ def add_compare_ems(parser: Parser) -> None:
     )
     output = "folder of the comparison; the same command resumes in it, and shares the work if started twice"
     parser.add_argument("-o", "--output", type=str, required=True, help=output)
-    parser.add_argument("--config", action=SettingsFile, help="YAML of settings; several are read in order")
+    parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(CompareSettings)
     parser.hide_groups()
 
@@ -348,7 +349,10 @@ def _run(given: Sequence[str]) -> int:
         what = f"no command is called {name!r}{did_you_mean(name, list(COMMANDS))}" if name.strip("-") else "no command"
         raise GemoclapError(f"{what}; give one of {', '.join(COMMANDS)}; see 'gemoclap --help'")
     parser = parser_of(name)
-    args = parser.instantiate(parser.parse_args(spelt_lists(given[words:])))
+    options = spelt_lists(given[words:])
+    args = parser.instantiate(parser.parse_args(options))
+    for line in options_overruled(options, parser.settings()):
+        print(f"beware: {line}", file=sys.stderr)
     # openSMILE, soundfile and torch share the cores; tokenizers need none of them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return getattr(import_module(COMMANDS[name].module), f"run_{name.replace(' ', '_')}")(args)

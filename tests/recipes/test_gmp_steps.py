@@ -103,14 +103,30 @@ def test_the_quality_of_the_clusters_is_shown(
         "--data.audio.max_seconds", "0.25", "-o", tmp_path / "run",
     ]  # fmt: skip
     assert run("gmp", "features", *given) == 0 and run("gmp", "cluster", *given) == 0
-    shown = capsys.readouterr().out
+    shown, log = capsys.readouterr()
     assert "emotion: purity, NMI" in shown
+    assert "beware" not in shown
     quality = json.loads((tmp_path / "run" / "clusters" / "quality.json").read_text())
     for k in ("3", "8"):
         row = next(line for line in shown.splitlines() if line.startswith(f"| {k} |"))
         assert f"{100 * quality[k]['emotion']['purity']:.1f}, {quality[k]['emotion']['nmi']:.3f}" in row
         figures = load_kmeans(tmp_path / "run" / "clusters" / f"kmeans_{k}.safetensors")
         assert (quality[k]["inertia"], quality[k]["passes"]) == (figures.inertia, len(figures.history))
+        assert f"gmp_tl clusters all: {k} clusters of " in log and f"inertia {figures.inertia:.6g}" in log
+
+
+def test_clusters_of_few_frames_are_warned_of(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def with_scale(k: int) -> Settings:
+        return replace(settings, gmp=replace(settings.gmp, scales=[3, k]))
+
+    with pytest.raises(GemoclapError, match="training frames, fewer than") as caught:
+        train(with_scale(90000), "gmp_tl", tmp_path / "run", "features")
+    frames = int(str(caught.value).split(" has ")[1].split()[0])
+    train(with_scale(frames // 4), "gmp_tl", tmp_path / "run", "features")
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("beware")]
+    assert f"all has {frames / (frames // 4):.1f} training frames for each of {frames // 4} clusters" in line
 
 
 def test_a_step_names_the_one_that_follows(

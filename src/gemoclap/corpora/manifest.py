@@ -55,7 +55,8 @@ def read_manifest(path: str | os.PathLike) -> list[Utterance]:
     """
     path = Path(path)
     if not path.is_file():
-        raise GemoclapError(f"{path}: no such manifest; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
+        where = "" if path.is_absolute() else f" below {Path.cwd()}"
+        raise GemoclapError(f"{path}: no such manifest{where}; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,7 +60,7 @@ def cluster(
 
     def work() -> None:
         if labels.missing(rows):
-            _cluster(settings, rows, store, encoder_folder, output, labels)
+            _cluster(settings, fold.name, rows, store, encoder_folder, output, labels)
         if not is_clustered(output):
             # In an order of their own: nothing here may depend on how a manifest is sorted.
             known = [rows[key] for key in sorted(rows)]
@@ -91,6 +92,7 @@ def _is_of(path: Path, config: dict[str, Any]) -> bool:
 
 def _cluster(
     settings: Settings,
+    name: str,
     rows: dict[str, Utterance],
     store: AudioStore,
     encoder_folder: Path,
@@ -110,6 +112,8 @@ def _cluster(
             with progress_bar(f"k-means, {k} clusters") as progress:
                 found = fit_kmeans(frames, k, passes=settings.gmp.passes, seed=settings.train.seed, progress=progress)
             save_kmeans(path, found)
+            what = f"{k} clusters of {len(frames):,} frames  inertia {found.inertia:.6g}  {len(found.history)} passes"
+            print(f"gmp_tl clusters {name}: {what}", file=sys.stderr, flush=True)
         codebooks.append(load_kmeans(path).centroids)
     missing = labels.missing(sorted(rows))
     with labels.writer() as writer, progress_bar("naming frames") as progress:

@@ -57,6 +57,8 @@ ENCODERS = ("features", "frames")
 """Folders of a fold that hold an encoder each, as large as the model itself."""
 ORIGIN = "origin.json"
 """Beside features/model: which fold's, and what they were trained with."""
+FRAMES_A_CLUSTER = 10
+"""With fewer, pseudo-labels begin to name single clips."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
 """A, the clustering, B, and C."""
 
@@ -192,6 +194,7 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
             f"model.freeze {frozen}: the frames of gmp.layer {gmp.layer} would stay as they were, whatever is learnt; freeze "
             "fewer layers, or cluster those of a later one"
         )
+    thinnest: tuple[float, str] | None = None
     for fold in folds:
         rows = {store.content_key(row): row for row in fold.train}
         frames = int(encoder.frame_counts(torch.from_numpy(store.lengths(list(rows.values())))).sum())
@@ -200,6 +203,12 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
                 f"gmp.scales: {fold.name} has {frames} training frames, fewer than {max(gmp.scales)} clusters; give smaller "
                 "scales"
             )
+        thinnest = min(thinnest or (math.inf, ""), (frames / max(gmp.scales), fold.name))
+    if thinnest and thinnest[0] < FRAMES_A_CLUSTER and process_state().is_main_process:
+        print(
+            f"beware: {thinnest[1]} has {thinnest[0]:.1f} training frames for each of {max(gmp.scales)} clusters, which say "
+            "little then; give --gmp.scales that leave some tens"
+        )
 
 
 def _starting_from(settings: Settings, encoder: str) -> Settings:
@@ -241,6 +250,9 @@ def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
     weights = weights_hash(settings.model.audio_encoder)
     config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
     config["train"] = {name: value for name, value in config["train"].items() if f"train.{name}" not in DECIDE_NOTHING}
+    config["gmp"] = {"gender": settings.gmp.gender}
+    config["objective"] = {"alpha": settings.objective.alpha}
+    config["model"] = {name: value for name, value in config["model"].items() if name not in OF_PROMPTS}
     if weights:
         config["model"] = {**config["model"], "audio_encoder": weights}
     return json.loads(json.dumps({"fold": fold.name, "utterances": fold.hash, **config}))
@@ -258,7 +270,8 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
     theirs = json.loads((found / ORIGIN).read_text(encoding="utf-8"))
     if theirs["fold"] != made_of["fold"]:
         raise GemoclapError(
-            f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder"
+            f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder, that of a training "
+            "for a training, of a cross-validation for one"
         )
     difference = first_difference(theirs, made_of)
     if difference:
