@@ -194,19 +194,19 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
             f"model.freeze {frozen}: the frames of gmp.layer {gmp.layer} would stay as they were, whatever is learnt; freeze "
             "fewer layers, or cluster those of a later one"
         )
-    thinnest: tuple[float, str] | None = None
+    frames = {}
     for fold in folds:
         rows = {store.content_key(row): row for row in fold.train}
-        frames = int(encoder.frame_counts(torch.from_numpy(store.lengths(list(rows.values())))).sum())
-        if max(gmp.scales) > frames:
-            raise GemoclapError(
-                f"gmp.scales: {fold.name} has {frames} training frames, fewer than {max(gmp.scales)} clusters; give smaller "
-                "scales"
-            )
-        thinnest = min(thinnest or (math.inf, ""), (frames / max(gmp.scales), fold.name))
-    if thinnest and thinnest[0] < FRAMES_A_CLUSTER and process_state().is_main_process:
+        lengths = torch.from_numpy(store.lengths(list(rows.values())))
+        frames[fold.name] = int(encoder.frame_counts(lengths).sum())
+    fewest, largest = min(frames, key=frames.__getitem__), max(gmp.scales)
+    if largest > frames[fewest]:
+        raise GemoclapError(
+            f"gmp.scales: {fewest} has {frames[fewest]} training frames, fewer than {largest} clusters; give smaller scales"
+        )
+    if largest * FRAMES_A_CLUSTER > frames[fewest] and process_state().is_main_process:
         print(
-            f"beware: {thinnest[1]} has {thinnest[0]:.1f} training frames for each of {max(gmp.scales)} clusters, which say "
+            f"beware: {fewest} has {frames[fewest] / largest:.1f} training frames for each of {largest} clusters, which say "
             "little then; give --gmp.scales that leave some tens"
         )
 
