@@ -156,6 +156,9 @@ def test_an_option_that_a_later_file_changes_is_named(tmp_path: Path) -> None:
     lines = options_overruled([*other, f"--config={file}"], known)
     assert [line.split()[0] for line in lines] == ["--gmp.frame_epochs", "--gmp.scales", "--train.lr"]
     assert "sets it to [512, 8]; put the option after" in lines[1]
+    file.write_text("model: {emotion_prompt: '[{} now'}\n")
+    assert options_overruled(["--model.emotion_prompt", "[{} now", f"--config={file}"], known) == []
+    assert len(options_overruled(["--model.emotion_prompt", "say: it: {}", f"--config={file}"], known)) == 1
 
 
 def test_lists_with_commas() -> None:

@@ -135,9 +135,12 @@ def options_overruled(given: Sequence[str], known: Sequence[str]) -> list[str]:
 
 
 def _value(text: str) -> Any:
-    """Return what an option's text stands for; items of lists may be in quotes (`spelt_lists`)."""
+    """Return what an option's text stands for, itself if it is no YAML; items of lists may be in quotes (`spelt_lists`)."""
     load = get_loader("yaml")
-    value = load(text)
+    try:
+        value = load(text)
+    except yaml.YAMLError:  # a prompt may be any words
+        return text
     return [load(str(one)) for one in value] if isinstance(value, list) else value
 
 
