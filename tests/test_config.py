@@ -25,7 +25,7 @@ from gemoclap.errors import GemoclapError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 DIFFS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name not in ("base.yaml", "ems.yaml"))
-ON_PAPER = ("data2vec_large.yaml", "hubert_large.yaml", "wav2vec2_large.yaml")
+ON_PAPER = ("data2vec_large.yaml", "hubert_base.yaml", "hubert_large.yaml", "wav2vec2_large.yaml")
 
 
 def read(*arguments: str) -> Settings:

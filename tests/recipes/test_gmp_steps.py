@@ -154,6 +154,19 @@ def test_without_the_first_stage_there_is_no_such_step(settings: Settings, tmp_p
         train(replace(none, gmp=replace(none.gmp, start="features")), "gmp_tl", tmp_path / "other", "finetune")
 
 
+def test_clusters_without_a_first_stage_are_checked_before_frames_are_made(settings: Settings, tmp_path: Path) -> None:
+    none = replace(settings, gmp=replace(settings.gmp, frame_epochs=0, start="features"))
+    for name, wrong, says in (
+        ("layer", {"layer": 9}, "no layer 9"),
+        ("scales", {"scales": [90000]}, "fewer than 90000"),
+    ):
+        folder, asked = tmp_path / name, replace(none, gmp=replace(none.gmp, **wrong))
+        train(asked, "gmp_tl", folder, "features")
+        with pytest.raises(GemoclapError, match=says):
+            train(asked, "gmp_tl", folder, "cluster")
+        assert not (folder / "clusters").exists()
+
+
 def test_features_are_taken_from_another_run_of_the_same_folds(settings: Settings, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     cross_validate(settings, ["gmp_tl"], first)

@@ -157,32 +157,38 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
         for output, fold in folds.items()
         if (step == "features" or "features" in _steps_before(settings, output)) and not is_trained(output / "features")
     }
-    if not pending:
-        return
+    for fold in pending.values():
+        _check_features(settings, fold)
+    if gmp.frame_epochs and pending and settings.train.batch_seconds and settings.train.chunk_size:
+        raise GemoclapError(
+            "train.chunk_size: the first stage of gmp_tl takes batches by seconds whole; lower train.batch_seconds and "
+            "raise train.accumulate in its place"
+        )
+    # Without a first stage nobody needs clusters but who asks for them.
+    clustered = pending if gmp.frame_epochs else folds if step == "cluster" else {}
+    if clustered:
+        _check_clusters(settings, list(clustered.values()), store)
+
+
+def _check_features(settings: Settings, fold: Fold) -> None:
+    gmp = settings.gmp
     if settings.model.freeze == "all":
         raise GemoclapError(
             "model.freeze all: gmp_tl trains the encoder; set it to none, front_end or a number of layers"
         )
-    for fold in pending.values():
-        if gmp.gender and not any(row.gender for row in fold.train):
-            raise GemoclapError(
-                f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
-            )
-        if gmp.features is not None:
-            _features_of(Path(gmp.features), _made_of(settings, fold))
-    if gmp.frame_epochs:
-        if settings.train.batch_seconds and settings.train.chunk_size:
-            raise GemoclapError(
-                "train.chunk_size: the first stage of gmp_tl takes batches by seconds whole; lower train.batch_seconds and "
-                "raise train.accumulate in its place"
-            )
-        _check_clusters(settings, list(pending.values()), store)
+    if gmp.gender and not any(row.gender for row in fold.train):
+        raise GemoclapError(
+            f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
+        )
+    if gmp.features is not None:
+        _features_of(Path(gmp.features), _made_of(settings, fold))
 
 
 def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore) -> None:
     gmp = settings.gmp
     encoder = load_audio_encoder(settings.model.audio_encoder, "last", settings.model.audio_options)
-    encoder.expect_hidden_frames()
+    if gmp.frame_epochs:
+        encoder.expect_hidden_frames()
     layers = encoder.model.config.num_hidden_layers
     if not -layers - 1 <= gmp.layer <= layers:
         raise GemoclapError(
