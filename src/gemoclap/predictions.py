@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +89,21 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
         prediction=tuple(one for table in tables for one in table.prediction),
         probabilities=np.concatenate([table.probabilities for table in tables]),
     )
+
+
+def paired(first: PredictionTable, second: PredictionTable) -> list[tuple[str, str, str, Hashable]]:
+    """Return (truth, prediction of the first, of the second, speaker) of the test utterances that both have.
+
+    An unknown speaker is the utterance itself, the same one in every pair of tables.
+    """
+    one, other = _by_key(first), _by_key(second)
+    return [(truth, a, other[key][1], speaker or key) for key, (truth, a, speaker) in one.items() if key in other]
+
+
+def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, str, str | None]]:
+    """Return (fold, id) -> (truth, prediction, speaker)."""
+    keys = zip(table.folds, table.ids, strict=True)
+    return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
 
 
 def read_predictions(path: str | os.PathLike) -> PredictionTable:

@@ -11,10 +11,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import BASELINES, METHODS, OF_PROMPTS
+from gemoclap.config import BASELINES, METHODS, OF_PROMPTS, TITLES
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.run_folder import DECIDE_NOTHING, ENCODER_WEIGHTS, MANIFEST_HASH, determining, refuse_used_folder
 from gemoclap.reports.results import MethodResults, Results, collect, differences, tested_speakers
+from gemoclap.reports.seeds import seed_means
 
 DECIDING = ("model", "objective", "train", "cache")
 """Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
@@ -25,7 +26,8 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
     """Read the folders of cross-validations, finished or not, for one report in the folder `output`.
 
     A method that several runs have is there several times, as ``METHOD_RUN``; in its title stands what its run was told
-    otherwise than the first run. Differences are from the first method of the first run.
+    otherwise than the first run. Differences are from the first method of the first run. What differs in its seed alone has a
+    mean over seeds beside.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
         folds=tuple(replace(fold, test_speakers=speakers.get(fold.name, ())) for fold in first.folds),
         methods=methods,
         differences=differences(methods),
+        seed_means=seed_means(_by_seed(list(runs.values()), methods)),
     )
 
 
@@ -151,10 +154,24 @@ def _side_by_side(runs: Mapping[str, Results]) -> tuple[MethodResults, ...]:
     )
 
 
-def _otherwise(run: Results, method: str, runs: Sequence[Results]) -> list[str]:
+def _by_seed(runs: Sequence[Results], methods: Sequence[MethodResults]) -> list[tuple[str, dict[int, MethodResults]]]:
+    """Return by title and seed the trained methods of all runs; of two runs told the same with one seed the first."""
+    groups: dict[tuple[Any, ...], dict[int, MethodResults]] = {}
+    for run, method in zip((one for one in runs for _ in one.methods), methods, strict=True):
+        kind = method.folder.name
+        seed = _section(run.config, "train").get("train.seed")
+        if kind in BASELINES or seed is None:
+            continue
+        title = ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))])
+        group = groups.setdefault((title, run.config.get(ENCODER_WEIGHTS), run.config.get(MANIFEST_HASH)), {})
+        group.setdefault(seed, method)
+    return [(title, group) for (title, *_), group in groups.items()]
+
+
+def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collection[str] = ()) -> list[str]:
     """Return what a run was told otherwise than the first, of GMP-TL than the first that has it, as words of a title.
 
-    Settings that only one of two versions of this project knows are not compared.
+    Settings that only one of two versions of this project knows are not compared, nor are those in `but`.
     """
     if method in BASELINES:
         return []
@@ -163,7 +180,9 @@ def _otherwise(run: Results, method: str, runs: Sequence[Results]) -> list[str]:
         having = next(one for one in runs if "gmp_tl" in one.config["methods"])
         first |= _section(having.config, "gmp")
     told = _told(run.config, method)
-    changed = {name: value for name, value in told.items() if name in first and value != first[name]}
+    changed = {
+        name: value for name, value in told.items() if name in first and value != first[name] and name not in but
+    }
     words = [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()]
     if _differs(ENCODER_WEIGHTS, run, runs[0]) and "model.audio_encoder" not in changed:
         words.append("other encoder weights")

@@ -87,6 +87,9 @@ def _write_pictures(results: Results) -> dict[str, str]:
     """Draw every picture and return file name -> caption, in the order of the page."""
     pictures = {"comparison.png": "UAR of each method, pooled, with its 95 % interval; circles are folds"}
     plots.write_comparison(results, results.output / "comparison.png")
+    if results.seed_means:
+        pictures["seeds.png"] = "Mean UAR over seeds, with its 95 % interval over speakers; circles are seeds"
+        plots.write_seed_comparison(results, results.output / "seeds.png")
     for method in results.scored:
         assert method.pooled is not None
         name = f"confusion_{method.name}.png"
@@ -104,8 +107,8 @@ def _write_pictures(results: Results) -> dict[str, str]:
 
 def _let_go(output: Path, pictures: Collection[str]) -> None:
     """Delete the pictures that an earlier report, of other runs, left in the folder."""
-    for kind in ("confusion", "curves"):
-        for path in output.glob(f"{kind}_*.png"):
+    for kind in ("confusion_*", "curves_*", "seeds"):
+        for path in output.glob(f"{kind}.png"):
             if path.name not in pictures:
                 path.unlink()
 
@@ -129,6 +132,8 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     ]
     if results.differences:
         sections += ["### Differences from the first method", tables.difference_table(results)]
+    if results.seed_means:
+        sections += ["### Mean over seeds", _about_seeds(results), tables.seed_table(results)]
     sections += [
         "### Recall by class, pooled",
         tables.recall_table(recalls),
@@ -141,6 +146,13 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         *(f"![{caption}]({name})" for name, caption in pictures.items()),
     ]
     return sections
+
+
+def _about_seeds(results: Results) -> str:
+    return (
+        "Pooled over folds, percent. Intervals are over speakers, of the mean over these seeds; the standard deviation "
+        f"says how far single seeds lie apart. Differences are from {results.seed_means[0].title}, paired by utterance."
+    )
 
 
 def _pseudo_labels(results: Results) -> list[str]:

@@ -159,33 +159,57 @@ def _draw_curves(axes: Axes, logs: Mapping[str, Sequence[Mapping[str, Any]]], na
 
 def write_comparison(results: Results, path: str | os.PathLike) -> None:
     """Draw each method's pooled UAR with its 95 % interval over speakers, and a point for each of its folds."""
-    methods = results.scored
-    labels = [_lines(method_label(method), 30) for method in methods]
+    rows = [
+        (
+            method_label(method),
+            method.pooled.uar,
+            method.pooled.uar_interval,
+            [fold.uar for fold in method.folds.values()],
+        )
+        for method in results.scored
+        if method.pooled is not None
+    ]
+    _draw_comparison(rows, results, "● pooled, bar: 95 % interval over speakers   ○ one fold", path)
+
+
+def write_seed_comparison(results: Results, path: str | os.PathLike) -> None:
+    """Draw the mean UAR over seeds of each method that has several, with its 95 % interval over speakers, and every seed's."""
+    rows = [(one.title, one.uar.mean, one.uar_interval, one.uar.values) for one in results.seed_means]
+    _draw_comparison(rows, results, "● mean over seeds, bar: 95 % interval over speakers   ○ one seed", path)
+
+
+def _draw_comparison(
+    rows: Sequence[tuple[str, float, tuple[float, float], Sequence[float]]],
+    results: Results,
+    legend: str,
+    path: str | os.PathLike,
+) -> None:
+    """Draw a row a method: its label, a UAR, the interval of that, and what it is the UAR of."""
+    labels = [_lines(label, 30) for label, *_ in rows]
     row_height = max(0.62, 0.16 * max(label.count("\n") + 1 for label in labels) + 0.2)
     with rc_context(STYLE):
-        figure = Figure(figsize=(6.6, row_height * len(methods) + 1.5), dpi=DPI, layout="tight")
+        figure = Figure(figsize=(6.6, row_height * len(rows) + 1.5), dpi=DPI, layout="tight")
         axes = figure.add_subplot()
-        for row, method in enumerate(methods):
-            assert method.pooled is not None
-            colour, pooled = OKABE_ITO[row % len(OKABE_ITO)], method.pooled
-            folds = [100 * scores.uar for scores in method.folds.values()]
+        for row, (_, uar, interval, parts) in enumerate(rows):
+            colour = OKABE_ITO[row % len(OKABE_ITO)]
             axes.scatter(
-                folds, [row + 0.17] * len(folds), s=22, facecolors="none", edgecolors=colour, linewidths=1, alpha=0.8
-            )
-            low, high = (100 * bound for bound in pooled.uar_interval)
+                [100 * part for part in parts], [row + 0.17] * len(parts),
+                s=22, facecolors="none", edgecolors=colour, linewidths=1, alpha=0.8,
+            )  # fmt: skip
+            low, high = (100 * bound for bound in interval)
             axes.plot([low, high], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot(100 * pooled.uar, row, marker="o", markersize=8, color=colour)
+            axes.plot(100 * uar, row, marker="o", markersize=8, color=colour)
             axes.text(
-                1.015, row, with_interval(pooled.uar, pooled.uar_interval),
+                1.015, row, with_interval(uar, interval),
                 transform=axes.get_yaxis_transform(), va="center", color="#222222",
             )  # fmt: skip
-        axes.set_yticks(range(len(methods)), labels)
-        axes.set_ylim(len(methods) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), labels)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.set_xlabel("UAR (%)   ● pooled, bar: 95 % interval over speakers   ○ one fold")
+        axes.set_xlabel(f"UAR (%)   {legend}")
         axes.set_title(
             f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}", loc="left"
         )

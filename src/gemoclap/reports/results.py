@@ -17,7 +17,8 @@ from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference, Scores, paired_difference, score
-from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.predictions import PredictionTable, concatenate, paired, read_predictions
+from gemoclap.recipes.seeds import OverSeeds
 
 SELECTIONS = {
     "last": "the last epoch",
@@ -83,6 +84,29 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
+class SeedMean:
+    """A method trained with several seeds, and otherwise told the same.
+
+    Attributes
+    ----------
+    title : how reports call it.
+    members : the rows it is the mean of, by seed.
+    war, uar : pooled over folds, of each seed, and their mean.
+    war_interval, uar_interval : 95 % over speakers, of the mean over these seeds.
+    difference : of the mean UAR from that of the first method that has several seeds; None of that itself, and where the
+        seeds are others.
+    """
+
+    title: str
+    members: Mapping[int, MethodResults]
+    war: OverSeeds
+    uar: OverSeeds
+    war_interval: tuple[float, float]
+    uar_interval: tuple[float, float]
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
 class Results:
     """All that a report says about a cross-validation, or about several over the same folds (`reports.joined`).
 
@@ -100,6 +124,7 @@ class Results:
     folds : every fold of the run, finished or not.
     methods : in the order of the run.
     differences : each later method against the first.
+    seed_means : methods that several runs have trained with seeds of their own (`reports.joined`).
     """
 
     output: Path
@@ -114,6 +139,7 @@ class Results:
     folds: tuple[FoldInfo, ...]
     methods: tuple[MethodResults, ...]
     differences: tuple[PairedDifference, ...]
+    seed_means: tuple[SeedMean, ...] = ()
 
     @property
     def is_joined(self) -> bool:
@@ -155,6 +181,7 @@ class Results:
             "folds": [asdict(fold) for fold in self.folds],
             "methods": {method.name: _method_to_dict(method, self.output) for method in self.methods},
             "differences": [_difference_to_dict(difference) for difference in self.differences],
+            "seed_means": [_seed_mean_to_dict(one) for one in self.seed_means],
         }
 
 
@@ -319,19 +346,11 @@ def differences(methods: Sequence[MethodResults]) -> tuple[PairedDifference, ...
 def _difference(baseline: MethodResults, other: MethodResults) -> PairedDifference | None:
     if baseline.predictions is None or other.predictions is None:
         return None
-    first, second = _by_key(baseline.predictions), _by_key(other.predictions)
-    keys = [key for key in first if key in second]
-    if not keys:
+    rows = paired(baseline.predictions, other.predictions)
+    if not rows:
         return None
-    truth, a, speakers = zip(*(first[key] for key in keys), strict=True)
-    b = [second[key][1] for key in keys]
-    return PairedDifference(baseline.name, other.name, len(keys), paired_difference(truth, a, b, speakers))
-
-
-def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, str, str | None]]:
-    """Return (fold, id) -> (truth, prediction, speaker)."""
-    keys = zip(table.folds, table.ids, strict=True)
-    return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
+    truth, a, b, speakers = zip(*rows, strict=True)
+    return PairedDifference(baseline.name, other.name, len(rows), paired_difference(truth, a, b, speakers))
 
 
 def _method_to_dict(method: MethodResults, output: Path) -> dict[str, Any]:
@@ -351,6 +370,21 @@ def _difference_to_dict(difference: PairedDifference) -> dict[str, Any]:
         "method": difference.method,
         "n": difference.n,
         "uar": _nan_to_none(asdict(difference.uar)),
+    }
+
+
+def _seed_mean_to_dict(one: SeedMean) -> dict[str, Any]:
+    return {
+        "title": one.title,
+        "methods": {str(seed): method.name for seed, method in one.members.items()},
+        **{
+            name: {
+                **_nan_to_none(asdict(over)),
+                "speaker_interval": [None if bound != bound else bound for bound in interval],
+            }
+            for name, over, interval in (("war", one.war, one.war_interval), ("uar", one.uar, one.uar_interval))
+        },
+        "difference": _nan_to_none(asdict(one.difference)) if one.difference else None,
     }
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from gemoclap.files import atomic_write
 from gemoclap.metrics import Difference, Scores
-from gemoclap.reports.results import FoldMean, MethodResults, Results
+from gemoclap.reports.results import FoldMean, MethodResults, Results, SeedMean
 
 UNDEFINED = "\N{EN DASH}"
 
@@ -44,6 +44,12 @@ def with_interval(share: float, interval: tuple[float, float], gap: str = " ") -
 def with_sd(mean: float, sd: float, gap: str = " ") -> str:
     """Return ``"61.3 ± 4.2"``; the mean alone where there is one fold."""
     return percent(mean) if math.isnan(sd) else f"{percent(mean)}{gap}± {percent(sd)}"
+
+
+def with_points(difference: Difference) -> str:
+    """Return ``"+1.2 [−0.3, +2.7]"``; the figure alone where the interval is not defined."""
+    interval = "" if math.isnan(difference.low) else f" [{points(difference.low)}, {points(difference.high)}]"
+    return points(difference.value) + interval
 
 
 def clear_of_zero(difference: Difference) -> str:
@@ -122,11 +128,31 @@ def difference_table(results: Results) -> str:
     titles = {method.name: method.title for method in results.methods}
     rows = []
     for one in results.differences:
-        interval = (points(one.uar.low), points(one.uar.high))
-        value = points(one.uar.value) + ("" if math.isnan(one.uar.low) else f" [{', '.join(interval)}]")
         comparison = f"{titles[one.method]} less {titles[one.baseline]}"
-        rows.append([comparison, value, clear_of_zero(one.uar), f"{one.n:,}"])
+        rows.append([comparison, with_points(one.uar), clear_of_zero(one.uar), f"{one.n:,}"])
     return markdown_table(["comparison", "UAR difference in points [95 % CI]", "interval clear of 0", "n"], rows)
+
+
+def seed_table(results: Results) -> str:
+    """Return a row a method that has several seeds: its mean over them, and that less the first such method's."""
+    header = [
+        "method", "seeds", "WAR mean [95 % CI]", "UAR mean [95 % CI]", "UAR of each seed", "sd over seeds",
+        "difference in points [95 % CI]", "interval clear of 0",
+    ]  # fmt: skip
+    rows = [
+        [
+            one.title,
+            ", ".join(map(str, one.members)),
+            with_interval(one.war.mean, one.war_interval),
+            with_interval(one.uar.mean, one.uar_interval),
+            ", ".join(map(percent, one.uar.values)),
+            percent(one.uar.sd),
+            UNDEFINED if one.difference is None else with_points(one.difference),
+            UNDEFINED if one.difference is None else clear_of_zero(one.difference),
+        ]
+        for one in results.seed_means
+    ]
+    return markdown_table(header, rows, text_columns=2)
 
 
 def shorten(words: Sequence[str], most: int) -> str:
@@ -143,7 +169,9 @@ def _war_and_uar(scores: Scores | None) -> str:
 
 
 def csv_rows(results: Results) -> list[dict[str, Any]]:
-    """Return, for each method, a row ``pooled``, a row ``mean_of_folds`` and a row ``fold`` for each finished fold."""
+    """Return, for each method, a row ``pooled``, a row ``mean_of_folds`` and a row ``fold`` for each finished fold; for each
+    of several seeds a row ``mean_of_seeds``.
+    """
     hashes = {fold.name: fold.hash for fold in results.folds}
     rows: list[dict[str, Any]] = []
     for method in results.scored:
@@ -154,7 +182,7 @@ def csv_rows(results: Results) -> list[dict[str, Any]]:
         for name, scores in method.folds.items():
             fold = {"aggregate": "fold", "fold": name, "fold_hash": hashes[name]}
             rows.append({"method": method.name, **fold, **scores_row(scores)})
-    return rows
+    return rows + [_seed_row(one) for one in results.seed_means]
 
 
 def scores_row(scores: Scores) -> dict[str, Any]:
@@ -176,6 +204,14 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], first:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _seed_row(one: SeedMean) -> dict[str, Any]:
+    row = {"method": one.title, "aggregate": "mean_of_seeds", "seeds": " ".join(map(str, one.members))}
+    for name, over, (low, high) in (("war", one.war, one.war_interval), ("uar", one.uar, one.uar_interval)):
+        figures = {name: over.mean, f"{name}_low": low, f"{name}_high": high, f"{name}_sd": over.sd}
+        row |= {column: _share(figure) for column, figure in figures.items()}
+    return row
 
 
 def _mean_row(mean: FoldMean) -> dict[str, str]:
@@ -223,3 +259,29 @@ def print_table(results: Results, console: Console) -> None:
             points(pooled.gender_gap),
         )
     console.print(table)
+    if results.seed_means:
+        console.print()
+        console.print(_seed_table(results))
+
+
+def _seed_table(results: Results) -> Table:
+    table = Table(
+        title="Mean over seeds, pooled over folds, percent",
+        caption=f"less the first's: points from {escape(results.seed_means[0].title)}; all intervals are over speakers",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    table.add_column("method", min_width=12, max_width=40)
+    for heading in ("seeds", "WAR", "UAR", "sd over\nseeds", "UAR less\nthe first's"):
+        table.add_column(heading, justify="right")
+    for one in results.seed_means:
+        table.add_row(
+            escape(one.title),
+            ", ".join(map(str, one.members)),
+            with_interval(one.war.mean, one.war_interval, gap="\n"),
+            with_interval(one.uar.mean, one.uar_interval, gap="\n"),
+            percent(one.uar.sd),
+            UNDEFINED if one.difference is None else with_points(one.difference).replace(" [", "\n["),
+        )
+    return table

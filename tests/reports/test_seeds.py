@@ -1,0 +1,147 @@
+"""Means over seeds in a report of several runs: against plain means and a bootstrap written out, and what is put together."""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from fakerun import make_run
+from sklearn.metrics import confusion_matrix, recall_score
+
+from gemoclap.predictions import PredictionTable
+from gemoclap.reports import collect, collect_together, print_table, write_report
+from gemoclap.reports.results import Results
+from gemoclap.terminal import output_console
+
+SMALL = {"n_folds": 2, "epochs": 2}
+ACCURACIES = {0: (0.3, 0.6), 1: (0.45, 0.62), 2: (0.4, 0.75)}
+"""Of the two methods, by seed."""
+
+
+def seeded(folder: Path, seed: int, **sections: dict) -> Path:
+    """Say in a run's config.yaml which seed it had, and what else it was told."""
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    train = config["train"] | {"seed": seed, "lr": 0.1} | sections.pop("train", {})
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, **sections, "train": train}))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    methods = ("ce", "emo_clap")
+    return [
+        seeded(make_run(tmp_path / f"seed_{seed}", methods, accuracy=accuracy, **SMALL), seed)
+        for seed, accuracy in ACCURACIES.items()
+    ]
+
+
+def tables(runs: Sequence[Path], method: str) -> list[PredictionTable]:
+    found = [next(one.predictions for one in collect(run).methods if one.name == method) for run in runs]
+    return [table for table in found if table is not None]
+
+
+def uars(table: PredictionTable, draws: np.ndarray) -> list[float]:
+    """UAR of each resample of speakers, one after the other."""
+    truth, prediction, speakers = (np.array(words) for words in (table.truth, table.prediction, table.speakers))
+    counts = {
+        speaker: confusion_matrix(truth[speakers == speaker], prediction[speakers == speaker], labels=table.classes)
+        for speaker in np.unique(speakers)
+    }
+    sums = [sum(counts[speaker] for speaker in names) for names in draws]
+    return [float(np.mean(np.diag(one) / one.sum(axis=1))) for one in sums]
+
+
+def test_means_and_intervals_are_those_of_a_bootstrap_written_out(runs: list[Path], tmp_path: Path) -> None:
+    plain, contrast = collect_together(runs, tmp_path / "joined").seed_means
+    assert (plain.title, contrast.title, list(plain.members)) == ("Cross-entropy", "Emo-CLAP", [0, 1, 2])
+    speakers = sorted(set(tables(runs, "ce")[0].speakers))
+    draws = np.random.default_rng(1).choice(speakers, (4000, len(speakers)))
+    resampled = {}
+    for one, name in ((plain, "ce"), (contrast, "emo_clap")):
+        found = tables(runs, name)
+        each = [recall_score(table.truth, table.prediction, average="macro") for table in found]
+        assert one.uar.values == pytest.approx(each)
+        assert (one.uar.mean, one.uar.sd) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+        resampled[name] = np.mean([uars(table, draws) for table in found], axis=0)
+        assert one.uar_interval == pytest.approx(np.quantile(resampled[name], [0.025, 0.975]), abs=0.015)
+    assert plain.difference is None
+    difference = contrast.difference
+    assert difference.value == pytest.approx(contrast.uar.mean - plain.uar.mean)
+    naive = np.quantile(resampled["emo_clap"] - resampled["ce"], [0.025, 0.975])
+    assert (difference.low, difference.high) == pytest.approx(naive, abs=0.015)
+
+
+@pytest.mark.parametrize("known_speakers", [True, False])
+def test_seeds_that_say_the_same_are_no_surer_than_one(known_speakers: bool, tmp_path: Path) -> None:
+    runs = [
+        seeded(make_run(tmp_path / str(seed), ("ce",), known_speakers=known_speakers, **SMALL), seed) for seed in (3, 4)
+    ]
+    results = collect_together(runs, tmp_path / "joined")
+    (mean,), (one, _) = results.seed_means, results.methods
+    assert (mean.uar.sd, mean.uar_interval, mean.war_interval) == (0, one.pooled.uar_interval, one.pooled.war_interval)
+
+
+def test_what_is_told_otherwise_or_unfinished_is_no_seed_of_the_same(runs: list[Path], tmp_path: Path) -> None:
+    others = {
+        "lr": {"train": {"lr": 0.2}},
+        "weights": {"encoder_weights": "bbb"},
+        "again": {},
+    }
+    more = [
+        seeded(make_run(tmp_path / name, ("ce", "egemaps_svm"), accuracy=(0.2, 0.2), **SMALL), 1, **sections)
+        for name, sections in others.items()
+    ]
+    (runs[2] / "emo_clap" / "fold_2" / "predictions.csv").unlink()
+    found = collect_together([*runs, *more], tmp_path / "joined").seed_means
+    assert [(one.title, list(one.members)) for one in found] == [("Cross-entropy", [0, 1, 2]), ("Emo-CLAP", [0, 1])]
+    assert found[0].members[1].folder == runs[1] / "ce"
+    assert found[1].difference is None
+
+
+def test_settings_have_means_of_their_own(runs: list[Path], tmp_path: Path) -> None:
+    more = [seeded(make_run(tmp_path / f"lr_{seed}", ("ce",), **SMALL), seed, train={"lr": 0.2}) for seed in (2, 0, 1)]
+    found = collect_together([*runs, *more], tmp_path / "joined").seed_means
+    assert {one.title: list(one.members) for one in found}["Cross-entropy, train.lr: 0.2"] == [0, 1, 2]
+    assert len(found) == 3
+
+
+def read_rows(results: Results) -> list[dict[str, str]]:
+    with (results.output / "results.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["aggregate"] == "mean_of_seeds"]
+
+
+def test_every_form_of_the_report_has_them(runs: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    results = collect_together(runs, tmp_path / "joined")
+    page = write_report(results).read_text()
+    plain, contrast = results.seed_means
+    section = page.split("### Mean over seeds")[1].split("###")[0]
+    assert f"| {', '.join(f'{100 * one:.1f}' for one in contrast.uar.values)} |" in section
+    assert f"| {100 * contrast.difference.value:+.1f} [" in section
+    assert "![Mean UAR over seeds" in page and (results.output / "seeds.png").stat().st_size > 10_000
+    (_, row) = read_rows(results)
+    assert (row["method"], row["seeds"], float(row["uar"])) == (
+        "Emo-CLAP", "0 1 2", pytest.approx(contrast.uar.mean, abs=1e-6),
+    )  # fmt: skip
+    (_, saved) = json.loads((results.output / "results.json").read_text())["seed_means"]
+    assert saved["methods"] == {str(seed): f"emo_clap_seed_{seed}" for seed in range(3)}
+    assert saved["difference"]["low"] == contrast.difference.low
+    assert saved["uar"]["speaker_interval"] == list(contrast.uar_interval)
+    print_table(results, output_console())
+    shown = capsys.readouterr().out
+    assert "Mean over seeds" in shown and f"{100 * plain.uar.mean:.1f}" in shown
+
+
+def test_one_seed_has_no_section_and_leaves_no_picture(runs: list[Path], tmp_path: Path) -> None:
+    write_report(collect_together(runs, tmp_path / "joined"))
+    results = collect_together(runs[:1], tmp_path / "joined")
+    assert results.seed_means == () and "over seeds" not in write_report(results).read_text()
+    assert not (tmp_path / "joined" / "seeds.png").exists() and read_rows(results) == []
+
+
+def test_of_two_seeds_there_is_no_interval_over_seeds(runs: list[Path], tmp_path: Path) -> None:
+    one = collect_together(runs[:2], tmp_path / "joined").seed_means[0]
+    assert math.isnan(one.uar.low) and one.uar.sd > 0
