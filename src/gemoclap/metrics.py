@@ -233,11 +233,11 @@ class Scores:
             "n": self.n,
             "n_clusters": self.n_clusters,
             "war": self.war,
-            "war_interval": [_or_none(bound) for bound in self.war_interval],
+            "war_interval": [none_if_nan(bound) for bound in self.war_interval],
             "uar": self.uar,
-            "uar_interval": [_or_none(bound) for bound in self.uar_interval],
+            "uar_interval": [none_if_nan(bound) for bound in self.uar_interval],
             "macro_f1": self.macro_f1,
-            "recalls": {name: _or_none(recall) for name, recall in self.recalls.items()},
+            "recalls": {name: none_if_nan(recall) for name, recall in self.recalls.items()},
             "uar_by_gender": dict(self.uar_by_gender),
             "gender_gap": self.gender_gap,
             "classes": list(self.recalls),
@@ -393,5 +393,6 @@ def _indices(truth: Labels, prediction: Labels, classes: Sequence[Any]) -> tuple
     return both[0], both[1]
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def none_if_nan(value: Any) -> Any:
+    """Return a figure as JSON has it: None where it is not defined."""
+    return None if isinstance(value, float) and math.isnan(value) else value

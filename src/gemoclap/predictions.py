@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,19 +91,24 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
     )
 
 
-def paired(first: PredictionTable, second: PredictionTable) -> list[tuple[str, str, str, Hashable]]:
-    """Return (truth, prediction of the first, of the second, speaker) of the test utterances that both have.
+def clusters(table: PredictionTable) -> list[str]:
+    """Return (N,) whom intervals resample: the speakers, and where one is unknown the utterance itself, whatever the table."""
+    return [
+        speaker if speaker is not None else f"utterance {fold} {one}"
+        for fold, one, speaker in zip(table.folds, table.ids, table.speakers, strict=True)
+    ]
 
-    An unknown speaker is the utterance itself, the same one in every pair of tables.
-    """
+
+def paired(first: PredictionTable, second: PredictionTable) -> list[tuple[str, str, str, str]]:
+    """Return (truth, prediction of the first, of the second, one of `clusters`) of the test utterances that both have."""
     one, other = _by_key(first), _by_key(second)
-    return [(truth, a, other[key][1], speaker or key) for key, (truth, a, speaker) in one.items() if key in other]
+    return [(truth, a, other[key][1], cluster) for key, (truth, a, cluster) in one.items() if key in other]
 
 
-def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, str, str | None]]:
-    """Return (fold, id) -> (truth, prediction, speaker)."""
+def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, str, str]]:
+    """Return (fold, id) -> (truth, prediction, cluster)."""
     keys = zip(table.folds, table.ids, strict=True)
-    return dict(zip(keys, zip(table.truth, table.prediction, table.speakers, strict=True), strict=True))
+    return dict(zip(keys, zip(table.truth, table.prediction, clusters(table), strict=True), strict=True))
 
 
 def read_predictions(path: str | os.PathLike) -> PredictionTable:

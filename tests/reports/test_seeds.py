@@ -3,7 +3,9 @@
 import csv
 import json
 import math
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import yaml
 from fakerun import make_run
 from sklearn.metrics import confusion_matrix, recall_score
 
-from gemoclap.predictions import PredictionTable
+from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import collect, collect_together, print_table, write_report
 from gemoclap.reports.results import Results
 from gemoclap.terminal import output_console
@@ -85,21 +87,69 @@ def test_seeds_that_say_the_same_are_no_surer_than_one(known_speakers: bool, tmp
     assert (mean.uar.sd, mean.uar_interval, mean.war_interval) == (0, one.pooled.uar_interval, one.pooled.war_interval)
 
 
-def test_what_is_told_otherwise_or_unfinished_is_no_seed_of_the_same(runs: list[Path], tmp_path: Path) -> None:
+def test_a_difference_is_paired_by_speaker(runs: list[Path], tmp_path: Path) -> None:
+    """The second method is the first with a tenth of its mistakes mended: speakers make both easy or hard."""
+    for run in runs:
+        for path in (run / "ce").glob("*/predictions.csv"):
+            table = read_predictions(path)
+            mended = np.random.default_rng(5).random(len(table)) < 0.1
+            prediction = tuple(np.where(mended, table.truth, table.prediction).tolist())
+            replace(table, prediction=prediction).write(run / "emo_clap" / path.parent.name / "predictions.csv")
+    plain, contrast = collect_together(runs, tmp_path / "joined").seed_means
+    assert contrast.difference.low > 0
+    width = contrast.difference.high - contrast.difference.low
+    assert width < 0.4 * min(np.diff(one.uar_interval)[0] for one in (plain, contrast))
+
+
+def again(folder: Path, seed: int, **sections: dict) -> Path:
+    return seeded(make_run(folder, ("ce", "egemaps_svm"), accuracy=(0.2, 0.2), **SMALL), seed, **sections)
+
+
+def test_what_is_told_otherwise_is_no_seed_of_the_same(runs: list[Path], tmp_path: Path) -> None:
     others = {
         "lr": {"train": {"lr": 0.2}},
         "weights": {"encoder_weights": "bbb"},
+        "cache": {"cache": {"front_end": "never"}},
+        "newer": {"model": {"what_the_first_run_lacks": 3}},
         "again": {},
     }
-    more = [
-        seeded(make_run(tmp_path / name, ("ce", "egemaps_svm"), accuracy=(0.2, 0.2), **SMALL), 1, **sections)
-        for name, sections in others.items()
-    ]
-    (runs[2] / "emo_clap" / "fold_2" / "predictions.csv").unlink()
+    more = [again(tmp_path / name, 1, **sections) for name, sections in others.items()]
     found = collect_together([*runs, *more], tmp_path / "joined").seed_means
-    assert [(one.title, list(one.members)) for one in found] == [("Cross-entropy", [0, 1, 2]), ("Emo-CLAP", [0, 1])]
+    assert [(one.title, list(one.members)) for one in found] == [("Cross-entropy", [0, 1, 2]), ("Emo-CLAP", [0, 1, 2])]
     assert found[0].members[1].folder == runs[1] / "ce"
-    assert found[1].difference is None
+
+
+def test_an_unfinished_run_is_no_seed_and_makes_way_for_a_finished_one(runs: list[Path], tmp_path: Path) -> None:
+    for method in ("ce", "emo_clap"):
+        (runs[2] / method / "fold_2" / "predictions.csv").unlink()
+    finished = again(tmp_path / "finished", 2)
+    plain, contrast = collect_together([*runs, finished], tmp_path / "joined").seed_means
+    assert [member.folder.parent for member in plain.members.values()] == [runs[0], runs[1], finished]
+    assert (list(contrast.members), contrast.difference) == ([0, 1], None)
+
+
+def test_seeds_of_two_methods_may_be_others(runs: list[Path], tmp_path: Path) -> None:
+    for run, seed in zip(runs, (7, 8, 9), strict=True):
+        shutil.copytree(run, tmp_path / f"other_{seed}")
+        shutil.rmtree(tmp_path / f"other_{seed}" / "ce")
+        config = (run / "config.yaml").read_text()
+        (tmp_path / f"other_{seed}" / "config.yaml").write_text(
+            config.replace("- ce\n", "").replace("seed: ", "seed: 1")
+        )
+        (run / "config.yaml").write_text(config.replace("- emo_clap\n", ""))
+    others = [tmp_path / f"other_{seed}" for seed in (7, 8, 9)]
+    plain, contrast = collect_together([*runs, *others], tmp_path / "joined").seed_means
+    assert (list(plain.members), list(contrast.members)) == ([0, 1, 2], [10, 11, 12])
+    assert contrast.difference.value == pytest.approx(contrast.uar.mean - plain.uar.mean)
+
+
+def test_no_two_means_are_called_the_same(tmp_path: Path) -> None:
+    runs = [
+        again(tmp_path / f"{weights}_{seed}", seed, encoder_weights=weights) for weights in "abc" for seed in (0, 1)
+    ]
+    titles = [one.title for one in collect_together(runs, tmp_path / "joined").seed_means]
+    rest = [f"Cross-entropy, other encoder weights ({tmp_path / f'{weights}_0'})" for weights in "bc"]
+    assert titles == ["Cross-entropy", *rest]
 
 
 def test_settings_have_means_of_their_own(runs: list[Path], tmp_path: Path) -> None:
@@ -121,25 +171,27 @@ def test_every_form_of_the_report_has_them(runs: list[Path], tmp_path: Path, cap
     section = page.split("### Mean over seeds")[1].split("###")[0]
     assert f"| {', '.join(f'{100 * one:.1f}' for one in contrast.uar.values)} |" in section
     assert f"| {100 * contrast.difference.value:+.1f} [" in section
-    assert "![Mean UAR over seeds" in page and (results.output / "seeds.png").stat().st_size > 10_000
+    assert "![Mean UAR over seeds" in page and (results.output / "mean_over_seeds.png").stat().st_size > 10_000
     (_, row) = read_rows(results)
     assert (row["method"], row["seeds"], float(row["uar"])) == (
-        "Emo-CLAP", "0 1 2", pytest.approx(contrast.uar.mean, abs=1e-6),
+        "emo_clap", "0 1 2", pytest.approx(contrast.uar.mean, abs=1e-6),
     )  # fmt: skip
+    assert (row["title"], row["n"], row["n_folds"]) == ("Emo-CLAP", str(results.methods[0].pooled.n), "2")
     (_, saved) = json.loads((results.output / "results.json").read_text())["seed_means"]
     assert saved["methods"] == {str(seed): f"emo_clap_seed_{seed}" for seed in range(3)}
     assert saved["difference"]["low"] == contrast.difference.low
-    assert saved["uar"]["speaker_interval"] == list(contrast.uar_interval)
+    assert saved["uar"]["over_speakers"] == list(contrast.uar_interval)
+    assert saved["uar"]["over_seeds"] == [contrast.uar.low, contrast.uar.high]
     print_table(results, output_console())
-    shown = capsys.readouterr().out
-    assert "Mean over seeds" in shown and f"{100 * plain.uar.mean:.1f}" in shown
+    shown = capsys.readouterr().out.split("Mean over seeds")[1]
+    assert f"{100 * plain.uar.mean:.1f}" in shown and f"{100 * contrast.difference.value:+.1f}" in shown
 
 
 def test_one_seed_has_no_section_and_leaves_no_picture(runs: list[Path], tmp_path: Path) -> None:
     write_report(collect_together(runs, tmp_path / "joined"))
     results = collect_together(runs[:1], tmp_path / "joined")
     assert results.seed_means == () and "over seeds" not in write_report(results).read_text()
-    assert not (tmp_path / "joined" / "seeds.png").exists() and read_rows(results) == []
+    assert not (tmp_path / "joined" / "mean_over_seeds.png").exists() and read_rows(results) == []
 
 
 def test_of_two_seeds_there_is_no_interval_over_seeds(runs: list[Path], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.stats
 
 from gemoclap.files import atomic_write, write_json
+from gemoclap.metrics import none_if_nan
 
 FIGURES = ("war", "uar")
 
@@ -75,4 +76,4 @@ def write_over_seeds(folder: Path, seeds: Sequence[int], summary: Mapping[str, M
 
 
 def _without_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in figures.items()}
+    return {name: none_if_nan(value) for name, value in figures.items()}

@@ -155,17 +155,28 @@ def _side_by_side(runs: Mapping[str, Results]) -> tuple[MethodResults, ...]:
 
 
 def _by_seed(runs: Sequence[Results], methods: Sequence[MethodResults]) -> list[tuple[str, dict[int, MethodResults]]]:
-    """Return by title and seed the trained methods of all runs; of two runs told the same with one seed the first."""
-    groups: dict[tuple[Any, ...], dict[int, MethodResults]] = {}
+    """Return a title and, by seed, the finished methods of runs that were told the same; of two of one seed the first.
+
+    No title stands for the settings here: it leaves out what one of two versions of this project does not know.
+    """
+    titles: dict[str, str] = {}
+    groups: dict[str, dict[int, MethodResults]] = {}
     for run, method in zip((one for one in runs for _ in one.methods), methods, strict=True):
         kind = method.folder.name
-        seed = _section(run.config, "train").get("train.seed")
-        if kind in BASELINES or seed is None:
+        told = _told(run.config, kind)
+        seed = told.pop("train.seed", None)
+        if kind in BASELINES or seed is None or method.missing:
             continue
-        title = ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))])
-        group = groups.setdefault((title, run.config.get(ENCODER_WEIGHTS), run.config.get(MANIFEST_HASH)), {})
-        group.setdefault(seed, method)
-    return [(title, group) for (title, *_), group in groups.items()]
+        begun_with = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH)]
+        key = json.dumps([kind, told, begun_with], sort_keys=True)
+        titles.setdefault(key, ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))]))
+        groups.setdefault(key, {}).setdefault(seed, method)
+    several = {key: group for key, group in groups.items() if len(group) > 1}
+    shown = [titles[key] for key in several]
+    return [
+        (f"{title} ({next(iter(group.values())).folder.parent})" if shown.count(title) > 1 else title, group)
+        for title, group in zip(shown, several.values(), strict=True)
+    ]
 
 
 def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collection[str] = ()) -> list[str]:

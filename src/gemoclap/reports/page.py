@@ -88,8 +88,8 @@ def _write_pictures(results: Results) -> dict[str, str]:
     pictures = {"comparison.png": "UAR of each method, pooled, with its 95 % interval; circles are folds"}
     plots.write_comparison(results, results.output / "comparison.png")
     if results.seed_means:
-        pictures["seeds.png"] = "Mean UAR over seeds, with its 95 % interval over speakers; circles are seeds"
-        plots.write_seed_comparison(results, results.output / "seeds.png")
+        pictures["mean_over_seeds.png"] = "Mean UAR over seeds, with its 95 % interval over speakers; circles are seeds"
+        plots.write_seed_comparison(results, results.output / "mean_over_seeds.png")
     for method in results.scored:
         assert method.pooled is not None
         name = f"confusion_{method.name}.png"
@@ -107,7 +107,7 @@ def _write_pictures(results: Results) -> dict[str, str]:
 
 def _let_go(output: Path, pictures: Collection[str]) -> None:
     """Delete the pictures that an earlier report, of other runs, left in the folder."""
-    for kind in ("confusion_*", "curves_*", "seeds"):
+    for kind in ("confusion_*", "curves_*", "mean_over_seeds"):
         for path in output.glob(f"{kind}.png"):
             if path.name not in pictures:
                 path.unlink()
@@ -150,8 +150,9 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
 
 def _about_seeds(results: Results) -> str:
     return (
-        "Pooled over folds, percent. Intervals are over speakers, of the mean over these seeds; the standard deviation "
-        f"says how far single seeds lie apart. Differences are from {results.seed_means[0].title}, paired by utterance."
+        "Pooled over folds, percent. Intervals are over speakers, of the mean over these seeds; what other seeds would do they "
+        f"do not say, the standard deviation hints at it. Differences are from {results.seed_means[0].title}, paired by "
+        "utterance, where there are as many seeds."
     )
 
 

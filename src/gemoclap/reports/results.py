@@ -16,7 +16,7 @@ import yaml
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
-from gemoclap.metrics import Difference, Scores, paired_difference, score
+from gemoclap.metrics import Difference, Scores, none_if_nan, paired_difference, score
 from gemoclap.predictions import PredictionTable, concatenate, paired, read_predictions
 from gemoclap.recipes.seeds import OverSeeds
 
@@ -93,8 +93,8 @@ class SeedMean:
     members : the rows it is the mean of, by seed.
     war, uar : pooled over folds, of each seed, and their mean.
     war_interval, uar_interval : 95 % over speakers, of the mean over these seeds.
-    difference : of the mean UAR from that of the first method that has several seeds; None of that itself, and where the
-        seeds are others.
+    difference : of the mean UAR from that of the first method that has several seeds; None of that itself, and where there are
+        more seeds or fewer.
     """
 
     title: str
@@ -177,7 +177,7 @@ class Results:
             "speaker_overlap": self.speaker_overlap,
             "encoder_warnings": list(self.encoder_warnings),
             "partial": self.partial,
-            "interval": "95 % percentile bootstrap over speakers, 1000 resamples",
+            "interval": "95 % percentile bootstrap over speakers, 1000 resamples; where it says so, Student's t over seeds",
             "folds": [asdict(fold) for fold in self.folds],
             "methods": {method.name: _method_to_dict(method, self.output) for method in self.methods},
             "differences": [_difference_to_dict(difference) for difference in self.differences],
@@ -377,16 +377,21 @@ def _seed_mean_to_dict(one: SeedMean) -> dict[str, Any]:
     return {
         "title": one.title,
         "methods": {str(seed): method.name for seed, method in one.members.items()},
-        **{
-            name: {
-                **_nan_to_none(asdict(over)),
-                "speaker_interval": [None if bound != bound else bound for bound in interval],
-            }
-            for name, over, interval in (("war", one.war, one.war_interval), ("uar", one.uar, one.uar_interval))
-        },
+        "war": _over_seeds_to_dict(one.war, one.war_interval),
+        "uar": _over_seeds_to_dict(one.uar, one.uar_interval),
         "difference": _nan_to_none(asdict(one.difference)) if one.difference else None,
     }
 
 
+def _over_seeds_to_dict(over: OverSeeds, over_speakers: tuple[float, float]) -> dict[str, Any]:
+    bounds = {"over_speakers": over_speakers, "over_seeds": (over.low, over.high)}
+    return {
+        "values": list(over.values),
+        "mean": over.mean,
+        "sd": over.sd,
+        **{name: [none_if_nan(bound) for bound in interval] for name, interval in bounds.items()},
+    }
+
+
 def _nan_to_none(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: None if value != value else value for name, value in figures.items()}
+    return {name: none_if_nan(value) for name, value in figures.items()}

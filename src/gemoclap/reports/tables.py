@@ -207,7 +207,9 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], first:
 
 
 def _seed_row(one: SeedMean) -> dict[str, Any]:
-    row = {"method": one.title, "aggregate": "mean_of_seeds", "seeds": " ".join(map(str, one.members))}
+    first, *_ = one.members.values()
+    row: dict[str, Any] = {"method": first.folder.name, "aggregate": "mean_of_seeds", "n_folds": len(first.folds)}
+    row |= {"n": first.pooled.n if first.pooled else "", "title": one.title, "seeds": " ".join(map(str, one.members))}
     for name, over, (low, high) in (("war", one.war, one.war_interval), ("uar", one.uar, one.uar_interval)):
         figures = {name: over.mean, f"{name}_low": low, f"{name}_high": high, f"{name}_sd": over.sd}
         row |= {column: _share(figure) for column, figure in figures.items()}
