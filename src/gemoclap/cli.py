@@ -97,6 +97,8 @@ def add_crossval(parser: Parser) -> None:
     methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
     parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="save the model of every fold")
+    seeds = "cross-validate with each of these, such as 0,1,2, in RUN/seed_0 and so on, and report all in RUN"
+    parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
     add_settings(parser)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import Settings
+from gemoclap.config import Settings, check_seeds
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
@@ -19,11 +19,12 @@ from gemoclap.data.folds import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.inference.predictor import Prediction, Predictor
-from gemoclap.recipes.crossval import cross_validate
-from gemoclap.recipes.run_folder import refuse_used_folder
+from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
+from gemoclap.recipes.run_folder import refuse_used_folder, seed_folder
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report, write_scores
+from gemoclap.reports.joined import refuse_other_files
 from gemoclap.reports.results import score_table
 from gemoclap.terminal import output_console, progress_bar
 from gemoclap.training.distributed import leave_together, process_state
@@ -45,9 +46,29 @@ def run_train(args: Namespace) -> int:
 def run_crossval(args: Namespace) -> int:
     """Methods over speaker-disjoint folds -> a table, a report and pictures."""
     output = Path(args.output)
+    if args.seeds is not None:
+        return _crossval_seeds(args, output)
     cross_validate(_settings(args), args.methods, output, keep_models=args.keep_models)
     if process_state().is_main_process:
         _report(collect(output))
+    leave_together()
+    return 0
+
+
+def _crossval_seeds(args: Namespace, output: Path) -> int:
+    """A run a seed, each reported when it is finished, and then all together."""
+    settings = _settings(args)
+    check_seeds("--seeds", args.seeds)
+    if settings.train.seed:
+        raise GemoclapError("train.seed: --seeds names them; leave one of the two out")
+    folders = {seed: seed_folder(output, seed) for seed in args.seeds}
+    refuse_other_files(output, list(folders.values()))
+    is_main = process_state().is_main_process
+    for folder in cross_validate_seeds(settings, args.methods, folders, keep_models=args.keep_models):
+        if is_main:
+            print(f"{write_report(folder)}: finished")
+    if is_main:
+        _report(collect_together(list(folders.values()), output))
     leave_together()
     return 0
 

@@ -327,3 +327,9 @@ class Settings:
     def to_dict(self) -> dict:
         """Return plain nested data for YAML and JSON."""
         return asdict(self)
+
+
+def check_seeds(name: str, seeds: list[int]) -> None:
+    """Raise a GemoclapError, which calls them `name`, unless there are seeds, 0 or more, each once."""
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise GemoclapError(f"{name} must be one or more numbers, 0 or more, each once, not {seeds}")

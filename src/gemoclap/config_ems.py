@@ -15,6 +15,7 @@ from gemoclap.config import (
     Limit,
     TrainSettings,
     check_limits,
+    check_seeds,
 )
 from gemoclap.errors import GemoclapError
 
@@ -211,7 +212,7 @@ class ProbeTrainSettings:
     def __post_init__(self) -> None:
         limits = {"steps": AT_LEAST_1, "batch_size": AT_LEAST_1, "lr": POSITIVE, "clip_norm": POSITIVE}
         check_limits("train", self, **limits)
-        _check_seeds("train.seeds", self.seeds)
+        check_seeds("train.seeds", self.seeds)
 
 
 @dataclass
@@ -310,7 +311,7 @@ class CompareSettings:
     def __post_init__(self) -> None:
         check_limits("", self, held_out=BELOW_1)
         _refuse_chunks(self.train)
-        _check_seeds("seeds", self.seeds)
+        check_seeds("seeds", self.seeds)
         for seed in self.finetune.seeds or []:
             if seed not in self.seeds:
                 raise GemoclapError(f"finetune.seeds: {seed} is none of the seeds pre-trained with, {self.seeds}")
@@ -340,8 +341,3 @@ class CompareSettings:
 def _refuse_chunks(train: TrainSettings) -> None:
     if train.chunk_size is not None:
         raise GemoclapError("train.chunk_size is for contrastive losses; leave it null and lower train.batch_size")
-
-
-def _check_seeds(name: str, seeds: list[int]) -> None:
-    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
-        raise GemoclapError(f"{name} must be one or more numbers, 0 or more, each once, not {seeds}")

@@ -300,3 +300,15 @@ def test_settings_of_gmp_tl_bind_a_run_only_once_it_is_in_it(settings: Settings,
     assert "- 4\n" in (tmp_path / "run" / "config.yaml").read_text(encoding="utf-8")
     with pytest.raises(GemoclapError, match="its gmp.scales differs"):
         cross_validate(settings, ["ce"], tmp_path / "run")
+
+
+def test_features_of_several_seeds_are_taken_seed_by_seed(settings: Settings, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for seed in (0, 1):
+        seeded = replace(settings, train=replace(settings.train, seed=seed, epochs=1))
+        cross_validate(seeded, ["gmp_tl"], first / f"seed_{seed}")
+        other = replace(seeded, gmp=replace(seeded.gmp, features=str(first), frame_epochs=0, start="features"))
+        cross_validate(other, ["gmp_tl"], second / f"seed_{seed}")
+        for fold in ("fold_1", "fold_2"):
+            taken, made = (run / f"seed_{seed}" / "gmp_tl" / fold / "features" / "model" for run in (second, first))
+            assert (taken / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()

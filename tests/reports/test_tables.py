@@ -17,6 +17,7 @@ def test_figures_as_people_read_them():
     assert percent(1.0) == "100.0" and percent(0.0) == "0.0"
     assert percent(None) == percent(math.nan) == points(None) == "\N{EN DASH}"
     assert points(0.012) == "+1.2" and points(-0.012) == "\N{MINUS SIGN}1.2"
+    assert points(-0.0002) == points(0.0) == "+0.0"
     assert with_interval(0.5, (0.4, 0.6)) == "50.0 [40.0, 60.0]"
     assert with_interval(0.5, (math.nan, math.nan)) == "50.0"
     assert with_sd(0.5, 0.1) == "50.0 ± 10.0" and with_sd(0.5, math.nan) == "50.0"

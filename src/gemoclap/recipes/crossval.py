@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,32 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
         for fold in pending[method] if method in TRAINED else ():
             _train_and_test(settings, method, fold, vocabulary, source, output / method / fold.name, keep_models)
     return folds
+
+
+def cross_validate_seeds(
+    settings: Settings, methods: Sequence[str], folders: Mapping[int, Path], *, keep_models: bool = True
+) -> Iterator[Path]:
+    """Cross-validate with one seed after the other, and yield the folder of each when it is finished.
+
+    Baselines have no seed: the first folder alone has them.
+
+    Parameters
+    ----------
+    settings : whose `train.seed` is not heeded.
+    folders : seed -> the run's folder, see `run_folder.seed_folder`.
+
+    Raises
+    ------
+    GemoclapError : as `cross_validate`; no method is trained.
+    """
+    _check_methods(methods)
+    if all(method in BASELINES for method in methods):
+        raise GemoclapError(f"{', '.join(methods)}: knows no seeds; leave --seeds out, or add a method that is trained")
+    for seed, folder in folders.items():
+        seeded = replace(settings, train=replace(settings.train, seed=seed))
+        cross_validate(seeded, methods, folder, keep_models=keep_models)
+        yield folder
+        methods = [method for method in methods if method not in BASELINES]
 
 
 def _check_methods(methods: Sequence[str]) -> None:

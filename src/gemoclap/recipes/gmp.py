@@ -47,6 +47,7 @@ from gemoclap.recipes.run_folder import (
     on_main_process,
     run_key,
     save_folder,
+    seed_folder,
     weights_hash,
 )
 from gemoclap.recipes.supervised import fit_fold, is_trained, prepare_encoder
@@ -266,7 +267,8 @@ def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
 
 def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
     """Return the folder of the same fold's features in another run of GMP-TL, trained with the same settings."""
-    places = (run / "features", run / "gmp_tl" / made_of["fold"] / "features")
+    below = Path("gmp_tl", made_of["fold"], "features")
+    places = (run / "features", run / below, seed_folder(run, made_of["train"]["seed"]) / below)
     found = next((place for place in places if is_trained(place) and (place / ORIGIN).is_file()), None)
     if found is None:
         raise GemoclapError(

@@ -45,6 +45,11 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def seed_folder(output: Path, seed: int) -> Path:
+    """Return the folder of one seed's run in that of several."""
+    return output / f"seed_{seed}"
+
+
 def weights_hash(encoder: str) -> str | None:
     """Return a hash of the weights in an encoder's folder; None of what is no folder, such as a hub id."""
     path = Path(encoder) / "model.safetensors"

@@ -35,7 +35,7 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
         or speakers, or report other epochs; `output` holds something else.
     """
     output = Path(output)
-    refuse_other_files(output)
+    refuse_other_files(output, run_dirs)
     runs = _read(run_dirs)
     first, *others = runs.values()
     for other in others:
@@ -57,15 +57,20 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
     )
 
 
-def refuse_other_files(output: Path) -> None:
-    """Raise a GemoclapError unless a report of several runs may go to `output`: it is new, or has held one before."""
+def refuse_other_files(output: Path, run_dirs: Sequence[str | os.PathLike]) -> None:
+    """Raise a GemoclapError unless a report of several runs may go to `output`: it is new, holds nothing but those runs, or
+    has held a report before.
+    """
     if (output / "folds.json").is_file():
         raise GemoclapError(f"{output}: is a run of its own; choose another folder for the report with -o")
     try:
         earlier = json.loads((output / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         earlier = None
-    if not (isinstance(earlier, dict) and "runs" in earlier):
+    runs = {Path(run).resolve() for run in run_dirs}
+    if isinstance(earlier, dict) and "runs" in earlier:
+        return
+    if not (output.is_dir() and all(path.resolve() in runs for path in output.iterdir())):
         refuse_used_folder(output)
 
 

@@ -32,7 +32,8 @@ def points(difference: float | None) -> str:
     """Return a difference in percentage points with its sign, ``"+1.2"``."""
     if difference is None or math.isnan(difference):
         return UNDEFINED
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(100 * difference, 1) + 0.0  # no minus before a zero
+    return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def with_interval(share: float, interval: tuple[float, float], gap: str = " ") -> str:

@@ -1,0 +1,97 @@
+"""A cross-validation with several seeds: the same as one a seed, resumable, reported together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from small import SMALL, complaint, contents, run
+
+from gemoclap.reports import collect
+
+
+def command(manifest: Path, output: Path, *options: str) -> list[str]:
+    return [
+        "crossval",
+        "--data.manifest",
+        str(manifest),
+        *SMALL,
+        "--methods",
+        "ce,egemaps_svm",
+        "-o",
+        str(output),
+        *options,
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("seeds") / "run"
+    assert run(*command(small_manifest, output, "--seeds", "0,1")) == 0
+    return output
+
+
+def test_each_seed_is_the_run_of_that_seed(finished: Path, small_manifest: Path, tmp_path: Path) -> None:
+    assert run(*command(small_manifest, tmp_path / "one", "--train.seed", "1", "--methods", "ce")) == 0
+    for fold in ("fold_1", "fold_2"):
+        alone, together = (
+            folder / "ce" / fold / "predictions.csv" for folder in (tmp_path / "one", finished / "seed_1")
+        )
+        assert alone.read_bytes() == together.read_bytes()
+        assert alone.read_bytes() != (finished / "seed_0" / "ce" / fold / "predictions.csv").read_bytes()
+    configs = [yaml.safe_load((finished / f"seed_{seed}" / "config.yaml").read_text()) for seed in (0, 1)]
+    assert [one["train"]["seed"] for one in configs] == [0, 1]
+    assert [one["methods"] for one in configs] == [["ce", "egemaps_svm"], ["ce"]]  # the baseline knows no seed
+
+
+def test_all_are_reported_together_and_each_alone(finished: Path) -> None:
+    uars = [next(m for m in collect(finished / f"seed_{seed}").methods if m.name == "ce").pooled.uar for seed in (0, 1)]
+    results = json.loads((finished / "results.json").read_text())
+    assert results["runs"] == ["seed_0", "seed_1"]
+    (mean,) = results["seed_means"]
+    assert (mean["title"], mean["uar"]["values"], mean["uar"]["mean"]) == (
+        "Cross-entropy",
+        uars,
+        pytest.approx(sum(uars) / 2),
+    )
+    assert "### Mean over seeds" in (finished / "report.md").read_text()
+    for seed in (0, 1):
+        assert (finished / f"seed_{seed}" / "report.md").is_file()
+
+
+def test_what_is_done_is_not_done_again_and_seeds_are_added(
+    finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    for name in ("report.md", "results.json", "results.csv"):  # stopped in the second seed, before any report of both
+        (output / name).unlink()
+    for picture in output.glob("*.png"):
+        picture.unlink()
+    shutil.rmtree(output / "seed_1" / "ce" / "fold_2")
+    before = contents(output / "seed_0" / "ce")
+    assert run(*command(small_manifest, output, "--seeds", "0,1,2")) == 0
+    assert contents(output / "seed_0" / "ce") == before
+    again, first = (folder / "seed_1" / "ce" / "fold_2" / "predictions.csv" for folder in (output, finished))
+    assert again.read_bytes() == first.read_bytes()
+    assert "0, 1, 2" in capsys.readouterr().out
+    assert list(json.loads((output / "results.json").read_text())["seed_means"][0]["methods"]) == ["0", "1", "2"]
+
+
+def test_what_makes_no_sense_with_seeds_is_refused(
+    finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def refused(output: Path, *options: str) -> str:
+        return complaint(capsys, *command(small_manifest, output, *options))
+
+    new = tmp_path / "new"
+    assert "leave one of the two out" in refused(new, "--seeds", "0,1", "--train.seed", "3")
+    assert "--seeds must be one or more numbers, 0 or more, each once" in refused(new, "--seeds", "1,1")
+    assert "knows no seeds; leave --seeds out" in refused(new, "--seeds", "0,1", "--methods", "egemaps_svm")
+    assert not new.exists()
+    assert "is a run of its own" in refused(finished / "seed_0", "--seeds", "0,1")
+    assert "holds files of something else" in refused(finished.parent, "--seeds", "0,1")
+    assert "holds files of something else" in refused(finished, "--train.seed", "0")
