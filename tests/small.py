@@ -18,6 +18,11 @@ SMALL = (
 )  # fmt: skip
 
 
+def crossval(manifest: Path, methods: str, output: Path, *options: str) -> list[str]:
+    """Return the arguments of a small cross-validation."""
+    return ["crossval", "--data.manifest", str(manifest), *SMALL, "--methods", methods, "-o", str(output), *options]
+
+
 def run(*arguments: str | Path) -> int:
     """Return the exit code of a command."""
     try:

@@ -8,7 +8,7 @@ utterances again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -391,6 +391,11 @@ def _indices(truth: Labels, prediction: Labels, classes: Sequence[Any]) -> tuple
             raise GemoclapError(f"label {unknown[0]!r} is not one of the classes {', '.join(map(str, classes))}")
         both.append(np.array([position[word] for word in words.tolist()])[inverse])
     return both[0], both[1]
+
+
+def without_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures by name as JSON has them: None where one is not defined."""
+    return {name: none_if_nan(value) for name, value in figures.items()}
 
 
 def none_if_nan(value: Any) -> Any:

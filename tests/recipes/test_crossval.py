@@ -15,27 +15,17 @@ import pytest
 import torch
 import yaml
 from safetensors.numpy import load_file
-from small import SMALL, complaint, contents, log_of, run
+from small import complaint, contents, crossval, log_of, run
 
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.predictions import read_predictions
 
-OPTIONS = (*SMALL, "--train.epochs", "3", "--train.batch_size", "4", "--train.checkpoint_steps", "1")
+OPTIONS = ("--train.epochs", "3", "--train.batch_size", "4", "--train.checkpoint_steps", "1")
 TIMINGS = {"seconds", "utterances_per_second", "data_wait_seconds"}
 
 
 def command(manifest: Path, output: Path, *options: str) -> list[str]:
-    return [
-        "crossval",
-        "--data.manifest",
-        str(manifest),
-        *OPTIONS,
-        "--methods",
-        "emo_clap",
-        "-o",
-        str(output),
-        *options,
-    ]
+    return crossval(manifest, "emo_clap", output, *OPTIONS, *options)
 
 
 def steps_of(folder: Path) -> int:

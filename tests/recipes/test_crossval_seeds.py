@@ -8,23 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small import SMALL, complaint, contents, run
+from small import complaint, contents, crossval, run
 
 from gemoclap.reports import collect
 
 
 def command(manifest: Path, output: Path, *options: str) -> list[str]:
-    return [
-        "crossval",
-        "--data.manifest",
-        str(manifest),
-        *SMALL,
-        "--methods",
-        "ce,egemaps_svm",
-        "-o",
-        str(output),
-        *options,
-    ]
+    return crossval(manifest, "ce,egemaps_svm", output, *options)
 
 
 @pytest.fixture(scope="module")

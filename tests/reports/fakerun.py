@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from gemoclap.predictions import PredictionTable
 
@@ -83,6 +84,14 @@ def make_run(
     }
     (folder / "folds.json").write_text(json.dumps(plan))
     return folder
+
+
+def told(run: Path, **sections: dict) -> Path:
+    """Write settings into a run's config.yaml, as though it had been given them."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["train"] |= sections.pop("train", {})
+    (run / "config.yaml").write_text(yaml.safe_dump({**config, **sections}))
+    return run
 
 
 def _log(rng: np.random.Generator, epochs: int, gender_losses: bool) -> str:

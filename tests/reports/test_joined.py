@@ -5,8 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
-from fakerun import CLASSES, make_run
+from fakerun import CLASSES, make_run, told
 from sklearn.metrics import recall_score
 from small import run
 
@@ -16,14 +15,6 @@ from gemoclap.reports import collect, collect_together, print_table, write_repor
 from gemoclap.terminal import output_console
 
 SMALL = {"n_folds": 2, "epochs": 2}
-
-
-def told(run: Path, **sections: dict) -> Path:
-    """Write settings into a run's config.yaml, as though it had been given them."""
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    config["train"] |= sections.pop("train", {})
-    (run / "config.yaml").write_text(yaml.safe_dump({**config, **sections}))
-    return run
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from fakerun import make_run
+from fakerun import make_run, told
 from sklearn.metrics import confusion_matrix, recall_score
 
 from gemoclap.predictions import PredictionTable, read_predictions
@@ -26,10 +25,7 @@ ACCURACIES = {0: (0.3, 0.6), 1: (0.45, 0.62), 2: (0.4, 0.75)}
 
 def seeded(folder: Path, seed: int, **sections: dict) -> Path:
     """Say in a run's config.yaml which seed it had, and what else it was told."""
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    train = config["train"] | {"seed": seed, "lr": 0.1} | sections.pop("train", {})
-    (folder / "config.yaml").write_text(yaml.safe_dump({**config, **sections, "train": train}))
-    return folder
+    return told(folder, train={"seed": seed, "lr": 0.1} | sections.pop("train", {}), **sections)
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.stats
 
 from gemoclap.files import atomic_write, write_json
-from gemoclap.metrics import none_if_nan
+from gemoclap.metrics import without_nan
 
 FIGURES = ("war", "uar")
 
@@ -55,7 +54,7 @@ def write_over_seeds(folder: Path, seeds: Sequence[int], summary: Mapping[str, M
     What is not defined is null in the one and empty in the other.
     """
     methods = {
-        method: {figure: _without_nan(asdict(one)) for figure, one in figures.items()}
+        method: {figure: without_nan(asdict(one)) for figure, one in figures.items()}
         for method, figures in summary.items()
     }
     data = {"interval": "95 %, Student's t over seeds", "seeds": list(seeds), "methods": methods}
@@ -73,7 +72,3 @@ def write_over_seeds(folder: Path, seeds: Sequence[int], summary: Mapping[str, M
                 f"{figure}_{what}": one[what] for figure, one in figures.items() for what in ("sd", "low", "high")
             }
             writer.writerow({"method": method, "seed": "mean", **means, **spread})
-
-
-def _without_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: none_if_nan(value) for name, value in figures.items()}

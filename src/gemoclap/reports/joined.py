@@ -152,11 +152,14 @@ def _side_by_side(runs: Mapping[str, Results]) -> tuple[MethodResults, ...]:
             name = f"{method.name}_{word}" if names.count(method.name) > 1 else method.name
             title = ", ".join([method.title, *_otherwise(run, method.name, list(runs.values()))])
             found.append(replace(method, name=name, title=title))
-    titles = [method.title for method in found]
-    return tuple(
-        replace(method, title=f"{method.title} ({method.folder.parent})") if titles.count(method.title) > 1 else method
-        for method in found
-    )
+    titles = _told_apart([(method.title, method) for method in found])
+    return tuple(replace(method, title=title) for title, method in zip(titles, found, strict=True))
+
+
+def _told_apart(titled: Sequence[tuple[str, MethodResults]]) -> list[str]:
+    """Return the titles, with the method's run behind those that stand there more than once."""
+    titles = [title for title, _ in titled]
+    return [f"{title} ({method.folder.parent})" if titles.count(title) > 1 else title for title, method in titled]
 
 
 def _by_seed(runs: Sequence[Results], methods: Sequence[MethodResults]) -> list[tuple[str, dict[int, MethodResults]]]:
@@ -177,11 +180,8 @@ def _by_seed(runs: Sequence[Results], methods: Sequence[MethodResults]) -> list[
         titles.setdefault(key, ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))]))
         groups.setdefault(key, {}).setdefault(seed, method)
     several = {key: group for key, group in groups.items() if len(group) > 1}
-    shown = [titles[key] for key in several]
-    return [
-        (f"{title} ({next(iter(group.values())).folder.parent})" if shown.count(title) > 1 else title, group)
-        for title, group in zip(shown, several.values(), strict=True)
-    ]
+    shown = _told_apart([(titles[key], next(iter(group.values()))) for key, group in several.items()])
+    return list(zip(shown, several.values(), strict=True))
 
 
 def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collection[str] = ()) -> list[str]:

@@ -16,8 +16,8 @@ import yaml
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
-from gemoclap.metrics import Difference, Scores, none_if_nan, paired_difference, score
-from gemoclap.predictions import PredictionTable, concatenate, paired, read_predictions
+from gemoclap.metrics import Difference, Scores, none_if_nan, paired_difference, score, without_nan
+from gemoclap.predictions import PredictionTable, clusters, concatenate, paired, read_predictions
 from gemoclap.recipes.seeds import OverSeeds
 
 SELECTIONS = {
@@ -281,7 +281,7 @@ def _collect_method(
 
 def score_table(table: PredictionTable) -> Scores:
     """Return every figure of a table of predictions."""
-    return score(table.truth, table.prediction, table.classes, table.speakers, table.genders)
+    return score(table.truth, table.prediction, table.classes, clusters(table), table.genders)
 
 
 def _fold_predictions(path: Path, fold: dict[str, Any], classes: tuple[str, ...]) -> PredictionTable:
@@ -359,7 +359,7 @@ def _method_to_dict(method: MethodResults, output: Path) -> dict[str, Any]:
         "folder": os.path.relpath(method.folder, output),
         "missing_folds": list(method.missing),
         "pooled": method.pooled.to_dict() if method.pooled else None,
-        "mean_of_folds": _nan_to_none(asdict(method.mean)) if method.mean else None,
+        "mean_of_folds": without_nan(asdict(method.mean)) if method.mean else None,
         "folds": {name: scores.to_dict() for name, scores in method.folds.items()},
     }
 
@@ -369,7 +369,7 @@ def _difference_to_dict(difference: PairedDifference) -> dict[str, Any]:
         "baseline": difference.baseline,
         "method": difference.method,
         "n": difference.n,
-        "uar": _nan_to_none(asdict(difference.uar)),
+        "uar": without_nan(asdict(difference.uar)),
     }
 
 
@@ -379,7 +379,7 @@ def _seed_mean_to_dict(one: SeedMean) -> dict[str, Any]:
         "methods": {str(seed): method.name for seed, method in one.members.items()},
         "war": _over_seeds_to_dict(one.war, one.war_interval),
         "uar": _over_seeds_to_dict(one.uar, one.uar_interval),
-        "difference": _nan_to_none(asdict(one.difference)) if one.difference else None,
+        "difference": without_nan(asdict(one.difference)) if one.difference else None,
     }
 
 
@@ -391,7 +391,3 @@ def _over_seeds_to_dict(over: OverSeeds, over_speakers: tuple[float, float]) -> 
         "sd": over.sd,
         **{name: [none_if_nan(bound) for bound in interval] for name, interval in bounds.items()},
     }
-
-
-def _nan_to_none(figures: dict[str, Any]) -> dict[str, Any]:
-    return {name: none_if_nan(value) for name, value in figures.items()}

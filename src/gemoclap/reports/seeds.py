@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from gemoclap.metrics import Difference, paired_difference, score
-from gemoclap.predictions import PredictionTable, clusters, concatenate, paired
+from gemoclap.metrics import Difference, paired_difference
+from gemoclap.predictions import PredictionTable, concatenate, paired
 from gemoclap.recipes.seeds import over_seeds
-from gemoclap.reports.results import MethodResults, SeedMean
+from gemoclap.reports.results import MethodResults, SeedMean, score_table
 
 
 def seed_means(groups: Sequence[tuple[str, Mapping[int, MethodResults]]]) -> tuple[SeedMean, ...]:
@@ -27,8 +27,7 @@ def seed_means(groups: Sequence[tuple[str, Mapping[int, MethodResults]]]) -> tup
 
 def _seed_mean(title: str, members: Mapping[int, MethodResults], first: Mapping[int, MethodResults]) -> SeedMean:
     each = [method.pooled for method in members.values() if method.pooled is not None]
-    table = concatenate(_tables(members))
-    together = score(table.truth, table.prediction, table.classes, clusters(table), table.genders)
+    together = score_table(concatenate(_tables(members)))
     return SeedMean(
         title=title,
         members=members,

@@ -47,15 +47,17 @@ def with_sd(mean: float, sd: float, gap: str = " ") -> str:
     return percent(mean) if math.isnan(sd) else f"{percent(mean)}{gap}± {percent(sd)}"
 
 
-def with_points(difference: Difference) -> str:
-    """Return ``"+1.2 [−0.3, +2.7]"``; the figure alone where the interval is not defined."""
-    interval = "" if math.isnan(difference.low) else f" [{points(difference.low)}, {points(difference.high)}]"
+def with_points(difference: Difference | None, gap: str = " ") -> str:
+    """Return ``"+1.2 [−0.3, +2.7]"``; the figure alone where the interval is not defined, a dash where neither is."""
+    if difference is None:
+        return UNDEFINED
+    interval = "" if math.isnan(difference.low) else f"{gap}[{points(difference.low)}, {points(difference.high)}]"
     return points(difference.value) + interval
 
 
-def clear_of_zero(difference: Difference) -> str:
+def clear_of_zero(difference: Difference | None) -> str:
     """Say whether the interval of a difference leaves 0 out."""
-    if math.isnan(difference.low):
+    if difference is None or math.isnan(difference.low):
         return UNDEFINED
     return "yes" if difference.low > 0 or difference.high < 0 else "no"
 
@@ -148,8 +150,8 @@ def seed_table(results: Results) -> str:
             with_interval(one.uar.mean, one.uar_interval),
             ", ".join(map(percent, one.uar.values)),
             percent(one.uar.sd),
-            UNDEFINED if one.difference is None else with_points(one.difference),
-            UNDEFINED if one.difference is None else clear_of_zero(one.difference),
+            with_points(one.difference),
+            clear_of_zero(one.difference),
         ]
         for one in results.seed_means
     ]
@@ -235,15 +237,11 @@ def print_table(results: Results, console: Console) -> None:
         console.print("[bold red]Speakers are shared between training and test: not speaker-independent.[/]")
     for warning in results.encoder_warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
-    table = Table(
-        title=f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
-        caption="pooled: all test utterances together [95 % interval over speakers]; "
+    table = _method_table(
+        f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
+        "pooled: all test utterances together [95 % interval over speakers]; "
         "mean of folds: each fold counts the same, ± standard deviation; gap: UAR female less male",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
     )
-    table.add_column("method", min_width=12, max_width=40)
     for heading in ("WAR\npooled", "UAR\npooled", "F1\npooled", "WAR mean\nof folds", "UAR mean\nof folds", "gap"):
         table.add_column(heading, justify="right", no_wrap=True)
     for method in results.methods:
@@ -267,15 +265,17 @@ def print_table(results: Results, console: Console) -> None:
         console.print(_seed_table(results))
 
 
-def _seed_table(results: Results) -> Table:
-    table = Table(
-        title="Mean over seeds, pooled over folds, percent",
-        caption=f"less the first's: points from {escape(results.seed_means[0].title)}; all intervals are over speakers",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
+def _method_table(title: str, caption: str) -> Table:
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("method", min_width=12, max_width=40)
+    return table
+
+
+def _seed_table(results: Results) -> Table:
+    table = _method_table(
+        "Mean over seeds, pooled over folds, percent",
+        f"less the first's: points from {escape(results.seed_means[0].title)}; all intervals are over speakers",
+    )
     for heading in ("seeds", "WAR", "UAR", "sd over\nseeds", "UAR less\nthe first's"):
         table.add_column(heading, justify="right")
     for one in results.seed_means:
@@ -285,6 +285,6 @@ def _seed_table(results: Results) -> Table:
             with_interval(one.war.mean, one.war_interval, gap="\n"),
             with_interval(one.uar.mean, one.uar_interval, gap="\n"),
             percent(one.uar.sd),
-            UNDEFINED if one.difference is None else with_points(one.difference).replace(" [", "\n["),
+            with_points(one.difference, gap="\n"),
         )
     return table
