@@ -16,6 +16,9 @@ from transformers import (
     RobertaModel,
     RobertaTokenizer,
     Wav2Vec2FeatureExtractor,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperModel,
 )
 
 SPEECH_FORMS = (
@@ -86,6 +89,28 @@ def save_speech_encoder(
             parameter.add_(0.05 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=do_normalize, return_attention_mask=norm == "layer").save_pretrained(folder)
+    return folder
+
+
+def whisper_config(**changes: Any) -> WhisperConfig:
+    """Return the config of a tiny Whisper: 3 layers of 16 on either side, 80 mel bands, positions for 30 s."""
+    layers = {f"{side}_{what}": size for side in ("encoder", "decoder")
+              for what, size in (("layers", 3), ("attention_heads", 2), ("ffn_dim", 24))}  # fmt: skip
+    tokens = {name: 1 for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id")}
+    return WhisperConfig(**{"d_model": 16, "vocab_size": 20, "max_target_positions": 8, **layers, **tokens, **changes})
+
+
+def save_whisper(folder: Path, seed: int = 0, model_class: Any = WhisperModel, **changes: Any) -> Path:
+    """Save a tiny random Whisper, decoder and all, as the hub has it."""
+    torch.manual_seed(seed)
+    config = whisper_config(**changes)
+    model = model_class(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "embed_positions" not in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
     return folder
 
 

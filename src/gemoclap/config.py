@@ -115,18 +115,27 @@ class ModelSettings:
     """The two encoders and what joins them.
 
     Args:
-        audio_encoder: 'compact' (ours, trained from scratch), a hub id such as microsoft/wavlm-large, or a folder.
-        audio_options: Fields of the config of an untrained encoder ({hidden_size: 256} for 'compact').
+        audio_encoder: 'compact' (ours, trained from scratch), a hub id such as microsoft/wavlm-large or
+            openai/whisper-base, or a folder.
+        audio_options: Fields of the encoder's config: of an untrained one all ({hidden_size: 256} for 'compact'), of another
+            those that fit its weights (SpecAugment's mask_*, dropouts; {padded: true} gives a Whisper 30 s clips).
+        keep_layers: Build only so many of the first layers of a pre-trained encoder; null builds all that are used.
         augment: The audio encoder's own augmentation while training: SpecAugment and layer drop as its config says; for
             'compact' also tempo and vocal tract [C]. The paper names none.
         text_encoder: 'minilm' (embedded, needs no hub), a hub id such as roberta-base, or a folder.
         freeze: What of the audio encoder stays as it was: none, front_end, all, or a number of layers, counted from the
             input.
+        lora_rank: Train low-rank adapters of this rank beside the attention of the layers that are not frozen, and nothing
+            else of the audio encoder; needs peft. Null trains the layers themselves.
+        lora_alpha: Factor of the adapters, divided by their rank [C].
         freeze_text: Keep the text encoder as it was; its projection is trained all the same [C; P: trained].
-        layers: 'last' hidden layer, or a learned 'weighted' sum of all.
+        layers: Which hidden layer is pooled: the last, the output of layer N (0 is the input of the first), or a learned
+            weighted sum of all.
         attention: Of a WavLM: sdpa, or flex = FlexAttention, compiled, on a GPU and where the encoder's attention dropout
             is 0; less memory. Other encoders have transformers' own.
-        pooling: Frames -> utterance: mean over the valid frames [P], or mean and standard deviation side by side [C].
+        pooling: Frames -> utterance: mean over the valid frames [P], mean and standard deviation side by side [C], or both
+            with learned weights of the frames, attention [C].
+        pooling_heads: Of attention: each weighs the frames for a part of their dimensions [C].
         text_pooling: first token [P], mean over tokens, or auto: mean for the embedded encoder, first token else.
         projection_dim: Size of the joint embedding [S].
         projection_dropout: Dropout before each projection while training [C].
@@ -138,13 +147,17 @@ class ModelSettings:
 
     audio_encoder: str = "compact"
     audio_options: dict[str, Any] = field(default_factory=dict)
+    keep_layers: int | None = None
     augment: bool = True
     text_encoder: str = "minilm"
     freeze: str | int = "none"
+    lora_rank: int | None = None
+    lora_alpha: float = 16.0
     freeze_text: bool = True
-    layers: Literal["last", "weighted"] = "last"
+    layers: Literal["last", "weighted"] | int = "last"
     attention: Literal["sdpa", "flex"] = "sdpa"
-    pooling: Literal["mean", "mean_std"] = "mean_std"
+    pooling: Literal["mean", "mean_std", "attention"] = "mean_std"
+    pooling_heads: int = 4
     text_pooling: Literal["auto", "first", "mean"] = "auto"
     projection_dim: int = 512
     projection_dropout: float = 0.0
@@ -154,7 +167,17 @@ class ModelSettings:
     max_temperature: float = 100.0
 
     def __post_init__(self) -> None:
-        check_limits("model", self, projection_dim=AT_LEAST_1, projection_dropout=SHARE, max_temperature=AT_LEAST_1)
+        check_limits(
+            "model",
+            self,
+            keep_layers=AT_LEAST_1,
+            lora_rank=AT_LEAST_1,
+            lora_alpha=POSITIVE,
+            pooling_heads=AT_LEAST_1,
+            projection_dim=AT_LEAST_1,
+            projection_dropout=SHARE,
+            max_temperature=AT_LEAST_1,
+        )
 
 
 @dataclass
@@ -250,22 +273,22 @@ class TrainSettings:
 
 @dataclass
 class CacheSettings:
-    """What is computed once and kept, for speed; but for the precision of the front end it changes no number.
+    """What is computed once and kept, for speed; but for the precision of the frames it changes no number.
 
     Args:
         folder: Where caches on disk lie, for all runs; null is $GEMOCLAP_CACHE, or else gemoclap in the user's own cache
             folder. They may be deleted at any time.
         audio: Decoded audio in memory (115 MB an hour), or on disk, mapped into memory.
-        front_end: Output of a frozen convolutional front end: on the GPU, in memory, on disk, auto = the first of these
-            with room enough, or never = computed again in each step.
-        front_end_dtype: Precision it is kept in; auto = that of the training.
+        frames: What comes out of a frozen front end and of the frozen layers above it: on the GPU, in memory, on disk,
+            auto = the first of these with room enough, or never = computed again in each step.
+        frames_dtype: Precision it is kept in; auto = that of the training.
         layers: Pooled layers of an encoder that is frozen as a whole: on disk, for all runs, in memory, or never.
     """
 
     folder: str | None = None
     audio: Literal["memory", "disk"] = "memory"
-    front_end: Literal["auto", "device", "memory", "disk", "never"] = "auto"
-    front_end_dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"
+    frames: Literal["auto", "device", "memory", "disk", "never"] = "auto"
+    frames_dtype: Literal["auto", "float32", "bf16", "fp16"] = "auto"
     layers: Literal["disk", "memory", "never"] = "disk"
 
     def __post_init__(self) -> None:

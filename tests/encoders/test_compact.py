@@ -279,6 +279,5 @@ def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> No
     assert message in error_of(load_audio_encoder, "compact", options=options)
 
 
-def test_options_are_for_untrained_encoders_alone() -> None:
-    assert "compact" in error_of(load_audio_encoder, "microsoft/wavlm-large", options={"hidden_size": 8})
+def test_layers_that_are_not_there_cannot_be_frozen() -> None:
     assert "choose 0 to 4" in error_of(load_audio_encoder("compact").freeze, 5)

@@ -19,7 +19,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders import feature_cache
 from gemoclap.encoders.feature_cache import (
-    FrontEndFrames,
+    FrozenFrames,
     LayerFeatures,
     frames_bytes,
     is_cacheable,
@@ -76,14 +76,14 @@ def test_cached_front_end_gives_the_same_frames_and_gradients(
     tmp_path: Path, rows: list[Utterance], store: AudioStore, family: str, norm: str
 ) -> None:
     encoder = frozen_encoder(tmp_path, "front_end", family, norm, mask_time_prob=0.0).eval()
-    clips = FrontEndFrames(encoder, store, "memory", torch.float32, tmp_path)
+    clips = FrozenFrames(encoder, store, "memory", torch.float32, tmp_path)
     clips.encode(rows)
     plain, mask = encoder(**store.inputs(rows))
     weights = torch.randn_like(plain)
     (plain * weights).sum().backward()
     expected = gradients(encoder)
     inputs = clips.inputs(rows)
-    frames, cached_mask = encoder.from_front_end(inputs["front_end"], inputs["frame_counts"])
+    frames, cached_mask = encoder.from_frozen_frames(inputs["frozen_frames"], inputs["frame_counts"])
     (frames * weights).sum().backward()
     found = gradients(encoder)
     assert torch.equal(mask, cached_mask)
@@ -97,7 +97,7 @@ def test_cached_front_end_gives_the_same_frames_and_gradients(
 @pytest.mark.parametrize(("family", "norm"), SPEECH_FORMS)
 def test_training_draws_the_same_from_the_cache(tmp_path: Path, rows, store, family, norm, freeze) -> None:
     encoder = frozen_encoder(tmp_path, freeze, family, norm, mask_time_prob=0.3, layerdrop=0.3).train()
-    clips = FrontEndFrames(encoder, store, "memory", torch.float32, tmp_path)
+    clips = FrozenFrames(encoder, store, "memory", torch.float32, tmp_path)
     clips.encode(rows)
 
     def frames(encode, *inputs) -> Tensor:
@@ -106,17 +106,19 @@ def test_training_draws_the_same_from_the_cache(tmp_path: Path, rows, store, fam
         return encode(*inputs)[0]
 
     plain = frames(encoder, *store.inputs(rows).values())
-    torch.testing.assert_close(frames(encoder.from_front_end, *clips.inputs(rows).values()), plain, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        frames(encoder.from_frozen_frames, *clips.inputs(rows).values()), plain, rtol=0, atol=1e-4
+    )
 
 
 def test_a_model_called_without_its_cache_is_as_before(tmp_path: Path, rows, store) -> None:
     encoder = frozen_encoder(tmp_path).eval()
     before, _ = encoder(**store.inputs(rows))
-    clips = FrontEndFrames(encoder, store, "memory", torch.float32, tmp_path)
+    clips = FrozenFrames(encoder, store, "memory", torch.float32, tmp_path)
     clips.encode(rows)
-    encoder.from_front_end(*clips.inputs(rows).values())
+    encoder.from_frozen_frames(*clips.inputs(rows).values())
     with pytest.raises(RuntimeError):
-        encoder.from_front_end(torch.zeros(2, 5, 3), torch.tensor([5, 4]))  # not the width of the front end
+        encoder.from_frozen_frames(torch.zeros(2, 5, 3), torch.tensor([5, 4]))  # not the width of the front end
     after, _ = encoder(**store.inputs(rows))
     assert torch.equal(before, after)
 
@@ -125,7 +127,7 @@ def test_a_model_called_without_its_cache_is_as_before(tmp_path: Path, rows, sto
 def test_every_place_gives_the_same_and_encodes_once(tmp_path: Path, rows, store, place) -> None:
     encoder = frozen_encoder(tmp_path).train()
     counts = counting(encoder, "front_end")
-    clips = FrontEndFrames(encoder, store, place, torch.float32, tmp_path / "cache")
+    clips = FrozenFrames(encoder, store, place, torch.float32, tmp_path / "cache")
     clips.encode(rows[:2])
     clips.encode(rows)
     clips.encode(rows[::-1])
@@ -134,13 +136,13 @@ def test_every_place_gives_the_same_and_encodes_once(tmp_path: Path, rows, store
     with torch.no_grad():
         expected, frame_counts = encoder.eval().front_end(*store.inputs(rows).values())
     assert torch.equal(inputs["frame_counts"], frame_counts)
-    for row, plain, count in zip(inputs["front_end"], expected, frame_counts.tolist(), strict=True):
+    for row, plain, count in zip(inputs["frozen_frames"], expected, frame_counts.tolist(), strict=True):
         torch.testing.assert_close(row[:count], plain[:count], rtol=0, atol=1e-6)
         assert not row[count:].any()
 
 
 def test_a_clip_that_was_not_encoded_is_named(tmp_path: Path, rows, store) -> None:
-    clips = FrontEndFrames(frozen_encoder(tmp_path), store, "memory", torch.float32, tmp_path)
+    clips = FrozenFrames(frozen_encoder(tmp_path), store, "memory", torch.float32, tmp_path)
     clips.encode(rows[:2])
     with pytest.raises(GemoclapError, match="clip2"):
         clips.inputs(rows[:3])
@@ -149,13 +151,13 @@ def test_a_clip_that_was_not_encoded_is_named(tmp_path: Path, rows, store) -> No
 def test_half_precision_is_what_was_asked_for_rounded(tmp_path: Path, rows, store) -> None:
     encoder = frozen_encoder(tmp_path)
     exact, rounded = (
-        FrontEndFrames(encoder, store, "disk", dtype, tmp_path / "cache") for dtype in (torch.float32, torch.bfloat16)
+        FrozenFrames(encoder, store, "disk", dtype, tmp_path / "cache") for dtype in (torch.float32, torch.bfloat16)
     )
     for clips in (exact, rounded):
         clips.encode(rows)
-    frames = rounded.inputs(rows)["front_end"]
+    frames = rounded.inputs(rows)["frozen_frames"]
     assert frames.dtype == torch.bfloat16
-    assert torch.equal(frames, exact.inputs(rows)["front_end"].bfloat16())
+    assert torch.equal(frames, exact.inputs(rows)["frozen_frames"].bfloat16())
 
 
 @pytest.mark.parametrize("layers", ["last", "weighted"])
@@ -227,7 +229,7 @@ def test_what_was_encoded_before_an_interruption_stays(tmp_path: Path, rows, sto
 
 def test_size_and_place(tmp_path: Path, rows, store, monkeypatch) -> None:
     encoder = frozen_encoder(tmp_path)
-    clips = FrontEndFrames(encoder, store, "memory", torch.float32, tmp_path)
+    clips = FrozenFrames(encoder, store, "memory", torch.float32, tmp_path)
     clips.encode(rows)
     actual = sum(int(count) for count in clips.inputs(rows)["frame_counts"]) * 8 * 4
     assert frames_bytes(encoder, store, [*rows, rows[0]], torch.float32) == pytest.approx(actual, rel=0.1)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from gemoclap.encoders.pooling import POOLINGS, masked_mean, masked_mean_std, pooled_dim
+from gemoclap.encoders.pooling import (
+    POOLINGS,
+    AttentionPooling,
+    make_pooling,
+    masked_mean,
+    masked_mean_std,
+    pooled_dim,
+)
+from gemoclap.errors import GemoclapError
 
 COUNTS = [7, 1, 4]
 FRAMES = torch.randn(3, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -34,3 +42,49 @@ def test_frames_all_alike_have_a_finite_gradient(name: str) -> None:
     frames = torch.ones(2, 3, 4, requires_grad=True)
     POOLINGS[name](frames, torch.tensor([[True] * 3, [True, False, False]])).sum().backward()
     assert torch.isfinite(frames.grad).all() and (frames.grad[1, 1:] == 0).all()
+
+
+def attentive(heads: int = 2) -> AttentionPooling:
+    torch.manual_seed(1)
+    pooling = AttentionPooling(6, heads).double()
+    torch.nn.init.normal_(pooling.score.weight)
+    return pooling
+
+
+def test_attention_against_a_loop() -> None:
+    pooling, frames = attentive(), torch.randn(3, 7, 6, dtype=torch.float64)
+    found = pooling(frames, MASK).detach().numpy()
+    assert found.shape == (3, pooled_dim("attention", 6))
+    weight, bias = (one.detach().numpy() for one in (pooling.hidden.weight, pooling.hidden.bias))
+    scorer = pooling.score.weight.detach().numpy()
+    for row, count in enumerate(COUNTS):
+        clip = frames[row, :count].numpy()
+        means, deviations = [], []
+        for head in range(2):
+            scores = np.array([scorer[head] @ np.tanh(weight @ frame + bias) for frame in clip])
+            shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+            own = clip[:, 3 * head : 3 * head + 3]
+            mean = sum(share * frame for share, frame in zip(shares, own, strict=True))
+            variance = sum(share * (frame - mean) ** 2 for share, frame in zip(shares, own, strict=True))
+            means.append(mean)
+            deviations.append(np.sqrt(variance + 1e-5))
+        np.testing.assert_allclose(found[row], np.concatenate([*means, *deviations]), atol=1e-12)
+
+
+def test_attention_starts_as_the_plain_mean_and_deviation() -> None:
+    frames = torch.randn(3, 7, 6)
+    torch.testing.assert_close(AttentionPooling(6, 3)(frames, MASK), masked_mean_std(frames, MASK))
+
+
+def test_attention_does_not_look_into_the_padding() -> None:
+    pooling, frames = attentive(), torch.randn(3, 7, 6, dtype=torch.float64).requires_grad_()
+    pooled = pooling(frames, MASK)
+    filled = frames.detach().masked_fill(~MASK.unsqueeze(-1), 1e6)
+    torch.testing.assert_close(pooling(filled, MASK), pooled, rtol=0, atol=1e-9)
+    pooled.sum().backward()
+    assert torch.isfinite(frames.grad).all() and not frames.grad[~MASK].any()
+
+
+def test_heads_share_a_frame_evenly() -> None:
+    with pytest.raises(GemoclapError, match="4 heads cannot share frames of 6 values"):
+        make_pooling("attention", 6, 4)

@@ -124,7 +124,7 @@ def test_a_front_end_in_place_of_the_waveforms_changes_nothing(tmp_path: Path) -
     torch.manual_seed(5)
     expected = model(labels, torch.tensor(COUNTS), waveforms, LENGTHS)
     torch.manual_seed(5)
-    found = model(labels, torch.tensor(COUNTS), front_end=front_end, frame_counts=counts)
+    found = model(labels, torch.tensor(COUNTS), frozen_frames=front_end, frame_counts=counts)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 

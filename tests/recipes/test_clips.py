@@ -104,9 +104,9 @@ def test_a_frozen_front_end_runs_once_a_run(
     tmp_path: Path, small_manifest: Path, counted: dict[str, int], place: str
 ) -> None:
     encoder = save_speech_encoder(tmp_path / "hubert", "hubert", **NO_DROPOUT)
-    cached = crossval(settings_of(small_manifest, encoder, front_end=place), tmp_path / "cached")
+    cached = crossval(settings_of(small_manifest, encoder, frames=place), tmp_path / "cached")
     assert counted["front_end"] == 32
-    plain = crossval(settings_of(small_manifest, encoder, front_end="never"), tmp_path / "plain")
+    plain = crossval(settings_of(small_manifest, encoder, frames="never"), tmp_path / "plain")
     assert counted["front_end"] == 32
     assert_close(cached, plain, 1e-3)
 
@@ -122,9 +122,9 @@ def test_nothing_is_cached_where_nothing_is_frozen(
 def test_a_run_goes_on_with_another_cache_but_not_with_another_precision(tmp_path: Path, small_manifest: Path) -> None:
     make = partial(settings_of, small_manifest, save_speech_encoder(tmp_path / "wavlm", "wavlm"))
     crossval(make(), tmp_path / "run")
-    crossval(make(front_end="disk", audio="disk"), tmp_path / "run")
-    for other in ({"front_end_dtype": "bf16"}, {"front_end": "never"}):
-        with pytest.raises(GemoclapError, match="cache.front_end.* differs"):
+    crossval(make(frames="disk", audio="disk"), tmp_path / "run")
+    for other in ({"frames_dtype": "bf16"}, {"frames": "never"}):
+        with pytest.raises(GemoclapError, match="cache.frames.* differs"):
             crossval(make(**other), tmp_path / "run")
 
 
@@ -176,7 +176,7 @@ def make_ready(
 ) -> None:
     """Write the inputs of all clips, as this process has them."""
     os.environ["GEMOCLAP_CACHE"] = str(output / "cache")
-    settings = settings_of(Path(manifest), Path(encoder), freeze, front_end=place, table=place, audio=place)
+    settings = settings_of(Path(manifest), Path(encoder), freeze, frames=place, table=place, audio=place)
     rows = read_manifest(manifest)
     store = load_audio_store(settings.cache, settings.data.audio, rows)
     model = build_model(settings, "emo_clap", get_vocabulary("iemocap4"))

@@ -267,7 +267,7 @@ def test_a_frozen_front_end_is_computed_once_and_changes_no_loss(
     monkeypatch.setattr(SpeechEncoder, "front_end", count)
     train(frozen, "gmp_tl", tmp_path / "cached")
     assert sum(clips) == 32  # for A, B and C together
-    train(replace(frozen, cache=CacheSettings(front_end="never")), "gmp_tl", tmp_path / "plain")
+    train(replace(frozen, cache=CacheSettings(frames="never")), "gmp_tl", tmp_path / "plain")
     cached, plain = (log_of(tmp_path / name / "frames")[0] for name in ("cached", "plain"))
     assert cached["loss"] == pytest.approx(plain["loss"], rel=1e-4)
     front_end = [name for name in weights(tmp_path / "cached" / "frames" / "model") if "feature_extractor" in name]

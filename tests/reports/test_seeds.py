@@ -105,7 +105,7 @@ def test_what_is_told_otherwise_is_no_seed_of_the_same(runs: list[Path], tmp_pat
     others = {
         "lr": {"train": {"lr": 0.2}},
         "weights": {"encoder_weights": "bbb"},
-        "cache": {"cache": {"front_end": "never"}},
+        "cache": {"cache": {"frames": "never"}},
         "newer": {"model": {"what_the_first_run_lacks": 3}},
         "again": {},
     }

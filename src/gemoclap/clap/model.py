@@ -18,6 +18,7 @@ from transformers import (
 
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, as_config, refuse_missing, speech_fields
@@ -161,7 +162,7 @@ class GEmoClapModel(SpeechModel):
         """
         settings = settings or ModelSettings()
         _check(settings)
-        speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options)
+        speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options, settings.keep_layers)
         text = TextEncoder.from_pretrained(text_encoder, pooling=settings.text_pooling)
         by_reference = settings.freeze_text and text_encoder == MINILM
         config = GEmoClapConfig(
@@ -179,7 +180,7 @@ class GEmoClapModel(SpeechModel):
             text_weights=MINILM if by_reference else "saved",
         )
         model = cls(config, speech, text)
-        model.settle(settings)
+        model.audio_encoder.settle(settings)
         if settings.freeze_text:
             model.text_encoder.freeze()
         return model
@@ -222,7 +223,7 @@ class GEmoClapModel(SpeechModel):
 
         The weights of a frozen text encoder that comes embedded in a package are left out and read from there again.
         """
-        state = self.state_dict() if state_dict is None else state_dict
+        state = merged_state(self) if state_dict is None else state_dict
         if self.config.text_weights != "saved":
             state = {name: value for name, value in state.items() if not name.startswith(TEXT_PREFIX)}
         super().save_pretrained(save_directory, state_dict=state, **kwargs)

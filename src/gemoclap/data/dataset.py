@@ -34,7 +34,7 @@ PREFETCH = 2
 
 PADDED = {
     "waveforms": "lengths",
-    "front_end": "frame_counts",
+    "frozen_frames": "frame_counts",
     "intensity": "intensity_lengths",
     "frame_labels": "frame_labels_lengths",
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedConfig
 
 from gemoclap.encoders.compact import CompactConfig
 from gemoclap.encoders.mockingjay import MockingJayConfig
 from gemoclap.encoders.npc import NPCConfig
-from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.encoders.speech import Layers, SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 
 UNTRAINED: dict[str, type[PreTrainedConfig]] = {
@@ -21,13 +21,18 @@ UNTRAINED: dict[str, type[PreTrainedConfig]] = {
 
 
 def load_audio_encoder(
-    name: str, layers: Literal["last", "weighted"] = "last", options: dict[str, Any] | None = None
+    name: str,
+    layers: Layers = "last",
+    options: dict[str, Any] | None = None,
+    keep_layers: int | None = None,
 ) -> SpeechEncoder:
     """Return one of `UNTRAINED`, or an encoder from a hub id or a folder.
 
     Parameters
     ----------
-    options : fields of the config of an untrained encoder, such as ``{"hidden_size": 256}``.
+    layers, keep_layers : as in `SpeechEncoder.from_pretrained`.
+    options : fields of the config of an untrained encoder, such as ``{"hidden_size": 256}``; of another, those that fit
+        its weights, such as ``{"padded": true}`` of a Whisper.
 
     Raises
     ------
@@ -35,10 +40,11 @@ def load_audio_encoder(
     """
     options = options or {}
     if name not in UNTRAINED:
-        if options:
-            untrained = ", ".join(UNTRAINED)
-            raise GemoclapError(f"model.audio_options is for untrained encoders ({untrained}), not for {name}")
-        return SpeechEncoder.from_pretrained(name, layers)
+        return SpeechEncoder.from_pretrained(name, layers, keep_layers, options)
+    if keep_layers is not None:
+        raise GemoclapError(
+            f"model.keep_layers: {name} is built from its options; set num_hidden_layers in model.audio_options"
+        )
     config_class = UNTRAINED[name]
     known = [field for field in config_class.__annotations__ if field != "model_type"]
     for option in options:

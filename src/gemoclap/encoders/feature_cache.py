@@ -1,9 +1,9 @@
 """What a frozen part of a speech encoder makes of each clip, computed once for all folds, epochs, objectives and seeds.
 
-Such parts are the convolutional front end, whose output stands in for the waveform in training (`FrontEndFrames`), and
-the whole encoder, of which the pooled frames of each layer are all that a contrastive head ever sees (`LayerFeatures`),
-and the frames of one layer what pseudo-labels are made from (`LayerFrames`). All are sources of model inputs
-(`data.dataset.Clips`), as the audio store is.
+Such parts are the front end and the layers above it that are frozen too, whose output stands in for the waveform in
+training (`FrozenFrames`), and the whole encoder, of which the pooled frames of each layer are all that a head ever sees
+(`LayerFeatures`), and the frames of one layer what pseudo-labels are made from (`LayerFrames`). All are sources of model
+inputs (`data.dataset.Clips`), as the audio store is.
 
 A clip is known by the hash of its prepared samples, an encoder by the hash of its weights, so nothing stale can be found:
 what has changed has another key. A clip has the same numbers in any batch (`padding.py`), so it does not matter with
@@ -34,7 +34,7 @@ from gemoclap.encoders.provenance import HEARD, LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
-VERSION = 1
+VERSION = 2
 """Raised when the same weights give other numbers for the same samples, which makes every cache on disk stale."""
 BATCH_SECONDS = 80
 """Padded audio that is encoded at a time."""
@@ -128,8 +128,8 @@ def as_it_predicts(encoder: SpeechEncoder) -> Iterator[None]:
         encoder.train(training)
 
 
-class FrontEndFrames(FrozenClips):
-    """The output of a frozen convolutional front end, in place of the waveform.
+class FrozenFrames(FrozenClips):
+    """What comes out of a frozen front end and the frozen layers above it, in place of the waveform.
 
     Parameters
     ----------
@@ -140,19 +140,19 @@ class FrontEndFrames(FrozenClips):
     def __init__(
         self, encoder: SpeechEncoder, store: AudioStore, place: Place, dtype: torch.dtype, folder: Path
     ) -> None:
-        on_disk = folder / "front_end" / f"{front_end_fingerprint(encoder)}-{str(dtype).removeprefix('torch.')}"
+        on_disk = folder / "frozen" / f"{frozen_fingerprint(encoder)}-{str(dtype).removeprefix('torch.')}"
         super().__init__(encoder, store, on_disk if place == "disk" else None)
         self.dtype, self.is_exact = dtype, dtype == torch.float32
         self.device = encoder.model.device if place == "device" else torch.device("cpu")
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``front_end`` (B, F, C), zero-padded, and ``frame_counts`` (B,)."""
+        """Return ``frozen_frames`` (B, F, C), zero-padded, and ``frame_counts`` (B,)."""
         frames = [self.of(row) for row in utterances]
         counts = torch.tensor([len(one) for one in frames], device=self.device)
-        return {"front_end": torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), "frame_counts": counts}
+        return {"frozen_frames": torch.nn.utils.rnn.pad_sequence(frames, batch_first=True), "frame_counts": counts}
 
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
-        features, counts = self.encoder.front_end(waveforms, lengths)
+        features, counts = self.encoder.frozen_frames(waveforms, lengths)
         features = features.to(self.device, self.dtype)
         # A copy of each clip: a view would keep the whole batch, its padding included.
         return [row[:count].clone() for row, count in zip(features, counts.tolist(), strict=True)]
@@ -187,13 +187,16 @@ class LayerFeatures(FrozenClips):
             self._enter(new)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``layer_features`` (B, L, P): of every layer, or where only the last is asked for, of that one."""
+        """Return ``layer_features`` (B, L, P): of every layer, or where only one is asked for, of that one."""
         return {"layer_features": self._table[[self._rows[self.store.content_key(row)] for row in utterances]]}
 
     def _enter(self, utterances: dict[str, Utterance]) -> None:
         """Add rows to the table in memory, of the layers that are asked for."""
-        first = -1 if self.encoder.layers == "last" else 0
-        rows = torch.stack([self.of(row)[first:] for row in utterances.values()])
+        layers = self.encoder.layers
+        one = (
+            slice(-1, None) if layers == "last" else slice(None) if layers == "weighted" else slice(layers, layers + 1)
+        )
+        rows = torch.stack([self.of(row)[one] for row in utterances.values()])
         self._rows |= {key: len(self._rows) + place for place, key in enumerate(utterances)}
         self._table = torch.cat([self._table, rows]) if len(self._table) else rows
 
@@ -231,20 +234,26 @@ class LayerFrames(FrozenClips):
 
 def is_cacheable(encoder: SpeechEncoder, pooling: str) -> bool:
     """Whether `LayerFeatures` can stand in for the frames."""
-    return encoder.layers == "last" or pooling == "mean"
+    return pooling in POOLINGS and (encoder.layers != "weighted" or pooling == "mean")
 
 
-def front_end_fingerprint(encoder: SpeechEncoder) -> str:
-    """Return a hash of the front end's weights and form."""
+def frozen_fingerprint(encoder: SpeechEncoder) -> str:
+    """Return a hash of the weights and the form of what is frozen, up to where its output is constant."""
     model: Any = encoder.model
-    return fingerprint(model.feature_extractor, _determinants(encoder, "conv_", "feat_extract_"))
+    until = encoder.constant_until
+    if until:
+        frozen = torch.nn.ModuleList(encoder.frozen_modules)
+        return fingerprint(frozen, _determinants(encoder, ""), until, encoder.layers if until == "output" else None)
+    return fingerprint(model.feature_extractor, _determinants(encoder, "conv_", "feat_extract_", "num_mel_", "padded"))
 
 
 def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utterance], dtype: torch.dtype) -> int:
-    """Return about how many bytes the front end's output for `rows` takes."""
+    """Return about how many bytes `FrozenFrames` of `rows` take."""
     unique = {store.content_key(row): row for row in rows}
     seconds = int(store.lengths(list(unique.values())).sum()) / SAMPLE_RATE
-    return int(seconds / encoder.frame_seconds * encoder.model.config.conv_dim[-1] * dtype.itemsize)
+    config: Any = encoder.model.config
+    size = encoder.output_dim if encoder.constant_until or not hasattr(config, "conv_dim") else config.conv_dim[-1]
+    return int(seconds / encoder.frame_seconds * size * dtype.itemsize)
 
 
 def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:

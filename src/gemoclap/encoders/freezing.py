@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
+from gemoclap.encoders.layers import final_norm, layer_stack, numbered_layers
 from gemoclap.errors import GemoclapError, did_you_mean
 
 FREEZE_WORDS = ("none", "front_end", "all")
@@ -35,10 +37,11 @@ def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
     return [model] if what == "all" else []
 
 
-def unfreeze(modules: list[nn.Module]) -> None:
-    """Undo what freezing `modules` did, transformers' own marks included."""
+def unfreeze(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
+    """Undo what freezing `modules` did to `parameters`, which were trained before; transformers' own marks included."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
     for module in modules:
-        module.requires_grad_(True)
         for part in module.modules():
             if hasattr(part, "_requires_grad"):  # transformers' own mark of a frozen front end
                 setattr(part, "_requires_grad", True)  # noqa: B010
@@ -59,30 +62,15 @@ def _front_end(model: Any) -> list[nn.Module]:
 def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
     """Return what lies between the front end and the output of transformer layer `count`."""
     layers = numbered_layers(model, "freeze")
-    stack, total = getattr(model, "encoder", model), len(layers)
+    total = len(layers)
     if count > total:
         raise GemoclapError(f"freeze: {count} layers, but the audio encoder has {total}; choose 0 to {total}")
     parts = [model.feature_projection] if hasattr(model, "feature_projection") else []
     if count:
-        # The pre-norm ("large") form ends with the norm that the post-norm form starts with.
-        norm_is_last = getattr(model.config, "do_stable_layer_norm", False)
-        behind = {"layers", "layer_norm"} if norm_is_last else {"layers"}
-        parts += [part for name, part in stack.named_children() if name not in behind]
+        behind = {"layers"} if final_norm(model) is None else {"layers", "layer_norm"}
+        parts += [part for name, part in layer_stack(model).named_children() if name not in behind]
         parts += layers[:count]
     return parts
-
-
-def numbered_layers(model: Any, setting: str) -> nn.ModuleList:
-    """Return the model's stack of layers.
-
-    Raises
-    ------
-    GemoclapError : it has none, so that `setting` cannot be obeyed.
-    """
-    stack = getattr(model, "encoder", model)
-    if not hasattr(stack, "layers"):
-        raise GemoclapError(f"{setting}: a {model.config.model_type} encoder has no numbered layers")
-    return stack.layers
 
 
 def _all_parameters_in(module: nn.Module, parameters: set[nn.Parameter]) -> bool:

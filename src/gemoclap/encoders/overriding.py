@@ -1,8 +1,8 @@
-"""What is done otherwise inside a transformers model, for the time of a call."""
+"""Temporary patches of a transformers model, for the time of a call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,9 +29,19 @@ def front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None
 
     The rest of the call is transformers' own, so every family keeps what it does between front end and layers.
     """
-    model.feature_extractor.forward = lambda inputs: features.transpose(1, 2)
     model._get_feature_vector_attention_mask = lambda *args, **options: mask
+    try:
+        with calling_instead(model.feature_extractor, lambda inputs: features.transpose(1, 2)):
+            yield
+    finally:
+        del model._get_feature_vector_attention_mask
+
+
+@contextmanager
+def calling_instead(module: Any, answer: Callable[..., Any]) -> Iterator[None]:
+    """Let `answer` take the place of a module's `forward`; hooks and names stay."""
+    module.forward = answer
     try:
         yield
     finally:
-        del model.feature_extractor.forward, model._get_feature_vector_attention_mask
+        del module.forward

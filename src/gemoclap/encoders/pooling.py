@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from gemoclap.errors import GemoclapError
 
 
 def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
@@ -28,10 +30,72 @@ def _wide(frames: Tensor) -> Tensor:
     return frames.to(torch.promote_types(frames.dtype, torch.float32))
 
 
+def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax of ``scores (B, F, H)`` over the frames of each clip where ``mask (B, F)`` is True; zero elsewhere."""
+    scores = _wide(scores).masked_fill(~mask.unsqueeze(-1), -torch.inf)
+    return scores.softmax(dim=1)
+
+
+class AttentionPooling(nn.Module):
+    """A learned weighted mean of the frames, by head, and the standard deviation beside it [C].
+
+    Each head looks at a slice of the frame of its own, D / H wide: ``a = softmax over frames of w_h tanh(W x + b)``, then
+    ``mean = sum_t a_t x_t`` and ``std = sqrt(sum_t a_t (x_t - mean)^2)`` of that slice (attentive statistics, Okabe et al.
+    2018, arXiv 1803.10963, with several heads). The weights w start at zero, so that training starts from the plain mean and
+    standard deviation.
+
+    Parameters
+    ----------
+    frame_dim : D, a multiple of `heads`.
+    heads : H.
+
+    Raises
+    ------
+    GemoclapError : the frame cannot be divided among the heads.
+    """
+
+    def __init__(self, frame_dim: int, heads: int) -> None:
+        super().__init__()
+        if frame_dim % heads:
+            raise GemoclapError(
+                f"model.pooling_heads: {heads} heads cannot share frames of {frame_dim} values; give a divisor"
+            )
+        self.heads = heads
+        self.hidden = nn.Linear(frame_dim, ATTENTION_DIM)
+        self.score = nn.Linear(ATTENTION_DIM, heads, bias=False)
+        nn.init.zeros_(self.score.weight)
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """``(B, F, D)`` and ``(B, F)`` -> ``(B, 2 D)``."""
+        weights = attention_weights(self.score(self.hidden(frames).tanh()), mask).unsqueeze(-1)
+        slices = _wide(frames).unflatten(-1, (self.heads, -1))
+        mean = (weights * slices).sum(1)
+        variance = (weights * (slices - mean.unsqueeze(1)).square()).sum(1)
+        return torch.cat([mean.flatten(1), (variance + 1e-5).sqrt().flatten(1)], dim=-1)
+
+
+class StatisticsPooling(nn.Module):
+    """One of `POOLINGS` as a module: nothing to learn."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
+        return POOLINGS[self.name](frames, mask)
+
+
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": masked_mean, "mean_std": masked_mean_std}
-"""The choices of `ModelSettings.pooling`."""
+"""The choices of `ModelSettings.pooling` in which nothing is learnt, so that their output can be kept."""
+ATTENTION_DIM = 128
+"""Width of the layer that scores frames [C]."""
+
+
+def make_pooling(name: str, frame_dim: int, heads: int) -> nn.Module:
+    """Return frames ``(B, F, D)`` and mask ``(B, F)`` -> ``(B, pooled_dim)``; see `ModelSettings.pooling`."""
+    return AttentionPooling(frame_dim, heads) if name == "attention" else StatisticsPooling(name)
 
 
 def pooled_dim(pooling: str, frame_dim: int) -> int:
     """Return the width of a pooled vector."""
-    return 2 * frame_dim if pooling == "mean_std" else frame_dim
+    return frame_dim if pooling == "mean" else 2 * frame_dim

@@ -43,8 +43,8 @@ def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
     return found[0] if isinstance(found, (list, tuple)) else found
 
 
-def load_model(name: str, config: PreTrainedConfig, **options: Any) -> PreTrainedModel:
-    """Load the weights of a hub id or folder in float32, from safetensors alone.
+def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **options: Any) -> PreTrainedModel:
+    """Load the weights of a hub id or folder in float32, from safetensors alone; `loader` is the class that does it.
 
     A hub repository that holds nothing but pickled weights is read through the hub's own safetensors conversion of it,
     as transformers does; a folder has to be converted.
@@ -60,7 +60,7 @@ def load_model(name: str, config: PreTrainedConfig, **options: Any) -> PreTraine
             f"AutoModel.from_pretrained(...).save_pretrained(folder) and give that folder"
         )
     with readable_errors(name):
-        model, report = AutoModel.from_pretrained(
+        model, report = loader.from_pretrained(
             name,
             config=config,
             use_safetensors=True,

@@ -1,7 +1,7 @@
 """Speech encoders: a padded batch of raw waveforms -> frames and their mask, for every family that AutoModel loads.
 
-wav2vec 2.0, HuBERT, WavLM and data2vec-audio come from transformers; our own encoders are registered with AutoModel and
-come the same way. A clip has the same frames alone and in any batch (`padding.py`).
+wav2vec 2.0, HuBERT, WavLM and data2vec-audio come from transformers; Whisper's encoder (`whisper.py`) and our own encoders
+are registered with AutoModel and come the same way. A clip has the same frames alone and in any batch (`padding.py`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,17 +17,22 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from gemoclap.audio import SAMPLE_RATE
+from gemoclap.config import ModelSettings
 from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.framing import frame_counts_of, normalize_clips, receptive_field
-from gemoclap.encoders.freezing import layer_count, numbered_layers, parts_to_freeze, unfreeze
+from gemoclap.encoders.freezing import layer_count, parts_to_freeze, unfreeze
+from gemoclap.encoders.layers import ending_with, going_on_from, numbered_layers, pass_final_norm
+from gemoclap.encoders.loading import load_speech_model, refuse_unfit
+from gemoclap.encoders.lora import add_lora, merged_state
 from gemoclap.encoders.overriding import front_end_given, hiding
 from gemoclap.encoders.padding import make_padding_exact, valid_positions
-from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
+from gemoclap.encoders.pretrained import model_class, readable_errors
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 
 COMPILATIONS = 64
 """Most forms of a layer that torch.compile makes."""
+Layers = Literal["last", "weighted"] | int
 
 
 class SpeechEncoder(nn.Module):
@@ -39,8 +43,9 @@ class SpeechEncoder(nn.Module):
     model : takes ``input_values`` (B, T) and ``attention_mask``, and knows `_get_feat_extract_output_lengths`.
     do_normalize : bring each clip to zero mean and unit variance over its own samples, as the checkpoint's
         preprocessor_config.json says.
-    layers : ``"last"`` hidden layer, or a learned ``"weighted"`` sum of the input of the first layer and the output of
-        each, softmax over the weights, which start equal.
+    layers : ``"last"`` hidden layer; the output of layer N (0 is the input of the first), as transformers'
+        ``hidden_states[N]``; or a learned ``"weighted"`` sum of the input of the first layer and the output of each, softmax
+        over the weights, which start equal.
 
     Attributes
     ----------
@@ -59,13 +64,10 @@ class SpeechEncoder(nn.Module):
     GemoclapError : the model does not take waveforms, or joins frames after its front end (an adapter, SEW).
     """
 
-    def __init__(
-        self, model: PreTrainedModel, do_normalize: bool, layers: Literal["last", "weighted"] = "last"
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, do_normalize: bool, layers: Layers = "last") -> None:
         super().__init__()
-        if layers not in ("last", "weighted"):
-            raise GemoclapError(f"layers: {layers!r} is not known; choose last or weighted")
-        _refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
+        _check_layers(layers, model.config.num_hidden_layers)
+        refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
         self.model = model
         self.do_normalize = do_normalize
         self.layers = layers
@@ -78,33 +80,47 @@ class SpeechEncoder(nn.Module):
         self._lengths = make_padding_exact(model)
         make_dropout_fast(model)
         make_wavlm_attention_fast(model)
+        pass_final_norm(model)
         self._frozen: list[nn.Module] = []
+        self._frozen_layers: int | None = None
+        self._trained_before: list[nn.Parameter] = []
+        self._hides_frames = False
         self._layerdrop = getattr(model.config, "layerdrop", 0.0)
         self._spec_augment = getattr(model.config, "apply_spec_augment", True)
         self._own_augmentation = {"layerdrop": self._layerdrop, "apply_spec_augment": self._spec_augment}
         self.freeze("none")
 
     @classmethod
-    def from_pretrained(cls, name: str, layers: Literal["last", "weighted"] = "last") -> SpeechEncoder:
-        """Load from a hub id or a folder in the hub's layout; only safetensors are read.
+    def from_pretrained(
+        cls,
+        name: str,
+        layers: Layers = "last",
+        keep_layers: int | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> SpeechEncoder:
+        """Load from a hub id or a folder in the hub's layout; weights as tensors alone are read.
+
+        Parameters
+        ----------
+        keep_layers : build only so many of the first layers; those above the layer that `layers` names are not built
+            either. The norm behind the last layer of all goes with that layer.
+        options : fields of the encoder's config that fit any weights: ``mask_time_prob`` and others of SpecAugment, dropouts,
+            ``padded`` of a Whisper.
 
         Raises
         ------
-        GemoclapError : nothing there, hub out of reach, pickled weights, an encoder that does not take 16 kHz
-            waveforms, or no preprocessor_config.json.
+        GemoclapError : nothing there, hub out of reach, an encoder that does not take 16 kHz audio, no
+            preprocessor_config.json, more layers than there are, or an option of another kind.
         """
-        name = str(name)
-        config = load_config(name)
-        _refuse_unfit(name, model_class(name, config), config)
-        do_normalize = _read_do_normalize(name)
-        return cls(load_model(name, config), do_normalize, layers)
+        if keep_layers is None and isinstance(layers, int):
+            keep_layers = max(layers, 1)
+        model, do_normalize = load_speech_model(str(name), keep_layers, options or {})
+        return cls(model, do_normalize, layers)
 
     @classmethod
-    def from_config(
-        cls, config: PreTrainedConfig, do_normalize: bool, layers: Literal["last", "weighted"] = "last"
-    ) -> SpeechEncoder:
+    def from_config(cls, config: PreTrainedConfig, do_normalize: bool, layers: Layers = "last") -> SpeechEncoder:
         """Build with random weights, drawn from torch's generator."""
-        _refuse_unfit(config.model_type, model_class(config.model_type, config), config)
+        refuse_unfit(config.model_type, model_class(config.model_type, config), config)
         return cls(AutoModel.from_config(config), do_normalize, layers)
 
     @property
@@ -130,8 +146,12 @@ class SpeechEncoder(nn.Module):
         frames : ``(B, F, D)``, zero where there is no frame.
         mask : bool ``(B, F)``, True at the frames of each clip.
         """
-        output, counts = self._from_waveforms(waveforms, lengths, self.layers == "weighted", hidden)
+        output, counts = self._from_waveforms(waveforms, lengths, self._wants_all_layers, hidden)
         return self._frames(output, counts)
+
+    @property
+    def _wants_all_layers(self) -> bool:
+        return self.layers not in ("last", self.model.config.num_hidden_layers)
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
         """Samples -> frames that a clip has, at least one."""
@@ -161,12 +181,59 @@ class SpeechEncoder(nn.Module):
     @property
     def has_front_end(self) -> bool:
         """Whether the model starts with convolutions over the waveform whose output can be given in their place."""
-        return hasattr(self.model, "feature_extractor") and hasattr(self.model, "feature_projection")
+        return hasattr(self.model, "feature_extractor")
 
     def is_frozen(self, what: Literal["front_end", "all"]) -> bool:
         """Whether a part is kept as it is, so that its output for a clip never changes."""
         part: Any = self.model if what == "all" else getattr(self.model, "feature_extractor", self.model)
         return any(part is module for frozen in self._frozen for module in frozen.modules())
+
+    @property
+    def frozen_modules(self) -> list[nn.Module]:
+        """What `freeze` keeps as it was, from the input up."""
+        return list(self._frozen)
+
+    @property
+    def constant_until(self) -> Literal["output"] | int | None:
+        """How far up the output for a clip never changes, so that `frozen_frames` can be computed once for all epochs.
+
+        ``"output"``: all of it. n above 0: up to the output of layer n. 0: up to that of the front end. None: nowhere, or
+        nowhere where a call can go on from. What is hidden while pseudo-labels are learnt comes in behind the front end.
+        """
+        if self.is_frozen("all") and self.layers != "weighted" and not self._hides_frames:
+            return "output"
+        if not self.has_front_end or not self.is_frozen("front_end"):
+            return None
+        if self.layers == "weighted" or self._hides_frames:
+            return 0
+        used = self.model.config.num_hidden_layers if self.layers == "last" else int(self.layers)
+        return min(self._frozen_layers or 0, used)
+
+    def frozen_frames(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what comes out where `constant_until` says, ``(B, F, C)``, for what `forward` takes, and the valid frames
+        ``(B,)``."""
+        until = self.constant_until
+        if until == "output":
+            frames, mask = self(waveforms, lengths)
+            return frames, mask.sum(1)
+        if not until:
+            return self.front_end(waveforms, lengths)
+        with ending_with(self.model, until):
+            output, counts = self._from_waveforms(waveforms, lengths, all_layers=False)
+        return output.last_hidden_state, counts
+
+    def from_frozen_frames(
+        self, features: Tensor, counts: Tensor, hidden: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, from what `frozen_frames` returned: ``(B, F, C)`` of any precision, and ``(B,)``."""
+        until = self.constant_until
+        if not until:
+            return self.from_front_end(features, counts, hidden)
+        features, mask = features.float(), valid_positions(counts, features.shape[1])
+        if until != "output":
+            with going_on_from(self.model, features, mask, until):
+                return self._frames(self._call(features, mask, self._wants_all_layers), counts)
+        return features.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the convolutions' output ``(B, F, C)`` for what `forward` takes, and the valid frames ``(B,)``."""
@@ -184,7 +251,7 @@ class SpeechEncoder(nn.Module):
         with self._lengths.of(samples, counts), front_end_given(self.model, features, mask):
             if hidden is not None:
                 hidden = functional.pad(hidden, (0, features.shape[1] - hidden.shape[1]))
-            return self._frames(self._call(features, mask, self.layers == "weighted", hidden), counts)
+            return self._frames(self._call(features, mask, self._wants_all_layers, hidden), counts)
 
     def layer_features(self, waveforms: Tensor, lengths: Tensor, pool: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Return pooled frames of the input of the first layer and the output of each, ``(B, L + 1, P)``.
@@ -224,7 +291,7 @@ class SpeechEncoder(nn.Module):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
-        frames = self.weigh(_hidden_states(output)) if self.layers == "weighted" else output.last_hidden_state
+        frames = self.weigh(_hidden_states(output)) if self._wants_all_layers else output.last_hidden_state
         # Augmentation inside an encoder of ours may change the number of frames while training.
         counts = output.get("frame_counts", counts)
         mask = valid_positions(counts, frames.shape[1])
@@ -243,13 +310,37 @@ class SpeechEncoder(nn.Module):
         ------
         GemoclapError : another word, or more layers than there are.
         """
-        unfreeze(self._frozen)
-        self._frozen = []
-        self._frozen = parts_to_freeze(self.model, what)
+        unfreeze(self._frozen, self._trained_before)
+        self._frozen, self._frozen_layers = [], None
+        self._trained_before = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self._frozen, self._frozen_layers = parts_to_freeze(self.model, what), layer_count(what)
         for module in self._frozen:
             module.requires_grad_(False)
         self._settle_augmentation(frozen_layers=bool(layer_count(what)))
         self.train(self.training)
+
+    def settle(self, settings: ModelSettings) -> None:
+        """Augment, freeze and adapt as `settings` say: once, before training.
+
+        With low-rank adaptation, the front end is frozen whatever `settings.freeze` says.
+
+        Raises
+        ------
+        GemoclapError : as `freeze` and `lora.add_lora`.
+        """
+        if not settings.augment:
+            self.switch_off_augmentation()
+        what = settings.freeze
+        if settings.lora_rank is not None:
+            what = 0 if what in ("none", "front_end") else what
+        self.freeze(what)
+        if settings.lora_rank is not None:
+            first = layer_count(what)
+            if first is None:
+                raise GemoclapError(
+                    f"model.lora_rank: nothing is adapted with model.freeze {what}; freeze fewer layers"
+                )
+            add_lora(self.model, settings.lora_rank, settings.lora_alpha, first)
 
     def switch_off_augmentation(self) -> None:
         """Train without the model's own SpecAugment and layer drop, whatever its config says; dropout stays."""
@@ -272,6 +363,7 @@ class SpeechEncoder(nn.Module):
                 "mask_time_prob above 0 in its config.json"
             )
         self.switch_off_augmentation()
+        self._hides_frames = True
         if hasattr(self.model, "masked_spec_embed"):
             self.model.masked_spec_embed.requires_grad_(self.model not in self._frozen)
 
@@ -283,7 +375,7 @@ class SpeechEncoder(nn.Module):
             setattr(config, name, self._own_augmentation[name])
         try:
             with readable_errors(str(folder)):
-                self.model.save_pretrained(folder)
+                self.model.save_pretrained(folder, state_dict=merged_state(self.model))
         finally:
             for name, value in before.items():
                 setattr(config, name, value)
@@ -313,7 +405,7 @@ class SpeechEncoder(nn.Module):
         layers = numbered_layers(self.model, "train.compile")
         dynamo = torch._dynamo.config  # its default of 8 would send what comes later back to the plain way
         dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILATIONS)
-        for layer in layers:
+        for layer in layers[self._frozen_layers or 0 :]:  # what is frozen runs once, and may be passed over
             layer.compile(dynamic=True)
 
     def train(self, mode: bool = True) -> SpeechEncoder:
@@ -324,12 +416,12 @@ class SpeechEncoder(nn.Module):
         return self
 
     def weigh(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the learned sum of what is given for each layer, or what is given for the last; ``layers`` says which.
+        """Return the learned sum of what is given for each layer, or what is given for one; ``layers`` says which.
 
         What is linear in the frames, as their mean is, may be taken of each layer first.
         """
         if self.layer_weights is None:
-            return states[-1]
+            return states[-1 if self.layers == "last" else int(self.layers)]
         combined = torch.zeros_like(states[-1])
         for weight, state in zip(self.layer_weights.softmax(0), states, strict=True):
             combined = combined + weight * state
@@ -348,40 +440,16 @@ class SpeechEncoder(nn.Module):
         if getattr(model.config, "apply_spec_augment", True) != augment:
             model.config.apply_spec_augment = augment
         if hasattr(model, "masked_spec_embed"):
-            is_used = augment and model.config.mask_time_prob > 0 and model not in self._frozen
+            fills_spans = augment and not getattr(model, "spec_augments_input", False)
+            is_used = fills_spans and model.config.mask_time_prob > 0 and model not in self._frozen
             model.masked_spec_embed.requires_grad_(is_used)
 
 
-def _refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTrainedConfig) -> None:
-    if getattr(config, "is_encoder_decoder", False):
-        raise GemoclapError(f"{name}: is an encoder-decoder ({config.model_type}); give a speech encoder such as WavLM")
-    if model_type.main_input_name != "input_values" or not hasattr(model_type, "_get_feat_extract_output_lengths"):
-        raise GemoclapError(
-            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM or "
-            "data2vec-audio encoder, or one of this project's (compact, mockingjay, npc)"
-        )
-    # Both shorten the frames inside the encoder, so that a clip's last frames would depend on the padding behind it.
-    if getattr(config, "add_adapter", False):
-        raise GemoclapError(f"{name}: has a convolutional adapter; set add_adapter to false in its config.json")
-    if getattr(config, "squeeze_factor", 1) > 1:
-        raise GemoclapError(
-            f"{name}: a {config.model_type} model joins frames inside; give one that does not, as WavLM"
-        )
-
-
-def _read_do_normalize(name: str) -> bool:
-    """Return what preprocessor_config.json says, and refuse another sampling rate than ours."""
-    folder = Path(name)
-    if folder.is_dir() and not any(folder.glob("*processor_config.json")):
-        raise GemoclapError(
-            f"{name}: has no preprocessor_config.json, which says whether the encoder wants normalised clips; "
-            'add one with {"do_normalize": true} or false'
-        )
-    with readable_errors(name):
-        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
-    if extractor.sampling_rate != SAMPLE_RATE:
-        raise GemoclapError(f"{name}: hears {extractor.sampling_rate} Hz; give an encoder for {SAMPLE_RATE} Hz")
-    return extractor.do_normalize
+def _check_layers(layers: Layers, total: int) -> None:
+    if isinstance(layers, int) and not 0 <= layers <= total:
+        raise GemoclapError(f"layers: there is no layer {layers}; give 0 to {total}, last or weighted")
+    if not isinstance(layers, int) and layers not in ("last", "weighted"):
+        raise GemoclapError(f"layers: {layers!r} is not known; choose last, weighted or the number of a layer")
 
 
 def _hidden_states(output: Any) -> list[Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from gemoclap.config import AudioSettings, ModelSettings
-from gemoclap.encoders.pooling import POOLINGS, pooled_dim
+from gemoclap.encoders.lora import merged_state
+from gemoclap.encoders.pooling import make_pooling, pooled_dim
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -56,14 +57,15 @@ class SpeechModelConfig(LabelledConfig):
     method : the method it was trained by, as in `config.TITLES`.
     audio_config : config of the encoder.
     audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
-    audio_layers, audio_pooling : as in `config.ModelSettings`.
+    audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
     """
 
     method: str | None = None
     audio_config: PreTrainedConfig | dict | None = None
     audio_normalize: bool = False
-    audio_layers: Literal["last", "weighted"] = "last"
-    audio_pooling: Literal["mean", "mean_std"] = "mean"
+    audio_layers: Literal["last", "weighted"] | int = "last"
+    audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
+    audio_pooling_heads: int = 4
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = as_config(self.audio_config)
@@ -90,22 +92,12 @@ class SpeechModel(PreTrainedModel):
         self.audio_encoder = audio_encoder or SpeechEncoder.from_config(
             cast(PreTrainedConfig, config.audio_config), config.audio_normalize, config.audio_layers
         )
+        self.pooling = make_pooling(config.audio_pooling, self.audio_encoder.output_dim, config.audio_pooling_heads)
 
     @property
     def audio_dim(self) -> int:
         """D_a, the size of the pooled features."""
         return pooled_dim(self.config.audio_pooling, self.audio_encoder.output_dim)
-
-    def settle(self, settings: ModelSettings) -> None:
-        """Augment and freeze the encoder as `settings` say.
-
-        Raises
-        ------
-        GemoclapError : `settings.freeze` names more layers than there are.
-        """
-        if not settings.augment:
-            self.audio_encoder.switch_off_augmentation()
-        self.audio_encoder.freeze(settings.freeze)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave the modules as PyTorch made them; the encoders initialise themselves."""
@@ -115,7 +107,7 @@ class SpeechModel(PreTrainedModel):
         waveforms: Tensor | None = None,
         lengths: Tensor | None = None,
         *,
-        front_end: Tensor | None = None,
+        frozen_frames: Tensor | None = None,
         frame_counts: Tensor | None = None,
         layer_features: Tensor | None = None,
     ) -> Tensor:
@@ -124,21 +116,25 @@ class SpeechModel(PreTrainedModel):
         Parameters
         ----------
         waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
-        front_end, frame_counts : in their place what ``audio_encoder.front_end`` makes of them.
-        layer_features : in their place the pooled frames of every layer, or of the last alone, ``(B, L, D_a)``.
+        frozen_frames, frame_counts : in their place what ``audio_encoder.frozen_frames`` makes of them.
+        layer_features : in their place the pooled frames of every layer, or of the used one alone, ``(B, L, D_a)``.
         """
         if layer_features is not None:
-            return self.audio_encoder.weigh(layer_features.unbind(1))
-        if front_end is not None:
-            frames, mask = self.audio_encoder.from_front_end(front_end, cast(Tensor, frame_counts))
+            features = layer_features.unbind(1)
+            return features[0] if len(features) == 1 else self.audio_encoder.weigh(features)
+        if frozen_frames is not None:
+            frames, mask = self.audio_encoder.from_frozen_frames(frozen_frames, cast(Tensor, frame_counts))
         else:
             frames, mask = self.audio_encoder(waveforms, lengths)
-        return POOLINGS[self.config.audio_pooling](frames, mask)
+        return self.pooling(frames, mask)
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write config.json, model.safetensors and preprocessor_config.json."""
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
+    ) -> None:
+        """Write config.json, model.safetensors and preprocessor_config.json; what adapters have learnt is in the weights."""
+        state = merged_state(self) if state_dict is None else state_dict
         with readable_errors(str(save_directory)):
-            super().save_pretrained(save_directory, **kwargs)
+            super().save_pretrained(save_directory, state_dict=state, **kwargs)
         self.audio_encoder.feature_extractor.save_pretrained(save_directory)
 
 
@@ -151,6 +147,7 @@ def speech_fields(
         "audio_normalize": speech.do_normalize,
         "audio_layers": settings.layers,
         "audio_pooling": settings.pooling,
+        "audio_pooling_heads": settings.pooling_heads,
         "vocabulary": vocabulary.to_dict(),
         "preparation": asdict(audio or AudioSettings()),
     }

@@ -104,7 +104,7 @@ class FastWavLMAttention(WavLMAttention):
             position bias for the next layer, for K keys: T, and what makes it a multiple of `KEY_MULTIPLE`.
         """
         frames = hidden_states.shape[1]
-        added = -frames % KEY_MULTIPLE
+        added = self.added_keys(frames)
         if position_bias is None:
             position_bias = self.compute_bias(frames, frames + added)
         padded_states = functional.pad(hidden_states, (0, 0, 0, added))
@@ -124,6 +124,11 @@ class FastWavLMAttention(WavLMAttention):
         else:
             context = functional.scaled_dot_product_attention(query, key, value, _mask(query, bias), dropout)
         return self.out_proj(context.transpose(1, 2).flatten(2)), weights, position_bias
+
+    @staticmethod
+    def added_keys(frames: int) -> int:
+        """Return how many keys of padding follow those of `frames` frames."""
+        return -frames % KEY_MULTIPLE
 
     def compute_bias(self, query_length: int, key_length: int) -> Tensor:
         """Return the bias of each query and key, ``(H, query_length, key_length)``: constant along every diagonal."""

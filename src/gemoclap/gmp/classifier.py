@@ -88,7 +88,7 @@ class SpeechClassifier(SpeechModel):
         GemoclapError : the encoder cannot be loaded, or `settings.freeze` names more layers than there are.
         """
         settings = settings or ModelSettings()
-        speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options)
+        speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options, settings.keep_layers)
         config = SpeechClassifierConfig(
             **speech_fields(speech, vocabulary, settings, audio),
             method=method,
@@ -97,7 +97,7 @@ class SpeechClassifier(SpeechModel):
             gender_head=gender_head,
         )
         model = cls(config, speech)
-        model.settle(settings)
+        model.audio_encoder.settle(settings)
         return model
 
     def forward(

@@ -51,7 +51,8 @@ class FrameLabelModel(nn.Module):
 
     ``model(frame_labels (B, F, S), frame_labels_lengths (B,), waveforms (B, T), lengths (B,))`` returns, for each scale of k
     clusters, ``logits_k (n, k)`` and ``labels_k (n,)`` of the n hidden frames, and ``hidden_share``, 0-dim, to be logged. In
-    place of the waveforms it takes ``front_end (B, F, C)`` and ``frame_counts (B,)``, what `SpeechEncoder.front_end` returns.
+    place of the waveforms it takes ``frozen_frames (B, F, C)`` and ``frame_counts (B,)``, what `SpeechEncoder.frozen_frames`
+    returns.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ class FrameLabelModel(nn.Module):
         frame_labels_lengths: Tensor,
         waveforms: Tensor | None = None,
         lengths: Tensor | None = None,
-        front_end: Tensor | None = None,
+        frozen_frames: Tensor | None = None,
         frame_counts: Tensor | None = None,
     ) -> dict[str, Tensor]:
         counts = self.encoder.frame_counts(cast(Tensor, lengths)) if frame_counts is None else frame_counts
@@ -89,10 +90,10 @@ class FrameLabelModel(nn.Module):
                 "with an encoder of the same frame rate"
             )
         hidden = draw_hidden(counts, self.span, self.start)
-        if front_end is None:
+        if frozen_frames is None:
             frames, mask = self.encoder(waveforms, lengths, hidden)
         else:
-            frames, mask = self.encoder.from_front_end(front_end, counts, hidden)
+            frames, mask = self.encoder.from_frozen_frames(frozen_frames, counts, hidden)
         seen = frames[:, : hidden.shape[1]][hidden]
         outputs: dict[str, Tensor] = {"hidden_share": hidden.sum() / mask.sum()}
         for place, (k, head) in enumerate(zip(self.scales, self.heads, strict=True)):

@@ -14,16 +14,17 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips
 from gemoclap.encoders.feature_cache import (
     DTYPES,
-    FrontEndFrames,
     FrozenClips,
+    FrozenFrames,
     LayerFeatures,
     Place,
     frames_bytes,
-    front_end_fingerprint,
+    frozen_fingerprint,
     is_cacheable,
     roomiest_place,
 )
 from gemoclap.encoders.fingerprint import fingerprint
+from gemoclap.encoders.pooling import POOLINGS
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.run_folder import on_every_process
@@ -90,40 +91,40 @@ class ClipSource:
         return self.for_encoder(encoder, utterances)
 
     def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> Clips:
-        """Return where an encoder, on its device, gets its inputs from: the waveforms, or a frozen front end's output."""
-        cache = self.settings.cache
-        if encoder.has_front_end and encoder.is_frozen("front_end") and cache.front_end != "never":
-            key = front_end_fingerprint(encoder)
-            if key not in self._known:
-                self._known[key] = self._front_end(encoder, utterances)
-            return self._encoded(key, encoder, utterances, "front end, once for all epochs")
-        return self.store
+        """Return where an encoder, on its device, gets its inputs from: waveforms, or what its frozen part makes of them."""
+        if encoder.constant_until is None or self.settings.cache.frames == "never":
+            return self.store
+        key = frozen_fingerprint(encoder)
+        if key not in self._known:
+            self._known[key] = self._frozen_frames(encoder, utterances)
+        return self._encoded(key, encoder, utterances, "frozen layers, once for all epochs")
 
-    def _front_end(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> FrontEndFrames:
+    def _frozen_frames(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> FrozenFrames:
         cache, device = self.settings.cache, process_state().device
         precision = resolve_precision(self.settings.train.precision, device)
         dtype = DTYPES[
-            {"no": "float32"}.get(precision, precision) if cache.front_end_dtype == "auto" else cache.front_end_dtype
+            {"no": "float32"}.get(precision, precision) if cache.frames_dtype == "auto" else cache.frames_dtype
         ]
         place: Place
-        if cache.front_end == "auto":
+        if cache.frames == "auto":
             needed = frames_bytes(encoder, self.store, utterances, dtype)
             # One process decides for all: they have to agree on who encodes what, and share the memory.
             chosen = [roomiest_place(needed, process_state().num_processes, device)]
             broadcast_object_list(chosen)
             place = chosen[0]
         else:
-            place = cache.front_end  # type: ignore[assignment]  # "never" does not come here
-        return FrontEndFrames(encoder, self.store, place, dtype, cache_folder(cache))
+            place = cache.frames  # type: ignore[assignment]  # "never" does not come here
+        return FrozenFrames(encoder, self.store, place, dtype, cache_folder(cache))
 
     def _is_cacheable(self, encoder: SpeechEncoder, pooling: str) -> bool:
         if is_cacheable(encoder, pooling):
             return True
         if process_state().is_main_process and not self._known:
-            print(
-                f"the frozen encoder runs in every step: {pooling} over weighted layers needs its frames; "
-                "--model.pooling mean, or --model.layers last, would let it run once"
-            )
+            if pooling in POOLINGS:
+                what = f"{pooling} over weighted layers needs the frames of all; --model.pooling mean, or one --model.layers,"
+                print(f"the frozen encoder runs in every step: {what} would let it run once")
+            else:
+                print(f"the frames of the frozen encoder are kept, not their pooled values alone: {pooling} is learnt")
         return False
 
     def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenClips:

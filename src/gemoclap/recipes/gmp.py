@@ -187,7 +187,7 @@ def _check_features(settings: Settings, fold: Fold) -> None:
 
 def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore) -> None:
     gmp = settings.gmp
-    encoder = load_audio_encoder(settings.model.audio_encoder, "last", settings.model.audio_options)
+    encoder = _encoder_of(settings.model)
     if gmp.frame_epochs:
         encoder.expect_hidden_frames()
     layers = encoder.model.config.num_hidden_layers
@@ -216,6 +216,12 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
             f"beware: {fewest} has {frames[fewest] / largest:.1f} training frames for each of {largest} clusters, which say "
             "little then; give --gmp.scales that leave some tens"
         )
+
+
+def _encoder_of(model: ModelSettings) -> SpeechEncoder:
+    """Return the encoder with all layers that are built; which of them is pooled does not matter here."""
+    layers = "last" if model.layers == "weighted" else model.layers
+    return load_audio_encoder(model.audio_encoder, layers, model.audio_options, model.keep_layers)
 
 
 def _starting_from(settings: Settings, encoder: str) -> Settings:
@@ -307,8 +313,8 @@ def _train_on_frames(
     gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
     torch.manual_seed(train.seed)
     start = _starting_from(settings, encoder_name).model
-    encoder = load_audio_encoder(start.audio_encoder, "last", start.audio_options)
-    encoder.freeze(start.freeze)
+    encoder = _encoder_of(start)
+    encoder.settle(start)
     prepare_encoder(encoder, settings)
     model = FrameLabelModel(encoder, gmp.scales, gmp.span_seconds, gmp.hidden_share).to(state.device)
     # All of the fold, though only the training part is learnt from: the last stage needs it from the same cache.

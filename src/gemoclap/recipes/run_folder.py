@@ -38,7 +38,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     computed once or in every step stays, because the two round differently.
     """
     cache = config.get("cache") or {}
-    kept = {name: value for name, value in cache.items() if name == "front_end_dtype" or value == "never"}
+    kept = {name: value for name, value in cache.items() if name == "frames_dtype" or value == "never"}
     found = {**config, "cache": kept}
     if config.get("gmp"):
         found["gmp"] = {name: value for name, value in config["gmp"].items() if name != "features"}

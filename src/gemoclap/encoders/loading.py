@@ -1,0 +1,126 @@
+"""A speech encoder's model from a hub id or a folder: what is fit to be one, how much of it is built, what may be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor, WhisperConfig
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.encoders.layers import keep_first
+from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
+from gemoclap.encoders.whisper import (
+    HOP,
+    WINDOW,
+    WhisperCheckpoint,
+    WhisperSpeechConfig,
+    WhisperSpeechModel,
+)
+from gemoclap.errors import GemoclapError, did_you_mean
+
+FREE_FIELDS = ("apply_spec_augment", "layerdrop", "padded")
+
+
+def load_speech_model(name: str, keep_layers: int | None, options: dict[str, Any]) -> tuple[PreTrainedModel, bool]:
+    """Return the model of a hub id or a folder, and whether it wants clips of zero mean and unit variance.
+
+    Parameters
+    ----------
+    keep_layers, options : as in `SpeechEncoder.from_pretrained`.
+
+    Raises
+    ------
+    GemoclapError : as there.
+    """
+    config = load_config(name)
+    if isinstance(config, WhisperConfig):
+        return _load_whisper(name, config, keep_layers, options), False
+    refuse_unfit(name, model_class(name, config), config)
+    do_normalize = read_do_normalize(name)
+    if keep_layers is not None:
+        keep_first(config, keep_layers, "model.keep_layers")
+    set_options(name, config, options)
+    return load_model(name, config), do_normalize
+
+
+def _load_whisper(
+    name: str, config: WhisperConfig, keep_layers: int | None, options: dict[str, Any]
+) -> WhisperSpeechModel:
+    """Build the encoder of a Whisper checkpoint; the decoder is neither built nor read."""
+    _check_mel(name, config.num_mel_bins)
+    own = WhisperSpeechConfig.from_whisper(config)
+    if keep_layers is not None:
+        keep_first(own, keep_layers, "model.keep_layers")
+    set_options(name, own, options)
+    config.encoder_layers = own.encoder_layers
+    checkpoint = cast(WhisperCheckpoint, load_model(name, config, WhisperCheckpoint))
+    return WhisperSpeechModel.from_checkpoint(checkpoint, own)
+
+
+def _check_mel(name: str, bands: int) -> None:
+    """Refuse a checkpoint whose preprocessor_config.json asks for other mel frames than are made here."""
+    if Path(name).is_dir() and not any(Path(name).glob("*processor_config.json")):
+        return  # what a Whisper hears is known
+    with readable_errors(name):
+        asked, _ = PreTrainedConfig.get_config_dict(name, _configuration_file="preprocessor_config.json")
+    wanted = {"feature_size": bands, "sampling_rate": SAMPLE_RATE, "hop_length": HOP, "n_fft": WINDOW}
+    for field, value in wanted.items():
+        if asked.get(field, value) != value:
+            raise GemoclapError(
+                f"{name}: its preprocessor_config.json says {field} {asked[field]}, and its model takes {value}; "
+                "give a checkpoint whose two files agree"
+            )
+
+
+def set_options(name: str, config: PreTrainedConfig, options: dict[str, Any]) -> None:
+    """Change fields of a config that fit any weights.
+
+    Raises
+    ------
+    GemoclapError : there is no such field, or it decides the form of the weights.
+    """
+    known = [field for field in config.to_dict() if _is_free(field)]
+    for option, value in options.items():
+        if option not in known:
+            raise GemoclapError(
+                f"model.audio_options: a pre-trained {config.model_type} encoder has no {option!r} to change"
+                f"{did_you_mean(option, known)}; it has {', '.join(known)}"
+            )
+        setattr(config, option, value)
+
+
+def _is_free(field: str) -> bool:
+    return field in FREE_FIELDS or field.startswith("mask_") or field.endswith(("dropout", "layerdrop"))
+
+
+def refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTrainedConfig) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise GemoclapError(f"{name}: is an encoder-decoder ({config.model_type}); give a speech encoder such as WavLM")
+    if model_type.main_input_name != "input_values" or not hasattr(model_type, "_get_feat_extract_output_lengths"):
+        raise GemoclapError(
+            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM or "
+            "data2vec-audio encoder, or one of this project's (compact, mockingjay, npc)"
+        )
+    # Both shorten the frames inside the encoder, so that a clip's last frames would depend on the padding behind it.
+    if getattr(config, "add_adapter", False):
+        raise GemoclapError(f"{name}: has a convolutional adapter; set add_adapter to false in its config.json")
+    if getattr(config, "squeeze_factor", 1) > 1:
+        raise GemoclapError(
+            f"{name}: a {config.model_type} model joins frames inside; give one that does not, as WavLM"
+        )
+
+
+def read_do_normalize(name: str) -> bool:
+    """Return what preprocessor_config.json says, and refuse another sampling rate than ours."""
+    folder = Path(name)
+    if folder.is_dir() and not any(folder.glob("*processor_config.json")):
+        raise GemoclapError(
+            f"{name}: has no preprocessor_config.json, which says whether the encoder wants normalised clips; "
+            'add one with {"do_normalize": true} or false'
+        )
+    with readable_errors(name):
+        extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
+    if extractor.sampling_rate != SAMPLE_RATE:
+        raise GemoclapError(f"{name}: hears {extractor.sampling_rate} Hz; give an encoder for {SAMPLE_RATE} Hz")
+    return extractor.do_normalize

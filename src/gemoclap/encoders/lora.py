@@ -1,0 +1,65 @@
+"""Low-rank adaptation of a speech encoder (Hu et al. 2021, arXiv 2106.09685) through the peft library, an extra.
+
+Beside the projections of queries and values of each layer that is not frozen stand two narrow matrices, which alone are
+trained. A saved model has their product added to the weights: it needs no peft, and is as large as before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gemoclap.encoders.layers import numbered_layers
+from gemoclap.errors import GemoclapError
+
+TARGETS = ("q_proj", "v_proj", "query_key_value")
+"""Names of what is adapted in a layer's attention [C: queries and values, as in the paper above]."""
+ADAPTER = "default"
+
+
+def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
+    """Put adapters beside the attention of the layers from `first` on; every other weight of `model` is frozen.
+
+    Parameters
+    ----------
+    rank, alpha : of the two matrices; their product is multiplied by ``alpha / rank``. It is zero before training.
+
+    Raises
+    ------
+    GemoclapError : peft is not installed, or no layer is left that has attention.
+    """
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise GemoclapError("model.lora_rank needs the peft library: pip install peft") from None
+    layers = numbered_layers(model, "model.lora_rank")
+    adapted = {part for layer in layers[first:] for name, part in layer.named_modules() if name.endswith(TARGETS)}
+    names = [name for name, part in model.named_modules() if part in adapted]
+    if not names:
+        raise GemoclapError(
+            f"model.lora_rank: no layer of this {model.config.model_type} encoder from {first + 1} on has attention to adapt; "
+            "freeze fewer layers, or leave lora_rank out"
+        )
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)  # type: ignore[arg-type]  # any factor will do
+    inject_adapter_in_model(config, model, ADAPTER)
+
+
+def merged_state(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a module as it would be without adapters, what they have learnt added to its weights."""
+    state = module.state_dict()
+    for name, part in module.named_modules():
+        if hasattr(part, "lora_A"):
+            _merge(state, name, part)
+    return state
+
+
+def _merge(state: dict[str, Tensor], name: str, part: Any) -> None:
+    with torch.no_grad():
+        weight = part.base_layer.weight + part.get_delta_weight(ADAPTER)
+    for key in [key for key in state if key.startswith(f"{name}.")]:
+        del state[key]
+    state[f"{name}.weight"] = weight
+    if part.base_layer.bias is not None:
+        state[f"{name}.bias"] = part.base_layer.bias.detach()

@@ -1,0 +1,146 @@
+"""Layers that are left out, frozen and passed over, or adapted: in every family, against the whole model."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import SPEECH_FORMS, save_speech_encoder, save_whisper
+from torch import Tensor
+from transformers import AutoModel
+
+from gemoclap.config import ModelSettings
+from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.errors import GemoclapError
+
+FORMS = (*SPEECH_FORMS, ("whisper", "layer"))
+LENGTHS = torch.tensor([3000, 1400])
+
+
+def save(folder: Path, family: str, norm: str) -> Path:
+    if family == "whisper":
+        return save_whisper(folder)
+    return save_speech_encoder(folder, family, norm, do_normalize=False)
+
+
+def waveforms() -> Tensor:
+    return torch.randn(2, 3000, generator=torch.Generator().manual_seed(0))
+
+
+def frames_of(encoder: SpeechEncoder) -> Tensor:
+    with torch.no_grad():
+        return encoder.eval()(waveforms(), LENGTHS)[0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("family", "norm"), FORMS)
+def test_what_is_kept_is_the_hidden_state_of_the_whole(tmp_path: Path, family: str, norm: str, count: int) -> None:
+    folder = save(tmp_path / "hub", family, norm)
+    whole = load_audio_encoder(str(folder)).eval()
+    expected, mask = whole.layer_frames(waveforms(), LENGTHS, count)
+    for encoder in (
+        load_audio_encoder(str(folder), keep_layers=count),
+        load_audio_encoder(str(folder), layers=count),
+        load_audio_encoder(str(folder), layers=count, keep_layers=3),
+    ):
+        torch.testing.assert_close(frames_of(encoder), expected, atol=1e-5, rtol=0)
+    kept = load_audio_encoder(str(folder), keep_layers=count)
+    assert kept.model.config.num_hidden_layers == count
+    kept.save_pretrained(tmp_path / "own")
+    torch.testing.assert_close(frames_of(load_audio_encoder(str(tmp_path / "own"))), expected, atol=1e-5, rtol=0)
+    again = SpeechEncoder.from_config(kept.model.config, kept.do_normalize)
+    again.load_state_dict(kept.state_dict())
+    torch.testing.assert_close(frames_of(again), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layers", ["last", 2, "weighted"])
+@pytest.mark.parametrize("what", ["front_end", 0, 1, 3, "all"])
+@pytest.mark.parametrize(("family", "norm"), FORMS)
+def test_going_on_from_what_is_frozen(tmp_path: Path, family: str, norm: str, what: Any, layers: Any) -> None:
+    """The same frames, and the same gradients of what is trained, as from the waveforms."""
+    encoder = load_audio_encoder(str(save(tmp_path, family, norm)), layers, keep_layers=3)
+    encoder.settle(ModelSettings(freeze=what, augment=False))
+    encoder.eval()  # dropout off
+    until = encoder.constant_until
+    if layers == "weighted":
+        assert until == 0
+    else:
+        used = 3 if layers == "last" else layers
+        assert until == ("output" if what == "all" else min(0 if what == "front_end" else what, used))
+
+    def gradients(frames: Tensor) -> dict[str, Tensor]:
+        encoder.zero_grad()
+        if frames.requires_grad:
+            (frames * torch.linspace(-1, 1, frames.shape[-1])).sum().backward()
+        return {name: one.grad.clone() for name, one in encoder.named_parameters() if one.grad is not None}
+
+    expected, mask = encoder(waveforms(), LENGTHS)
+    plain = gradients(expected)
+    with torch.no_grad():
+        kept, counts = encoder.frozen_frames(waveforms(), LENGTHS)
+    found, found_mask = encoder.from_frozen_frames(kept, counts)
+    cached = gradients(found)
+    assert torch.equal(found_mask, mask)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert plain.keys() == cached.keys()
+    assert bool(plain) == expected.requires_grad
+    for name, one in plain.items():
+        torch.testing.assert_close(cached[name], one, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("family", "norm"), FORMS)
+def test_adapters_are_trained_alone_and_saved_in_the_weights(tmp_path: Path, family: str, norm: str) -> None:
+    folder = save(tmp_path / "hub", family, norm)
+    before = frames_of(load_audio_encoder(str(folder)))
+    encoder = load_audio_encoder(str(folder))
+    encoder.settle(ModelSettings(freeze=1, lora_rank=2, augment=False))
+    torch.testing.assert_close(frames_of(encoder), before, atol=1e-6, rtol=0)
+    trained = [name for name, one in encoder.named_parameters() if one.requires_grad]
+    assert len(trained) == 2 * 2 * 2 and all("lora_" in name and ".layers.0." not in name for name in trained)
+    assert encoder.constant_until == 1
+    optimizer = torch.optim.Adam([one for one in encoder.parameters() if one.requires_grad], lr=0.1)
+    for _ in range(2):
+        encoder.train()(waveforms(), LENGTHS)[0].square().sum().backward()
+        optimizer.step()
+    after = frames_of(encoder)
+    assert not torch.allclose(after, before, atol=1e-2)
+    encoder.save_pretrained(tmp_path / "own")
+    names = load_file(tmp_path / "own" / "model.safetensors")
+    assert names.keys() == AutoModel.from_pretrained(tmp_path / "own").state_dict().keys()
+    torch.testing.assert_close(frames_of(load_audio_encoder(str(tmp_path / "own"))), after, atol=1e-5, rtol=0)
+
+
+def test_adapters_without_anything_to_adapt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def error_of(encoder: SpeechEncoder, **settings: Any) -> str:
+        with pytest.raises(GemoclapError) as raised:
+            encoder.settle(ModelSettings(lora_rank=2, **settings))
+        assert "\n" not in str(raised.value)
+        return str(raised.value)
+
+    folder = str(save_whisper(tmp_path))
+    assert "model.freeze all" in error_of(load_audio_encoder(folder), freeze="all")
+    assert "from 4 on has attention" in error_of(load_audio_encoder(folder), freeze=3)
+    assert "has attention to adapt" in error_of(load_audio_encoder("compact"))
+    imports = builtins.__import__
+
+    def without_peft(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "peft":
+            raise ImportError(name)
+        return imports(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_peft)
+    assert error_of(load_audio_encoder(folder)) == "model.lora_rank needs the peft library: pip install peft"
+
+
+def test_what_stays_frozen_is_remembered_when_freezing_again(tmp_path: Path) -> None:
+    encoder = load_audio_encoder(str(save_speech_encoder(tmp_path, "wavlm", "layer")), keep_layers=2)
+    everything = {name for name, one in encoder.model.named_parameters() if one.requires_grad}
+    assert "encoder.layer_norm.weight" not in everything  # passed over, so it has nothing to learn
+    for what in ("all", 1, "front_end", "none"):
+        encoder.freeze(what)
+    assert {name for name, one in encoder.model.named_parameters() if one.requires_grad} == everything
