@@ -19,7 +19,7 @@ from training_standins import (
 
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.training import distributed, progress
+from gemoclap.training import distributed, progress, run
 from gemoclap.training.loop import fit
 
 PLAIN = TrainSettings(
@@ -160,6 +160,15 @@ class Breaking(ContrastiveObjective):
         self.calls += 1
         losses = super().__call__(outputs, emotions, genders)
         return {**losses, "loss": losses["loss"] * (self.factor if self.calls == self.call else 1.0)}
+
+
+def test_short_epochs_are_not_kept_one_by_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "KEEP_SECONDS", 1e9)
+    written = []
+    monkeypatch.setattr(run, "write_checkpoint", lambda *where, **what: written.append(what["state"]["run"]["epoch"]))
+    _, history = train(tmp_path)
+    assert len(history) == 2 and written == [2]  # the complete training alone
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_loss_that_is_not_finite_names_the_batch(tmp_path):

@@ -54,7 +54,8 @@ def fit(
         counts the utterances of all of them.
     batches : this process's share of the training set.
     settings : of this run; `learning_rate_at` and `optimizer_for` say what they mean.
-    output : folder that gets ``log.jsonl`` and ``checkpoint/``.
+    output : folder that gets ``log.jsonl`` and ``checkpoint/``, after each epoch, but no sooner than `run.KEEP_SECONDS` after
+        the last time.
     run_key : fingerprint of all that determines the run (settings, fold hash, code of the data); a checkpoint with
         another one is refused.
     evaluate : scores the model as it is on the development set; must return ``"uar"`` when `settings.select` is
@@ -110,8 +111,9 @@ def fit(
                 shown.batch(epoch + 1, index + 1, run.meter.mean("loss"), run.meter.utterances_per_second)
             row = run.close_epoch(evaluate)
             trackers.log(row)
-            run.save()
-            run.write_log()
+            if run.is_worth_keeping():
+                run.save()
+                run.write_log()
             shown.epoch(row)
         if run.state.best_epoch is not None:
             shown.note(f"kept epoch {run.state.best_epoch}, development UAR {100 * (run.state.best_uar or 0):.2f}")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -30,6 +31,10 @@ from gemoclap.training.checkpoint import (
 )
 from gemoclap.training.distributed import mean_over_processes
 from gemoclap.training.optim import learning_rate_at, optimizer_for, set_learning_rate
+
+
+KEEP_SECONDS = 10.0
+"""What a kill may cost: where epochs take a tenth of a second, a checkpoint after each would take as long as the training."""
 
 
 @dataclass
@@ -110,6 +115,7 @@ class Run:
         self.wrapped, self.prepared_optimizer = accelerator.prepare(_Forward(model), self.optimizer)
         self.state, self.meter = State(), Meter()
         self.best: Tensors = {}
+        self._kept_at = perf_counter()
 
     def accumulation(self, index: int) -> tuple[int, bool]:
         """Return how many batches share the optimiser step of batch `index`, and whether it is the last of them.
@@ -167,6 +173,12 @@ class Run:
             raise GemoclapError("train.select dev: the development set has no UAR; check its labels, or select last")
         return scores[0]
 
+    def is_worth_keeping(self) -> bool:
+        """Whether, at the end of an epoch, enough time has gone by for a checkpoint, or the training is complete."""
+        worth = [self.state.complete or perf_counter() - self._kept_at >= KEEP_SECONDS]
+        broadcast_object_list(worth)  # the clocks of processes differ, and all must agree
+        return worth[0]
+
     def save(self) -> None:
         """Write a checkpoint; a complete run needs its weights and its history only.
 
@@ -184,6 +196,7 @@ class Run:
         if not self.state.complete:
             tensors |= {"optimizer": optimizer_tensors(self.optimizer), "best": self.best}
         scaler = self.accelerator.scaler
+        self._kept_at = perf_counter()
         write_checkpoint(
             self.output / "checkpoint",
             self.run_key,
