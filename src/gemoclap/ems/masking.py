@@ -99,12 +99,13 @@ def choose_starts(
     """Choose where the spans of each clip start.
 
     For a clip of T frames the candidates are its 2K most intense frames (the earlier of two alike). Starts are the
-    first K of them, in order of intensity, at or before ``T - W - 1`` (frames counted from 0); where these are too few,
-    random starts fill up [S]. Without intensity all starts are random.
+    first K of them, in order of intensity, at or before ``T - W - 1`` (frames counted from 0). Where fewer than K of
+    the candidates are, all K starts are drawn at random, and the clip counts as a fallback [S]. Without intensity all
+    starts are random.
 
-    All starts are random too, and the clip counts as a fallback, where all its frames are equally intense, as in
-    silence, where one is not a number, and where K is rounded down to 0, which becomes 1 [C]. A clip of W frames or
-    fewer has no span, or none of its frames would be left to predict from; with intensity it counts as well [C].
+    All are random too, with a fallback, where all frames are equally intense, as in silence, where one is not a number,
+    and where K is rounded down to 0, which becomes 1 [C]. A clip of W frames or fewer has no span, or none of its frames
+    would be left to predict from; with intensity it counts as well [C].
 
     Returns
     -------
@@ -117,12 +118,13 @@ def choose_starts(
     is_short = (spans < 1) | (room < 1)
     spans = torch.minimum(spans.clamp(min=1), room).unsqueeze(1)
     scores, fell_back = _scores(mask, intensity, is_short, generator)
-    rank = _ranks(scores, mask)
-    fill = _uniform(mask.shape, mask.device, generator)
-    # Of a candidate at least 2: above what is drawn from [0, 1).
-    priority = torch.where(rank < 2 * spans, mask.shape[1] + 1.0 - rank, fill)
     can_start = valid_positions(room, mask.shape[1])
-    return can_start & (_ranks(priority, can_start) < spans), fell_back
+    if intensity is not None:
+        candidates = _ranks(scores, mask) < 2 * spans
+        fell_back = fell_back | ((candidates & can_start).sum(1, keepdim=True) < spans).squeeze(1)
+    chance = _uniform(mask.shape, mask.device, generator)
+    scores = torch.where(fell_back.unsqueeze(1), chance, scores)
+    return can_start & (_ranks(scores, can_start) < spans), fell_back
 
 
 def wide_frames(
@@ -173,7 +175,7 @@ def shift_intensity(curves: Tensor, mask: Tensor, shifts: Tensor) -> Tensor:
     """Move each clip's curve round the clip; what leaves at one end comes in at the other.
 
     Masks that follow the result are about as many, and lie as close to each other, as those of EMS, but tell nothing of the
-    emotion: the control of masking by intensity [C]. About, because EMS fills up with random spans where the most intense
+    emotion: the control of masking by intensity [C]. About, because the spans of EMS are random where the most intense
     frames are a clip's last ones, and the moved curve has them elsewhere.
 
     Parameters
