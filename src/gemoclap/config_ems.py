@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gemoclap.config import (
     AT_LEAST_0,
@@ -27,6 +27,9 @@ the same pooled vector, zero (s3prl issue 316) [S]. Without its deltas, whose me
 of the clip's ends [C]. What is left is the long-term spectrum and the level, which a strong voice raises."""
 FOLLOW_INTENSITY = ("intensity", "shifted")
 """Maskings that look at intensity curves."""
+ScoreHead = Literal["none", "intensity_track", "speech"]
+SCORE_HEADS: tuple[ScoreHead, ...] = get_args(ScoreHead)
+"""What a second head of pre-training learns the intensity from; see `PretrainModelSettings`."""
 BELOW_1: Limit = (lambda value: 0 <= value < 1, "0 or more and below 1")
 
 
@@ -102,8 +105,13 @@ class PretrainModelSettings:
             frames, drawn at random, as EMS does; none = plain npc.
         reading: How intensity enters npc's mask, which is not public: wide = a wider mask around the most intense frames,
             or spans = mockingjay's spans hidden at the input [C].
-        score_head: Also predict the intensity curve.
-        intensity_weight: Of that beside the frames [C].
+        score_head: Also learn the intensity. speech = predict it from what the encoder makes of the speech [C]: ours, the one
+            measured to help (docs/results.md). intensity_track = as the code of EMS's authors [S]: mockingjay predicts
+            it in a second run that is given the masked intensity alone and no speech; npc's second output is held
+            against features + intensity. none = do not. true is speech, false none.
+        add_intensity: Add the masked intensity to every dimension of mockingjay's masked input, as the code of EMS's
+            authors does [S]. The encoder that is kept hears speech without it [C].
+        intensity_weight: Of the score head's loss beside that of the frames [S: 1].
         intensity_model: Folder that 'gemoclap pretrain intensity' wrote (RUN/model); needed where intensity is.
     """
 
@@ -112,16 +120,28 @@ class PretrainModelSettings:
     options: dict[str, Any] = field(default_factory=dict)
     masking: Literal["intensity", "shifted", "random", "none"] = "intensity"
     reading: Literal["wide", "spans"] = "wide"
-    score_head: bool = False
+    score_head: ScoreHead | bool = "none"
+    add_intensity: bool = False
     intensity_weight: float = 1.0
     intensity_model: str | None = None
 
     def __post_init__(self) -> None:
         check_limits("model", self, intensity_weight=AT_LEAST_0)
+        if isinstance(self.score_head, bool):
+            self.score_head = "speech" if self.score_head else "none"
         if self.encoder == "mockingjay" and self.masking == "none":
             raise GemoclapError(
                 "model.masking: mockingjay learns from hidden spans alone; choose intensity, shifted or random"
             )
+        if self.encoder == "npc" and self.add_intensity:
+            raise GemoclapError(
+                "model.add_intensity: is mockingjay's; for npc choose model.score_head intensity_track, or leave it out"
+            )
+
+    @property
+    def needs_intensity(self) -> bool:
+        """Whether the intensity curves of the clips are looked at."""
+        return self.masking in FOLLOW_INTENSITY or self.score_head != "none" or self.add_intensity
 
 
 def _training() -> TrainSettings:
@@ -155,14 +175,15 @@ class PretrainSettings:
         _refuse_chunks(self.train)
         if self.needs_intensity and self.model.intensity_model is None:
             raise GemoclapError(
-                "model.intensity_model: masking by intensity and the score head need one; train it with 'gemoclap pretrain "
-                "intensity', or set model.masking to random (npc: none) and model.score_head to false"
+                "model.intensity_model: masking by intensity, a score head and model.add_intensity need one; train it with "
+                "'gemoclap pretrain intensity', or set model.masking to random (npc: none), model.score_head to none and "
+                "model.add_intensity to false"
             )
 
     @property
     def needs_intensity(self) -> bool:
         """Whether the intensity curves of the clips are looked at."""
-        return self.model.masking in FOLLOW_INTENSITY or self.model.score_head
+        return self.model.needs_intensity
 
 
 @dataclass
@@ -283,8 +304,9 @@ class CompareSettings:
         size: Of all encoders, as in 'pretrain ems', but for NPC's kernel, which is 17 [C].
         variants: What to compare; null: everything there is. The report shows those that are named. log_mel has no encoder;
             mockingjay, npc5 and npc7 (its mask size) are plain pre-training, and with _ems, _score or _ems_score behind them
-            EMS's masks, a score head, or both; mockingjay_untrained and npc5_untrained stay as they were initialised;
-            mockingjay_shifted, npc5_random and npc7_random are controls of EMS's masks.
+            EMS's masks, our score head, or both; with _source EMS has the additions of its authors' code instead.
+            mockingjay_untrained and npc5_untrained stay as they were initialised; mockingjay_shifted,
+            npc5_random and npc7_random are controls of EMS's masks.
         seeds: Of initialisation, masks, batch order and heads; every variant is pre-trained with each, and the report shows
             those that are named.
         lr: Learning rate of each kind of encoder, in place of train.lr; the defaults are the papers' [S].

@@ -38,11 +38,13 @@ def npc(*, dropout: float = 0.0, mask_size: int = 5, **options: Any) -> NPCForPr
 
 
 FORMS: dict[str, Any] = {
-    "mockingjay": lambda **options: mockingjay(score_head=True, **options),
+    "mockingjay": lambda **options: mockingjay(score_head="speech", **options),
     "mockingjay plain": lambda **options: mockingjay(masking="random", **options),
     "npc": lambda **options: npc(masking="none", **options),
-    "npc wide": lambda **options: npc(score_head=True, **options),
+    "npc wide": lambda **options: npc(score_head="speech", **options),
     "npc spans": lambda **options: npc(reading="spans", **options),
+    "mockingjay source": lambda **options: mockingjay(score_head="intensity_track", add_intensity=True, **options),
+    "npc source": lambda **options: npc(score_head="intensity_track", **options),
     "npc random": lambda **options: npc(masking="random", **options),
 }
 
@@ -89,7 +91,9 @@ def test_the_outputs_are_tensors_of_the_shapes_promised(form: str) -> None:
     assert outputs["positions"].dtype == torch.bool and not (outputs["positions"] & ~mask).any()
     if "npc" in form:
         assert torch.equal(outputs["positions"], mask)
-    if model.score_head is not None:
+    if form == "npc source":
+        assert outputs["sum"].shape == outputs["predicted_sum"].shape == frames.shape and "intensity" not in outputs
+    elif model.score_head is not None:
         expected = resample_intensity(batch()["intensity"], CURVE_LENGTHS, mask)
         assert torch.equal(outputs["intensity"], expected)
         assert outputs["predicted_intensity"].shape == mask.shape
@@ -101,7 +105,7 @@ def test_the_outputs_are_tensors_of_the_shapes_promised(form: str) -> None:
 
 
 def test_mockingjay_encodes_the_masked_frames_and_predicts_those_in_spans() -> None:
-    model, inputs = mockingjay(score_head=True).eval(), batch()
+    model, inputs = mockingjay(score_head="speech").eval(), batch()
     frames, mask = features_of(model)
     torch.manual_seed(3)
     outputs = model(**inputs)
@@ -118,6 +122,93 @@ def test_mockingjay_encodes_the_masked_frames_and_predicts_those_in_spans() -> N
     torch.testing.assert_close(outputs["predicted_intensity"], score)
 
 
+def masked_apart(model: Any, rule: SpanRule) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the masked features, the intensity masked by itself with the same draws, and the mask of valid frames."""
+    frames, mask = features_of(model)
+    curve = resample_intensity(batch()["intensity"], CURVE_LENGTHS, mask)
+    masked = []
+    for series in (frames, curve.unsqueeze(-1)):
+        torch.manual_seed(3)
+        masked.append(mask_spans(series, mask, curve, rule).frames)
+    return masked[0], masked[1], mask
+
+
+RULES = pytest.mark.parametrize(
+    "rule", [SpanRule(), SpanRule(zeroed=1.0, copied=0.0), SpanRule(zeroed=0.0, copied=1.0)]
+)
+
+
+@RULES
+def test_the_source_adds_the_masked_intensity_to_every_dimension_of_the_masked_input(rule: SpanRule) -> None:
+    model = mockingjay(add_intensity=True, rule=rule).eval()
+    torch.manual_seed(3)
+    outputs = model(**batch())
+    features, track, mask = masked_apart(model, rule)
+    summed = features.clone()
+    for dimension in range(features.shape[-1]):
+        summed[..., dimension] += track[..., 0]
+    hidden = model.encoder.encode(summed, mask).last_hidden_state
+    torch.testing.assert_close(outputs["prediction"][mask], model.spectral_head(hidden)[mask])
+    assert torch.equal(outputs["target"], features_of(model)[0])  # the features alone
+    torch.manual_seed(3)
+    without = mockingjay(rule=rule).eval()(**batch())
+    assert torch.equal(without["positions"], outputs["positions"])
+    assert not torch.allclose(without["prediction"], outputs["prediction"])
+
+
+@RULES
+def test_the_source_asks_for_the_intensity_in_a_second_run_without_speech(rule: SpanRule) -> None:
+    model = mockingjay(score_head="intensity_track", rule=rule).eval()
+    torch.manual_seed(3)
+    outputs = model(**batch())
+    _, track, mask = masked_apart(model, rule)
+    hidden = model.encoder.encode(track.repeat(1, 1, 36), mask).last_hidden_state
+    score = hidden @ model.score_head.weight[0] + model.score_head.bias
+    torch.testing.assert_close(outputs["predicted_intensity"][mask], score[mask])
+    elsewhere = {**batch(), "waveforms": torch.randn(4, 16000) * (torch.arange(16000) < LENGTHS.unsqueeze(1))}
+    torch.manual_seed(3)
+    other = model(**elsewhere)
+    assert torch.equal(other["predicted_intensity"], outputs["predicted_intensity"])
+    assert not torch.allclose(other["prediction"], outputs["prediction"])
+
+
+def test_a_score_head_on_speech_hears_it() -> None:
+    model = mockingjay(score_head="speech").eval()
+    scores = []
+    for waveforms in (batch()["waveforms"], batch()["waveforms"].flip(-1)):
+        torch.manual_seed(3)
+        scores.append(model(**{**batch(), "waveforms": waveforms})["predicted_intensity"][0])
+    assert not torch.allclose(*scores)
+
+
+def test_two_backward_passes_as_the_sources_come_to_one_of_the_sum() -> None:
+    gradients = []
+    for together in (True, False):
+        model = FORMS["mockingjay source"]()
+        torch.manual_seed(3)
+        losses = Reconstruction()(model(**batch()), NOBODY, NOBODY)
+        for loss in [losses["loss"]] if together else [losses["spectral_l1"], losses["intensity_l1"]]:
+            loss.backward(retain_graph=not together)
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_npcs_second_output_is_held_against_features_and_intensity() -> None:
+    model = FORMS["npc source"]().eval()
+    outputs = model(**batch())
+    frames, mask = features_of(model)
+    curve = resample_intensity(batch()["intensity"], CURVE_LENGTHS, mask)
+    for row, frame in mask.nonzero()[::7].tolist():
+        expected = [value + curve[row, frame].item() for value in frames[row, frame].tolist()]
+        assert outputs["sum"][row, frame].tolist() == pytest.approx(expected, abs=1e-5)
+    losses = Reconstruction()(outputs, NOBODY, NOBODY)
+    assert losses["sum_l1"].item() == pytest.approx(
+        (outputs["predicted_sum"] - outputs["sum"])[mask].abs().mean().item(), rel=1e-5
+    )
+    assert losses["loss"].item() == pytest.approx((losses["spectral_l1"] + losses["sum_l1"]).item(), rel=1e-6)
+
+
 def test_random_masking_ignores_the_curve() -> None:
     for model in (mockingjay(masking="random"), npc(masking="random"), npc(masking="none")):
         outputs = []
@@ -130,7 +221,7 @@ def test_random_masking_ignores_the_curve() -> None:
 
 
 def test_shifted_masks_follow_the_shifted_curve_and_the_score_head_learns_the_true_one() -> None:
-    model, inputs = mockingjay(masking="shifted", score_head=True).eval(), batch()
+    model, inputs = mockingjay(masking="shifted", score_head="speech").eval(), batch()
     with pytest.raises(GemoclapError, match="needs intensity_shift"):
         model(**inputs)
     inputs["intensity_shift"] = torch.tensor([0.3, 0.5, 0.7, 0.9])
@@ -146,13 +237,14 @@ def test_shifted_masks_follow_the_shifted_curve_and_the_score_head_learns_the_tr
 
 
 def test_plain_masking_with_a_score_head_learns_the_curve_all_the_same() -> None:
-    outputs = mockingjay(masking="random", score_head=True)(**batch())
+    outputs = mockingjay(masking="random", score_head="speech")(**batch())
     assert outputs["intensity"].any()
 
 
 @pytest.mark.parametrize(
-    "model", [mockingjay(), npc(), npc(reading="spans"), npc(masking="none", score_head=True)],
-    ids=["mockingjay", "npc wide", "npc spans", "npc score"],
+    "model", [mockingjay(), npc(), npc(reading="spans"), npc(masking="none", score_head="speech"),
+              mockingjay(masking="random", add_intensity=True)],
+    ids=["mockingjay", "npc wide", "npc spans", "npc score", "added"],
 )  # fmt: skip
 def test_without_the_curve_it_needs_a_model_says_so(model: nn.Module) -> None:
     with pytest.raises(GemoclapError, match="needs the intensity of every clip"):
@@ -200,7 +292,7 @@ def test_a_padded_batch_equals_each_clip_alone_where_nothing_is_drawn(form: str)
         frames = alone["target"].shape[1]
         same = ["target", "intensity"] if "intensity" in alone else ["target"]
         if row < 3 and "random" not in form and "plain" not in form:  # the last clip's curve has one value: no order
-            if form in ("npc", "npc wide", "npc spans"):
+            if "npc" in form:
                 same.append("prediction")
             else:
                 assert outputs["positions"][row, :frames].sum() == alone["positions"].sum()
@@ -219,7 +311,10 @@ def test_the_losses_equal_a_naive_float64_loop(form: str, weight: float) -> None
     for row, frame in outputs["positions"].nonzero().tolist():
         difference = outputs["prediction"][row, frame].double() - outputs["target"][row, frame].double()
         spectral += [abs(value) for value in difference.tolist()]
-        if "intensity" in outputs:
+        if "sum" in outputs:
+            difference = outputs["predicted_sum"][row, frame].double() - outputs["sum"][row, frame].double()
+            intensity += [abs(value) for value in difference.tolist()]
+        elif "intensity" in outputs:
             guess, truth = outputs["predicted_intensity"][row, frame], outputs["intensity"][row, frame]
             intensity.append(abs(guess.item() - truth.item()))
     expected = sum(spectral) / len(spectral)
@@ -275,7 +370,7 @@ def test_autocast_trains_in_bfloat16(form: str) -> None:
 
 
 def test_heads_start_as_the_encoder_does() -> None:
-    model = mockingjay(score_head=True)
+    model = mockingjay(score_head="speech")
     assert model.spectral_head[3].weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert not model.spectral_head[0].bias.any() and not model.score_head.bias.any()
 
@@ -323,6 +418,9 @@ def test_perplexity_counts_codes_in_use() -> None:
 
 
 def test_words_that_are_not_known() -> None:
-    for build in (lambda: mockingjay(masking="all"), lambda: npc(masking="all"), lambda: npc(reading="all")):
+    heads = (lambda: mockingjay(score_head="all"), lambda: npc(score_head="all"))
+    for build in (
+        lambda: mockingjay(masking="all"), lambda: npc(masking="all"), lambda: npc(reading="all"), *heads
+    ):  # fmt: skip
         with pytest.raises(GemoclapError, match="'all' is not known; choose "):
             build()

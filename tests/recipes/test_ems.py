@@ -321,13 +321,17 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
 
 
 def test_pairs_differ_in_one_thing() -> None:
-    masking, heads = [*PAIRS.values()][:2], [*PAIRS.values()][2]
+    masking, heads, source = [*PAIRS.values()][:2], [*PAIRS.values()][2], [*PAIRS.values()][3]
     for one, other in (*chain(*masking), *CONTROLS[:3]):
         ems, plain = VARIANTS[one], VARIANTS[other]
         assert ems.masking == "intensity" and plain.masking != "intensity"
         assert replace(ems, masking=plain.masking, title=plain.title) == plain
     for one, other in heads:
         assert (
-            VARIANTS[one].score_head
-            and replace(VARIANTS[one], score_head=False, title=VARIANTS[other].title) == VARIANTS[other]
+            VARIANTS[one].score_head == "speech"
+            and replace(VARIANTS[one], score_head="none", title=VARIANTS[other].title) == VARIANTS[other]
         )
+    for one, other in source:
+        assert VARIANTS[one].score_head == "intensity_track" and VARIANTS[one].masking == "intensity"
+        assert VARIANTS[one].add_intensity == (VARIANTS[one].encoder == "mockingjay")
+        assert VARIANTS[one].options == VARIANTS[other].options

@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from small import changed, complaint, log_of, run
 
+from gemoclap.arguments import spelt_lists
+from gemoclap.cli import parser_of
 from gemoclap.config import AudioSettings, CacheSettings, TrainSettings
 from gemoclap.config_ems import PretrainModelSettings, PretrainSettings
 from gemoclap.corpora.manifest import read_manifest
@@ -72,11 +74,40 @@ def test_speech_becomes_an_encoder(tmp_path: Path, small_manifest: Path, encoder
 
 @pytest.mark.parametrize("encoder", ["mockingjay", "npc"])
 def test_masks_follow_the_intensity(tmp_path: Path, small_manifest: Path, intensity_model: Path, encoder: str) -> None:
-    settings = settings_of(small_manifest, encoder, "intensity", score_head=True, intensity_model=str(intensity_model))
+    settings = settings_of(
+        small_manifest, encoder, "intensity", score_head="speech", intensity_model=str(intensity_model)
+    )
     pretrain(settings, tmp_path / "run")
     log = log_of(tmp_path / "run")
     assert all(row["intensity_l1"] > 0 and row["dev_intensity_l1"] > 0 for row in log)
     assert log[0]["fallbacks"] == 0
+
+
+@pytest.mark.parametrize(("encoder", "loss"), [("mockingjay", "intensity_l1"), ("npc", "sum_l1")])
+def test_ems_as_in_the_code_of_its_authors(
+    tmp_path: Path, small_manifest: Path, intensity_model: Path, encoder: str, loss: str
+) -> None:
+    source = {"score_head": "intensity_track", "intensity_model": str(intensity_model)}
+    settings = settings_of(small_manifest, encoder, "intensity", add_intensity=encoder == "mockingjay", **source)
+    folder = pretrain(settings, tmp_path / "run")
+    assert all(row[loss] > 0 and row[f"dev_{loss}"] > 0 for row in log_of(tmp_path / "run"))
+    assert "with the score head of EMS's authors" in (folder / "README.md").read_text(encoding="utf-8")
+    assert load_audio_encoder(str(folder)).output_dim == 16
+
+
+def test_a_score_head_may_be_asked_for_by_true_or_false() -> None:
+    for given, word in ((True, "speech"), (False, "none"), ("intensity_track", "intensity_track")):
+        assert PretrainModelSettings(score_head=given).score_head == word  # type: ignore[arg-type]
+    for given, word in (("true", "speech"), ("false", "none"), ("none", "none"), ("speech", "speech")):
+        parser = parser_of("pretrain ems")
+        options = ["-o", "run", "--speech", "a", "--model.score_head", given]
+        assert parser.instantiate(parser.parse_args(spelt_lists(options))).model.score_head == word
+
+
+def test_what_looks_at_the_intensity() -> None:
+    for looks in ({"score_head": True}, {"score_head": "intensity_track"}, {"add_intensity": True}):
+        assert PretrainModelSettings(masking="random", **looks).needs_intensity  # type: ignore[arg-type]
+    assert not PretrainModelSettings(masking="random").needs_intensity
 
 
 @pytest.mark.parametrize("encoder", ["mockingjay", "npc"])
@@ -157,6 +188,12 @@ def test_what_cannot_be(tmp_path: Path, small_manifest: Path, capsys: pytest.Cap
     nowhere = ("--model.masking", "intensity", "--model.intensity_model", tmp_path / "nowhere")
     assert "nowhere" in complaint(capsys, "pretrain", "ems", *out, *nowhere)
     assert "masking" in complaint(capsys, "pretrain", "ems", *out, "--model.masking", "none")
+    added = ("--model.encoder", "npc", "--model.masking", "none", "--model.add_intensity", "true")
+    assert "choose model.score_head intensity_track" in complaint(capsys, "pretrain", "ems", *out, *added)
+    alone = ("--model.masking", "random", "--model.add_intensity", "true")
+    assert "model.intensity_model" in complaint(capsys, "pretrain", "ems", *out, *alone)
+    head = ("--model.score_head", "sppech")
+    assert "one of none, intensity_track, speech or true or false" in complaint(capsys, "pretrain", "ems", *out, *head)
     options = ("--model.masking", "random", "--model.options", '{"hiden_size": 8}')
     assert "hidden_size" in complaint(capsys, "pretrain", "ems", *out, *options)
     assert not (tmp_path / "run").exists()

@@ -7,20 +7,23 @@ from torch import Tensor
 
 Losses = dict[str, Tensor]
 
+SECOND = {"intensity_l1": ("predicted_intensity", "intensity"), "sum_l1": ("predicted_sum", "sum")}
+"""Of a score head: the name of its loss, and of the two outputs that are compared."""
+
 
 class Reconstruction:
-    """L1 between predicted and true frames, and with a score head between predicted and true intensity [S].
+    """L1 between predicted and true frames, and with a score head between what it predicts and the truth [S].
 
     Both are means over the model's ``positions``: the hidden spans for MockingJay, all valid frames for NPC.
 
     Parameters
     ----------
-    intensity_weight : of the second beside the first [C].
+    intensity_weight : of the second beside the first [S: 1].
 
     Returns
     -------
-    From the call: ``"loss"``, its parts ``"spectral_l1"`` and ``"intensity_l1"``, and whatever 0-dim output the model
-    has, to be logged.
+    From the call: ``"loss"``, its parts ``"spectral_l1"`` and, with a score head, one of `SECOND`, and whatever 0-dim
+    output the model has, to be logged.
     """
 
     row_outputs: tuple[str, ...] = ()
@@ -32,9 +35,10 @@ class Reconstruction:
         positions = outputs["positions"]
         loss = spectral = masked_l1(outputs["prediction"], outputs["target"], positions)
         losses = {"spectral_l1": spectral}
-        if "predicted_intensity" in outputs:
-            losses["intensity_l1"] = masked_l1(outputs["predicted_intensity"], outputs["intensity"], positions)
-            loss = spectral + self.intensity_weight * losses["intensity_l1"]
+        for name, (prediction, target) in SECOND.items():
+            if prediction in outputs:
+                losses[name] = masked_l1(outputs[prediction], outputs[target], positions)
+                loss = spectral + self.intensity_weight * losses[name]
         diagnostics = {name: value.float() for name, value in outputs.items() if value.ndim == 0}
         return {"loss": loss, **losses, **diagnostics}
 

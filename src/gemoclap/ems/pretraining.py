@@ -6,6 +6,7 @@ compares:
     prediction, target                 (B, F, M) mel features
     positions                          bool (B, F), the frames to be predicted
     predicted_intensity, intensity     (B, F), with a score head
+    predicted_sum, sum                 (B, F, M), with NPC's second head: mel features + intensity
     masked_share, fallbacks, ...       0-dim, to be logged
 
 Once trained, ``model.encoder.save_pretrained(folder)`` keeps the encoder and leaves the heads behind.
@@ -18,7 +19,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gemoclap.config_ems import FOLLOW_INTENSITY
+from gemoclap.config_ems import FOLLOW_INTENSITY, SCORE_HEADS, ScoreHead
 from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, share_of, shift_intensity, wide_frames
 from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
 from gemoclap.encoders.npc import NPCModel
@@ -42,32 +43,42 @@ class SpectralHead(nn.Sequential):
 class MockingJayForPretraining(nn.Module):
     """MockingJay that predicts the frames of hidden spans, and with a score head their intensity too.
 
+    EMS as in its authors' code is ``score_head="intensity_track"`` with `add_intensity` [S]. What is kept of it is an encoder
+    that hears speech alone, without its intensity [C].
+
     Parameters
     ----------
     encoder : is trained in place.
-    score_head : a linear layer that predicts the intensity curve [P, S: that there is one; C: its form].
+    score_head : a linear layer [C: its form] that predicts the intensity of hidden frames, from ``"speech"``, what the
+        encoder makes of the masked features [C]; or from ``"intensity_track"``, what it makes in a second run of the masked
+        intensity alone, put in every dimension of its input [S; C: how a track enters it]; or ``"none"``. The losses of both
+        runs are added before one backward pass, which comes to the same as the source's two.
+    add_intensity : add the masked intensity to every dimension of the masked features [S].
     masking : ``"intensity"`` hides spans at the most intense frames (EMS), ``"random"`` anywhere (plain); ``"shifted"``
         hides those of EMS, all moved round the clip by a random distance: as many and as close together.
     rule : None is MockingJay's [S].
 
     Raises
     ------
-    GemoclapError : from the call, without the intensity that `masking` or the score head needs.
+    GemoclapError : from the call, without the intensity that `masking`, the score head or `add_intensity` needs.
     """
 
     def __init__(
         self,
         encoder: MockingJayModel,
-        score_head: bool = False,
+        score_head: ScoreHead = "none",
         masking: Literal["intensity", "shifted", "random"] = "intensity",
         rule: SpanRule | None = None,
+        add_intensity: bool = False,
     ) -> None:
         super().__init__()
         _check_choice("masking", masking, ("intensity", "shifted", "random"))
+        _check_choice("score_head", score_head, SCORE_HEADS)
         config = encoder.config
         self.encoder, self.masking, self.rule = encoder, masking, rule or SpanRule()
+        self.scores_from, self.add_intensity = score_head, add_intensity
         self.spectral_head = SpectralHead(config)
-        self.score_head = nn.Linear(config.hidden_size, 1) if score_head else None
+        self.score_head = nn.Linear(config.hidden_size, 1) if score_head != "none" else None
         for head in (self.spectral_head, self.score_head):
             if head is not None:
                 _initialize(head, config.initializer_range)
@@ -90,12 +101,18 @@ class MockingJayForPretraining(nn.Module):
             clip is heard, as are EMS's masks.
         """
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        curve = _curve(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        is_needed = self.masking in FOLLOW_INTENSITY or self.score_head is not None or self.add_intensity
+        curve = _curve(intensity, intensity_lengths, mask) if is_needed else None
         followed = _followed(curve, mask, self.masking, intensity_shift)
-        masked = mask_spans(frames, mask, followed, self.rule)
-        hidden = self.encoder.encode(masked.frames, mask).last_hidden_state
+        # Masked as one, so that the intensity is hidden where the features are, and in the same way.
+        both = frames if curve is None else torch.cat([frames, curve.unsqueeze(-1)], dim=-1)
+        masked = mask_spans(both, mask, followed, self.rule)
+        seen, track = masked.frames.split([frames.shape[-1], both.shape[-1] - frames.shape[-1]], dim=-1)
+        hidden = self.encoder.encode(seen + track if self.add_intensity else seen, mask).last_hidden_state
         outputs = {"prediction": self.spectral_head(hidden), "target": frames, "positions": masked.positions}
         if self.score_head is not None and curve is not None:
+            if self.scores_from == "intensity_track":
+                hidden = self.encoder.encode(track.expand_as(frames), mask).last_hidden_state
             outputs |= {"predicted_intensity": self.score_head(hidden).squeeze(-1), "intensity": curve}
         return outputs | {"masked_share": masked.share, "fallbacks": masked.fallbacks}
 
@@ -136,7 +153,8 @@ class NPCForPretraining(nn.Module):
     Parameters
     ----------
     encoder : is trained in place.
-    score_head : a linear layer on the representation that predicts the intensity curve [C].
+    score_head : a second linear layer, on the representation [C], that predicts the intensity curve, ``"speech"`` [C]; or as
+        in the code of EMS's authors, ``"intensity_track"``, features + intensity in every dimension [S]; or ``"none"``.
     masking : ``"none"`` is plain NPC. ``"intensity"`` treats the most intense frames in a way of their own (EMS);
         ``"random"`` treats as many, drawn at random, in that way, and ``"shifted"`` those of EMS moved round the clip:
         what is left of EMS without emotion.
@@ -154,7 +172,7 @@ class NPCForPretraining(nn.Module):
     def __init__(
         self,
         encoder: NPCModel,
-        score_head: bool = False,
+        score_head: ScoreHead = "none",
         masking: Literal["intensity", "shifted", "random", "none"] = "intensity",
         reading: Literal["wide", "spans"] = "wide",
         rule: SpanRule | None = None,
@@ -166,12 +184,15 @@ class NPCForPretraining(nn.Module):
         super().__init__()
         _check_choice("masking", masking, ("intensity", "shifted", "random", "none"))
         _check_choice("reading", reading, ("wide", "spans"))
+        _check_choice("score_head", score_head, SCORE_HEADS)
         config = encoder.config
         self.encoder, self.masking, self.reading = encoder, masking, reading
         self.rule, self.wide_share = rule or SpanRule(), wide_share
         self.quantizer = GroupedQuantizer(config.hidden_size, groups, codes, temperature)
         self.spectral_head = nn.Linear(config.hidden_size, config.n_mels)
-        self.score_head = nn.Linear(config.hidden_size, 1) if score_head else None
+        self.scores_from = score_head
+        outputs = {"none": 0, "speech": 1, "intensity_track": config.n_mels}[score_head]
+        self.score_head = nn.Linear(config.hidden_size, outputs) if outputs else None
 
     def forward(
         self,
@@ -183,14 +204,19 @@ class NPCForPretraining(nn.Module):
     ) -> dict[str, Tensor]:
         """Predict every frame; parameters as `MockingJayForPretraining.forward`. ``positions`` are all valid frames."""
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        curve = _curve(intensity, intensity_lengths, mask, self.masking, self.score_head)
+        is_needed = self.masking in FOLLOW_INTENSITY or self.score_head is not None
+        curve = _curve(intensity, intensity_lengths, mask) if is_needed else None
         followed = _followed(curve, mask, self.masking, intensity_shift)
         seen, wide, shares = self._hide(frames, mask, followed)
         hidden = self.encoder.encode(seen, mask, wide=wide).last_hidden_state
         codes, chosen = self.quantizer(hidden)
         outputs = {"prediction": self.spectral_head(codes), "target": frames, "positions": mask}
         if self.score_head is not None and curve is not None:
-            outputs |= {"predicted_intensity": self.score_head(hidden).squeeze(-1), "intensity": curve}
+            second = self.score_head(hidden)
+            if self.scores_from == "intensity_track":
+                outputs |= {"predicted_sum": second, "sum": frames + curve.unsqueeze(-1)}
+            else:
+                outputs |= {"predicted_intensity": second.squeeze(-1), "intensity": curve}
         return outputs | shares | {"code_perplexity": code_perplexity(chosen, mask)}
 
     def _hide(
@@ -220,16 +246,12 @@ def code_perplexity(chosen: Tensor, mask: Tensor) -> Tensor:
     return torch.special.entr(use).sum(-1).exp().mean()
 
 
-def _curve(
-    intensity: Tensor | None, lengths: Tensor | None, mask: Tensor, masking: str, score_head: nn.Module | None
-) -> Tensor | None:
-    """Return the intensity at the encoder's frames; None where nobody looks at it."""
-    if masking not in FOLLOW_INTENSITY and score_head is None:
-        return None
+def _curve(intensity: Tensor | None, lengths: Tensor | None, mask: Tensor) -> Tensor:
+    """Return the intensity at the encoder's frames."""
     if intensity is None:
         raise GemoclapError(
-            "pre-training with masking 'intensity' or 'shifted', or with a score head, needs the intensity of every clip; "
-            "make it with 'gemoclap intensity', or choose plain masking and no score head"
+            "pre-training with masking 'intensity' or 'shifted', with a score head or with add_intensity needs the "
+            "intensity of every clip; make it with 'gemoclap intensity', or choose plain masking and none of the others"
         )
     if lengths is None:
         lengths = torch.full((len(intensity),), intensity.shape[1], device=intensity.device)

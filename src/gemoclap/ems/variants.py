@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemoclap.config_ems import FOLLOW_INTENSITY, LOG_MEL
+from gemoclap.config_ems import FOLLOW_INTENSITY, LOG_MEL, ScoreHead
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Variant:
     ----------
     title : in tables and pictures.
     encoder : None where there is none, but log-mel frames alone.
-    masking, score_head : as in `PretrainModelSettings`.
+    masking, score_head, add_intensity : as in `PretrainModelSettings`.
     mask_size : of npc, in frames.
     trained : False leaves the encoder as it was initialised.
     """
@@ -24,14 +24,15 @@ class Variant:
     title: str
     encoder: Literal["mockingjay", "npc"] | None
     masking: Literal["intensity", "shifted", "random", "none"] = "none"
-    score_head: bool = False
+    score_head: ScoreHead = "none"
     mask_size: int | None = None
+    add_intensity: bool = False
     trained: bool = True
 
     @property
     def needs_intensity(self) -> bool:
         """Whether pre-training looks at intensity curves."""
-        return self.masking in FOLLOW_INTENSITY or self.score_head
+        return self.masking in FOLLOW_INTENSITY or self.score_head != "none" or self.add_intensity
 
     @property
     def options(self) -> dict[str, Any]:
@@ -48,12 +49,19 @@ class Variant:
 def _ways(
     title: str, encoder: Literal["mockingjay", "npc"], plain: Any, mask_size: int | None = None
 ) -> dict[str, Variant]:
-    """Return plain and EMS pre-training, each without and with the score head, by what their names end in."""
+    """Return plain and EMS pre-training, each without and with our score head, by what their names end in.
+
+    ``_source`` is EMS with the additions of its authors' code in place of that head [S]; NPC's masks stay ours [C].
+    """
+    is_mockingjay = encoder == "mockingjay"
     return {
         "": Variant(title, encoder, plain, mask_size=mask_size),
         "_ems": Variant(f"{title}, EMS", encoder, "intensity", mask_size=mask_size),
-        "_score": Variant(f"{title}, score head", encoder, plain, True, mask_size),
-        "_ems_score": Variant(f"{title}, EMS, score head", encoder, "intensity", True, mask_size),
+        "_score": Variant(f"{title}, score head", encoder, plain, "speech", mask_size),
+        "_ems_score": Variant(f"{title}, EMS, score head", encoder, "intensity", "speech", mask_size),
+        "_source": Variant(
+            f"{title}, EMS as its authors' code", encoder, "intensity", "intensity_track", mask_size, is_mockingjay
+        ),
     }
 
 
@@ -89,10 +97,15 @@ PAIRS = {
         ("npc7_score", "npc7"),
         ("npc7_ems_score", "npc7_ems"),
     ),
+    "EMS as its authors' code \N{MINUS SIGN} plain": (
+        ("mockingjay_source", "mockingjay"),
+        ("npc5_source", "npc5"),
+        ("npc7_source", "npc7"),
+    ),
 }
-"""The two parts of EMS, its masks and its score head, each beside what lacks it. Its masks change more than where they are:
-MockingJay's spans overlap at the intense frames, so that fewer frames are hidden, and some of NPC's masks are wider, for which
-see `CONTROLS`."""
+"""The two parts of EMS, its masks and our score head, each beside what lacks it, and EMS as a whole beside plain pre-training.
+Its masks change more than where they are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden,
+and some of NPC's masks are wider, for which see `CONTROLS`."""
 CONTROLS = (
     ("mockingjay_ems", "mockingjay_shifted"),
     ("npc5_ems", "npc5_random"),

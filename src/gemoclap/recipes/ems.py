@@ -310,6 +310,7 @@ def pretrain_settings(settings: CompareSettings, name: str, seed: int, leave_out
             options=variant.options,
             masking=variant.masking,
             score_head=variant.score_head,
+            add_intensity=variant.add_intensity,
             intensity_model=settings.intensity_model if variant.needs_intensity else None,
         ),
         train=replace(settings.train, lr=settings.lr[variant.encoder], seed=seed),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from gemoclap.config import METHODS, TITLES, Settings
 from gemoclap.config_ems import IntensitySettings, PretrainSettings
@@ -99,8 +100,10 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
         "random": "random masks",
         "none": "plain masks",
     }
+    heads = {"none": "", "speech": ", with a score head", "intensity_track": ", with the score head of EMS's authors"}
+    added = ", the intensity added to its input" if model.add_intensity else ""
     labels = (
-        "Labels were seen by the model of emotion intensity alone, which masks or score head come from."
+        "Labels were seen by the model of emotion intensity alone, whose curves were used."
         if settings.needs_intensity
         else "No labels were looked at."
     )
@@ -112,8 +115,8 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
         "",
         f"# {ENCODERS[model.encoder]}, pre-trained with {ways[model.masking]}",
         "",
-        f"Size {model.size}{', with a score head' if model.score_head else ''}; {settings.train.epochs} passes over the "
-        f"speech below, seed {settings.train.seed}. {labels}",
+        f"Size {model.size}{heads[cast(str, model.score_head)]}{added}; {settings.train.epochs} passes over the speech "
+        f"below, seed {settings.train.seed}. {labels}",
         "",
         "    gemoclap crossval --model.audio_encoder THIS_FOLDER --data.manifest labelled.jsonl -o runs/crossval",
         "",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gemoclap.config_ems import PretrainSettings
+from gemoclap.config_ems import PretrainSettings, ScoreHead
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
@@ -141,14 +141,16 @@ def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretra
     GemoclapError : the encoder has no such option, or not with that value.
     """
     model = settings.model
+    head = cast(ScoreHead, model.score_head)  # PretrainModelSettings has made a word of true and false
     options = {**SIZES[model.encoder][model.size], **model.options}
     torch.manual_seed(settings.train.seed)
     try:
         if model.encoder == "mockingjay":
             encoder = MockingJayModel(_config(MockingJayConfig, options))
             # PretrainModelSettings has refused "none", which is NPC's.
-            return MockingJayForPretraining(encoder, model.score_head, cast(Any, model.masking))
-        return NPCForPretraining(NPCModel(_config(NPCConfig, options)), model.score_head, model.masking, model.reading)
+            masking = cast(Any, model.masking)
+            return MockingJayForPretraining(encoder, head, masking, add_intensity=model.add_intensity)
+        return NPCForPretraining(NPCModel(_config(NPCConfig, options)), head, model.masking, model.reading)
     except (TypeError, ValueError) as error:
         raise GemoclapError(f"model.options: {model.encoder}: {str(error).splitlines()[0]}") from error
 

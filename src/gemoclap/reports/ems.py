@@ -29,6 +29,7 @@ LOGGED = {
     "step": "steps",
     "dev_spectral_l1": "held-out L1",
     "dev_intensity_l1": "held-out intensity L1",
+    "dev_sum_l1": "held-out L1 of features + intensity",
     "masked_share": "hidden or wide (%)",
     "fallbacks": "fallbacks a batch",
     "code_perplexity": "code perplexity",
