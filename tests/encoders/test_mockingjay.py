@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -65,14 +67,37 @@ def test_positions_equal_a_double_loop(size: int) -> None:
             assert table[position, dimension].item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_input_is_projected_positioned_and_normalised() -> None:
+@pytest.mark.parametrize("scale", [1.0, 0.1, 0.0])
+def test_the_input_is_projected_positioned_and_normalised(scale: float) -> None:
     torch.manual_seed(0)
-    model = MockingJayModel(MockingJayConfig(**SIZES, n_mels=4, num_hidden_layers=1)).double().eval()
+    config = MockingJayConfig(**SIZES, n_mels=4, num_hidden_layers=1, position_scale=scale)
+    model = MockingJayModel(config).double().eval()
     frames, mask = torch.randn(1, 9, 12).double(), torch.ones(1, 9, dtype=torch.bool)
     first = model.encode(frames, mask, output_hidden_states=True).hidden_states[0]
-    summed = frames @ model.projection.weight.T + model.projection.bias + sinusoids(9, 12)
+    summed = frames @ model.projection.weight.T + model.projection.bias + scale * sinusoids(9, 12)
     expected = (summed - summed.mean(-1, keepdim=True)) / summed.std(-1, correction=0, keepdim=True)
     torch.testing.assert_close(first, expected, atol=1e-6, rtol=0)
+
+
+def test_without_positions_frames_in_another_order_come_out_in_that_order() -> None:
+    torch.manual_seed(0)
+    frames, mask, order = torch.randn(1, 9, 240), torch.ones(1, 9, dtype=torch.bool), torch.randperm(9)
+    for scale, is_alike in ((0.0, True), (1.0, False)):
+        model = MockingJayModel(MockingJayConfig(**SIZES, position_scale=scale)).eval()
+        one, other = (model.encode(series, mask).last_hidden_state for series in (frames, frames[:, order]))
+        assert torch.allclose(one[:, order], other, atol=1e-5) == is_alike
+
+
+def test_the_scale_of_positions_is_saved_and_is_one_where_nothing_says_so(tmp_path: Path) -> None:
+    model = MockingJayModel(MockingJayConfig(**SIZES, position_scale=0.25)).eval()
+    model.save_pretrained(tmp_path)
+    frames, mask = torch.randn(1, 9, 240), torch.ones(1, 9, dtype=torch.bool)
+    again = MockingJayModel.from_pretrained(tmp_path).eval()
+    assert torch.equal(again.encode(frames, mask).last_hidden_state, model.encode(frames, mask).last_hidden_state)
+    older = json.loads((tmp_path / "config.json").read_text())
+    assert older.pop("position_scale") == 0.25
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    assert MockingJayModel.from_pretrained(tmp_path).config.position_scale == 1.0
 
 
 def test_it_starts_as_bert_does() -> None:
@@ -120,10 +145,11 @@ def test_attention_drops_weights_in_training_alone() -> None:
     [
         ({"num_attention_heads": 5}, "hidden_size (768) must be a multiple of num_attention_heads (5)"),
         ({"delta_order": -1}, "delta_order must be a whole number, 0 or above, not -1"),
+        ({"position_scale": -0.5}, "position_scale must be 0 or above, not -0.5"),
         ({"delta_width": 0}, "delta_width must be a whole number above 0"),
     ],
 )
-def test_sizes_that_make_no_sense(options: dict[str, int], message: str) -> None:
+def test_sizes_that_make_no_sense(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError) as raised:
         MockingJayConfig(**options)
     assert message in str(raised.value)

@@ -83,6 +83,34 @@ def test_masks_follow_the_intensity(tmp_path: Path, small_manifest: Path, intens
     assert log[0]["fallbacks"] == 0
 
 
+@pytest.mark.parametrize("order", [0, 2])
+def test_held_out_frames_are_guessed_too_and_a_model_that_learnt_nothing_is_warned_of(
+    tmp_path: Path, small_manifest: Path, capsys: pytest.CaptureFixture, order: int
+) -> None:
+    settings = settings_of(small_manifest)
+    settings.model.options = {**TINY["mockingjay"], "delta_order": order}
+    settings.train.lr = 1e-9
+    pretrain(settings, tmp_path / "run")
+    rows = log_of(tmp_path / "run")
+    parts = ["static", "delta", "delta_delta"][: order + 1]
+    for kind in ("l1", "l1_zeros", "l1_interpolated"):  # all together are the mean of the parts, which are as wide
+        assert rows[0][f"dev_spectral_{kind}"] == pytest.approx(
+            np.mean([rows[0][f"dev_{part}_{kind}"] for part in parts])
+        )
+        assert kind == "l1" or rows[0][f"dev_static_{kind}"] == rows[1][f"dev_static_{kind}"]
+    told, beware = [line for line in capsys.readouterr().err.splitlines() if "held-out L1" in line]
+    assert f"static {rows[1]['dev_static_l1']:.3f} {rows[1]['dev_static_l1_zeros']:.3f}" in told
+    assert (
+        beware.startswith("beware: mockingjay random: the held-out L1 is not below that of ") and "train.lr" in beware
+    )
+
+
+def test_npc_is_not_held_against_guesses(tmp_path: Path, small_manifest: Path, capsys: pytest.CaptureFixture) -> None:
+    pretrain(settings_of(small_manifest, "npc", "none"), tmp_path / "run")
+    assert not any("zeros" in name for name in log_of(tmp_path / "run")[0])
+    assert "held-out L1" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("encoder", "loss"), [("mockingjay", "intensity_l1"), ("npc", "sum_l1")])
 def test_ems_as_in_the_code_of_its_authors(
     tmp_path: Path, small_manifest: Path, intensity_model: Path, encoder: str, loss: str

@@ -5,6 +5,7 @@ compares:
 
     prediction, target                 (B, F, M) mel features
     positions                          bool (B, F), the frames to be predicted
+    mask                               bool (B, F), the valid frames; of MockingJay
     predicted_intensity, intensity     (B, F), with a score head
     predicted_sum, sum                 (B, F, M), with NPC's second head: mel features + intensity
     masked_share, fallbacks, ...       0-dim, to be logged
@@ -110,6 +111,7 @@ class MockingJayForPretraining(nn.Module):
         seen, track = masked.frames.split([frames.shape[-1], both.shape[-1] - frames.shape[-1]], dim=-1)
         hidden = self.encoder.encode(seen + track if self.add_intensity else seen, mask).last_hidden_state
         outputs = {"prediction": self.spectral_head(hidden), "target": frames, "positions": masked.positions}
+        outputs["mask"] = mask
         if self.score_head is not None and curve is not None:
             if self.scores_from == "intensity_track":
                 hidden = self.encoder.encode(track.expand_as(frames), mask).last_hidden_state

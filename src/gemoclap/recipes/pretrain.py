@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches, eval_batches
 from gemoclap.data.folds import speaker_name
+from gemoclap.ems.guesses import l1_beside_guesses, not_beaten, told
 from gemoclap.ems.intensity import IntensityModel
 from gemoclap.ems.losses import Reconstruction
 from gemoclap.ems.pretraining import MockingJayForPretraining, NPCForPretraining
@@ -214,7 +216,8 @@ def _fit(
     state = process_state()
     objective = Reconstruction(settings.model.intensity_weight)
     batches = TrainBatches(rows, clips, None, settings.train, state.process_index, state.num_processes)
-    fit(
+    label = f"{settings.model.encoder} {settings.model.masking}"
+    history = fit(
         model,
         objective,
         batches,
@@ -223,14 +226,31 @@ def _fit(
         output,
         run_key=key,
         evaluate=(lambda: held_out_losses(model, objective, held_out, clips)) if held_out else None,
-        label=f"{settings.model.encoder} {settings.model.masking}",
+        label=label,
     )
+    if held_out and settings.model.encoder == "mockingjay":
+        on_main_process(lambda: _tell(label, history[-1]))
+
+
+def _tell(label: str, row: Mapping[str, Any]) -> None:
+    """Say on standard error what the last row of the log came to, and whether guesses do as well."""
+    scores = {name.removeprefix("dev_"): value for name, value in row.items() if name.startswith("dev_")}
+    print(f"{label}: {told(scores)}", file=sys.stderr)
+    if guesses := not_beaten(scores):
+        print(
+            f"beware: {label}: the held-out L1 is not below that of {' and of '.join(guesses)}; train longer or with another "
+            "train.lr, and see 'What MockingJay has to beat' in docs/methods.md",
+            file=sys.stderr,
+        )
 
 
 def held_out_losses(
     model: nn.Module, objective: Reconstruction, rows: Sequence[Utterance], clips: Clips
 ) -> dict[str, float]:
-    """Return the mean of every named loss over held-out clips, masked as in training, with masks that never change."""
+    """Return the mean of every named loss over held-out clips, masked as in training, with masks that never change.
+
+    For MockingJay also what guesses of the hidden frames come to, `l1_beside_guesses`.
+    """
     model.eval()
     device = process_state().device
     sums: dict[str, float] = {}
@@ -238,7 +258,11 @@ def held_out_losses(
         torch.manual_seed(HELD_OUT_SEED)
         for batch in eval_batches(rows, clips, None, 16):
             moved = batch.to(device)
-            for name, value in objective(model(**moved.inputs), moved.emotions, moved.genders).items():
+            outputs = model(**moved.inputs)
+            losses = objective(outputs, moved.emotions, moved.genders)
+            if isinstance(model, MockingJayForPretraining):
+                losses |= l1_beside_guesses(outputs, model.encoder.config.n_mels)
+            for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(batch)
     return {name: value / len(rows) for name, value in sums.items()}
 
