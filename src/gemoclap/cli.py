@@ -10,7 +10,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from importlib import import_module
 from typing import Literal, NamedTuple
 
@@ -36,6 +35,7 @@ from gemoclap.config_ems import (
     IntensityModelSettings,
     PretrainModelSettings,
     PretrainSettings,
+    PretrainTrainSettings,
     ProbeHeadSettings,
     ProbeTrainSettings,
     RankingSettings,
@@ -175,9 +175,8 @@ def add_pretrain_ems(parser: Parser) -> None:
     parser.add_argument("--held_out", type=float, default=defaults.held_out, help=held_out)
     parser.add_class_arguments(AudioSettings, "audio")
     parser.add_class_arguments(PretrainModelSettings, "model")
-    parser.add_class_arguments(TrainSettings, "train")
+    parser.add_class_arguments(PretrainTrainSettings, "train")
     parser.add_class_arguments(CacheSettings, "cache")
-    parser.set_defaults({f"train.{one.name}": getattr(defaults.train, one.name) for one in fields(TrainSettings)})
     parser.hide_groups()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from gemoclap.config import (
@@ -144,8 +144,31 @@ class PretrainModelSettings:
         return self.masking in FOLLOW_INTENSITY or self.score_head != "none" or self.add_intensity
 
 
-def _training() -> TrainSettings:
-    return TrainSettings(epochs=20, batch_size=32, lr=2e-4, weight_decay=0.01, warmup_epochs=1.4, schedule="cosine")
+OWN_OPTIMIZER: dict[str, dict[str, float]] = {
+    "mockingjay": {"lr": 2e-4, "weight_decay": 0.01},
+    "npc": {"lr": 1e-3, "weight_decay": 0.0},
+}
+"""What each encoder is pre-trained with where nothing else is asked for: AdamW 2e-4, and Adam 1e-3 [S; C: 0.01]."""
+
+
+@dataclass
+class PretrainTrainSettings(TrainSettings):
+    """The training of an encoder without labels.
+
+    Args:
+        epochs: Passes over the speech [C].
+        batch_size: Utterances a batch and process; npc 32 [S], mockingjay [C; S: 4 x 4].
+        lr: Peak learning rate of Adam; null: the encoder's own, mockingjay 2e-4, npc 1e-3 [S].
+        weight_decay: Decoupled weight decay; null: the encoder's own, mockingjay 0.01 [S: that there is one; C: how much],
+            npc 0, which is plain Adam [S].
+        warmup_epochs: Linear warm-up, here 7 % of the passes, as for mockingjay [S]; for npc [C].
+    """
+
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float | None = None  # type: ignore[assignment]
+    weight_decay: float | None = None  # type: ignore[assignment]
+    warmup_epochs: float = 1.4
 
 
 @dataclass
@@ -158,7 +181,7 @@ class PretrainSettings:
         held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
         audio: What is done to every clip; the intensity model, if there is one, hears it so, however it was trained.
         model: The encoder and the masking.
-        train: Adam with decoupled weight decay, 2e-4, 7 % warm-up, clip 5 [S].
+        train: mockingjay: Adam with decoupled weight decay, 2e-4, 7 % warm-up, clip 5; npc: Adam 1e-3, batch 32 [S].
         cache: Where audio and intensity curves are kept.
     """
 
@@ -167,12 +190,13 @@ class PretrainSettings:
     held_out: float = 0.03
     audio: AudioSettings = field(default_factory=AudioSettings)
     model: PretrainModelSettings = field(default_factory=PretrainModelSettings)
-    train: TrainSettings = field(default_factory=_training)
+    train: TrainSettings = field(default_factory=PretrainTrainSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
 
     def __post_init__(self) -> None:
         check_limits("", self, held_out=BELOW_1)
         _refuse_chunks(self.train)
+        self.train = _with_own_optimizer(self.train, self.model.encoder)
         if self.needs_intensity and self.model.intensity_model is None:
             raise GemoclapError(
                 "model.intensity_model: masking by intensity, a score head and model.add_intensity need one; train it with "
@@ -311,7 +335,7 @@ class CompareSettings:
             those that are named.
         lr: Learning rate of each kind of encoder, in place of train.lr; the defaults are the papers' [S].
         audio: What is done to every clip.
-        train: Of pre-training: the same for all variants.
+        train: Of pre-training: the same for all variants, but for the weight decay where it is null.
         probe: A linear head on the frozen encoders.
         finetune: GEmo-CLAP from the encoders.
         cache: Where audio, curves and pooled layers are kept.
@@ -323,9 +347,9 @@ class CompareSettings:
     size: Literal["small", "paper"] = "small"
     variants: list[str] | None = None
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    lr: dict[str, float] = field(default_factory=lambda: {"mockingjay": 2e-4, "npc": 1e-3})
+    lr: dict[str, float] = field(default_factory=lambda: {name: own["lr"] for name, own in OWN_OPTIMIZER.items()})
     audio: AudioSettings = field(default_factory=AudioSettings)
-    train: TrainSettings = field(default_factory=_training)
+    train: PretrainTrainSettings = field(default_factory=PretrainTrainSettings)
     probe: ProbeStage = field(default_factory=ProbeStage)
     finetune: FinetuneStage = field(default_factory=FinetuneStage)
     cache: CacheSettings = field(default_factory=CacheSettings)
@@ -346,7 +370,8 @@ class CompareSettings:
     def _refuse_what_it_decides(self) -> None:
         """Refuse options of the other recipes that a comparison sets itself, which would be passed over in silence."""
         decided = {
-            "train.lr": (self.train.lr not in (_training().lr, TrainSettings().lr), "lr"),
+            # Not the defaults, which a training in Python has whether or not they were asked for.
+            "train.lr": (self.train.lr not in (None, OWN_OPTIMIZER["mockingjay"]["lr"], TrainSettings().lr), "lr"),
             "train.seed": (self.train.seed != 0, "seeds"),
             "probe.train.seeds": (self.probe.train.seeds != ProbeTrainSettings().seeds, "seeds"),
             "finetune.train.seed": (self.finetune.train.seed != 0, "seeds"),
@@ -358,6 +383,13 @@ class CompareSettings:
             if is_given:
                 remedy = f"give {instead}" if instead else "a comparison has no development speakers"
                 raise GemoclapError(f"{name}: is not for a comparison; leave it out, {remedy}")
+
+
+def _with_own_optimizer(train: TrainSettings, encoder: str) -> TrainSettings:
+    """Return the settings with the encoder's own rate and weight decay where they are null, as `PretrainTrainSettings` says."""
+    own, lr, decay = OWN_OPTIMIZER[encoder], train.lr, train.weight_decay
+    lr, decay = own["lr"] if lr is None else lr, own["weight_decay"] if decay is None else decay
+    return replace(train, lr=lr, weight_decay=decay)
 
 
 def _refuse_chunks(train: TrainSettings) -> None:

@@ -20,7 +20,14 @@ from sklearn.metrics import balanced_accuracy_score
 from small import contents
 
 from gemoclap.config import TrainSettings
-from gemoclap.config_ems import LOG_MEL, CompareSettings, FinetuneStage, ProbeStage, ProbeTrainSettings
+from gemoclap.config_ems import (
+    LOG_MEL,
+    CompareSettings,
+    FinetuneStage,
+    PretrainTrainSettings,
+    ProbeStage,
+    ProbeTrainSettings,
+)
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
@@ -78,6 +85,21 @@ def test_every_encoder_is_scored_with_every_seed(finished: tuple[Comparison, Pat
         assert len(table) == 16 and len(tables) == 4
         assert one.uar == pytest.approx(balanced_accuracy_score(list(table.truth), list(table.prediction)))
     assert {name for name, _ in comparison.pretraining} == {"npc5", "npc5_ems", "mockingjay_ems_score"}
+
+
+def test_each_kind_of_encoder_is_pretrained_with_an_optimiser_of_its_own(settings: CompareSettings) -> None:
+    usual = CompareSettings(intensity_model=settings.intensity_model)
+    trained = {name: pretrain_settings(usual, name, 0, []).train for name in ("mockingjay_ems", "npc5_ems", "npc7")}
+    assert {name: train.lr for name, train in trained.items()} == {
+        "mockingjay_ems": 2e-4,
+        "npc5_ems": 1e-3,
+        "npc7": 1e-3,
+    }
+    assert {name: train.weight_decay for name, train in trained.items()} == {
+        "mockingjay_ems": 0.01, "npc5_ems": 0.0, "npc7": 0.0
+    }  # fmt: skip
+    given = pretrain_settings(settings, "npc5_ems", 0, []).train
+    assert given.weight_decay == settings.train.weight_decay == 0.01
 
 
 @pytest.mark.parametrize(("one", "other"), [*chain(*PAIRS.values()), *CONTROLS])
@@ -217,6 +239,7 @@ def test_what_cannot_be_compared_is_refused(
     "changes",
     [
         {"train": TrainSettings(lr=5e-3)},
+        {"train": PretrainTrainSettings(lr=5e-3)},
         {"train": TrainSettings(lr=2e-4, seed=3)},
         {"probe": ProbeStage(train=ProbeTrainSettings(seeds=[7]))},
         {"finetune": FinetuneStage(train=TrainSettings(select="dev"))},

@@ -132,6 +132,31 @@ def test_a_score_head_may_be_asked_for_by_true_or_false() -> None:
         assert parser.instantiate(parser.parse_args(spelt_lists(options))).model.score_head == word
 
 
+def pretraining_of(*options: str) -> TrainSettings:
+    """Return the training that `gemoclap pretrain ems` would do."""
+    parser = parser_of("pretrain ems")
+    args = parser.instantiate(
+        parser.parse_args(["-o", "run", "--speech", '["a"]', "--model.masking", "random", *options])
+    )
+    return PretrainSettings(model=args.model, train=args.train).train
+
+
+def test_each_encoder_has_an_optimiser_of_its_own(tmp_path: Path) -> None:
+    found = {name: pretraining_of("--model.encoder", name) for name in ("mockingjay", "npc")}
+    assert (found["mockingjay"].lr, found["npc"].lr) == (2e-4, 1e-3)
+    assert (found["mockingjay"].weight_decay, found["npc"].weight_decay) == (0.01, 0.0)
+    assert all((train.batch_size, train.epochs, train.warmup_epochs) == (32, 20, 1.4) for train in found.values())
+    asked = pretraining_of("--model.encoder", "npc", "--train.lr", "2e-4", "--train.weight_decay", "0.1")
+    assert (asked.lr, asked.weight_decay) == (2e-4, 0.1)
+    (tmp_path / "rate.yaml").write_text("model: {encoder: npc}\ntrain: {lr: 5e-4}\n")
+    from_file = pretraining_of("--config", str(tmp_path / "rate.yaml"))
+    assert (from_file.lr, from_file.weight_decay) == (5e-4, 0.0)
+    model = PretrainModelSettings("npc", masking="none")
+    assert (
+        PretrainSettings(model=model).train.lr == 1e-3 and PretrainSettings(model=model, train=asked).train.lr == 2e-4
+    )
+
+
 def test_what_looks_at_the_intensity() -> None:
     for looks in ({"score_head": True}, {"score_head": "intensity_track"}, {"add_intensity": True}):
         assert PretrainModelSettings(masking="random", **looks).needs_intensity  # type: ignore[arg-type]
