@@ -87,13 +87,13 @@ def told(scores: Mapping[str, float]) -> str:
 
 
 def not_beaten(scores: Mapping[str, float]) -> list[str]:
-    """Return in words the guesses that the model is not below, in the static features or in all together."""
-    return [
-        f"{words} ({part} {scores[f'{part}_l1']:.3f}, theirs {scores[f'{part}_{guess}']:.3f})"
-        for guess, words in GUESSES.items()
-        for part in _parts(scores)
-        if part in (ALL, PARTS[0]) and not scores[f"{part}_l1"] < scores[f"{part}_{guess}"]
-    ]
+    """Return in words the guesses that the model is not below, and whether in all features together or the static ones."""
+    found = []
+    for guess, words in GUESSES.items():
+        parts = [part for part in _parts(scores) if not scores[f"{part}_l1"] < scores[f"{part}_{guess}"]]
+        if named := [part for part in parts if part in (ALL, PARTS[0])]:
+            found.append(f"{words} ({', '.join(named)})")
+    return found
 
 
 def _parts(scores: Mapping[str, float]) -> list[str]:

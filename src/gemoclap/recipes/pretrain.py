@@ -238,7 +238,7 @@ def _tell(label: str, row: Mapping[str, Any]) -> None:
     print(f"{label}: {told(scores)}", file=sys.stderr)
     if guesses := not_beaten(scores):
         print(
-            f"beware: {label}: the held-out L1 is not below that of {' and of '.join(guesses)}; train longer or with another "
+            f"beware: {label}: the held-out L1 is not below that of {' or of '.join(guesses)}; train longer or with another "
             "train.lr, and see 'What MockingJay has to beat' in docs/methods.md",
             file=sys.stderr,
         )
