@@ -110,6 +110,7 @@ def test_paper_has_the_papers_settings() -> None:
     settings = read(*configs("paper.yaml"))
     assert (settings.train.epochs, settings.train.batch_size, settings.train.lr) == (50, 8, 1e-5)
     assert (settings.train.warmup_epochs, settings.train.weight_decay) == (5, 0)
+    assert settings.train.batching == "shuffled"
     assert (settings.model.audio_encoder, settings.model.text_encoder) == ("microsoft/wavlm-large", "roberta-base")
     assert not settings.model.freeze_text and settings.model.freeze == "none"
     assert (settings.model.pooling, settings.model.text_pooling) == ("mean", "first")
@@ -144,6 +145,7 @@ def test_lists_may_be_given_with_commas(given: str) -> None:
         (lambda: TrainSettings(lr=None), "train.lr"),  # type: ignore[arg-type]
         (lambda: TrainSettings(clip_norm=0.0), "train.clip_norm"),
         (lambda: TrainSettings(seed=-1), "train.seed"),
+        (lambda: TrainSettings(batching="shuffled", batch_seconds=60.0), "train.batching shuffled"),
         (lambda: ObjectiveSettings(alpha=1.5), "objective.alpha"),
         (lambda: ModelSettings(projection_dropout=-0.1), "model.projection_dropout"),
         (lambda: DataSettings(dev_speakers=-1), "data.dev_speakers"),

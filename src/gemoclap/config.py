@@ -209,6 +209,9 @@ class TrainSettings:
         batch_size: Utterances a batch and process [C; P: 8].
         batch_seconds: Seconds of audio a batch and process may hold with its padding, in place of batch_size: many
             short clips, few long ones.
+        batching: Who rides together: dealt = clips of like length, with emotions and genders dealt out evenly, which
+            changes what a contrastive batch has to tell apart [C]; bucketed = clips of like length, at random
+            otherwise [C]; shuffled = at random [P], with the more padding.
         chunk_size: Utterances that go through the encoders at a time, with the loss over the whole batch all the same;
             the gradients are those of the batch in one piece, at the cost of a second forward pass. Null: all at once.
         balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays
@@ -235,6 +238,7 @@ class TrainSettings:
     epochs: int = 25
     batch_size: int = 16
     batch_seconds: float | None = None
+    batching: Literal["dealt", "bucketed", "shuffled"] = "dealt"
     chunk_size: int | None = None
     balance: bool = False
     lr: float = 1e-3
@@ -269,6 +273,11 @@ class TrainSettings:
         )
         if self.compile and self.gradient_checkpointing:
             raise GemoclapError("train.compile and train.gradient_checkpointing do not go together; set one of them")
+        if self.batching == "shuffled" and self.batch_seconds is not None:
+            raise GemoclapError(
+                "train.batching shuffled takes batches of train.batch_size clips, because as many seconds at random are "
+                "another number of batches in every epoch; set train.batch_seconds to null, or train.batching to bucketed"
+            )
 
 
 @dataclass

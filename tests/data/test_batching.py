@@ -18,6 +18,7 @@ from gemoclap.data.batching import (
     length_bucketed,
     length_budgeted,
     padding_share,
+    shuffled,
 )
 from gemoclap.errors import GemoclapError
 
@@ -120,6 +121,42 @@ def test_iemocap_pads_little_and_mixes(batch_size: int) -> None:
         assert padding_share(lengths, batches) < 0.05
         assert share_mixed(batches, emotions) == 1.0
         assert share_mixed(batches, genders) >= min(share_mixed(at_random, genders), 0.995)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("batch_size", [2, 3, 8, 32])
+@pytest.mark.parametrize("items", [8, 9, 17, 100, 257])
+def test_a_shuffle_has_every_clip_once_in_batches_of_like_size(items: int, batch_size: int, processes: int) -> None:
+    batches = shuffled(items, batch_size, np.random.default_rng(0), processes)
+    assert sorted(clip for batch in batches for clip in batch) == list(range(items))
+    sizes = [len(batch) for batch in batches]
+    assert len(batches) == count_batches(items, batch_size, processes)
+    assert min(sizes) >= 2 and max(sizes) - min(sizes) <= 1
+
+
+def test_in_a_shuffle_any_two_clips_meet_as_often() -> None:
+    """Two of N clips share one of the batches of n with probability (n - 1) / (N - 1), neighbours or not."""
+    met, epochs = np.zeros((24, 24)), 4000
+    for epoch in range(epochs):
+        for batch in shuffled(24, 4, np.random.default_rng([0, epoch])):
+            met[np.ix_(batch, batch)] += 1
+    pairs = met[np.triu_indices(24, 1)] / epochs
+    # Five standard errors of a share of 3 / 23 over so many epochs.
+    np.testing.assert_allclose(pairs, 3 / 23, rtol=0, atol=5 * np.sqrt(3 / 23 * 20 / 23 / epochs))
+
+
+@needs_iemocap
+def test_iemocap_shuffled_is_like_any_other_shuffle() -> None:
+    lengths, emotions, _ = iemocap()
+    batches = shuffled(len(lengths), 8, np.random.default_rng(0))
+    other = np.array_split(np.random.default_rng(1).permutation(len(lengths)), len(batches))
+    for measure in (
+        lambda batch: lengths[batch].max(),
+        lambda batch: lengths[batch].std(),
+        lambda batch: len(set(emotions[batch])),
+    ):
+        one, two = (np.array([measure(batch) for batch in found]) for found in (batches, other))
+        assert abs(one.mean() - two.mean()) < 5 * two.std() * np.sqrt(2 / len(two))
 
 
 class FarthestJitter(np.random.Generator):

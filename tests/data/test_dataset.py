@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from gemoclap.config import AudioSettings, TrainSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
+from gemoclap.data.batching import length_bucketed, length_budgeted, padding_share
 from gemoclap.data.dataset import TrainBatches, collate, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
@@ -200,3 +203,77 @@ def test_batches_by_seconds_stay_within_them_and_are_as_many_in_every_epoch(
             assert all(batch.inputs["waveforms"].numel() <= 0.9 * 16000 and len(batch) > 1 for batch in made)
             seen += [name for batch in made for name in batch.ids]
         assert len(seen) == len(uneven) and (balance or len(set(seen)) == len(uneven))
+
+
+BATCHINGS: tuple[Any, ...] = ("dealt", "bucketed", "shuffled")
+
+
+def lengths_and_labels(rows: list[Utterance], store: AudioStore) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    emotions = np.array([VOCABULARY.index(row.emotion) for row in rows])
+    genders = np.array([{"female": 0, "male": 1, None: -1}[row.gender] for row in rows])
+    return store.lengths(rows), emotions, genders
+
+
+@pytest.mark.parametrize("batching", BATCHINGS)
+@pytest.mark.parametrize("balance", [False, True])
+def test_whoever_rides_together_processes_share_an_epoch_that_a_seed_decides(
+    rows: list[Utterance], store: AudioStore, batching: Any, balance: bool
+) -> None:
+    settings = TrainSettings(batch_size=4, batching=batching, balance=balance)
+    parts = [TrainBatches(rows, store, VOCABULARY, settings, process, 3) for process in range(3)]
+    for epoch in range(3):
+        plans = [part.plan(epoch) for part in parts]
+        assert plans == [part.plan(epoch) for part in parts]
+        assert {len(plan) for plan in plans} == {len(part) for part in parts} == {3}
+        seen = [place for plan in plans for batch in plan for place in batch]
+        assert len(seen) == len(rows) and (balance or sorted(seen) == list(range(len(rows))))
+        if balance:
+            drawn = np.bincount([VOCABULARY.index(rows[place].emotion) or 0 for place in seen])
+            assert drawn.max() - drawn.min() <= 1
+    assert parts[0].plan(0) != parts[0].plan(1)
+    other = TrainBatches(rows, store, VOCABULARY, replace(settings, seed=1), 0, 3)
+    assert other.plan(0) != parts[0].plan(0)
+
+
+def test_dealt_is_by_lengths_and_labels_with_the_generator_of_seed_and_epoch(
+    rows: list[Utterance], store: AudioStore
+) -> None:
+    clips = lengths_and_labels(rows, store)
+    for epoch in range(3):
+        by_number, by_seconds = TrainSettings(batch_size=4, seed=7), TrainSettings(batch_seconds=0.9, seed=7)
+        found = [TrainBatches(rows, store, VOCABULARY, one).plan(epoch) for one in (by_number, by_seconds)]
+        assert found[0] == length_bucketed(*clips, 4, np.random.default_rng([7, epoch]))
+        assert found[1] == length_budgeted(*clips, 14400, np.random.default_rng([7, epoch]))
+
+
+@pytest.mark.parametrize("limit", [{"batch_size": 4}, {"batch_seconds": 0.9}])
+def test_bucketed_goes_by_length_alone(rows: list[Utterance], store: AudioStore, limit: dict[str, Any]) -> None:
+    """With other labels on the same clips the batches stay, which they do not where labels are dealt."""
+    relabelled = [replace(row, emotion=LABELS[place // 7], gender="male") for place, row in enumerate(rows)]
+
+    def plans(batching: Any) -> list[list[list[int]]]:
+        settings = TrainSettings(batching=batching, **limit)
+        return [TrainBatches(some, store, VOCABULARY, settings).plan(0) for some in (rows, relabelled)]
+
+    one, other = plans("bucketed")
+    assert one == other
+    one, other = plans("dealt")
+    assert one != other
+
+
+def test_shuffled_goes_by_nothing(rows: list[Utterance], store: AudioStore) -> None:
+    """The same batches for as many clips of other lengths and labels."""
+    strangers = [replace(row, emotion=LABELS[place // 7]) for place, row in enumerate(reversed(rows))]
+    settings = TrainSettings(batch_size=4, batching="shuffled")
+    one, other = (TrainBatches(some, store, VOCABULARY, settings).plan(0) for some in (rows, strangers))
+    assert one == other
+
+
+def test_like_lengths_pad_less_than_a_shuffle(rows: list[Utterance], store: AudioStore) -> None:
+    many = [replace(row, id=f"{row.id}-{time}") for time in range(12) for row in rows]  # more than a bucket
+    lengths, shares = store.lengths(many), []
+    for batching in BATCHINGS:
+        batches = TrainBatches(many, store, VOCABULARY, TrainSettings(batch_size=4, batching=batching))
+        shares.append([padding_share(lengths, batches.plan(epoch)) for epoch in range(5)])
+    dealt, bucketed, shuffled = shares
+    assert max(bucketed) < min(shuffled) and max(dealt) < min(shuffled)

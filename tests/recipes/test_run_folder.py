@@ -71,6 +71,14 @@ def test_a_folder_where_nothing_was_trained_is_free(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {**mended, "methods": ["sl_gemo_clap"]}
 
 
+def test_what_an_earlier_version_did_not_tell_is_what_it_did(tmp_path: Path) -> None:
+    claim(tmp_path / "run", CONFIG, ["emo_clap"], FOLDS)
+    begin(tmp_path / "run")
+    claim(tmp_path / "run", {**CONFIG, "train": {"lr": 0.001, "batching": "dealt"}}, ["emo_clap"], FOLDS)
+    with pytest.raises(GemoclapError, match="its train.batching differs"):
+        claim(tmp_path / "run", {**CONFIG, "train": {"lr": 0.001, "batching": "shuffled"}}, ["emo_clap"], FOLDS)
+
+
 @pytest.mark.parametrize("text", ["", "just words", "{", "- 1"])
 def test_a_damaged_configuration_is_named(text: str, tmp_path: Path) -> None:
     begin(tmp_path)

@@ -3,7 +3,8 @@
 Clips of one length waste no padding, but a contrastive batch needs several emotions and both genders. So clips are
 sorted by (jittered) length into buckets of a few batches, and each bucket, sorted by emotion and gender, is dealt out
 like cards. A batch is as large as a number of clips allows (`length_bucketed`), or as a budget of samples with the
-padding, which is what fills a device's memory (`length_budgeted`).
+padding, which is what fills a device's memory (`length_budgeted`). Where all clips have the same labels, both deal at
+random. `shuffled` looks at nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,6 +44,26 @@ def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
     full = -(-items // batch_size)
     most = items // 2 // processes * processes
     return min(-(-full // processes) * processes, most)
+
+
+def shuffled(items: int, batch_size: int, rng: np.random.Generator, processes: int = 1) -> list[list[int]]:
+    """Divide the clips 0 .. N-1 into batches at random, whatever their lengths and labels [P: names nothing else].
+
+    Sizes and number of batches are those of `length_bucketed`.
+
+    Parameters
+    ----------
+    items : N.
+    batch_size, rng, processes : as of `length_bucketed`.
+
+    Raises
+    ------
+    GemoclapError : as `count_batches`.
+    """
+    number = count_batches(items, batch_size, processes)
+    edges = [items * place // number for place in range(number + 1)]
+    order = rng.permutation(items).tolist()
+    return [order[first:last] for first, last in pairwise(edges)]
 
 
 def _check_enough(items: int, processes: int) -> None:

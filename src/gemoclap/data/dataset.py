@@ -21,6 +21,7 @@ from gemoclap.data.batching import (
     count_budgeted,
     length_bucketed,
     length_budgeted,
+    shuffled,
 )
 from gemoclap.data.shards import Shards
 from gemoclap.errors import GemoclapError
@@ -173,7 +174,7 @@ class TrainBatches:
     utterances : the training part of a fold.
     clips : where the inputs come from; all are made ready here, because batches are made by length.
     vocabulary : the classes; None for speech without labels, where everybody is kept and every label is -1.
-    settings : `batch_size`, `batch_seconds`, `balance`, `epochs` and `seed` are used.
+    settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
 
     Raises
@@ -231,12 +232,20 @@ class TrainBatches:
         """Return this process's batches of epoch `index` as places in `utterances`."""
         rng = np.random.default_rng([self.settings.seed, index])
         drawn = self._draw(rng)
-        clips = self._lengths[drawn], self._emotions[drawn], self._genders[drawn]
-        if self.settings.batch_seconds is None:
-            batches = length_bucketed(*clips, self.settings.batch_size, rng, self.processes)
-        else:
-            batches = length_budgeted(*clips, self._budget, rng, self.processes, self._bounds)
+        batches = self._divide(drawn, rng)
         return [[int(drawn[place]) for place in batch] for batch in batches[self.process :: self.processes]]
+
+    def _divide(self, drawn: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
+        """Return the batches of all processes as places in `drawn`."""
+        settings = self.settings
+        if settings.batching == "shuffled":
+            return shuffled(len(drawn), settings.batch_size, rng, self.processes)
+        labels = self._emotions[drawn], self._genders[drawn]
+        if settings.batching == "bucketed":
+            labels = np.zeros_like(drawn), np.zeros_like(drawn)  # all alike, so that they decide nothing
+        if settings.batch_seconds is None:
+            return length_bucketed(self._lengths[drawn], *labels, settings.batch_size, rng, self.processes)
+        return length_budgeted(self._lengths[drawn], *labels, self._budget, rng, self.processes, self._bounds)
 
     def epoch(self, index: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `index` from batch `start` on."""

@@ -287,7 +287,7 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
             f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder, that of a training "
             "for a training, of a cross-validation for one"
         )
-    difference = first_difference(theirs, made_of)
+    difference = first_difference(determining(theirs), made_of)
     if difference:
         raise GemoclapError(
             f"gmp.features: {found} was trained with other data, settings or folds (its {difference} differs); give those, "

@@ -22,6 +22,8 @@ CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
 DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 """Settings with which results do not change."""
+UNTOLD = {"batching": "dealt"}
+"""Settings of `train` that earlier versions did not write down, and what they did."""
 ENCODER_WEIGHTS = "encoder_weights"
 """Where config.yaml says which weights a run began with: the folder they came from may hold others tomorrow."""
 
@@ -35,11 +37,14 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration without what says only where something is kept, and so may change while a run goes on.
 
     So may the run that `gmp.features` are taken from: they are those that the run would train itself. Whether a part is
-    computed once or in every step stays, because the two round differently.
+    computed once or in every step stays, because the two round differently. What an earlier version did not tell of its
+    training is filled in.
     """
     cache = config.get("cache") or {}
     kept = {name: value for name, value in cache.items() if name == "frames_dtype" or value == "never"}
     found = {**config, "cache": kept}
+    if config.get("train"):
+        found["train"] = {**UNTOLD, **config["train"]}
     if config.get("gmp"):
         found["gmp"] = {name: value for name, value in config["gmp"].items() if name != "features"}
     return found
