@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from tiny import HOP, RECEPTIVE_FIELD, save_speech_encoder
+from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
-from gemoclap.config import AudioSettings
+from gemoclap.config import AudioSettings, GmpSettings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders.feature_cache import LayerFrames
@@ -19,6 +23,8 @@ from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels, draw_h
 
 LENGTHS = torch.tensor([RECEPTIVE_FIELD + 59 * HOP, RECEPTIVE_FIELD + 24 * HOP])
 COUNTS = [60, 25]
+CONFIGS = Path(__file__).parents[2] / "configs"
+IEMOCAP = Path(__file__).parents[2].parent / "shared" / "iemocap" / "utterances.tsv"
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -55,6 +61,19 @@ def test_as_much_is_hidden_at_any_frame_rate(frame_seconds: float) -> None:
     assert hidden[:, 40:].float().mean().item() == pytest.approx(0.6, abs=0.02)
     if frame_seconds == 0.02:
         assert (span, round(start, 2)) == (15, 0.06)
+
+
+@pytest.mark.skipif(not IEMOCAP.is_file(), reason=f"IEMOCAP's public durations are not at {IEMOCAP}")
+def test_as_much_is_hidden_as_by_p_tapt() -> None:
+    """Of IEMOCAP's frames, against transformers' own masks: a share of 0.06, spans of 15, two a clip at least."""
+    with IEMOCAP.open(encoding="utf-8") as file:
+        counts = [int(50 * float(row["duration_s"])) for row in csv.DictReader(file, delimiter="\t")]
+    np.random.seed(0)
+    theirs = sum(_compute_mask_indices((1, count), 0.06, 15, min_masks=2).sum() for count in counts) / sum(counts)
+    settings = yaml.safe_load((CONFIGS / "gmp_tl" / "p_tapt_share.yaml").read_text(encoding="utf-8"))["gmp"]
+    span, start = span_rule(GmpSettings().span_seconds, settings["hidden_share"], 0.02)
+    ours = draw_hidden(torch.tensor(counts), span, start, generator()).sum().item() / sum(counts)
+    assert span == 15 and theirs == pytest.approx(0.13, abs=0.005) and ours == pytest.approx(theirs, abs=0.015)
 
 
 def test_the_same_seed_hides_the_same() -> None:
