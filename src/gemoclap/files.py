@@ -28,20 +28,37 @@ def read_text(path: str | os.PathLike) -> str:
         raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def cache_home(named: str | os.PathLike | None = None) -> Path:
+    """Return the folder of the caches on disk, which need not be there yet.
+
+    It is the one that is `named`, or else $GEMOCLAP_CACHE, or else gemoclap in the user's own cache folder.
+    """
+    named = named or os.environ.get("GEMOCLAP_CACHE")
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gemoclap"
+
+
 @contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file beside `path` for writing, and rename it to `path` when the block ends without an error."""
+def written_beside(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a name beside `path` to write to, and rename that to `path` when the block ends without an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with beside.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file beside `path` for writing, and rename it to `path` when the block ends without an error."""
+    with written_beside(path) as beside, beside.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:
@@ -53,4 +70,5 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
 
 def file_hash(path: str | os.PathLike) -> str:
     """Return 16 hex digits of a file's content."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

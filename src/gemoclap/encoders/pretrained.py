@@ -1,4 +1,4 @@
-"""Loading transformers models from a hub id or a folder: safetensors only, in float32, with errors for people."""
+"""Loading transformers models from a hub id or a folder: from safetensors, in float32, with errors for people."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from safetensors import SafetensorError
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from gemoclap.encoders.unpickled import unpickled_folder
+from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
 
 OPTIONAL_WEIGHTS = ("masked_spec_embed",)
@@ -44,26 +46,23 @@ def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **options: Any) -> PreTrainedModel:
-    """Load the weights of a hub id or folder in float32, from safetensors alone; `loader` is the class that does it.
+    """Load the weights of a hub id or folder in float32, from safetensors; `loader` is the class that does it.
 
-    A hub repository that holds nothing but pickled weights is read through the hub's own safetensors conversion of it,
-    as transformers does; a folder has to be converted.
+    Where there is nothing but a pickled pytorch_model.bin, its tensors are read as `unpickled` says, online and offline
+    alike, and come from safetensors in the cache folder.
 
     Raises
     ------
-    GemoclapError : as `load_config`; also pickled weights, or weights that lack parameters of the model.
+    GemoclapError : as `load_config`; also no weights, pickled ones that are more than tensors, or weights that lack
+        parameters of the model.
     """
-    folder = Path(name)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")):
-        raise GemoclapError(
-            f"{name}: has no model.safetensors, and pickled weights are not loaded; convert it once with "
-            f"AutoModel.from_pretrained(...).save_pretrained(folder) and give that folder"
-        )
     with readable_errors(name):
+        found = find_weights(name)
         model, report = loader.from_pretrained(
-            name,
+            unpickled_folder(found) if found.are_pickled else name,
             config=config,
             use_safetensors=True,
+            revision=None if found.are_pickled else found.commit,
             dtype=torch.float32,
             trust_remote_code=False,
             output_loading_info=True,
@@ -75,6 +74,7 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
             f"{name}: its weights lack {len(missing)} parameters of a {config.model_type} model, such as {missing[0]}; "
             "give a folder or hub id with the whole model"
         )
+    model.name_or_path = model.config.name_or_path = name  # also where the weights come from the cache folder
     return model
 
 
@@ -100,6 +100,8 @@ def readable_errors(name: str) -> Iterator[None]:
 
 def _explanation(name: str, error: Exception) -> str:
     first_line = str(error).strip().split("\n")[0]
+    if "trust_remote_code" in str(error):
+        return f"{name}: comes with code of its own, which is never run; give a model of a type that transformers knows"
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             return f"{name}: holds no config.json; give a folder that save_pretrained wrote, or a hub id"

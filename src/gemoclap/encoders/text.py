@@ -68,7 +68,7 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str, pooling: Pooling = "auto") -> TextEncoder:
-        """Load ``"minilm"`` (embedded), a hub id, or a folder with model and tokenizer; only safetensors are read.
+        """Load ``"minilm"`` (embedded), a hub id, or a folder with model and tokenizer, as `load_model` does.
 
         Parameters
         ----------
@@ -76,7 +76,7 @@ class TextEncoder(nn.Module):
 
         Raises
         ------
-        GemoclapError : nothing there, hub out of reach, pickled weights, or embedded weights other than the known ones.
+        GemoclapError : as `load_model`; also embedded weights other than the known ones.
         """
         name = str(name)
         if pooling == "auto":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from gemoclap.encoders.feature_cache import (
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.pooling import POOLINGS
 from gemoclap.encoders.speech import SpeechEncoder
+from gemoclap.files import cache_home
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.run_folder import on_every_process
 from gemoclap.terminal import progress_bar
@@ -34,10 +34,7 @@ from gemoclap.training.distributed import process_state, resolve_precision
 
 def cache_folder(settings: CacheSettings) -> Path:
     """Return the folder of the caches on disk, which need not be there yet."""
-    named = settings.folder or os.environ.get("GEMOCLAP_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gemoclap"
+    return cache_home(settings.folder)
 
 
 def load_audio_store(cache: CacheSettings, audio: AudioSettings, utterances: Sequence[Utterance]) -> AudioStore:

@@ -1,0 +1,82 @@
+"""Weights that a hub repository or a folder holds pickled alone, as safetensors in the cache folder.
+
+They are read once with ``torch.load(weights_only=True)``. That does unpickle, but builds tensors and plain containers only:
+it runs no code that a file names, and refuses a file that asks for it. Every later load reads safetensors.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gemoclap.encoders.weights import WeightFiles
+from gemoclap.errors import GemoclapError
+from gemoclap.files import cache_home, written_beside
+
+
+def unpickled_folder(pickled: WeightFiles) -> Path:
+    """Return the folder that holds the same weights in model.safetensors, made unless it is there.
+
+    It lies in `cache_home` under a hash of the pickled files, so that other weights have another. Processes wait for the
+    one that makes it.
+
+    Raises
+    ------
+    GemoclapError : a file holds more than tensors or is damaged, or the folder cannot be written.
+    """
+    folder = cache_home() / "unpickled" / pickled.hash()
+    target = folder / "model.safetensors"
+    if target.is_file():
+        return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not target.is_file():
+                _write(pickled, target)
+    except (OSError, SafetensorError) as error:
+        raise GemoclapError(
+            f"{folder}: the weights of {pickled.files[0]} cannot be kept there ({error}); free space, or name another "
+            "folder in $GEMOCLAP_CACHE"
+        ) from error
+    return folder
+
+
+def _write(pickled: WeightFiles, target: Path) -> None:
+    # Copies, because tied tensors share their memory, which safetensors refuses.
+    tensors = {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for path in pickled.files
+        for name, tensor in _read(path).items()
+    }
+    with written_beside(target) as beside:
+        save_file(tensors, beside, metadata={"format": "pt"})
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    """Return the tensors of a pickled state dict by name, on the CPU, mapped from the file where its format allows.
+
+    Raises
+    ------
+    GemoclapError : it holds more than tensors, or is damaged.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError, LookupError) as error:
+        raise GemoclapError(
+            f"{path}: is damaged, or holds more than tensors, which is never unpickled; give the model with "
+            "model.safetensors, or its pytorch_model.bin as torch.save(model.state_dict()) writes it"
+        ) from error
+    if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
+        raise GemoclapError(
+            f"{path}: is not one tensor a name; give the model with model.safetensors, or its pytorch_model.bin as "
+            "torch.save(model.state_dict()) writes it"
+        )
+    return found

@@ -1,0 +1,90 @@
+"""Which files hold a model's weights, in a folder or in the hub's cache, and a hash that tells them from others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from transformers.utils import cached_file
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import file_hash
+
+INDEX = ".index.json"
+NAMES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
+"""What weights are called, the first that is there being taken; an index names shards."""
+REMEDY = "give a folder with the whole model, or fetch it once where the hub is in reach"
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The files that hold the weights of a model.
+
+    Attributes
+    ----------
+    files : one, or the shards that an index names, in the order of their names.
+    commit : of the hub's repository, 40 hex digits; None of a folder.
+    """
+
+    files: tuple[Path, ...]
+    commit: str | None = None
+
+    @property
+    def are_pickled(self) -> bool:
+        """Whether they are no safetensors."""
+        return self.files[0].suffix == ".bin"
+
+    def hash(self) -> str:
+        """Return 16 hex digits of their content; of one file, those of `file_hash`."""
+        hashes = [file_hash(path) for path in self.files]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
+
+
+def find_weights(name: str) -> WeightFiles:
+    """Find the weights of a folder or a hub id, which are fetched if they are not in the hub's cache.
+
+    A hub id is looked up once a process, so that a run begins with one commit of it, whatever happens to the repository.
+
+    Raises
+    ------
+    GemoclapError : there are none, or not all that an index names.
+    OSError : what transformers says of the hub.
+    """
+    return _look_in(name) if Path(name).is_dir() else _of_hub(name)
+
+
+@lru_cache
+def _of_hub(name: str) -> WeightFiles:
+    return _look_in(name)
+
+
+def _look_in(name: str) -> WeightFiles:
+    found = next((path for one in NAMES if (path := _locate(name, one)) is not None), None)
+    if found is None:
+        raise GemoclapError(f"{name}: holds no {NAMES[0]} and no {NAMES[2]}, or the hub is out of reach; {REMEDY}")
+    commit = _commit_of(found)
+    if not found.name.endswith(INDEX):
+        return WeightFiles((found,), commit)
+    shards = sorted(set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()))
+    return WeightFiles(tuple(_locate_shard(name, shard, commit) for shard in shards), commit)
+
+
+def _locate_shard(name: str, shard: str, commit: str | None) -> Path:
+    found = _locate(name, shard, commit)
+    if found is None:
+        raise GemoclapError(f"{name}: lacks {shard}, which its index of weights names; {REMEDY}")
+    return found
+
+
+def _locate(name: str, filename: str, commit: str | None = None) -> Path | None:
+    """Return where a file of a folder or a hub id lies, on this machine; None if there is none or it cannot be had."""
+    found = cached_file(name, filename, revision=commit, _raise_exceptions_for_missing_entries=False)
+    return Path(found) if found else None
+
+
+def _commit_of(path: Path) -> str | None:
+    """Return which commit a file in the hub's cache is of: ``.../snapshots/COMMIT/FILE``."""
+    return path.parent.name if path.parent.parent.name == "snapshots" else None
