@@ -24,7 +24,7 @@ def load_emotion_model(name: str | os.PathLike) -> EmotionModel:
     GemoclapError : there is no model, or it is of another kind.
     """
     with readable_errors(str(name)):
-        config = AutoConfig.from_pretrained(str(name))
+        config = AutoConfig.from_pretrained(str(name), trust_remote_code=False)
     kind = SpeechClassifier if isinstance(config, SpeechClassifierConfig) else GEmoClapModel
     return kind.from_pretrained(name)
 

@@ -243,7 +243,7 @@ class GEmoClapModel(SpeechModel):
         GemoclapError : there is no model, it is of another kind, or its weights are not all there.
         """
         name = str(pretrained_model_name_or_path)
-        hub = {option: kwargs[option] for option in HUB_OPTIONS if option in kwargs}
+        hub = {option: kwargs[option] for option in HUB_OPTIONS if option in kwargs} | {"trust_remote_code": False}
         with readable_errors(name):
             _refuse_other_kinds(name, kwargs.get("config") or AutoConfig.from_pretrained(name, **hub))
             tokenizer = AutoTokenizer.from_pretrained(name, **hub)
