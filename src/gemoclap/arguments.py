@@ -41,6 +41,9 @@ OF_A_RUN = (
     "keep_models",
     "manifest_sha256",
     "encoder_weights",
+    "encoder_commit",
+    "text_encoder_weights",
+    "text_encoder_commit",
     "speech_sha256",
     "intensity_sha256",
 )

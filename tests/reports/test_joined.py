@@ -137,6 +137,16 @@ def test_options_weights_and_manifests_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_weights_of_the_text_encoder_count_where_there_is_one(tmp_path: Path) -> None:
+    runs = [
+        told(make_run(tmp_path / f"{weights}", ("ce", "emo_clap"), **SMALL), text_encoder_weights=weights)
+        for weights in ("aaa", "bbb", None)
+    ]
+    titles = [method.title for method in collect_together(runs, tmp_path / "joined").methods]
+    assert sum("other weights of the text encoder" in title for title in titles) == 1
+    assert any(title.startswith("Emo-CLAP, other weights of the text encoder") for title in titles)
+
+
 def test_a_run_given_twice_and_a_probe_are_refused(tmp_path: Path) -> None:
     one, probe = make_run(tmp_path / "one", ("ce",), **SMALL), make_run(tmp_path / "probe", ("compact",), **SMALL)
     (tmp_path / "link").symlink_to(one)

@@ -43,7 +43,7 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
-    config = run_config(settings)
+    config = run_config(settings, methods)
     encoder = settings.model.audio_encoder
     plan = plan_of(folds, vocabulary, str(data.manifest), {encoder: encoder_config(encoder)})
     refuse_other_run(output, config, plan)

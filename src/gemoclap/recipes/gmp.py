@@ -42,10 +42,12 @@ from gemoclap.recipes.clips import ClipSource
 from gemoclap.recipes.clusters import cluster
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
+    ENCODER_WEIGHTS,
     determining,
     first_difference,
     on_main_process,
     run_key,
+    said_by_both,
     save_folder,
     seed_folder,
     weights_hash,
@@ -266,8 +268,10 @@ def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
     config["gmp"] = {"gender": settings.gmp.gender}
     config["objective"] = {"alpha": settings.objective.alpha}
     config["model"] = {name: value for name, value in config["model"].items() if name not in OF_PROMPTS}
-    if weights:
+    if weights and Path(settings.model.audio_encoder).is_dir():
         config["model"] = {**config["model"], "audio_encoder": weights}
+    elif weights:
+        config[ENCODER_WEIGHTS] = weights
     return json.loads(json.dumps({"fold": fold.name, "utterances": fold.hash, **config}))
 
 
@@ -287,7 +291,7 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
             f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder, that of a training "
             "for a training, of a cross-validation for one"
         )
-    difference = first_difference(determining(theirs), made_of)
+    difference = first_difference(*said_by_both(determining(theirs), made_of))
     if difference:
         raise GemoclapError(
             f"gmp.features: {found} was trained with other data, settings or folds (its {difference} differs); give those, "

@@ -13,7 +13,11 @@ from typing import Any
 import yaml
 from accelerate.utils import broadcast_object_list, gather_object
 
-from gemoclap.config import Settings
+from gemoclap.config import METHODS, TRAINED, Settings
+from gemoclap.encoders import UNTRAINED
+from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.text import MINILM, minilm_folder
+from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write, file_hash, write_json
 from gemoclap.training.distributed import process_state
@@ -24,8 +28,10 @@ DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 """Settings with which results do not change."""
 UNTOLD = {"batching": "dealt"}
 """Settings of `train` that earlier versions did not write down, and what they did."""
-ENCODER_WEIGHTS = "encoder_weights"
-"""Where config.yaml says which weights a run began with: the folder they came from may hold others tomorrow."""
+ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
+"""Where config.yaml says which weights a run began with: a folder or a hub id may hold others tomorrow."""
+COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit"}
+"""Where it says which commit of the hub they are of; another may hold the same."""
 
 
 def run_key(*parts: Any) -> str:
@@ -42,7 +48,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     cache = config.get("cache") or {}
     kept = {name: value for name, value in cache.items() if name == "frames_dtype" or value == "never"}
-    found = {**config, "cache": kept}
+    found = {name: value for name, value in config.items() if name not in COMMITS.values()} | {"cache": kept}
     if config.get("train"):
         found["train"] = {**UNTOLD, **config["train"]}
     if config.get("gmp"):
@@ -55,19 +61,44 @@ def seed_folder(output: Path, seed: int) -> Path:
     return output / f"seed_{seed}"
 
 
+def known_weights(encoder: str) -> WeightFiles | None:
+    """Return the files of an encoder's weights, fetched from the hub where they have to be.
+
+    None of an untrained one, and of one that is not to be had: whoever loads it says why.
+    """
+    if encoder in UNTRAINED:
+        return None
+    try:
+        with readable_errors(encoder):
+            return find_weights(str(minilm_folder()) if encoder == MINILM else encoder)
+    except GemoclapError:
+        return None
+
+
 def weights_hash(encoder: str) -> str | None:
-    """Return a hash of the weights in an encoder's folder; None of what is no folder, such as a hub id."""
-    path = Path(encoder) / "model.safetensors"
-    return file_hash(path) if path.is_file() else None
+    """Return a hash of the weights of an encoder; None as `known_weights`."""
+    found = known_weights(encoder)
+    return found.hash() if found else None
 
 
-def run_config(settings: Settings) -> dict[str, Any]:
-    """Return what config.yaml says of a supervised run: its settings, and hashes of the files that they name."""
-    hashes = {
-        MANIFEST_HASH: file_hash(str(settings.data.manifest)),
-        ENCODER_WEIGHTS: weights_hash(settings.model.audio_encoder),
+def run_config(settings: Settings, methods: Sequence[str]) -> dict[str, Any]:
+    """Return what config.yaml says of a supervised run: its settings, and hashes of what they name and `methods` use."""
+    used = {
+        ENCODER_WEIGHTS: settings.model.audio_encoder if set(methods) & set(TRAINED) else None,
+        TEXT_WEIGHTS: settings.model.text_encoder if set(methods) & set(METHODS) else None,
     }
+    hashes: dict[str, str | None] = {MANIFEST_HASH: file_hash(str(settings.data.manifest))}
+    for name, encoder in used.items():
+        found = known_weights(encoder) if encoder else None
+        hashes |= {name: found.hash() if found else None, COMMITS[name]: found.commit if found else None}
     return {**settings.to_dict(), **hashes}
+
+
+def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two configurations without weights that one of them does not tell: an earlier version, or not used."""
+    untold = {name for name in COMMITS if one.get(name) is None or other.get(name) is None}
+    first, second = ({name: found[name] for name in found if name not in untold} for found in (one, other))
+    return first, second
 
 
 def on_main_process(action: Callable[[], None]) -> None:
@@ -127,7 +158,7 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
         {name: value for name, value in determining(found).items() if name not in ignored}
         for found in (earlier, _plain(config))
     )
-    difference = first_difference(one, other)
+    difference = first_difference(*said_by_both(one, other))
     if difference == MANIFEST_HASH:
         manifest = config["data"]["manifest"]
         raise GemoclapError(f"{manifest}: has changed since the run in {folder} began; choose another folder with -o")
@@ -174,6 +205,9 @@ def claim(
         earlier = _read_config(folder) if _has_begun(folder) else {}
         known = earlier.get("methods", [])
         wanted = {**_plain(config), "methods": [*known, *(method for method in methods if method not in known)]}
+        # What the methods of this call do not use, those of an earlier one may have.
+        of_weights = [name for pair in COMMITS.items() for name in pair if name in earlier]
+        wanted |= {name: earlier[name] for name in of_weights if wanted.get(name) is None}
         if folds is not None:
             write_json(folder / FOLDS, folds)
         if wanted != earlier:

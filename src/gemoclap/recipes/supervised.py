@@ -11,7 +11,7 @@ import torch
 from gemoclap.clap import objectives as contrastive
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
-from gemoclap.config import HEADS, ObjectiveSettings, Settings
+from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes
 from gemoclap.data.folds import Fold, speaker_name
 from gemoclap.encoders.provenance import LABELLED
@@ -86,11 +86,17 @@ def fit_fold(
         # Under a plain head no utterance needs another's output.
         replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
-        run_key=run_key(known_by, method, fold.hash, weights_hash(settings.model.audio_encoder)),
+        run_key=run_key(known_by, method, fold.hash, *_weights(settings, method)),
         evaluate=development if fold.dev else None,
         label=label or f"{method} {fold.name}",
     )
     return model, heard
+
+
+def _weights(settings: Settings, method: str) -> list[str | None]:
+    """Return hashes of the weights that a method's training begins with."""
+    used = [settings.model.audio_encoder, *([settings.model.text_encoder] if method in METHODS else [])]
+    return [weights_hash(encoder) for encoder in used]
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> EmotionModel:

@@ -37,7 +37,7 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     everyone = undivided(utterances, data, vocabulary)
-    config = {**run_config(settings), "method": method}
+    config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
     if step not in (None, "finetune") or not is_trained(output):
         store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])

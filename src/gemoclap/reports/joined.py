@@ -13,7 +13,14 @@ from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, OF_PROMPTS, TITLES
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.run_folder import DECIDE_NOTHING, ENCODER_WEIGHTS, MANIFEST_HASH, determining, refuse_used_folder
+from gemoclap.recipes.run_folder import (
+    DECIDE_NOTHING,
+    ENCODER_WEIGHTS,
+    MANIFEST_HASH,
+    TEXT_WEIGHTS,
+    determining,
+    refuse_used_folder,
+)
 from gemoclap.reports.results import MethodResults, Results, collect, differences, tested_speakers
 from gemoclap.reports.seeds import seed_means
 
@@ -175,7 +182,8 @@ def _by_seed(runs: Sequence[Results], methods: Sequence[MethodResults]) -> list[
         seed = told.pop("train.seed", None)
         if kind in BASELINES or seed is None or method.missing:
             continue
-        begun_with = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH)]
+        text = [TEXT_WEIGHTS] if kind in METHODS else []
+        begun_with = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH, *text)]
         key = json.dumps([kind, told, begun_with], sort_keys=True)
         titles.setdefault(key, ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))]))
         groups.setdefault(key, {}).setdefault(seed, method)
@@ -202,13 +210,17 @@ def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collecti
     words = [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()]
     if _differs(ENCODER_WEIGHTS, run, runs[0]) and "model.audio_encoder" not in changed:
         words.append("other encoder weights")
+    if method in METHODS and _differs(TEXT_WEIGHTS, run, runs[0]) and "model.text_encoder" not in changed:
+        words.append("other weights of the text encoder")
     if _differs(MANIFEST_HASH, run, runs[0]):
         words.append(f"manifest: {Path(run.manifest).name}")
     return words
 
 
 def _differs(name: str, one: Results, other: Results) -> bool:
-    return name in one.config and name in other.config and one.config[name] != other.config[name]
+    """Whether both say what a run began with, and not the same."""
+    told = [run.config.get(name) for run in (one, other)]
+    return None not in told and told[0] != told[1]
 
 
 def _told(config: Mapping[str, Any], method: str) -> dict[str, Any]:
