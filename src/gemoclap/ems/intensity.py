@@ -219,7 +219,7 @@ class IntensityModel(PreTrainedModel):
         """
         name = str(pretrained_model_name_or_path)
         with readable_errors(name):
-            config = kwargs.get("config") or AutoConfig.from_pretrained(name)
+            config = kwargs.get("config") or AutoConfig.from_pretrained(name, trust_remote_code=False)
             if not isinstance(config, IntensityConfig):
                 raise GemoclapError(
                     f"{name}: holds a {config.model_type} model, not one of emotion intensity; give a folder that "

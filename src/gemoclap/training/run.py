@@ -32,7 +32,6 @@ from gemoclap.training.checkpoint import (
 from gemoclap.training.distributed import mean_over_processes
 from gemoclap.training.optim import learning_rate_at, optimizer_for, set_learning_rate
 
-
 KEEP_SECONDS = 10.0
 """What a kill may cost: where epochs take a tenth of a second, a checkpoint after each would take as long as the training."""
 
