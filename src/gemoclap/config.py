@@ -136,6 +136,8 @@ class ModelSettings:
         pooling: Frames -> utterance: mean over the valid frames [P], mean and standard deviation side by side [C], or both
             with learned weights of the frames, attention [C].
         pooling_heads: Of attention: each weighs the frames for a part of their dimensions [C].
+        standardize: Bring each dimension of the pooled features to zero mean and unit variance over the training utterances,
+            measured once before training; null: where the audio encoder is frozen as a whole [C].
         text_pooling: first token [P], mean over tokens, or auto: mean for the embedded encoder, first token else.
         projection_dim: Size of the joint embedding [S].
         projection_dropout: Dropout before each projection while training [C].
@@ -158,6 +160,7 @@ class ModelSettings:
     attention: Literal["sdpa", "flex"] = "sdpa"
     pooling: Literal["mean", "mean_std", "attention"] = "mean_std"
     pooling_heads: int = 4
+    standardize: bool | None = None
     text_pooling: Literal["auto", "first", "mean"] = "auto"
     projection_dim: int = 512
     projection_dropout: float = 0.0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 
 from gemoclap.encoders.pooling import (
     POOLINGS,
     AttentionPooling,
+    Standardizer,
     make_pooling,
     masked_mean,
     masked_mean_std,
@@ -88,3 +90,13 @@ def test_attention_does_not_look_into_the_padding() -> None:
 def test_heads_share_a_frame_evenly() -> None:
     with pytest.raises(GemoclapError, match="4 heads cannot share frames of 6 values"):
         make_pooling("attention", 6, 4)
+
+
+def test_standardised_features_have_zero_mean_and_unit_variance() -> None:
+    features = torch.randn(50, 3) * torch.tensor([1e3, 1e-2, 0.0]) + torch.tensor([5e3, 0.0, 7.0])
+    standardizer = Standardizer(3)
+    torch.testing.assert_close(standardizer(features), features)
+    standardizer.fit(features)
+    expected = StandardScaler().fit_transform(features.double().numpy())
+    np.testing.assert_allclose(standardizer(features).numpy()[:, :2], expected[:, :2], atol=1e-2)
+    assert not standardizer(features)[:, 2].any()

@@ -74,6 +74,32 @@ class AttentionPooling(nn.Module):
         return torch.cat([mean.flatten(1), (variance + 1e-5).sqrt().flatten(1)], dim=-1)
 
 
+class Standardizer(nn.Module):
+    """Pooled features ``(B, P)`` less their mean, divided by their standard deviation, over the training utterances [C].
+
+    The dimensions of pre-trained encoders differ in size by orders of magnitude, and a head trained by Adam hears the
+    largest alone. Nothing is changed before `fit` was called.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("deviation", torch.ones(size))
+
+    def fit(self, features: Tensor) -> None:
+        """Take mean and deviation of ``features (N, P)``; what never varies is divided by 1."""
+        features = features.double()
+        deviation = features.std(0, correction=0)
+        self.mean.copy_(features.mean(0))
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return (features - self.mean) / self.deviation
+
+
 class StatisticsPooling(nn.Module):
     """One of `POOLINGS` as a module: nothing to learn."""
 

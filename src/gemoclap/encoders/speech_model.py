@@ -11,7 +11,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders.lora import merged_state
-from gemoclap.encoders.pooling import make_pooling, pooled_dim
+from gemoclap.encoders.pooling import Standardizer, make_pooling, pooled_dim
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -58,6 +58,7 @@ class SpeechModelConfig(LabelledConfig):
     audio_config : config of the encoder.
     audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
     audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
+    audio_standardize : whether pooled features are standardised by those of the training utterances.
     """
 
     method: str | None = None
@@ -66,6 +67,7 @@ class SpeechModelConfig(LabelledConfig):
     audio_layers: Literal["last", "weighted"] | int = "last"
     audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
     audio_pooling_heads: int = 4
+    audio_standardize: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = as_config(self.audio_config)
@@ -93,6 +95,7 @@ class SpeechModel(PreTrainedModel):
             cast(PreTrainedConfig, config.audio_config), config.audio_normalize, config.audio_layers
         )
         self.pooling = make_pooling(config.audio_pooling, self.audio_encoder.output_dim, config.audio_pooling_heads)
+        self.standardizer = Standardizer(self.audio_dim) if config.audio_standardize else None
 
     @property
     def audio_dim(self) -> int:
@@ -111,7 +114,7 @@ class SpeechModel(PreTrainedModel):
         frame_counts: Tensor | None = None,
         layer_features: Tensor | None = None,
     ) -> Tensor:
-        """Return the pooled, unprojected audio features ``(B, D_a)``.
+        """Return the pooled, unprojected audio features ``(B, D_a)``, standardised if the model does that.
 
         Parameters
         ----------
@@ -120,13 +123,13 @@ class SpeechModel(PreTrainedModel):
         layer_features : in their place the pooled frames of every layer, or of the used one alone, ``(B, L, D_a)``.
         """
         if layer_features is not None:
-            features = layer_features.unbind(1)
-            return features[0] if len(features) == 1 else self.audio_encoder.weigh(features)
-        if frozen_frames is not None:
-            frames, mask = self.audio_encoder.from_frozen_frames(frozen_frames, cast(Tensor, frame_counts))
+            layers = layer_features.unbind(1)
+            features = layers[0] if len(layers) == 1 else self.audio_encoder.weigh(layers)
+        elif frozen_frames is not None:
+            features = self.pooling(*self.audio_encoder.from_frozen_frames(frozen_frames, cast(Tensor, frame_counts)))
         else:
-            frames, mask = self.audio_encoder(waveforms, lengths)
-        return self.pooling(frames, mask)
+            features = self.pooling(*self.audio_encoder(waveforms, lengths))
+        return features if self.standardizer is None else self.standardizer(features)
 
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
@@ -148,6 +151,7 @@ def speech_fields(
         "audio_layers": settings.layers,
         "audio_pooling": settings.pooling,
         "audio_pooling_heads": settings.pooling_heads,
+        "audio_standardize": settings.freeze == "all" if settings.standardize is None else settings.standardize,
         "vocabulary": vocabulary.to_dict(),
         "preparation": asdict(audio or AudioSettings()),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,8 @@ from gemoclap.clap import objectives as contrastive
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
-from gemoclap.data.dataset import Clips, TrainBatches, check_classes
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.dataset import Clips, TrainBatches, check_classes, eval_batches
 from gemoclap.data.folds import Fold, speaker_name
 from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
@@ -31,9 +32,13 @@ from gemoclap.recipes.run_folder import (
     save_folder,
     weights_hash,
 )
+from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import fit
+
+STANDARDIZE_BATCH = 32
+"""Utterances that are encoded at a time for mean and deviation of the features."""
 
 OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {**contrastive.OBJECTIVES, **plain.OBJECTIVES}
 
@@ -71,6 +76,7 @@ def fit_fold(
     clips = source.for_model(model, [*fold.train, *fold.dev, *fold.test])
     # Half precision is for training: scores are those of the model that is saved.
     heard = clips if clips.is_exact else source.store
+    standardize_features(model, fold.train, heard)
     batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
     known_by = determining((asked or settings).to_dict())
     if asked is None:  # a model of its own, which GMP-TL's settings do not touch
@@ -91,6 +97,23 @@ def fit_fold(
         label=label or f"{method} {fold.name}",
     )
     return model, heard
+
+
+def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], clips: Clips) -> None:
+    """Let a model that standardises its pooled features take mean and deviation from those of `utterances`.
+
+    Every process does it over all of them, so that all have the same.
+    """
+    if model.standardizer is None:
+        return
+    model.eval()
+    with torch.inference_mode(), progress_bar("features of the training set") as progress:
+        features, done = [], 0
+        for batch in eval_batches(utterances, clips, None, STANDARDIZE_BATCH):
+            features.append(model.get_audio_features(**batch.to(model.device).inputs).cpu())
+            done += len(batch)
+            progress(done, len(utterances))
+        model.standardizer.fit(torch.cat(features))
 
 
 def _weights(settings: Settings, method: str) -> list[str | None]:
