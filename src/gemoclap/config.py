@@ -220,6 +220,7 @@ class TrainSettings:
         balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays
             as long.
         lr: Peak learning rate of Adam [C; P: 1e-5].
+        encoder_lr: Peak learning rate of the encoders' own weights, where heads and projections have 'lr'; null: the same [C].
         weight_decay: Decoupled weight decay [C]; 0 is plain Adam [P].
         warmup_epochs: Linear warm-up [C; P: 5].
         schedule: After the warm-up: constant [C] or cosine down to zero.
@@ -245,6 +246,7 @@ class TrainSettings:
     chunk_size: int | None = None
     balance: bool = False
     lr: float = 1e-3
+    encoder_lr: float | None = None
     weight_decay: float = 0.01
     warmup_epochs: float = 3.0
     schedule: Literal["constant", "cosine"] = "cosine"
@@ -267,6 +269,7 @@ class TrainSettings:
             batch_seconds=POSITIVE,
             chunk_size=AT_LEAST_1,
             lr=POSITIVE,
+            encoder_lr=POSITIVE,
             weight_decay=AT_LEAST_0,
             warmup_epochs=AT_LEAST_0,
             accumulate=AT_LEAST_1,

@@ -75,6 +75,18 @@ def test_setting_the_rate_reaches_every_group():
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_encoders_may_have_a_rate_of_their_own(decay):
+    model = nn.ModuleDict({"audio_encoder": nn.ModuleDict({"model": nn.Linear(2, 2)}), "head": nn.Linear(2, 2)})
+    optimizer = optimizer_for(model, TrainSettings(lr=0.1, encoder_lr=0.01, weight_decay=decay))
+    set_learning_rate(optimizer, 0.05)  # half of the peak
+    rates = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(0.005 if "audio_encoder" in name else 0.05)
+    decaying = {id(one) for group in optimizer.param_groups if group["weight_decay"] for one in group["params"]}
+    assert decaying == {id(one) for one in model.parameters() if decay and one.ndim == 2}
+
+
 def test_nothing_to_train_is_refused():
     model = nn.Linear(2, 2).requires_grad_(False)
     with pytest.raises(GemoclapError, match="no trainable parameter"):

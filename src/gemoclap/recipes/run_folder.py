@@ -26,7 +26,7 @@ CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
 DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 """Settings with which results do not change."""
-UNTOLD = {"batching": "dealt"}
+UNTOLD = {"batching": "dealt", "encoder_lr": None}
 """Settings of `train` that earlier versions did not write down, and what they did."""
 ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
 """Where config.yaml says which weights a run began with: a folder or a hub id may hold others tomorrow."""

@@ -11,29 +11,35 @@ from torch import nn
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 
+ENCODERS = ("audio_encoder.model.", "text_encoder.", "encoder.model.")
+"""Beginnings of the names of parameters that a pre-trained encoder brings."""
+
 
 def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """Return Adam [P] over the trainable parameters, or AdamW (decoupled decay, [C]) when `weight_decay` is set.
 
-    Matrices decay; vectors and scalars (biases, normalisations, layer weights, temperatures) do not, because pulling
-    them to zero has no regularising sense.
+    With `encoder_lr` the encoders' parameters have that learning rate where the others have `lr` [C]. Matrices decay;
+    vectors and scalars (biases, normalisations, layer weights, temperatures) do not, because pulling them to zero has no
+    regularising sense.
 
     Raises
     ------
     GemoclapError : every parameter is frozen.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trainable:
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not named:
         raise GemoclapError("the model has no trainable parameter; loosen --model.freeze or --model.freeze_text")
-    if settings.weight_decay == 0:
-        return torch.optim.Adam(trainable, lr=settings.lr, fused=True)
-    groups: list[dict[str, Any]] = [
-        {"params": [parameter for parameter in trainable if parameter.ndim >= 2]},
-        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in named:
+        share = settings.encoder_lr / settings.lr if settings.encoder_lr and name.startswith(ENCODERS) else 1.0
+        decays = settings.weight_decay > 0 and parameter.ndim >= 2
+        groups.setdefault((share, decays), []).append(parameter)
+    made: list[dict[str, Any]] = [
+        {"params": parameters, "share": share, "weight_decay": settings.weight_decay if decays else 0.0}
+        for (share, decays), parameters in sorted(groups.items(), key=lambda item: (-item[0][0], not item[0][1]))
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=settings.lr, weight_decay=settings.weight_decay, fused=True
-    )
+    kind = torch.optim.AdamW if settings.weight_decay > 0 else torch.optim.Adam
+    return kind(made, lr=settings.lr, fused=True)
 
 
 def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -> float:
@@ -57,6 +63,6 @@ def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group: `lr`, or the share of it that encoders have."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("share", 1.0)
