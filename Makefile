@@ -4,14 +4,18 @@ BIN := .venv/bin
 CORPUS ?= synthetic
 ROOT ?= demo/$(CORPUS)
 DEMO := demo/$(CORPUS)-run
-# a corpus that wants other settings than the default has them in configs/
+# a corpus that wants other settings than the default has them in configs/; a pre-trained encoder stays frozen
 CONFIG := $(addprefix --config ,$(wildcard configs/$(if $(filter synthetic,$(CORPUS)),demo,$(CORPUS)).yaml))
+ifdef ENCODER
+CONFIG += --config configs/whisper.yaml --model.audio_encoder $(ENCODER)
+DEMO := $(DEMO)-$(notdir $(ENCODER))
+endif
 
 .PHONY: help install demo test lint format clean
 
 help:
 	@echo "make demo    prepare a corpus, cross-validate the three methods, write the report, predict one clip"
-	@echo "             (a synthetic corpus; or: make demo CORPUS=ravdess ROOT=path/to/ravdess)"
+	@echo "             (a synthetic corpus; or: make demo CORPUS=ravdess ROOT=path/to/ravdess ENCODER=openai/whisper-base)"
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 
