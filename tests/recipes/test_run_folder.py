@@ -79,6 +79,16 @@ def test_what_an_earlier_version_did_not_tell_is_what_it_did(tmp_path: Path) -> 
         claim(tmp_path / "run", {**CONFIG, "train": {"lr": 0.001, "batching": "shuffled"}}, ["emo_clap"], FOLDS)
 
 
+def test_what_another_process_is_just_writing_is_nobodys_file(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.123.partial").write_text("data:")
+    refuse_used_folder(tmp_path)
+    claim(tmp_path, CONFIG)
+    claim(tmp_path, {**CONFIG, "train": {"lr": 0.1}})  # nothing was trained
+    (tmp_path / ".hidden").write_text("mine")
+    with pytest.raises(GemoclapError, match=r"its train\.lr differs"):
+        refuse_other_run(tmp_path, CONFIG)
+
+
 @pytest.mark.parametrize("text", ["", "just words", "{", "- 1"])
 def test_a_damaged_configuration_is_named(text: str, tmp_path: Path) -> None:
     begin(tmp_path)

@@ -9,14 +9,12 @@ own below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
 from gemoclap.config_ems import CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
@@ -31,11 +29,9 @@ from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.pretrain import build, load_intensity_model, pretrain, read_source, save_encoder
 from gemoclap.recipes.probe import probe
 from gemoclap.recipes.run_folder import claim, refuse_other_run, save_folder
+from gemoclap.recipes.sharing import refuse_torchrun, share
 from gemoclap.recipes.supervised import is_trained
-from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def compare(
     encoders = [(name, seed) for seed in settings.seeds for name in names]
     places = {one: _place(one, output) for one in encoders}
     pretrained = {one: place for one, place in places.items() if VARIANTS[one[0]].encoder}
-    logs = _share(
+    logs = share(
         {
             f"pretrain {name} seed {seed}": partial(_pretrain, settings, name, seed, leave_out, place)
             for (name, seed), place in pretrained.items()
@@ -105,7 +101,7 @@ def compare(
         say,
     )
     last_rows = {one: row for one, row in zip(pretrained, logs, strict=True) if row is not None}
-    probed = _share(
+    probed = share(
         {
             f"probe {Path(manifest).stem} {name} seed {seed}": partial(
                 _probe, settings, manifest, name, seed, place, output
@@ -119,7 +115,7 @@ def compare(
     facts = _facts(settings, leave_out, by_manifest)
     show(Comparison(probed, last_rows, warnings, facts))
     finetuned = settings.seeds if settings.finetune.seeds is None else settings.finetune.seeds
-    tuned = _share(
+    tuned = share(
         {
             f"fine-tune {Path(manifest).stem} {name} seed {seed}": partial(
                 _finetune, settings, manifest, name, seed, place, output
@@ -138,11 +134,7 @@ def compare(
 
 def _check(settings: CompareSettings) -> list[str]:
     """Return the names of the variants, once all is found to be there that the hours of pre-training would be lost without."""
-    if process_state().num_processes > 1:
-        raise GemoclapError(
-            "a comparison shares its work without torchrun or 'accelerate launch'; start the same command again in another "
-            "terminal, on a machine with several GPUs with CUDA_VISIBLE_DEVICES set"
-        )
+    refuse_torchrun("a comparison")
     names = list(VARIANTS) if settings.variants is None else settings.variants
     _check_known("variants", names, VARIANTS)
     _check_known("finetune.methods", settings.finetune.methods, TRAINED)
@@ -244,33 +236,6 @@ def _lasting(settings: CompareSettings) -> dict[str, Any]:
     """
     may_grow = ("variants", "seeds", "probe", "finetune")
     return {name: value for name, value in asdict(settings).items() if name not in may_grow}
-
-
-def _share(jobs: Mapping[str, Callable[[], Result]], output: Path, say: Callable[[str], None]) -> list[Result]:
-    """Do all jobs: first those that no other process is at, then, when it is done with them, a look at the others'.
-
-    Return what they return, in their order.
-    """
-    locks = output / "locks"
-    locks.mkdir(exist_ok=True)
-    results: dict[str, Result] = {}
-    for waits in (False, True):
-        for number, (name, job) in enumerate(jobs.items(), 1):
-            if name in results:
-                continue
-            lock = FileLock(locks / f"{name.replace(' ', '_')}.lock")
-            if waits:
-                say(f"waiting for another process: {name}")
-            try:
-                lock.acquire(blocking=waits)
-            except Timeout:
-                continue
-            try:
-                say(f"{number} of {len(jobs)}: {name}")
-                results[name] = job()
-            finally:
-                lock.release()
-    return [results[name] for name in jobs]
 
 
 def _place(encoder: tuple[str, int], output: Path) -> Path:

@@ -182,8 +182,9 @@ def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_used_folder(folder: Path) -> None:
-    """Raise a GemoclapError unless `folder` is absent or empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    """Raise a GemoclapError unless `folder` is absent or empty, but for files that `atomic_write` has not finished."""
+    # Of two processes that begin in one folder, one may meet what the other is just writing.
+    if folder.exists() and (not folder.is_dir() or any(not _is_partial(path) for path in folder.iterdir())):
         what = "holds files of something else" if folder.is_dir() else "is a file, not a folder"
         raise GemoclapError(f"{folder}: {what}; choose another folder with -o")
 
@@ -219,7 +220,13 @@ def claim(
 
 def _has_begun(folder: Path) -> bool:
     """Whether a run's folder holds more than what it was run with."""
-    return folder.is_dir() and any(path.name not in (CONFIG, FOLDS) for path in folder.iterdir())
+    if not folder.is_dir():
+        return False
+    return any(path.name not in (CONFIG, FOLDS) and not _is_partial(path) for path in folder.iterdir())
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(".") and path.name.endswith(".partial")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
