@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from gemoclap.config import BASELINES, TRAINED, Settings
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.encoders import UNTRAINED
@@ -30,10 +31,21 @@ from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
 
-def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, keep_models: bool = True) -> list[Fold]:
+def cross_validate(
+    settings: Settings,
+    methods: Sequence[str],
+    output: Path,
+    *,
+    keep_models: bool = True,
+    store: AudioStore | None = None,
+) -> list[Fold]:
     """Train and test every method in every fold; finished folds are not done again, a stopped one goes on.
 
     `output` gets config.yaml, folds.json and, a method and fold, predictions.csv, log.jsonl and model/.
+
+    Parameters
+    ----------
+    store : the corpus's audio, where several runs share it; prepared as ``settings.data.audio`` says.
 
     Raises
     ------
@@ -51,7 +63,7 @@ def cross_validate(settings: Settings, methods: Sequence[str], output: Path, *, 
     trained = [method for method in methods if method not in BASELINES and pending[method]]
     # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if trained else []
-    source = ClipSource(load_audio_store(settings.cache, data.audio, rows), settings)
+    source = ClipSource(store or load_audio_store(settings.cache, data.audio, rows), settings)
     for method in trained:
         check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, source.store)
     claim(output, config, methods, plan)

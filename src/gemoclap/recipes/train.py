@@ -21,7 +21,9 @@ from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run
 from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
 
 
-def train(settings: Settings, method: str, output: Path, step: Step | None = None) -> Path:
+def train(
+    settings: Settings, method: str, output: Path, step: Step | None = None, store: AudioStore | None = None
+) -> Path:
     """Train `method` on all speakers of the manifest but the development ones; return the model's folder.
 
     A training that was stopped goes on; a finished one is left as it is.
@@ -29,6 +31,7 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
     Parameters
     ----------
     step : of gmp_tl, to do no more than that, and return its folder; the steps before it must have been done.
+    store : the corpus's audio, where several trainings share it; prepared as ``settings.data.audio`` says.
 
     Raises
     ------
@@ -40,7 +43,7 @@ def train(settings: Settings, method: str, output: Path, step: Step | None = Non
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
     if step not in (None, "finetune") or not is_trained(output):
-        store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
+        store = store or load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
         source = ClipSource(store, settings)
         if step is not None:
             check_step(step, settings, output)
