@@ -1,0 +1,49 @@
+"""How long a training step takes here."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import nn
+
+from gemoclap.clap.objectives import Objective
+from gemoclap.config import TrainSettings
+from gemoclap.training.distributed import start_accelerator
+from gemoclap.training.gradients import Batch, Gradients
+from gemoclap.training.run import Run
+
+STEPS = 3
+"""How often the step is timed; the median counts."""
+
+
+def seconds_a_step(
+    model: nn.Module, objective: Objective, warm_up: Batch, timed: Batch, settings: TrainSettings
+) -> float:
+    """Return the seconds that a training step over the batch `timed` takes: forward, backward, optimiser.
+
+    A step over `warm_up` goes before and does not count: it allocates, compiles, and shows whether that batch fits. The model's
+    weights are changed.
+
+    Parameters
+    ----------
+    model, objective, settings : as `training.loop.fit` takes them.
+    """
+    quiet = replace(settings, trackers=[])
+    accelerator = start_accelerator(quiet, Path())
+    run = Run(model.train(), quiet, Path(), "", accelerator, batches=1)
+    gradients = Gradients(accelerator, run.wrapped, objective, quiet)
+
+    def step(batch: Batch) -> float:
+        began = perf_counter()
+        gradients.add(batch.to(accelerator.device), 1.0, True, lambda losses: None)
+        run.step()
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+        return perf_counter() - began
+
+    step(warm_up)
+    return statistics.median(step(timed) for _ in range(STEPS))
