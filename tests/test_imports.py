@@ -11,7 +11,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "gemoclap"
 FLOORS = [
-    {"errors", "files", "labels", "audio", "metrics", "predictions", "config", "config_ems", "terminal"},
+    {
+        "errors",
+        "files",
+        "labels",
+        "audio",
+        "metrics",
+        "predictions",
+        "config",
+        "config_ems",
+        "config_paper",
+        "terminal",
+    },
     {"corpora"},
     {"data"},
     {"encoders"},
@@ -20,7 +31,7 @@ FLOORS = [
     {"training"},
     {"recipes", "inference"},
     {"reports"},
-    {"commands", "corpus_commands", "ems_commands", "gmp_commands"},
+    {"commands", "corpus_commands", "ems_commands", "gmp_commands", "table_commands"},
     {"arguments"},
     {"cli"},
 ]

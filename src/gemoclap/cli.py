@@ -19,6 +19,7 @@ from gemoclap import __version__
 from gemoclap.arguments import Parser, SettingsFile, options_overruled, spelt_lists
 from gemoclap.config import (
     BASELINES,
+    HEADS,
     METHODS,
     TRAINED,
     AudioSettings,
@@ -40,9 +41,11 @@ from gemoclap.config_ems import (
     ProbeTrainSettings,
     RankingSettings,
 )
+from gemoclap.config_paper import PAPER_ENCODERS, PAPER_SETTINGS
 from gemoclap.errors import GemoclapError, did_you_mean
 
 RUN_FOLDER = "folder of the run; the same command resumes in it"
+SHARED_FOLDER = f"{RUN_FOLDER}, and shares the work if started twice"
 BATCH_SIZE = "clips at a time; does not change the result"
 SETTINGS_FILE = "YAML of settings; files and options count in order, so options go after it"
 
@@ -100,6 +103,25 @@ def add_crossval(parser: Parser) -> None:
     seeds = "cross-validate with each of these, such as 0,1,2, in RUN/seed_0 and so on, and report all in RUN"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
     add_settings(parser)
+
+
+def add_table1(parser: Parser) -> None:
+    parser.usage = (
+        "gemoclap table1 MANIFEST -o RUN [--encoders A,B,...] [--methods A,B,...] [--config YAML ...] [options]"
+    )
+    parser.add_argument("manifest", help="JSONL manifest; of IEMOCAP for the paper's table")
+    parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
+    encoders = "rows: hub ids or folders; NAME=FOLDER gives a name; model.audio_encoder is not heeded"
+    parser.add_argument("--encoders", type=list[str], default=[*PAPER_ENCODERS], help=encoders)
+    methods = f"columns; known: {', '.join((*METHODS, *HEADS))}"
+    parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
+    seeds = "cross-validate with each of these, such as 0,1,2; the table has the means"
+    parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
+    keep = "save the model of every fold; about 2 GB each with the paper's encoders"
+    parser.add_argument("--keep_models", type=bool, default=False, help=keep)
+    parser.add_argument("--estimate", action="store_true", help="say how many hours are left, and do nothing else")
+    add_settings(parser)
+    parser.set_defaults(PAPER_SETTINGS)
 
 
 def add_gmp_step(parser: Parser) -> None:
@@ -204,8 +226,7 @@ def add_compare_ems(parser: Parser) -> None:
         "gemoclap compare ems --speech A,B,... --intensity_model DIR --probe.manifests A,B,... -o RUN [--config YAML ...] "
         "[options]"
     )
-    output = "folder of the comparison; the same command resumes in it, and shares the work if started twice"
-    parser.add_argument("-o", "--output", type=str, required=True, help=output)
+    parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(CompareSettings)
     parser.hide_groups()
@@ -233,6 +254,9 @@ COMMANDS: dict[str, Command] = {
     "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.corpus_commands"),
     "train": Command(add_train, "train one method on all speakers"),
     "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds"),
+    "table1": Command(
+        add_table1, "fill the GEmo-CLAP paper's Table 1, audio encoders by methods", "gemoclap.table_commands"
+    ),
     "pretrain intensity": Command(
         add_pretrain_intensity, "train a model of the intensity of emotion over time", "gemoclap.ems_commands"
     ),

@@ -1,0 +1,112 @@
+"""What a table will cost: a training step timed here for each encoder, times the steps that are left."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from gemoclap.config import HEADS, Settings
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.dataset import TrainBatches, collate
+from gemoclap.data.folds import Fold
+from gemoclap.labels import Vocabulary
+from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.supervised import OBJECTIVES, build_model
+from gemoclap.recipes.table1 import Cell, TableRun
+from gemoclap.training.timing import seconds_a_step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is left for one encoder.
+
+    Attributes
+    ----------
+    encoder : its name in the table.
+    timed : the method whose step was timed; those of the others take about as long.
+    seconds : of that step.
+    steps : method -> steps that are left, over all folds and seeds.
+    """
+
+    encoder: str
+    timed: str
+    seconds: float
+    steps: dict[str, int]
+
+    @property
+    def hours(self) -> dict[str, float]:
+        """Hours that are left, by method."""
+        return {method: steps * self.seconds / 3600 for method, steps in self.steps.items()}
+
+
+def costs(run: TableRun, say: Callable[[str], None]) -> Iterator[Cost]:
+    """Yield what is left for each encoder, those that have finished left out.
+
+    Counted are training steps alone: neither what is computed once (frozen parts, reading audio) nor the tests. The step is one
+    over the batch of average size of a fold that is left, after one over the largest batch.
+
+    Raises
+    ------
+    GemoclapError : an encoder cannot be loaded, or the settings do not fit it.
+    """
+    for name in run.table.encoders:
+        steps: dict[str, int] = {}
+        last: Cell | None = None
+        for cell in run.table.cells:
+            if cell.encoder == name:
+                left = _steps_left(run, cell)
+                steps[cell.method] = steps.get(cell.method, 0) + left
+                last = cell if left else last
+        if last is not None:
+            say(f"timing a training step of {name}")
+            seconds = _time_a_step(run, last, run.pending(last)[0])
+            yield Cost(name, last.method, seconds, steps)
+
+
+def _steps_left(run: TableRun, cell: Cell) -> int:
+    """Return how many batches the cell's trainings still have to go through."""
+    left = 0
+    for fold in run.pending(cell):
+        batches = TrainBatches(fold.train, run.store, run.vocabulary, run.settings_of(cell).train)
+        epochs = run.settings.train.epochs - epochs_done(run.fold_folder(cell, fold))
+        left += len(batches) * epochs
+    return left
+
+
+def epochs_done(folder: Path) -> int:
+    """Return how many epochs the training in a folder has finished: the rows of its log."""
+    log = folder / "log.jsonl"
+    return len(log.read_text(encoding="utf-8").splitlines()) if log.is_file() else 0
+
+
+def _time_a_step(run: TableRun, cell: Cell, fold: Fold) -> float:
+    seconds = _time(run.settings_of(cell), cell.method, fold, run.vocabulary, run.store)
+    # The model and its optimiser must be gone before the next, or the first cell, needs the memory.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return seconds
+
+
+def _time(settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, store: AudioStore) -> float:
+    model = build_model(settings, method, vocabulary)
+    train = replace(settings.train, gather=settings.train.gather and method not in HEADS)
+    batches = TrainBatches(fold.train, store, vocabulary, train)
+    largest, average = ([batches.utterances[place] for place in places] for places in _chosen(batches))
+    clips = ClipSource(store, settings).for_model(model, [*largest, *average])
+    warm_up, timed = (collate(rows, clips, vocabulary) for rows in (largest, average))
+    return seconds_a_step(model, OBJECTIVES[method](settings.objective), warm_up, timed, train)
+
+
+def _chosen(batches: TrainBatches) -> tuple[list[int], list[int]]:
+    """Return, of the first epoch, the batch with the most samples, padding included, and the one nearest the mean."""
+    plan = batches.plan(0)
+    lengths = batches.clips.lengths(batches.utterances)
+    sizes = [len(places) * int(lengths[places].max()) for places in plan]
+    mean = sum(sizes) / len(sizes)
+    nearest = min(range(len(plan)), key=lambda place: abs(sizes[place] - mean))
+    return plan[sizes.index(max(sizes))], plan[nearest]

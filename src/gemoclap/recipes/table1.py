@@ -1,0 +1,216 @@
+"""Table 1 of the GEmo-CLAP paper on any corpus: audio encoders by methods, a cross-validation in each cell.
+
+A cell, with one seed, is a run in a folder of its own, cells/ENCODER/METHOD/seed_N, that `gemoclap report` reads too. Cells
+are shared by all processes that were started with the same command, also on several machines, and go on where they stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gemoclap.config import HEADS, METHODS, Settings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.reading import read_data
+from gemoclap.encoders import UNTRAINED
+from gemoclap.encoders.pretrained import load_config
+from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import file_hash
+from gemoclap.labels import Vocabulary
+from gemoclap.recipes.clips import load_audio_store
+from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, claim, refuse_other_run, seed_folder
+from gemoclap.recipes.sharing import refuse_torchrun, share
+
+CELLS = "cells"
+KNOWN = (*METHODS, *HEADS)
+"""Methods that are one training on an audio encoder, and so can be a column."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cross-validation: an audio encoder, by its name in the table, under a method with a seed."""
+
+    encoder: str
+    method: str
+    seed: int
+    folder: Path
+
+    @property
+    def job(self) -> str:
+        return f"{self.encoder} {self.method} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Which cells a table has.
+
+    Attributes
+    ----------
+    output : its folder.
+    encoders : name in the table -> hub id, folder, or name of an untrained encoder.
+    methods, seeds : of every encoder.
+    is_iemocap : whether the corpus is IEMOCAP with the paper's four classes, so that the paper's figures may stand beside.
+    """
+
+    output: Path
+    encoders: dict[str, str]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    is_iemocap: bool = False
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, row by row; all of the first seed come before any of the next."""
+        return [
+            Cell(name, method, seed, seed_folder(self.output / CELLS / name / method, seed))
+            for seed in self.seeds
+            for name in self.encoders
+            for method in self.methods
+        ]
+
+    def with_found(self) -> Table:
+        """Return the table with what other commands have put into its folder behind."""
+        encoders, methods, seeds = dict(self.encoders), list(self.methods), {*self.seeds}
+        for path in sorted(self.output.glob(f"{CELLS}/*/*/seed_*/{CONFIG}")):
+            *_, encoder, method, seed, _ = path.parts
+            config = yaml.safe_load(path.read_text(encoding="utf-8"))
+            encoders.setdefault(encoder, config["model"]["audio_encoder"])
+            methods += [method] if method not in methods else []
+            seeds.add(int(seed.removeprefix("seed_")))
+        return replace(self, encoders=encoders, methods=tuple(methods), seeds=tuple(sorted(seeds)))
+
+
+class TableRun:
+    """A table that is about to be filled: its corpus, its folds, and what is left of each cell.
+
+    Parameters
+    ----------
+    settings : of every cell; `model.audio_encoder` and `train.seed` are the cell's own.
+    encoders : hub ids or folders, or NAME=ID; the name alone is the last part of the id.
+    methods : of `KNOWN`.
+    seeds : a cross-validation each.
+    output : the table's folder.
+
+    Raises
+    ------
+    GemoclapError : an encoder that cannot be had, or two of one name; an unknown method; what is wrong with manifest, settings
+        or folds; a folder of another run; several processes that act as one.
+    """
+
+    def __init__(
+        self, settings: Settings, encoders: Sequence[str], methods: Sequence[str], seeds: Sequence[int], output: Path
+    ) -> None:
+        refuse_torchrun("a table")
+        named = named_encoders(encoders)
+        _check_methods(methods)
+        utterances, self.vocabulary, data = read_data(settings.data)
+        self.settings = replace(settings, data=data)
+        self.folds = make_folds(utterances, data, self.vocabulary)
+        self.table = Table(output, named, tuple(methods), tuple(seeds), _is_iemocap(self.vocabulary, utterances))
+        refuse_other_run(output, self._lasting())
+        for encoder in named.values():
+            if encoder not in UNTRAINED:  # a misspelt one is found before the first cell, not days later
+                load_config(encoder)
+
+    @cached_property
+    def store(self) -> AudioStore:
+        """The corpus's audio, read once for all cells."""
+        rows = {row.id: row for fold in self.folds for row in (*fold.train, *fold.dev, *fold.test)}
+        return load_audio_store(self.settings.cache, self.settings.data.audio, list(rows.values()))
+
+    def settings_of(self, cell: Cell) -> Settings:
+        """Return what `gemoclap crossval` would be told to do the same as the cell."""
+        return replace(
+            self.settings,
+            model=replace(self.settings.model, audio_encoder=self.table.encoders[cell.encoder]),
+            train=replace(self.settings.train, seed=cell.seed),
+        )
+
+    def pending(self, cell: Cell) -> list[Fold]:
+        """Return the folds of a cell that have no predictions yet."""
+        return [fold for fold in self.folds if not (self.fold_folder(cell, fold) / "predictions.csv").is_file()]
+
+    @staticmethod
+    def fold_folder(cell: Cell, fold: Fold) -> Path:
+        """Return where the log and the predictions of a fold go."""
+        return cell.folder / cell.method / fold.name
+
+    def fill(
+        self,
+        *,
+        keep_models: bool = False,
+        say: Callable[[str], None] = print,
+        show: Callable[[Cell], object] = lambda cell: None,
+    ) -> None:
+        """Cross-validate every cell; nothing finished is done again.
+
+        Parameters
+        ----------
+        say : is told of each cell as it begins.
+        show : is given each cell when it is finished.
+
+        Raises
+        ------
+        GemoclapError : as `cross_validate`.
+        """
+        if any(map(self.pending, self.table.cells)):
+            _ = self.store  # a faulty file leaves no trace of a run
+        claim(self.table.output, self._lasting(), self.table.methods)
+        jobs = {cell.job: partial(self._fill_cell, cell, keep_models, show) for cell in self.table.cells}
+        share(jobs, self.table.output, say)
+
+    def _fill_cell(self, cell: Cell, keep_models: bool, show: Callable[[Cell], object]) -> None:
+        store = self.store if self.pending(cell) else None
+        cross_validate(self.settings_of(cell), [cell.method], cell.folder, keep_models=keep_models, store=store)
+        show(cell)
+
+    def _lasting(self) -> dict[str, Any]:
+        """Return what is the same in all cells and cannot change while the table is filled, as plain data."""
+        config = self.settings.to_dict()
+        del config["model"]["audio_encoder"], config["train"]["seed"]
+        return {**config, MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
+
+
+def named_encoders(given: Sequence[str]) -> dict[str, str]:
+    """Return hub ids or folders by the names that they have in the table: ``NAME=ID``, or the last part of the id.
+
+    Raises
+    ------
+    GemoclapError : there is none, two would have one name, or a name cannot be that of a folder.
+    """
+    encoders: dict[str, str] = {}
+    for one in given:
+        called, _, encoder = one.rpartition("=")
+        name = called or Path(encoder).name
+        if not name or "/" in name or name.startswith("."):
+            raise GemoclapError(f"encoders: {one} has no name that a folder can have; give NAME=HUB_ID or NAME=FOLDER")
+        if name in encoders:
+            raise GemoclapError(
+                f"encoders: {one} would be called {name}, as another is; give one of them as NAME={encoder}"
+            )
+        encoders[name] = encoder
+    if not encoders:
+        raise GemoclapError("no encoder; name hub ids or folders with --encoders A,B")
+    return encoders
+
+
+def _check_methods(methods: Sequence[str]) -> None:
+    for method in methods:
+        if method not in KNOWN:
+            hint = did_you_mean(method, list(KNOWN))
+            raise GemoclapError(f"methods: a table has no {method!r}{hint}; known: {', '.join(KNOWN)}")
+    if not methods or len(set(methods)) < len(methods):
+        raise GemoclapError(f"methods must be one or more of {', '.join(KNOWN)}, each once")
+
+
+def _is_iemocap(vocabulary: Vocabulary, utterances: Sequence[Utterance]) -> bool:
+    corpora = {row.corpus.lower() for row in utterances if row.corpus}
+    return vocabulary.name == "iemocap4" and corpora <= {"iemocap"}

@@ -1,0 +1,62 @@
+r"""Tables in LaTeX, for papers: booktabs' rules, nothing else needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+Row = tuple[str, Sequence[Sequence[str]]]
+"""A label, and for each group its cells: as many as the group has columns, or one that goes over all of them."""
+
+SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"} | {
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\N{EN DASH}": "--",
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Return text as LaTeX prints it; an interval in brackets is set smaller."""
+    plain = "".join(SPECIAL.get(letter, letter) for letter in text)
+    return re.sub(r"\[.*?\]", r"{\\scriptsize \g<0>}", plain)
+
+
+def latex_table(
+    caption: str, groups: Sequence[str], columns: Sequence[str], blocks: Sequence[tuple[str, Sequence[Row]]]
+) -> str:
+    r"""Return a ``table*`` with booktabs' rules.
+
+    Parameters
+    ----------
+    groups : headings, each over as many columns as `columns` names.
+    columns : of every group.
+    blocks : a heading (or an empty one) and rows each; rules stand between.
+    """
+    width = len(columns)
+    spans = [(2 + width * place, 1 + width * (place + 1)) for place in range(len(groups))]
+    first = [rf"\multicolumn{{{width}}}{{c}}{{{escaped(group)}}}" for group in groups]
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{escaped(caption)}}}",
+        r"\label{tab:encoders-by-methods}",
+        rf"\begin{{tabular}}{{l{'c' * width * len(groups)}}}",
+        r"\toprule",
+        " & ".join(["", *first]).lstrip() + r" \\",
+        " ".join(rf"\cmidrule(lr){{{start}-{end}}}" for start, end in spans),
+        " & ".join(["Audio encoder", *map(escaped, list(columns) * len(groups))]) + r" \\",
+    ]
+    for heading, rows in blocks:
+        lines.append(r"\midrule")
+        if heading:
+            lines.append(rf"\multicolumn{{{1 + width * len(groups)}}}{{l}}{{\emph{{{escaped(heading)}}}}} \\")
+        lines += [_line(row, width) for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
+
+
+def _line(row: Row, width: int) -> str:
+    label, groups = row
+    cells = [escaped(label)]
+    for group in groups:
+        whole = len(group) < width
+        cells += [rf"\multicolumn{{{width}}}{{c}}{{{escaped(group[0])}}}"] if whole else map(escaped, group)
+    return " & ".join(cells) + r" \\"

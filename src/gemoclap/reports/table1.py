@@ -1,0 +1,340 @@
+"""Table 1 as a page, as CSV and JSON, and in LaTeX; the paper's own figures beside it where the corpus is IEMOCAP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from gemoclap.config import TITLES
+from gemoclap.files import atomic_write, write_json
+from gemoclap.metrics import Scores, without_nan
+from gemoclap.predictions import concatenate
+from gemoclap.recipes.cost import Cost
+from gemoclap.recipes.table1 import Cell, Table
+from gemoclap.reports.latex import latex_table
+from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
+from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect, score_table
+from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, with_interval, with_sd, write_csv
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an encoder under a method.
+
+    Attributes
+    ----------
+    encoder, method : by their names in the table.
+    finished : one cross-validation a seed, those with all folds.
+    n_seeds : how many there will be.
+    folds : finished folds of the first seed, and how many there are of them; 0 of 0 where none is.
+    scores : of all finished seeds together, which is their mean, with intervals over speakers; None where no seed is finished.
+    """
+
+    encoder: str
+    method: str
+    finished: tuple[MethodResults, ...]
+    n_seeds: int
+    folds: tuple[int, int]
+    scores: Scores | None
+
+    @property
+    def is_finished(self) -> bool:
+        return len(self.finished) == self.n_seeds
+
+    @property
+    def state(self) -> str:
+        """What is there, in words: ``"finished"``, ``"2 of 3 seeds"``, ``"3 of 5 folds"`` or ``"not begun"``."""
+        if self.is_finished:
+            return "finished"
+        if self.finished:
+            return f"{len(self.finished)} of {self.n_seeds} seeds"
+        done, number = self.folds
+        return f"{done} of {number} folds" if done else "not begun"
+
+    def mean_of_folds(self, figure: str) -> float:
+        """Return ``"war"``, ``"uar"``, ``"war_sd"`` or ``"uar_sd"`` over folds, as a mean over the finished seeds."""
+        return float(np.mean([getattr(one.mean, figure) for one in self.finished]))
+
+
+def write_table1(table: Table) -> Path:
+    """Write table1.md, table1.csv, table1.json and table1.tex into the table's folder, finished or not; return the page's path.
+
+    Cells that other commands have put into the folder are there too.
+    """
+    table = table.with_found()
+    entries, first = _read(table)
+    write_csv(table.output / "table1.csv", [_row(table, one) for one in entries])
+    cells = [_data(table, one) for one in entries]
+    write_json(table.output / "table1.json", {"interval": "95 %, over speakers", "cells": cells})
+    with atomic_write(table.output / "table1.tex") as file:
+        file.write(_latex(table, entries, first))
+    page = table.output / "table1.md"
+    with atomic_write(page) as file:
+        file.write("\n\n".join(_sections(table, entries, first)) + "\n")
+    return page
+
+
+def _read(table: Table) -> tuple[list[Entry], Results | None]:
+    """Return what every cell holds, row by row, and of the fullest run what it was run on."""
+    runs = {(one.encoder, one.method, one.seed): _results(one) for one in table.cells}
+    entries = [
+        _entry(encoder, method, [runs[encoder, method, seed] for seed in table.seeds])
+        for encoder in table.encoders
+        for method in table.methods
+    ]
+    begun = [one for one in runs.values() if one is not None]
+    return entries, max(begun, key=lambda one: len(one.methods[0].folds), default=None)
+
+
+def _results(cell: Cell) -> Results | None:
+    return collect(cell.folder) if any(cell.folder.glob(f"{cell.method}/*/predictions.csv")) else None
+
+
+def _entry(encoder: str, method: str, runs: Sequence[Results | None]) -> Entry:
+    begun = [run.methods[0] for run in runs if run is not None]
+    finished = [one for one in begun if not one.missing]
+    tables = [one.predictions for one in finished if one.predictions is not None]
+    folds = max(((len(one.folds), len(one.folds) + len(one.missing)) for one in begun), default=(0, 0))
+    scores = score_table(concatenate(tables)) if tables else None
+    return Entry(encoder, method, tuple(finished), len(runs), folds, scores)
+
+
+# For programs.
+
+
+def _row(table: Table, one: Entry) -> dict[str, Any]:
+    """Return a cell's figures, shares between 0 and 1, as CSV cells by column."""
+    row: dict[str, Any] = {
+        "encoder": one.encoder, "audio_encoder": table.encoders[one.encoder], "method": one.method, "state": one.state,
+        "seeds": one.n_seeds, "finished_seeds": len(one.finished),
+    }  # fmt: skip
+    for name, value in without_nan(_figures(one)).items():
+        row[name] = f"{value:.6f}" if isinstance(value, float) else value
+    return row | _paper_columns(table, one)
+
+
+def _figures(one: Entry) -> dict[str, Any]:
+    if one.scores is None:
+        return {}
+    scores = one.scores
+    return {
+        "n": scores.n // len(one.finished), "n_speakers": scores.n_clusters,
+        "war": scores.war, "war_low": scores.war_interval[0], "war_high": scores.war_interval[1],
+        "uar": scores.uar, "uar_low": scores.uar_interval[0], "uar_high": scores.uar_interval[1],
+        **{f"{name}_mean_of_folds": one.mean_of_folds(name) for name in ("war", "uar")},
+        **{f"{name}_sd_over_folds": one.mean_of_folds(f"{name}_sd") for name in ("war", "uar")},
+    }  # fmt: skip
+
+
+def _paper_columns(table: Table, one: Entry) -> dict[str, float]:
+    """Return the paper's figures as shares, in both readings, where there are some."""
+    found = published(one.encoder, table.encoders[one.encoder], one.method) if table.is_iemocap else None
+    if found is None:
+        return {}
+    readings = (read_as(reading, found.figures) for reading in READINGS)
+    return {
+        f"paper_{name}_{reading}": round(figure / 100, 6)
+        for reading, pair in zip(READINGS, readings, strict=True)
+        for name, figure in zip(("war", "uar"), pair, strict=True)
+    }
+
+
+def _data(table: Table, one: Entry) -> dict[str, Any]:
+    first = {"encoder": one.encoder, "audio_encoder": table.encoders[one.encoder], "method": one.method}
+    return {
+        **first,
+        "state": one.state,
+        "seeds": list(table.seeds),
+        "finished_seeds": len(one.finished),
+        **without_nan(_figures(one)),
+        **_paper_columns(table, one),
+    }
+
+
+# The page.
+
+
+def _sections(table: Table, entries: Sequence[Entry], first: Results | None) -> list[str]:
+    methods = [TITLES[method] for method in table.methods]
+    sections = [
+        f"# Audio encoders by methods{f' on {first.vocabulary}' if first else ''}",
+        *_warnings(first),
+        *_unfinished(entries),
+        *([_protocol(table, first)] if first else []),
+        "## All test utterances together",
+        "WAR / UAR in percent, each with its 95 % interval over speakers: how far it would move with other speakers, the "
+        "training being the same.",
+        markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _pooled), 1),
+        "## Mean of folds",
+        "WAR / UAR in percent, each fold counting the same, ± the standard deviation over folds. Compare with others' work by "
+        "the table that they use.",
+        markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _by_fold), 1),
+        *_beside_the_paper(table, entries),
+        "Figures for programs: [table1.csv](table1.csv), [table1.json](table1.json); for a paper: [table1.tex](table1.tex). "
+        "Each cell is a run of its own below cells/, with a report.md; `gemoclap report` sets several side by side.",
+    ]
+    return sections
+
+
+def _warnings(first: Results | None) -> list[str]:
+    if first is None:
+        return []
+    shared = ["speakers are shared between training and test: the figures are not speaker-independent"]
+    return [f"**Beware: {one}.**" for one in (*(shared if first.speaker_overlap else ()), *first.encoder_warnings)]
+
+
+def _unfinished(entries: Sequence[Entry]) -> list[str]:
+    lacking = sum(not one.is_finished for one in entries)
+    if not lacking:
+        return []
+    return [f"**Unfinished:** {lacking} of {len(entries)} cells; the same command goes on. They say how far they are."]
+
+
+def _protocol(table: Table, first: Results) -> str:
+    counts = first.class_counts
+    tested = sum(fold.n_test for fold in first.folds)
+    seeds = f"{'seed' if len(table.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, table.seeds))}"
+    lines = [
+        f"- Manifest: `{first.manifest}`, {tested:,} utterances of {len(counts)} classes ({', '.join(counts)})",
+        f"- Protocol: {count(first.folds, 'fold')}; reported: {SELECTIONS[first.selection]}; {seeds}",
+        f"- Encoders: {', '.join(f'{name} is `{one}`' for name, one in table.encoders.items())}",
+        "- Settings of all: [config.yaml](config.yaml)",
+    ]
+    return "\n".join(lines)
+
+
+def _rows(table: Table, entries: Sequence[Entry], words: Any) -> list[list[str]]:
+    return [[name, *(words(one) for one in entries if one.encoder == name)] for name in table.encoders]
+
+
+def _pooled(one: Entry) -> str:
+    if one.scores is None:
+        return one.state
+    figures = (
+        with_interval(one.scores.war, one.scores.war_interval),
+        with_interval(one.scores.uar, one.scores.uar_interval),
+    )
+    return _with_state(" / ".join(figures), one)
+
+
+def _by_fold(one: Entry) -> str:
+    if one.scores is None:
+        return one.state
+    pairs = ((one.mean_of_folds(name), one.mean_of_folds(f"{name}_sd")) for name in ("war", "uar"))
+    return _with_state(" / ".join(with_sd(*pair) for pair in pairs), one)
+
+
+def _with_state(figures: str, one: Entry) -> str:
+    return figures if one.is_finished else f"{figures} ({one.state})"
+
+
+def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
+    """Return, where the corpus is IEMOCAP, each of the paper's encoders that is here with the paper's own figures."""
+    rows = []
+    for name, encoder in table.encoders.items():
+        own = [one for one in entries if one.encoder == name]
+        found = [published(name, encoder, one.method) for one in own]
+        if not table.is_iemocap or not any(found):
+            continue
+        rows.append([name, "here", *(_short(one) for one in own)])
+        title = next(one.encoder for one in found if one)
+        for reading, words in READINGS.items():
+            cells = ["{:.2f} / {:.2f}".format(*read_as(reading, one.figures)) if one else UNDEFINED for one in found]
+            rows.append([title, f"the paper, {words}", *cells])
+    if not rows:
+        return []
+    header = ["audio encoder", "whose", *(f"{TITLES[method]} WAR / UAR" for method in table.methods)]
+    return ["## Beside the paper's", PUBLISHED, markdown_table(header, rows, text_columns=2)]
+
+
+def _short(one: Entry) -> str:
+    if one.scores is None:
+        return one.state
+    return _with_state(f"{percent(one.scores.war)} / {percent(one.scores.uar)}", one)
+
+
+def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str:
+    ours = [(name, [_latex_cells(one) for one in entries if one.encoder == name]) for name in table.encoders]
+    blocks = [("", ours)]
+    if table.is_iemocap:
+        blocks += [
+            (f"Pan et al., {words}", rows)
+            for reading, words in READINGS.items()
+            if (rows := _paper_rows(table, reading))
+        ]
+    what = f" on {first.vocabulary}, {count(first.folds, 'fold')}" if first else ""
+    caption = (
+        f"Audio encoders by methods{what}: percent, all test utterances together, with 95 % intervals over speakers."
+    )
+    return latex_table(caption, [TITLES[method] for method in table.methods], ("WAR", "UAR"), blocks)
+
+
+def _latex_cells(one: Entry) -> list[str]:
+    """Return WAR and UAR, or how far an unfinished cell is, in one cell for both."""
+    if one.scores is None:
+        return [one.state]
+    pairs = ((one.scores.war, one.scores.war_interval), (one.scores.uar, one.scores.uar_interval))
+    return [with_interval(*pair) for pair in pairs]
+
+
+def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]:
+    rows = []
+    for name, encoder in table.encoders.items():
+        found = [published(name, encoder, method) for method in table.methods]
+        if any(found):
+            title = next(one.encoder for one in found if one)
+            cells = [[f"{x:.2f}" for x in read_as(reading, one.figures)] if one else [UNDEFINED] * 2 for one in found]
+            rows.append((title, cells))
+    return rows
+
+
+# A terminal.
+
+
+def print_table1(table: Table, console: Console) -> None:
+    """Print the table: WAR over UAR, with intervals, or how far a cell is."""
+    table = table.with_found()
+    entries, first = _read(table)
+    grid = Grid(
+        title=f"{first.vocabulary if first else 'table 1'}, percent",
+        caption="WAR above UAR, all test utterances together [95 % interval over speakers]",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+    )
+    grid.add_column("audio encoder", overflow="fold")
+    for method in table.methods:
+        grid.add_column(TITLES[method], justify="right", no_wrap=True)
+    for row in _rows(table, entries, _pooled):
+        grid.add_row(escape(row[0]), *(escape(cell.replace(" / ", "\n")) for cell in row[1:]))
+    console.print(grid)
+
+
+def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
+    """Print the hours that are left by cell; `batch` says what a step is over."""
+    methods = list(dict.fromkeys(method for one in costs for method in one.steps))
+    grid = Grid(title="hours left, training alone", box=box.SIMPLE_HEAD, show_edge=False)
+    grid.add_column("audio encoder", overflow="fold")
+    for heading in ("seconds a step", *(TITLES[method] for method in methods), "in all"):
+        grid.add_column(heading, justify="right")
+    for one in costs:
+        cells = [_hours(one.hours.get(method, 0.0)) for method in methods]
+        grid.add_row(escape(one.encoder), f"{one.seconds:.3g}", *cells, _hours(sum(one.hours.values())))
+    console.print(grid)
+    steps = sum(sum(one.steps.values()) for one in costs)
+    hours = sum(sum(one.hours.values()) for one in costs)
+    console.print(
+        f"{_hours(hours)} hours in all for {steps:,} steps in one process on this machine, by a step over {batch} timed here; "
+        "processes that share the work, each on a device of its own, divide them"
+    )
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f}" if hours >= 10 or hours == 0 else f"{hours:.2g}"

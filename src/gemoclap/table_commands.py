@@ -1,0 +1,58 @@
+"""The commands that fill whole tables."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from gemoclap.config import Settings, TrainSettings, check_seeds
+from gemoclap.errors import GemoclapError
+from gemoclap.recipes.cost import costs
+from gemoclap.recipes.table1 import Cell, TableRun
+from gemoclap.reports import write_report
+from gemoclap.reports.table1 import print_costs, print_table1, write_table1
+from gemoclap.terminal import output_console
+from gemoclap.training.distributed import process_state
+
+
+def run_table1(args: Namespace) -> int:
+    """A corpus -> encoders by methods, a cross-validation in each cell; says first what it will cost."""
+    named = args.data.manifest
+    if named is not None and Path(named).resolve() != Path(args.manifest).resolve():
+        raise GemoclapError(f"data.manifest is {named}, but the command names {args.manifest}; give one of them")
+    data = replace(args.data, manifest=args.manifest)
+    settings = Settings(data, args.model, args.objective, args.gmp, args.train, args.cache)
+    run = TableRun(settings, args.encoders, args.methods, _seeds(args), Path(args.output))
+    left = list(costs(run, print))
+    if left:
+        print_costs(left, f"{_batch(args.train)} on {process_state().device.type}", output_console())
+    if args.estimate:
+        if not left:
+            print(f"{args.output}: nothing is left to do")
+        return 0
+
+    def show(cell: Cell) -> None:
+        write_report(cell.folder)
+        write_table1(run.table)
+
+    run.fill(keep_models=args.keep_models, show=show)
+    page = write_table1(run.table)
+    print_table1(run.table, output_console())
+    print(f"{page}: the table; table1.tex, table1.csv and table1.json beside it")
+    return 0
+
+
+def _seeds(args: Namespace) -> list[int]:
+    if args.seeds is None:
+        return [args.train.seed]
+    check_seeds("--seeds", args.seeds)
+    if args.train.seed:
+        raise GemoclapError("train.seed: --seeds names them; leave one of the two out")
+    return args.seeds
+
+
+def _batch(train: TrainSettings) -> str:
+    if train.batch_seconds is not None:
+        return f"{train.batch_seconds:g} seconds of speech"
+    return f"{train.batch_size} utterances"
