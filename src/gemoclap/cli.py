@@ -105,6 +105,19 @@ def add_crossval(parser: Parser) -> None:
     add_settings(parser)
 
 
+def add_crosscorpus(parser: Parser) -> None:
+    parser.usage = "gemoclap crosscorpus A.jsonl B.jsonl ... -o RUN [--config YAML ...] [--method METHOD] [options]"
+    manifests = "manifests; what each is called before .jsonl is its name in the matrix"
+    parser.add_argument("manifests", nargs="+", help=manifests)
+    parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
+    parser.add_argument("--method", type=Literal[TRAINED], default="emo_clap", help="what to train")
+    keep = "keep the model of every training; false: only until it has been tested"
+    parser.add_argument("--keep_models", type=bool, default=True, help=keep)
+    seeds = "train with each of these, such as 0,1,2; the matrix has the means"
+    parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
+    add_settings(parser)
+
+
 def add_table1(parser: Parser) -> None:
     parser.usage = (
         "gemoclap table1 MANIFEST -o RUN [--encoders A,B,...] [--methods A,B,...] [--config YAML ...] [options]"
@@ -254,6 +267,9 @@ COMMANDS: dict[str, Command] = {
     "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.corpus_commands"),
     "train": Command(add_train, "train one method on all speakers"),
     "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds"),
+    "crosscorpus": Command(
+        add_crosscorpus, "train on each of several corpora and test on each other one", "gemoclap.table_commands"
+    ),
     "table1": Command(
         add_table1, "fill the GEmo-CLAP paper's Table 1, audio encoders by methods", "gemoclap.table_commands"
     ),

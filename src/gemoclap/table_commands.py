@@ -1,4 +1,4 @@
-"""The commands that fill whole tables."""
+"""The commands that fill whole tables: encoders by methods, and corpora by corpora."""
 
 from __future__ import annotations
 
@@ -9,11 +9,33 @@ from pathlib import Path
 from gemoclap.config import Settings, TrainSettings, check_seeds
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.cost import costs
+from gemoclap.recipes.crosscorpus import CrossCorpus
 from gemoclap.recipes.table1 import Cell, TableRun
 from gemoclap.reports import write_report
+from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
 from gemoclap.reports.table1 import print_costs, print_table1, write_table1
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import process_state
+
+
+def run_crosscorpus(args: Namespace) -> int:
+    """Corpora -> how well what is learnt on each serves on each other one."""
+    settings = Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
+    if args.data.manifest is not None:
+        raise GemoclapError("data.manifest: the command names the manifests itself; leave it out")
+    matrix = CrossCorpus(settings, args.manifests, args.method, _seeds(args), Path(args.output))
+    for pair in matrix.pairs:
+        if pair.is_empty:
+            print(
+                f"left empty: {pair.trained} and {pair.tested} share {', '.join(pair.labels) or 'no label'}, two are needed"
+            )
+    matrix.fill(keep_models=args.keep_models, show=lambda: write_crosscorpus(matrix))
+    page = write_crosscorpus(matrix)
+    print_crosscorpus(matrix, output_console())
+    print(
+        f"{page}: the matrix; crosscorpus.png beside it shows it, crosscorpus.csv and crosscorpus.json have the figures"
+    )
+    return 0
 
 
 def run_table1(args: Namespace) -> int:

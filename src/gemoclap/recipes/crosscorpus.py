@@ -1,0 +1,324 @@
+"""Trained on one corpus, tested on another: every ordered pair of several corpora.
+
+A pair is about the labels that both corpora have. A training hears all speakers of its corpus under one such set of labels,
+so the pairs with one training corpus and one set share a training: trainings/CORPUS/LABELS/seed_N is the folder of a
+`gemoclap train`, and cells/TRAINED_to_TESTED/seed_N/predictions.csv says what its model makes of the other corpus. Trainings
+are shared by all processes that were started with the same command, and go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import combinations, permutations
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gemoclap.config import TRAINED, DataSettings, Settings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.folds import speaker_name
+from gemoclap.data.reading import read_data
+from gemoclap.encoders.provenance import known_speakers, named_speakers, warnings_of
+from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.labels import Vocabulary
+from gemoclap.models import load_emotion_model
+from gemoclap.predictions import PredictionTable, read_predictions
+from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.recipes.crossval import encoder_config
+from gemoclap.recipes.gmp import ENCODERS
+from gemoclap.recipes.run_folder import claim, refuse_other_run, run_key, seed_folder
+from gemoclap.recipes.sharing import refuse_torchrun, share
+from gemoclap.recipes.train import train
+from gemoclap.terminal import progress_bar
+from gemoclap.training.evaluate import predict_table
+
+LONGEST_NAME = 150
+"""Letters that the name of a folder may have; most file systems end at 255 bytes."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus as others meet it.
+
+    Attributes
+    ----------
+    name : of its manifest, without .jsonl.
+    data : the settings it was read with, the corpus's own choices filled in.
+    vocabulary : its classes.
+    rows : utterances with a class, which stands in place of the label they came with.
+    """
+
+    name: str
+    data: DataSettings
+    vocabulary: Vocabulary
+    rows: tuple[Utterance, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that occur, in the order of the vocabulary."""
+        present = {row.emotion for row in self.rows}
+        return tuple(label for label in self.vocabulary.emotions if label in present)
+
+    def of(self, labels: Sequence[str]) -> list[Utterance]:
+        """Return the utterances of some classes."""
+        return [row for row in self.rows if row.emotion in labels]
+
+    def settings_for(self, labels: Sequence[str]) -> DataSettings:
+        """Return the settings that read this corpus with some of its classes alone."""
+        merges = {label: into for label, into in self.vocabulary.merges.items() if into in labels}
+        return replace(self.data, vocabulary=None, emotions=list(labels), merges=merges)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two corpora, by name, and the labels that both have, in the order of the first: trained on one, tested on the other."""
+
+    trained: str
+    tested: str
+    labels: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.trained}_to_{self.tested}"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are too few labels to tell apart."""
+        return len(self.labels) < 2
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model for all pairs with one training corpus and one set of labels."""
+
+    corpus: str
+    labels: tuple[str, ...]
+    seed: int
+    pairs: tuple[Pair, ...]
+    folder: Path
+
+    @property
+    def job(self) -> str:
+        return f"train on {self.corpus} with {self.folder.parent.name} seed {self.seed}"
+
+
+class CrossCorpus:
+    """Every ordered pair of several corpora, about to be filled in or looked at.
+
+    Parameters
+    ----------
+    settings : of every training; ``data`` says how each manifest is read, but for `manifest`. How a corpus is divided into
+        folds does not matter: all of its speakers, but development ones, are trained on.
+    manifests : two or more, of different names.
+    method : of `config.TRAINED`.
+    seeds : of the trainings.
+    output : the folder of the matrix.
+
+    Attributes
+    ----------
+    corpora : by name, in the order given.
+    pairs : all ordered pairs, also those that share fewer than two labels.
+    warnings : what a reader must know first: speakers or sound on both sides, encoders that know speakers.
+
+    Raises
+    ------
+    GemoclapError : a manifest, setting or method that is at fault; no pair that shares two labels; corpora that share
+        speakers, unless `data.allow_speaker_overlap`; a folder of another run; several processes that act as one.
+    """
+
+    def __init__(
+        self, settings: Settings, manifests: Sequence[str], method: str, seeds: Sequence[int], output: Path
+    ) -> None:
+        refuse_torchrun("a matrix of corpora")
+        self.settings, self.method, self.seeds, self.output = settings, method, tuple(seeds), output
+        _check_method(method)
+        self.corpora = _read(settings.data, manifests)
+        self.pairs = [_pair(one, other) for one, other in permutations(self.corpora.values(), 2)]
+        if all(pair.is_empty for pair in self.pairs):
+            has = "; ".join(f"{one.name} has {', '.join(one.labels) or 'none'}" for one in self.corpora.values())
+            raise GemoclapError(f"no two corpora share two labels ({has}); see --data.emotions and --data.merges")
+        refuse_other_run(output, self._lasting())
+        self.warnings = [*_shared_speakers(self.corpora, settings.data), *self._encoder_warnings()]
+
+    @property
+    def trainings(self) -> list[Training]:
+        """What is trained, in the order of seeds and corpora."""
+        kinds: dict[tuple[str, tuple[str, ...]], list[Pair]] = {}
+        for pair in self.pairs:
+            if not pair.is_empty:
+                kinds.setdefault((pair.trained, pair.labels), []).append(pair)
+        return [
+            Training(corpus, labels, seed, tuple(pairs), self._training_folder(corpus, labels, seed))
+            for seed in self.seeds
+            for (corpus, labels), pairs in kinds.items()
+        ]
+
+    @cached_property
+    def store(self) -> AudioStore:
+        """The audio of all corpora, read once."""
+        rows = [row for one in self.corpora.values() for row in one.rows]
+        return load_audio_store(self.settings.cache, self.settings.data.audio, rows)
+
+    def predictions_path(self, pair: Pair, seed: int) -> Path:
+        """Return where the predictions of a pair are; once there, it is finished."""
+        return seed_folder(self.output / "cells" / pair.name, seed) / "predictions.csv"
+
+    def predictions(self, pair: Pair) -> list[PredictionTable]:
+        """Return what has been said of the tested corpus, a table a seed that is finished.
+
+        Raises
+        ------
+        GemoclapError : predictions of other utterances or labels: the manifest of the tested corpus has changed.
+        """
+        paths = [self.predictions_path(pair, seed) for seed in self.seeds]
+        return [self._checked(pair, path) for path in paths if path.is_file()]
+
+    def fill(
+        self,
+        *,
+        keep_models: bool = True,
+        say: Callable[[str], None] = print,
+        show: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Train and test whatever is not finished.
+
+        Parameters
+        ----------
+        keep_models : keep the model of a training when all its pairs have been tested.
+        say : is told of each training as it begins.
+        show : is called when a training has been tested.
+
+        Raises
+        ------
+        GemoclapError : as `train`; the same sound in two corpora, unless `data.allow_speaker_overlap`.
+        """
+        # A faulty file, or one that is trained and tested on, leaves no trace of a run; where that is allowed, reports say so.
+        if self.settings.data.allow_speaker_overlap or any(map(self._pending, self.trainings)):
+            self.warnings += _same_sound(self.corpora, self.store, self.settings.data)
+        claim(self.output, self._lasting(), [self.method])
+        jobs = {one.job: partial(self._train_and_test, one, keep_models, show) for one in self.trainings}
+        share(jobs, self.output, say)
+
+    def _pending(self, training: Training) -> list[Pair]:
+        return [pair for pair in training.pairs if not self.predictions_path(pair, training.seed).is_file()]
+
+    def _train_and_test(self, training: Training, keep_models: bool, show: Callable[[], object]) -> None:
+        pending = self._pending(training)
+        if pending:
+            settings = self._settings_of(training)
+            model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
+            for pair in pending:
+                rows = [_named(row) for row in self.corpora[pair.tested].of(pair.labels)]
+                clips = ClipSource(self.store, settings).for_model(model, rows)
+                heard = clips if clips.is_exact else self.store
+                with progress_bar(f"testing on {pair.tested}") as progress:
+                    table = predict_table(model, rows, heard, fold=pair.name, progress=progress)
+                table.write(self.predictions_path(pair, training.seed))
+        if not keep_models:
+            for name in ("model", *ENCODERS):
+                shutil.rmtree(training.folder / name, ignore_errors=True)
+        show()
+
+    def _settings_of(self, training: Training) -> Settings:
+        """Return what `gemoclap train` would be told to do the same."""
+        return replace(
+            self.settings,
+            data=self.corpora[training.corpus].settings_for(training.labels),
+            train=replace(self.settings.train, seed=training.seed),
+        )
+
+    def _training_folder(self, corpus: str, labels: Sequence[str], seed: int) -> Path:
+        words = quote("-".join(labels), safe="")
+        name = words if len(words) <= LONGEST_NAME else run_key(list(labels))
+        return seed_folder(self.output / "trainings" / corpus / name, seed)
+
+    def _checked(self, pair: Pair, path: Path) -> PredictionTable:
+        table = read_predictions(path)
+        truth = {row.id: row.emotion for row in self.corpora[pair.tested].of(pair.labels)}
+        if table.classes != pair.labels or dict(zip(table.ids, table.truth, strict=True)) != truth:
+            raise GemoclapError(
+                f"{path}: has other utterances or labels than {self.corpora[pair.tested].data.manifest} has now; remove the "
+                "file and run the same command again"
+            )
+        return table
+
+    def _encoder_warnings(self) -> list[str]:
+        encoder = self.settings.model.audio_encoder
+        tested = [row for one in self.corpora.values() for row in one.rows]
+        known = known_speakers(encoder_config(encoder), tested)
+        return warnings_of({encoder: known}) if known else []
+
+    def _lasting(self) -> dict[str, Any]:
+        """Return what cannot change while the matrix is filled, as plain data: corpora and seeds may be added."""
+        config = self.settings.to_dict()
+        del config["data"]["manifest"], config["train"]["seed"]
+        return {**config, "method": self.method}
+
+
+def _check_method(method: str) -> None:
+    if method not in TRAINED:
+        hint = did_you_mean(method, list(TRAINED))
+        raise GemoclapError(f"no method that is trained is called {method!r}{hint}; known: {', '.join(TRAINED)}")
+
+
+def _read(data: DataSettings, manifests: Sequence[str]) -> dict[str, Corpus]:
+    corpora: dict[str, Corpus] = {}
+    for manifest in manifests:
+        name = Path(manifest).stem
+        if name in corpora:
+            raise GemoclapError(
+                f"{manifest}: another manifest is called {name} too, which is its name here; rename one"
+            )
+        utterances, vocabulary, read = read_data(replace(data, manifest=manifest))
+        classes = [(row, vocabulary.resolve(row.emotion)) for row in utterances]
+        rows = tuple(replace(row, emotion=label) for row, label in classes if label is not None)
+        corpora[name] = Corpus(name, read, vocabulary, rows)
+    if len(corpora) < 2:
+        raise GemoclapError("one corpus alone has nothing to be tested on; name two or more manifests")
+    return corpora
+
+
+def _pair(one: Corpus, other: Corpus) -> Pair:
+    theirs = set(other.labels)
+    return Pair(one.name, other.name, tuple(label for label in one.labels if label in theirs))
+
+
+def _named(row: Utterance) -> Utterance:
+    """Return a row whose speaker is ``"corpus/speaker"``, so that tables of several corpora can be put together."""
+    return replace(row, speaker=speaker_name(row)) if row.speaker else row
+
+
+def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]:
+    """Return a sentence for each two corpora that have speakers in common, or refuse them."""
+    return [
+        _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
+        for one, other in combinations(corpora.values(), 2)
+        if (both := named_speakers(one.rows) & named_speakers(other.rows))
+    ]
+
+
+def _same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSettings) -> list[str]:
+    """Return a sentence for each two corpora that have sound in common, whatever the files are called, or refuse them."""
+    keys = {name: {store.content_key(row): row.id for row in one.rows} for name, one in corpora.items()}
+    return [
+        _overlap(
+            f"{len(both)} clip(s) of {one.name} sound the same as clips of {other.name} "
+            f"({keys[one.name][min(both)]} is {keys[other.name][min(both)]} there)",
+            data,
+        )
+        for one, other in combinations(corpora.values(), 2)
+        if (both := keys[one.name].keys() & keys[other.name].keys())
+    ]
+
+
+def _overlap(what: str, data: DataSettings) -> str:
+    if not data.allow_speaker_overlap:
+        raise GemoclapError(
+            f"{what}: they would be trained and tested on; drop them from one manifest, give the corpora other names if they "
+            "are others, or accept it with --data.allow_speaker_overlap true"
+        )
+    return f"{what}: the figures of these two are not speaker-independent"
