@@ -24,11 +24,10 @@ def run_crosscorpus(args: Namespace) -> int:
     if args.data.manifest is not None:
         raise GemoclapError("data.manifest: the command names the manifests itself; leave it out")
     matrix = CrossCorpus(settings, args.manifests, args.method, _seeds(args), Path(args.output))
-    for pair in matrix.pairs:
-        if pair.is_empty:
-            print(
-                f"left empty: {pair.trained} and {pair.tested} share {', '.join(pair.labels) or 'no label'}, two are needed"
-            )
+    empty = {frozenset((pair.trained, pair.tested)): pair for pair in matrix.pairs if pair.is_empty}
+    for pair in empty.values():
+        shared = f"share only {pair.labels[0]}" if pair.labels else "share no label"
+        print(f"left empty: {pair.tested} and {pair.trained} {shared}; a pair needs two labels")
     matrix.fill(keep_models=args.keep_models, show=lambda: write_crosscorpus(matrix))
     page = write_crosscorpus(matrix)
     print_crosscorpus(matrix, output_console())

@@ -62,6 +62,16 @@ def finished(corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     return output
 
 
+def test_pairs_without_two_labels_are_named_once(
+    corpora: dict[str, Path], finished: Path, capsys: pytest.CaptureFixture
+) -> None:
+    capsys.readouterr()
+    assert run(*command(corpora, finished)) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left empty")]
+    expected = ["one and four share only sad", "two and four share only sad", "three and four share no label"]
+    assert lines == [f"left empty: {words}; a pair needs two labels" for words in expected]
+
+
 def test_every_pair_is_about_the_labels_that_both_have(corpora: dict[str, Path]) -> None:
     matrix = planned(list(corpora.values()))
     assert [(pair.trained, pair.tested) for pair in matrix.pairs] == [

@@ -161,7 +161,7 @@ def test_every_family_of_encoders_makes_a_row(iemocap: Path, tmp_path: Path) -> 
     beside = {row["encoder"]: (row["paper_war_table_2"], row["paper_uar_table_1"]) for row in rows}
     assert beside.pop("wavlm-large") == ("0.7703", "0.7703") and {*beside.values()} == {("", "")}
     page = (tmp_path / "run" / "table1.md").read_text()
-    assert "| WavLM-large | the paper, labelled as in Table 1 | 80.42 / 77.03 |" in page
+    assert "| WavLM-large | the paper, labelled as in its Table 1 | 80.42 / 77.03 |" in page
     assert "WavLM-large & 77.03 & 80.42" in (tmp_path / "run" / "table1.tex").read_text()
 
 

@@ -82,8 +82,8 @@ def test_the_papers_figures_stand_beside_in_both_readings(table: Table) -> None:
     rows = rows_under(write_table1(table).read_text(), "Beside the paper's")
     assert [row[:2] for row in rows] == [
         ["hubert-large-ll60k", "here"],
-        ["HuBERT-large", "the paper, labelled as in Table 2"],
-        ["HuBERT-large", "the paper, labelled as in Table 1"],
+        ["HuBERT-large", "the paper, labelled as in its Table 2"],
+        ["HuBERT-large", "the paper, labelled as in its Table 1"],
     ]
     dash = "\N{EN DASH}"
     assert rows[1][2:] == ["72.43 / 73.79", "74.29 / 74.92", dash] and rows[2][2:] == [

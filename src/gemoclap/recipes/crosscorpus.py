@@ -30,7 +30,14 @@ from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.crossval import encoder_config
 from gemoclap.recipes.gmp import ENCODERS
-from gemoclap.recipes.run_folder import claim, refuse_other_run, run_key, seed_folder
+from gemoclap.recipes.run_folder import (
+    ENCODER_WEIGHTS,
+    claim,
+    refuse_other_run,
+    run_key,
+    seed_folder,
+    weights_hash,
+)
 from gemoclap.recipes.sharing import refuse_torchrun, share
 from gemoclap.recipes.train import train
 from gemoclap.terminal import progress_bar
@@ -256,7 +263,7 @@ class CrossCorpus:
         """Return what cannot change while the matrix is filled, as plain data: corpora and seeds may be added."""
         config = self.settings.to_dict()
         del config["data"]["manifest"], config["train"]["seed"]
-        return {**config, "method": self.method}
+        return {**config, "method": self.method, ENCODER_WEIGHTS: weights_hash(self.settings.model.audio_encoder)}
 
 
 def _check_method(method: str) -> None:

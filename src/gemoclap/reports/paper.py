@@ -12,8 +12,8 @@ PUBLISHED = (
     "WAR 83.16 and UAR 81.43."
 )
 
-READINGS = {"table_2": "labelled as in Table 2", "table_1": "labelled as in Table 1"}
-"""Reading -> words for it; the tables are the paper's."""
+READINGS = {"table_2": "Table 2", "table_1": "Table 1"}
+"""Reading -> the table of the paper whose labels it takes."""
 
 FIGURES: dict[str, dict[str, tuple[float, float]]] = {
     "HuBERT-large": {"emo_clap": (72.43, 73.79), "sl_gemo_clap": (74.29, 74.92), "ml_gemo_clap": (74.49, 74.41)},

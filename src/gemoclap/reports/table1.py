@@ -246,9 +246,9 @@ def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
             continue
         rows.append([name, "here", *(_short(one) for one in own)])
         title = next(one.encoder for one in found if one)
-        for reading, words in READINGS.items():
+        for reading, labels in READINGS.items():
             cells = ["{:.2f} / {:.2f}".format(*read_as(reading, one.figures)) if one else UNDEFINED for one in found]
-            rows.append([title, f"the paper, {words}", *cells])
+            rows.append([title, f"the paper, labelled as in its {labels}", *cells])
     if not rows:
         return []
     header = ["audio encoder", "whose", *(f"{TITLES[method]} WAR / UAR" for method in table.methods)]
@@ -266,8 +266,8 @@ def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str
     blocks = [("", ours)]
     if table.is_iemocap:
         blocks += [
-            (f"Pan et al., {words}", rows)
-            for reading, words in READINGS.items()
+            (f"Pan et al., labelled as in their {labels}", rows)
+            for reading, labels in READINGS.items()
             if (rows := _paper_rows(table, reading))
         ]
     what = f" on {first.vocabulary}, {count(first.folds, 'fold')}" if first else ""
