@@ -147,3 +147,6 @@ def test_hours_are_steps_times_seconds() -> None:
     assert [one.hours for one in costs] == [{"ce": 1.0, "emo_clap": 0.0}, {"ce": 1.0, "emo_clap": 10.0}]
     text = shown(lambda console: print_costs(costs, "8 utterances on cpu", console))
     assert "12.0 hours in all for 81,000 steps" in " ".join(text.split())
+    assert re.search(r" a +2 +1\.00 +0\.00 +1\.00", text) and re.search(r" b +0\.5 +1\.00 +10\.0 +11\.0", text)
+    little = shown(lambda console: print_costs([Cost("a", "ce", 0.1, {"ce": 9})], "8 utterances on cpu", console))
+    assert "<0.01 hours in all for 9 steps" in " ".join(little.split())

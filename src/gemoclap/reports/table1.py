@@ -337,4 +337,4 @@ def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.1f}" if hours >= 10 or hours == 0 else f"{hours:.2g}"
+    return "<0.01" if 0 < hours < 0.01 else f"{hours:,.1f}" if hours >= 10 else f"{hours:.2f}"
