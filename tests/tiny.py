@@ -114,6 +114,13 @@ def save_whisper(folder: Path, seed: int = 0, model_class: Any = WhisperModel, *
     return folder
 
 
+def save_family(folder: Path, family: str, norm: str = "layer", **options: Any) -> Path:
+    """Save a tiny random encoder of a family of `SPEECH_FORMS`, or a Whisper."""
+    if family == "whisper":
+        return save_whisper(folder)
+    return save_speech_encoder(folder, family, norm, **options)
+
+
 def text_tokenizer() -> RobertaTokenizer:
     """Return RoBERTa's byte-level tokenizer with a vocabulary learnt from `PROMPTS`."""
     trained = ByteLevelBPETokenizer()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import SPEECH_FORMS, save_speech_encoder, save_whisper
+from tiny import SPEECH_FORMS, save_family, save_speech_encoder, save_whisper
 from torch import Tensor
 from transformers import AutoModel
 
@@ -20,12 +20,6 @@ from gemoclap.errors import GemoclapError
 
 FORMS = (*SPEECH_FORMS, ("whisper", "layer"))
 LENGTHS = torch.tensor([3000, 1400])
-
-
-def save(folder: Path, family: str, norm: str) -> Path:
-    if family == "whisper":
-        return save_whisper(folder)
-    return save_speech_encoder(folder, family, norm, do_normalize=False)
 
 
 def waveforms() -> Tensor:
@@ -40,7 +34,7 @@ def frames_of(encoder: SpeechEncoder) -> Tensor:
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize(("family", "norm"), FORMS)
 def test_what_is_kept_is_the_hidden_state_of_the_whole(tmp_path: Path, family: str, norm: str, count: int) -> None:
-    folder = save(tmp_path / "hub", family, norm)
+    folder = save_family(tmp_path / "hub", family, norm, do_normalize=False)
     whole = load_audio_encoder(str(folder)).eval()
     expected, mask = whole.layer_frames(waveforms(), LENGTHS, count)
     for encoder in (
@@ -63,7 +57,7 @@ def test_what_is_kept_is_the_hidden_state_of_the_whole(tmp_path: Path, family: s
 @pytest.mark.parametrize(("family", "norm"), FORMS)
 def test_going_on_from_what_is_frozen(tmp_path: Path, family: str, norm: str, what: Any, layers: Any) -> None:
     """The same frames, and the same gradients of what is trained, as from the waveforms."""
-    encoder = load_audio_encoder(str(save(tmp_path, family, norm)), layers, keep_layers=3)
+    encoder = load_audio_encoder(str(save_family(tmp_path, family, norm, do_normalize=False)), layers, keep_layers=3)
     encoder.settle(ModelSettings(freeze=what, augment=False))
     encoder.eval()  # dropout off
     until = encoder.constant_until
@@ -95,7 +89,7 @@ def test_going_on_from_what_is_frozen(tmp_path: Path, family: str, norm: str, wh
 
 @pytest.mark.parametrize(("family", "norm"), FORMS)
 def test_adapters_are_trained_alone_and_saved_in_the_weights(tmp_path: Path, family: str, norm: str) -> None:
-    folder = save(tmp_path / "hub", family, norm)
+    folder = save_family(tmp_path / "hub", family, norm, do_normalize=False)
     before = frames_of(load_audio_encoder(str(folder)))
     encoder = load_audio_encoder(str(folder))
     encoder.settle(ModelSettings(freeze=1, lora_rank=2, augment=False))

@@ -7,9 +7,10 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from gemoclap.encoders.compact import CompactConfig
+from gemoclap.encoders.layers import Layers
 from gemoclap.encoders.mockingjay import MockingJayConfig
 from gemoclap.encoders.npc import NPCConfig
-from gemoclap.encoders.speech import Layers, SpeechEncoder
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 
 UNTRAINED: dict[str, type[PreTrainedConfig]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,26 @@ from gemoclap.errors import GemoclapError
 
 NO_FINAL_NORM = "output_before_norm"
 """Field of an encoder's config: its output is taken before the norm behind the last layer."""
+
+
+Layers = Literal["last", "weighted"] | int
+"""Which layer's output is an encoder's: the last, a learned sum of all, or that of one by its number, 0 the input of the first."""
+
+
+def check_layers(layers: Layers, total: int) -> None:
+    """Raise a GemoclapError unless a model of `total` layers has what `layers` names."""
+    if isinstance(layers, int) and not 0 <= layers <= total:
+        raise GemoclapError(f"layers: there is no layer {layers}; give 0 to {total}, last or weighted")
+    if not isinstance(layers, int) and layers not in ("last", "weighted"):
+        raise GemoclapError(f"layers: {layers!r} is not known; choose last, weighted or the number of a layer")
+
+
+def hidden_states(output: Any) -> list[Tensor]:
+    """Return the input of the first layer and the output of each, of what a model answers.
+
+    The last of them is the encoder's output after its final norm, whether or not transformers lists it so.
+    """
+    return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
 def layer_stack(model: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,8 +12,14 @@ from torch import Tensor
 @contextmanager
 def hiding(config: Any, is_on: bool) -> Iterator[None]:
     """Let transformers' models hide the frames they are told to, whatever SpecAugment is set to, and nothing else."""
-    wanted = {"apply_spec_augment": True, "mask_feature_prob": 0.0}
-    before = {name: getattr(config, name) for name in wanted if is_on and hasattr(config, name)}
+    with config_saying(config, {"apply_spec_augment": True, "mask_feature_prob": 0.0} if is_on else {}):
+        yield
+
+
+@contextmanager
+def config_saying(config: Any, wanted: Mapping[str, Any]) -> Iterator[None]:
+    """Let those fields of a config that it has say something else."""
+    before = {name: getattr(config, name) for name in wanted if hasattr(config, name)}
     for name in before:
         setattr(config, name, wanted[name])
     try:

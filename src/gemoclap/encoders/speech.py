@@ -18,10 +18,19 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2F
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config import ModelSettings
+from gemoclap.encoders.augmentation import OwnAugmentation
 from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.framing import frame_counts_of, normalize_clips, receptive_field
 from gemoclap.encoders.freezing import layer_count, parts_to_freeze, unfreeze
-from gemoclap.encoders.layers import ending_with, going_on_from, numbered_layers, pass_final_norm
+from gemoclap.encoders.layers import (
+    Layers,
+    check_layers,
+    ending_with,
+    going_on_from,
+    hidden_states,
+    numbered_layers,
+    pass_final_norm,
+)
 from gemoclap.encoders.loading import load_speech_model, refuse_unfit
 from gemoclap.encoders.lora import add_lora, merged_state
 from gemoclap.encoders.overriding import front_end_given, hiding
@@ -32,7 +41,6 @@ from gemoclap.errors import GemoclapError
 
 COMPILATIONS = 64
 """Most forms of a layer that torch.compile makes."""
-Layers = Literal["last", "weighted"] | int
 
 
 class SpeechEncoder(nn.Module):
@@ -66,7 +74,7 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, model: PreTrainedModel, do_normalize: bool, layers: Layers = "last") -> None:
         super().__init__()
-        _check_layers(layers, model.config.num_hidden_layers)
+        check_layers(layers, model.config.num_hidden_layers)
         refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
         self.model = model
         self.do_normalize = do_normalize
@@ -85,9 +93,7 @@ class SpeechEncoder(nn.Module):
         self._frozen_layers: int | None = None
         self._trained_before: list[nn.Parameter] = []
         self._hides_frames = False
-        self._layerdrop = getattr(model.config, "layerdrop", 0.0)
-        self._spec_augment = getattr(model.config, "apply_spec_augment", True)
-        self._own_augmentation = {"layerdrop": self._layerdrop, "apply_spec_augment": self._spec_augment}
+        self._augmentation = OwnAugmentation(model, needs_every_layer=layers == "weighted")
         self.freeze("none")
 
     @classmethod
@@ -169,7 +175,7 @@ class SpeechEncoder(nn.Module):
         GemoclapError : there is no such layer.
         """
         output, counts = self._from_waveforms(waveforms, lengths, all_layers=True)
-        states = _hidden_states(output)
+        states = hidden_states(output)
         if not -len(states) <= layer < len(states):
             last = len(states) - 1
             raise GemoclapError(
@@ -262,7 +268,7 @@ class SpeechEncoder(nn.Module):
         """
         output, counts = self._from_waveforms(waveforms, lengths, all_layers=True)
         mask = valid_positions(counts, output.last_hidden_state.shape[1])
-        return torch.stack([pool(states, mask) for states in _hidden_states(output)], dim=1)
+        return torch.stack([pool(states, mask) for states in hidden_states(output)], dim=1)
 
     def _prepare(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return normalised clips, each long enough for a frame, their samples and their frames."""
@@ -291,7 +297,7 @@ class SpeechEncoder(nn.Module):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
-        frames = self.weigh(_hidden_states(output)) if self._wants_all_layers else output.last_hidden_state
+        frames = self.weigh(hidden_states(output)) if self._wants_all_layers else output.last_hidden_state
         # Augmentation inside an encoder of ours may change the number of frames while training.
         counts = output.get("frame_counts", counts)
         mask = valid_positions(counts, frames.shape[1])
@@ -316,7 +322,7 @@ class SpeechEncoder(nn.Module):
         self._frozen, self._frozen_layers = parts_to_freeze(self.model, what), layer_count(what)
         for module in self._frozen:
             module.requires_grad_(False)
-        self._settle_augmentation(frozen_layers=bool(layer_count(what)))
+        self._augmentation.settle(bool(self._frozen_layers), self.model in self._frozen)
         self.train(self.training)
 
     def settle(self, settings: ModelSettings) -> None:
@@ -344,8 +350,7 @@ class SpeechEncoder(nn.Module):
 
     def switch_off_augmentation(self) -> None:
         """Train without the model's own SpecAugment and layer drop, whatever its config says; dropout stays."""
-        self._layerdrop, self._spec_augment = 0.0, False
-        self._settle_augmentation(frozen_layers=False)
+        self._augmentation.switch_off()
 
     def expect_hidden_frames(self) -> None:
         """Let a caller say which frames are hidden: nothing of the model's own is, no tempo changes, and what stands for a
@@ -369,16 +374,8 @@ class SpeechEncoder(nn.Module):
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write the model, with the augmentation of its own config, and preprocessor_config.json, as the hub has them."""
-        config = self.model.config
-        before = {name: getattr(config, name) for name in self._own_augmentation if hasattr(config, name)}
-        for name in before:
-            setattr(config, name, self._own_augmentation[name])
-        try:
-            with readable_errors(str(folder)):
-                self.model.save_pretrained(folder, state_dict=merged_state(self.model))
-        finally:
-            for name, value in before.items():
-                setattr(config, name, value)
+        with readable_errors(str(folder)), self._augmentation.as_loaded():
+            self.model.save_pretrained(folder, state_dict=merged_state(self.model))
         self.feature_extractor.save_pretrained(folder)
 
     def checkpoint_gradients(self) -> None:
@@ -431,27 +428,3 @@ class SpeechEncoder(nn.Module):
         """Frames a batch needs: one, and in training one span of SpecAugment, which refuses less."""
         spans = self.training and getattr(self.model.config, "mask_time_prob", 0.0) > 0
         return self.model.config.mask_time_length if spans else 1
-
-    def _settle_augmentation(self, frozen_layers: bool) -> None:
-        model: Any = self.model
-        if hasattr(model.config, "layerdrop"):
-            model.config.layerdrop = 0.0 if frozen_layers or self.layers == "weighted" else self._layerdrop
-        augment = self._spec_augment and not frozen_layers
-        if getattr(model.config, "apply_spec_augment", True) != augment:
-            model.config.apply_spec_augment = augment
-        if hasattr(model, "masked_spec_embed"):
-            fills_spans = augment and not getattr(model, "spec_augments_input", False)
-            is_used = fills_spans and model.config.mask_time_prob > 0 and model not in self._frozen
-            model.masked_spec_embed.requires_grad_(is_used)
-
-
-def _check_layers(layers: Layers, total: int) -> None:
-    if isinstance(layers, int) and not 0 <= layers <= total:
-        raise GemoclapError(f"layers: there is no layer {layers}; give 0 to {total}, last or weighted")
-    if not isinstance(layers, int) and layers not in ("last", "weighted"):
-        raise GemoclapError(f"layers: {layers!r} is not known; choose last, weighted or the number of a layer")
-
-
-def _hidden_states(output: Any) -> list[Tensor]:
-    # The last of them is the encoder's output after its final norm, whether or not transformers lists it so.
-    return [*output.hidden_states[:-1], output.last_hidden_state]

@@ -1,0 +1,56 @@
+"""The augmentation of a transformers model's own config, SpecAugment and layer drop: at work only where it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from gemoclap.encoders.overriding import config_saying
+
+FIELDS = ("layerdrop", "apply_spec_augment")
+"""Of a config."""
+
+
+class OwnAugmentation:
+    """Switches SpecAugment and layer drop of a model on and off, and knows what its checkpoint said of them.
+
+    Parameters
+    ----------
+    model : whose config is changed.
+    needs_every_layer : whether the output is made of all layers, so that none may be dropped.
+    """
+
+    def __init__(self, model: PreTrainedModel, needs_every_layer: bool) -> None:
+        self._model: Any = model
+        self._needs_every_layer = needs_every_layer
+        config = model.config
+        self._of_checkpoint = {name: getattr(config, name) for name in FIELDS if hasattr(config, name)}
+        self._is_wanted = True
+
+    def switch_off(self) -> None:
+        """Train without it from now on, whatever the checkpoint says; dropout stays."""
+        self._is_wanted = False
+        self.settle(frozen_layers=False, frozen_whole=False)
+
+    def settle(self, frozen_layers: bool, frozen_whole: bool) -> None:
+        """Switch on what was not switched off, unless layers are frozen, whose output it would make random."""
+        model, known = self._model, self._of_checkpoint
+        is_on = self._is_wanted and not frozen_layers
+        if "layerdrop" in known:
+            model.config.layerdrop = known["layerdrop"] if is_on and not self._needs_every_layer else 0.0
+        augments = bool(known.get("apply_spec_augment", True)) and is_on
+        if getattr(model.config, "apply_spec_augment", True) != augments:
+            model.config.apply_spec_augment = augments
+        if hasattr(model, "masked_spec_embed"):
+            fills_spans = augments and not getattr(model, "spec_augments_input", False)
+            is_used = fills_spans and model.config.mask_time_prob > 0 and not frozen_whole
+            model.masked_spec_embed.requires_grad_(is_used)
+
+    @contextmanager
+    def as_loaded(self) -> Iterator[None]:
+        """Let the config say what the checkpoint said, for the time of saving it."""
+        with config_saying(self._model.config, self._of_checkpoint):
+            yield
