@@ -18,7 +18,7 @@ NO_FINAL_NORM = "output_before_norm"
 
 
 Layers = Literal["last", "weighted"] | int
-"""Which layer's output is an encoder's: the last, a learned sum of all, or that of one by its number, 0 the input of the first."""
+"""Whose output is an encoder's: the last layer's, a learned sum of all, or that of one by number, 0 the input of the first."""
 
 
 def check_layers(layers: Layers, total: int) -> None:
