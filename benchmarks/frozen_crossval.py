@@ -2,10 +2,12 @@
 
     python benchmarks/frozen_crossval.py                     # WavLM-base, a tenth of IEMOCAP
     python benchmarks/frozen_crossval.py --share 1           # all of it
+    python benchmarks/frozen_crossval.py --manifest ravdess.jsonl --encoder openai/whisper-base --layers 3 --epochs 30
 
 Noise of IEMOCAP's durations, ten speakers in five sessions, a WavLM with random weights on disk in the hub's layout, and
 then what a user would run: `cross_validate` with the three objectives, five folds, 50 epochs. Encoding and training both
-grow with the number of utterances, so their ratio does not depend on the share.
+grow with the number of utterances, so their ratio does not depend on the share. With a manifest and an encoder of one's own:
+that corpus's usual folds, and the two plain heads as well.
 """
 
 from __future__ import annotations
@@ -68,34 +70,57 @@ class Stopwatch:
         return timed
 
 
+def made(folder: Path, options: argparse.Namespace) -> tuple[DataSettings, ModelSettings]:
+    """Return noise, and an encoder of random weights."""
+    manifest = make_corpus(folder / "audio", options.share, options.utterances)
+    encoder = make_encoder(folder / "wavlm", options.size)
+    return (
+        DataSettings(manifest=str(manifest), audio=AudioSettings(trim_silence_db=None)),
+        ModelSettings(audio_encoder=str(encoder), freeze="all", pooling="mean"),
+    )
+
+
+def real(options: argparse.Namespace) -> tuple[DataSettings, ModelSettings]:
+    """Return a corpus and an encoder of the user's."""
+    layers = "last" if options.layers is None else options.layers
+    return (
+        DataSettings(manifest=options.manifest),
+        ModelSettings(audio_encoder=options.encoder, freeze="all", layers=layers),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--share", type=float, default=0.1, help="of IEMOCAP's 5,531 utterances")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--manifest", help="of a real corpus, in place of noise")
+    parser.add_argument("--encoder", help="hub id or folder, with --manifest")
+    parser.add_argument(
+        "--layers", type=int, help="with --encoder: the layer whose frames are pooled; default: the last"
+    )
     parser.add_argument("--utterances", help="tab-separated: utterance_id, emotion, duration_s; default: quantiles")
     options = parser.parse_args()
+    if bool(options.manifest) != bool(options.encoder):
+        parser.error("--manifest and --encoder go together")
 
     encoding = Stopwatch()
     feature_cache.FrozenClips.encode = encoding.around(feature_cache.FrozenClips.encode)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        data, model = real(options) if options.manifest else made(folder, options)
         settings = Settings(
-            data=DataSettings(
-                manifest=str(make_corpus(folder / "audio", options.share, options.utterances)),
-                audio=AudioSettings(trim_silence_db=None),
-            ),
-            model=ModelSettings(
-                audio_encoder=str(make_encoder(folder / "wavlm", options.size)), freeze="all", pooling="mean"
-            ),
+            data=data,
+            model=model,
             train=TrainSettings(epochs=options.epochs, batch_size=options.batch_size),
             cache=CacheSettings(folder=str(folder / "cache")),
         )
+        methods = (*METHODS, "ce", "am_softmax") if options.manifest else METHODS
         began = time.perf_counter()
-        folds = cross_validate(settings, METHODS, folder / "run", keep_models=False)
+        folds = cross_validate(settings, methods, folder / "run", keep_models=False)
         whole = time.perf_counter() - began
-        trained = sum(len(fold.train) for fold in folds) * len(METHODS) * options.epochs
+        trained = sum(len(fold.train) for fold in folds) * len(methods) * options.epochs
         heard = sum(len(fold.test) for fold in folds)
 
     table = Table("what", "seconds", "of the encoding pass")
@@ -105,7 +130,8 @@ def main() -> None:
     console = Console(width=110)
     console.print(table)
     console.print(
-        f"WavLM-{options.size}, {heard} utterances, {len(folds)} folds x {len(METHODS)} objectives x {options.epochs} epochs "
+        f"{options.encoder or f'WavLM-{options.size}'}, {heard} utterances, "
+        f"{len(folds)} folds x {len(methods)} objectives x {options.epochs} epochs "
         f"of batches of {options.batch_size}: {1e3 * rest * options.batch_size / trained:.2f} ms a step, "
         f"{torch.get_num_threads()} threads"
     )
