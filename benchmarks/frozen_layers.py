@@ -87,7 +87,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
     console = Console(width=110)
     console.print(table)
     console.print(
-        f"{len(train)} clips, {options.keep} layers of which {options.freeze} are frozen; what is kept took {once:.1f} s, once; "
+        f"{len(train)} clips, {options.keep} layers of which {options.freeze} are frozen; what is kept took {once:.1f} s once; "
         f"median of {options.rounds} epochs, {torch.get_num_threads()} threads"
     )
 
