@@ -33,10 +33,17 @@ TITLES = {
 }
 """How the papers write the methods, and reports the baselines."""
 OF_PROMPTS = (
-    "text_encoder", "freeze_text", "text_pooling", "projection_dim", "projection_dropout", "emotion_prompt",
-    "gender_prompt", "initial_temperature", "max_temperature",
+    "text_encoder", "freeze_text", "text_pooling", "emotion_prompt", "gender_prompt", "initial_temperature", "max_temperature",
 )  # fmt: skip
 """Settings of a model that mean nothing to one without prompts."""
+OF_PROJECTION = ("projection_dim", "projection_dropout")
+"""Settings of a model that mean nothing to one without a projection."""
+
+
+def meaningless_to_heads(projects: bool) -> tuple[str, ...]:
+    """Return the settings of a model that mean nothing to one with a plain head, whether or not it projects."""
+    return OF_PROMPTS if projects else OF_PROMPTS + OF_PROJECTION
+
 
 Limit = tuple[Callable[[float], bool], str]
 POSITIVE: Limit = (lambda value: value > 0, "above 0")
@@ -140,6 +147,8 @@ class ModelSettings:
             measured once before training; null: where the audio encoder is frozen as a whole [C].
         text_pooling: first token [P], mean over tokens, or auto: mean for the embedded encoder, first token else.
         projection_dim: Size of the joint embedding [S].
+        project_plain_heads: Put a projection of the same form, with its dropout, under the plain heads too: then contrast is
+            all in which a contrastive method and cross-entropy differ [C].
         projection_dropout: Dropout before each projection while training [C].
         emotion_prompt: Prompt template of an emotion [P]; {} is the class.
         gender_prompt: Prompt template of a gender, for ML-GEmo-CLAP [C].
@@ -163,6 +172,7 @@ class ModelSettings:
     standardize: bool | None = None
     text_pooling: Literal["auto", "first", "mean"] = "auto"
     projection_dim: int = 512
+    project_plain_heads: bool = False
     projection_dropout: float = 0.0
     emotion_prompt: str = "The emotion is {}"
     gender_prompt: str = "The gender is {}"

@@ -52,6 +52,31 @@ def test_a_linear_head_gives_logits_and_their_softmax() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("head", ["linear", "cosine"])
+def test_a_projection_under_a_plain_head(head: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    settings = ModelSettings(
+        pooling="mean",
+        project_plain_heads=True,
+        projection_dim=5,
+        audio_options={"hidden_size": 12, "num_hidden_layers": 1},
+    )
+    model = SpeechClassifier.from_audio_pretrained("compact", CLASSES, settings, head=head, gender_head=True).eval()  # type: ignore[arg-type]
+    weights = {name: one.detach().double().numpy() for name, one in model.named_parameters() if "encoder" not in name}
+    inner = np.maximum(features(model) @ weights["projection.1.weight"].T + weights["projection.1.bias"], 0)
+    projected = inner @ weights["projection.3.weight"].T + weights["projection.3.bias"]
+    outputs = model(WAVEFORMS, LENGTHS)
+    genders = projected @ weights["gender_head.weight"].T + weights["gender_head.bias"]
+    np.testing.assert_allclose(outputs["gender_logits"].detach().numpy(), genders, atol=1e-5)
+    if head == "linear":
+        logits = projected @ weights["emotion_head.weight"].T + weights["emotion_head.bias"]
+        np.testing.assert_allclose(outputs["logits"].detach().numpy(), logits, atol=1e-5)
+    expected = HeadClassifier(model)(WAVEFORMS, LENGTHS).detach()
+    model.save_pretrained(tmp_path)
+    again = SpeechClassifier.from_pretrained(tmp_path)
+    torch.testing.assert_close(HeadClassifier(again)(WAVEFORMS, LENGTHS).detach(), expected)
+
+
 def test_a_cosine_head_gives_cosines_and_the_softmax_of_their_scaled() -> None:
     model = model_of("cosine", scale=5.0)
     weight, rows = model.emotion_head.weight.detach().double().numpy(), features(model)

@@ -21,7 +21,14 @@ from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
-from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, as_config, refuse_missing, speech_fields
+from gemoclap.encoders.speech_model import (
+    Projection,
+    SpeechModel,
+    SpeechModelConfig,
+    as_config,
+    refuse_missing,
+    speech_fields,
+)
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, Vocabulary
@@ -71,13 +78,6 @@ def fill_prompt(template: str, word: str) -> str:
     if template.count("{}") != 1:
         raise GemoclapError(f"prompt template {template!r}: write {{}} once, where the class goes")
     return template.replace("{}", word)
-
-
-class Projection(nn.Sequential):
-    """Linear-ReLU-Linear to the joint embedding [P: multi-layer; S: this form, 512]."""
-
-    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
-        super().__init__(nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs))
 
 
 class ContrastiveHead(nn.Module):

@@ -82,6 +82,13 @@ def as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None
     return AutoConfig.for_model(config["model_type"], **options)
 
 
+class Projection(nn.Sequential):
+    """Linear-ReLU-Linear to the joint embedding [P: multi-layer; S: this form, 512]."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
+        super().__init__(nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs))
+
+
 class SpeechModel(PreTrainedModel):
     """A model over the pooled frames of a speech encoder; whoever inherits it adds a head."""
 

@@ -15,7 +15,13 @@ from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
-from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig, refuse_missing, speech_fields
+from gemoclap.encoders.speech_model import (
+    Projection,
+    SpeechModel,
+    SpeechModelConfig,
+    refuse_missing,
+    speech_fields,
+)
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, Vocabulary
 
@@ -30,6 +36,8 @@ class SpeechClassifierConfig(SpeechModelConfig):
     head : ``"linear"``, or ``"cosine"`` between features and class weights, as AM-Softmax wants it.
     scale : of the cosines, s of AM-Softmax, in the softmax that makes probabilities of them.
     gender_head : whether a second, linear head names the gender.
+    projection_dim, projection_dropout : of a projection, as the contrastive methods have it, between the pooled features and
+        the heads; None has none.
     """
 
     model_type = "gemoclap-classifier"
@@ -37,6 +45,8 @@ class SpeechClassifierConfig(SpeechModelConfig):
     head: Head = "linear"
     scale: float = 30.0
     gender_head: bool = False
+    projection_dim: int | None = None
+    projection_dropout: float = 0.0
 
 
 class CosineHead(nn.Module):
@@ -64,8 +74,13 @@ class SpeechClassifier(SpeechModel):
         super().__init__(config, audio_encoder)
         classes = len(config.emotions.emotions)
         make = CosineHead if config.head == "cosine" else nn.Linear
-        self.emotion_head = make(self.audio_dim, classes)
-        self.gender_head = nn.Linear(self.audio_dim, len(GENDERS)) if config.gender_head else None
+        size = self.audio_dim
+        self.projection: nn.Module = nn.Identity()
+        if config.projection_dim is not None:
+            size = config.projection_dim
+            self.projection = Projection(self.audio_dim, size, config.projection_dropout)
+        self.emotion_head = make(size, classes)
+        self.gender_head = nn.Linear(size, len(GENDERS)) if config.gender_head else None
         self.post_init()
 
     @classmethod
@@ -95,6 +110,8 @@ class SpeechClassifier(SpeechModel):
             head=head,
             scale=scale,
             gender_head=gender_head,
+            projection_dim=settings.projection_dim if settings.project_plain_heads else None,
+            projection_dropout=settings.projection_dropout if settings.project_plain_heads else 0.0,
         )
         model = cls(config, speech)
         model.audio_encoder.settle(settings)
@@ -103,7 +120,7 @@ class SpeechClassifier(SpeechModel):
     def forward(
         self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor
     ) -> dict[str, Tensor]:
-        features = self.get_audio_features(waveforms, lengths, **cached)
+        features = self.projection(self.get_audio_features(waveforms, lengths, **cached))
         outputs = {"cosines" if self.config.head == "cosine" else "logits": self.emotion_head(features)}
         if self.gender_head is not None:
             outputs["gender_logits"] = self.gender_head(features)
@@ -155,8 +172,8 @@ class HeadClassifier(nn.Module):
         self.model = model
 
     def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
-        """Return the pooled features ``(B, D_a)``, brought to unit length for a cosine head."""
-        features = self.model.get_audio_features(waveforms, lengths, **cached)
+        """Return the pooled features ``(B, D_a)``, projected if the model does so, of unit length for a cosine head."""
+        features = self.model.projection(self.model.get_audio_features(waveforms, lengths, **cached))
         return functional.normalize(features, dim=-1) if self.model.config.head == "cosine" else features
 
     def classify(self, embeddings: Tensor) -> Tensor:

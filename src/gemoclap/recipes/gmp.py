@@ -23,7 +23,14 @@ from typing import Any, Literal
 
 import torch
 
-from gemoclap.config import OF_PROMPTS, GmpSettings, ModelSettings, ObjectiveSettings, Settings, TrainSettings
+from gemoclap.config import (
+    GmpSettings,
+    ModelSettings,
+    ObjectiveSettings,
+    Settings,
+    TrainSettings,
+    meaningless_to_heads,
+)
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
 from gemoclap.data.folds import Fold
@@ -254,7 +261,9 @@ def _alone(settings: Settings) -> Settings:
         settings,
         gmp=GmpSettings(gender=gmp.gender),
         objective=ObjectiveSettings(alpha=settings.objective.alpha),
-        model=replace(model, **{name: getattr(plain, name) for name in OF_PROMPTS}),
+        model=replace(
+            model, **{name: getattr(plain, name) for name in meaningless_to_heads(model.project_plain_heads)}
+        ),
         train=replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs),
     )
 
@@ -267,7 +276,8 @@ def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
     config["train"] = {name: value for name, value in config["train"].items() if f"train.{name}" not in DECIDE_NOTHING}
     config["gmp"] = {"gender": settings.gmp.gender}
     config["objective"] = {"alpha": settings.objective.alpha}
-    config["model"] = {name: value for name, value in config["model"].items() if name not in OF_PROMPTS}
+    ignored = meaningless_to_heads(settings.model.project_plain_heads)
+    config["model"] = {name: value for name, value in config["model"].items() if name not in ignored}
     if weights and Path(settings.model.audio_encoder).is_dir():
         config["model"] = {**config["model"], "audio_encoder": weights}
     elif weights:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import BASELINES, METHODS, OF_PROMPTS, TITLES
+from gemoclap.config import BASELINES, METHODS, TITLES, meaningless_to_heads
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
@@ -26,7 +26,6 @@ from gemoclap.reports.seeds import seed_means
 
 DECIDING = ("model", "objective", "train", "cache")
 """Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
-PROMPTS = frozenset(f"model.{name}" for name in OF_PROMPTS)
 
 
 def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.PathLike) -> Results:
@@ -228,7 +227,11 @@ def _told(config: Mapping[str, Any], method: str) -> dict[str, Any]:
     told = {f"data.audio.{name}": value for name, value in ((config.get("data") or {}).get("audio") or {}).items()}
     for section in (*DECIDING, *(["gmp"] if method == "gmp_tl" else [])):
         told |= _section(config, section)
-    ignored = DECIDE_NOTHING if method in METHODS else DECIDE_NOTHING | PROMPTS
+    ignored = set(DECIDE_NOTHING)
+    if method in METHODS:
+        ignored.add("model.project_plain_heads")
+    else:
+        ignored |= {f"model.{name}" for name in meaningless_to_heads(bool(told.get("model.project_plain_heads")))}
     return {name: value for name, value in told.items() if name not in ignored}
 
 
