@@ -81,6 +81,15 @@ def test_other_files_are_small_diffs_that_change_something(name: str) -> None:
     assert sum(1 for line in lines if line.strip() and not line.startswith("#")) < 10
 
 
+@pytest.mark.parametrize("name", ["whisper.yaml", "whisper_finetuned.yaml"])
+def test_whisper_is_trained_alike_on_top_of_the_paper_s_settings(name: str) -> None:
+    """table1 starts from those; only augmentation differs, which OpenAI's checkpoints have none of."""
+    alone, on_paper = read(*configs(name)), read(*configs("paper.yaml"), *configs(name))
+    on_paper.model.augment = alone.model.augment
+    assert (alone.model, alone.train) == (on_paper.model, on_paper.train)
+    assert alone.data.audio == on_paper.data.audio
+
+
 def test_the_ablations_of_gmp_tl_change_one_thing_each() -> None:
     found = {path.stem: read("--config", str(path)) for path in sorted((CONFIGS / "gmp_tl").glob("*.yaml"))}
     plain = read()
