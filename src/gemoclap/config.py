@@ -337,7 +337,7 @@ class GmpSettings:
         span_seconds: How much is hidden together in the first stage; 15 of HuBERT's frames [C].
         hidden_share: Of the frames that are hidden, on average, in long clips: 0.6 [C]; P-TAPT hides about 0.13 [S].
         frame_epochs: Of the first stage, on pseudo-labels of hidden frames; 0 leaves it out [C].
-        frame_lr: Learning rate of the first stage; null: train.lr [C].
+        frame_lr: Learning rate of the first stage, encoder and heads; null: train.lr and train.encoder_lr [C].
         head: Of the second stage: am_softmax [S] or ce.
     """
 

@@ -89,7 +89,7 @@ class IntensitySettings:
     cache: CacheSettings = field(default_factory=CacheSettings)
 
     def __post_init__(self) -> None:
-        _refuse_chunks(self.train)
+        _refuse_supervised(self.train)
 
 
 @dataclass
@@ -195,7 +195,7 @@ class PretrainSettings:
 
     def __post_init__(self) -> None:
         check_limits("", self, held_out=BELOW_1)
-        _refuse_chunks(self.train)
+        _refuse_supervised(self.train)
         self.train = _with_own_optimizer(self.train, self.model.encoder)
         if self.needs_intensity and self.model.intensity_model is None:
             raise GemoclapError(
@@ -356,7 +356,7 @@ class CompareSettings:
 
     def __post_init__(self) -> None:
         check_limits("", self, held_out=BELOW_1)
-        _refuse_chunks(self.train)
+        _refuse_supervised(self.train)
         check_seeds("seeds", self.seeds)
         for seed in self.finetune.seeds or []:
             if seed not in self.seeds:
@@ -392,6 +392,8 @@ def _with_own_optimizer(train: TrainSettings, encoder: str) -> TrainSettings:
     return replace(train, lr=lr, weight_decay=decay)
 
 
-def _refuse_chunks(train: TrainSettings) -> None:
+def _refuse_supervised(train: TrainSettings) -> None:
     if train.chunk_size is not None:
         raise GemoclapError("train.chunk_size is for contrastive losses; leave it null and lower train.batch_size")
+    if train.encoder_lr is not None:
+        raise GemoclapError("train.encoder_lr is for encoders that come pre-trained; leave it null and set train.lr")

@@ -11,17 +11,18 @@ import pytest
 import soundfile
 import torch
 from sound import noisy_clips
-from tiny import SPEECH_FORMS, save_speech_encoder
+from tiny import SPEECH_FORMS, save_speech_encoder, save_whisper
 from torch import Tensor
 
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.encoders import feature_cache
+from gemoclap.encoders import feature_cache, load_audio_encoder
 from gemoclap.encoders.feature_cache import (
     FrozenFrames,
     LayerFeatures,
     frames_bytes,
+    frozen_fingerprint,
     is_cacheable,
     roomiest_place,
 )
@@ -41,6 +42,33 @@ def rows(tmp_path: Path) -> list[Utterance]:
 @pytest.fixture
 def store() -> AudioStore:
     return AudioStore(AUDIO)
+
+
+def test_a_padded_whisper_is_reckoned_with_by_what_it_hears(tmp_path: Path) -> None:
+    encoder = load_audio_encoder(str(save_whisper(tmp_path / "whisper")), options={"padded": True})
+    encoder.freeze(1)
+    rows = noisy_clips(tmp_path, [32000] * 5)
+    store = AudioStore(AUDIO)
+    assert frames_bytes(encoder, store, rows, torch.float32) == 5 * 1500 * 16 * 4
+    clips = FrozenFrames(encoder, store, "memory", torch.float32, tmp_path / "cache")
+    batches = []
+    encode = clips._encode
+    clips._encode = lambda waveforms, lengths: batches.append(len(lengths)) or encode(waveforms, lengths)
+    clips.encode(rows)
+    assert batches == [2, 2, 1]  # of 80 s at most, each clip being 30 s long
+
+
+def test_a_saved_copy_of_a_whisper_finds_what_was_kept(tmp_path: Path) -> None:
+    encoder = load_audio_encoder(str(save_whisper(tmp_path / "whisper")), 2)
+    encoder.save_pretrained(tmp_path / "own")
+    again = load_audio_encoder(str(tmp_path / "own"))
+    for what in (1, "front_end"):
+        encoder.freeze(what)
+        again.freeze(what)
+        assert frozen_fingerprint(again) == frozen_fingerprint(encoder)
+    shorter = load_audio_encoder(str(tmp_path / "whisper"), options={"padded": True})
+    shorter.freeze("front_end")
+    assert frozen_fingerprint(shorter) != frozen_fingerprint(encoder)
 
 
 def frozen_encoder(folder: Path, what: str = "front_end", family: str = "wavlm", norm: str = "group", **options):

@@ -187,6 +187,26 @@ def test_spec_augment_is_that_of_transformers(tmp_path: Path) -> None:
     assert torch.equal(encoder.model.feature_extractor._mel(*together(samples))[0], mel)
 
 
+@pytest.mark.parametrize("augments", [False, True])
+def test_a_batch_of_short_clips_in_training(tmp_path: Path, augments: bool) -> None:
+    """A span of SpecAugment is longer than these clips, whether or not it is at work."""
+    encoder = encoder_of(tmp_path, apply_spec_augment=augments, mask_time_length=100).train()
+    waveforms, lengths = together(clip(1600), clip(1000, 1))
+    frames, mask = encoder(waveforms, lengths)
+    assert mask.sum(1).tolist() == [5, 3] and frames.isfinite().all()
+    encoder.expect_hidden_frames()
+    hidden = torch.tensor([[True, False, False, False, False], [False, True, False, False, False]])
+    frames, mask = encoder(waveforms, lengths, hidden)
+    assert mask.sum(1).tolist() == [5, 3] and frames.isfinite().all()
+
+
+def test_a_frozen_front_end_is_not_augmented(tmp_path: Path) -> None:
+    encoder = encoder_of(tmp_path, apply_spec_augment=True).train()
+    for what, expected in (("none", True), ("front_end", False), (0, False), ("none", True)):
+        encoder.freeze(what)
+        assert encoder.model.config.apply_spec_augment is expected
+
+
 def test_the_last_layers_are_not_built(tmp_path: Path) -> None:
     whole = encoder_of(tmp_path)
     third = load_audio_encoder(str(tmp_path), 2).eval()
@@ -240,7 +260,10 @@ def test_hidden_frames_are_hidden(tmp_path: Path) -> None:
     changed[0, 11 * 320 : 18 * 320] = 0.0  # within what is hidden, whatever the reach of convolutions and level
     torch.testing.assert_close(encoder(changed, lengths, hidden)[0], frames, atol=1e-4, rtol=0)
     assert not torch.allclose(encoder(changed, lengths)[0], encoder(waveforms, lengths)[0], atol=1e-2)
-    frames.square().sum().backward()
+    encoder.train()
+    again, _ = encoder(waveforms, lengths, hidden)  # nothing else is hidden, in training either
+    torch.testing.assert_close(again, frames)
+    again.square().sum().backward()
     assert encoder.model.masked_spec_embed.grad.abs().sum() > 0
 
 
@@ -270,8 +293,14 @@ def test_what_cannot_be_loaded_is_said_in_a_line(tmp_path: Path) -> None:
     assert "feature_size 128, and its model takes 80" in error_of(tmp_path / "bands")
     save_whisper(tmp_path / "good")
     assert "choose 1 to 3" in error_of(tmp_path / "good", keep_layers=4)
-    assert "choose 1 to 3" in error_of(tmp_path / "good", layers=4)
-    assert "there is no layer 3; give 0 to 2" in error_of(tmp_path / "good", layers=3, keep_layers=2)
+    assert "there is no layer 4; give 0 to 3" in error_of(tmp_path / "good", layers=4)
+    assert "there is no layer -1; give 0 to 3" in error_of(tmp_path / "good", layers=-1)
+    kept = error_of(tmp_path / "good", layers=3, keep_layers=2)
+    assert "there is no layer 3, as model.keep_layers is 2; give 0 to 2" in kept
+    assert "padded is true or false (here False), not 'yes'" in error_of(tmp_path / "good", options={"padded": "yes"})
+    assert "dropout is a number (here 0.0), not 'x'" in error_of(tmp_path / "good", options={"dropout": "x"})
+    with pytest.raises(GemoclapError, match=r"3 layers, but 2 of the audio encoder are built \(model.layers"):
+        load_audio_encoder(str(tmp_path / "good"), 2).freeze(3)
     assert "has no 'pading' to change (did you mean 'padded'?)" in error_of(tmp_path / "good", options={"pading": True})
     assert "has no 'd_model'" in error_of(tmp_path / "good", options={"d_model": 8})
     (tmp_path / "good" / "preprocessor_config.json").unlink()

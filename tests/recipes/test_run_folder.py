@@ -13,6 +13,7 @@ import torch
 import yaml
 from small import contents
 
+from gemoclap.config import ModelSettings, Settings
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.run_folder import (
     claim,
@@ -77,6 +78,26 @@ def test_what_an_earlier_version_did_not_tell_is_what_it_did(tmp_path: Path) -> 
     claim(tmp_path / "run", {**CONFIG, "train": {"lr": 0.001, "batching": "dealt"}}, ["emo_clap"], FOLDS)
     with pytest.raises(GemoclapError, match="its train.batching differs"):
         claim(tmp_path / "run", {**CONFIG, "train": {"lr": 0.001, "batching": "shuffled"}}, ["emo_clap"], FOLDS)
+
+
+@pytest.mark.parametrize(("freeze", "now"), [("none", None), ("all", False)])
+def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path, freeze: str, now: bool | None) -> None:
+    """It knew none of the later settings, and standardised no features."""
+    settings = Settings(model=ModelSettings(freeze=freeze)).to_dict()
+    later = ("keep_layers", "lora_rank", "lora_alpha", "pooling_heads", "standardize", "project_plain_heads")
+    earlier = {
+        **settings,
+        "model": {name: value for name, value in settings["model"].items() if name not in later},
+        "train": {name: value for name, value in settings["train"].items() if name not in ("batching", "encoder_lr")},
+        "cache": {"front_end": "never", "front_end_dtype": "bf16"},
+    }
+    claim(tmp_path, earlier, ["emo_clap"], FOLDS)
+    begin(tmp_path)
+    cache = {"frames": "never", "frames_dtype": "bf16"}
+    today = {**settings, "model": {**settings["model"], "standardize": now}, "cache": {**settings["cache"], **cache}}
+    claim(tmp_path, today, ["emo_clap"], FOLDS)
+    with pytest.raises(GemoclapError, match="its model.standardize differs"):
+        claim(tmp_path, {**today, "model": {**today["model"], "standardize": True}}, ["emo_clap"], FOLDS)
 
 
 def test_what_another_process_is_just_writing_is_nobodys_file(tmp_path: Path) -> None:

@@ -33,20 +33,20 @@ class OwnAugmentation:
     def switch_off(self) -> None:
         """Train without it from now on, whatever the checkpoint says; dropout stays."""
         self._is_wanted = False
-        self.settle(frozen_layers=False, frozen_whole=False)
+        self.settle()
 
-    def settle(self, frozen_layers: bool, frozen_whole: bool) -> None:
-        """Switch on what was not switched off, unless layers are frozen, whose output it would make random."""
+    def settle(self, frozen_front_end: bool = False, frozen_layers: bool = False, frozen_whole: bool = False) -> None:
+        """Switch on what was not switched off, unless what is frozen would come to hear it, and its output be random."""
         model, known = self._model, self._of_checkpoint
-        is_on = self._is_wanted and not frozen_layers
+        augments_input = getattr(model, "spec_augments_input", False)
+        is_on = self._is_wanted and not frozen_layers and not (augments_input and frozen_front_end)
         if "layerdrop" in known:
             model.config.layerdrop = known["layerdrop"] if is_on and not self._needs_every_layer else 0.0
         augments = bool(known.get("apply_spec_augment", True)) and is_on
         if getattr(model.config, "apply_spec_augment", True) != augments:
             model.config.apply_spec_augment = augments
         if hasattr(model, "masked_spec_embed"):
-            fills_spans = augments and not getattr(model, "spec_augments_input", False)
-            is_used = fills_spans and model.config.mask_time_prob > 0 and not frozen_whole
+            is_used = augments and not augments_input and model.config.mask_time_prob > 0 and not frozen_whole
             model.masked_spec_embed.requires_grad_(is_used)
 
     @contextmanager

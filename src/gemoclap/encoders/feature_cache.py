@@ -75,7 +75,7 @@ class FrozenClips(ABC):
         missing = {key: row for key, row in missing.items() if key not in self.kept}
         done = 0
         with as_it_predicts(self.encoder), _writer(self.kept) as kept:
-            for keys in _batches(missing, self.store):
+            for keys in self._batches(missing):
                 waveforms, lengths = pad_waveforms([self.store(missing[key]) for key in keys])
                 device = self.encoder.model.device
                 for key, features in zip(keys, self._encode(waveforms.to(device), lengths.to(device)), strict=True):
@@ -83,6 +83,20 @@ class FrozenClips(ABC):
                 done += len(keys)
                 if progress is not None:
                     progress(done, len(missing))
+
+    def _batches(self, missing: dict[str, Utterance]) -> Iterator[list[str]]:
+        """Yield the keys in batches of clips of like length, each at most `BATCH_SECONDS` long with its padding."""
+        # By key among equals: whatever the order asked in, a clip meets the same others, and rounds the same.
+        keys, batch = sorted(missing), list[str]()
+        lengths = self.store.lengths([missing[key] for key in keys])
+        heard = np.maximum(lengths, frame_counts(self.encoder, lengths) * self.encoder.hop_samples)
+        for place in np.argsort(lengths, kind="stable"):
+            if batch and (len(batch) + 1) * heard[place] > BATCH_SECONDS * SAMPLE_RATE:
+                yield batch
+                batch = []
+            batch.append(keys[place])
+        if batch:
+            yield batch
 
     def of(self, utterance: Utterance) -> Tensor:
         """Return what is kept of a clip.
@@ -248,12 +262,17 @@ def frozen_fingerprint(encoder: SpeechEncoder) -> str:
 
 
 def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utterance], dtype: torch.dtype) -> int:
-    """Return about how many bytes `FrozenFrames` of `rows` take."""
+    """Return how many bytes `FrozenFrames` of `rows` take."""
     unique = {store.content_key(row): row for row in rows}
-    seconds = int(store.lengths(list(unique.values())).sum()) / SAMPLE_RATE
+    frames = int(frame_counts(encoder, store.lengths(list(unique.values()))).sum())
     config: Any = encoder.model.config
     size = encoder.output_dim if encoder.constant_until or not hasattr(config, "conv_dim") else config.conv_dim[-1]
-    return int(seconds / encoder.frame_seconds * size * dtype.itemsize)
+    return frames * size * dtype.itemsize
+
+
+def frame_counts(encoder: SpeechEncoder, lengths: np.ndarray) -> np.ndarray:
+    """Samples of each clip (N,) -> frames, which a padded Whisper makes of more than the clip."""
+    return encoder.frame_counts(torch.from_numpy(lengths)).numpy()
 
 
 def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:
@@ -265,24 +284,15 @@ def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:
 
 def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
     """Return what beside the weights decides the output: of the config, the fields that start with one of `prefixes`."""
-    of_training = ("apply_spec_augment", "layerdrop", "transformers_version", "_name_or_path", LABELLED, HEARD)
+    of_training = ("apply_spec_augment", "layerdrop", "encoder_layerdrop", LABELLED, HEARD)
+    of_saving = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
     config = encoder.model.config.to_dict()
-    fields = {name: value for name, value in config.items() if name.startswith(prefixes) and name not in of_training}
+    fields = {
+        name: value
+        for name, value in config.items()
+        if name.startswith(prefixes) and name not in of_training + of_saving
+    }
     return [VERSION, torch.__version__, transformers.__version__, encoder.do_normalize, fields]
-
-
-def _batches(missing: dict[str, Utterance], store: AudioStore) -> Iterator[list[str]]:
-    """Yield the keys in batches of clips of like length, each at most `BATCH_SECONDS` long with its padding."""
-    # By key among equals: whatever the order asked in, a clip meets the same others, and rounds the same.
-    keys, batch = sorted(missing), list[str]()
-    lengths = store.lengths([missing[key] for key in keys])
-    for place in np.argsort(lengths, kind="stable"):
-        if batch and (len(batch) + 1) * lengths[place] > BATCH_SECONDS * SAMPLE_RATE:
-            yield batch
-            batch = []
-        batch.append(keys[place])
-    if batch:
-        yield batch
 
 
 def _writer(kept: dict[str, Tensor] | Shards) -> AbstractContextManager[Any]:

@@ -64,7 +64,10 @@ def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
     layers = numbered_layers(model, "freeze")
     total = len(layers)
     if count > total:
-        raise GemoclapError(f"freeze: {count} layers, but the audio encoder has {total}; choose 0 to {total}")
+        raise GemoclapError(
+            f"freeze: {count} layers, but {total} of the audio encoder are built (model.layers, model.keep_layers); "
+            f"choose 0 to {total}"
+        )
     parts = [model.feature_projection] if hasattr(model, "feature_projection") else []
     if count:
         behind = {"layers"} if final_norm(model) is None else {"layers", "layer_norm"}

@@ -62,11 +62,11 @@ def final_norm(model: Any) -> nn.LayerNorm | None:
     return stack.layer_norm if is_last else None
 
 
-def keep_first(config: PreTrainedConfig, count: int, setting: str) -> None:
-    """Let `config` describe the first `count` layers alone; with fewer than there are, no norm follows the last [C].
+def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int | None) -> None:
+    """Let `config` describe no layer above the one that is used, nor above `keep_layers`.
 
-    That norm was learnt for the output of the last layer of all. So the output of N layers is transformers'
-    ``hidden_states[N]`` of the whole model.
+    With fewer than there are, no norm follows the last [C]: it was learnt for the output of the last layer of all. So the
+    output of N layers is transformers' ``hidden_states[N]`` of the whole model.
 
     Raises
     ------
@@ -74,10 +74,18 @@ def keep_first(config: PreTrainedConfig, count: int, setting: str) -> None:
     """
     fields: Any = config
     total = fields.num_hidden_layers
-    if not 1 <= count <= total:
-        raise GemoclapError(f"{setting}: {count} layers, but the audio encoder has {total}; choose 1 to {total}")
-    if count < total:
-        fields.num_hidden_layers = count
+    if keep_layers is not None and not 1 <= keep_layers <= total:
+        raise GemoclapError(
+            f"model.keep_layers: {keep_layers}, but the audio encoder has {total} layers; choose 1 to {total}"
+        )
+    built = total if keep_layers is None else keep_layers
+    if isinstance(layers, int) and not 0 <= layers <= built:
+        why = "" if keep_layers is None else f", as model.keep_layers is {keep_layers}"
+        raise GemoclapError(f"model.layers: there is no layer {layers}{why}; give 0 to {built}, last or weighted")
+    if isinstance(layers, int) and keep_layers is None:
+        built = max(layers, 1)
+    if built < total:
+        fields.num_hidden_layers = built
         setattr(fields, NO_FINAL_NORM, True)
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor, WhisperConfig
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.encoders.layers import keep_first
+from gemoclap.encoders.layers import Layers, leave_out_unused
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
 from gemoclap.encoders.whisper import (
     HOP,
@@ -22,12 +22,14 @@ from gemoclap.errors import GemoclapError, did_you_mean
 FREE_FIELDS = ("apply_spec_augment", "layerdrop", "padded")
 
 
-def load_speech_model(name: str, keep_layers: int | None, options: dict[str, Any]) -> tuple[PreTrainedModel, bool]:
+def load_speech_model(
+    name: str, layers: Layers, keep_layers: int | None, options: dict[str, Any]
+) -> tuple[PreTrainedModel, bool]:
     """Return the model of a hub id or a folder, and whether it wants clips of zero mean and unit variance.
 
     Parameters
     ----------
-    keep_layers, options : as in `SpeechEncoder.from_pretrained`.
+    layers, keep_layers, options : as in `SpeechEncoder.from_pretrained`.
 
     Raises
     ------
@@ -35,24 +37,22 @@ def load_speech_model(name: str, keep_layers: int | None, options: dict[str, Any
     """
     config = load_config(name)
     if isinstance(config, WhisperConfig):
-        return _load_whisper(name, config, keep_layers, options), False
+        return _load_whisper(name, config, layers, keep_layers, options), False
     refuse_unfit(name, model_class(name, config), config)
     do_normalize = read_do_normalize(name)
-    if keep_layers is not None:
-        keep_first(config, keep_layers, "model.keep_layers")
-    set_options(name, config, options)
+    leave_out_unused(config, layers, keep_layers)
+    set_options(config, options)
     return load_model(name, config), do_normalize
 
 
 def _load_whisper(
-    name: str, config: WhisperConfig, keep_layers: int | None, options: dict[str, Any]
+    name: str, config: WhisperConfig, layers: Layers, keep_layers: int | None, options: dict[str, Any]
 ) -> WhisperSpeechModel:
     """Build the encoder of a Whisper checkpoint; the decoder is neither built nor read."""
     _check_mel(name, config.num_mel_bins)
     own = WhisperSpeechConfig.from_whisper(config)
-    if keep_layers is not None:
-        keep_first(own, keep_layers, "model.keep_layers")
-    set_options(name, own, options)
+    leave_out_unused(own, layers, keep_layers)
+    set_options(own, options)
     config.encoder_layers = own.encoder_layers
     checkpoint = cast(WhisperCheckpoint, load_model(name, config, WhisperCheckpoint))
     return WhisperSpeechModel.from_checkpoint(checkpoint, own)
@@ -73,12 +73,12 @@ def _check_mel(name: str, bands: int) -> None:
             )
 
 
-def set_options(name: str, config: PreTrainedConfig, options: dict[str, Any]) -> None:
+def set_options(config: PreTrainedConfig, options: dict[str, Any]) -> None:
     """Change fields of a config that fit any weights.
 
     Raises
     ------
-    GemoclapError : there is no such field, or it decides the form of the weights.
+    GemoclapError : there is no such field, it decides the form of the weights, or it takes a value of another kind.
     """
     known = [field for field in config.to_dict() if _is_free(field)]
     for option, value in options.items():
@@ -87,6 +87,11 @@ def set_options(name: str, config: PreTrainedConfig, options: dict[str, Any]) ->
                 f"model.audio_options: a pre-trained {config.model_type} encoder has no {option!r} to change"
                 f"{did_you_mean(option, known)}; it has {', '.join(known)}"
             )
+        present = getattr(config, option)
+        is_alike = isinstance(value, bool) == isinstance(present, bool) and isinstance(value, int | float | bool)
+        if not is_alike:
+            kind = "true or false" if isinstance(present, bool) else "a number"
+            raise GemoclapError(f"model.audio_options: {option} is {kind} (here {present}), not {value!r}")
         setattr(config, option, value)
 
 

@@ -118,9 +118,7 @@ class SpeechEncoder(nn.Module):
         GemoclapError : nothing there, hub out of reach, an encoder that does not take 16 kHz audio, no
             preprocessor_config.json, more layers than there are, or an option of another kind.
         """
-        if keep_layers is None and isinstance(layers, int):
-            keep_layers = max(layers, 1)
-        model, do_normalize = load_speech_model(str(name), keep_layers, options or {})
+        model, do_normalize = load_speech_model(str(name), layers, keep_layers, options or {})
         return cls(model, do_normalize, layers)
 
     @classmethod
@@ -292,8 +290,11 @@ class SpeechEncoder(nn.Module):
     def _call(self, inputs: Tensor, attention_mask: Tensor, all_layers: bool, hidden: Tensor | None = None) -> Any:
         needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
         options = {} if hidden is None else {"mask_time_indices": hidden}
-        is_on = hidden is not None and hasattr(self.model, "masked_spec_embed")
-        with torch.set_grad_enabled(needs_grad), hiding(self.model.config, is_on):
+        by_spec_augment = hasattr(self.model, "masked_spec_embed") and not hasattr(self.model, "spec_augments_input")
+        with (
+            torch.set_grad_enabled(needs_grad),
+            hiding(self.model.config, hidden is not None and by_spec_augment),
+        ):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -310,7 +311,8 @@ class SpeechEncoder(nn.Module):
         ----------
         what : ``"none"``; ``"front_end"``, the convolutions over the waveform; ``"all"``, everything but the weights of
             ``layers="weighted"``; or n, the front end, its projection and the first n transformer layers with all that
-            lies before them. Above 0, n switches SpecAugment and layer drop off, which would make frozen layers random.
+            lies before them. Above 0, n switches SpecAugment and layer drop off, which would make frozen layers random; of a
+            Whisper, which hides mel frames, so does a frozen front end.
 
         Raises
         ------
@@ -322,7 +324,7 @@ class SpeechEncoder(nn.Module):
         self._frozen, self._frozen_layers = parts_to_freeze(self.model, what), layer_count(what)
         for module in self._frozen:
             module.requires_grad_(False)
-        self._augmentation.settle(bool(self._frozen_layers), self.model in self._frozen)
+        self._augmentation.settle(self.is_frozen("front_end"), bool(self._frozen_layers), self.model in self._frozen)
         self.train(self.training)
 
     def settle(self, settings: ModelSettings) -> None:
@@ -426,5 +428,6 @@ class SpeechEncoder(nn.Module):
 
     def _least_frames(self) -> int:
         """Frames a batch needs: one, and in training one span of SpecAugment, which refuses less."""
-        spans = self.training and getattr(self.model.config, "mask_time_prob", 0.0) > 0
-        return self.model.config.mask_time_length if spans else 1
+        config = self.model.config
+        augments = self.training and getattr(config, "apply_spec_augment", True)
+        return config.mask_time_length if augments and getattr(config, "mask_time_prob", 0.0) > 0 else 1

@@ -119,15 +119,15 @@ def log_mel(waveforms: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Ten
 
     Returns
     -------
-    frames : ``(B, bands, M)``, zero in the padding.
+    frames : ``(B, bands, M)``, as many as T samples have, zero in the padding.
     mask : bool ``(B, M)``.
     """
     counts = lengths // HOP
-    mask = valid_positions(counts, int(counts.max()))
+    mask = valid_positions(counts, waveforms.shape[1] // HOP)
     needed = (mask.shape[1] - 1) * HOP + WINDOW
     place = (torch.arange(needed, device=waveforms.device) - WINDOW // 2).abs().unsqueeze(0)
     last = lengths.unsqueeze(1) - 1
-    place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
+    place = torch.where(place > last, 2 * last - place, place).clamp(min=0)  # beyond the mirror image all is padding
     windows = waveforms.float().gather(1, place).unfold(1, WINDOW, HOP)
     spectrum = torch.fft.rfft(windows * torch.hann_window(WINDOW, device=waveforms.device))
     power = spectrum.real.square() + spectrum.imag.square()

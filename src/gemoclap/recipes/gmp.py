@@ -197,6 +197,10 @@ def _check_features(settings: Settings, fold: Fold) -> None:
 def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore) -> None:
     gmp = settings.gmp
     encoder = _encoder_of(settings.model)
+    if getattr(encoder.model.config, "padded", False):
+        raise GemoclapError(
+            "model.audio_options: gmp_tl would cluster the silence that a padded Whisper hears; leave padded out"
+        )
     if gmp.frame_epochs:
         encoder.expect_hidden_frames()
     layers = encoder.model.config.num_hidden_layers
@@ -355,6 +359,7 @@ def _frame_training(settings: Settings) -> TrainSettings:
         train,
         epochs=settings.gmp.frame_epochs,
         lr=settings.gmp.frame_lr or train.lr,
+        encoder_lr=None if settings.gmp.frame_lr else train.encoder_lr,
         batch_size=math.ceil(train.batch_size / chunks),
         accumulate=train.accumulate * chunks,
         chunk_size=None,

@@ -26,8 +26,11 @@ CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
 DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 """Settings with which results do not change."""
-UNTOLD = {"batching": "dealt", "encoder_lr": None}
-"""Settings of `train` that earlier versions did not write down, and what they did."""
+UNTOLD = Settings().to_dict()
+UNTOLD["model"]["standardize"] = False
+"""What earlier versions did where a later one has a setting: by section, its default, but that nothing was standardised."""
+NAMED_BEFORE = {"front_end": "frames", "front_end_dtype": "frames_dtype"}
+"""Settings of `cache` by the names that earlier versions had for them."""
 ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
 """Where config.yaml says which weights a run began with: a folder or a hub id may hold others tomorrow."""
 COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit"}
@@ -43,14 +46,17 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration without what says only where something is kept, and so may change while a run goes on.
 
     So may the run that `gmp.features` are taken from: they are those that the run would train itself. Whether a part is
-    computed once or in every step stays, because the two round differently. What an earlier version did not tell of its
-    training is filled in.
+    computed once or in every step stays, because the two round differently. What an earlier version did not tell is filled in.
     """
     cache = config.get("cache") or {}
+    cache = {NAMED_BEFORE.get(name, name): value for name, value in cache.items()}
     kept = {name: value for name, value in cache.items() if name == "frames_dtype" or value == "never"}
     found = {name: value for name, value in config.items() if name not in COMMITS.values()} | {"cache": kept}
-    if config.get("train"):
-        found["train"] = {**UNTOLD, **config["train"]}
+    for section in ("model", "objective", "train"):
+        if config.get(section):
+            found[section] = {**UNTOLD[section], **config[section]}
+    if config.get("model") and found["model"]["standardize"] is None:
+        found["model"]["standardize"] = found["model"]["freeze"] == "all"
     if config.get("gmp"):
         found["gmp"] = {name: value for name, value in config["gmp"].items() if name != "features"}
     return found

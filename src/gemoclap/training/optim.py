@@ -62,6 +62,12 @@ def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -
     return settings.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def learning_rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """Return what `set_learning_rate` last set."""
+    group = optimizer.param_groups[0]
+    return group["lr"] / group.get("share", 1.0)
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group: `lr`, or the share of it that encoders have."""
     for group in optimizer.param_groups:

@@ -30,7 +30,7 @@ from gemoclap.training.checkpoint import (
     write_checkpoint,
 )
 from gemoclap.training.distributed import mean_over_processes
-from gemoclap.training.optim import learning_rate_at, optimizer_for, set_learning_rate
+from gemoclap.training.optim import learning_rate_at, learning_rate_of, optimizer_for, set_learning_rate
 
 KEEP_SECONDS = 10.0
 """What a kill may cost: where epochs take a tenth of a second, a checkpoint after each would take as long as the training."""
@@ -144,7 +144,7 @@ class Run:
     def close_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> dict[str, Any]:
         """Add the epoch's row to the history and return it; keep the weights of the best; finish after the last."""
         state, settings = self.state, self.settings
-        row: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, "lr": self.optimizer.param_groups[0]["lr"]}
+        row: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, "lr": learning_rate_of(self.optimizer)}
         row |= self.meter.row(self.accelerator.num_processes)
         if evaluate is not None:
             row |= self._development_scores(evaluate)
