@@ -17,6 +17,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "model.pooling": "mean",
     "train.epochs": 50,
     "train.batch_size": 8,
+    "train.batching": "shuffled",
     "train.lr": 1e-5,
     "train.weight_decay": 0.0,
     "train.warmup_epochs": 5.0,
