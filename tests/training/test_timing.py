@@ -46,3 +46,11 @@ def test_chunks_run_twice_in_a_step() -> None:
     seconds = seconds_a_step(model, ContrastiveObjective(), batch(2), batch(4), settings)
     assert model.sizes == [2] + [2, 2, 2, 2] * STEPS
     assert seconds >= 4 * 0.05
+
+
+def test_more_steps_are_timed_than_the_training_has() -> None:
+    """One epoch, all of it warm-up: the cosine behind it has no step to come down over."""
+    model = Slow()
+    settings = TrainSettings(precision="no", epochs=1, warmup_epochs=1, schedule="cosine")
+    assert seconds_a_step(model, ContrastiveObjective(), batch(2), batch(2), settings) >= 0.05
+    assert all(parameter.isfinite().all() for parameter in model.parameters())

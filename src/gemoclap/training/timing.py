@@ -32,7 +32,8 @@ def seconds_a_step(
     ----------
     model, objective, settings : as `training.loop.fit` takes them.
     """
-    quiet = replace(settings, trackers=[])
+    # The steps here go past the end of a short schedule, where a cosine is not defined.
+    quiet = replace(settings, trackers=[], schedule="constant")
     accelerator = start_accelerator(quiet, Path())
     run = Run(model.train(), quiet, Path(), "", accelerator, batches=1)
     gradients = Gradients(accelerator, run.wrapped, objective, quiet)
