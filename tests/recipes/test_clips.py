@@ -17,7 +17,6 @@ from training_standins import finish, start
 
 from gemoclap.config import AudioSettings, CacheSettings, DataSettings, ModelSettings, Settings, TrainSettings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
-from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import get_vocabulary
 from gemoclap.predictions import read_predictions
@@ -46,25 +45,6 @@ def settings_of(manifest: Path, encoder: Path, freeze: str = "front_end", seed: 
         train=TrainSettings(epochs=2, lr=1e-4 if freeze == "front_end" else 1e-3, seed=seed, **train),
         cache=CacheSettings(**cache),
     )
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Count the clips that go through the front end and through the whole encoder for its layers."""
-    counts = {"front_end": 0, "layer_features": 0}
-
-    def counting(name: str) -> None:
-        plain = getattr(SpeechEncoder, name)
-
-        def method(self, waveforms, *rest):
-            counts[name] += len(waveforms)
-            return plain(self, waveforms, *rest)
-
-        monkeypatch.setattr(SpeechEncoder, name, method)
-
-    for name in counts:
-        counting(name)
-    return counts
 
 
 def crossval(settings: Settings, folder: Path) -> dict[str, np.ndarray]:

@@ -19,6 +19,7 @@ from small import changed, complaint, contents, run
 from gemoclap.config import DataSettings, ModelSettings, Settings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.corpora.synthetic import generate
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes.crosscorpus import CrossCorpus
@@ -155,6 +156,31 @@ def test_corpora_and_seeds_are_added(corpora: dict[str, Path], tmp_path: Path) -
         uars.append(balanced_accuracy_score(list(table.truth), list(table.prediction)))
     assert pair["scores"]["uar"] == pytest.approx(sum(uars) / 2) and pair["finished_seeds"] == 2
     assert pair["scores"]["n"] == len(table)
+
+
+def test_a_frozen_encoder_hears_each_clip_once_in_the_whole_matrix(
+    corpora: dict[str, Path], tmp_path: Path, counted: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def past_the_cache(*_: object) -> None:
+        raise AssertionError("neither a training nor a test runs the encoder itself")
+
+    line = [*command(corpora, tmp_path / "cached", names="one two three"), "--model.freeze", "all"]
+    with monkeypatch.context() as patched:
+        patched.setattr(SpeechEncoder, "forward", past_the_cache)
+        assert run(*line) == 0
+    used = {name: [row for row in read_manifest(corpora[name]) if row.emotion != "bored"] for name in LABELS}
+    assert counted["layer_features"] == sum(len(used[name]) for name in ("one", "two", "three"))
+    before = counted["layer_features"]
+    assert run(*line, "-o", tmp_path / "plain", "--cache.layers", "never") == 0
+    assert counted["layer_features"] == before
+    cells = sorted((tmp_path / "cached" / "cells").rglob("predictions.csv"))
+    assert len(cells) == 6
+    for cell in cells:
+        one, other = (
+            read_predictions(path) for path in (cell, tmp_path / "plain" / cell.relative_to(tmp_path / "cached"))
+        )
+        assert one.ids == other.ids
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=1e-5)
 
 
 def test_two_processes_share_one_folder(corpora: dict[str, Path], finished: Path, tmp_path: Path) -> None:

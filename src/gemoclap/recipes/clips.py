@@ -76,16 +76,24 @@ class ClipSource:
 
         That is the waveforms, unless a part of its audio encoder is frozen that `cache` allows to be computed once.
         """
-        encoder, cache = model.audio_encoder, self.settings.cache
+        encoder = model.audio_encoder
         model.to(process_state().device)  # type: ignore[arg-type]  # transformers' wrapper is typed as a plain function
-        pooling = model.config.audio_pooling
-        if encoder.is_frozen("all") and cache.layers != "never" and self._is_cacheable(encoder, pooling):
-            key = f"{fingerprint(encoder.model)} {encoder.layers} {pooling}"
-            if key not in self._known:
-                folder = cache_folder(cache) if cache.layers == "disk" else None
-                self._known[key] = LayerFeatures(encoder, self.store, pooling, folder)
-            return self._encoded(key, encoder, utterances, "encoding, once for all folds")
+        if encoder.is_frozen("all") and self.settings.cache.layers != "never":
+            if is_cacheable(encoder, model.config.audio_pooling):
+                return self._pooled_layers(model, utterances)
+            self._say_what_is_kept(model.config.audio_pooling)
         return self.for_encoder(encoder, utterances)
+
+    def for_test(self, model: EmotionModel, utterances: Sequence[Utterance]) -> Clips:
+        """Return where a trained `model` that hears `utterances` once gets its inputs from; moves it to the device.
+
+        That is the waveforms, unless its audio encoder is wholly frozen: then other models share what is computed.
+        """
+        model.to(process_state().device)  # type: ignore[arg-type]
+        encoder, kept = model.audio_encoder, self.settings.cache.layers != "never"
+        if kept and encoder.is_frozen("all") and is_cacheable(encoder, model.config.audio_pooling):
+            return self._pooled_layers(model, utterances)
+        return self.store
 
     def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> Clips:
         """Return where an encoder, on its device, gets its inputs from: waveforms, or what its frozen part makes of them."""
@@ -113,16 +121,22 @@ class ClipSource:
             place = cache.frames  # type: ignore[assignment]  # "never" does not come here
         return FrozenFrames(encoder, self.store, place, dtype, cache_folder(cache))
 
-    def _is_cacheable(self, encoder: SpeechEncoder, pooling: str) -> bool:
-        if is_cacheable(encoder, pooling):
-            return True
+    def _pooled_layers(self, model: EmotionModel, utterances: Sequence[Utterance]) -> FrozenClips:
+        encoder, cache, pooling = model.audio_encoder, self.settings.cache, model.config.audio_pooling
+        key = f"{fingerprint(encoder.model)} {encoder.layers} {pooling}"
+        if key not in self._known:
+            folder = cache_folder(cache) if cache.layers == "disk" else None
+            self._known[key] = LayerFeatures(encoder, self.store, pooling, folder)
+        return self._encoded(key, encoder, utterances, "encoding, once for all folds")
+
+    def _say_what_is_kept(self, pooling: str) -> None:
+        """Say once why the pooled layers of a frozen encoder are not what is kept."""
         if process_state().is_main_process and not self._known:
             if pooling in POOLINGS:
                 what = f"{pooling} over weighted layers needs the frames of all; --model.pooling mean, or one --model.layers,"
                 print(f"the frozen encoder runs in every step: {what} would let it run once")
             else:
                 print(f"the frames of the frozen encoder are kept, not their pooled values alone: {pooling} is learnt")
-        return False
 
     def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenClips:
         clips = self._known[key]

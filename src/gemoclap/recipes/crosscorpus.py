@@ -170,6 +170,11 @@ class CrossCorpus:
         rows = [row for one in self.corpora.values() for row in one.rows]
         return load_audio_store(self.settings.cache, self.settings.data.audio, rows)
 
+    @cached_property
+    def source(self) -> ClipSource:
+        """What the tested models are fed with, shared among all of them."""
+        return ClipSource(self.store, self.settings)
+
     def predictions_path(self, pair: Pair, seed: int) -> Path:
         """Return where the predictions of a pair are; once there, it is finished."""
         return seed_folder(self.output / "cells" / pair.name, seed) / "predictions.csv"
@@ -218,10 +223,11 @@ class CrossCorpus:
         if pending:
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
+            # A model on disk does not say what was frozen; said here, what was computed of the frozen encoder is found.
+            model.audio_encoder.freeze(settings.model.freeze)
             for pair in pending:
                 rows = [_named(row) for row in self.corpora[pair.tested].of(pair.labels)]
-                clips = ClipSource(self.store, settings).for_model(model, rows)
-                heard = clips if clips.is_exact else self.store
+                heard = self.source.for_test(model, rows)
                 with progress_bar(f"testing on {pair.tested}") as progress:
                     table = predict_table(model, rows, heard, fold=pair.name, progress=progress)
                 table.write(self.predictions_path(pair, training.seed))
