@@ -179,6 +179,13 @@ def test_the_estimate_counts_steps_and_leaves_no_trace(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("freeze", "kept"), [("all", "layers"), ("front_end", "frames")])
+def test_what_is_frozen_is_timed_and_not_written(small_manifest: Path, tmp_path: Path, freeze: str, kept: str) -> None:
+    line = command(small_manifest, tmp_path / "run", "--model.freeze", freeze, f"--cache.{kept}", "disk")
+    assert run(*line, "--cache.folder", str(tmp_path / "kept"), "--estimate") == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_estimate_is_of_what_is_left(
     finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
