@@ -106,7 +106,8 @@ def test_rows_columns_and_seeds_are_added_and_all_are_in_the_table(
     assert run(*more) == 0
     assert contents(tmp_path / "run" / "cells" / "one" / "ce" / "seed_0" / "ce") == kept
     rows = {row["encoder"]: row for row in rows_of(tmp_path / "run")}
-    assert (rows["one"]["state"], rows["two"]["state"]) == ("1 of 2 seeds", "finished")
+    assert (rows["one"]["seeds"], rows["two"]["seeds"]) == ("1", "2")
+    assert (rows["one"]["state"], rows["two"]["state"]) == ("finished", "finished")
     cells = json.loads((tmp_path / "run" / "table1.json").read_text())["cells"]
     both = next(one for one in cells if one["encoder"] == "two")
     uars = []
@@ -117,7 +118,7 @@ def test_rows_columns_and_seeds_are_added_and_all_are_in_the_table(
     assert both["uar"] == pytest.approx(sum(uars) / 2) and both["seeds"] == [0, 1]
     assert both["n"] == len(read_manifest(small_manifest))
     assert "(1 of 2 seeds)" in (tmp_path / "run" / "table1.md").read_text()
-    assert "1 of 2 cells" in (tmp_path / "run" / "table1.md").read_text()
+    assert "Unfinished" not in (tmp_path / "run" / "table1.md").read_text()
 
 
 def test_two_processes_share_one_folder(finished: Path, small_manifest: Path, tmp_path: Path) -> None:

@@ -128,6 +128,29 @@ def test_what_others_have_filled_is_there_too(table: Table) -> None:
     assert set(found.methods) == {"ce", "emo_clap", "sl_gemo_clap"} and found.methods[0] == "ce"
 
 
+def test_where_the_tables_of_two_commands_cross_nothing_is_unfinished(tmp_path: Path) -> None:
+    """A row with one seed and one method, then another row with two of each: half of the first nobody ever asked for."""
+    cell(tmp_path, "hubert-large-ll60k", "ce")
+    asked = Table(tmp_path, {"my_own": "runs/mine"}, ("emo_clap", "ce"), (0, 1))
+    for seed in asked.seeds:
+        for method in asked.methods:
+            cell(tmp_path, "my_own", method, seed)
+    page = write_table1(asked).read_text()
+    assert "Unfinished" not in page
+    rows = {row[0]: row[1:] for row in rows_under(page, "All test utterances together")}
+    assert rows["hubert-large-ll60k"][0] == "\N{EN DASH}"
+    assert rows["hubert-large-ll60k"][1].endswith("(1 of 2 seeds)") and "seeds" not in "".join(rows["my_own"])
+    with open(tmp_path / "table1.csv", newline="") as file:
+        found = {(row["encoder"], row["method"]): (row["state"], row["seeds"]) for row in csv.DictReader(file)}
+    assert found.pop(("hubert-large-ll60k", "emo_clap")) == ("not asked for", "0")
+    assert found.pop(("hubert-large-ll60k", "ce")) == ("finished", "1")
+    assert set(found.values()) == {("finished", "2")}
+    # What another command has begun and not finished is still said.
+    next((tmp_path / "cells" / "hubert-large-ll60k").rglob("fold_2/predictions.csv")).unlink()
+    page = write_table1(asked).read_text()
+    assert "**Unfinished:** 1 of 3 cells" in page and "2 of 3 folds" in page
+
+
 def shown(show: object) -> str:
     output = io.StringIO()
     show(Console(file=output, width=100))  # type: ignore[operator]

@@ -18,6 +18,7 @@ from gemoclap.files import atomic_write, write_json
 from gemoclap.metrics import Scores, without_nan
 from gemoclap.predictions import concatenate
 from gemoclap.recipes.cost import Cost
+from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.table1 import Cell, Table
 from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
@@ -33,7 +34,8 @@ class Entry:
     ----------
     encoder, method : by their names in the table.
     finished : one cross-validation a seed, those with all folds.
-    n_seeds : how many there will be.
+    seeds : those that were asked for or have begun; none where nobody asked for the cell.
+    n_table_seeds : how many seeds the table has.
     folds : finished folds of the first seed, and how many there are of them; 0 of 0 where none is.
     scores : of all finished seeds together, which is their mean, with intervals over speakers; None where no seed is finished.
     """
@@ -41,23 +43,36 @@ class Entry:
     encoder: str
     method: str
     finished: tuple[MethodResults, ...]
-    n_seeds: int
+    seeds: tuple[int, ...]
+    n_table_seeds: int
     folds: tuple[int, int]
     scores: Scores | None
 
     @property
     def is_finished(self) -> bool:
-        return len(self.finished) == self.n_seeds
+        return len(self.finished) == len(self.seeds)
 
     @property
     def state(self) -> str:
-        """What is there, in words: ``"finished"``, ``"2 of 3 seeds"``, ``"3 of 5 folds"`` or ``"not begun"``."""
+        """What is there: ``"finished"``, ``"2 of 3 seeds"``, ``"3 of 5 folds"``, ``"not begun"`` or ``"not asked for"``."""
+        if not self.seeds:
+            return "not asked for"
         if self.is_finished:
             return "finished"
         if self.finished:
-            return f"{len(self.finished)} of {self.n_seeds} seeds"
+            return f"{len(self.finished)} of {len(self.seeds)} seeds"
         done, number = self.folds
         return f"{done} of {number} folds" if done else "not begun"
+
+    @property
+    def instead(self) -> str:
+        """What stands where there are no figures."""
+        return self.state if self.seeds else UNDEFINED
+
+    def beside(self, figures: str) -> str:
+        """Return figures with a word on how far they are, unless they are of all seeds that the table has."""
+        lacks = len(self.finished) < self.n_table_seeds
+        return f"{figures} ({len(self.finished)} of {self.n_table_seeds} seeds)" if lacks else figures
 
     def mean_of_folds(self, figure: str) -> float:
         """Return ``"war"``, ``"uar"``, ``"war_sd"`` or ``"uar_sd"`` over folds, as a mean over the finished seeds."""
@@ -69,8 +84,7 @@ def write_table1(table: Table) -> Path:
 
     Cells that other commands have put into the folder are there too.
     """
-    table = table.with_found()
-    entries, first = _read(table)
+    table, entries, first = _read(table)
     write_csv(table.output / "table1.csv", [_row(table, one) for one in entries])
     cells = [_data(table, one) for one in entries]
     write_json(table.output / "table1.json", {"interval": "95 %, over speakers", "cells": cells})
@@ -82,29 +96,38 @@ def write_table1(table: Table) -> Path:
     return page
 
 
-def _read(table: Table) -> tuple[list[Entry], Results | None]:
-    """Return what every cell holds, row by row, and of the fullest run what it was run on."""
-    runs = {(one.encoder, one.method, one.seed): _results(one) for one in table.cells}
+def _read(asked: Table) -> tuple[Table, list[Entry], Results | None]:
+    """Return the table with what others have put into its folder, what every cell of it holds, row by row, and of the fullest
+    run what it was run on.
+
+    Rows, columns and seeds of several commands cross in cells that none of them asked for: these are left out of the count.
+    """
+    table = asked.with_found()
+    own = set(asked.cells)
+    runs = {one: _results(one) for one in table.cells if one in own or (one.folder / CONFIG).is_file()}
+    seeds: dict[tuple[str, str], dict[int, Results | None]] = {}
+    for one, results in runs.items():
+        seeds.setdefault((one.encoder, one.method), {})[one.seed] = results
     entries = [
-        _entry(encoder, method, [runs[encoder, method, seed] for seed in table.seeds])
+        _entry(table, encoder, method, seeds.get((encoder, method), {}))
         for encoder in table.encoders
         for method in table.methods
     ]
     begun = [one for one in runs.values() if one is not None]
-    return entries, max(begun, key=lambda one: len(one.methods[0].folds), default=None)
+    return table, entries, max(begun, key=lambda one: len(one.methods[0].folds), default=None)
 
 
 def _results(cell: Cell) -> Results | None:
     return collect(cell.folder) if any(cell.folder.glob(f"{cell.method}/*/predictions.csv")) else None
 
 
-def _entry(encoder: str, method: str, runs: Sequence[Results | None]) -> Entry:
-    begun = [run.methods[0] for run in runs if run is not None]
+def _entry(table: Table, encoder: str, method: str, runs: dict[int, Results | None]) -> Entry:
+    begun = [run.methods[0] for run in runs.values() if run is not None]
     finished = [one for one in begun if not one.missing]
     tables = [one.predictions for one in finished if one.predictions is not None]
     folds = max(((len(one.folds), len(one.folds) + len(one.missing)) for one in begun), default=(0, 0))
     scores = score_table(concatenate(tables)) if tables else None
-    return Entry(encoder, method, tuple(finished), len(runs), folds, scores)
+    return Entry(encoder, method, tuple(finished), tuple(runs), len(table.seeds), folds, scores)
 
 
 # For programs.
@@ -114,7 +137,7 @@ def _row(table: Table, one: Entry) -> dict[str, Any]:
     """Return a cell's figures, shares between 0 and 1, as CSV cells by column."""
     row: dict[str, Any] = {
         "encoder": one.encoder, "audio_encoder": table.encoders[one.encoder], "method": one.method, "state": one.state,
-        "seeds": one.n_seeds, "finished_seeds": len(one.finished),
+        "seeds": len(one.seeds), "finished_seeds": len(one.finished),
     }  # fmt: skip
     for name, value in without_nan(_figures(one)).items():
         row[name] = f"{value:.6f}" if isinstance(value, float) else value
@@ -152,7 +175,7 @@ def _data(table: Table, one: Entry) -> dict[str, Any]:
     return {
         **first,
         "state": one.state,
-        "seeds": list(table.seeds),
+        "seeds": list(one.seeds),
         "finished_seeds": len(one.finished),
         **without_nan(_figures(one)),
         **_paper_columns(table, one),
@@ -195,7 +218,11 @@ def _unfinished(entries: Sequence[Entry]) -> list[str]:
     lacking = sum(not one.is_finished for one in entries)
     if not lacking:
         return []
-    return [f"**Unfinished:** {lacking} of {len(entries)} cells; the same command goes on. They say how far they are."]
+    asked = sum(bool(one.seeds) for one in entries)
+    return [
+        f"**Unfinished:** {lacking} of {asked} cells; the command that asked for a cell goes on with it. They say how far they "
+        "are."
+    ]
 
 
 def _protocol(table: Table, first: Results) -> str:
@@ -217,23 +244,19 @@ def _rows(table: Table, entries: Sequence[Entry], words: Any) -> list[list[str]]
 
 def _pooled(one: Entry) -> str:
     if one.scores is None:
-        return one.state
+        return one.instead
     figures = (
         with_interval(one.scores.war, one.scores.war_interval),
         with_interval(one.scores.uar, one.scores.uar_interval),
     )
-    return _with_state(" / ".join(figures), one)
+    return one.beside(" / ".join(figures))
 
 
 def _by_fold(one: Entry) -> str:
     if one.scores is None:
-        return one.state
+        return one.instead
     pairs = ((one.mean_of_folds(name), one.mean_of_folds(f"{name}_sd")) for name in ("war", "uar"))
-    return _with_state(" / ".join(with_sd(*pair) for pair in pairs), one)
-
-
-def _with_state(figures: str, one: Entry) -> str:
-    return figures if one.is_finished else f"{figures} ({one.state})"
+    return one.beside(" / ".join(with_sd(*pair) for pair in pairs))
 
 
 def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
@@ -257,8 +280,8 @@ def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
 
 def _short(one: Entry) -> str:
     if one.scores is None:
-        return one.state
-    return _with_state(f"{percent(one.scores.war)} / {percent(one.scores.uar)}", one)
+        return one.instead
+    return one.beside(f"{percent(one.scores.war)} / {percent(one.scores.uar)}")
 
 
 def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str:
@@ -280,7 +303,7 @@ def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str
 def _latex_cells(one: Entry) -> list[str]:
     """Return WAR and UAR, or how far an unfinished cell is, in one cell for both."""
     if one.scores is None:
-        return [one.state]
+        return [one.instead]
     pairs = ((one.scores.war, one.scores.war_interval), (one.scores.uar, one.scores.uar_interval))
     return [with_interval(*pair) for pair in pairs]
 
@@ -301,8 +324,7 @@ def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]
 
 def print_table1(table: Table, console: Console) -> None:
     """Print the table: WAR over UAR, with intervals, or how far a cell is."""
-    table = table.with_found()
-    entries, first = _read(table)
+    table, entries, first = _read(table)
     grid = Grid(
         title=f"{first.vocabulary if first else 'table 1'}, percent",
         caption="WAR above UAR, all test utterances together [95 % interval over speakers]",
