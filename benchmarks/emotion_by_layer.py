@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import csv
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -34,6 +35,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.metrics import bootstrap_interval, unweighted_average_recall
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.terminal import progress_bar
+from gemoclap.training.distributed import process_state
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -72,9 +74,8 @@ def by_layer(manifest: str, options: argparse.Namespace) -> list[Score]:
     folds = make_folds(rows, data, vocabulary)
     tested = [row for fold in folds for row in fold.test]
     store = load_audio_store(CacheSettings(), AudioSettings(), tested)
-    layers = LayerFeatures(
-        load_audio_encoder(options.encoder, "last"), store, "mean_std", cache_folder(CacheSettings())
-    )
+    encoder = load_audio_encoder(options.encoder, "last").to(process_state().device)
+    layers = LayerFeatures(encoder, store, "mean_std", cache_folder(CacheSettings()))
     with progress_bar(f"encoding {Path(manifest).stem}") as progress:
         layers.encode(tested, progress)
     features = {row.id: layers.of(row).numpy() for row in tested}
@@ -125,7 +126,7 @@ def write(scores: list[Score], target: Path, title: str) -> None:
         rows.writeheader()
         rows.writerows(asdict(one) for one in scores)
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for marker, corpus in zip("osD^v*", dict.fromkeys(one.corpus for one in scores), strict=False):
+    for corpus, marker in zip(dict.fromkeys(one.corpus for one in scores), cycle("osD^v*"), strict=False):
         own = [one for one in scores if one.corpus == corpus]
         places = [one.layer for one in own]
         (line,) = axes.plot(places, [one.uar for one in own], marker=marker, label=corpus)

@@ -27,6 +27,7 @@ from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.supervised import build_model
+from gemoclap.training.distributed import process_state
 from gemoclap.training.optim import optimizer_for
 
 
@@ -57,11 +58,12 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         model=ModelSettings(
             audio_encoder=options.encoder, freeze=options.freeze, keep_layers=options.keep, augment=False
         ),
-        train=TrainSettings(lr=1e-5, batch_size=32),
+        train=TrainSettings(lr=1e-5, batch_size=32, precision="no"),
         cache=CacheSettings(folder=str(folder)),
     )
     source = ClipSource(load_audio_store(settings.cache, data.audio, train), settings)
-    models = {name: build_model(settings, "ce", vocabulary).eval() for name in ("in every step", "kept")}
+    device = process_state().device
+    models = {name: build_model(settings, "ce", vocabulary).to(device).eval() for name in ("in every step", "kept")}
     began = perf_counter()
     clips = {"in every step": source.store, "kept": source.for_model(models["kept"], train)}
     once = perf_counter() - began
@@ -72,11 +74,14 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         for name, model in models.items():
             began = perf_counter()
             for batch in TrainBatches(train, clips[name], vocabulary, settings.train).epoch(epoch):
+                batch = batch.to(device)
                 loss = functional.cross_entropy(model(**batch.inputs)["logits"], batch.emotions)
                 optimizers[name].zero_grad()
                 loss.backward()
                 optimizers[name].step()
-                losses[name].append(float(loss))
+                losses[name].append(loss.item())
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
             seconds[name].append(perf_counter() - began)
     table = Table("frozen layers", "seconds an epoch", "ratio", "largest difference of a loss")
     plain = float(np.median(seconds["in every step"]))
@@ -85,10 +90,11 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         difference = np.abs(np.subtract(losses[name], losses["in every step"])).max()
         table.add_row(name, f"{time:.1f}", f"{plain / time:.2f}", f"{difference:.1e}")
     console = Console(width=110)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
     console.print(table)
     console.print(
         f"{len(train)} clips, {options.keep} layers of which {options.freeze} are frozen; what is kept took {once:.1f} s once; "
-        f"median of {options.rounds} epochs, {torch.get_num_threads()} threads"
+        f"median of {options.rounds} epochs, {where}"
     )
 
 

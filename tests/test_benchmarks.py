@@ -1,0 +1,62 @@
+"""Benchmarks that train or encode run through on a tiny encoder: on the GPU of a machine that has one."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from matplotlib import pyplot
+from tiny import save_speech_encoder
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return a benchmark as a module; it is a script, which no package holds."""
+    spec = spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec and spec.loader
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", *map(str, arguments)])
+    module.main()
+
+
+def test_frozen_layers_that_are_kept_give_the_losses_of_those_that_are_not(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    encoder = save_speech_encoder(tmp_path / "wavlm", "wavlm")
+    sizes = ("--keep", "2", "--freeze", "1", "--rounds", "2")
+    call(benchmark("frozen_layers", monkeypatch), monkeypatch, small_manifest, "--encoder", encoder, *sizes)
+    rows = [line.strip("│ ").split() for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    differences = [float(row[-1]) for row in rows]  # of "in every step", and of "kept"
+    assert len(differences) == 2 and differences[0] == 0 and differences[1] < 1e-3
+
+
+def test_every_layer_has_a_score(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    encoder = save_speech_encoder(tmp_path / "wavlm", "wavlm")
+    module = benchmark("emotion_by_layer", monkeypatch)
+    call(module, monkeypatch, small_manifest, "--encoder", encoder, "-o", tmp_path / "layers")
+    with open(tmp_path / "layers.csv", newline="") as file:
+        assert [row["layer"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+    assert (tmp_path / "layers.png").is_file()
+
+
+def test_every_corpus_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = benchmark("emotion_by_layer", monkeypatch)
+    scores = [module.Score(f"corpus {place}", layer, 50, 40, 60) for place in range(8) for layer in (0, 1)]
+    pyplot.close("all")
+    module.write(scores, tmp_path / "layers", "eight corpora")
+    (axes,) = pyplot.gcf().axes
+    assert [line.get_label() for line in axes.lines] == [f"corpus {place}" for place in range(8)]
+    pyplot.close("all")
