@@ -33,6 +33,7 @@ FLOORS = [
     {"reports"},
     {"commands", "corpus_commands", "ems_commands", "gmp_commands", "table_commands"},
     {"arguments"},
+    {"command_options"},
     {"cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
