@@ -172,6 +172,7 @@ def test_the_last_stage_goes_on_in_a_folder_that_moved(settings: Settings, tmp_p
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Run, "close_epoch", stop)
+        patch.setattr("gemoclap.training.run.KEEP_SECONDS", 0.0)
         cross_validate(few, ["gmp_tl"], tmp_path / "here")
     assert (tmp_path / "here" / "gmp_tl" / "fold_1" / "checkpoint").is_dir()
     (tmp_path / "here").rename(tmp_path / "there")
