@@ -10,9 +10,6 @@ from transformers import PreTrainedModel
 
 from gemoclap.encoders.overriding import config_saying
 
-FIELDS = ("layerdrop", "apply_spec_augment")
-"""Of a config."""
-
 
 class OwnAugmentation:
     """Switches SpecAugment and layer drop of a model on and off, and knows what its checkpoint said of them.
@@ -27,7 +24,10 @@ class OwnAugmentation:
         self._model: Any = model
         self._needs_every_layer = needs_every_layer
         config = model.config
-        self._of_checkpoint = {name: getattr(config, name) for name in FIELDS if hasattr(config, name)}
+        # A config that does not say augments: so transformers reads it.
+        self._of_checkpoint: dict[str, Any] = {"apply_spec_augment": getattr(config, "apply_spec_augment", True)}
+        if hasattr(config, "layerdrop"):
+            self._of_checkpoint["layerdrop"] = config.layerdrop
         self._is_wanted = True
 
     def switch_off(self) -> None:
@@ -42,7 +42,7 @@ class OwnAugmentation:
         is_on = self._is_wanted and not frozen_layers and not (augments_input and frozen_front_end)
         if "layerdrop" in known:
             model.config.layerdrop = known["layerdrop"] if is_on and not self._needs_every_layer else 0.0
-        augments = bool(known.get("apply_spec_augment", True)) and is_on
+        augments = bool(known["apply_spec_augment"]) and is_on
         if getattr(model.config, "apply_spec_augment", True) != augments:
             model.config.apply_spec_augment = augments
         if hasattr(model, "masked_spec_embed"):
