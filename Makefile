@@ -8,7 +8,7 @@ DEMO := demo/$(CORPUS)-run
 CONFIG := $(addprefix --config ,$(wildcard configs/$(if $(filter synthetic,$(CORPUS)),demo,$(CORPUS)).yaml))
 ifdef ENCODER
 CONFIG += --config configs/whisper.yaml --model.audio_encoder $(ENCODER)
-DEMO := $(DEMO)-$(notdir $(ENCODER))
+DEMO := $(DEMO)-$(notdir $(patsubst %/,%,$(ENCODER)))
 endif
 
 .PHONY: help install demo test lint format clean

@@ -182,7 +182,9 @@ def _existing_file(path: str | os.PathLike) -> Path:
     if path.is_dir():
         raise GemoclapError(f"{path}: is a folder, not an audio file; name a file in it")
     if not path.exists():
-        raise GemoclapError(f"{path}: no such audio file; check the name, or the folder that the manifest lies in")
+        raise GemoclapError(
+            f"{path}: no such audio file; check the name (paths in a manifest start from its own folder)"
+        )
     return path
 
 

@@ -15,6 +15,7 @@ from transformers import AutoModel
 
 from gemoclap.config import ModelSettings
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.layers import final_norm
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
@@ -65,7 +66,9 @@ def test_going_on_from_what_is_frozen(tmp_path: Path, family: str, norm: str, wh
         assert until == 0
     else:
         used = 3 if layers == "last" else layers
-        assert until == ("output" if what == "all" else min(0 if what == "front_end" else what, used))
+        norm = final_norm(encoder.model)
+        is_whole = what == "all" or (what == 3 and norm is None)
+        assert until == ("output" if is_whole else min(0 if what == "front_end" else what, used))
 
     def gradients(frames: Tensor) -> dict[str, Tensor]:
         encoder.zero_grad()
@@ -117,8 +120,8 @@ def test_adapters_without_anything_to_adapt(tmp_path: Path, monkeypatch: pytest.
         return str(raised.value)
 
     folder = str(save_whisper(tmp_path))
-    assert "model.freeze all" in error_of(load_audio_encoder(folder), freeze="all")
-    assert "from 4 on has attention" in error_of(load_audio_encoder(folder), freeze=3)
+    assert "model.freeze is all" in error_of(load_audio_encoder(folder), freeze="all")
+    assert "3 of the 3 layers that are built are frozen" in error_of(load_audio_encoder(folder), freeze=3)
     assert "has attention to adapt" in error_of(load_audio_encoder("compact"))
     imports = builtins.__import__
 
@@ -129,6 +132,17 @@ def test_adapters_without_anything_to_adapt(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(builtins, "__import__", without_peft)
     assert error_of(load_audio_encoder(folder)) == "model.lora_rank needs the peft library: pip install peft"
+
+
+@pytest.mark.parametrize(("family", "norm"), FORMS)
+def test_all_that_is_built_being_frozen_is_the_whole(tmp_path: Path, family: str, norm: str) -> None:
+    """As many layers as are built, and no norm behind them: nothing is left to train."""
+    encoder = load_audio_encoder(str(save_family(tmp_path, family, norm)), layers=2)
+    encoder.freeze(2)
+    assert encoder.is_frozen("all") and not any(one.requires_grad for one in encoder.parameters())
+    assert encoder.constant_until == "output"
+    encoder.freeze(1)
+    assert not encoder.is_frozen("all") and any(one.requires_grad for one in encoder.parameters())
 
 
 def test_what_stays_frozen_is_remembered_when_freezing_again(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_method_of_a_later_run_is_compared_with_the_first_run_too(tmp_path: Pa
     titles = [method.title for method in collect_together([one, two], tmp_path / "joined").methods]
     assert titles == [
         "Cross-entropy",
-        "Emo-CLAP, model.pooling: mean_std, train.seed: 7",
+        "Emo-CLAP, model.pooling: mean_std, model.emotion_prompt: I feel {}, train.seed: 7",  # the first has the default
         "GMP-TL, model.pooling: mean_std, train.seed: 7",
     ]
 

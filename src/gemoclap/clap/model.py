@@ -163,6 +163,7 @@ class GEmoClapModel(SpeechModel):
         settings = settings or ModelSettings()
         _check(settings)
         speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options, settings.keep_layers)
+        speech.settle(settings)
         text = TextEncoder.from_pretrained(text_encoder, pooling=settings.text_pooling)
         by_reference = settings.freeze_text and text_encoder == MINILM
         config = GEmoClapConfig(
@@ -180,7 +181,6 @@ class GEmoClapModel(SpeechModel):
             text_weights=MINILM if by_reference else "saved",
         )
         model = cls(config, speech, text)
-        model.audio_encoder.settle(settings)
         if settings.freeze_text:
             model.text_encoder.freeze()
         return model

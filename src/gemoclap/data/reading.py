@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -36,6 +37,18 @@ def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSett
     if data.vocabulary is None and data.emotions is None and corpus is not None:
         data = replace(data, vocabulary=corpus.vocabulary)
     return utterances, _vocabulary(data, utterances), data
+
+
+def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
+    """Return a sentence on the utterances whose label is none of the classes, by label; empty where there are none."""
+    labels = Counter(row.emotion or "no label" for row in utterances if vocabulary.resolve(row.emotion) is None)
+    if not labels:
+        return ""
+    found = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
+    return (
+        f"{sum(labels.values()):,} of {len(utterances):,} utterances are left out, as {vocabulary.name} has no such class: "
+        f"{found} (--data.emotions takes other classes)"
+    )
 
 
 def _vocabulary(data: DataSettings, utterances: Sequence[Utterance]) -> Vocabulary:

@@ -27,6 +27,8 @@ def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
     GemoclapError : another word, or more layers than there are.
     """
     count = layer_count(what)
+    if count is not None and count == trainable_layers(model):
+        return [model]
     if count is not None:
         return [*_front_end(model), *_parts_up_to(model, count)]
     if what == "front_end":
@@ -35,6 +37,13 @@ def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
         words = [*FREEZE_WORDS, "a number of layers"]
         raise GemoclapError(f"freeze: {what!r} is not known{did_you_mean(str(what), words)}; {', '.join(words)}")
     return [model] if what == "all" else []
+
+
+def trainable_layers(model: Any) -> int | None:
+    """Return the number of layers above which nothing is left to train; None where there is something, such as a norm."""
+    norm = final_norm(model)
+    is_norm_trained = norm is not None and any(parameter.requires_grad for parameter in norm.parameters())
+    return None if is_norm_trained else len(numbered_layers(model, "freeze"))
 
 
 def unfreeze(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:

@@ -39,8 +39,8 @@ def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
     names = [name for name, part in model.named_modules() if part in adapted]
     if not names:
         raise GemoclapError(
-            f"model.lora_rank: no layer of this {model.config.model_type} encoder from {first + 1} on has attention to adapt; "
-            "freeze fewer layers, or leave lora_rank out"
+            f"model.lora_rank: {first} of the {len(layers)} layers that are built are frozen, and no other has attention to "
+            "adapt; freeze fewer layers (model.freeze), or leave lora_rank out"
         )
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)  # type: ignore[arg-type]  # any factor will do
     inject_adapter_in_model(config, model, ADAPTER)

@@ -346,7 +346,8 @@ class SpeechEncoder(nn.Module):
             first = layer_count(what)
             if first is None:
                 raise GemoclapError(
-                    f"model.lora_rank: nothing is adapted with model.freeze {what}; freeze fewer layers"
+                    f"model.lora_rank: adapters need layers that are not frozen, and model.freeze is {what}; give it a number "
+                    "below that of the layers"
                 )
             add_lora(self.model, settings.lora_rank, settings.lora_alpha, first)
 

@@ -151,14 +151,14 @@ class SpeechModel(PreTrainedModel):
 def speech_fields(
     speech: SpeechEncoder, vocabulary: Vocabulary, settings: ModelSettings, audio: AudioSettings | None
 ) -> dict[str, Any]:
-    """Return what every `SpeechModelConfig` says of its encoder, classes and preparation."""
+    """Return what every `SpeechModelConfig` says of its encoder, which has been settled, of classes and preparation."""
     return {
         "audio_config": speech.model.config,
         "audio_normalize": speech.do_normalize,
         "audio_layers": settings.layers,
         "audio_pooling": settings.pooling,
         "audio_pooling_heads": settings.pooling_heads,
-        "audio_standardize": settings.freeze == "all" if settings.standardize is None else settings.standardize,
+        "audio_standardize": speech.is_frozen("all") if settings.standardize is None else settings.standardize,
         "vocabulary": vocabulary.to_dict(),
         "preparation": asdict(audio or AudioSettings()),
     }

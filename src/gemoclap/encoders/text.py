@@ -82,7 +82,12 @@ class TextEncoder(nn.Module):
         if pooling == "auto":
             pooling = "mean" if name in (MINILM, MINILM_HUB_ID) else "first"
         source = str(minilm_folder()) if name == MINILM else name
-        config = load_config(source)
+        try:
+            config = load_config(source)
+        except GemoclapError as error:
+            raise GemoclapError(
+                f"text encoder {error}; one that needs no hub is --model.text_encoder {MINILM}"
+            ) from error
         model = load_model(source, config, **_without_pooling_head(model_class(source, config)))
         with readable_errors(source):
             tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)

@@ -104,6 +104,7 @@ class SpeechClassifier(SpeechModel):
         """
         settings = settings or ModelSettings()
         speech = load_audio_encoder(audio_encoder, settings.layers, settings.audio_options, settings.keep_layers)
+        speech.settle(settings)
         config = SpeechClassifierConfig(
             **speech_fields(speech, vocabulary, settings, audio),
             method=method,
@@ -114,7 +115,6 @@ class SpeechClassifier(SpeechModel):
             projection_dropout=settings.projection_dropout if settings.project_plain_heads else 0.0,
         )
         model = cls(config, speech)
-        model.audio_encoder.settle(settings)
         return model
 
     def forward(

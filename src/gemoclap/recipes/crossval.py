@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from gemoclap.config import BASELINES, TRAINED, Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
-from gemoclap.data.reading import read_data
+from gemoclap.data.reading import left_out, read_data
 from gemoclap.encoders import UNTRAINED
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import known_speakers, warnings_of
@@ -23,7 +23,7 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
@@ -54,6 +54,7 @@ def cross_validate(
     _check_methods(methods)
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
+    say(left_out(utterances, vocabulary))
     folds = make_folds(utterances, data, vocabulary)
     config = run_config(settings, methods)
     encoder = settings.model.audio_encoder

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,12 @@ def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict
     untold = {name for name in COMMITS if one.get(name) is None or other.get(name) is None}
     first, second = ({name: found[name] for name in found if name not in untold} for found in (one, other))
     return first, second
+
+
+def say(sentence: str) -> None:
+    """Let the main process alone print a sentence on standard error, if there is one."""
+    if sentence and process_state().is_main_process:
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def on_main_process(action: Callable[[], None]) -> None:

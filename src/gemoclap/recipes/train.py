@@ -11,13 +11,13 @@ from gemoclap.config import Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips
 from gemoclap.data.folds import Fold, undivided
-from gemoclap.data.reading import read_data
+from gemoclap.data.reading import left_out, read_data
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say
 from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
 
 
@@ -39,6 +39,7 @@ def train(
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
+    say(left_out(utterances, vocabulary))
     everyone = undivided(utterances, data, vocabulary)
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)

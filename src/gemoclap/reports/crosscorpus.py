@@ -269,7 +269,7 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console) -> None:
     for warning in matrix.warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
-        title=f"{TITLES[matrix.method]} across corpora: UAR above WAR, percent",
+        title=f"{TITLES[matrix.method]} across corpora, percent: upper line UAR, lower line WAR",
         caption="rows: trained on; columns: tested on; [95 % interval over the speakers tested]",
         box=box.SIMPLE_HEAD,
         show_edge=False,

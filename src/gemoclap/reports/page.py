@@ -127,7 +127,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         *_partial_warning(results),
         _protocol(results),
         "## Results",
-        "Percent. The last column is UAR female less UAR male.",
+        "Percent. The last column is the UAR of female minus that of male speakers, in points.",
         tables.summary_table(results),
     ]
     if results.differences:
@@ -198,10 +198,24 @@ def _protocol(results: Results) -> str:
         f"- Manifest: `{results.manifest}`",
         f"- Tested utterances: {sum(counts.values()):,} ({by_class})",
         f"- Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
+        *_trained(results),
         f"- Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
         f"- {_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
     ]
     return "\n".join(lines)
+
+
+def _trained(results: Results) -> list[str]:
+    """Return what is trained, in a line; nothing of a run that trains no encoder, or says nothing of it."""
+    model, train = results.config.get("model") or {}, results.config.get("train") or {}
+    if not (model.get("audio_encoder") and train.get("epochs")):
+        return []
+    details = {"layers": "last", "keep_layers": None, "freeze": "none", "pooling": None, "lora_rank": None}
+    told = [f"{name} {model[name]}" for name, usual in details.items() if model.get(name, usual) != usual]
+    epochs = tables.count(range(train["epochs"]), "epoch")
+    whose = " of the first run" if results.is_joined else ""
+    encoder = f"`{model['audio_encoder']}` ({', '.join(told)})"
+    return [f"- Audio encoder{whose}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
 
 
 def _settings(results: Results) -> str:

@@ -240,7 +240,7 @@ def print_table(results: Results, console: Console) -> None:
     table = _method_table(
         f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
         "pooled: all test utterances together [95 % interval over speakers]; "
-        "mean of folds: each fold counts the same, ± standard deviation; gap: UAR female less male",
+        "mean of folds: each fold counts the same, ± standard deviation; gap: UAR of female minus male speakers, points",
     )
     for heading in ("WAR\npooled", "UAR\npooled", "F1\npooled", "WAR mean\nof folds", "UAR mean\nof folds", "gap"):
         table.add_column(heading, justify="right", no_wrap=True)
