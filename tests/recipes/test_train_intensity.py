@@ -127,6 +127,7 @@ def test_a_finished_training_is_left_alone_and_a_stopped_one_goes_on(
         return score(*arguments)
 
     monkeypatch.setattr(intensity, "score_intensity", pull_the_plug)
+    monkeypatch.setattr("gemoclap.training.run.KEEP_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         train_intensity(settings, tmp_path / "run")
     train_intensity(settings, tmp_path / "run")

@@ -305,13 +305,25 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
             f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder, that of a training "
             "for a training, of a cross-validation for one"
         )
-    difference = first_difference(*said_by_both(determining(theirs), made_of))
+    difference = first_difference(*said_by_both(_filled_in(theirs, made_of), made_of))
     if difference:
         raise GemoclapError(
             f"gmp.features: {found} was trained with other data, settings or folds (its {difference} differs); give those, "
             "or leave gmp.features out"
         )
     return found
+
+
+def _filled_in(theirs: dict[str, Any], made_of: dict[str, Any]) -> dict[str, Any]:
+    """Return what features were made of, with the values of settings that made_of has and their version did not know."""
+
+    def heeded(section: str, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        known = {*theirs.get(section, {}), *made_of.get(section, {})}
+        return {name: value for name, value in values.items() if name in known}
+
+    return {section: heeded(section, values) for section, values in determining(theirs).items()}
 
 
 def _copy_features(run: Path, made_of: dict[str, Any], output: Path) -> None:
