@@ -76,7 +76,7 @@ def fit_fold(
     clips = source.for_model(model, [*fold.train, *fold.dev, *fold.test])
     # Half precision is for training: scores are those of the model that is saved.
     heard = clips if clips.is_exact else source.store
-    standardize_features(model, fold.train, heard)
+    standardize_features(model, fold.train, clips)
     batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
     known_by = determining((asked or settings).to_dict())
     if asked is None:  # a model of its own, which GMP-TL's settings do not touch
