@@ -156,3 +156,16 @@ def test_report_of_one_evaluation(tmp_path):
     }
     assert [row[0] for row in mistakes] == sorted(wrong, key=wrong.__getitem__, reverse=True)[:10]
     assert json.loads((tmp_path / "out" / "scores.json").read_text(), parse_constant=refuse)["n"] == 96
+
+
+def test_the_page_names_the_encoder_and_how_it_was_trained(tmp_path):
+    run = make_run(tmp_path / "run", **ONE)
+    settings = {
+        "model": {"audio_encoder": "enc", "layers": 3, "freeze": "all", "pooling": "mean", "lora_rank": None},
+        "train": {"select": "last", "epochs": 30, "lr": 0.001, "seed": 4},
+        "methods": ["emo_clap"],
+    }
+    (run / "config.yaml").write_text(json.dumps(settings))
+    write_report(run)
+    line = "- Audio encoder: `enc` (layers 3, freeze all, pooling mean); 30 epochs, learning rate 0.001, seed 4"
+    assert line in (run / "report.md").read_text()

@@ -27,7 +27,6 @@ from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
-from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
 
@@ -54,8 +53,8 @@ def cross_validate(
     _check_methods(methods)
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
-    say(left_out(utterances, vocabulary))
     folds = make_folds(utterances, data, vocabulary)
+    say(left_out(utterances, vocabulary))
     config = run_config(settings, methods)
     encoder = settings.model.audio_encoder
     plan = plan_of(folds, vocabulary, str(data.manifest), {encoder: encoder_config(encoder)})
@@ -139,9 +138,8 @@ def plan_of(
     tested = [row for fold in folds for row in fold.test]
     known = {name: known_speakers(config, tested) for name, config in encoders.items()}
     known = {name: found for name, found in known.items() if found}
-    if process_state().is_main_process:
-        for warning in warnings_of(known):
-            print(f"beware: {warning}")
+    for warning in warnings_of(known):
+        say(f"beware: {warning}")
     return {
         "vocabulary": vocabulary.to_dict(),
         "manifest": manifest,

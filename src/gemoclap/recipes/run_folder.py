@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,9 +108,9 @@ def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict
 
 
 def say(sentence: str) -> None:
-    """Let the main process alone print a sentence on standard error, if there is one."""
+    """Let the main process alone print a sentence, if there is one."""
     if sentence and process_state().is_main_process:
-        print(sentence, file=sys.stderr, flush=True)
+        print(sentence, flush=True)
 
 
 def on_main_process(action: Callable[[], None]) -> None:

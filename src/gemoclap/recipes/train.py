@@ -39,8 +39,8 @@ def train(
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
-    say(left_out(utterances, vocabulary))
     everyone = undivided(utterances, data, vocabulary)
+    say(left_out(utterances, vocabulary))
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
     if step not in (None, "finetune") or not is_trained(output):
