@@ -46,7 +46,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.batching import length_bucketed, padding_share
 from gemoclap.data.dataset import Batch, collate
-from gemoclap.encoders.feature_cache import DTYPES, FrontEndFrames
+from gemoclap.encoders.feature_cache import DTYPES, FrozenFrames
 from gemoclap.encoders.framing import normalize_clips
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.pooling import masked_mean
@@ -243,7 +243,7 @@ def largest_differences(size: str, device: torch.device) -> tuple[float, float]:
     ours.eval(), plain.eval()
     with torch.no_grad():
         front_end, counts = ours.audio_encoder.front_end(waveforms, lengths)
-    our_outputs = ours(front_end=front_end, frame_counts=counts)
+    our_outputs = ours(frozen_frames=front_end, frame_counts=counts)
     our_loss = EmoCLAP(ObjectiveSettings())(our_outputs, emotions, emotions)["loss"]
     other_loss = plain_loss(plain(waveforms, lengths, emotions), emotions)
     our_loss.backward()
@@ -299,7 +299,7 @@ def main() -> None:
             precision=options.precision, lr=1e-5, weight_decay=0, clip_norm=None, schedule="constant"
         )
         dtype = DTYPES["bf16" if options.precision == "bf16" else "float32"]
-        clips = FrontEndFrames(
+        clips = FrozenFrames(
             model.audio_encoder, store, "device" if device.type == "cuda" else "memory", dtype, Path(folder)
         )
         once = Side()

@@ -60,3 +60,10 @@ def test_every_corpus_has_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (axes,) = pyplot.gcf().axes
     assert [line.get_label() for line in axes.lines] == [f"corpus {place}" for place in range(8)]
     pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_every_benchmark_finds_what_it_imports(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the library renames, a script that nobody runs in a test would miss."""
+    monkeypatch.syspath_prepend(FOLDER)  # some take from each other
+    benchmark(name, monkeypatch)
