@@ -30,6 +30,15 @@ class OwnAugmentation:
             self._of_checkpoint["layerdrop"] = config.layerdrop
         self._is_wanted = True
 
+    @property
+    def fills_hidden_frames(self) -> bool:
+        """Whether a learnt vector takes the place of frames that SpecAugment hides; a Whisper hides mel frames instead."""
+        return hasattr(self._model, "masked_spec_embed") and not self._augments_input
+
+    @property
+    def _augments_input(self) -> bool:
+        return getattr(self._model, "spec_augments_input", False)
+
     def switch_off(self) -> None:
         """Train without it from now on, whatever the checkpoint says; dropout stays."""
         self._is_wanted = False
@@ -38,15 +47,14 @@ class OwnAugmentation:
     def settle(self, frozen_front_end: bool = False, frozen_layers: bool = False, frozen_whole: bool = False) -> None:
         """Switch on what was not switched off, unless what is frozen would come to hear it, and its output be random."""
         model, known = self._model, self._of_checkpoint
-        augments_input = getattr(model, "spec_augments_input", False)
-        is_on = self._is_wanted and not frozen_layers and not (augments_input and frozen_front_end)
+        is_on = self._is_wanted and not frozen_layers and not (self._augments_input and frozen_front_end)
         if "layerdrop" in known:
             model.config.layerdrop = known["layerdrop"] if is_on and not self._needs_every_layer else 0.0
         augments = bool(known["apply_spec_augment"]) and is_on
         if getattr(model.config, "apply_spec_augment", True) != augments:
             model.config.apply_spec_augment = augments
         if hasattr(model, "masked_spec_embed"):
-            is_used = augments and not augments_input and model.config.mask_time_prob > 0 and not frozen_whole
+            is_used = augments and self.fills_hidden_frames and model.config.mask_time_prob > 0 and not frozen_whole
             model.masked_spec_embed.requires_grad_(is_used)
 
     @contextmanager

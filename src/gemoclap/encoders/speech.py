@@ -290,10 +290,9 @@ class SpeechEncoder(nn.Module):
     def _call(self, inputs: Tensor, attention_mask: Tensor, all_layers: bool, hidden: Tensor | None = None) -> Any:
         needs_grad = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.model.parameters())
         options = {} if hidden is None else {"mask_time_indices": hidden}
-        by_spec_augment = hasattr(self.model, "masked_spec_embed") and not hasattr(self.model, "spec_augments_input")
         with (
             torch.set_grad_enabled(needs_grad),
-            hiding(self.model.config, hidden is not None and by_spec_augment),
+            hiding(self.model.config, hidden is not None and self._augmentation.fills_hidden_frames),
         ):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 

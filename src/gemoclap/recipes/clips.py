@@ -78,9 +78,9 @@ class ClipSource:
         """
         encoder = model.audio_encoder
         model.to(process_state().device)  # type: ignore[arg-type]  # transformers' wrapper is typed as a plain function
+        if self._keeps_pooled_layers(model):
+            return self._pooled_layers(model, utterances)
         if encoder.is_frozen("all") and self.settings.cache.layers != "never":
-            if is_cacheable(encoder, model.config.audio_pooling):
-                return self._pooled_layers(model, utterances)
             self._say_what_is_kept(model.config.audio_pooling)
         return self.for_encoder(encoder, utterances)
 
@@ -90,10 +90,7 @@ class ClipSource:
         That is the waveforms, unless its audio encoder is wholly frozen: then other models share what is computed.
         """
         model.to(process_state().device)  # type: ignore[arg-type]
-        encoder, kept = model.audio_encoder, self.settings.cache.layers != "never"
-        if kept and encoder.is_frozen("all") and is_cacheable(encoder, model.config.audio_pooling):
-            return self._pooled_layers(model, utterances)
-        return self.store
+        return self._pooled_layers(model, utterances) if self._keeps_pooled_layers(model) else self.store
 
     def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> Clips:
         """Return where an encoder, on its device, gets its inputs from: waveforms, or what its frozen part makes of them."""
@@ -120,6 +117,11 @@ class ClipSource:
         else:
             place = cache.frames  # type: ignore[assignment]  # "never" does not come here
         return FrozenFrames(encoder, self.store, place, dtype, cache_folder(cache))
+
+    def _keeps_pooled_layers(self, model: EmotionModel) -> bool:
+        """Whether the pooled layers of a wholly frozen encoder stand in for the waveforms."""
+        encoder, allowed = model.audio_encoder, self.settings.cache.layers != "never"
+        return allowed and encoder.is_frozen("all") and is_cacheable(encoder, model.config.audio_pooling)
 
     def _pooled_layers(self, model: EmotionModel, utterances: Sequence[Utterance]) -> FrozenClips:
         encoder, cache, pooling = model.audio_encoder, self.settings.cache, model.config.audio_pooling
