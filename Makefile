@@ -4,10 +4,11 @@ BIN := .venv/bin
 CORPUS ?= synthetic
 ROOT ?= demo/$(CORPUS)
 DEMO := demo/$(CORPUS)-run
-# a corpus that wants other settings than the default has them in configs/; a pre-trained encoder stays frozen
-CONFIG := $(addprefix --config ,$(wildcard configs/$(if $(filter synthetic,$(CORPUS)),demo,$(CORPUS)).yaml))
+# a corpus that wants other settings than the default has a file of them; a pre-trained encoder stays frozen
+SETTINGS := $(if $(filter synthetic,$(CORPUS)),demo,$(CORPUS))
+CONFIG := $(if $(wildcard src/gemoclap/configs/$(SETTINGS).yaml),--config $(SETTINGS))
 ifdef ENCODER
-CONFIG += --config configs/whisper.yaml --model.audio_encoder $(ENCODER)
+CONFIG += --config whisper --model.audio_encoder $(ENCODER)
 DEMO := $(DEMO)-$(notdir $(patsubst %/,%,$(ENCODER)))
 endif
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.config_ems import PretrainModelSettings, PretrainSettings
+from gemoclap.config.ems import PretrainModelSettings, PretrainSettings
 from gemoclap.ems.losses import Reconstruction
 from gemoclap.encoders.dropout import FastDropout
 from gemoclap.encoders.padding import valid_positions

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 from gemoclap.clap.classifier import PromptClassifier
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.encoders.pretrained import readable_errors
-from gemoclap.gmp.classifier import HeadClassifier, SpeechClassifier, SpeechClassifierConfig
+from gemoclap.heads.classifier import HeadClassifier, SpeechClassifier, SpeechClassifierConfig
 
 EmotionModel = GEmoClapModel | SpeechClassifier
 Classifier = PromptClassifier | HeadClassifier

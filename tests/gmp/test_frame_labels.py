@@ -14,6 +14,7 @@ from tiny import HOP, RECEPTIVE_FIELD, save_speech_encoder
 from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
 
 from gemoclap.config import AudioSettings, GmpSettings
+from gemoclap.config.files import FOLDER as CONFIGS
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders.feature_cache import LayerFrames
@@ -23,7 +24,6 @@ from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels, draw_h
 
 LENGTHS = torch.tensor([RECEPTIVE_FIELD + 59 * HOP, RECEPTIVE_FIELD + 24 * HOP])
 COUNTS = [60, 25]
-CONFIGS = Path(__file__).parents[2] / "configs"
 IEMOCAP = Path(__file__).parents[2].parent / "shared" / "iemocap" / "utterances.tsv"
 
 

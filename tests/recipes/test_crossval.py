@@ -34,7 +34,7 @@ def steps_of(folder: Path) -> int:
 
 def kill_in_the_second_fold(arguments: list[str], output: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "gemoclap.cli", *arguments], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "gemoclap", *arguments], env=environment)
     patience = time.monotonic() + 120
     while steps_of(output / "emo_clap" / "fold_2") < 3:
         assert process.poll() is None, "ended before it could be killed"

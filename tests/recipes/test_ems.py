@@ -20,7 +20,7 @@ from sklearn.metrics import balanced_accuracy_score
 from small import contents
 
 from gemoclap.config import TrainSettings
-from gemoclap.config_ems import (
+from gemoclap.config.ems import (
     LOG_MEL,
     CompareSettings,
     FinetuneStage,

@@ -15,6 +15,7 @@ from small import SMALL, complaint, contents, run
 from tiny import save_speech_encoder, save_text_encoder
 
 from gemoclap.config import DataSettings, ModelSettings, Settings
+from gemoclap.config.files import find
 from gemoclap.encoders.text import MINILM_SHA256
 from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
@@ -22,7 +23,7 @@ from gemoclap.files import file_hash
 from gemoclap.recipes.run_folder import claim, refuse_other_run, run_config
 from gemoclap.recipes.train import train
 
-PAPER = Path(__file__).parents[2] / "configs" / "paper.yaml"
+PAPER = find("paper")
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file
 from small import changed, complaint, log_of, run
 
-from gemoclap.arguments import spelt_lists
-from gemoclap.cli import parser_of
+from gemoclap.cli.arguments import spelt_lists
+from gemoclap.cli.commands import parser_of
 from gemoclap.config import AudioSettings, CacheSettings, TrainSettings
-from gemoclap.config_ems import PretrainModelSettings, PretrainSettings
+from gemoclap.config.ems import PretrainModelSettings, PretrainSettings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel
 from gemoclap.encoders import load_audio_encoder

@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from small import changed, contents, log_of
 
 from gemoclap.config import AudioSettings, CacheSettings, DataSettings, TrainSettings
-from gemoclap.config_ems import IntensityModelSettings, IntensitySettings, RankingSettings
+from gemoclap.config.ems import IntensityModelSettings, IntensitySettings, RankingSettings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips

@@ -22,7 +22,7 @@ from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
 
 ROOT = Path(__file__).parents[2]
-WHISPER = ("--config", str(ROOT / "configs" / "whisper.yaml"))
+WHISPER = ("--config", "whisper")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gemoclap.config_ems import FOLLOW_INTENSITY, SCORE_HEADS, ScoreHead
+from gemoclap.config.ems import FOLLOW_INTENSITY, SCORE_HEADS, ScoreHead
 from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, share_of, shift_intensity, wide_frames
 from gemoclap.encoders.mockingjay import MockingJayConfig, MockingJayModel
 from gemoclap.encoders.npc import NPCModel

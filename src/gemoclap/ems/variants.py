@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemoclap.config_ems import FOLLOW_INTENSITY, LOG_MEL, ScoreHead
+from gemoclap.config.ems import FOLLOW_INTENSITY, LOG_MEL, ScoreHead
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.spec_augment import covered_by_spans
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.gmp.losses import widened
+from gemoclap.heads.losses import widened
 
 
 def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Generator | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
-from gemoclap.config_ems import CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
+from gemoclap.config.ems import CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import make_folds, speaker_name
 from gemoclap.data.reading import read_data

@@ -14,7 +14,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from gemoclap.config_ems import IntensitySettings
+from gemoclap.config.ems import IntensitySettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import TrainBatches, eval_batches

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from gemoclap.config import METHODS, TITLES, Settings
-from gemoclap.config_ems import IntensitySettings, PretrainSettings
+from gemoclap.config.ems import IntensitySettings, PretrainSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gemoclap.config_ems import PretrainSettings, ScoreHead
+from gemoclap.config.ems import PretrainSettings, ScoreHead
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore

@@ -19,8 +19,8 @@ from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
-from gemoclap.gmp import objectives as plain
-from gemoclap.gmp.classifier import SpeechClassifier
+from gemoclap.heads import objectives as plain
+from gemoclap.heads.classifier import SpeechClassifier
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clips import ClipSource

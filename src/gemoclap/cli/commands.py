@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import NamedTuple
 
 from gemoclap import __version__
-from gemoclap.arguments import Parser, options_overruled, spelt_lists
-from gemoclap.command_options import (
+from gemoclap.cli.arguments import Parser, options_overruled, spelt_lists
+from gemoclap.cli.options import (
     add_compare_ems,
     add_convert,
     add_crosscorpus,
@@ -46,64 +46,64 @@ class Command(NamedTuple):
 
     add_arguments: Callable[[Parser], None]
     summary: str
-    module: str = "gemoclap.commands"
+    module: str
 
 
 COMMANDS: dict[str, Command] = {
     "prepare": Command(
-        add_prepare, "read a corpus, or another toolkit's manifest, into a manifest", "gemoclap.corpus_commands"
+        add_prepare, "read a corpus, or another toolkit's manifest, into a manifest", "gemoclap.cli.corpora"
     ),
-    "inspect": Command(
-        add_inspect, "count what a manifest holds and find every fault in it", "gemoclap.corpus_commands"
-    ),
-    "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.corpus_commands"),
-    "train": Command(add_train, "train one method on all speakers"),
-    "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds"),
+    "inspect": Command(add_inspect, "count what a manifest holds and find every fault in it", "gemoclap.cli.corpora"),
+    "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.cli.corpora"),
+    "train": Command(add_train, "train one method on all speakers", "gemoclap.cli.training"),
+    "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds", "gemoclap.cli.training"),
     "crosscorpus": Command(
-        add_crosscorpus, "train on each of several corpora and test on each other one", "gemoclap.table_commands"
+        add_crosscorpus, "train on each of several corpora and test on each other one", "gemoclap.cli.tables"
     ),
     "table1": Command(
-        add_table1, "fill the GEmo-CLAP paper's Table 1, audio encoders by methods", "gemoclap.table_commands"
+        add_table1, "fill the GEmo-CLAP paper's Table 1, audio encoders by methods", "gemoclap.cli.tables"
     ),
     "pretrain intensity": Command(
-        add_pretrain_intensity, "train a model of the intensity of emotion over time", "gemoclap.ems_commands"
+        add_pretrain_intensity, "train a model of the intensity of emotion over time", "gemoclap.cli.ems"
     ),
     "pretrain ems": Command(
-        add_pretrain_ems, "pre-train an encoder on speech, where emotion is intense (EMS)", "gemoclap.ems_commands"
+        add_pretrain_ems, "pre-train an encoder on speech, where emotion is intense (EMS)", "gemoclap.cli.ems"
     ),
     "compare ems": Command(
-        add_compare_ems, "pre-train in every way with several seeds, and see whether EMS helps", "gemoclap.ems_commands"
+        add_compare_ems, "pre-train in every way with several seeds, and see whether EMS helps", "gemoclap.cli.ems"
     ),
     "probe": Command(
-        add_probe, "find how much of emotion is in frozen encoders (S3PRL's protocol)", "gemoclap.ems_commands"
+        add_probe, "find how much of emotion is in frozen encoders (S3PRL's protocol)", "gemoclap.cli.ems"
     ),
-    "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.ems_commands"),
+    "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.cli.ems"),
     "gmp features": Command(
         add_gmp_step,
         "GMP-TL, first step: train an encoder to name emotion and gender, on all speakers (RUN/features)",
-        "gemoclap.gmp_commands",
+        "gemoclap.cli.gmp",
     ),
     "gmp cluster": Command(
         add_gmp_step,
         "second: cluster the frames of RUN/features, pseudo-labels at every scale (RUN/clusters)",
-        "gemoclap.gmp_commands",
+        "gemoclap.cli.gmp",
     ),
     "gmp pretrain": Command(
         add_gmp_step,
         "third: train an encoder to name hidden frames by the labels of RUN/clusters (RUN/frames)",
-        "gemoclap.gmp_commands",
+        "gemoclap.cli.gmp",
     ),
     "gmp finetune": Command(
         add_gmp_step,
         "last: fine-tune the encoder of RUN/frames to name emotions, the model of gmp_tl (RUN/model)",
-        "gemoclap.gmp_commands",
+        "gemoclap.cli.gmp",
     ),
-    "frames": Command(add_frames, "show what GMP-TL's clusters say of a clip, frame by frame", "gemoclap.gmp_commands"),
+    "frames": Command(add_frames, "show what GMP-TL's clusters say of a clip, frame by frame", "gemoclap.cli.gmp"),
     "report": Command(
-        add_report, "write the report of a cross-validation again, or one of several over the same folds"
+        add_report,
+        "write the report of a cross-validation again, or one of several over the same folds",
+        "gemoclap.cli.training",
     ),
-    "evaluate": Command(add_evaluate, "score a model on a labelled manifest"),
-    "predict": Command(add_predict, "say the emotion of recordings"),
+    "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.predicting"),
+    "predict": Command(add_predict, "say the emotion of recordings", "gemoclap.cli.predicting"),
 }
 
 EPILOG = """\

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from gemoclap.gmp.losses import am_softmax, cross_entropy
+from gemoclap.heads.losses import am_softmax, cross_entropy
 
 N, C = 7, 4
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gemoclap.arguments import spelt_lists
-from gemoclap.cli import parser_of
+from gemoclap.cli.arguments import spelt_lists
+from gemoclap.cli.commands import parser_of
 from gemoclap.config import (
     AudioSettings,
     DataSettings,
@@ -20,10 +20,10 @@ from gemoclap.config import (
     Settings,
     TrainSettings,
 )
-from gemoclap.config_ems import CompareSettings
+from gemoclap.config.ems import CompareSettings
+from gemoclap.config.files import FOLDER as CONFIGS
 from gemoclap.errors import GemoclapError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
 DIFFS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name not in ("base.yaml", "ems.yaml"))
 ON_PAPER = ("data2vec_large.yaml", "hubert_base.yaml", "hubert_large.yaml", "wav2vec2_large.yaml")
 

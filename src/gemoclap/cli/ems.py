@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from gemoclap.audio import load_audio
-from gemoclap.config_ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
+from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
 from gemoclap.inference.timeline import intensity_over_time
 from gemoclap.recipes.ems import compare
 from gemoclap.recipes.intensity import train_intensity

@@ -17,7 +17,7 @@ from gemoclap.config import TITLES, ModelSettings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.encoders.pooling import POOLINGS
 from gemoclap.errors import GemoclapError
-from gemoclap.gmp.classifier import HeadClassifier, SpeechClassifier, SpeechClassifierConfig
+from gemoclap.heads.classifier import HeadClassifier, SpeechClassifier, SpeechClassifierConfig
 from gemoclap.labels import Vocabulary
 from gemoclap.models import classifier_of, load_emotion_model
 from gemoclap.predictions import read_predictions

@@ -14,9 +14,9 @@ import soundfile
 from small import SMALL, changed, complaint, contents, log_of, run
 from sound import cut_off, noise, tone, write, write_tone
 
-from gemoclap import corpus_commands
-from gemoclap.arguments import nearest, options_overruled, spelt_lists
-from gemoclap.cli import COMMANDS, main, parser_of
+from gemoclap.cli import corpora as corpus_commands
+from gemoclap.cli.arguments import nearest, options_overruled, spelt_lists
+from gemoclap.cli.commands import COMMANDS, main, parser_of
 from gemoclap.config import AudioSettings, DataSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from gemoclap.corpora.manifest import read_manifest
 

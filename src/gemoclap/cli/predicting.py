@@ -1,4 +1,4 @@
-"""The commands that train, score and predict; `cli.py` reads their arguments and turns errors into lines."""
+"""`evaluate` and `predict`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import Settings, check_seeds
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
@@ -19,72 +18,11 @@ from gemoclap.data.folds import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.inference.predictor import Prediction, Predictor
-from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
-from gemoclap.recipes.run_folder import refuse_used_folder, seed_folder
-from gemoclap.recipes.supervised import is_trained
-from gemoclap.recipes.train import train
-from gemoclap.reports import Results, collect, collect_together, print_table, write_report, write_scores
-from gemoclap.reports.joined import refuse_other_files
+from gemoclap.recipes.run_folder import refuse_used_folder
+from gemoclap.reports import write_scores
 from gemoclap.reports.results import score_table
-from gemoclap.terminal import output_console, progress_bar
-from gemoclap.training.distributed import leave_together, process_state
+from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
-
-
-def run_train(args: Namespace) -> int:
-    """One method on all speakers -> a model."""
-    output = Path(args.output)
-    before = is_trained(output)
-    folder = train(_settings(args), args.method, output)
-    if process_state().is_main_process:
-        what = "was trained before, nothing is left to do" if before else "the model"
-        print(f"{folder}: {what}; try it with: gemoclap predict {folder} clip.wav")
-    leave_together()
-    return 0
-
-
-def run_crossval(args: Namespace) -> int:
-    """Methods over speaker-disjoint folds -> a table, a report and pictures."""
-    output = Path(args.output)
-    if args.seeds is not None:
-        return _crossval_seeds(args, output)
-    cross_validate(_settings(args), args.methods, output, keep_models=args.keep_models)
-    if process_state().is_main_process:
-        _report(collect(output))
-    leave_together()
-    return 0
-
-
-def _crossval_seeds(args: Namespace, output: Path) -> int:
-    """A run a seed, each reported when it is finished, and then all together."""
-    settings = _settings(args)
-    check_seeds("--seeds", args.seeds)
-    if settings.train.seed:
-        raise GemoclapError("train.seed: --seeds names them; leave one of the two out")
-    folders = {seed: seed_folder(output, seed) for seed in args.seeds}
-    refuse_other_files(output, list(folders.values()))
-    is_main = process_state().is_main_process
-    for folder in cross_validate_seeds(settings, args.methods, folders, keep_models=args.keep_models):
-        if is_main:
-            print(f"{write_report(folder)}: finished")
-    if is_main:
-        _report(collect_together(list(folders.values()), output))
-    leave_together()
-    return 0
-
-
-def run_report(args: Namespace) -> int:
-    """The report of a cross-validation, finished or not, written again; or one of several, side by side."""
-    if len(args.folder) > 1 and not args.output:
-        raise GemoclapError("a report of several runs needs a folder of its own; name it with -o")
-    _report(collect_together(args.folder, args.output) if args.output else collect(args.folder[0]))
-    return 0
-
-
-def _report(results: Results) -> None:
-    page = write_report(results)
-    print_table(results, output_console())
-    print(f"{page}: the report; results.json, results.csv and pictures beside it")
 
 
 def run_evaluate(args: Namespace) -> int:
@@ -138,10 +76,6 @@ def run_predict(args: Namespace) -> int:
         where = "; the column 'error' says why" if args.output else ""
         print(f"gemoclap: {failed} of {len(rows)} clips could not be read{where}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _settings(args: Namespace) -> Settings:
-    return Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
 
 
 def _clips(given: Sequence[str]) -> list[Utterance]:

@@ -14,6 +14,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, get_loader
 from jsonargparse.typing import PositiveInt
 
+from gemoclap.config.files import find
 from gemoclap.errors import GemoclapError, did_you_mean
 
 LISTS = (
@@ -110,7 +111,7 @@ class SettingsFile(ActionConfigFile):
     """``--config FILE``: a YAML of settings, looked through before it counts so that complaints name the file."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        settings = read_settings(Path(values), parser.settings())
+        settings = read_settings(find(values), parser.settings())
         try:
             super().__call__(parser, namespace, json.dumps(settings, default=str), option_string)
         except GemoclapError as error:
@@ -126,7 +127,7 @@ def options_overruled(given: Sequence[str], known: Sequence[str]) -> list[str]:
         value = value if is_whole else following
         option = name.removeprefix("--")
         if option == "config":
-            found = dict(_flat(read_settings(Path(value), known), known))
+            found = dict(flat(read_settings(find(value), known), known))
             lines += [
                 f"--{one} {text}: {value}, which comes after it, sets it to {found[one]}; put the option after the file"
                 for one, text in earlier.items()
@@ -152,10 +153,8 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
 
     Raises
     ------
-    GemoclapError : no such file, not YAML, or a setting of another name, which is told with the nearest one.
+    GemoclapError : not YAML, or a setting of another name, which is told with the nearest one.
     """
-    if not path.is_file():
-        raise GemoclapError(f"{path}: no such file; give --config a YAML file of settings, such as configs/base.yaml")
     try:
         settings = get_loader("yaml")(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -169,22 +168,22 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise GemoclapError(f"{path}: holds no settings; write lines such as 'train: {{epochs: 30}}'")
     settings = {name: value for name, value in settings.items() if name in known or name not in OF_A_RUN}
-    for name, value in _flat(settings, known):
+    for name, value in flat(settings, known):
         if any(other.startswith(f"{name}.") for other in known):
             raise GemoclapError(f"{path}: {name} must be a mapping of settings, not {value!r}")
         if name not in known:
             raise GemoclapError(
-                f"{path}: no setting is called {name!r}{nearest(name, known)}; configs/base.yaml has all"
+                f"{path}: no setting is called {name!r}{nearest(name, known)}; the file base that comes with gemoclap has all"
             )
     return settings
 
 
-def _flat(settings: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield (dotted name, value); the mapping that is a setting's own value is not gone into."""
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and name not in known:
-            yield from _flat(value, known, f"{name}.")
+            yield from flat(value, known, f"{name}.")
         else:
             yield name, value
 

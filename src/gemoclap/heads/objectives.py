@@ -7,8 +7,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gemoclap.config import ObjectiveSettings
-from gemoclap.gmp.classifier import Head
-from gemoclap.gmp.losses import am_softmax, cross_entropy
+from gemoclap.heads.classifier import Head
+from gemoclap.heads.losses import am_softmax, cross_entropy
 from gemoclap.labels import UNKNOWN_GENDER
 
 Losses = dict[str, Tensor]
@@ -62,6 +62,6 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSettings], CrossEntropy | AMSoftmax | E
 }
 """Method -> objective; the names of `config.HEADS`."""
 HEAD_OF: dict[str, Head] = {"ce": "linear", "am_softmax": "cosine", "multi_task": "linear"}
-"""Method -> head of `gmp.classifier.SpeechClassifier`."""
+"""Method -> head of `heads.classifier.SpeechClassifier`."""
 GENDER_HEAD = frozenset({"multi_task"})
 """Methods whose model has a gender head, and which learn from genders."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from gemoclap.cli import parser_of
+from gemoclap.cli.commands import parser_of
 from gemoclap.config import METHODS
-from gemoclap.config_paper import PAPER_ENCODERS
+from gemoclap.config.files import FOLDER as CONFIGS
+from gemoclap.config.paper import PAPER_ENCODERS
 from gemoclap.corpora import CORPORA
 from gemoclap.reports.paper import FIGURES, READINGS, published, read_as
-
-CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

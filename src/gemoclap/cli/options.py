@@ -6,7 +6,7 @@ from typing import Literal
 
 from jsonargparse.typing import PositiveInt
 
-from gemoclap.arguments import Parser, SettingsFile
+from gemoclap.cli.arguments import Parser, SettingsFile, flat
 from gemoclap.config import (
     BASELINES,
     HEADS,
@@ -20,7 +20,7 @@ from gemoclap.config import (
     ObjectiveSettings,
     TrainSettings,
 )
-from gemoclap.config_ems import (
+from gemoclap.config.ems import (
     LOG_MEL,
     CompareSettings,
     IntensityModelSettings,
@@ -31,12 +31,14 @@ from gemoclap.config_ems import (
     ProbeTrainSettings,
     RankingSettings,
 )
-from gemoclap.config_paper import PAPER_ENCODERS, PAPER_SETTINGS
+from gemoclap.config.paper import PAPER_ENCODERS, paper_settings
 
 RUN_FOLDER = "folder of the run; the same command resumes in it"
 SHARED_FOLDER = f"{RUN_FOLDER}, and shares the work if started twice"
 BATCH_SIZE = "clips at a time; does not change the result"
-SETTINGS_FILE = "YAML of settings; files and options count in order, so options go after it"
+SETTINGS_FILE = (
+    "YAML of settings, or the name of one that comes with gemoclap, such as whisper; files and options count in order"
+)
 
 
 def add_prepare(parser: Parser) -> None:
@@ -123,7 +125,7 @@ def add_table1(parser: Parser) -> None:
     parser.add_argument("--keep_models", type=bool, default=False, help=keep)
     parser.add_argument("--estimate", action="store_true", help="say how many hours are left, and do nothing else")
     add_settings(parser)
-    parser.set_defaults(PAPER_SETTINGS)
+    parser.set_defaults(dict(flat(paper_settings(), parser.settings())))
 
 
 def add_gmp_step(parser: Parser) -> None:

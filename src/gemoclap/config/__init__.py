@@ -1,0 +1,69 @@
+"""Every setting of the project, as plain dataclasses; jsonargparse turns them into options, YAML keys and their help.
+
+The defaults are for the compact encoder, which needs no download; `configs/paper.yaml` has the paper's.
+`configs/base.yaml` lists all of them with the same defaults. Marks: [P] the paper's, [S] a secondary source's, [C] our
+choice; see docs/methods.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from gemoclap.config.data import AudioSettings, CacheSettings, DataSettings
+from gemoclap.config.gmp import GmpSettings
+from gemoclap.config.limits import AT_LEAST_0, AT_LEAST_1, INSIDE_0_1, POSITIVE, SHARE, Limit, check_limits, check_seeds
+from gemoclap.config.methods import (
+    BASELINES,
+    HEADS,
+    METHODS,
+    OF_PROJECTION,
+    OF_PROMPTS,
+    TITLES,
+    TRAINED,
+    meaningless_to_heads,
+)
+from gemoclap.config.model import ModelSettings
+from gemoclap.config.training import ObjectiveSettings, TrainSettings
+
+__all__ = [
+    "AT_LEAST_0",
+    "AT_LEAST_1",
+    "AudioSettings",
+    "BASELINES",
+    "CacheSettings",
+    "DataSettings",
+    "GmpSettings",
+    "HEADS",
+    "INSIDE_0_1",
+    "Limit",
+    "METHODS",
+    "ModelSettings",
+    "OF_PROJECTION",
+    "OF_PROMPTS",
+    "ObjectiveSettings",
+    "POSITIVE",
+    "SHARE",
+    "Settings",
+    "TITLES",
+    "TRAINED",
+    "TrainSettings",
+    "check_limits",
+    "check_seeds",
+    "meaningless_to_heads",
+]
+
+
+@dataclass
+class Settings:
+    """All settings of a run, as they are saved beside its results."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    gmp: GmpSettings = field(default_factory=GmpSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+
+    def to_dict(self) -> dict:
+        """Return plain nested data for YAML and JSON."""
+        return asdict(self)
