@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from gemoclap.errors import GemoclapError
+
+NOT_UTF8 = "surrogateescape"
+"""How bytes that are not UTF-8, in the name of a file, become text and the same bytes again (as Python's `os` does)."""
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -54,8 +61,12 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file beside `path` for writing, and rename it to `path` when the block ends without an error."""
-    with written_beside(path) as beside, beside.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+    """Open a file beside `path` for writing, and rename it to `path` when the block ends without an error.
+
+    Text is UTF-8, but the name of a file that is not UTF-8 keeps its bytes.
+    """
+    of_text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "errors": NOT_UTF8}
+    with written_beside(path) as beside, beside.open(mode, **of_text) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
@@ -64,8 +75,114 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 def write_json(path: str | os.PathLike, data: Any) -> None:
     """Write `data` as indented JSON through `atomic_write`."""
     with atomic_write(path) as file:
-        json.dump(data, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+        file.write(to_json(data, indent=2) + "\n")
+
+
+def to_json(data: Any, indent: int | None = None) -> str:
+    r"""Return `data` as JSON that is always valid UTF-8: of a file name that is not, the odd bytes are ``\udcXX``.
+
+    `parse_json` gives the same name back, and with it the file can be opened.
+    """
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def parse_json(text: str) -> Any:
+    """Return what a JSON text holds.
+
+    Raises
+    ------
+    ValueError : it is not JSON, names a key twice in one object, is nested too deeply or has a number of thousands of
+        digits; the message is a short reason without a place.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_each_key_once)
+    except json.JSONDecodeError as error:
+        line = f", line {error.lineno}" if error.lineno > 1 else ""
+        raise ValueError(f"{error.msg}{line}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(_reason(error)) from None
+
+
+def parse_yaml(text: str) -> Any:
+    """Return what a YAML text holds: plain data alone, no Python objects. Raises as `parse_json`."""
+    try:
+        return yaml.load(text, Loader=_EachKeyOnce)  # noqa: S506  # a subclass of the safe loader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise ValueError(f"{problem}, line {mark.line + 1}" if mark else problem) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(_reason(error)) from None
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return found
+
+
+def _reason(error: ValueError) -> str:
+    return "a number has thousands of digits" if "integer string conversion" in str(error) else str(error)
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML's safe loader, but that a key may not be there twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        for key in names if len(set(names)) < len(names) else ():
+            if names.count(key) > 1:
+                raise ValueError(f"the key {key!r} is there twice, line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep=deep)
+
+
+def as_bytes(text: str) -> bytes:
+    """Return text as UTF-8, and the name of a file as the bytes that it has on disk: what hashes are taken of."""
+    return text.encode("utf-8", NOT_UTF8)
+
+
+def absolute(path: str | os.PathLike) -> Path:
+    """Return an absolute path by the names that were given: links are not followed, so a file keeps its own name.
+
+    ``..`` is taken away where that leads to the same place, which it does not behind a link to a folder.
+    """
+    plain = Path(path).absolute()
+    short = Path(os.path.abspath(path))
+    return short if ".." not in plain.parts or os.path.realpath(short) == os.path.realpath(plain) else plain
+
+
+def relative_to(path: str | os.PathLike, folder: str | os.PathLike) -> Path:
+    """Return `path` from `folder` on where it lies below it, else `absolute`; a link to a file keeps its name."""
+    full = absolute(path)
+    for inside, root in (
+        (full, absolute(folder)),
+        (full.parent.resolve() / full.name, Path(folder).resolve()),  # the two came by different links
+    ):
+        if inside.is_relative_to(root):
+            return inside.relative_to(root)
+    return full
+
+
+def as_on_disk(path: str | os.PathLike) -> Path:
+    """Return the path of a file whose letters are spelt otherwise on disk, or `path` itself.
+
+    A letter with an accent is one character (NFC) or two (NFD); macOS and its archives write the second.
+    """
+    path = Path(path)
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    found = Path(path.anchor)
+    for part in path.parts[len(found.parts) :]:
+        forms = (part, unicodedata.normalize("NFC", part), unicodedata.normalize("NFD", part))
+        found = next((found / form for form in forms if os.path.lexists(found / form)), found / part)
+    return found if os.path.lexists(found) else path
 
 
 def file_hash(path: str | os.PathLike) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+from gemoclap.corpora.speakers import one_spelling
+from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, read_text
+from gemoclap.files import as_on_disk, atomic_write, parse_json, read_text, relative_to, to_json
 from gemoclap.labels import GENDERS
 
 
@@ -20,7 +23,8 @@ class Utterance:
     Attributes
     ----------
     id : unique in its manifest.
-    path : audio file; absolute, or relative to the manifest's folder. `read_manifest` returns it resolved.
+    path : audio file; absolute, or relative to the manifest's folder. `read_manifest` returns it
+        with that folder in front.
     start, end : seconds within the file, or None for the whole of it.
     corpus, session, speaker : names; None where unknown.
     gender : ``female``, ``male`` or None.
@@ -45,8 +49,17 @@ class Utterance:
 FIELDS = tuple(field.name for field in fields(Utterance))
 
 
-def read_manifest(path: str | os.PathLike) -> list[Utterance]:
-    """Read a JSONL manifest; relative audio paths are resolved against the manifest's folder.
+def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Utterance]:
+    """Read a JSONL manifest; a relative audio path gets the manifest's folder in front.
+
+    What is not known may be null or a word such as nan, None, N/A or unknown (`values.MISSING`); blanks around names are
+    taken away. The name of a file that is not UTF-8 is whole (`files.to_json`); one whose letters the disk spells
+    otherwise, as macOS does, is found.
+
+    Parameters
+    ----------
+    as_spelt : leave the names of speakers as each row spells them. Otherwise those that differ in case or blanks alone are
+        one person, who is called as in the first of their rows.
 
     Raises
     ------
@@ -54,7 +67,9 @@ def read_manifest(path: str | os.PathLike) -> list[Utterance]:
         message names the line.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.is_dir():
+        raise GemoclapError(f"{path}: is a folder, not a manifest; name the JSONL file that 'gemoclap prepare' wrote")
+    if not path.exists():
         where = "" if path.is_absolute() else f" below {Path.cwd()}"
         raise GemoclapError(f"{path}: no such manifest{where}; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
     utterances: list[Utterance] = []
@@ -66,40 +81,58 @@ def read_manifest(path: str | os.PathLike) -> list[Utterance]:
         if utterance.id in seen:
             raise GemoclapError(f"{path}:{number}: id {utterance.id!r} is already on line {seen[utterance.id]}")
         seen[utterance.id] = number
-        utterances.append(replace(utterance, path=str(path.parent / utterance.path)))
+        utterances.append(replace(utterance, path=str(as_on_disk(path.parent / utterance.path))))
     if not utterances:
         raise GemoclapError(f"{path}: the manifest has no rows; was the corpus folder right when it was prepared?")
-    return utterances
+    return utterances if as_spelt else one_spelling(utterances)
 
 
 def _parse_row(line: str, where: str) -> Utterance:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise GemoclapError(
-            f"{where}: not a line of JSON ({error.msg}); a manifest is JSONL, one object a line"
-        ) from None
+        row = parse_json(line)
+    except ValueError as error:
+        raise GemoclapError(f"{where}: not a line of JSON ({error}); a manifest is JSONL, one object a line") from None
     if not isinstance(row, dict):
         raise GemoclapError(f"{where}: expected a JSON object with the fields {', '.join(FIELDS)}")
     unknown = sorted(set(row) - set(FIELDS))
     if unknown:
         raise GemoclapError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(FIELDS)}")
-    missing = [name for name in ("id", "path") if not isinstance(row.get(name), str) or not row[name]]
+    words = {field: _word(row.get(field), field, where) for field in FIELDS if field not in ("start", "end")}
+    missing = [field for field in ("id", "path") if not words[field]]
     if missing:
         raise GemoclapError(f"{where}: field {missing[0]!r} is missing or not a string")
-    for name in ("corpus", "session", "speaker", "gender", "emotion", "text", "language"):
-        if row.get(name) is not None and not isinstance(row[name], str):
-            raise GemoclapError(f"{where}: field {name!r} must be a string or null, not {row[name]!r}")
-    if row.get("gender") not in (None, *GENDERS):
-        raise GemoclapError(f"{where}: gender must be {' or '.join(GENDERS)} or null, not {row['gender']!r}")
-    for name in ("start", "end"):
-        if row.get(name) is not None and not isinstance(row[name], int | float):
-            raise GemoclapError(f"{where}: field {name!r} must be seconds or null, not {row[name]!r}")
-    return Utterance(**row)
+    if words["gender"] not in (None, *GENDERS):
+        raise GemoclapError(f"{where}: gender must be {' or '.join(GENDERS)} or null, not {words['gender']!r}")
+    for field in ("start", "end"):
+        value = row.get(field)
+        if value is not None and known(value) is not None and not isinstance(value, int | float):
+            raise GemoclapError(f"{where}: field {field!r} must be seconds or null, not {value!r}")
+    start, end = (seconds(row.get(field), f"field {field!r}", where) for field in ("start", "end"))
+    return Utterance(**words, start=start, end=end)  # type: ignore[arg-type]  # id and path are there
+
+
+def _word(value: Any, field: str, where: str) -> str | None:
+    """Return a field's text, or None where it is not known."""
+    if value is None or isinstance(value, float) and known(value) is None:
+        return None
+    if not isinstance(value, str):
+        raise GemoclapError(f"{where}: field {field!r} must be a string or null, not {str(value)[:40]}")
+    if "\0" in value or re.search("[\ud800-\udc7f\udd00-\udfff]", value):
+        raise GemoclapError(f"{where}: field {field!r} holds a character that is none (NUL, or half of one); mend the row")
+    if field in ("id", "path"):
+        return value
+    if field == "text":
+        return value if known(value) else None
+    if field in ("corpus", "session", "speaker"):
+        return value if name(value) == value.strip() else name(value)
+    return known(value)
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike) -> None:
     """Write a JSONL manifest beside its final name and rename; audio under the manifest's folder is named relatively.
+
+    A link keeps its own name: in a store of links the name that says what a file is would be lost behind it. The name of a
+    file that is not UTF-8 is kept whole.
 
     Raises
     ------
@@ -109,13 +142,7 @@ def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike) -> 
     utterances = list(utterances)
     if not utterances:
         raise GemoclapError(f"{path}: nothing to write, the corpus has no utterances")
-    folder = path.parent.resolve()
     with atomic_write(path) as file:
         for utterance in utterances:
-            row = asdict(replace(utterance, path=_relative(utterance.path, folder)))
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _relative(audio: str, folder: Path) -> str:
-    resolved = Path(audio).resolve()
-    return str(resolved.relative_to(folder)) if resolved.is_relative_to(folder) else str(resolved)
+            audio = str(relative_to(utterance.path, path.parent))
+            file.write(to_json(asdict(replace(utterance, path=audio))) + "\n")

@@ -1,0 +1,87 @@
+"""Who is who: a speaker is a corpus's speaker, however the name is spelt."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # manifest.py uses this file
+    from gemoclap.corpora.manifest import Utterance
+
+
+def speaker_name(utterance: Utterance) -> str:
+    """Return ``"corpus/speaker"``, by which a model remembers whom it was trained on."""
+    return f"{(utterance.corpus or '').strip() or 'unnamed'}/{(utterance.speaker or '').strip() or 'unknown'}"
+
+
+def speaker_key(utterance: Utterance) -> str:
+    """Return what is equal for two rows of one person: ``"corpus/speaker"`` without regard to case and blanks."""
+    return normal_name(speaker_name(utterance))
+
+
+def normal_name(name: str) -> str:
+    """Return a name in lower case, in composed characters, without blanks around its parts: ``"a/ B "`` -> ``"a/b"``."""
+    composed = unicodedata.normalize("NFC", name).casefold()
+    return re.sub(r"\s*/\s*", "/", " ".join(composed.split()))
+
+
+def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
+    """Return `speaker_key` -> how the speaker is called beside the others, in natural order; rows without one have none.
+
+    That is the speaker's own name, as it is spelt first, where all rows are of one corpus, else ``"corpus/speaker"``.
+    """
+    first: dict[str, Utterance] = {}
+    corpora: set[str] = set()
+    seen: dict[tuple[str | None, str | None], str] = {}
+    for row in rows:
+        pair = (row.corpus, row.speaker)
+        if pair not in seen:  # corpora have far more rows than speakers
+            seen[pair] = speaker_key(row)
+            corpora.add(normal_name(row.corpus or ""))
+            if (row.speaker or "").strip():
+                first.setdefault(seen[pair], row)
+    names = {
+        key: (row.speaker or "").strip() if len(corpora) == 1 else speaker_name(row) for key, row in first.items()
+    }
+    return dict(sorted(names.items(), key=lambda item: natural(item[1])))
+
+
+def row_speakers(rows: Sequence[Utterance], shown: dict[str, str]) -> list[str | None]:
+    """Return the name in `shown` of each row's speaker, None where there is none."""
+    names: dict[tuple[str | None, str | None], str | None] = {}
+    for row in rows:
+        pair = (row.corpus, row.speaker)
+        if pair not in names:
+            names[pair] = shown.get(speaker_key(row))
+    return [names[row.corpus, row.speaker] for row in rows]
+
+
+def common_speakers(known: Iterable[str], present: Iterable[str]) -> set[str]:
+    """Return the names ``"corpus/speaker"`` of `present` that are in `known`, in whatever spelling."""
+    keys = set(map(normal_name, known))
+    return {name for name in present if normal_name(name) in keys}
+
+
+def one_spelling(rows: Sequence[Utterance]) -> list[Utterance]:
+    """Return the rows with each corpus and each speaker spelt as in its first row."""
+    corpora: dict[str, str] = {}
+    speakers: dict[str, str] = {}
+    changed: dict[tuple[str | None, str | None], dict[str, str]] = {}
+    for row in rows:
+        pair = (row.corpus, row.speaker)
+        if pair in changed:
+            continue
+        changed[pair] = {}
+        if row.corpus is not None:
+            changed[pair]["corpus"] = corpora.setdefault(normal_name(row.corpus), row.corpus.strip())
+        if row.speaker is not None:
+            changed[pair]["speaker"] = speakers.setdefault(speaker_key(row), row.speaker.strip())
+    return [replace(row, **changed[row.corpus, row.speaker]) for row in rows]
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts 2 before 10: ``sorted(names, key=natural)``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

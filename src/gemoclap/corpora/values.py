@@ -1,0 +1,84 @@
+"""Single values as other people's tables have them: what is not known, numbers, times."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from gemoclap.errors import GemoclapError
+
+MISSING = frozenset({"", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "unknown", "-", "--"})
+"""Spellings of what is not known, in lower case."""
+
+_CLOCK = re.compile(r"(?:(?P<days>-?\d+) days?,? *)?(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d*)?)")
+"""As pandas and audformat write times, ``0 days 00:00:01.25``, and ``str`` of Python's timedelta."""
+_DAYS = re.compile(r"(?P<days>-?\d+) days?")
+_ISO = re.compile(r"P(?:(?P<days>\d+)D)?T?(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d*)?)S)?")
+"""As ISO 8601 writes durations, ``P0DT0H0M1.25S``."""
+_UNIT = re.compile(r"(?P<number>\d+(?:\.\d*)?) *(?P<unit>ms|s|sec|seconds?|min|h)")
+_UNITS = {"ms": 0.001, "min": 60.0, "h": 3600.0}
+
+
+def known(value: Any) -> str | None:
+    """Return a value as text without blanks around it, or None where it is one of the spellings of "not known"."""
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return None
+    text = str(value).strip()
+    return None if text.casefold() in MISSING else text
+
+
+def name(value: Any) -> str | None:
+    """Return `known`, but a whole number that was written as a float is the number again: pandas makes ``3.0`` of 3."""
+    text = known(value)
+    whole = re.fullmatch(r"([+-]?\d+)\.0+", text) if text else None
+    return whole[1] if whole else text
+
+
+def seconds(value: Any, field: str, where: str) -> float | None:
+    """Return a time in seconds, or None where it is not known.
+
+    Parameters
+    ----------
+    value : a number of seconds, text of one, a time as pandas, audformat or ISO 8601 write it, ``1.5 s``, or a timedelta.
+    field, where : for the complaint.
+
+    Raises
+    ------
+    GemoclapError : none of these, negative or infinite.
+    """
+    if isinstance(value, bool):
+        raise _no_seconds(value, field, where)
+    try:
+        found = value.total_seconds() if hasattr(value, "total_seconds") else _number(value)
+    except (ValueError, OverflowError):
+        raise _no_seconds(value, field, where) from None
+    if found is None or math.isnan(found):
+        return None
+    if not 0 <= found < math.inf:
+        raise _no_seconds(value, field, where)
+    return found
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, int | float):
+        return float(value)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(value)
+    text = known(value)
+    if text is None:
+        return None
+    if clock := _CLOCK.fullmatch(text) or _DAYS.fullmatch(text) or _ISO.fullmatch(text):
+        part = {unit: float(number or 0) for unit, number in clock.groupdict("0").items() if unit != "sign"}
+        if any(clock.groupdict().values()):
+            sign = -1 if clock.groupdict().get("sign") == "-" else 1
+            time = part.get("h", 0.0) * 3600 + part.get("m", 0.0) * 60 + part.get("s", 0.0)
+            return part["days"] * 86400 + sign * time
+    if unit := _UNIT.fullmatch(text):
+        return float(unit["number"]) * _UNITS.get(unit["unit"], 1.0)
+    return float(text)
+
+
+def _no_seconds(value: Any, field: str, where: str) -> GemoclapError:
+    shown = repr(value) if len(str(value)[:50]) < 50 else f"{str(value)[:40]}..."
+    return GemoclapError(f"{where}: {field} must be seconds from 0 on, not {shown}")
