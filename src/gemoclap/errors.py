@@ -11,6 +11,12 @@ class GemoclapError(Exception):
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string when nothing is near."""
+    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string when nothing is near.
+
+    Case does not count, but of two that are equally near the one in the same case is taken.
+    """
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not near:
+        in_lower = {one.casefold(): one for one in reversed(known)}
+        near = [in_lower[one] for one in difflib.get_close_matches(word.casefold(), in_lower, n=1, cutoff=0.5)]
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -1,4 +1,4 @@
-"""The commands that look at manifests and need no model; `cli.py` reads their arguments and turns errors into lines."""
+"""The commands that look at manifests and need no model; `commands.py` reads their arguments and turns errors into lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 from gemoclap import corpora
 from gemoclap.corpora.inspect import inspect, render
-from gemoclap.corpora.manifest import read_manifest, write_manifest
+from gemoclap.corpora.layout import list_audio
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
+from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.files import write_json
@@ -20,18 +22,23 @@ def run_prepare(args: Namespace) -> int:
     output = Path(args.output or f"{args.name}.jsonl")
     utterances = corpora.prepare(args.name, args.root, args.audio_root)
     write_manifest(utterances, output)
-    speakers = len({row.speaker for row in utterances if row.speaker})
+    speakers = len(shown_speakers(utterances))
     counts = f"{len(utterances)} utterances, {speakers} speakers"
     print(f"{output}: {counts}; look at it with: gemoclap inspect {output}")
     return 0
 
 
 def run_inspect(args: Namespace) -> int:
-    """Counts and faults of a manifest; status 1 when there are faults."""
-    utterances = read_manifest(args.manifest)
+    """Counts and faults of a manifest, or of the audio below a folder; status 1 when there are faults."""
+    is_folder = Path(args.manifest).is_dir()
+    utterances = (
+        [Utterance(file, file) for file in map(str, list_audio(Path(args.manifest)))]
+        if is_folder
+        else read_manifest(args.manifest, as_spelt=True)
+    )
     vocabulary = get_vocabulary(args.vocabulary) if args.vocabulary else None
     with progress_bar("listening") as progress:
-        inspection = inspect(utterances, vocabulary, progress)
+        inspection = inspect(utterances, vocabulary, progress, speakers=not is_folder)
     output_console().print(render(inspection, None if args.all else 10))
     if args.output:
         write_json(args.output, inspection.to_dict())

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gemoclap.corpora.layout import AUDIO_SUFFIXES
+from gemoclap.corpora.layout import list_audio
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import speaker_name
@@ -83,13 +83,10 @@ def _clips(given: Sequence[str]) -> list[Utterance]:
     clips: list[Utterance] = []
     for name in given:
         path = Path(name)
-        if path.suffix == ".jsonl":
+        if path.suffix == ".jsonl" and not path.is_dir():
             clips += read_manifest(path)
         elif path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-            if not found:
-                raise GemoclapError(f"{path}: no audio files below it ({', '.join(sorted(AUDIO_SUFFIXES))})")
-            clips += (Utterance(file, file) for file in found)
+            clips += (Utterance(file, file) for file in map(str, list_audio(path)))
         else:
             clips.append(Utterance(name, name))
     return clips

@@ -73,7 +73,7 @@ def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | 
 
     Parameters
     ----------
-    name : of `CORPORA` or `IMPORTERS`.
+    name : of `CORPORA` or `IMPORTERS`, in any case.
     root : the corpus's folder, or the importer's file or folder.
     audio_root : for importers, the folder that the manifest's audio paths start from.
 
@@ -81,6 +81,7 @@ def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | 
     ------
     GemoclapError : unknown name, nothing of that corpus at `root`, or a row that cannot be read.
     """
+    name = name.lower()
     if name in IMPORTERS:
         return IMPORTERS[name](root, audio_root)
     _require_known(name, [*CORPORA, *IMPORTERS], "corpus or importer")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import os
+import re
 import statistics
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from rich.text import Text
 
 from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, load_audio, probe_audio
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import normal_name, row_speakers, shown_speakers, speaker_key
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary
 
@@ -29,6 +32,7 @@ KINDS = {
     "duplicate": "same audio twice",
     "label": "label outside the set",
     "speaker": "speaker missing",
+    "spelling": "speaker spelt in two ways",
     "gender": "gender wrong",
 }
 """Kind of fault -> heading."""
@@ -56,7 +60,8 @@ class Inspection:
     Attributes
     ----------
     rows : number of utterances.
-    emotions, speakers, genders, sessions : value -> rows; ``(none)`` where unknown.
+    emotions, speakers, genders, sessions : value -> rows; ``(none)`` where unknown. Speakers of several corpora are
+        ``corpus/speaker``.
     emotion_gender : emotion -> gender -> rows.
     hours, duration : of the audio that could be read; `duration` is min, mean, median, max in seconds, or empty.
     sample_rates, channels : value -> rows, of the audio that could be read.
@@ -92,7 +97,11 @@ class _Heard:
 
 
 def inspect(
-    utterances: Sequence[Utterance], vocabulary: Vocabulary | None = None, progress: Progress | None = None
+    utterances: Sequence[Utterance],
+    vocabulary: Vocabulary | None = None,
+    progress: Progress | None = None,
+    *,
+    speakers: bool = True,
 ) -> Inspection:
     """Count a manifest's rows and find every fault in them; all audio is decoded, as training would.
 
@@ -100,6 +109,7 @@ def inspect(
     ----------
     vocabulary : the set that labels must lie in after its merges; without it, `labels.EMOTIONS`.
     progress : called with (rows done, rows in all) after each row.
+    speakers : whether speakers should be named; of files that were found in a folder none is.
 
     Unlabelled rows and unknown genders are counted, not faults. Two rows of the same audio are found whether their
     files are byte-identical or only the samples are.
@@ -111,12 +121,14 @@ def inspect(
         *_audio_faults(utterances, heard),
         *_duplicates(utterances, heard),
         *_label_faults(utterances, vocabulary),
-        *_speaker_faults(utterances),
+        *(_speaker_faults(utterances) if speakers else ()),
+        *_spelling_faults(utterances),
     ]
+    names = row_speakers(utterances, shown_speakers(utterances))
     return Inspection(
         rows=len(utterances),
         emotions=_counts(utterance.emotion for utterance in utterances),
-        speakers=_counts(utterance.speaker for utterance in utterances),
+        speakers=_counts(names),
         genders=_counts(utterance.gender for utterance in utterances),
         sessions=_counts(utterance.session for utterance in utterances),
         emotion_gender=_emotion_gender(utterances),
@@ -212,7 +224,7 @@ def _label_faults(utterances: Sequence[Utterance], vocabulary: Vocabulary | None
 
 
 def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
-    first: dict[tuple[str | None, str], tuple[int, str]] = {}
+    first: dict[str, tuple[int, str]] = {}
     for row, utterance in enumerate(utterances, 1):
         speaker, gender = utterance.speaker, utterance.gender
         if speaker is None:
@@ -224,10 +236,33 @@ def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
                 row, utterance.id, "gender", f"gender {gender!r} is not female or male; use these words or null"
             )
         elif speaker is not None:
-            other, known = first.setdefault((utterance.corpus, speaker), (row, gender))
+            other, known = first.setdefault(speaker_key(utterance), (row, gender))
             if known != gender:
                 message = f"speaker {speaker!r} is {gender} here and {known} in row {other}; mend one of them"
                 yield Fault(row, utterance.id, "gender", message)
+
+
+def _spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
+    """Name the first row of each speaker whose name is nearly that of another of the corpus: perhaps one person."""
+    first: dict[tuple[str, str], dict[str, int]] = {}
+    for row, utterance in enumerate(utterances, 1):
+        if utterance.speaker:
+            corpus, _, speaker = speaker_key(utterance).partition("/")
+            first.setdefault((corpus, _without_marks(speaker)), {}).setdefault(utterance.speaker, row)
+    for spellings in first.values():
+        (known, earlier), *others = spellings.items()
+        for speaker, row in others:
+            one = normal_name(speaker) == normal_name(known)
+            what = "is taken for" if one else "is another person than"
+            cure = "spell them alike" if one else "if they are one, spell them alike"
+            message = f"speaker {speaker!r} {what} {known!r} of row {earlier}; {cure}"
+            yield Fault(row, utterances[row - 1].id, "spelling", message)
+
+
+def _without_marks(name: str) -> str:
+    """Return what nearly equal names have in common: letters without accents, and numbers without leading zeros."""
+    letters = "".join(letter for letter in unicodedata.normalize("NFKD", name) if letter.isalnum())
+    return re.sub(r"0+(?=\d)", "", re.sub(r"(?<=\d)(?=\D)|(?<=\D)(?=\d)", " ", letters))
 
 
 def _counts(values: Iterable[str | None]) -> dict[str, int]:
@@ -256,7 +291,7 @@ def render(inspection: Inspection, limit: int | None = 10) -> Group:
     formats = [f"{rate} Hz: {rows}" for rate, rows in inspection.sample_rates.items()]
     formats += [f"{count} channel{'s' * (count > 1)}: {rows}" for count, rows in inspection.channels.items()]
     summary = [
-        f"{inspection.rows} utterances, {inspection.hours:.2f} h, {len(inspection.speakers)} speakers",
+        f"{inspection.rows} utterances, {inspection.hours:.2f} h, {len(inspection.speakers.keys() - {UNKNOWN})} speakers",
         f"seconds: {length or 'nothing could be read'}",
         f"files: {', '.join(formats)}",
         f"speakers: {_in_words(inspection.speakers)}",

@@ -1,20 +1,36 @@
-"""What corpora on disk have in common: audio found by its stem, and rows that a file's name alone describes."""
+"""What corpora on disk have in common: which audio lies below a folder, found by its stem, and what its name says."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+import re
+import stat
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.files import as_on_disk
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".aiff", ".aif", ".ogg", ".opus", ".mp3", ".m4a", ".mp4")
-"""What counts as audio, the best first: CREMA-D ships each clip as wav and as mp3, and the wav is the one to take."""
+logger = logging.getLogger(__name__)
+
+AUDIO_SUFFIXES = (
+    ".wav", ".rf64", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc",
+    ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
+)  # fmt: skip
+"""What counts as audio, the best first: CREMA-D ships each clip as wav and as mp3, and the wav is the one to take. From .m4a on
+they are read with the ``av`` extra."""
 
 Describe = Callable[[str, str], Utterance | None]
 """Stem and path -> what the name of a corpus's file says, or None when the name is not of that corpus."""
+
+_BROWSER_COPY = re.compile(r".+ ?\(\d+\)")
+"""The stem of a file that a browser fetched a second time: ``name (1)``."""
 
 
 def require_folder(root: str | os.PathLike) -> Path:
@@ -26,28 +42,147 @@ def require_folder(root: str | os.PathLike) -> Path:
     return root
 
 
-def audio_by_stem(folder: Path) -> dict[str, Path]:
-    """Return stem -> file for all audio under `folder`, hidden files left out, links followed.
+@dataclass
+class Listing:
+    """The audio below a folder, and what else lies there.
 
-    Of several files with one stem it keeps the one of the best format, then the nearest to `folder`; some
-    redistributions hold a corpus twice.
+    Attributes
+    ----------
+    files : sorted by path.
+    passed_over : why something is not among the files -> names of what.
     """
-    found: dict[str, Path] = {}
-    for path in sorted(_audio_under(folder), key=lambda path: (_rank(path), len(path.parts), path)):
-        found.setdefault(path.stem, path)
+
+    files: list[Path] = field(default_factory=list)
+    passed_over: dict[str, list[str]] = field(default_factory=dict)
+
+    def pass_over(self, why: str, name: str) -> None:
+        """Note that something is left out."""
+        self.passed_over.setdefault(why, []).append(name)
+
+    @property
+    def browser_copies(self) -> list[Path]:
+        """Files called like a browser's second download of another."""
+        return [path for path in self.files if _BROWSER_COPY.fullmatch(path.stem)]
+
+    def summary(self) -> str:
+        """Return how much was passed over and why, empty where there was nothing."""
+        return ", ".join(f"{len(names)} {why} ({_few(names)})" for why, names in sorted(self.passed_over.items()))
+
+
+def audio_below(folder: Path) -> Listing:
+    """List the audio below a folder: the one rule for it, whichever command asks.
+
+    Audio is a file whose suffix is one of `AUDIO_SUFFIXES`. Links are followed, and each folder is entered once however many
+    links lead to it, so that a loop ends. Left out is what is hidden (a name that begins with a dot, such as the ``._x.wav``
+    of macOS), what is no file (pipes, devices, sockets, links to nothing), and what has another suffix.
+    """
+    found = Listing()
+    for current, folders, names in _walk(folder, found):
+        for name in folders:
+            if name.startswith("."):
+                found.pass_over("hidden", name)
+        for name in names:
+            path = Path(current, name)
+            if why := _why_not(path):
+                found.pass_over(why, name)
+            else:
+                found.files.append(path)
+    found.files.sort(key=str)
     return found
 
 
-def _audio_under(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    seen: set[str] = set()
-    for current, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(current)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real not in seen:
-            files += [Path(current, name) for name in names if not name.startswith(".")]
-        seen.add(real)
-    return [path for path in files if path.suffix.lower() in AUDIO_SUFFIXES]
+def _walk(folder: Path, found: Listing) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield each folder once, with the names of the folders and of the others in it, sorted.
+
+    Linked folders come last, so that of two ways to one folder the real one gives the names.
+    """
+    entered: set[tuple[int, int]] = set()
+    later: list[str] = [str(folder)]
+    while later:
+        pending, later = later, []
+        while pending:
+            current = pending.pop()
+            try:
+                about = os.stat(current)
+                entries = sorted(os.scandir(current), key=lambda entry: entry.name)
+            except OSError as error:
+                found.pass_over(f"folder that cannot be opened: {error.strerror}", current)
+                continue
+            if (about.st_dev, about.st_ino) in entered:
+                found.pass_over("folder that is linked twice", current)
+                continue
+            entered.add((about.st_dev, about.st_ino))
+            folders, others = [], []
+            for entry in entries:
+                (folders if _is_folder(entry) else others).append(entry)
+            yield current, [entry.name for entry in folders], [entry.name for entry in others]
+            open_ones = [entry for entry in folders if not entry.name.startswith(".")]
+            pending += [entry.path for entry in reversed(open_ones) if not entry.is_symlink()]
+            later += [entry.path for entry in reversed(open_ones) if entry.is_symlink()]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a loop of links
+        return False
+
+
+def _why_not(path: Path) -> str | None:
+    """Return why something that is no folder does not count as audio, None where it does."""
+    if path.name.startswith("."):
+        return "hidden"
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        return "not audio by its suffix"
+    try:
+        return None if stat.S_ISREG(path.stat().st_mode) else "no file but a pipe, device or socket"
+    except OSError:
+        return "link to nothing" if path.is_symlink() else "that cannot be looked at"
+
+
+def list_audio(folder: Path) -> list[Path]:
+    """Return `audio_below` a folder, and say on standard error what was passed over.
+
+    Raises
+    ------
+    GemoclapError : there is no audio below it.
+    """
+    found = audio_below(folder)
+    passed = found.summary()
+    if not found.files:
+        rest = f"; passed over: {passed}" if passed else ""
+        raise GemoclapError(f"{folder}: no audio files below it ({', '.join(AUDIO_SUFFIXES)}){rest}")
+    if passed:
+        logger.warning("%s: %d audio files; passed over: %s", folder, len(found.files), passed)
+    if copies := found.browser_copies:
+        logger.warning(
+            "%s: %d of the files are called like second downloads (%s); check that they are not there twice",
+            folder,
+            len(copies),
+            _few([path.name for path in copies]),
+        )
+    return found.files
+
+
+def audio_by_stem(folder: Path) -> dict[str, Path]:
+    """Return stem -> file for all of `audio_below` a folder.
+
+    Of several files with one stem it keeps the one of the best format, then the nearest to `folder`; some
+    redistributions hold a corpus twice. Stems are in composed characters (NFC), as corpora write their names.
+    """
+    return _by_stem(audio_below(folder).files)
+
+
+def _by_stem(files: list[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: (_rank(path), len(path.parts), path)):
+        found.setdefault(composed(path.stem), path)
+    return found
+
+
+def composed(name: str) -> str:
+    """Return a name with each letter as one character (NFC)."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _rank(path: Path) -> int:
@@ -57,16 +192,43 @@ def _rank(path: Path) -> int:
 def parse_by_name(root: str | os.PathLike, describe: Describe, expected: str) -> list[Utterance]:
     """Return a row for every audio file under `root` that `describe` knows by its stem, sorted by stem.
 
+    What is passed over is said on standard error: no audio, and audio of other names.
+
     Raises
     ------
     GemoclapError : no such folder, or nothing in it is named as `expected`.
     """
-    found = audio_by_stem(require_folder(root))
-    rows = [describe(stem, str(path)) for stem, path in sorted(found.items())]
-    utterances = [row for row in rows if row is not None]
+    listing = audio_below(require_folder(root))
+    found = _by_stem(listing.files)
+    utterances = []
+    for stem, path in sorted(found.items()):
+        row = describe(stem, str(path))
+        if row is not None:
+            utterances.append(row)
+        elif _BROWSER_COPY.fullmatch(stem):
+            listing.pass_over("called like a second download", path.name)
+        else:
+            listing.pass_over("audio of another name", path.name)
     if not utterances:
-        raise GemoclapError(f"{root}: no {expected} here (audio files of other names: {len(found)})")
+        passed = listing.summary()
+        raise GemoclapError(
+            f"{root}: no {expected} here (audio files of other names: {len(found)})"
+            + (f"; passed over: {passed}" if passed else "")
+        )
+    for path in listing.files:
+        if found[composed(path.stem)] != path:
+            listing.pass_over("second under the same name", path.name)
+    if passed := listing.summary():
+        logger.warning("%s: %d clips; passed over: %s", root, len(utterances), passed)
     return utterances
+
+
+def _few(names: list[str]) -> str:
+    """Return up to three names, or where they say more, the suffixes and how many have each."""
+    suffixes = Counter(os.path.splitext(name)[1].lower() for name in names)
+    if len(names) > 3 and len(suffixes) <= 5 and not any(suffix in AUDIO_SUFFIXES for suffix in suffixes):
+        return ", ".join(f"{suffix or 'none'} {count}" for suffix, count in suffixes.most_common())
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 class AudioFinder:
@@ -81,10 +243,10 @@ class AudioFinder:
         self.root = root
 
     def __call__(self, name: str, by_stem: bool = False) -> str:
-        path = self.root / name
+        path = as_on_disk(self.root / name)
         if path.is_file() or not by_stem:
             return str(path)
-        return str(self._by_stem.get(path.stem, path))
+        return str(self._by_stem.get(composed(path.stem), path))
 
     @cached_property
     def _by_stem(self) -> dict[str, Path]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gemoclap.config.ems import PretrainSettings, ScoreHead
-from gemoclap.corpora.layout import AUDIO_SUFFIXES
+from gemoclap.corpora.layout import list_audio
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches, eval_batches
@@ -30,7 +30,7 @@ from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import file_hash
+from gemoclap.files import as_bytes, file_hash
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.intensity import curves
 from gemoclap.recipes.model_card import write_encoder_card
@@ -117,10 +117,7 @@ def read_source(path: Path) -> list[Utterance]:
     GemoclapError : the manifest cannot be read, or there is no audio below the folder.
     """
     if path.is_dir():
-        found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-        if not found:
-            raise GemoclapError(f"{path}: no audio files below it ({', '.join(sorted(AUDIO_SUFFIXES))})")
-        return [Utterance(file, file) for file in found]
+        return [Utterance(file, file) for file in map(str, list_audio(path))]
     return read_manifest(path)
 
 
@@ -132,7 +129,7 @@ def divide(rows: Sequence[Utterance], share: float) -> tuple[list[Utterance], li
 
 def _share_from(name: str) -> float:
     """Return a number in [0, 1) that a name alone decides."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
+    return int.from_bytes(hashlib.sha256(as_bytes(name)).digest()[:6]) / 2**48
 
 
 def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretraining:
@@ -294,7 +291,7 @@ def _labelled_by_way_of_intensity(settings: PretrainSettings) -> list[str]:
 def _hash(rows: Sequence[Utterance]) -> str:
     """Return 16 hex digits that change with any utterance."""
     lines = sorted(f"{row.id} {row.path} {row.start} {row.end}" for row in rows)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256(as_bytes("\n".join(lines))).hexdigest()[:16]
 
 
 def _weights_hash(settings: PretrainSettings) -> str | None:
