@@ -61,7 +61,7 @@ def test_from_a_corpus_to_a_table_and_a_prediction(
 def check_run(run: Path, manifest: Path) -> None:
     """Every utterance is tested once, by each method, by a model that never met its speaker."""
     folds = {fold["name"]: fold for fold in json.loads((run / "folds.json").read_text())["folds"]}
-    speaker = {row.id: row.speaker for row in read_manifest(manifest)}
+    speaker = {row.id: f"{row.corpus}/{row.speaker}" for row in read_manifest(manifest)}
     results = json.loads((run / "results.json").read_text())
     for method in METHODS:
         tested: list[dict[str, str]] = []

@@ -65,8 +65,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
     Text is UTF-8, but the name of a file that is not UTF-8 keeps its bytes.
     """
-    of_text: dict[str, str] = {} if "b" in mode else {"encoding": "utf-8", "errors": NOT_UTF8}
-    with written_beside(path) as beside, beside.open(mode, **of_text) as file:
+    encoding, errors = (None, None) if "b" in mode else ("utf-8", NOT_UTF8)
+    with written_beside(path) as beside, beside.open(mode, encoding=encoding, errors=errors) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

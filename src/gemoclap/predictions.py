@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
+from gemoclap.files import NOT_UTF8, atomic_write
 
 COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
 """The first columns of predictions.csv; one column ``p_EMOTION`` a class follows, in the order of the classes."""
@@ -121,7 +121,7 @@ def read_predictions(path: str | os.PathLike) -> PredictionTable:
     path = Path(path)
     if not path.is_file():
         raise GemoclapError(f"{path}: no such predictions; 'gemoclap evaluate' and 'gemoclap crossval' write them")
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", errors=NOT_UTF8, newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         rows = [(reader.line_num, row) for row in reader if row]

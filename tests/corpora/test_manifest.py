@@ -69,7 +69,9 @@ def write_rows(path: Path, *rows: dict) -> Path:
     return path
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "None", "NA", "N/A", "null", "Unknown", "-", "", "  ", None, float("nan")])
+@pytest.mark.parametrize(
+    "word", ["nan", "NaN", "None", "NA", "N/A", "null", "Unknown", "-", "", "  ", None, float("nan")]
+)
 def test_what_is_not_known_may_be_spelt_in_many_ways(tmp_path: Path, word: object) -> None:
     fields = ("start", "end", "corpus", "session", "speaker", "gender", "emotion", "text", "language")
     manifest = write_rows(tmp_path / "m.jsonl", ROW | dict.fromkeys(fields, word))
@@ -89,9 +91,9 @@ def test_numbers_from_pandas_are_the_numbers(tmp_path: Path) -> None:
         ('{"id": "b", "path": "b.wav", "end": 1e999}', ["'end'", "inf"]),
         ('{"id": "b", "path": "b.wav", "start": -0.5}', ["'start'", "-0.5"]),
         ('{"id": "b", "path": "b.wav", "start": [1]}', ["'start'", "seconds"]),
-        ('{"id": "b", "path": "b.wav", "start": %s}' % ("9" * 5000), ["thousands of digits"]),
-        ('{"id": "b", "path": "b.wav", "start": %s}' % ("9" * 400), ["'start'", "999..."]),
-        ('{"id": "b", "path": "b.wav", "text": %s%s}' % ("[" * 100_000, "]" * 100_000), ["nested too deeply"]),
+        ('{"id": "b", "path": "b.wav", "start": ' + "9" * 5000 + "}", ["thousands of digits"]),
+        ('{"id": "b", "path": "b.wav", "start": ' + "9" * 400 + "}", ["'start'", "999..."]),
+        ('{"id": "b", "path": "b.wav", "text": ' + "[" * 100_000 + "]" * 100_000 + "}", ["nested too deeply"]),
         ('{"id": "b", "path": "b.wav", "speaker": "1", "speaker": "2"}', ["'speaker' is there twice"]),
         ('{"id": "b", "path": "b\\u0000.wav"}', ["'path'", "NUL"]),
         ('{"id": "b", "path": "b.wav", "text": "\\ud83d"}', ["'text'", "half"]),

@@ -15,7 +15,11 @@ from pathlib import Path
 import pytest
 
 from gemoclap.config import DataSettings
+from gemoclap.corpora import CORPORA
+from gemoclap.corpora import emodb as emodb_parser
+from gemoclap.corpora import ravdess as ravdess_parser
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.data import folds as folds_module
 from gemoclap.data.folds import Fold, balanced_groups, make_folds
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import VOCABULARIES, Vocabulary
@@ -403,3 +407,112 @@ def test_nemo_lists_of_unseen_speakers() -> None:
     for fold, group in zip(folds, lists, strict=True):
         # Every file's name starts with its speaker: a count that does not look at speaker_id.
         assert len(fold.test) == sum(row["file_id"][:3] in group for row in table)
+
+
+def two_corpora(each: int = 3) -> list[Utterance]:
+    """Speakers 1 to 4 in one corpus, women, and other people of the same numbers in another, men."""
+    return [
+        Utterance(f"{corpus}-{n}{emotion}{take}", "x.wav", None, None, corpus, str(n), str(n), gender, emotion)
+        for corpus, gender in (("one", "female"), ("two", "male"))
+        for n in range(1, 5)
+        for emotion in ("angry", "happy")
+        for take in range(each)
+    ]
+
+
+def test_one_name_in_two_corpora_is_two_people() -> None:
+    """Speaker 1 of one corpus may be tested while speaker 1 of the other is trained on; eight people, not four."""
+    rows = two_corpora()
+    folds = make_folds(rows, DataSettings(folds="speaker"), TWO)
+    assert [fold.name for fold in folds] == [f"speaker_{c}%2F{n}" for c in ("one", "two") for n in range(1, 5)]
+    for fold in folds:
+        assert len({(row.corpus, row.speaker) for row in fold.test}) == 1 and len(fold.test) == 6
+        assert fold.shared_speakers == ()
+    groups = balanced_groups(rows, 4, TWO)
+    assert sorted(name for group in groups for name in group) == [
+        f"{c}/{n}" for c in ("one", "two") for n in range(1, 5)
+    ]
+    assert all(sorted(name.split("/")[0] for name in group) == ["one", "two"] for group in groups)  # a woman and a man
+    (dev,) = make_folds(rows, DataSettings(folds="lists", test_speakers=[["one/1", "two/2"]], dev_speakers=2), TWO)
+    assert {(row.corpus, row.speaker) for row in dev.test} == {("one", "1"), ("two", "2")}
+    assert len({(row.corpus, row.speaker) for row in dev.dev}) == 2
+    assert {row.gender for row in dev.dev} == {"female", "male"}
+    mixed = Fold("f", tuple(rows[:6]), (), tuple(row for row in rows if row.corpus == "two"))
+    assert mixed.shared_speakers == ()
+    with pytest.raises(GemoclapError, match=r"test speaker '1' may be one/1 or two/1"):
+        make_folds(rows, DataSettings(folds="lists", test_speakers=[["1"]]), TWO)
+
+
+def test_case_and_blanks_do_not_make_two_people() -> None:
+    spellings = {"s1": ("Ses05F", "ses05f ", " SES05F"), "s2": ("a  b", "A b", "a b ")}
+    rows = [
+        replace(row, speaker=spellings[row.speaker][place % 3]) if row.speaker in spellings else row
+        for place, row in enumerate(corpus(4))
+    ]
+    folds = make_folds(rows, DataSettings(folds="speaker"), TWO)
+    assert [len(fold.test) for fold in folds] == [8] * 4
+    assert [fold.hash for fold in sorted(folds, key=lambda fold: min(ids(fold.test)))] == [
+        fold.hash for fold in make_folds(corpus(4), DataSettings(folds="speaker"), TWO)
+    ]
+    by_hand = Fold("f", (rows[0],), (), (rows[1],))
+    assert by_hand.shared_speakers == ("Ses05F",)
+
+
+def test_one_speaker_cannot_be_divided_and_that_is_said() -> None:
+    with pytest.raises(GemoclapError, match=r"one speaker only \(s1\)") as caught:
+        make_folds(corpus(1), DataSettings(folds="kfold"), TWO)
+    assert " to 1 " not in str(caught.value)
+
+
+def test_usual_folds_are_those_of_every_version() -> None:
+    """Hashes that version 0.1.0 wrote before speakers got the name of their corpus: a run of then can go on."""
+    actors = [
+        ravdess_parser.describe(f"03-01-{emotion:02d}-{level:02d}-{words:02d}-{take:02d}-{actor:02d}", "x.wav")
+        for actor in range(1, 25)
+        for emotion in range(1, 9)
+        for level in (1, 2)
+        if (emotion, level) != (1, 2)
+        for words, take in product((1, 2), (1, 2))
+    ]
+    german = [
+        emodb_parser.describe(f"{speaker}{words}{emotion}{take}", "x.wav")
+        for n, speaker in enumerate(emodb_parser.GENDERS)
+        for m, words in enumerate(emodb_parser.SENTENCES)
+        for k, emotion in enumerate("WLEAFTN")
+        for take in "ab"
+        if (n * 7 + m * 3 + k * 5 + ord(take)) % 4
+    ]
+    usual = {"ravdess": (actors, ravdess_parser.FOLDS), "emodb": (german, emodb_parser.FOLDS)}
+    found = {}
+    for name, (rows, folds) in usual.items():
+        vocabulary = VOCABULARIES[CORPORA[name].vocabulary]
+        for asked in (DataSettings(**folds), DataSettings(folds="kfold", n_folds=4, dev_speakers=2)):
+            found[name, asked.folds, asked.n_folds] = [f.hash for f in make_folds(rows, asked, vocabulary)]
+    assert found == {
+        ("ravdess", "lists", None): [
+            "f0a4765a4196", "892ee3728b87", "68008a7ba802", "a551ba7fed68", "63bd37f6f553", "afd693b6fdc7",
+        ],
+        ("ravdess", "kfold", 4): ["26691b9c4e14", "3feec9e37367", "fd6b81d48070", "ecec7cd1c551"],
+        ("emodb", "kfold", 5): ["fa7a3d5c5166", "beb426f0cf11", "4d2fd954362b", "13c466ca978f", "936fff08d4b9"],
+        ("emodb", "kfold", 4): ["cd516add844f", "ff667dde974b", "2b893386428b", "575f239c8978"],
+    }  # fmt: skip
+
+
+def test_many_speakers_are_balanced_without_a_look_at_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of speakers grow with the square of their number: only so many of them are looked at."""
+    tried: list[int] = []
+    exchange = folds_module._exchange_places
+    monkeypatch.setattr(
+        folds_module, "_exchange_places", lambda one, *rest: (tried.append(len(one)), exchange(one, *rest))
+    )
+    rows = [row for row in corpus(700, each=1) if row.emotion != "bored"]
+    groups = balanced_groups(rows, 5, TWO)
+    assert tried == [folds_module.EXCHANGED]
+    assert [len(group) for group in groups] == [140] * 5
+    assert all(sum(int(name[1:]) % 2 for name in group) == 70 for group in groups)
+
+
+def test_names_that_are_not_utf8_have_a_hash() -> None:
+    rows = [replace(row, id=f"{row.id}\udcc9") for row in corpus(2)]
+    one, two = make_folds(rows, DataSettings(folds="speaker"), TWO)
+    assert one.hash != two.hash and len(one.hash) == 12

@@ -13,8 +13,8 @@ from typing import Any
 
 from gemoclap.corpora.layout import list_audio
 from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.inference.predictor import Prediction, Predictor
@@ -37,7 +37,7 @@ def run_evaluate(args: Namespace) -> int:
     with progress_bar("classifying") as progress:
         table = predict_table(predictor.model, utterances, store, batch_size=args.batch_size, progress=progress)
     scores = score_table(table)
-    heard = sorted(set(predictor.model.config.trained_speakers or ()) & {speaker_name(row) for row in utterances})
+    heard = sorted(common_speakers(predictor.model.config.trained_speakers or (), map(speaker_name, utterances)))
     if heard:
         print(f"the model was trained on {len(heard)} of these speakers: the figures are not speaker-independent")
     if args.output:

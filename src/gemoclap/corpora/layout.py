@@ -112,7 +112,8 @@ def _walk(folder: Path, found: Listing) -> Iterator[tuple[str, list[str], list[s
                 found.pass_over("folder that is linked twice", current)
                 continue
             entered.add((about.st_dev, about.st_ino))
-            folders, others = [], []
+            folders: list[os.DirEntry[str]] = []
+            others: list[os.DirEntry[str]] = []
             for entry in entries:
                 (folders if _is_folder(entry) else others).append(entry)
             yield current, [entry.name for entry in folders], [entry.name for entry in others]

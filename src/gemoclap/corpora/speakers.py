@@ -43,9 +43,7 @@ def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
             corpora.add(normal_name(row.corpus or ""))
             if (row.speaker or "").strip():
                 first.setdefault(seen[pair], row)
-    names = {
-        key: (row.speaker or "").strip() if len(corpora) == 1 else speaker_name(row) for key, row in first.items()
-    }
+    names = {key: (row.speaker or "").strip() if len(corpora) == 1 else speaker_name(row) for key, row in first.items()}
     return dict(sorted(names.items(), key=lambda item: natural(item[1])))
 
 
@@ -79,7 +77,7 @@ def one_spelling(rows: Sequence[Utterance]) -> list[Utterance]:
             changed[pair]["corpus"] = corpora.setdefault(normal_name(row.corpus), row.corpus.strip())
         if row.speaker is not None:
             changed[pair]["speaker"] = speakers.setdefault(speaker_key(row), row.speaker.strip())
-    return [replace(row, **changed[row.corpus, row.speaker]) for row in rows]
+    return [replace(row, **changed[row.corpus, row.speaker]) for row in rows]  # type: ignore[arg-type]  # both are words
 
 
 def natural(text: str) -> list[tuple[int, str]]:

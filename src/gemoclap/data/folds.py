@@ -1,5 +1,8 @@
 """Who trains, who develops, who is tested: no speaker stands on two sides unless that is asked for by name.
 
+A speaker is a corpus's speaker: EmoDB's 10 and RAVDESS's 10 are two people. Where all rows are of one corpus a speaker is
+called by the name alone, else ``"corpus/speaker"`` (`corpora.speakers.shown_speakers`).
+
 Everything here is deterministic without a seed: the same manifest and settings give the same folds on every machine.
 """
 
@@ -7,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -18,14 +20,20 @@ import numpy as np
 
 from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import natural, row_speakers, shown_speakers, speaker_key, speaker_name
 from gemoclap.data.fold_files import read_fold_files
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import NOT_UTF8, as_bytes
 from gemoclap.labels import Vocabulary
 
 logger = logging.getLogger(__name__)
 
+__all__ = ["Fold", "balanced_groups", "make_folds", "natural", "speaker_name", "undivided"]
+
 USUAL_FOLDS = 5
 """Number of groups of speakers where nobody says another."""
+EXCHANGED = 300
+"""How many speakers at most, those with the fewest utterances, change places to balance groups: each is tried with each."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +50,18 @@ class Fold:
         """Twelve hex digits that change when any part gains or loses an id; the order of rows does not matter."""
         parts = (("train", self.train), ("dev", self.dev), ("test", self.test))
         lines = [line for name, rows in parts for line in (name, *sorted(row.id for row in rows))]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+        return hashlib.sha256(as_bytes("\n".join(lines))).hexdigest()[:12]
 
     @property
     def shared_speakers(self) -> tuple[str, ...]:
         """Speakers in more than one of train, dev and test, sorted."""
-        sides = Counter(speaker for part in (self.train, self.dev, self.test) for speaker in _speakers(part))
-        return tuple(sorted((speaker for speaker, count in sides.items() if count > 1), key=natural))
+        parts = (self.train, self.dev, self.test)
+        sides = Counter(key for part in parts for key in _keys(part))
+        shared = {key for key, count in sides.items() if count > 1}
+        if not shared:
+            return ()
+        shown = shown_speakers(row for part in parts for row in part)
+        return tuple(name for key, name in shown.items() if key in shared)
 
 
 def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> list[Fold]:
@@ -111,15 +124,17 @@ def _divide(
         return _folds_from_files(rows, utterances, settings.fold_files)
     if settings.folds == "session":
         _require(rows, "session")
-        return _leave_one_out(rows, "session", lambda row: row.session)
+        return _leave_one_out(rows, "session", [str(row.session) for row in rows])
+    shown = shown_speakers(rows)
     if settings.folds == "speaker":
-        return _leave_one_out(rows, "speaker", lambda row: row.speaker)
+        return _leave_one_out(rows, "speaker", [str(name) for name in row_speakers(rows, shown)])
     if settings.folds == "lists":
-        groups = _checked_lists(rows, settings.test_speakers)
+        groups = _checked_lists(list(shown.values()), settings.test_speakers)
     else:
         number = USUAL_FOLDS if settings.n_folds is None else settings.n_folds
         groups = balanced_groups(rows, number, vocabulary)
-    return [_test_on(f"fold_{number}", rows, set(group)) for number, group in enumerate(groups, 1)]
+    speakers = row_speakers(rows, shown)
+    return [_test_on(f"fold_{number}", rows, speakers, set(group)) for number, group in enumerate(groups, 1)]
 
 
 def _require(rows: Iterable[Utterance], field: str) -> None:
@@ -133,43 +148,46 @@ def _require(rows: Iterable[Utterance], field: str) -> None:
         )
 
 
-def _leave_one_out(rows: list[Utterance], kind: str, group_of: Callable[[Utterance], str | None]) -> list[Fold]:
-    groups = sorted({str(group_of(row)) for row in rows}, key=natural)
+def _leave_one_out(rows: list[Utterance], kind: str, groups_of_rows: list[str]) -> list[Fold]:
+    groups = sorted(set(groups_of_rows), key=natural)
     if len(groups) < 2:
         raise GemoclapError(
             f"the manifest has one {kind} only ({groups[0]!r}), so none can be left out; choose another --data.folds"
         )
+    # Percent-encoded, so that two names never become one folder.
     return [
-        Fold(
-            # Percent-encoded, so that two names never become one folder.
-            name=f"{kind}_{quote(group, safe='')}",
-            train=tuple(row for row in rows if group_of(row) != group),
-            dev=(),
-            test=tuple(row for row in rows if group_of(row) == group),
-        )
-        for group in groups
+        _test_on(f"{kind}_{quote(group, safe='', errors=NOT_UTF8)}", rows, groups_of_rows, {group}) for group in groups
     ]
 
 
-def _test_on(name: str, rows: list[Utterance], speakers: set[str]) -> Fold:
-    train = tuple(row for row in rows if row.speaker not in speakers)
-    return Fold(name, train, (), tuple(row for row in rows if row.speaker in speakers))
+def _test_on(name: str, rows: list[Utterance], groups: Sequence[str | None], tested: set[str]) -> Fold:
+    """Return the fold that tests the rows whose entry of `groups` is among `tested`."""
+    train = tuple(row for row, group in zip(rows, groups, strict=True) if group not in tested)
+    return Fold(name, train, (), tuple(row for row, group in zip(rows, groups, strict=True) if group in tested))
 
 
-def _checked_lists(rows: list[Utterance], lists: list[list[str]] | None) -> list[list[str]]:
-    """Return the lists of test speakers after a look at whether each speaker exists and is tested once."""
+def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list[str]]:
+    """Return the lists of test speakers, by the names in `known`, after a look at whether each is there and tested once."""
     if not lists or not all(lists):
         raise GemoclapError("--data.folds lists needs --data.test_speakers, one list of speakers a fold and none empty")
-    known = _speakers(rows)
-    for speaker, times in Counter(speaker for group in lists for speaker in group).items():
-        if speaker not in known:
-            raise GemoclapError(
-                f"test speaker {speaker!r} has no utterance in the manifest{did_you_mean(speaker, known)}; speakers: "
-                f"{', '.join(known)}; name others with --data.test_speakers, or give --data.folds kfold"
-            )
+    found = [[_named(speaker, known) for speaker in group] for group in lists]
+    for speaker, times in Counter(speaker for group in found for speaker in group).items():
         if times > 1:
             raise GemoclapError(f"test speaker {speaker!r} is listed {times} times in data.test_speakers; list it once")
-    return lists
+    return found
+
+
+def _named(speaker: str, known: list[str]) -> str:
+    """Return which of `known` a speaker is: by the name there, or with several corpora by one that a single corpus has."""
+    fitting = [name for name in known if speaker == name] or [name for name in known if name.endswith(f"/{speaker}")]
+    if len(fitting) > 1:
+        raise GemoclapError(f"test speaker {speaker!r} may be {' or '.join(fitting)}; name the corpus so too")
+    if not fitting:
+        raise GemoclapError(
+            f"test speaker {speaker!r} has no utterance in the manifest{did_you_mean(speaker, known)}; speakers: "
+            f"{', '.join(known)}; name others with --data.test_speakers, or give --data.folds kfold"
+        )
+    return fitting[0]
 
 
 def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabulary) -> list[list[str]]:
@@ -177,51 +195,64 @@ def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabula
 
     Ours rather than scikit-learn's StratifiedGroupKFold, which looks at the emotions alone: the largest speakers go
     first, each to the group where the sum of the squared group shares (of each class, of each gender's speakers, of the
-    speakers) grows least; then any two speakers of different groups change places while that lowers the sum.
+    speakers) grows least; then any two speakers of different groups change places while that lowers the sum. Of more than
+    `EXCHANGED` speakers only so many of the smallest change places: the time taken grows no faster than the speakers.
 
     Raises
     ------
     GemoclapError : fewer than two groups, or fewer speakers than groups.
     """
-    speakers = _speakers(rows)
+    shown = shown_speakers(rows)
+    speakers = list(shown.values())
+    if len(speakers) < 2:
+        raise GemoclapError(
+            f"the manifest has one speaker only ({', '.join(speakers)}), who cannot be both trained and tested on; add "
+            "utterances of others, or divide by fold files (--data.folds files) with --data.allow_speaker_overlap true"
+        )
     if not 2 <= number <= len(speakers):
         raise GemoclapError(
-            f"data.n_folds is {number}, but {len(speakers)} speaker(s) allow 2 to {len(speakers)} folds; "
-            "set --data.n_folds"
+            f"data.n_folds is {number}, but {len(speakers)} speakers allow 2 to {len(speakers)} folds; set --data.n_folds"
         )
-    shares = _speaker_shares(rows, speakers, vocabulary)
-    sizes = Counter(row.speaker for row in rows)
+    place = {speaker: index for index, speaker in enumerate(speakers)}
+    places = [place[str(name)] for name in row_speakers(rows, shown)]
+    shares = _speaker_shares(rows, places, len(speakers), vocabulary)
+    sizes = Counter(places)
     place_of = np.full(len(speakers), -1)
     totals = np.zeros((number, shares.shape[1]))
-    for speaker in sorted(range(len(speakers)), key=lambda index: -sizes[speakers[index]]):
+    order = sorted(range(len(speakers)), key=lambda index: -sizes[index])
+    for speaker in order:
         # (a + s)^2 - a^2 = 2as + s^2, where only the first term differs between groups; it is 0 for an empty one alone,
         # so no group stays empty.
         place_of[speaker] = int(np.argmin(totals @ shares[speaker]))
         totals[place_of[speaker]] += shares[speaker]
-    _exchange_places(place_of, totals, shares)
+    _exchange_places(sorted(order[-EXCHANGED:]), place_of, totals, shares)
     return [[speakers[index] for index in np.flatnonzero(place_of == group)] for group in range(number)]
 
 
-def _speaker_shares(rows: Sequence[Utterance], speakers: list[str], vocabulary: Vocabulary) -> np.ndarray:
-    """Return (S, classes + genders + 1): the share of each class, each gender and all speakers that a speaker is."""
-    place = {speaker: index for index, speaker in enumerate(speakers)}
-    emotions = np.zeros((len(speakers), len(vocabulary.emotions)))
-    genders = np.zeros((len(speakers), 2))
-    for row in rows:
-        emotions[place[str(row.speaker)], vocabulary.emotions.index(str(vocabulary.resolve(row.emotion)))] += 1
+def _speaker_shares(
+    rows: Sequence[Utterance], places: Sequence[int], number: int, vocabulary: Vocabulary
+) -> np.ndarray:
+    """Return (S, classes + genders + 1): the share of each class, each gender and all speakers that a speaker is.
+
+    `places` says which of the `number` speakers each row's is.
+    """
+    emotions = np.zeros((number, len(vocabulary.emotions)))
+    genders = np.zeros((number, 2))
+    for row, place in zip(rows, places, strict=True):
+        emotions[place, vocabulary.emotions.index(str(vocabulary.resolve(row.emotion)))] += 1
         if row.gender is not None:
-            genders[place[str(row.speaker)], int(row.gender == "male")] = 1
-    everything = np.concatenate([emotions, genders, np.ones((len(speakers), 1))], axis=1)
+            genders[place, int(row.gender == "male")] = 1
+    everything = np.concatenate([emotions, genders, np.ones((number, 1))], axis=1)
     return everything / np.maximum(everything.sum(axis=0), 1)
 
 
-def _exchange_places(place_of: np.ndarray, totals: np.ndarray, shares: np.ndarray) -> None:
-    """Let pairs of speakers change groups while the sum of squares falls by more than rounding."""
+def _exchange_places(movable: Sequence[int], place_of: np.ndarray, totals: np.ndarray, shares: np.ndarray) -> None:
+    """Let pairs of the `movable` speakers change groups while the sum of squares falls by more than rounding."""
     better = True
     while better:
         better = False
-        for one in range(len(shares)):
-            for two in range(one + 1, len(shares)):
+        for number, one in enumerate(movable):
+            for two in movable[number + 1 :]:
                 here, there = place_of[one], place_of[two]
                 move = shares[two] - shares[one]
                 if here != there and 2 * move @ (totals[here] - totals[there] + move) < -1e-9:
@@ -261,28 +292,38 @@ def _with_dev(fold: Fold, count: int, turn: int, vocabulary: Vocabulary) -> Fold
     """
     if fold.dev:
         raise GemoclapError(f"{fold.name}: the fold files bring a development part; set --data.dev_speakers 0")
-    tested = set(_speakers(fold.test))
-    candidates = [row for row in fold.train if row.speaker not in tested]
-    order = _alternating(candidates, turn)
+    tested = _keys(fold.test)
+    shown = shown_speakers([*fold.train, *fold.test])
+    speakers = row_speakers(fold.train, shown)
+    candidates = [row for row in fold.train if speaker_key(row) not in tested]
+    order = _alternating(candidates, shown, turn)
+    classes_of: dict[str | None, Counter[str]] = {}
+    for row, speaker in zip(fold.train, speakers, strict=True):
+        if (resolved := vocabulary.resolve(row.emotion)) is not None:
+            classes_of.setdefault(speaker, Counter())[resolved] += 1
+    everywhere = sum(classes_of.values(), Counter[str]())
     best, most = None, 0
     for shift in range(len(order)):
         chosen = {order[(shift + step) % len(order)] for step in range(count)}
-        dev = tuple(row for row in fold.train if row.speaker in chosen)
-        train = tuple(row for row in fold.train if row.speaker not in chosen)
-        classes = len(_classes(dev, vocabulary))
-        if classes > most and len(chosen) == count and _classes(train, vocabulary) == _classes(fold.train, vocabulary):
-            best, most = replace(fold, train=train, dev=dev), classes
+        taken = sum((classes_of.get(speaker, Counter()) for speaker in chosen), Counter[str]())
+        if len(taken) > most and len(chosen) == count and all(taken[one] < everywhere[one] for one in everywhere):
+            best, most = chosen, len(taken)
+        if most == len(everywhere):
+            break
     if best is None:
         raise GemoclapError(
             f"{fold.name}: taking {count} development speaker(s) of its {len(order)} training speakers leaves "
             "some class without training utterances; lower --data.dev_speakers"
         )
-    return best
+    dev = tuple(row for row, speaker in zip(fold.train, speakers, strict=True) if speaker in best)
+    return replace(
+        fold, train=tuple(row for row, who in zip(fold.train, speakers, strict=True) if who not in best), dev=dev
+    )
 
 
-def _alternating(rows: Sequence[Utterance], turn: int) -> list[str]:
+def _alternating(rows: Sequence[Utterance], shown: dict[str, str], turn: int) -> list[str]:
     """Return the speakers, genders alternating; each gender's begin at a place that moves on with `turn`."""
-    gender_of = {str(row.speaker): row.gender for row in rows}
+    gender_of = {str(name): row.gender for name, row in zip(row_speakers(rows, shown), rows, strict=True)}
     queues = []
     for gender in sorted(set(gender_of.values()), key=str):
         queue = [speaker for speaker in sorted(gender_of, key=natural) if gender_of[speaker] == gender]
@@ -316,19 +357,11 @@ def _check_classes(fold: Fold, vocabulary: Vocabulary) -> None:
         )
 
 
-def _speakers(rows: Iterable[Utterance]) -> list[str]:
-    return sorted({row.speaker for row in rows if row.speaker}, key=natural)
+def _keys(rows: Iterable[Utterance]) -> set[str]:
+    """Return the `speaker_key` of each speaker of `rows` that has a name."""
+    pairs = {(row.corpus, row.speaker): row for row in rows if row.speaker}
+    return {speaker_key(row) for row in pairs.values()}
 
 
 def _classes(rows: Iterable[Utterance], vocabulary: Vocabulary) -> set[str]:
     return {resolved for row in rows if (resolved := vocabulary.resolve(row.emotion)) is not None}
-
-
-def natural(text: str) -> list[tuple[int, str]]:
-    """Return a sort key that puts 2 before 10: ``sorted(names, key=natural)``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
-
-
-def speaker_name(utterance: Utterance) -> str:
-    """Return ``"corpus/speaker"``, by which a model remembers whom it was trained on."""
-    return f"{utterance.corpus or 'unnamed'}/{utterance.speaker or 'unknown'}"

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import speaker_key
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 
@@ -161,10 +162,15 @@ def center_speakers(features: np.ndarray, utterances: Sequence[Utterance]) -> np
     speakers become comparable [C]. StrengthNet's published scores are scaled for each speaker to the same end [S]. Those
     of unknown speaker are taken together.
     """
-    speakers, rows = np.unique([row.speaker or "" for row in utterances], return_inverse=True)
+    speakers, rows = np.unique([_speaker(row) or "" for row in utterances], return_inverse=True)
     sums = np.zeros((len(speakers), features.shape[1]))
     np.add.at(sums, rows, features)
     return features - (sums / np.bincount(rows)[:, None])[rows]
+
+
+def _speaker(row: Utterance) -> str | None:
+    """Return what is equal for rows of one person, None where nobody says who speaks."""
+    return speaker_key(row) if row.speaker else None
 
 
 def check_neutral(utterances: Sequence[Utterance], vocabulary: Vocabulary, neutral: str) -> None:
@@ -238,13 +244,13 @@ def _partners(
     nobody = np.empty(0, dtype=np.int64)
     of_group: dict[Hashable, list[int]] = defaultdict(list)
     for target in targets:
-        speaker, text = utterances[target].speaker, utterances[target].text
+        speaker, text = _speaker(utterances[target]), utterances[target].text
         of_group[speaker].append(target)
         of_group[speaker, text].append(target)
     arrays = {group: np.array(places) for group, places in of_group.items()}
 
     def look_up(place: int) -> np.ndarray:
-        speaker, text = utterances[place].speaker, utterances[place].text
+        speaker, text = _speaker(utterances[place]), utterances[place].text
         if across_speakers:
             return targets
         if speaker is None:

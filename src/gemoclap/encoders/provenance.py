@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.folds import speaker_name
+from gemoclap.corpora.speakers import common_speakers, speaker_name
 
 LABELLED, HEARD = "labelled_speakers", "heard_speakers"
 """Fields of an encoder's config: lists of ``"corpus/speaker"``."""
@@ -35,8 +35,8 @@ def remember(config: PreTrainedConfig, *, labelled: Iterable[str] = (), heard: I
 def known_speakers(config: PreTrainedConfig | None, among: Sequence[Utterance]) -> dict[str, list[str]]:
     """Return which speakers of some utterances an encoder knows: `LABELLED` and `HEARD`, each only where there are some."""
     present = named_speakers(among)
-    labelled = present & set(getattr(config, LABELLED, ()))
-    heard = (present & set(getattr(config, HEARD, ()))) - labelled
+    labelled = common_speakers(getattr(config, LABELLED, None) or (), present)
+    heard = common_speakers(getattr(config, HEARD, None) or (), present) - labelled
     return {name: sorted(found) for name, found in ((LABELLED, labelled), (HEARD, heard)) if found}
 
 

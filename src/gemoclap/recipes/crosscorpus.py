@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from gemoclap.config import TRAINED, DataSettings, Settings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import common_speakers
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import speaker_name
 from gemoclap.data.reading import read_data
 from gemoclap.encoders.provenance import known_speakers, named_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -226,7 +226,7 @@ class CrossCorpus:
             # A model on disk does not say what was frozen; said here, what was computed of the frozen encoder is found.
             model.audio_encoder.freeze(settings.model.freeze)
             for pair in pending:
-                rows = [_named(row) for row in self.corpora[pair.tested].of(pair.labels)]
+                rows = self.corpora[pair.tested].of(pair.labels)
                 heard = self.source.for_test(model, rows)
                 with progress_bar(f"testing on {pair.tested}") as progress:
                     table = predict_table(model, rows, heard, fold=pair.name, progress=progress)
@@ -300,17 +300,12 @@ def _pair(one: Corpus, other: Corpus) -> Pair:
     return Pair(one.name, other.name, tuple(label for label in one.labels if label in theirs))
 
 
-def _named(row: Utterance) -> Utterance:
-    """Return a row whose speaker is ``"corpus/speaker"``, so that tables of several corpora can be put together."""
-    return replace(row, speaker=speaker_name(row)) if row.speaker else row
-
-
 def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]:
     """Return a sentence for each two corpora that have speakers in common, or refuse them."""
     return [
         _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
         for one, other in combinations(corpora.values(), 2)
-        if (both := named_speakers(one.rows) & named_speakers(other.rows))
+        if (both := common_speakers(named_speakers(one.rows), named_speakers(other.rows)))
     ]
 
 

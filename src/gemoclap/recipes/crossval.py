@@ -29,6 +29,9 @@ from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
+LISTED_FOLDS = 30
+"""Up to how many folds folds.json lists the utterances that each trains on."""
+
 
 def cross_validate(
     settings: Settings,
@@ -119,6 +122,9 @@ def plan_of(
 ) -> dict[str, Any]:
     """Return who is trained on, developed on and tested in each fold, by id, as plain data.
 
+    Of more than `LISTED_FOLDS` folds the training parts are not listed, which would take room for each pair of a fold and an
+    utterance: they are what is neither developed on nor tested, and the hash holds it.
+
     Of the `encoders`, by name, those are told that know speakers who are tested; the user hears of them at once.
     """
     rows = [
@@ -126,7 +132,7 @@ def plan_of(
             "name": fold.name,
             "hash": fold.hash,
             "shared_speakers": list(fold.shared_speakers),
-            "train": [row.id for row in fold.train],
+            **({"train": [row.id for row in fold.train]} if len(folds) <= LISTED_FOLDS else {}),
             "dev": [row.id for row in fold.dev],
             "test": [row.id for row in fold.test],
         }

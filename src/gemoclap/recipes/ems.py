@@ -19,7 +19,8 @@ from typing import Any
 from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
 from gemoclap.config.ems import CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
-from gemoclap.data.folds import make_folds, speaker_name
+from gemoclap.corpora.speakers import common_speakers, speaker_name
+from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.ems.variants import VARIANTS
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -202,7 +203,7 @@ def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[s
 
 
 def _warnings(learnt_from: set[str], tested: Sequence[Utterance]) -> list[str]:
-    both = sorted(learnt_from & {str(speaker_name(row)) for row in tested})
+    both = sorted(common_speakers(learnt_from, map(speaker_name, tested)))
     if not both:
         return []
     few = ", ".join(both[:4]) + (" ..." if len(both) > 4 else "")

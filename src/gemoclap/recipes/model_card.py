@@ -11,6 +11,7 @@ from gemoclap.config import METHODS, TITLES, Settings
 from gemoclap.config.ems import IntensitySettings, PretrainSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import Fold
 from gemoclap.files import atomic_write
 
@@ -162,5 +163,5 @@ def _scores(fold: Fold, scores: Mapping[str, float] | None) -> list[str]:
 
 
 def _speakers(rows: Sequence[Utterance]) -> str:
-    number = len({row.speaker for row in rows if row.speaker})
+    number = len(shown_speakers(rows))
     return f"{number} speaker{'' if number == 1 else 's'}"

@@ -189,8 +189,12 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a plan says of the folds, without what it says of encoders: older ones do not."""
-    return {name: value for name, value in plan.items() if name != "encoder_speakers"}
+    """Return what a plan says of the folds, without what it says of encoders: older ones do not.
+
+    Nor do all say who is trained on (`crossval.plan_of`), which the hash of a fold tells as well.
+    """
+    folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]
+    return {**{name: value for name, value in plan.items() if name != "encoder_speakers"}, "folds": folds}
 
 
 def refuse_used_folder(folder: Path) -> None:

@@ -138,7 +138,9 @@ def _refuse_other_labels(methods: Sequence[MethodResults]) -> None:
         if table is None:
             continue
         keys = zip(table.folds, table.ids, strict=True)
-        here = dict(zip(keys, zip(table.truth, table.speakers, table.genders, strict=True), strict=True))
+        # Earlier versions wrote a speaker's name without the corpus in front.
+        speakers = [speaker and speaker.rpartition("/")[2] for speaker in table.speakers]
+        here = dict(zip(keys, zip(table.truth, speakers, table.genders, strict=True), strict=True))
         changed = next((key for key in here if known.get(key, here[key]) != here[key]), None)
         if changed:
             one, other = (", ".join(map(str, of)) for of in (here[changed], known[changed]))

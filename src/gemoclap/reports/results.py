@@ -326,13 +326,17 @@ def _sd(values: Sequence[float]) -> float:
 
 
 def tested_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
-    """Return the speakers of each fold that some method has finished."""
+    """Return the speakers of each fold that some method has finished; those of one corpus without its name in front."""
     speakers: dict[str, set[str]] = {}
     for method in methods:
         table = method.predictions
         for fold, speaker in zip(table.folds, table.speakers, strict=True) if table is not None else ():
             if fold is not None and speaker is not None:
                 speakers.setdefault(fold, set()).add(speaker)
+    corpora = {name.rpartition("/")[0] for names in speakers.values() for name in names}
+    # Of one corpus alone its name would only be repeated.
+    if len(corpora) == 1:
+        speakers = {fold: {name.rpartition("/")[2] for name in names} for fold, names in speakers.items()}
     return {fold: tuple(sorted(names)) for fold, names in speakers.items()}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import Clips, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
@@ -61,12 +62,15 @@ def table_of(
     resolve: Callable[[str | None], str | None],
     fold: str | None,
 ) -> PredictionTable:
-    """Join utterances and their scores ``(N, C)`` into a table; the prediction is the class of the highest score."""
+    """Join utterances and their scores ``(N, C)`` into a table; the prediction is the class of the highest score.
+
+    A speaker is ``"corpus/speaker"`` where the corpus has a name, so that tables of several can be put together.
+    """
     return PredictionTable(
         classes=classes,
         ids=tuple(row.id for row in rows),
         folds=(fold,) * len(rows),
-        speakers=tuple(row.speaker for row in rows),
+        speakers=tuple(speaker_name(row) if row.speaker and row.corpus else row.speaker for row in rows),
         genders=tuple(row.gender for row in rows),
         truth=tuple(str(resolve(row.emotion)) for row in rows),
         prediction=tuple(classes[index] for index in scores.argmax(axis=1)),
