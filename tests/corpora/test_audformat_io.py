@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import audformat
 import pandas as pd
 import pytest
+import yaml
 
 from gemoclap.corpora import export, prepare
 from gemoclap.corpora.manifest import Utterance
@@ -115,4 +117,93 @@ def test_a_database_without_emotion_or_with_two_opinions_is_refused(tmp_path):
     database.save(str(tmp_path / "two"))
     with pytest.raises(GemoclapError, match="its tables contradict each other") as caught:
         prepare("audformat", Path(tmp_path / "two"))
+    assert "\n" not in str(caught.value)
+
+
+class Runs:
+    """What leaves a file behind when it is unpickled."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("table", ["sub/t", "../t", "/t", "..", "a b", "t\nu"])
+def test_a_table_s_name_leads_to_no_pickle(tmp_path, table):
+    marker, root = tmp_path / "ran", tmp_path / "d"
+    for folder in (root / "db.sub", root / "db..", tmp_path / "db."):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "t.pkl").write_bytes(pickle.dumps(Runs(marker)))
+    columns = {"emotion": {"scheme_id": "emotion"}}
+    header = {
+        "name": "x", "source": "s", "usage": "unrestricted", "languages": ["deu"],
+        "schemes": {"emotion": {"dtype": "str"}}, "tables": {table: {"type": "filewise", "columns": columns}},
+    }  # fmt: skip
+    (root / "db.yaml").write_text(yaml.safe_dump(header))
+    with pytest.raises(GemoclapError, match="may lead out of the folder") as caught:
+        prepare("audformat", root)
+    assert not marker.exists() and "\n" not in str(caught.value)
+    misc = header | {
+        "tables": {"t": {"type": "filewise", "columns": columns}},
+        "misc_tables": {table: {"levels": ["a"]}},
+    }
+    (root / "db.yaml").write_text(yaml.safe_dump(misc))
+    (root / "db.t.csv").write_text("file,emotion\na.wav,anger\n")
+    with pytest.raises(GemoclapError, match="may lead out of the folder"):
+        prepare("audformat", root)
+    assert not marker.exists()
+
+
+def test_the_loader_of_audformat_is_never_called(tmp_path, monkeypatch):
+    export("audformat", [replace(row, path=str(tmp_path / row.path)) for row in ROWS], tmp_path)
+    for owner, method in ((audformat.Database, "load"), (audformat.Table, "load"), (pd, "read_pickle")):
+        monkeypatch.setattr(owner, method, lambda *_, **__: pytest.fail("loaded"))
+    assert [row.id for row in prepare("audformat", tmp_path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_segments_labels_in_misc_tables_and_gaps(tmp_path, form, caplog):
+    """Speakers by file, emotions by stretch, gender in a table of speakers, times and gaps in audformat's own spelling."""
+    database = audformat.Database("mine", languages=["deu"])
+    speakers = audformat.MiscTable(pd.Index([3, 8], name="speaker"))
+    database["people"] = speakers
+    database.schemes["gender"] = audformat.Scheme(labels=["male", "female"])
+    speakers["gender"] = audformat.Column(scheme_id="gender")
+    speakers["gender"].set(["male", "female"])
+    database.schemes["speaker"] = audformat.Scheme("int", labels="people")
+    database.schemes["emotion"] = audformat.Scheme("str")
+    database.schemes["arousal"] = audformat.Scheme("float")
+    database["files"] = audformat.Table(audformat.filewise_index(["a.wav", "b.wav"]))
+    database["files"]["speaker"] = audformat.Column(scheme_id="speaker")
+    database["files"]["speaker"].set([3, 8])
+    index = audformat.segmented_index(["a.wav", "a.wav", "b.wav"], ["0s", "1.25s", "0s"], ["1.25s", "2s", pd.NaT])
+    database["labels"] = audformat.Table(index)
+    for column, values in (("emotion", ["anger", None, "joy"]), ("arousal", [0.5, None, 0.1])):
+        database["labels"][column] = audformat.Column(scheme_id=column)
+        database["labels"][column].set(values)
+    database.save(str(tmp_path), storage_format=form)
+    rows = prepare("audformat", tmp_path)
+    assert [(row.id, row.start, row.end, row.speaker, row.gender, row.emotion) for row in rows] == [
+        ("a#0-1.25", 0.0, 1.25, "3", "male", "angry"),
+        ("a#1.25-2", 1.25, 2.0, "3", "male", None),
+        ("b", None, None, "8", "female", "happy"),
+    ]
+    assert "columns that were not used: arousal" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        ("name: a\nname: b\n", "'name' is there twice"),
+        ("name: a\ntables: " + "[" * 100_000, "nested too deeply"),
+        ("name: a\nmeta: " + "9" * 5000, "thousands of digits"),
+        ("- a\n", "no 'name'"),
+    ],
+)
+def test_headers_that_are_none_are_one_line(tmp_path, header, says):
+    (tmp_path / "db.yaml").write_text(header)
+    with pytest.raises(GemoclapError, match=f"not a readable audformat database.*{says}") as caught:
+        prepare("audformat", tmp_path)
     assert "\n" not in str(caught.value)

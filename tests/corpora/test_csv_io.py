@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gemoclap.corpora import export, prepare
@@ -73,3 +75,103 @@ def test_audio_is_never_guessed_by_its_stem(tmp_path, write_clip):
 def test_a_missing_table_is_refused(tmp_path):
     with pytest.raises(GemoclapError, match="no such file"):
         prepare("csv", Path(tmp_path / "none.csv"))
+
+
+MISSING = ["nan", "NaN", "None", "NA", "N/A", "null", "unknown", "-", "", " ", "NaT", "<NA>"]
+
+
+@pytest.mark.parametrize("word", MISSING)
+def test_missing_values_are_not_known_in_every_field(tmp_path, word):
+    fields = ["id", "start", "end", "corpus", "session", "speaker", "gender", "emotion", "text", "language"]
+    (tmp_path / "t.csv").write_text(",".join(["path", *fields]) + "\na.wav" + f",{word}" * len(fields) + "\n")
+    assert prepare("csv", tmp_path / "t.csv") == [Utterance("a", str(tmp_path / "a.wav"))]
+
+
+def test_what_pandas_writes_is_read(tmp_path):
+    """Floats where a column of numbers has gaps, times as Timedelta prints them, and its own index as first column."""
+    frame = pd.DataFrame(
+        {
+            "file": ["a.wav", "a.wav", "b.wav"],
+            "start": pd.to_timedelta([0, 1.25, None], unit="s"),
+            "end": pd.to_timedelta([1.25, 90061.5, None], unit="s"),
+            "speaker": [3, None, 12],
+            "emotion": ["anger", None, "joy"],
+            "arousal": [0.5, 0.2, None],
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv")
+    rows = prepare("csv", tmp_path / "t.csv")
+    assert [(row.start, row.end) for row in rows] == [(0.0, 1.25), (1.25, 90061.5), (None, None)]
+    assert [row.speaker for row in rows] == ["3", None, "12"]
+    assert [row.emotion for row in rows] == ["angry", None, "happy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0 days 00:00:01.25", 1.25),
+        ("00:00:01.25", 1.25),
+        ("01:02:03", 3723.0),
+        ("1 day, 0:00:02", 86402.0),
+        ("P0DT0H1M1.5S", 61.5),
+        ("1.5 s", 1.5),
+        ("250ms", 0.25),
+        ("1e1", 10.0),
+    ],
+)
+def test_times_are_seconds_however_they_are_written(tmp_path, text, seconds):
+    (tmp_path / "t.tsv").write_text(f"file\tstart\na.wav\t{text}\n")
+    assert prepare("csv", tmp_path / "t.tsv")[0].start == seconds
+
+
+@pytest.mark.parametrize("text", ["inf", "-inf", "Infinity", "-1", "-1 days +23:59:59", "1:2", "9" * 400, "P", "true"])
+def test_times_that_are_none_are_named_with_their_line(tmp_path, text):
+    (tmp_path / "t.tsv").write_text(f"file\tend\na.wav\t1\nb.wav\t{text}\n")
+    with pytest.raises(GemoclapError, match=r"t.tsv:3: end must be seconds"):
+        prepare("csv", tmp_path / "t.tsv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,text,emotion\na.wav,ok,sad\nb.wav,well, i see,anger\n", r"t.csv:3: 4 cells where the header names 3"),
+        ("path,text,emotion\na.wav,ok,sad\nb.wav,well\n", r"t.csv:3: 2 cells where the header names 3"),
+        ('path,text,emotion\na.wav,"oh no,sad\nb.wav,fine,joy\nc.wav,ok",joy\n', r"t.csv:2: a quote is opened here.*4"),
+        ('path,text,emotion\na.wav,"oh no,sad\nb.wav,"fine",joy\n', r"t.csv:2: .*quote"),
+        ('path,text,emotion\na.wav,ok,sad\nb.wav,"oh no,sad\n', r"t.csv:3: .*quote left open"),
+        ("path,text\na.wav,ok\nb.wav," + "x" * 140_000 + "\n", r"t.csv:3: a cell is longer than 131,072"),
+        ("path,text\n\na.wav,o\0k\n", r"t.csv:3: holds a NUL"),
+        ("path,emotion\n.,sad\n", r"t.csv:2: '.' is a folder"),
+        ("path,emotion\na/..,sad\n", r"t.csv:2: 'a/..' is a folder"),
+        ("path,emotion\nwav/,sad\n", r"t.csv:2: 'wav/' is a folder"),
+        ("path,text,text\na.wav,a,b\n", r"t.csv:1: column 'text' is there twice"),
+    ],
+)
+def test_rows_out_of_shape_are_named_with_their_line(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(GemoclapError, match=message) as caught:
+        prepare("csv", tmp_path / "t.csv")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_columns_that_were_not_used_are_named(tmp_path, caplog):
+    (tmp_path / "t.csv").write_text(",path,filename,Label,arousal\n0,a.wav,x,sad,3\n")
+    assert prepare("csv", tmp_path / "t.csv")[0].emotion == "sad"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / 't.csv'}: columns that were not used: filename, arousal"
+    ]
+
+
+def test_a_file_name_that_is_not_utf8_goes_out_and_comes_back(tmp_path):
+    name = os.fsdecode(b"\xc9\xfa\xc6\xf8-1.wav")
+    (tmp_path / name).touch()
+    rows = [Utterance(name, str(tmp_path / name), text="für")]
+    export("csv", rows, tmp_path / "out.csv")
+    assert b"\xc9\xfa\xc6\xf8-1.wav" in (tmp_path / "out.csv").read_bytes()
+    assert prepare("csv", tmp_path / "out.csv") == rows
+    (tmp_path / "latin.csv").write_bytes("path,text\na.wav,für\n".encode("latin-1"))
+    with pytest.raises(GemoclapError, match=r"latin.csv:2: the text is not UTF-8"):
+        prepare("csv", tmp_path / "latin.csv")
+    (tmp_path / "gone.csv").write_bytes("path\nfür.wav\n".encode("latin-1"))
+    with pytest.raises(GemoclapError, match=r"gone.csv:2: the path is not UTF-8"):
+        prepare("csv", tmp_path / "gone.csv")

@@ -154,3 +154,37 @@ def test_published_ravdess_manifest_equals_the_parsed_corpus(shared):
     assert sorted(rows, key=lambda row: row.id) == prepare("ravdess", shared / "corpora/ravdess")
     vocabulary = get_vocabulary("ravdess8")
     assert all(vocabulary.index(row.emotion) is not None for row in rows)
+
+
+def test_times_and_names_of_any_type_are_read_or_named(tmp_path):
+    base = {"key": "mine-a", "dataset": "mine", "wav": "a.wav", "emo": "sad"}
+    good = base | {"start_time": "0 days 00:00:00.5", "end_time": 1, "speaker": 3.0, "session": 2, "gender": "N/A"}
+    (row,) = read_emobox(write_manifest(tmp_path / "m.jsonl", [good]))
+    assert (row.start, row.end, row.speaker, row.session, row.gender) == (0.5, 1.0, "3", "2", None)
+    times = [
+        ("start_time", True),
+        ("end_time", [1]),
+        ("end_time", "soon"),
+        ("start_time", {"a": 1}),
+        ("end_time", float("inf")),
+    ]
+    words = [("speaker", ["a"]), ("wav", "."), ("wav", "a\0.wav"), ("key", " ")]
+    for field, value in (*times, *words):
+        rows = [base, base | {"key": "mine-b", field: value}]
+        with pytest.raises(GemoclapError, match=rf"m.jsonl:2: .*{field}"):
+            read_emobox(write_manifest(tmp_path / "m.jsonl", rows))
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"key": "a", "key": "b", "wav": "a.wav", "emo": "sad"}', "'key' is there twice"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"key": "a", "wav": "a.wav", "emo": "sad", "length": ' + "9" * 5000 + "}", "thousands of digits"),
+    ],
+)
+def test_json_that_is_none_is_one_line(tmp_path, line, says):
+    for name, text in (("m.jsonl", line), ("m.json", line)):
+        (tmp_path / name).write_text(text)
+        with pytest.raises(GemoclapError, match=rf"{name}.*not JSON.*{says}"):
+            read_emobox(tmp_path / name)

@@ -174,3 +174,23 @@ def test_the_real_duplicate_is_found(shared):
     assert (fault.id, fault.kind) == ("03-01-03-01-02-02-07", "duplicate")
     assert "byte-identical" in fault.message
     assert "03-01-03-01-02-01-07" in fault.message
+
+
+def test_nearly_equal_names_of_speakers_are_pointed_out(clean):
+    """Case and blanks make one person; marks, accents and leading zeros may be one; other corpora and numbers are not."""
+    names = ["Ses05F", "ses05f ", "spk_1", "spk-01", "spk 11", "Zoë", "Zoe", "1", "01", "11"]
+    rows = [replace(clean[n % 4], id=str(n), speaker=name, gender=None, start=0.02 * n) for n, name in enumerate(names)]
+    rows.append(replace(clean[0], id="other", speaker="SES05F", corpus="theirs", start=0.3))
+    found = [fault for fault in inspect(rows).faults if fault.kind == "spelling"]
+    assert [(fault.row, fault.message) for fault in found] == [
+        (2, "speaker 'ses05f ' is taken for 'Ses05F' of row 1; spell them alike"),
+        (4, "speaker 'spk-01' is another person than 'spk_1' of row 3; if they are one, spell them alike"),
+        (7, "speaker 'Zoe' is another person than 'Zoë' of row 6; if they are one, spell them alike"),
+        (9, "speaker '01' is another person than '1' of row 8; if they are one, spell them alike"),
+    ]
+
+
+def test_speakers_of_several_corpora_have_their_corpus_in_front(clean):
+    rows = [clean[0], replace(clean[1], corpus="theirs"), replace(clean[2], speaker=None)]
+    assert inspect(rows).speakers == {"(none)": 1, "mine/ann": 1, "theirs/ann": 1}
+    assert "2 speakers" in in_text(inspect(rows))

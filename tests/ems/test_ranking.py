@@ -219,3 +219,12 @@ def test_a_corpus_without_neutral_or_emotional_speech_is_refused() -> None:
     assert "no training utterance is 'neutral' (labels: angry, sad)" in said and "--ranking.neutral" in said
     rows = [row for row in corpus() if row.emotion == "neutral"]
     assert "take a corpus with emotions" in error_of(fit_rankers, np.ones((len(rows), 2)), rows, THREE)
+
+
+def test_speakers_of_the_same_name_in_two_corpora_are_centred_apart() -> None:
+    rows = [
+        Utterance(str(n), "x.wav", corpus=corpus, speaker=" A" if n % 2 else "a") for n, corpus in enumerate("xxyyy")
+    ]
+    features = np.arange(10.0).reshape(5, 2)
+    expected = np.concatenate([features[:2] - features[:2].mean(axis=0), features[2:] - features[2:].mean(axis=0)])
+    np.testing.assert_allclose(center_speakers(features, rows), expected)

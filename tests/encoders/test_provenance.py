@@ -9,7 +9,7 @@ import pytest
 import torch
 from small import changed, run
 from tiny import save_speech_encoder
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedConfig
 
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel
@@ -103,3 +103,11 @@ def test_labels_that_came_by_way_of_intensity_are_remembered(small_manifest: Pat
     assert run("pretrain", "ems", "--speech", small_manifest, *out, *intensity, "-o", tmp_path / "run") == 0
     config = load_config(str(tmp_path / "run" / "model"))
     assert config.labelled_speakers == ["other/1", "synthetic/s00"] and len(config.heard_speakers) == 4
+
+
+def test_speakers_are_known_in_any_spelling_but_only_of_their_corpus() -> None:
+    config = PreTrainedConfig()
+    remember(config, labelled=["iemocap/Ses05F"], heard=["emodb/10"])
+    rows = [Utterance(str(n), "x.wav", corpus=corpus, speaker=speaker) for n, (corpus, speaker) in enumerate(
+        [("IEMOCAP", "ses05f "), ("ravdess", "10"), ("emodb", "10")])]  # fmt: skip
+    assert known_speakers(config, rows) == {"labelled_speakers": ["IEMOCAP/ses05f"], "heard_speakers": ["emodb/10"]}

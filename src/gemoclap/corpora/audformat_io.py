@@ -1,21 +1,31 @@
-"""audformat databases (audEERING): ``db.yaml`` with schemes, and tables of labels by file or by segment."""
+"""audformat databases (audEERING): ``db.yaml`` with schemes, and tables of labels by file or by segment.
+
+Reading does without audformat's own loader: it opens ``db.TABLE.pkl`` wherever the name of a table leads, and reading a
+pickle runs whatever its author wants.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import audformat
-import pandas as pd
-import yaml
-
+from gemoclap.corpora.csv_io import id_of
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import one_spelling
+from gemoclap.corpora.tables import read_table, say_unused
+from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
+from gemoclap.files import parse_yaml, read_text, relative_to
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
+
+if TYPE_CHECKING:
+    import audformat
+    import pandas as pd
 
 HEADER = "db.yaml"
 TABLE = "utterances"
@@ -25,12 +35,18 @@ SCHEMES = {
 }  # fmt: skip
 """Field -> scheme; the names are those of audEERING's published databases, as far as these have one."""
 
+_PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
+"""Names of tables that stay in the folder."""
+
+_Key = tuple[str, float | None, float | None]
+"""File, start and end in seconds; None and None for the whole of it."""
+
 
 def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
     """Read the labels of an audformat database: schemes emotion, and where there are, speaker, gender, transcription.
 
     A gender kept with the speaker's labels, as is usual, is found too. Without a scheme *id* the id is the path without
-    its suffix, with ``#START-END`` after it for a segment.
+    its suffix, with ``#START-END`` after it for a segment. Columns that were not used are named on standard error.
 
     Parameters
     ----------
@@ -40,28 +56,23 @@ def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | No
     Raises
     ------
     GemoclapError : no database, no emotion in it, tables that contradict each other, or what could run code when read:
-        a header with Python objects, tables stored as pickles.
+        a header with Python objects, tables stored as pickles, tables whose names lead out of the folder.
     """
     root = Path(source).parent if Path(source).name == HEADER else Path(source)
-    database = _load(root)
-    wanted = [scheme for field, scheme in SCHEMES.items() if field != "emotion"]
-    try:
-        frame = database.get(SCHEMES["emotion"], wanted)
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise GemoclapError(f"{root}: its tables contradict each other ({reason}); keep one table of labels") from None
-    if frame.empty:
-        known = ", ".join(database.schemes) or "none"
+    header = _header(root)
+    values = _Values(root, header)
+    for table, content in _mapping(header, "tables").items():
+        values.add_table(table, content)
+    if not values.labelled:
+        named = ", ".join(_mapping(header, "schemes")) or "none"
         raise GemoclapError(
-            f"{root}: no labels for a scheme 'emotion'; schemes: {known}; rename the one that holds them"
+            f"{root}: no labels for a scheme 'emotion'; schemes: {named}; rename the one that holds them"
         )
-    frame = frame.set_index(audformat.utils.to_segmented_index(frame.index))
-    language = database.languages[0][:2] if len(database.languages) == 1 and not _has(database, "language") else None
+    say_unused(root / HEADER, values.unused)
     finder = AudioFinder(Path(audio_root) if audio_root is not None else root)
-    return [
-        _utterance(index, values, database, finder, language)
-        for index, values in zip(frame.index, frame.to_dict("records"), strict=True)
-    ]
+    usual = {"corpus": known(header.get("name")), "language": _language(header)}
+    usual = {field: None if values.has(field) else word for field, word in usual.items()}
+    return one_spelling([_utterance(key, values.of(key), usual, finder) for key in values.labelled])
 
 
 def write_audformat(utterances: Sequence[Utterance], folder: str | os.PathLike) -> None:
@@ -87,9 +98,9 @@ def write_audformat(utterances: Sequence[Utterance], folder: str | os.PathLike) 
             path.replace(folder / path.name)
 
 
-def _load(root: Path) -> audformat.Database:
-    header = root / HEADER
-    if not header.is_file():
+def _header(root: Path) -> dict[str, Any]:
+    path = root / HEADER
+    if not path.is_file():
         raise GemoclapError(f"{root}: no {HEADER} here; point at the folder of an audformat database")
     pickles = sorted(root.glob("db.*.pkl"))
     if pickles:
@@ -97,51 +108,174 @@ def _load(root: Path) -> audformat.Database:
             f"{pickles[0]}: reading a pickle can run code; delete it, the csv or parquet table is read then"
         )
     try:
-        # audformat reads the header with a loader that can build any Python object; the safe one refuses those.
-        yaml.safe_load(header.read_text(encoding="utf-8"))
-        return audformat.Database.load(str(root), load_data=True)
-    except (yaml.YAMLError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise GemoclapError(f"{root}: not a readable audformat database ({reason}); save it again") from None
+        header = parse_yaml(read_text(path))
+    except ValueError as error:
+        raise GemoclapError(f"{root}: not a readable audformat database ({error}); save it again") from None
+    if not isinstance(header, dict) or "name" not in header:
+        raise GemoclapError(f"{root}: not a readable audformat database ({HEADER} has no 'name'); save it again")
+    for kind in ("tables", "misc_tables"):
+        for table in _mapping(header, kind):
+            if not (isinstance(table, str) and _PLAIN.fullmatch(table)):
+                raise GemoclapError(
+                    f"{path}: table {str(table)[:60]!r} may lead out of the folder; rename it with letters, digits, dots, "
+                    "hyphens and underscores alone"
+                )
+    return header
 
 
-def _has(database: audformat.Database, scheme: str) -> bool:
-    return any(scheme in table.columns for table in database.tables.values())
+def _mapping(of: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = of.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _language(header: Mapping[str, Any]) -> str | None:
+    languages = header.get("languages")
+    one = languages[0] if isinstance(languages, list) and len(languages) == 1 else None
+    return str(one)[:2] if known(one) else None
+
+
+def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (where it stands, value by column) of a table's file."""
+    parquet, plain = root / f"db.{table}.parquet", root / f"db.{table}.csv"
+    if parquet.is_file():
+        yield from _parquet_rows(parquet)
+    elif plain.is_file():
+        yield from read_table(plain, ",")[1]
+    else:
+        raise GemoclapError(f"{root}: no db.{table}.csv or db.{table}.parquet, though {HEADER} names it; save it again")
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    # Here, because every command would wait for it, and few tables are stored so.
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise GemoclapError(f"{path}: not a readable table ({str(error).splitlines()[0]}); save it again") from None
+    yield from ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
+
+
+class _Values:
+    """What the tables of a database say, by file and stretch and by our names of fields."""
+
+    def __init__(self, root: Path, header: Mapping[str, Any]) -> None:
+        self.root, self.header = root, header
+        self.labelled: dict[_Key, None] = {}
+        """The stretches in tables that have a column of emotions, in their order."""
+        self.unused: dict[str, None] = {}
+        self._found: dict[str, dict[_Key, str]] = {field: {} for field in SCHEMES}
+        self._columns: set[str] = set()
+
+    def has(self, field: str) -> bool:
+        """Say whether some table has a column of a field."""
+        return field in self._columns
+
+    def of(self, key: _Key) -> dict[str, str | None]:
+        """Return what is known of a stretch, by field; what is said of a whole file goes for its stretches too."""
+        whole = (key[0], None, None)
+        return {field: found.get(key, found.get(whole)) for field, found in self._found.items()}
+
+    def add_table(self, table: str, content: Any) -> None:
+        """Take in a table's rows."""
+        columns = _mapping(content, "columns") if isinstance(content, dict) else {}
+        sources = {column: self._fields_of(column, about) for column, about in columns.items()}
+        self.unused |= dict.fromkeys(column for column, fields in sources.items() if not fields)
+        fields = {field for found in sources.values() for field in found}
+        self._columns |= fields
+        if not fields:
+            return
+        for where, row in _rows(self.root, table):
+            key = _key(row, where)
+            if "emotion" in fields:
+                self.labelled[key] = None
+            for column, found in sources.items():
+                for field, words in found.items():
+                    self._set(field, key, _translate(row.get(column), words), where)
+
+    def _set(self, field: str, key: _Key, word: str | None, where: str) -> None:
+        if word is None:
+            return
+        known_one = self._found[field].setdefault(key, word)
+        if known_one != word:
+            raise GemoclapError(
+                f"{self.root}: its tables contradict each other ({SCHEMES[field]} of {key[0]} is "
+                f"{word!r} here and {known_one!r} elsewhere); keep one table of labels"
+            )
+
+    def _fields_of(self, column: str, about: Any) -> dict[str, dict[str, Any] | None]:
+        """Return which fields a column tells, each with the words that its values stand for, None where for themselves."""
+        scheme = about.get("scheme_id") if isinstance(about, dict) else None
+        name = scheme if scheme is not None else column
+        fields = {scheme: field for field, scheme in SCHEMES.items()}
+        labels = self._labels(scheme)
+        found: dict[str, dict[str, Any] | None] = {}
+        if name in fields:
+            own = {value: said for value, said in labels.items() if not isinstance(said, dict)}
+            found[fields[name]] = own or None
+        inside = {one for said in labels.values() if isinstance(said, dict) for one in said}
+        for one in inside & fields.keys() - {name}:
+            found[fields[one]] = {value: said.get(one) for value, said in labels.items() if isinstance(said, dict)}
+        return found
+
+    def _labels(self, scheme: str | None) -> dict[str, Any]:
+        """Return value -> what it stands for, a word or several by name; empty where values stand for themselves."""
+        about = _mapping(self.header, "schemes").get(scheme) if scheme is not None else None
+        labels = about.get("labels") if isinstance(about, dict) else None
+        if isinstance(labels, str) and labels in _mapping(self.header, "misc_tables"):
+            levels = _levels(_mapping(self.header, "misc_tables")[labels])
+            return {
+                str(name(row.get(levels[0]))): {one: value for one, value in row.items() if one not in levels}
+                for _, row in _rows(self.root, labels)
+                if levels
+            }
+        return {str(name(value)): said for value, said in labels.items()} if isinstance(labels, dict) else {}
+
+
+def _levels(table: Any) -> list[str]:
+    levels = table.get("levels") if isinstance(table, dict) else None
+    return [str(one) for one in levels] if isinstance(levels, dict | list) else []
+
+
+def _translate(value: Any, words: Mapping[str, Any] | None) -> str | None:
+    word = name(value)
+    return word if words is None or word is None else name(words.get(word))
+
+
+def _key(row: Mapping[str, Any], where: str) -> _Key:
+    file = known(row.get("file"))
+    if file is None:
+        raise GemoclapError(f"{where}: the row names no file; save the database again")
+    start, end = seconds(row.get("start"), "start", where), seconds(row.get("end"), "end", where)
+    # A whole file is written as a stretch from 0 to no end.
+    return (file, (start or 0.0) if start or end is not None else None, end)
 
 
 def _utterance(
-    index: tuple[str, pd.Timedelta, Any],
-    values: dict[str, Any],
-    database: audformat.Database,
-    finder: AudioFinder,
-    language: str | None,
+    key: _Key, words: Mapping[str, str | None], usual: Mapping[str, str | None], finder: AudioFinder
 ) -> Utterance:
-    name, begin, finish = index
-    end = None if pd.isna(finish) else finish.total_seconds()
-    start = begin.total_seconds() if begin or end is not None else None
-    words = {field: _word(values.get(scheme)) for field, scheme in SCHEMES.items()}
-    stretch = "" if start is None else f"#{start:g}-{'' if end is None else f'{end:g}'}"
+    file, start, end = key
     gender = (words["gender"] or "").lower()
     return Utterance(
-        id=words["id"] or Path(name).with_suffix("").as_posix() + stretch,
-        path=finder(name),
+        id=words["id"] or id_of(file, start, end),
+        path=finder(file),
         start=start,
         end=end,
-        corpus=words["corpus"] or (None if _has(database, "corpus") else database.name),
+        corpus=words["corpus"] or usual["corpus"],
         session=words["session"],
         speaker=words["speaker"],
         gender=gender if gender in GENDERS else None,
         emotion=canonical_emotion(words["emotion"]) if words["emotion"] else None,
         text=words["text"],
-        language=words["language"] or language,
+        language=words["language"] or usual["language"],
     )
 
 
-def _word(value: Any) -> str | None:
-    return None if value is None or pd.isna(value) else str(value)
-
-
 def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Database:
+    # Here, because it takes a second that no other command should wait for.
+    import audformat
+
     corpora = sorted({utterance.corpus for utterance in utterances if utterance.corpus})
     database = audformat.Database(
         name=corpora[0] if len(corpora) == 1 else folder.resolve().name,
@@ -150,7 +284,7 @@ def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Databa
         description=f"{len(utterances)} utterances exported from a gemoclap manifest; see the corpora's own licences.",
         languages=sorted({utterance.language for utterance in utterances if utterance.language}),
     )
-    table = audformat.Table(_index(utterances, folder.resolve()))
+    table = audformat.Table(_index(utterances, folder))
     database[TABLE] = table
     for field, scheme in SCHEMES.items():
         values = [getattr(utterance, field) for utterance in utterances]
@@ -167,8 +301,10 @@ def _labels(field: str, values: list[str | None]) -> list[str] | None:
 
 
 def _index(utterances: Sequence[Utterance], folder: Path) -> pd.Index:
-    files = [Path(utterance.path).resolve() for utterance in utterances]
-    names = [(file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix() for file in files]
+    import audformat
+    import pandas as pd
+
+    names = [relative_to(utterance.path, folder).as_posix() for utterance in utterances]
     if all(utterance.start is None and utterance.end is None for utterance in utterances):
         return audformat.filewise_index(names)
     starts = [pd.to_timedelta(utterance.start or 0.0, unit="s") for utterance in utterances]

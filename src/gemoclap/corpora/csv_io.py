@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
-import io
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import FIELDS, Utterance
+from gemoclap.corpora.speakers import one_spelling
+from gemoclap.corpora.tables import read_table, say_unused
+from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, read_text
+from gemoclap.files import atomic_write, relative_to
 from gemoclap.labels import canonical_emotion
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -39,8 +42,9 @@ GENDER_WORDS = {
 def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
     """Read a CSV (comma or semicolon) or TSV table with a header line.
 
-    A path column is needed; the others of `ALIASES` are read where they are, unknown columns are passed over. Without
-    an id column the id is the path without its suffix, with ``#START-END`` after it for a stretch of a file.
+    A path column is needed; the others of `ALIASES` are read where they are, and columns that were not used are named on
+    standard error. What is not known may be empty or a word (`values.MISSING`), times are what `values.seconds` reads.
+    Without an id column the id is the path without its suffix, with ``#START-END`` after it for a stretch of a file.
 
     Parameters
     ----------
@@ -48,8 +52,9 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
 
     Raises
     ------
-    GemoclapError : no such file, no path column, or a row without a path, with a gender or time that cannot be read, or
-        with an id that another row has; the message names the line.
+    GemoclapError : no such file, no path column, or a row out of shape (`tables.read_table`), without a path to a file,
+        with a gender or time that cannot be read, text that is not UTF-8, or an id that another row has; the message
+        names the line.
     """
     path = Path(source)
     if not path.is_file():
@@ -57,21 +62,16 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
     finder = AudioFinder(Path(audio_root) if audio_root is not None else path.parent)
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
-    with io.StringIO(read_text(path), newline="") as file:
-        reader = csv.DictReader(file, delimiter=_delimiter(path, file.readline()), restkey="(more)")
-        file.seek(0)
-        columns = _columns(list(reader.fieldnames or []), path)
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            values = {field: (row[column] or "").strip() or None for field, column in columns.items()}
-            utterance = _utterance(values, finder, where)
-            if utterance.id in seen:
-                raise GemoclapError(
-                    f"{where}: id {utterance.id!r} is already on line {seen[utterance.id]}; make it unique"
-                )
-            seen[utterance.id] = reader.line_num
-            utterances.append(utterance)
-    return utterances
+    header, rows = read_table(path)
+    columns = _columns(header, path)
+    for where, row in rows:
+        utterance = _utterance({field: row[column] for field, column in columns.items()}, finder, where)
+        if utterance.id in seen:
+            raise GemoclapError(f"{where}: id {utterance.id!r} is already on line {seen[utterance.id]}; make it unique")
+        seen[utterance.id] = int(where.rpartition(":")[2])
+        utterances.append(utterance)
+    say_unused(path, (column for column in header if column not in columns.values()))
+    return one_spelling(utterances)
 
 
 def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike) -> None:
@@ -84,19 +84,11 @@ def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike) -> Non
     path = Path(target)
     if path.exists():
         raise GemoclapError(f"{path}: is there already; remove it or name another file")
-    folder = path.parent.resolve()
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         for utterance in utterances:
-            audio = Path(utterance.path).resolve()
-            name = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
-            writer.writerow(asdict(utterance) | {"path": str(name)})
-
-
-def _delimiter(path: Path, header: str) -> str:
-    candidates = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
-    return max(candidates, key=header.count)
+            writer.writerow(asdict(utterance) | {"path": str(relative_to(utterance.path, path.parent))})
 
 
 def _columns(header: list[str], path: Path) -> dict[str, str]:
@@ -115,33 +107,47 @@ def _columns(header: list[str], path: Path) -> dict[str, str]:
     return columns
 
 
-def _utterance(values: dict[str, str | None], finder: AudioFinder, where: str) -> Utterance:
-    name = values.get("path")
-    if name is None:
-        raise GemoclapError(f"{where}: the row names no audio file; fill the column or drop the row")
-    start, end = (_seconds(values.get(field), field, where) for field in ("start", "end"))
-    stretch = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
-    emotion = values.get("emotion")
+def _utterance(values: dict[str, str], finder: AudioFinder, where: str) -> Utterance:
+    path = _path(values["path"], where)
+    audio = finder(path)
+    _require_utf8(values, audio, where)
+    start, end = (seconds(values.get(field), field, where) for field in ("start", "end"))
+    emotion = known(values.get("emotion"))
     return Utterance(
-        id=values.get("id") or Path(name).with_suffix("").as_posix() + stretch,
-        path=finder(name),
+        id=name(values.get("id")) or id_of(path, start, end),
+        path=audio,
         start=start,
         end=end,
-        corpus=values.get("corpus"),
-        session=values.get("session"),
-        speaker=values.get("speaker"),
-        gender=_gender(values.get("gender"), where),
+        corpus=name(values.get("corpus")),
+        session=name(values.get("session")),
+        speaker=name(values.get("speaker")),
+        gender=_gender(known(values.get("gender")), where),
         emotion=canonical_emotion(emotion) if emotion else None,
-        text=values.get("text"),
-        language=values.get("language"),
+        text=known(values.get("text")),
+        language=known(values.get("language")),
     )
 
 
-def _seconds(value: str | None, field: str, where: str) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except ValueError:
-        raise GemoclapError(f"{where}: {field} must be seconds, not {value!r}") from None
+def id_of(path: str, start: float | None, end: float | None) -> str:
+    """Return the id of a row that has none: the path without its suffix, with ``#START-END`` for a stretch of a file."""
+    stretch = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
+    return Path(path).with_suffix("").as_posix() + stretch
+
+
+def _path(value: str, where: str) -> str:
+    path = known(value)
+    if path is None:
+        raise GemoclapError(f"{where}: the row names no audio file; fill the column or drop the row")
+    if path.endswith("/") or Path(path).name in ("", ".."):
+        raise GemoclapError(f"{where}: {path!r} is a folder, not an audio file; name a file in it or drop the row")
+    return path
+
+
+def _require_utf8(values: dict[str, str], audio: str, where: str) -> None:
+    """Raise for bytes that are not UTF-8, but in the name of a file that is there by these bytes."""
+    odd = [field for field, value in values.items() if re.search("[\udc80-\udcff]", value)]
+    if odd and not (set(odd) <= {"id", "path"} and os.path.lexists(audio)):
+        raise GemoclapError(f"{where}: the {odd[0]} is not UTF-8 text; save the table as UTF-8")
 
 
 def _gender(value: str | None, where: str) -> str | None:

@@ -6,7 +6,6 @@ the parsers' own rules; other corpora keep what the rows say.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,8 +16,11 @@ from gemoclap.audio import probe_audio
 from gemoclap.corpora import cremad, emodb, iemocap, ravdess
 from gemoclap.corpora.layout import AudioFinder, Describe
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import one_spelling
+from gemoclap.corpora.tables import say_unused
+from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, read_text, write_json
+from gemoclap.files import atomic_write, parse_json, read_text, relative_to, to_json, write_json
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
 
 DESCRIBE: dict[str, Describe] = {
@@ -34,6 +36,10 @@ EMOBOX_NAMES = {"fearful": "Fear", "disgusted": "Disgust", "surprised": "Surpris
 
 EXTRA_FIELDS = ("speaker", "gender", "session", "text", "language")
 """Fields of ours that `write_emobox` adds to EmoBox's, which EmoBox passes over and `read_emobox` reads again."""
+
+OTHER_FIELDS = ("type", "sample_rate", "num_frame", "task", "length", "channel")
+"""Fields of EmoBox's own that say nothing which a manifest holds."""
+USED_FIELDS = ("key", "dataset", "wav", "emo", "start_time", "end_time")
 
 LABEL_MAP = "label_map.json"
 
@@ -52,7 +58,8 @@ def read_emobox(source: str | os.PathLike, audio_root: str | os.PathLike | None 
     -------
     Rows whose ids are the stems of the corpora we know, else EmoBox's keys without the corpus name in front. The label
     is EmoBox's own, unmerged (IEMOCAP's *exc* stays excited, though the label map makes it Happy); the map is asked
-    only where the label is no emotion word, such as EmoDB's *boredem*.
+    only where the label is no emotion word, such as EmoDB's *boredem*. What is not known may be a word
+    (`values.MISSING`); fields that are neither EmoBox's nor ours are named on standard error.
 
     Raises
     ------
@@ -62,7 +69,10 @@ def read_emobox(source: str | os.PathLike, audio_root: str | os.PathLike | None 
     rows = _read_rows(path)
     label_map = _read_label_map(path)
     finder = AudioFinder(Path(audio_root) if audio_root is not None else _root_above(path, rows[0][1]["wav"]))
-    return [_utterance(row, label_map, finder, where) for where, row in rows]
+    utterances = [_utterance(row, label_map, finder, where) for where, row in rows]
+    fields = dict.fromkeys(field for _, row in rows for field in row)
+    say_unused(path, (field for field in fields if field not in (*USED_FIELDS, *OTHER_FIELDS, *EXTRA_FIELDS)))
+    return one_spelling(utterances)
 
 
 def write_emobox(
@@ -93,14 +103,14 @@ def write_emobox(
     for path in (*parts, folder / LABEL_MAP):
         if path.exists():
             raise GemoclapError(f"{path}: is there already; remove it or name another folder")
-    rows = {utterance.id: _row(utterance, corpus, folder.resolve()) for utterance in labelled}
+    rows = {utterance.id: _row(utterance, corpus, folder) for utterance in labelled}
     for path, ids in parts.items():
         unknown = [id for id in ids if id not in rows]
         if unknown:
             raise GemoclapError(f"{path}: fold id {unknown[0]!r} is no labelled row of the manifest; mend the folds")
     for path, ids in parts.items():
         with atomic_write(path) as file:
-            file.writelines(json.dumps(rows[id], ensure_ascii=False) + "\n" for id in ids)
+            file.writelines(to_json(rows[id]) + "\n" for id in ids)
     words = sorted({utterance.emotion for utterance in labelled if utterance.emotion})
     write_json(folder / LABEL_MAP, {word: EMOBOX_NAMES.get(word, word.capitalize()) for word in words})
 
@@ -141,17 +151,20 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not rows:
         raise GemoclapError(f"{path}: has no rows; download EmoBox's manifest again")
     for where, row in rows:
-        missing = [name for name in ("key", "wav", "emo") if not isinstance(row.get(name), str)]
+        missing = [field for field in ("key", "wav", "emo") if not isinstance(row.get(field), str)]
+        missing += [field for field in ("key", "wav") if field not in missing and not known(row[field])]
         if missing:
             raise GemoclapError(f"{where}: field {missing[0]!r} is missing; expected EmoBox's key, wav and emo")
+        if "\0" in row["wav"] or Path(row["wav"]).name in ("", ".."):
+            raise GemoclapError(f"{where}: field 'wav' names no file ({row['wav'][:40]!r}); mend or drop the row")
     return rows
 
 
 def _from_json(text: str, where: str) -> dict[str, Any]:
     try:
-        return _as_row(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise GemoclapError(f"{where}: not JSON ({error.msg}); expected an EmoBox manifest, JSONL or JSON") from None
+        return _as_row(parse_json(text))
+    except ValueError as error:
+        raise GemoclapError(f"{where}: not JSON ({error}); expected an EmoBox manifest, JSONL or JSON") from None
 
 
 def _as_row(entry: Any) -> dict[str, Any]:
@@ -171,27 +184,41 @@ def _root_above(manifest: Path, wav: str) -> Path:
 
 
 def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFinder, where: str) -> Utterance:
-    dataset = row.get("dataset") or ""
+    dataset = known(row.get("dataset")) or ""
     describe = DESCRIBE.get(dataset, lambda stem, path: None)
-    known = describe(Path(row["wav"]).stem, row["wav"])
+    described = describe(Path(row["wav"]).stem, row["wav"])
     # A known corpus goes by the stem: EmoBox's CREMA-D keys have hyphens where the names have underscores.
-    base = known or Utterance(id=row["key"].removeprefix(f"{dataset}-"), path=row["wav"], corpus=dataset or None)
-    fields = {name: row[name] for name in EXTRA_FIELDS if isinstance(row.get(name), str)}
+    base = described or Utterance(id=row["key"].removeprefix(f"{dataset}-"), path=row["wav"], corpus=dataset or None)
+    fields = _extra_fields(row, where)
     if fields.get("gender", "female") not in GENDERS:
         raise GemoclapError(f"{where}: gender {fields['gender']!r} is not female or male; mend or drop the field")
     return replace(
         base,
         **fields,
-        path=finder(row["wav"], by_stem=known is not None),
-        start=row.get("start_time"),
-        end=row.get("end_time"),
-        emotion=_emotion(row["emo"], label_map),
+        path=finder(row["wav"], by_stem=described is not None),
+        start=seconds(row.get("start_time"), "start_time", where),
+        end=seconds(row.get("end_time"), "end_time", where),
+        emotion=_emotion(row["emo"], label_map) if known(row["emo"]) else None,
     )
+
+
+def _extra_fields(row: dict[str, Any], where: str) -> dict[str, str]:
+    """Return those of `EXTRA_FIELDS` that are known; names may be numbers."""
+    fields = {}
+    for field in EXTRA_FIELDS:
+        value = row.get(field)
+        if isinstance(value, bool | list | dict):
+            raise GemoclapError(f"{where}: field {field!r} must be text, not {str(value)[:40]}; mend or drop the field")
+        word = known(value) if field in ("text", "gender", "language") else name(value)
+        if word is not None:
+            fields[field] = word
+    return fields
 
 
 def _emotion(word: str, label_map: dict[str, str]) -> str:
     emotion = canonical_emotion(word)
-    return emotion if emotion in EMOTIONS else canonical_emotion(label_map.get(word, word))
+    mapped = label_map.get(word, word)
+    return emotion if emotion in EMOTIONS or not isinstance(mapped, str) else canonical_emotion(mapped)
 
 
 def _row(utterance: Utterance, corpus: str, folder: Path) -> dict[str, Any]:
@@ -199,13 +226,12 @@ def _row(utterance: Utterance, corpus: str, folder: Path) -> dict[str, Any]:
         info = probe_audio(utterance.path)
     except GemoclapError as error:
         raise GemoclapError(f"row {utterance.id}: {error}") from None
-    audio = Path(utterance.path).resolve()
     begin, end = utterance.start or 0.0, info.duration if utterance.end is None else utterance.end
     whole = utterance.start is None and utterance.end is None
     row = {
         "key": f"{corpus}-{utterance.id}",
         "dataset": corpus,
-        "wav": str(audio.relative_to(folder) if audio.is_relative_to(folder) else audio),
+        "wav": str(relative_to(utterance.path, folder)),
         "type": "raw",
         "sample_rate": info.sample_rate,
         "num_frame": info.samples if whole else round((end - begin) * info.sample_rate),
@@ -215,5 +241,5 @@ def _row(utterance: Utterance, corpus: str, folder: Path) -> dict[str, Any]:
         "channel": info.channels,
         **({} if whole else {"start_time": begin, "end_time": end}),
     }
-    extra = {name: getattr(utterance, name) for name in EXTRA_FIELDS}
-    return row | {name: value for name, value in extra.items() if value is not None}
+    extra = {field: getattr(utterance, field) for field in EXTRA_FIELDS}
+    return row | {field: value for field, value in extra.items() if value is not None}

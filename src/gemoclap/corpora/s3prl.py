@@ -6,7 +6,6 @@ from the id instead. ``hap`` is happy and excited merged, which cannot be undone
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from typing import Any
 from gemoclap.corpora import iemocap
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.values import known
 from gemoclap.errors import GemoclapError
-from gemoclap.files import read_text
+from gemoclap.files import parse_json, read_text
 from gemoclap.labels import canonical_emotion
 
 
@@ -51,8 +51,8 @@ def _meta_data(source: Path) -> list[Path]:
 
 def _rows(path: Path) -> list[tuple[int, Any]]:
     try:
-        return list(enumerate(json.loads(read_text(path))["meta_data"], 1))
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return list(enumerate(parse_json(read_text(path))["meta_data"], 1))
+    except (ValueError, KeyError, TypeError) as error:
         raise GemoclapError(f"{path}: not S3PRL's metadata ({error}); expected 'labels' and 'meta_data'") from None
 
 
@@ -64,4 +64,4 @@ def _utterance(row: Any, finder: AudioFinder, where: str) -> Utterance:
         raise GemoclapError(
             f"{where}: {row['path']} is not an IEMOCAP utterance; this importer reads S3PRL's IEMOCAP only"
         )
-    return replace(utterance, emotion=canonical_emotion(row["label"]))
+    return replace(utterance, emotion=canonical_emotion(row["label"]) if known(row["label"]) else None)

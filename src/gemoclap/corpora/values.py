@@ -81,4 +81,4 @@ def _number(value: Any) -> float | None:
 
 def _no_seconds(value: Any, field: str, where: str) -> GemoclapError:
     shown = repr(value) if len(str(value)[:50]) < 50 else f"{str(value)[:40]}..."
-    return GemoclapError(f"{where}: {field} must be seconds from 0 on, not {shown}")
+    return GemoclapError(f"{where}: {field} must be seconds, not {shown} (0 or more, finite)")

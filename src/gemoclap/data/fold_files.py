@@ -6,13 +6,12 @@ own id behind the name of the data set (``ravdess-03-01-01-01-01-01-01``).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import read_text
+from gemoclap.files import parse_json, read_text
 
 PARTS = ("train", "valid", "test")
 
@@ -75,11 +74,11 @@ def _read_keys(path: Path) -> Iterator[tuple[str, str]]:
     text = read_text(path)
     try:
         if path.suffix == ".json":
-            yield from ((key, str(entry["dataset"])) for key, entry in json.loads(text).items())
+            yield from ((key, str(entry["dataset"])) for key, entry in parse_json(text).items())
         else:
-            entries = (json.loads(line) for line in text.splitlines() if line.strip())
+            entries = (parse_json(line) for line in text.split("\n") if line.strip())
             yield from ((str(entry["key"]), str(entry["dataset"])) for entry in entries)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise GemoclapError(
             f"{path}: not an EmoBox fold file ({type(error).__name__}: {error}); each entry needs 'key' and 'dataset'"
         ) from error

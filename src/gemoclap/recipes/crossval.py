@@ -14,6 +14,7 @@ from gemoclap.config import BASELINES, TRAINED, Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import left_out, read_data
+from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import known_speakers, warnings_of
@@ -23,7 +24,7 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
@@ -65,8 +66,9 @@ def cross_validate(
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
     trained = [method for method in methods if method not in BASELINES and pending[method]]
     # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
-    rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if trained else []
+    rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
     source = ClipSource(store or load_audio_store(settings.cache, data.audio, rows), settings)
+    say_all(refuse_same_audio(folds if rows else (), source.store, data))
     for method in trained:
         check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, source.store)
     claim(output, config, methods, plan)

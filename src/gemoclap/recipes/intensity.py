@@ -20,6 +20,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import TrainBatches, eval_batches
 from gemoclap.data.folds import Fold, speaker_name, undivided
 from gemoclap.data.reading import read_data
+from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.data.shards import Shards
 from gemoclap.ems.intensity import SIZES, IntensityConfig, IntensityModel, IntensityObjective, intensity_curves
 from gemoclap.ems.ranking import StrengthRankers, check_neutral, fit_rankers
@@ -41,6 +42,7 @@ from gemoclap.recipes.run_folder import (
     refuse_other_run,
     run_key,
     save_folder,
+    say_all,
 )
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.terminal import progress_bar
@@ -90,6 +92,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
         model = build_intensity_model(settings, vocabulary)
         rankers, strengths = rank(settings, everyone, vocabulary)
         store = load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
+        say_all(refuse_same_audio([everyone], store, data))
         claim(output, config)
         on_main_process(lambda: write_json(output / "ranking.json", _as_data(rankers, strengths)))
         _fit(settings, model, everyone, vocabulary, StrengthClips(store, strengths), output)

@@ -35,6 +35,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
+from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.feature_cache import LayerFeatures
 from gemoclap.encoders.fingerprint import fingerprint
@@ -48,7 +49,7 @@ from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.crossval import plan_of
-from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run
+from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
@@ -91,6 +92,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     rows = list({row.id: row for row in parts}.values())
     # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
     store = load_audio_store(settings.cache, data.audio, rows)
+    say_all(refuse_same_audio(folds if rows else (), store, data))
     claim(output, config, list(encoders), plan)
     for method, encoder in encoders.items():
         if pending[method]:

@@ -113,6 +113,12 @@ def say(sentence: str) -> None:
         print(sentence, flush=True)
 
 
+def say_all(warnings: Sequence[str]) -> None:
+    """Let the main process alone print warnings, one a line."""
+    for warning in warnings:
+        say(f"beware: {warning}")
+
+
 def on_main_process(action: Callable[[], None]) -> None:
     """Let the main process alone do `action`; the others wait for it, and fail with it."""
     failure: list[str | None] = [None]

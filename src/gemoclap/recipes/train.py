@@ -12,12 +12,13 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips
 from gemoclap.data.folds import Fold, undivided
 from gemoclap.data.reading import left_out, read_data
+from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
 
 
@@ -45,6 +46,7 @@ def train(
     refuse_other_run(output, config)
     if step not in (None, "finetune") or not is_trained(output):
         store = store or load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
+        say_all(refuse_same_audio([everyone], store, data))
         source = ClipSource(store, settings)
         if step is not None:
             check_step(step, settings, output)

@@ -1,0 +1,89 @@
+"""Tables of text, row by row: what is out of shape is named with its line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import NOT_UTF8
+
+logger = logging.getLogger(__name__)
+
+
+def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
+    """Return the header of a CSV or TSV table, and its rows as (where it stands, cell by column); empty lines are skipped.
+
+    Bytes that are not UTF-8 stay what they are (`files.NOT_UTF8`): names of files may have them, other cells may not.
+
+    Parameters
+    ----------
+    delimiter : without it, the one that the header has most of: comma, semicolon or tab.
+
+    Raises
+    ------
+    GemoclapError : the file cannot be read, or names a column twice; when the rows are taken, one with more or fewer cells
+        than the header, a quote that is not closed or swallows the next line, a NUL, or a cell of more than 131,072
+        characters.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig", NOT_UTF8)
+    except OSError as error:
+        raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
+    first = text.partition("\n")[0]
+    delimiter = delimiter or max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=first.count)
+    lines = io.StringIO(text, newline="").readlines()
+    rows = _rows(lines, delimiter, path)
+    _, header = next(rows, (0, []))
+    for column in header:
+        if column.strip() and header.count(column) > 1:
+            raise GemoclapError(f"{path}:1: column {column!r} is there twice; rename one")
+    return header, ((f"{path}:{line}", _as_dict(header, row, f"{path}:{line}")) for line, row in rows)
+
+
+def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that a row begins on, and its cells."""
+    # Strict, so that text behind a closing quote, and a quote that is never closed, are no part of a cell.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    width, begins = 0, 1
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            what = (
+                f"a cell is longer than {csv.field_size_limit():,} characters" if "larger" in str(error) else str(error)
+            )
+            raise GemoclapError(
+                f"{path}:{begins}: {what}; is a quote left open, or one inside a text not written twice?"
+            ) from None
+        taken = lines[begins - 1 : reader.line_num]
+        if any("\0" in line for line in taken):
+            raise GemoclapError(f"{path}:{begins}: holds a NUL character; save the table again as plain text")
+        width = width or len(row)
+        # A cell may have several lines, but hardly one that looks like a row by itself.
+        if len(taken) > 1 < width and all(line.count(delimiter) >= width - 1 for line in taken):
+            raise GemoclapError(
+                f"{path}:{begins}: a quote is opened here and closed on line {reader.line_num}, with a whole row between; "
+                "close it, or write a quote that is part of a text twice"
+            )
+        if row:
+            yield begins, row
+        begins = reader.line_num + 1
+
+
+def _as_dict(header: list[str], row: list[str], where: str) -> dict[str, str]:
+    if len(row) != len(header):
+        cure = "put text with a delimiter in it in quotes" if len(row) > len(header) else "fill up the row"
+        raise GemoclapError(f"{where}: {len(row)} cells where the header names {len(header)} columns; {cure}")
+    return dict(zip(header, row, strict=True))
+
+
+def say_unused(source: str | Path, names: Iterable[str]) -> None:
+    """Say on standard error which columns or fields of a table were not used; those without a name are left out."""
+    if unused := [str(name) for name in names if str(name).strip()]:
+        logger.warning("%s: columns that were not used: %s", source, ", ".join(unused))
