@@ -31,7 +31,7 @@ install: .venv/.installed
 	touch $@
 
 demo: install
-	$(BIN)/gemoclap prepare $(CORPUS) $(ROOT) -o demo/$(CORPUS).jsonl
+	$(BIN)/gemoclap prepare $(CORPUS) $(ROOT) -o demo/$(CORPUS).jsonl --overwrite
 	$(BIN)/gemoclap inspect demo/$(CORPUS).jsonl || true
 	$(BIN)/gemoclap crossval $(CONFIG) --data.manifest demo/$(CORPUS).jsonl -o $(DEMO)
 	$(BIN)/gemoclap train $(CONFIG) --data.manifest demo/$(CORPUS).jsonl -o $(DEMO)-model

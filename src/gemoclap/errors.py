@@ -10,6 +10,10 @@ class GemoclapError(Exception):
     """
 
 
+class WriteError(GemoclapError):
+    """A file or folder that cannot be written, because the disk is full or for another reason of the file system's."""
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string when nothing is near.
 

@@ -1,4 +1,4 @@
-"""Writing that leaves the old file or the whole new one, never a half; reading with errors for people."""
+"""Reading with errors for people, and names of files as they are on disk; `gemoclap.writing` writes."""
 
 from __future__ import annotations
 
@@ -7,17 +7,38 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from gemoclap.errors import GemoclapError
+from gemoclap.writing import NOT_UTF8, atomic_write, check_target, written_beside
 
-NOT_UTF8 = "surrogateescape"
-"""How bytes that are not UTF-8, in the name of a file, become text and the same bytes again (as Python's `os` does)."""
+__all__ = [
+    "NOT_UTF8",
+    "absolute",
+    "as_bytes",
+    "as_on_disk",
+    "atomic_write",
+    "cache_home",
+    "check_target",
+    "entry",
+    "file_hash",
+    "folder_name",
+    "kind_of",
+    "parse_json",
+    "parse_yaml",
+    "read_json",
+    "read_json_lines",
+    "read_text",
+    "read_yaml",
+    "relative_to",
+    "to_json",
+    "write_json",
+    "written_beside",
+]
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -44,32 +65,6 @@ def cache_home(named: str | os.PathLike | None = None) -> Path:
     if named:
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gemoclap"
-
-
-@contextmanager
-def written_beside(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a name beside `path` to write to, and rename that to `path` when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file beside `path` for writing, and rename it to `path` when the block ends without an error.
-
-    Text is UTF-8, but the name of a file that is not UTF-8 keeps its bytes.
-    """
-    encoding, errors = (None, None) if "b" in mode else ("utf-8", NOT_UTF8)
-    with written_beside(path) as beside, beside.open(mode, encoding=encoding, errors=errors) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:
@@ -118,6 +113,92 @@ def parse_yaml(text: str) -> Any:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
         raise ValueError(_reason(error)) from None
+
+
+KINDS: dict[Any, str] = {
+    dict: "a mapping",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "nothing",
+}
+"""Types as messages spell them."""
+
+
+def read_json(path: str | os.PathLike, remedy: str, kind: type = dict) -> Any:
+    """Return what a JSON file holds, which must be of type `kind`.
+
+    Parameters
+    ----------
+    remedy : what to do about a damaged file, the end of the message.
+
+    Raises
+    ------
+    GemoclapError : no such file, not UTF-8, not JSON, or of another kind; the message names the file.
+    """
+    return _parsed(read_text(path), str(path), remedy, kind)
+
+
+def read_json_lines(path: str | os.PathLike, remedy: str) -> list[dict[str, Any]]:
+    """Return the objects of a file with one in each line; raises as `read_json`, naming the line."""
+    lines = enumerate(read_text(path).splitlines(), 1)
+    return [_parsed(line, f"{path}:{number}", remedy, dict) for number, line in lines if line.strip()]
+
+
+def read_yaml(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
+    """Return the mapping that a YAML file holds; raises as `read_json`."""
+    try:
+        data = parse_yaml(read_text(path))
+    except ValueError as error:
+        raise GemoclapError(f"{path}: not YAML ({error}); {remedy}") from None
+    return _of_kind(data, str(path), remedy, dict)
+
+
+def _parsed(text: str, where: str, remedy: str, kind: type) -> Any:
+    try:
+        data = parse_json(text)
+    except ValueError as error:
+        raise GemoclapError(f"{where}: not JSON ({error}); {remedy}") from None
+    return _of_kind(data, where, remedy, kind)
+
+
+def _of_kind(data: Any, where: str, remedy: str, kind: type) -> Any:
+    if not isinstance(data, kind):
+        raise GemoclapError(f"{where}: holds {kind_of(data)}, not {KINDS[kind]}; {remedy}")
+    return data
+
+
+def kind_of(data: Any) -> str:
+    """Return the type of plain data in words."""
+    return KINDS.get(type(data), type(data).__name__)
+
+
+def entry(data: Mapping[str, Any], name: str, kind: type, path: str | os.PathLike, remedy: str) -> Any:
+    """Return an entry of a mapping that was read from a file.
+
+    Raises
+    ------
+    GemoclapError : it is missing or of another type; the message names the file.
+    """
+    if name not in data:
+        raise GemoclapError(f"{path}: has no {name!r}; {remedy}")
+    if not isinstance(data[name], kind):
+        raise GemoclapError(f"{path}: {name} is {kind_of(data[name])}, not {KINDS[kind]}; {remedy}")
+    return data[name]
+
+
+def folder_name(name: Any, path: str | os.PathLike, remedy: str) -> str:
+    """Return a name that was read from the file `path`, if it is that of a folder inside another and leads nowhere else.
+
+    Raises
+    ------
+    GemoclapError : it is no text, has a slash, or is hidden, ``.`` or ``..``.
+    """
+    if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise GemoclapError(f"{path}: {name!r} is not the name of a folder of this run; {remedy}")
+    return name
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

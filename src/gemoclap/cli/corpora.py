@@ -12,14 +12,14 @@ from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
-from gemoclap.files import write_json
+from gemoclap.files import check_target, write_json
 from gemoclap.labels import get_vocabulary
 from gemoclap.terminal import output_console, progress_bar
 
 
 def run_prepare(args: Namespace) -> int:
     """A corpus on disk -> a manifest."""
-    output = Path(args.output or f"{args.name}.jsonl")
+    output = check_target(args.output or f"{args.name}.jsonl", overwrite=args.overwrite)
     utterances = corpora.prepare(args.name, args.root, args.audio_root)
     write_manifest(utterances, output)
     speakers = len(shown_speakers(utterances))
@@ -30,6 +30,7 @@ def run_prepare(args: Namespace) -> int:
 
 def run_inspect(args: Namespace) -> int:
     """Counts and faults of a manifest, or of the audio below a folder; status 1 when there are faults."""
+    output = check_target(args.output, overwrite=args.overwrite) if args.output else None
     is_folder = Path(args.manifest).is_dir()
     utterances = (
         [Utterance(file, file) for file in map(str, list_audio(Path(args.manifest)))]
@@ -40,13 +41,15 @@ def run_inspect(args: Namespace) -> int:
     with progress_bar("listening") as progress:
         inspection = inspect(utterances, vocabulary, progress, speakers=not is_folder)
     output_console().print(render(inspection, None if args.all else 10))
-    if args.output:
-        write_json(args.output, inspection.to_dict())
+    if output:
+        write_json(output, inspection.to_dict())
     return 1 if inspection.faults else 0
 
 
 def run_convert(args: Namespace) -> int:
     """A manifest -> another toolkit's form, with the folds where it has a place for them."""
+    if args.form == "csv":
+        check_target(args.output, overwrite=args.overwrite)
     folds = None
     if args.form == "emobox":
         args.data.manifest = args.manifest
@@ -57,6 +60,6 @@ def run_convert(args: Namespace) -> int:
         }
     else:
         utterances = read_manifest(args.manifest)
-    corpora.export(args.form, utterances, args.output, folds)
+    corpora.export(args.form, utterances, args.output, folds, args.overwrite)
     print(f"{args.output}: {len(utterances)} utterances as {args.form}")
     return 0

@@ -77,7 +77,7 @@ def run_compare_ems(args: Namespace) -> int:
 
 def run_intensity(args: Namespace) -> int:
     """A clip -> its intensity of emotion over time, as CSV on the terminal or in a file, or as a picture."""
-    path = series_path(args.output)
+    path = series_path(args.output, args.overwrite)
     model = load_intensity_model(args.model)
     waveform = load_audio(args.audio)
     times, scores = intensity_over_time(model, waveform)

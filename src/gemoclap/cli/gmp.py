@@ -57,7 +57,7 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
 
 def run_frames(args: Namespace) -> int:
     """A clip -> the pseudo-labels and emotions of its frames, as CSV on the terminal or in a file, or as a picture."""
-    path = series_path(args.output)
+    path = series_path(args.output, args.overwrite)
     labeler = FrameLabeler.from_pretrained(args.run)
     found = labeler(args.audio, smooth_seconds=args.smooth)
     shares = ", ".join(f"{label} {share:.2f}" for label, share in found.mean().items())

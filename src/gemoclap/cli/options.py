@@ -41,6 +41,10 @@ SETTINGS_FILE = (
 )
 
 
+def add_overwrite(parser: Parser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace the file that -o names, if it is there")
+
+
 def add_prepare(parser: Parser) -> None:
     corpora = "iemocap, ravdess, emodb, nemo, cremad, synthetic, or emobox, s3prl, audformat, csv"
     parser.add_argument("name", help=corpora)
@@ -48,6 +52,7 @@ def add_prepare(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str | None, default=None, help="manifest to write; default NAME.jsonl")
     audio_root = "folder that an imported manifest's paths start from"
     parser.add_argument("--audio_root", type=str | None, default=None, help=audio_root)
+    add_overwrite(parser)
 
 
 def add_inspect(parser: Parser) -> None:
@@ -56,6 +61,7 @@ def add_inspect(parser: Parser) -> None:
     parser.add_argument("--vocabulary", type=str | None, default=None, help=vocabulary)
     parser.add_argument("--all", action="store_true", help="print every fault, not the first ten of a kind")
     parser.add_argument("-o", "--output", type=str | None, default=None, help="also write counts and faults as JSON")
+    add_overwrite(parser)
 
 
 def add_convert(parser: Parser) -> None:
@@ -63,6 +69,7 @@ def add_convert(parser: Parser) -> None:
     parser.add_argument("manifest", help="JSONL manifest")
     parser.add_argument("form", help="emobox (with folds), audformat or csv")
     parser.add_argument("-o", "--output", type=str, required=True, help="folder to write; for csv a file")
+    add_overwrite(parser)
     parser.add_class_arguments(DataSettings, "data")
     parser.hide_groups()
 
@@ -142,6 +149,7 @@ def add_frames(parser: Parser) -> None:
     smooth = "seconds over which the emotions of a frame are averaged; 0: each as it is"
     parser.add_argument("--smooth", type=float, default=0.5, help=smooth)
     parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
+    add_overwrite(parser)
 
 
 def add_report(parser: Parser) -> None:
@@ -223,6 +231,7 @@ def add_intensity(parser: Parser) -> None:
     parser.add_argument("model", help="folder with an intensity model: RUN/model of 'gemoclap pretrain intensity'")
     parser.add_argument("audio", help="audio file, of any length; silence at its head and tail has no intensity")
     parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
+    add_overwrite(parser)
 
 
 def add_compare_ems(parser: Parser) -> None:

@@ -23,6 +23,7 @@ from gemoclap.reports import write_scores
 from gemoclap.reports.results import score_table
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
+from gemoclap.writing import folder_written_beside
 
 
 def run_evaluate(args: Namespace) -> int:
@@ -41,8 +42,9 @@ def run_evaluate(args: Namespace) -> int:
     if heard:
         print(f"the model was trained on {len(heard)} of these speakers: the figures are not speaker-independent")
     if args.output:
-        table.write(Path(args.output) / "predictions.csv")
-        write_scores(scores, table, args.output, f"{args.model} on {args.manifest}", heard)
+        with folder_written_beside(Path(args.output)) as folder:
+            table.write(folder / "predictions.csv")
+            write_scores(scores, table, folder, f"{args.model} on {args.manifest}", heard)
     low, high = map(_percent, scores.uar_interval)
     left_out = f" ({len(utterances) - scores.n} of other labels left out)" if scores.n < len(utterances) else ""
     print(

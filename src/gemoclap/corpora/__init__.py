@@ -95,6 +95,7 @@ def export(
     utterances: Sequence[Utterance],
     target: str | os.PathLike,
     folds: Mapping[str, tuple[Iterable[str], Iterable[str]]] | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write rows in another toolkit's form: a folder for emobox and audformat, a file for csv.
 
@@ -102,13 +103,16 @@ def export(
     ----------
     name : of `EXPORTERS`.
     folds : name -> (training ids, test ids), for emobox.
+    overwrite : whether the file of csv may be there; folders are never written over.
 
     Raises
     ------
     GemoclapError : unknown name, folds for a form that has none, or files there already.
     """
     _require_known(name, list(EXPORTERS), "exporter")
-    if folds is None:
+    if name == "csv" and folds is None:
+        write_csv(utterances, target, overwrite)
+    elif folds is None:
         EXPORTERS[name](utterances, target)
     elif name == "emobox":
         write_emobox(utterances, target, folds)

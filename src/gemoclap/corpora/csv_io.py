@@ -17,6 +17,7 @@ from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write, relative_to
 from gemoclap.labels import canonical_emotion
+from gemoclap.writing import is_stream
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "utterance_id", "utt_id", "key"),
@@ -74,7 +75,7 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
     return one_spelling(utterances)
 
 
-def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike) -> None:
+def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike, overwrite: bool = False) -> None:
     """Write a CSV table with the manifest's fields as columns; audio under the table's folder is named relatively.
 
     Raises
@@ -82,7 +83,7 @@ def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike) -> Non
     GemoclapError : `target` is there already, or is a folder.
     """
     path = Path(target)
-    if path.exists():
+    if path.exists() and not overwrite and not is_stream(path):
         raise GemoclapError(f"{path}: is there already; remove it or name another file")
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")

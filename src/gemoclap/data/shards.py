@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import WriteError
 from gemoclap.files import atomic_write
 
 SHARD_BYTES = 256 * 2**20
@@ -89,7 +89,7 @@ class Shards:
 
         Raises
         ------
-        GemoclapError : the folder cannot be written, or the disk is full; nothing of the shard is left then.
+        WriteError : the folder cannot be written, or the disk is full; nothing of the shard is left then.
         ValueError : dtype or shape is not that of the other items.
         """
         new = {key: items[key].detach().cpu() for key in self.missing(items)}
@@ -101,9 +101,10 @@ class Shards:
         try:
             with atomic_write(path, "wb") as file:
                 file.write(_serialized(new))
-        except OSError as error:
-            raise GemoclapError(
-                f"{self.folder}: a shard cannot be written ({error.strerror}); free space there or name another folder"
+        except WriteError as error:
+            reason = getattr(error.__cause__, "strerror", None) or error
+            raise WriteError(
+                f"{self.folder}: a shard cannot be written ({reason}); free space there or name another folder"
             ) from error
         self.refresh()
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from gemoclap.encoders.weights import WeightFiles
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.files import cache_home, written_beside
 
 
@@ -41,12 +40,17 @@ def unpickled_folder(pickled: WeightFiles) -> Path:
         with FileLock(folder / "lock"):
             if not target.is_file():
                 _write(pickled, target)
-    except (OSError, SafetensorError) as error:
+    except (OSError, WriteError) as error:
         raise GemoclapError(
-            f"{folder}: the weights of {pickled.files[0]} cannot be kept there ({error}); free space, or name another "
+            f"{folder}: the weights of {pickled.files[0]} cannot be kept there ({_reason(error)}); free space, or name another "
             "folder in $GEMOCLAP_CACHE"
         ) from error
     return folder
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _write(pickled: WeightFiles, target: Path) -> None:

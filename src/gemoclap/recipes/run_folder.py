@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.text import MINILM, minilm_folder
 from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, file_hash, write_json
+from gemoclap.files import atomic_write, entry, file_hash, read_json, read_yaml, write_json
 from gemoclap.training.distributed import process_state
+from gemoclap.writing import folder_written_beside, is_passing
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
@@ -186,11 +185,7 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
             "or delete it"
         )
     path = folder / FOLDS
-    if (
-        folds is not None
-        and path.is_file()
-        and _divided(json.loads(path.read_text("utf-8"))) != _divided(_plain(folds))
-    ):
+    if folds is not None and path.is_file() and _divided(_read_folds(path)) != _divided(_plain(folds)):
         raise GemoclapError(f"{path}: the folds are no longer those the run began with; choose another folder with -o")
 
 
@@ -204,9 +199,9 @@ def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def refuse_used_folder(folder: Path) -> None:
-    """Raise a GemoclapError unless `folder` is absent or empty, but for files that `atomic_write` has not finished."""
+    """Raise a GemoclapError unless `folder` is absent or empty, but for what is there while commands are at work."""
     # Of two processes that begin in one folder, one may meet what the other is just writing.
-    if folder.exists() and (not folder.is_dir() or any(not _is_partial(path) for path in folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(not is_passing(path) for path in folder.iterdir())):
         what = "holds files of something else" if folder.is_dir() else "is a file, not a folder"
         raise GemoclapError(f"{folder}: {what}; choose another folder with -o")
 
@@ -244,22 +239,28 @@ def _has_begun(folder: Path) -> bool:
     """Whether a run's folder holds more than what it was run with."""
     if not folder.is_dir():
         return False
-    return any(path.name not in (CONFIG, FOLDS) and not _is_partial(path) for path in folder.iterdir())
-
-
-def _is_partial(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".partial")
+    return any(path.name not in (CONFIG, FOLDS) and not is_passing(path) for path in folder.iterdir())
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        config = None
-    if not isinstance(config, dict):
-        raise GemoclapError(f"{path}: is not the configuration of a run; choose another folder with -o")
+        config = read_yaml(path, "")
+        for section in ("data", "model", "objective", "gmp", "train", "cache"):
+            if config.get(section) is not None:
+                entry(config, section, dict, path, "")
+        entry({"methods": [], **config}, "methods", list, path, "")
+    except GemoclapError as error:
+        raise GemoclapError(f"{path}: is not the configuration of a run; choose another folder with -o") from error
     return config
+
+
+def _read_folds(path: Path) -> dict[str, Any]:
+    remedy = "restore it from the run, or choose another folder with -o"
+    plan = read_json(path, remedy)
+    for fold in entry(plan, "folds", list, path, remedy):
+        entry({"a fold": fold}, "a fold", dict, path, remedy)
+    return plan
 
 
 def _plain(data: Any) -> Any:
@@ -278,13 +279,11 @@ def first_difference(one: Any, other: Any, name: str = "") -> str:
 
 
 def save_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `target`, then put it in its place."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        write(beside)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(beside, target)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    """Let `write` fill a folder beside `target`, then put it in its place.
+
+    Raises
+    ------
+    GemoclapError : the disk is full, or the folder cannot be written; what was there before stays.
+    """
+    with folder_written_beside(target) as folder:
+        write(folder)

@@ -7,22 +7,17 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
+from gemoclap.files import atomic_write, check_target
 
 
-def series_path(output: str | None) -> Path | None:
+def series_path(output: str | None, overwrite: bool = False) -> Path | None:
     """Return where a series goes, None for the terminal.
 
     Raises
     ------
-    GemoclapError : the name ends in neither .csv nor .png.
+    GemoclapError : the name ends in neither .csv nor .png, or as `files.check_target`.
     """
-    if output is None:
-        return None
-    if Path(output).suffix not in (".csv", ".png"):
-        raise GemoclapError(f"{output}: give -o a name that ends in .csv or .png")
-    return Path(output)
+    return None if output is None else check_target(output, (".csv", ".png"), overwrite)
 
 
 def write_series(path: Path | None, rows: Iterable[Sequence[str]], draw: Callable[[Path], None], summary: str) -> None:
@@ -30,7 +25,7 @@ def write_series(path: Path | None, rows: Iterable[Sequence[str]], draw: Callabl
     if path is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         return
-    if path.suffix == ".png":
+    if path.suffix.lower() == ".png":
         draw(path)
     else:
         with atomic_write(path) as file:

@@ -13,7 +13,6 @@ ones removed. The newest folder with a final name is therefore always whole. Not
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -28,9 +27,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gemoclap.errors import GemoclapError
-from gemoclap.files import write_json
+from gemoclap.errors import GemoclapError, WriteError
+from gemoclap.files import parse_json, write_json
 from gemoclap.training.distributed import process_state
+from gemoclap.writing import give_usual_mode, readable_write_errors
 
 Tensors = dict[str, Tensor]
 
@@ -70,10 +70,30 @@ def write_checkpoint(
     tensors : groups of tensors by file stem; only the main process's are written; an empty group makes no file.
     state : JSON data, only the main process's is written.
     process : JSON data of this process.
+
+    Raises
+    ------
+    WriteError : the disk is full, or the folder cannot be written; the checkpoint before stays.
     """
-    here = process_state()
     final = folder / f"step-{step:08d}"
     partial = folder / f".{final.name}.partial"
+    try:
+        with readable_write_errors(folder):
+            _write(partial, final, run_key, tensors, state, process)
+    except WriteError:
+        shutil.rmtree(partial, ignore_errors=True)  # of no use, and in the way where the disk is full
+        raise
+
+
+def _write(
+    partial: Path,
+    final: Path,
+    run_key: str,
+    tensors: Mapping[str, Tensors],
+    state: Mapping[str, Any],
+    process: Mapping[str, Any],
+) -> None:
+    here = process_state()
     if here.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -92,6 +112,7 @@ def write_checkpoint(
 def _publish(partial: Path, final: Path) -> None:
     """Make a written checkpoint the newest one."""
     for path in (*partial.iterdir(), partial):
+        give_usual_mode(path)
         _flush_to_disk(path)
     partial.rename(final)
     _flush_to_disk(final.parent)
@@ -126,16 +147,16 @@ def read_checkpoint(folder: Path, run_key: str) -> Checkpoint | None:
         return None
     here = process_state()
     try:
-        state = json.loads((newest / "state.json").read_text(encoding="utf-8"))
+        state = parse_json((newest / "state.json").read_text(encoding="utf-8"))
         if state.pop("run_key") != run_key:
             raise GemoclapError(f"{folder.parent}: holds another run; choose another output folder or delete it")
         if (processes := state.pop("processes")) != here.num_processes:
             raise GemoclapError(
                 f"{newest}: was written by {processes} processes, this run has {here.num_processes}; start as many"
             )
-        process = json.loads((newest / f"process-{here.process_index}.json").read_text(encoding="utf-8"))
+        process = parse_json((newest / f"process-{here.process_index}.json").read_text(encoding="utf-8"))
         tensors = {path.stem: load_file(path) for path in newest.glob("*.safetensors")}
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
         raise GemoclapError(f"{newest}: damaged checkpoint ({error}); delete {folder} to start again") from error
     if here.is_main_process:
         _remove_others(newest)

@@ -19,6 +19,7 @@ from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.files import atomic_write
 from gemoclap.training.checkpoint import (
+    Checkpoint,
     Tensors,
     load_optimizer,
     load_weights,
@@ -210,6 +211,13 @@ class Run:
         checkpoint = read_checkpoint(self.output / "checkpoint", self.run_key)
         if checkpoint is None:
             return
+        try:
+            self._restore(checkpoint)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            folder = self.output / "checkpoint"
+            raise GemoclapError(f"{folder}: damaged checkpoint ({error}); delete it to start again") from error
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
         load_weights(self.model, checkpoint.tensors["model"])
         self.state = State(**checkpoint.state["run"])
         if self.state.complete:

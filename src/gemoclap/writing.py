@@ -1,0 +1,314 @@
+"""Writing that leaves the old file or the whole new one, never a half, and names the file where it cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from gemoclap.errors import GemoclapError, WriteError
+
+NOT_UTF8 = "surrogateescape"
+"""How bytes that are not UTF-8, in the name of a file, become text and the same bytes again (as Python's `os` does)."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+"""Names of what a process has open already: they may lead to a regular file, and still are no file to replace."""
+LOCK, HOLDER = ".lock", ".holder.json"
+"""In a run's folder while a command writes in it (`recipes.holding`)."""
+
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+_PARTIAL = re.compile(r"\..+?\.(?P<process>\d+)(?:-(?P<host>[0-9a-f]{6}))?\.partial")
+
+
+# Where a command may write.
+
+
+def check_target(
+    path: str | os.PathLike, suffixes: Sequence[str] = (), overwrite: bool = False, option: str = "-o"
+) -> Path:
+    """Return the path of the one file that a command is to write, once it is found that it may.
+
+    To be called before the work begins. Pipes and devices such as /dev/null are written to as they are. A missing folder
+    is made, but not more than one: a longer path that is not there is taken for a misspelt one.
+
+    Parameters
+    ----------
+    suffixes : how the name may end, in lower case, such as ``(".csv", ".png")``; any way where there are none.
+    overwrite : whether a file that is there may be replaced.
+    option : the option that named the file, for the messages.
+
+    Raises
+    ------
+    GemoclapError : the name ends otherwise, is that of a folder or a disk, or of a file that is there; there is no folder
+        to put it in; it cannot be written.
+    """
+    path = Path(path)
+    if is_stream(path):
+        return path
+    if path.is_dir() or os.fspath(path) in ("", "."):
+        raise GemoclapError(f"{path}: is a folder; give {option} the name of a file")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise GemoclapError(f"{path}: give {option} a name that ends in {' or '.join(suffixes)}")
+    if path.exists() and not overwrite:
+        raise GemoclapError(f"{path}: is there already; add --overwrite to replace it, or give {option} another name")
+    folder = _real(path).parent
+    if not folder.is_dir() and (folder.exists() or not folder.parent.is_dir()):
+        raise GemoclapError(f"{path}: there is no folder {folder}; make it first, or mend the path")
+    if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK):
+        raise GemoclapError(f"{path}: cannot be written, the folder is read-only; give {option} another name")
+    return path
+
+
+def is_stream(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a pipe, a terminal or a device such as /dev/null: written to as it is, never replaced.
+
+    Raises
+    ------
+    GemoclapError : it is a disk.
+    """
+    if os.fspath(path) in STREAMS or str(path).startswith(STREAMS[2:]):
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    if stat.S_ISBLK(mode):
+        raise GemoclapError(f"{path}: is a disk; name a file")
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _real(path: Path) -> Path:
+    """Return the file that a link leads to, so that it is replaced and the link stays."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+# Writing.
+
+
+@contextmanager
+def readable_write_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turn what goes wrong while `path` is written into one line that names it, safetensors' own errors included."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise _full(path) from error
+        if error.errno is None or not _concerns(error.filename, Path(path)):
+            raise  # the block read another file, which the error names
+        raise WriteError(
+            f"{path}: cannot be written ({error.strerror or error}); mend that, or name another place"
+        ) from error
+    except GemoclapError:
+        raise
+    except Exception as error:  # safetensors says "(os error 28)" in an error of its own
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        if int(number[1]) in FULL:
+            raise _full(path) from error
+        raise WriteError(
+            f"{path}: cannot be written ({os.strerror(int(number[1]))}); mend that, or name another place"
+        ) from error
+
+
+def _concerns(filename: Any, path: Path) -> bool:
+    """Whether an error is about `path`, a folder above it, or what lies beside or below it."""
+    if not isinstance(filename, str | bytes | os.PathLike):
+        return filename is None
+    named = Path(os.fsdecode(filename))
+    return named.parent == path.parent or named in path.parents or path in named.parents
+
+
+def _full(path: str | os.PathLike) -> WriteError:
+    return WriteError(f"{path}: cannot be written, the disk is full; free space and run the same command again")
+
+
+def beside(path: Path) -> Path:
+    """Return the name beside `path` that this process writes to before it is renamed to `path`; see `is_partial`."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.partial")
+
+
+@contextmanager
+def written_beside(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a name beside `path` to write to, and rename that to `path` when the block ends without an error.
+
+    Folders above `path` are made. A link stays, and what it leads to is replaced.
+
+    Raises
+    ------
+    GemoclapError : `path` is a device or a pipe.
+    WriteError : it cannot be written; nothing is left then but what was there before.
+    """
+    path = _real(Path(path))
+    if is_stream(path):
+        raise GemoclapError(f"{path}: is a device or a pipe; name a file")
+    partial = beside(path)
+    with readable_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            give_usual_mode(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file beside `path` for writing, and rename it to `path` when the block ends without an error.
+
+    Text is UTF-8, but the name of a file that is not UTF-8 keeps its bytes. Pipes and devices such as /dev/null are
+    written to as they are.
+
+    Raises
+    ------
+    WriteError : `path` cannot be written; what was there before stays.
+    """
+    encoding, errors = (None, None) if "b" in mode else ("utf-8", NOT_UTF8)
+    if is_stream(path):
+        with readable_write_errors(path), open(_open_stream(path), mode, encoding=encoding, errors=errors) as file:
+            yield file
+        return
+    with written_beside(path) as partial, partial.open(mode, encoding=encoding, errors=errors) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _open_stream(path: str | os.PathLike) -> int:
+    # Opened without waiting first: a pipe that nobody reads would wait for ever.
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise GemoclapError(
+                f"{path}: is a pipe that nobody reads; start its reader first, or name a file"
+            ) from None
+        raise
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+@contextmanager
+def written_together(folder: str | os.PathLike) -> Iterator[Path]:
+    """Yield a hidden folder; when the block ends without an error, the files in it take their places in `folder`.
+
+    So a page and its pictures change together or not at all, whatever goes wrong while they are made.
+
+    Raises
+    ------
+    WriteError : `folder` cannot be written.
+    """
+    folder = Path(folder)
+    partial = beside(folder / "files")
+    try:
+        with readable_write_errors(folder):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        yield partial
+        for path in sorted(partial.iterdir()):
+            with readable_write_errors(folder / path.name):
+                os.replace(path, _real(folder / path.name))
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def folder_written_beside(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target`, and put it in the place of `target` when the block ends without an error.
+
+    Raises
+    ------
+    WriteError : it cannot be written; what was there before stays.
+    """
+    target = _real(Path(target))
+    partial = beside(target)
+    with readable_write_errors(target):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            for path in partial.rglob("*"):
+                give_usual_mode(path)
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def give_usual_mode(path: Path) -> None:
+    """Let a file be read by whoever the umask allows: safetensors and tempfile make theirs for the owner alone."""
+    if path.is_file():
+        path.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    # It cannot be asked for without setting it; a file that another thread makes meanwhile is closed to others, not open.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+# What a killed process leaves.
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file or folder is one that some process is just writing, or has left when it was killed."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
+
+
+def is_passing(path: Path) -> bool:
+    """Whether a file or folder is there only while a command is at work: partial, or a lock on the folder."""
+    return is_partial(path) or path.name in (LOCK, HOLDER)
+
+
+def sweep(folder: Path, alone: bool = True) -> None:
+    """Remove below `folder` what killed processes have left half-written; what a living process is writing stays.
+
+    Parameters
+    ----------
+    alone : whether no other process may be writing there. Otherwise what a process of another machine has begun stays,
+        since it cannot be seen from here whether it lives.
+    """
+    for root, folders, files in os.walk(folder):
+        partial = [name for name in (*folders, *files) if is_partial(Path(name))]
+        folders[:] = [name for name in folders if name not in partial]
+        for name in partial:
+            if _is_left_behind(name, alone):
+                path = Path(root, name)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        path.unlink()
+
+
+def _is_left_behind(name: str, alone: bool) -> bool:
+    found = _PARTIAL.fullmatch(name)
+    if found is None:  # named by the step of a checkpoint, which all processes of a run write together
+        return alone
+    if found["host"] not in (None, _HOST):
+        return alone
+    process = int(found["process"])
+    # A process of this number that began before us is dead, as ours has written nothing yet when it looks; in a container
+    # every start may have the same one.
+    return (alone and process == os.getpid()) or not is_alive(process)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to somebody else
+        return True
+    return True

@@ -1,0 +1,80 @@
+"""The one file that a command writes with -o: what may be replaced, what never is, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from small import complaint, contents, run
+
+from gemoclap.reports import plots
+
+
+@pytest.fixture
+def table(small_manifest: Path, tmp_path: Path) -> Path:
+    assert run("convert", small_manifest, "csv", "-o", tmp_path / "table.csv") == 0
+    return tmp_path / "table.csv"
+
+
+def arguments(command: str, small_manifest: Path, table: Path) -> list[str | Path]:
+    return {
+        "prepare": ["prepare", "csv", table],
+        "convert": ["convert", small_manifest, "csv"],
+        "inspect": ["inspect", small_manifest],
+    }[command]
+
+
+@pytest.mark.parametrize("command", ["prepare", "convert", "inspect"])
+def test_a_file_that_is_there_is_replaced_only_if_told_so(
+    command: str, small_manifest: Path, table: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target = table.with_name("there")
+    target.write_text("mine")
+    given = [*arguments(command, small_manifest, table), "-o", target]
+    assert "there: is there already; add --overwrite" in complaint(capsys, *given)
+    assert target.read_text() == "mine"
+    assert run(*given, "--overwrite") == 0
+    assert len(target.read_text()) > 100
+
+
+@pytest.mark.parametrize("command", ["prepare", "convert", "inspect"])
+def test_a_device_stays_a_device(command: str, small_manifest: Path, table: Path) -> None:
+    assert run(*arguments(command, small_manifest, table), "-o", "/dev/null") == 0
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_a_pipe_is_written_to(small_manifest: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("inspect", small_manifest, "-o", tmp_path / "pipe") == 0
+    assert json.loads(os.read(reader, 2**16)) and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("command", ["prepare", "convert", "inspect"])
+def test_folders_far_away_are_not_made(
+    command: str, small_manifest: Path, table: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target = table.parent / "no" / "such" / "file"
+    line = complaint(capsys, *arguments(command, small_manifest, table), "-o", target)
+    assert "there is no folder" in line and not (table.parent / "no").exists()
+
+
+def test_an_evaluation_that_fails_leaves_nothing_and_can_be_run_again(
+    small_model: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    given = ["evaluate", small_model, small_manifest, "-o", tmp_path / "scores"]
+    with monkeypatch.context() as patch:
+        patch.setattr(plots, "write_confusion", full)  # after three of its files
+        line = complaint(capsys, *given)
+    assert "scores: cannot be written, the disk is full; free space" in line
+    assert contents(tmp_path) == {} and list(tmp_path.iterdir()) == []
+    assert run(*given) == 0
+    names = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert names == {"predictions.csv", "scores.json", "scores.csv", "report.md", "confusion.png"}
