@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # manifest.py uses this file
     from gemoclap.corpora.manifest import Utterance
@@ -67,7 +67,7 @@ def one_spelling(rows: Sequence[Utterance]) -> list[Utterance]:
     """Return the rows with each corpus and each speaker spelt as in its first row."""
     corpora: dict[str, str] = {}
     speakers: dict[str, str] = {}
-    changed: dict[tuple[str | None, str | None], dict[str, str]] = {}
+    changed: dict[tuple[str | None, str | None], dict[str, Any]] = {}
     for row in rows:
         pair = (row.corpus, row.speaker)
         if pair in changed:
