@@ -212,7 +212,7 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
         if _ends_early(path):
             raise _cut_off(path)
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(_openable(path)) as file:
             if file.frames <= 0:
                 raise _no_samples(path)
             yield file
@@ -222,6 +222,12 @@ def _open(path: Path) -> Iterator[soundfile.SoundFile]:
         raise _undecodable(path) from error
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _openable(path: Path) -> str | bytes:
+    """Return a path as soundfile takes it: it encodes text strictly, which the name of a file may not allow."""
+    name = str(path)
+    return os.fsencode(name) if any("\ud800" <= letter <= "\udfff" for letter in name) else name
 
 
 def _sample_range(path: Path, start: float | None, end: float | None, samples: int, rate: int) -> tuple[int, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -16,6 +18,16 @@ def output_console() -> Console:
     """Return a console on standard output, as wide as the terminal or, without one, `WIDE`."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def show_what_cannot_be_encoded() -> None:
+    r"""Let standard output and standard error print ``\\xNN`` for a character that the terminal has none for.
+
+    Names of files may be in any encoding, and a terminal may know ASCII alone; neither may end a command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

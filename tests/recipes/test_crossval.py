@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,14 @@ import yaml
 from safetensors.numpy import load_file
 from small import complaint, contents, crossval, log_of, run
 
-from gemoclap.corpora.manifest import read_manifest
+from gemoclap.config import DataSettings
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
+from gemoclap.data.folds import make_folds
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary
 from gemoclap.predictions import read_predictions
+from gemoclap.recipes.crossval import plan_of
+from gemoclap.recipes.run_folder import claim
 
 OPTIONS = ("--train.epochs", "3", "--train.batch_size", "4", "--train.checkpoint_steps", "1")
 TIMINGS = {"seconds", "utterances_per_second", "data_wait_seconds"}
@@ -131,3 +138,45 @@ def test_folds_begin_from_the_same_weights_and_end_apart(whole: Path) -> None:
     )
     weights = [name for name in first if name.endswith("weight") and first[name].ndim > 1]
     assert weights and not any((first[name] == second[name]).all() for name in weights)
+
+
+def test_a_plan_of_many_folds_grows_with_the_speakers_alone(tmp_path: Path) -> None:
+    """Each of S folds would list the other S - 1 speakers; a run of before, which did, can go on."""
+    vocabulary = Vocabulary("two", ("angry", "happy"))
+
+    def plan(speakers: int) -> dict:
+        rows = [
+            Utterance(f"{speaker:04d}{emotion}", "x.wav", corpus="c", speaker=f"{speaker:04d}", emotion=emotion)
+            for speaker in range(speakers)
+            for emotion in vocabulary.emotions
+        ]
+        return plan_of(make_folds(rows, DataSettings(folds="speaker"), vocabulary), vocabulary, "m.jsonl", {})
+
+    assert len(json.dumps(plan(120))) < 2.1 * len(json.dumps(plan(60)))
+    few, many = plan(30), plan(31)
+    assert all(len(fold["train"]) == 58 for fold in few["folds"]) and all("train" not in fold for fold in many["folds"])
+    assert [len(fold["test"]) for fold in many["folds"]] == [2] * 31
+    config = {"data": {"manifest": "m.jsonl"}}
+    before = {**many, "folds": [{**fold, "train": ["as", "it", "was"]} for fold in many["folds"]]}
+    claim(tmp_path / "run", config, ["emo_clap"], before)
+    (tmp_path / "run" / "emo_clap").mkdir()
+    claim(tmp_path / "run", config, ["emo_clap"], many)
+    changed = {**many, "folds": [{**many["folds"][0], "hash": "0" * 12}, *many["folds"][1:]]}
+    with pytest.raises(GemoclapError, match="the folds are no longer those"):
+        claim(tmp_path / "run", config, ["emo_clap"], changed)
+
+
+def test_two_corpora_with_the_same_numbers_are_scored_as_two_people(small_manifest: Path, tmp_path: Path) -> None:
+    rows = read_manifest(small_manifest)
+    half = {name for place, name in enumerate(sorted({str(row.speaker) for row in rows})) if place % 2}
+    renamed = [
+        replace(row, corpus="two" if row.speaker in half else "one", speaker=str(int(str(row.speaker)[-2:]) // 2))
+        for row in rows
+    ]
+    write_manifest(renamed, tmp_path / "m.jsonl")
+    assert run(*crossval(tmp_path / "m.jsonl", "egemaps_svm", tmp_path / "run")) == 0
+    tables = [read_predictions(path) for path in (tmp_path / "run").glob("*/*/predictions.csv")]
+    expected = {row.id: f"{row.corpus}/{row.speaker}" for row in renamed}
+    assert {one: who for table in tables for one, who in zip(table.ids, table.speakers, strict=True)} == expected
+    plan = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert plan["speaker_overlap"] is False

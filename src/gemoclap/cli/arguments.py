@@ -16,6 +16,7 @@ from jsonargparse.typing import PositiveInt
 
 from gemoclap.config.files import find
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import parse_yaml
 
 LISTS = (
     "--encoders",
@@ -156,13 +157,18 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
     GemoclapError : not YAML, or a setting of another name, which is told with the nearest one.
     """
     try:
-        settings = get_loader("yaml")(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        settings = get_loader("yaml")(text)
+        parse_yaml(text)  # jsonargparse's loader takes the last of two equal keys
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise GemoclapError(
             f"{where}: not YAML ({getattr(error, 'problem', None) or 'not text'}); mend the file"
         ) from None
+    except (RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise GemoclapError(f"{path}: no settings ({reason}); mend the file") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):

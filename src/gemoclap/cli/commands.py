@@ -35,6 +35,7 @@ from gemoclap.cli.options import (
     add_train,
 )
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.terminal import show_what_cannot_be_encoded
 
 
 class Command(NamedTuple):
@@ -148,6 +149,7 @@ def parser_of(name: str) -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; ``--help`` and ``--version`` raise SystemExit as everywhere."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    show_what_cannot_be_encoded()
     try:
         return _run(given)
     except KeyboardInterrupt:

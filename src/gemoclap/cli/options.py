@@ -56,7 +56,7 @@ def add_prepare(parser: Parser) -> None:
 
 
 def add_inspect(parser: Parser) -> None:
-    parser.add_argument("manifest", help="JSONL manifest")
+    parser.add_argument("manifest", help="JSONL manifest, or a folder of audio")
     vocabulary = "report labels outside this named set, such as iemocap4"
     parser.add_argument("--vocabulary", type=str | None, default=None, help=vocabulary)
     parser.add_argument("--all", action="store_true", help="print every fault, not the first ten of a kind")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import sys
 from argparse import Namespace
@@ -16,7 +15,7 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
+from gemoclap.files import atomic_write, to_json
 from gemoclap.inference.predictor import Prediction, Predictor
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports import write_scores
@@ -112,7 +111,7 @@ def _write_rows(path: Path, labels: Sequence[str], rows: Sequence[dict[str, Any]
 def _print_rows(labels: Sequence[str], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         if as_json:
-            print(json.dumps(row, ensure_ascii=False))
+            print(to_json(row))
         elif "error" in row:
             print(f"gemoclap: {row['error']}", file=sys.stderr)
         else:

@@ -39,7 +39,8 @@ class DataSettings:
         test_speakers: One list of test speakers a fold, for 'lists'.
         fold_files: Folder with EmoBox's fold_1, fold_2, ... for 'files'.
         dev_speakers: Speakers taken out of training for development in every fold; 0 = no development set.
-        allow_speaker_overlap: Let a speaker stand on both sides of a split; the report then says so in its first line.
+        allow_speaker_overlap: Let a speaker, or the same audio under two ids, stand on both sides of a split; the report
+            then says so of speakers in its first line.
         audio: What is done to every clip.
     """
 
