@@ -26,7 +26,8 @@ from sklearn.preprocessing import StandardScaler
 
 from gemoclap.config import AudioSettings, CacheSettings, DataSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.folds import Fold, make_folds, speaker_name
+from gemoclap.corpora.speakers import speaker_name
+from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.feature_cache import LayerFeatures

@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import save_file
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, check_target, write_json
+from gemoclap.files import write_json
 from gemoclap.writing import (
+    atomic_write,
     beside,
+    check_target,
     folder_written_beside,
     is_passing,
     readable_write_errors,

@@ -14,31 +14,7 @@ from typing import Any
 import yaml
 
 from gemoclap.errors import GemoclapError
-from gemoclap.writing import NOT_UTF8, atomic_write, check_target, written_beside
-
-__all__ = [
-    "NOT_UTF8",
-    "absolute",
-    "as_bytes",
-    "as_on_disk",
-    "atomic_write",
-    "cache_home",
-    "check_target",
-    "entry",
-    "file_hash",
-    "folder_name",
-    "kind_of",
-    "parse_json",
-    "parse_yaml",
-    "read_json",
-    "read_json_lines",
-    "read_text",
-    "read_yaml",
-    "relative_to",
-    "to_json",
-    "write_json",
-    "written_beside",
-]
+from gemoclap.writing import NOT_UTF8, atomic_write
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -141,12 +117,6 @@ def read_json(path: str | os.PathLike, remedy: str, kind: type = dict) -> Any:
     return _parsed(read_text(path), str(path), remedy, kind)
 
 
-def read_json_lines(path: str | os.PathLike, remedy: str) -> list[dict[str, Any]]:
-    """Return the objects of a file with one in each line; raises as `read_json`, naming the line."""
-    lines = enumerate(read_text(path).splitlines(), 1)
-    return [_parsed(line, f"{path}:{number}", remedy, dict) for number, line in lines if line.strip()]
-
-
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
     """Return the mapping that a YAML file holds; raises as `read_json`."""
     try:
@@ -166,11 +136,11 @@ def _parsed(text: str, where: str, remedy: str, kind: type) -> Any:
 
 def _of_kind(data: Any, where: str, remedy: str, kind: type) -> Any:
     if not isinstance(data, kind):
-        raise GemoclapError(f"{where}: holds {kind_of(data)}, not {KINDS[kind]}; {remedy}")
+        raise GemoclapError(f"{where}: holds {_kind_of(data)}, not {KINDS[kind]}; {remedy}")
     return data
 
 
-def kind_of(data: Any) -> str:
+def _kind_of(data: Any) -> str:
     """Return the type of plain data in words."""
     return KINDS.get(type(data), type(data).__name__)
 
@@ -185,20 +155,8 @@ def entry(data: Mapping[str, Any], name: str, kind: type, path: str | os.PathLik
     if name not in data:
         raise GemoclapError(f"{path}: has no {name!r}; {remedy}")
     if not isinstance(data[name], kind):
-        raise GemoclapError(f"{path}: {name} is {kind_of(data[name])}, not {KINDS[kind]}; {remedy}")
+        raise GemoclapError(f"{path}: {name} is {_kind_of(data[name])}, not {KINDS[kind]}; {remedy}")
     return data[name]
-
-
-def folder_name(name: Any, path: str | os.PathLike, remedy: str) -> str:
-    """Return a name that was read from the file `path`, if it is that of a folder inside another and leads nowhere else.
-
-    Raises
-    ------
-    GemoclapError : it is no text, has a slash, or is hidden, ``.`` or ``..``.
-    """
-    if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\\0"):
-        raise GemoclapError(f"{path}: {name!r} is not the name of a folder of this run; {remedy}")
-    return name
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import NOT_UTF8, atomic_write
+from gemoclap.writing import NOT_UTF8, atomic_write
 
 COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
 """The first columns of predictions.csv; one column ``p_EMOTION`` a class follows, in the order of the classes."""

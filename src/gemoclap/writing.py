@@ -22,7 +22,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 """Names of what a process has open already: they may lead to a regular file, and still are no file to replace."""
 LOCK, HOLDER = ".lock", ".holder.json"
-"""In a run's folder while a command writes in it (`recipes.holding`)."""
+"""Names of a lock on a folder, and of the file that says who has it: no part of what the folder holds."""
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _PARTIAL = re.compile(r"\..+?\.(?P<process>\d+)(?:-(?P<host>[0-9a-f]{6}))?\.partial")
@@ -99,24 +99,16 @@ def readable_write_errors(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise _full(path) from error
-        if error.errno is None or not _concerns(error.filename, Path(path)):
+        if error.errno not in FULL and (error.errno is None or not _concerns(error.filename, Path(path))):
             raise  # the block read another file, which the error names
-        raise WriteError(
-            f"{path}: cannot be written ({error.strerror or error}); mend that, or name another place"
-        ) from error
+        raise _unwritten(path, error.errno, reason_of(error)) from error
     except GemoclapError:
         raise
     except Exception as error:  # safetensors says "(os error 28)" in an error of its own
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
-        if int(number[1]) in FULL:
-            raise _full(path) from error
-        raise WriteError(
-            f"{path}: cannot be written ({os.strerror(int(number[1]))}); mend that, or name another place"
-        ) from error
+        raise _unwritten(path, int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _concerns(filename: Any, path: Path) -> bool:
@@ -127,8 +119,16 @@ def _concerns(filename: Any, path: Path) -> bool:
     return named.parent == path.parent or named in path.parents or path in named.parents
 
 
-def _full(path: str | os.PathLike) -> WriteError:
-    return WriteError(f"{path}: cannot be written, the disk is full; free space and run the same command again")
+def _unwritten(path: str | os.PathLike, number: int | None, reason: str) -> WriteError:
+    if number in FULL:
+        return WriteError(f"{path}: cannot be written, the disk is full; free space and run the same command again")
+    return WriteError(f"{path}: cannot be written ({reason}); mend that, or name another place")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the file system said of an OSError, or of the one behind a `WriteError`, in a few words."""
+    cause = error.__cause__ or error if isinstance(error, WriteError) else error
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def beside(path: Path) -> Path:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from gemoclap import corpora
 from gemoclap.corpora.inspect import inspect, render
-from gemoclap.corpora.layout import list_audio
-from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
+from gemoclap.corpora.layout import rows_of_folder
+from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
-from gemoclap.files import check_target, write_json
+from gemoclap.files import write_json
 from gemoclap.labels import get_vocabulary
 from gemoclap.terminal import output_console, progress_bar
+from gemoclap.writing import check_target
 
 
 def run_prepare(args: Namespace) -> int:
@@ -32,11 +33,7 @@ def run_inspect(args: Namespace) -> int:
     """Counts and faults of a manifest, or of the audio below a folder; status 1 when there are faults."""
     output = check_target(args.output, overwrite=args.overwrite) if args.output else None
     is_folder = Path(args.manifest).is_dir()
-    utterances = (
-        [Utterance(file, file) for file in map(str, list_audio(Path(args.manifest)))]
-        if is_folder
-        else read_manifest(args.manifest, as_spelt=True)
-    )
+    utterances = rows_of_folder(Path(args.manifest)) if is_folder else read_manifest(args.manifest, as_spelt=True)
     vocabulary = get_vocabulary(args.vocabulary) if args.vocabulary else None
     with progress_bar("listening") as progress:
         inspection = inspect(utterances, vocabulary, progress, speakers=not is_folder)

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gemoclap.corpora.layout import list_audio
+from gemoclap.corpora.layout import rows_of_folder
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, to_json
+from gemoclap.files import to_json
 from gemoclap.inference.predictor import Prediction, Predictor
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports import write_scores
 from gemoclap.reports.results import score_table
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
-from gemoclap.writing import folder_written_beside
+from gemoclap.writing import atomic_write, folder_written_beside
 
 
 def run_evaluate(args: Namespace) -> int:
@@ -87,7 +87,7 @@ def _clips(given: Sequence[str]) -> list[Utterance]:
         if path.suffix == ".jsonl" and not path.is_dir():
             clips += read_manifest(path)
         elif path.is_dir():
-            clips += (Utterance(file, file) for file in map(str, list_audio(path)))
+            clips += rows_of_folder(path)
         else:
             clips.append(Utterance(name, name))
     return clips

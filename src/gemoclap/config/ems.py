@@ -1,4 +1,4 @@
-"""The settings of EMS: intensity model, pre-training, probe, and the comparison; plain dataclasses, as in `config.py`."""
+"""The settings of EMS: intensity model, pre-training, probe, and the comparison; plain dataclasses, as those of the methods."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import read_table, say_unused
 from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, relative_to
+from gemoclap.files import relative_to
 from gemoclap.labels import canonical_emotion
-from gemoclap.writing import is_stream
+from gemoclap.writing import atomic_write, is_stream
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "id": ("id", "utterance_id", "utt_id", "key"),

@@ -20,8 +20,9 @@ from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import say_unused
 from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, parse_json, read_text, relative_to, to_json, write_json
+from gemoclap.files import parse_json, read_text, relative_to, to_json, write_json
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
+from gemoclap.writing import atomic_write
 
 DESCRIBE: dict[str, Describe] = {
     "iemocap": iemocap.describe,

@@ -165,6 +165,11 @@ def list_audio(folder: Path) -> list[Path]:
     return found.files
 
 
+def rows_of_folder(folder: Path) -> list[Utterance]:
+    """Return a row without labels for each of `list_audio`, its path for an id; raises as that does."""
+    return [Utterance(file, file) for file in map(str, list_audio(folder))]
+
+
 def audio_by_stem(folder: Path) -> dict[str, Path]:
     """Return stem -> file for all of `audio_below` a folder.
 

@@ -12,8 +12,9 @@ from typing import Any
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import as_on_disk, atomic_write, parse_json, read_text, relative_to, to_json
+from gemoclap.files import as_on_disk, parse_json, read_text, relative_to, to_json
 from gemoclap.labels import GENDERS
+from gemoclap.writing import atomic_write
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # manifest.py uses this file
     from gemoclap.corpora.manifest import Utterance
@@ -22,6 +23,7 @@ def speaker_key(utterance: Utterance) -> str:
     return normal_name(speaker_name(utterance))
 
 
+@lru_cache(maxsize=2**17)  # corpora have far more rows than speakers
 def normal_name(name: str) -> str:
     """Return a name in lower case, in composed characters, without blanks around its parts: ``"a/ B "`` -> ``"a/b"``."""
     composed = unicodedata.normalize("NFC", name).casefold()
@@ -35,26 +37,17 @@ def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
     """
     first: dict[str, Utterance] = {}
     corpora: set[str] = set()
-    seen: dict[tuple[str | None, str | None], str] = {}
     for row in rows:
-        pair = (row.corpus, row.speaker)
-        if pair not in seen:  # corpora have far more rows than speakers
-            seen[pair] = speaker_key(row)
-            corpora.add(normal_name(row.corpus or ""))
-            if (row.speaker or "").strip():
-                first.setdefault(seen[pair], row)
+        corpora.add(normal_name(row.corpus or ""))
+        if (row.speaker or "").strip():
+            first.setdefault(speaker_key(row), row)
     names = {key: (row.speaker or "").strip() if len(corpora) == 1 else speaker_name(row) for key, row in first.items()}
     return dict(sorted(names.items(), key=lambda item: natural(item[1])))
 
 
 def row_speakers(rows: Sequence[Utterance], shown: dict[str, str]) -> list[str | None]:
     """Return the name in `shown` of each row's speaker, None where there is none."""
-    names: dict[tuple[str | None, str | None], str | None] = {}
-    for row in rows:
-        pair = (row.corpus, row.speaker)
-        if pair not in names:
-            names[pair] = shown.get(speaker_key(row))
-    return [names[row.corpus, row.speaker] for row in rows]
+    return [shown.get(speaker_key(row)) for row in rows]
 
 
 def common_speakers(known: Iterable[str], present: Iterable[str]) -> set[str]:
@@ -67,17 +60,18 @@ def one_spelling(rows: Sequence[Utterance]) -> list[Utterance]:
     """Return the rows with each corpus and each speaker spelt as in its first row."""
     corpora: dict[str, str] = {}
     speakers: dict[str, str] = {}
-    changed: dict[tuple[str | None, str | None], dict[str, Any]] = {}
-    for row in rows:
-        pair = (row.corpus, row.speaker)
-        if pair in changed:
-            continue
-        changed[pair] = {}
-        if row.corpus is not None:
-            changed[pair]["corpus"] = corpora.setdefault(normal_name(row.corpus), row.corpus.strip())
-        if row.speaker is not None:
-            changed[pair]["speaker"] = speakers.setdefault(speaker_key(row), row.speaker.strip())
-    return [replace(row, **changed[row.corpus, row.speaker]) for row in rows]  # type: ignore[arg-type]  # both are words
+    return [
+        replace(
+            row,
+            corpus=_first_spelling(corpora, normal_name(row.corpus or ""), row.corpus),
+            speaker=_first_spelling(speakers, speaker_key(row), row.speaker),
+        )
+        for row in rows
+    ]
+
+
+def _first_spelling(spellings: dict[str, str], key: str, name: str | None) -> str | None:
+    return None if name is None else spellings.setdefault(key, name.strip())
 
 
 def natural(text: str) -> list[tuple[int, str]]:

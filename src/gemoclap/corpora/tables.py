@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import NOT_UTF8
+from gemoclap.writing import NOT_UTF8
 
 logger = logging.getLogger(__name__)
 

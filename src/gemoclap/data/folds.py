@@ -20,15 +20,14 @@ import numpy as np
 
 from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.speakers import natural, row_speakers, shown_speakers, speaker_key, speaker_name
+from gemoclap.corpora.speakers import natural, row_speakers, shown_speakers, speaker_key
 from gemoclap.data.fold_files import read_fold_files
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import NOT_UTF8, as_bytes
+from gemoclap.files import as_bytes
 from gemoclap.labels import Vocabulary
+from gemoclap.writing import NOT_UTF8
 
 logger = logging.getLogger(__name__)
-
-__all__ = ["Fold", "balanced_groups", "make_folds", "natural", "speaker_name", "undivided"]
 
 USUAL_FOLDS = 5
 """Number of groups of speakers where nobody says another."""
@@ -359,8 +358,7 @@ def _check_classes(fold: Fold, vocabulary: Vocabulary) -> None:
 
 def _keys(rows: Iterable[Utterance]) -> set[str]:
     """Return the `speaker_key` of each speaker of `rows` that has a name."""
-    pairs = {(row.corpus, row.speaker): row for row in rows if row.speaker}
-    return {speaker_key(row) for row in pairs.values()}
+    return {speaker_key(row) for row in rows if row.speaker}
 
 
 def _classes(rows: Iterable[Utterance], vocabulary: Vocabulary) -> set[str]:

@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from gemoclap.errors import WriteError
-from gemoclap.files import atomic_write
+from gemoclap.writing import atomic_write, reason_of
 
 SHARD_BYTES = 256 * 2**20
 """What a writer gathers before it writes a shard; writing takes up to four times as much memory."""
@@ -102,9 +102,8 @@ class Shards:
             with atomic_write(path, "wb") as file:
                 file.write(_serialized(new))
         except WriteError as error:
-            reason = getattr(error.__cause__, "strerror", None) or error
             raise WriteError(
-                f"{self.folder}: a shard cannot be written ({reason}); free space there or name another folder"
+                f"{self.folder}: a shard cannot be written ({reason_of(error)}); free space there or name another folder"
             ) from error
         self.refresh()
 

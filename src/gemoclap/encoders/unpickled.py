@@ -18,7 +18,8 @@ from torch import Tensor
 
 from gemoclap.encoders.weights import WeightFiles
 from gemoclap.errors import GemoclapError, WriteError
-from gemoclap.files import cache_home, written_beside
+from gemoclap.files import cache_home
+from gemoclap.writing import reason_of, written_beside
 
 
 def unpickled_folder(pickled: WeightFiles) -> Path:
@@ -42,15 +43,10 @@ def unpickled_folder(pickled: WeightFiles) -> Path:
                 _write(pickled, target)
     except (OSError, WriteError) as error:
         raise GemoclapError(
-            f"{folder}: the weights of {pickled.files[0]} cannot be kept there ({_reason(error)}); free space, or name another "
-            "folder in $GEMOCLAP_CACHE"
+            f"{folder}: the weights of {pickled.files[0]} cannot be kept there ({reason_of(error)}); free space, or name "
+            "another folder in $GEMOCLAP_CACHE"
         ) from error
     return folder
-
-
-def _reason(error: Exception) -> str:
-    cause = error.__cause__ or error
-    return getattr(cause, "strerror", None) or str(cause)
 
 
 def _write(pickled: WeightFiles, target: Path) -> None:

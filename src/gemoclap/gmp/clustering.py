@@ -31,8 +31,8 @@ from scipy import sparse
 from sklearn.cluster import kmeans_plusplus
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
 from gemoclap.gmp.frames import Frames
+from gemoclap.writing import atomic_write
 
 CHUNK = 4096
 """Rows assigned at a time; with k centroids their products take 16 KiB x k."""

@@ -23,8 +23,8 @@ from sklearn.svm import SVC
 from gemoclap.audio import SAMPLE_RATE, load_audio
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
-from gemoclap.files import atomic_write
 from gemoclap.labels import Vocabulary
+from gemoclap.writing import atomic_write
 
 SHORTEST = 960
 """Samples (60 ms) that openSMILE needs for one frame; shorter clips are filled up with zeros."""

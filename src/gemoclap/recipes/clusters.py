@@ -17,12 +17,13 @@ from torch import Tensor
 
 from gemoclap.config import Settings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.data.folds import Fold
 from gemoclap.data.shards import Shards
 from gemoclap.encoders.feature_cache import LayerFrames
 from gemoclap.encoders.speech import SpeechEncoder
-from gemoclap.files import atomic_write, file_hash, write_json
+from gemoclap.files import file_hash, write_json
 from gemoclap.gmp.clustering import assign, fit_kmeans, load_kmeans, save_kmeans
 from gemoclap.gmp.codebooks import CONFIG, EMOTIONS, LABELS, QUALITY, codebook_path, is_clustered
 from gemoclap.gmp.frame_emotions import count_emotions
@@ -32,6 +33,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
+from gemoclap.writing import atomic_write
 
 TOGETHER = 64
 """Clips whose frames are named at a time; preparing 4096 centroids takes as long as naming a second of speech."""

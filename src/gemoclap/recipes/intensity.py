@@ -16,9 +16,10 @@ from torch import Tensor
 
 from gemoclap.config.ems import IntensitySettings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import TrainBatches, eval_batches
-from gemoclap.data.folds import Fold, speaker_name, undivided
+from gemoclap.data.folds import Fold, undivided
 from gemoclap.data.reading import read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.data.shards import Shards

@@ -13,7 +13,7 @@ from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import Fold
-from gemoclap.files import atomic_write
+from gemoclap.writing import atomic_write
 
 CAUTION = (
     "Acted speech is not spontaneous speech, and a face value of an emotion is not what a person feels: do not use "

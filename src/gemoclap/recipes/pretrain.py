@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from gemoclap.config.ems import PretrainSettings, ScoreHead
-from gemoclap.corpora.layout import list_audio
+from gemoclap.corpora.layout import rows_of_folder
 from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches, eval_batches
-from gemoclap.data.folds import speaker_name
 from gemoclap.ems.guesses import l1_beside_guesses, not_beaten, told
 from gemoclap.ems.intensity import IntensityModel
 from gemoclap.ems.losses import Reconstruction
@@ -116,9 +116,7 @@ def read_source(path: Path) -> list[Utterance]:
     ------
     GemoclapError : the manifest cannot be read, or there is no audio below the folder.
     """
-    if path.is_dir():
-        return [Utterance(file, file) for file in map(str, list_audio(path))]
-    return read_manifest(path)
+    return rows_of_folder(path) if path.is_dir() else read_manifest(path)
 
 
 def divide(rows: Sequence[Utterance], share: float) -> tuple[list[Utterance], list[Utterance]]:

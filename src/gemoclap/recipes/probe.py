@@ -43,7 +43,6 @@ from gemoclap.encoders.mel import LogMel
 from gemoclap.encoders.pooling import masked_mean
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import concatenate, read_predictions
@@ -54,6 +53,7 @@ from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_se
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, table_of
+from gemoclap.writing import atomic_write
 
 
 def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:

@@ -17,9 +17,9 @@ from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.text import MINILM, minilm_folder
 from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write, entry, file_hash, read_json, read_yaml, write_json
+from gemoclap.files import entry, file_hash, read_json, read_yaml, write_json
 from gemoclap.training.distributed import process_state
-from gemoclap.writing import folder_written_beside, is_passing
+from gemoclap.writing import atomic_write, folder_written_beside, is_passing
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import scipy.stats
 
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import write_json
 from gemoclap.metrics import without_nan
+from gemoclap.writing import atomic_write
 
 FIGURES = ("war", "uar")
 

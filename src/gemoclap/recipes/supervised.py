@@ -13,8 +13,9 @@ from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes, eval_batches
-from gemoclap.data.folds import Fold, speaker_name
+from gemoclap.data.folds import Fold
 from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast

@@ -18,13 +18,14 @@ from rich.table import Table
 
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import named_speakers
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import write_json
 from gemoclap.metrics import Scores
 from gemoclap.predictions import concatenate
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
 from gemoclap.reports.plots import DPI, STYLE
 from gemoclap.reports.results import score_table
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, scores_row, with_interval, write_csv
+from gemoclap.writing import atomic_write
 
 HOW_TO_READ = (
     "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average recall) is the "

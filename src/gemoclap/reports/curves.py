@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.files import atomic_write
 from gemoclap.inference.frames import FrameEmotions
 from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
+from gemoclap.writing import atomic_write
 
 LEGEND_COLUMNS = 5
 COLUMNS = 2000

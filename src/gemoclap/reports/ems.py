@@ -15,11 +15,12 @@ from matplotlib.lines import Line2D
 
 from gemoclap.config import TITLES
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import write_json
 from gemoclap.recipes.ems import Comparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
 from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
+from gemoclap.writing import atomic_write
 
 Trial = tuple[str, str]
 """Task and corpus."""

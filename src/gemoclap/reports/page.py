@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
 from gemoclap.metrics import Scores
 from gemoclap.predictions import PredictionTable
 from gemoclap.reports import plots, tables
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect
+from gemoclap.writing import atomic_write
 
 CSV_FIRST = (
     "method", "aggregate", "fold", "fold_hash", "n_folds", "n", "war", "war_low", "war_high", "war_sd",

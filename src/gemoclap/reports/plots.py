@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gemoclap.files import atomic_write
 from gemoclap.metrics import Scores
 from gemoclap.reports.results import Results
 from gemoclap.reports.tables import UNDEFINED, count, method_label, percent, with_interval
+from gemoclap.writing import atomic_write
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A900")
 STYLE: Any = {

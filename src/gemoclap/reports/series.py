@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gemoclap.files import atomic_write, check_target
+from gemoclap.writing import atomic_write, check_target
 
 
 def series_path(output: str | None, overwrite: bool = False) -> Path | None:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from gemoclap.config import TITLES
-from gemoclap.files import atomic_write, write_json
+from gemoclap.files import write_json
 from gemoclap.metrics import Scores, without_nan
 from gemoclap.predictions import concatenate
 from gemoclap.recipes.cost import Cost
@@ -24,6 +24,7 @@ from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
 from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect, score_table
 from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, with_interval, with_sd, write_csv
+from gemoclap.writing import atomic_write
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gemoclap.files import atomic_write
 from gemoclap.metrics import Difference, Scores
 from gemoclap.reports.results import FoldMean, MethodResults, Results, SeedMean
+from gemoclap.writing import atomic_write
 
 UNDEFINED = "\N{EN DASH}"
 

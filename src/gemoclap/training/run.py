@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.files import atomic_write
 from gemoclap.training.checkpoint import (
     Checkpoint,
     Tensors,
@@ -32,6 +31,7 @@ from gemoclap.training.checkpoint import (
 )
 from gemoclap.training.distributed import mean_over_processes
 from gemoclap.training.optim import learning_rate_at, learning_rate_of, optimizer_for, set_learning_rate
+from gemoclap.writing import atomic_write
 
 KEEP_SECONDS = 10.0
 """What a kill may cost: where epochs take a tenth of a second, a checkpoint after each would take as long as the training."""
