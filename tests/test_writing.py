@@ -22,7 +22,6 @@ from gemoclap.writing import (
     readable_write_errors,
     sweep,
     written_beside,
-    written_together,
 )
 
 DEAD = 2**22 + 1
@@ -136,19 +135,6 @@ def test_an_error_of_another_file_stays_its_own(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_write(tmp_path / "out" / "x.csv"):
         (tmp_path / "in" / "elsewhere").read_text()
     assert os.listdir(tmp_path / "out") == []
-
-
-def test_files_written_together_appear_together(tmp_path: Path) -> None:
-    (tmp_path / "page.md").write_text("old")
-    with pytest.raises(ValueError, match="no figure"), written_together(tmp_path) as place:
-        (place / "page.md").write_text("new")
-        (place / "picture.png").write_text("new")
-        raise ValueError("no figure")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"page.md": "old"}
-    with written_together(tmp_path / "deep" / "er") as place:
-        (place / "page.md").write_text("new")
-        (place / "picture.png").write_text("new")
-    assert sorted(os.listdir(tmp_path / "deep" / "er")) == ["page.md", "picture.png"]
 
 
 def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:

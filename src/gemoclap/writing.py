@@ -198,30 +198,6 @@ def _open_stream(path: str | os.PathLike) -> int:
 
 
 @contextmanager
-def written_together(folder: str | os.PathLike) -> Iterator[Path]:
-    """Yield a hidden folder; when the block ends without an error, the files in it take their places in `folder`.
-
-    So a page and its pictures change together or not at all, whatever goes wrong while they are made.
-
-    Raises
-    ------
-    WriteError : `folder` cannot be written.
-    """
-    folder = Path(folder)
-    partial = beside(folder / "files")
-    try:
-        with readable_write_errors(folder):
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        yield partial
-        for path in sorted(partial.iterdir()):
-            with readable_write_errors(folder / path.name):
-                os.replace(path, _real(folder / path.name))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
 def folder_written_beside(target: Path) -> Iterator[Path]:
     """Yield a new folder beside `target`, and put it in the place of `target` when the block ends without an error.
 
@@ -273,6 +249,8 @@ def is_passing(path: Path) -> bool:
 def sweep(folder: Path, alone: bool = True) -> None:
     """Remove below `folder` what killed processes have left half-written; what a living process is writing stays.
 
+    A folder below that has a lock of its own is left to whoever takes that lock.
+
     Parameters
     ----------
     alone : whether no other process may be writing there. Otherwise what a process of another machine has begun stays,
@@ -280,7 +258,7 @@ def sweep(folder: Path, alone: bool = True) -> None:
     """
     for root, folders, files in os.walk(folder):
         partial = [name for name in (*folders, *files) if is_partial(Path(name))]
-        folders[:] = [name for name in folders if name not in partial]
+        folders[:] = [name for name in folders if name not in partial and not Path(root, name, LOCK).exists()]
         for name in partial:
             if _is_left_behind(name, alone):
                 path = Path(root, name)
