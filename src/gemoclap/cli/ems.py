@@ -7,9 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from gemoclap.audio import load_audio
+from gemoclap.cli.alone import alone
 from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
 from gemoclap.inference.timeline import intensity_over_time
-from gemoclap.recipes.ems import compare
+from gemoclap.recipes.ems import Comparison, compare
+from gemoclap.recipes.holding import holding
 from gemoclap.recipes.intensity import train_intensity
 from gemoclap.recipes.pretrain import load_intensity_model, pretrain
 from gemoclap.recipes.probe import probe
@@ -22,6 +24,7 @@ from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 
 
+@alone
 def run_pretrain_intensity(args: Namespace) -> int:
     """A labelled corpus -> a model of the intensity of emotion over time."""
     output = Path(args.output)
@@ -31,6 +34,7 @@ def run_pretrain_intensity(args: Namespace) -> int:
     return 0
 
 
+@alone
 def run_pretrain_ems(args: Namespace) -> int:
     """Speech -> an encoder pre-trained on it."""
     output = Path(args.output)
@@ -50,6 +54,7 @@ def _say(folder: Path, before: bool, what_next: str) -> None:
     leave_together()
 
 
+@alone
 def run_probe(args: Namespace) -> int:
     """Frozen encoders -> what a linear head finds in each, over folds and seeds."""
     output = Path(args.output)
@@ -70,7 +75,12 @@ def run_compare_ems(args: Namespace) -> int:
     """Speech and labelled corpora -> does emotion-aware masking help?"""
     given = {one.name: getattr(args, one.name) for one in fields(CompareSettings)}
     output = Path(args.output)
-    compare(CompareSettings(**given), output, show=lambda comparison: write_ems_report(comparison, output))
+
+    def show(comparison: Comparison) -> None:
+        with holding(output, brief=True):
+            write_ems_report(comparison, output)
+
+    compare(CompareSettings(**given), output, show=show)
     print(f"{output / 'ems.md'}: the comparison; ems.png beside it shows it, ems.csv and ems.json have the figures")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from gemoclap.cli.alone import alone
 from gemoclap.config import Settings
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
@@ -41,6 +42,7 @@ def run_gmp_finetune(args: Namespace) -> int:
     return _step(args, "finetune", f"try it with: gemoclap predict {Path(args.output) / 'model'} clip.wav")
 
 
+@alone
 def _step(args: Namespace, step: Step, what_next: str) -> int:
     settings = Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
     earlier = Path(args.output) / CONFIG

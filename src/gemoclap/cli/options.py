@@ -41,6 +41,16 @@ SETTINGS_FILE = (
 )
 
 
+def add_run_folder(parser: Parser, about: str = RUN_FOLDER) -> None:
+    parser.add_argument("-o", "--output", type=str, required=True, help=about)
+    add_no_wait(parser)
+
+
+def add_no_wait(parser: Parser) -> None:
+    no_wait = "stop where another command is at work in the folder; without this the command waits until that is done"
+    parser.add_argument("--no_wait", action="store_true", help=no_wait)
+
+
 def add_overwrite(parser: Parser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the file that -o names, if it is there")
 
@@ -87,14 +97,14 @@ def add_settings(parser: Parser) -> None:
 
 def add_train(parser: Parser) -> None:
     parser.usage = "gemoclap train --data.manifest MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
-    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    add_run_folder(parser)
     parser.add_argument("--method", type=Literal[TRAINED], default="sl_gemo_clap", help="what to train")
     add_settings(parser)
 
 
 def add_crossval(parser: Parser) -> None:
     parser.usage = "gemoclap crossval --data.manifest MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
-    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    add_run_folder(parser)
     methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
     parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="save the model of every fold")
@@ -138,7 +148,7 @@ def add_table1(parser: Parser) -> None:
 def add_gmp_step(parser: Parser) -> None:
     parser.usage = f"{parser.prog} --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
     output = "folder of the run, the same for all steps, as are the options: --config RUN/config.yaml has them"
-    parser.add_argument("-o", "--output", type=str, required=True, help=output)
+    add_run_folder(parser, output)
     add_settings(parser)
 
 
@@ -157,6 +167,7 @@ def add_report(parser: Parser) -> None:
         "folder", nargs="+", help="folder of a cross-validation, finished or not; several are set side by side"
     )
     parser.add_argument("-o", "--output", type=str | None, default=None, help="folder for the report of several")
+    add_no_wait(parser)
 
 
 def add_evaluate(parser: Parser) -> None:
@@ -183,7 +194,7 @@ def add_predict(parser: Parser) -> None:
 
 def add_pretrain_intensity(parser: Parser) -> None:
     parser.usage = "gemoclap pretrain intensity --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
-    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(RankingSettings, "ranking")
@@ -198,7 +209,7 @@ def add_pretrain_ems(parser: Parser) -> None:
     parser.usage = (
         "gemoclap pretrain ems --speech A,B,... -o RUN [--model.intensity_model DIR] [--config YAML ...] [options]"
     )
-    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     defaults = PretrainSettings(model=PretrainModelSettings(masking="random"))
     speech = "manifests, and folders of audio files; labels are not looked at"
@@ -216,7 +227,7 @@ def add_pretrain_ems(parser: Parser) -> None:
 
 def add_probe(parser: Parser) -> None:
     parser.usage = "gemoclap probe --data.manifest MANIFEST --encoders A,B,... -o RUN [--config YAML ...] [options]"
-    parser.add_argument("-o", "--output", type=str, required=True, help=RUN_FOLDER)
+    add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     encoders = f"{LOG_MEL} (no encoder), compact and other untrained ones, hub ids, folders; NAME=FOLDER gives a name"
     parser.add_argument("--encoders", type=list[str], default=[LOG_MEL], help=encoders)

@@ -10,6 +10,7 @@ from gemoclap.config import Settings, TrainSettings, check_seeds
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.cost import costs
 from gemoclap.recipes.crosscorpus import CrossCorpus
+from gemoclap.recipes.holding import holding
 from gemoclap.recipes.table1 import Cell, TableRun
 from gemoclap.reports import write_report
 from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
@@ -28,8 +29,13 @@ def run_crosscorpus(args: Namespace) -> int:
     for pair in empty.values():
         shared = f"share only {pair.labels[0]}" if pair.labels else "share no label"
         print(f"left empty: {pair.tested} and {pair.trained} {shared}; a pair needs two labels")
-    matrix.fill(keep_models=args.keep_models, show=lambda: write_crosscorpus(matrix))
-    page = write_crosscorpus(matrix)
+
+    def show() -> Path:
+        with holding(matrix.output, brief=True):
+            return write_crosscorpus(matrix)
+
+    matrix.fill(keep_models=args.keep_models, show=show)
+    page = show()
     print_crosscorpus(matrix, output_console())
     print(
         f"{page}: the matrix; crosscorpus.png beside it shows it, crosscorpus.csv and crosscorpus.json have the figures"
@@ -54,11 +60,16 @@ def run_table1(args: Namespace) -> int:
         return 0
 
     def show(cell: Cell) -> None:
-        write_report(cell.folder)
-        write_table1(run.table)
+        with holding(cell.folder, brief=True):
+            write_report(cell.folder)
+        write_table()
+
+    def write_table() -> Path:
+        with holding(run.table.output, brief=True):
+            return write_table1(run.table)
 
     run.fill(keep_models=args.keep_models, show=show)
-    page = write_table1(run.table)
+    page = write_table()
     print_table1(run.table, output_console())
     print(f"{page}: the table; table1.tex, table1.csv and table1.json beside it")
     return 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from gemoclap.cli.alone import alone
 from gemoclap.config import Settings, check_seeds
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
-from gemoclap.recipes.run_folder import seed_folder
+from gemoclap.recipes.holding import holding
+from gemoclap.recipes.run_folder import CONFIG, seed_folder
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
@@ -17,6 +19,7 @@ from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 
 
+@alone
 def run_train(args: Namespace) -> int:
     """One method on all speakers -> a model."""
     output = Path(args.output)
@@ -29,6 +32,7 @@ def run_train(args: Namespace) -> int:
     return 0
 
 
+@alone
 def run_crossval(args: Namespace) -> int:
     """Methods over speaker-disjoint folds -> a table, a report and pictures."""
     output = Path(args.output)
@@ -63,7 +67,10 @@ def run_report(args: Namespace) -> int:
     """The report of a cross-validation, finished or not, written again; or one of several, side by side."""
     if len(args.folder) > 1 and not args.output:
         raise GemoclapError("a report of several runs needs a folder of its own; name it with -o")
-    _report(collect_together(args.folder, args.output) if args.output else collect(args.folder[0]))
+    if not args.output and not (Path(args.folder[0]) / CONFIG).is_file():
+        collect(args.folder[0])  # says what it is in place of a run's folder, before a lock is written into it
+    with holding(Path(args.output or args.folder[0]), brief=True, wait=not args.no_wait):
+        _report(collect_together(args.folder, args.output) if args.output else collect(args.folder[0]))
     return 0
 
 

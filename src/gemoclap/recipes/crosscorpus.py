@@ -30,15 +30,15 @@ from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.crossval import encoder_config
 from gemoclap.recipes.gmp import ENCODERS
+from gemoclap.recipes.holding import holding
 from gemoclap.recipes.run_folder import (
     ENCODER_WEIGHTS,
-    claim,
     refuse_other_run,
     run_key,
     seed_folder,
     weights_hash,
 )
-from gemoclap.recipes.sharing import refuse_torchrun, share
+from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.train import train
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
@@ -148,7 +148,8 @@ class CrossCorpus:
         if all(pair.is_empty for pair in self.pairs):
             has = "; ".join(f"{one.name} has {', '.join(one.labels) or 'none'}" for one in self.corpora.values())
             raise GemoclapError(f"no two corpora share two labels ({has}); see --data.emotions and --data.merges")
-        refuse_other_run(output, self._lasting())
+        with holding(output, brief=True):
+            refuse_other_run(output, self._lasting())
         self.warnings = [*_shared_speakers(self.corpora, settings.data), *self._encoder_warnings()]
 
     @property
@@ -211,7 +212,7 @@ class CrossCorpus:
         # A faulty file, or one that is trained and tested on, leaves no trace of a run; where that is allowed, reports say so.
         if self.settings.data.allow_speaker_overlap or any(map(self._pending, self.trainings)):
             self.warnings += _same_sound(self.corpora, self.store, self.settings.data)
-        claim(self.output, self._lasting(), [self.method])
+        claim_together(self.output, self._lasting(), [self.method])
         jobs = {one.job: partial(self._train_and_test, one, keep_models, show) for one in self.trainings}
         share(jobs, self.output, say)
 

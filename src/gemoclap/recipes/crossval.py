@@ -24,6 +24,7 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
+from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_fold
@@ -34,6 +35,7 @@ LISTED_FOLDS = 30
 """Up to how many folds folds.json lists the utterances that each trains on."""
 
 
+@holds_output
 def cross_validate(
     settings: Settings,
     methods: Sequence[str],
@@ -73,6 +75,7 @@ def cross_validate(
         check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, source.store)
     claim(output, config, methods, plan)
     for method in methods:
+        _finish_off([output / method / fold.name for fold in folds if fold not in pending[method]], keep_models)
         if method in BASELINES:
             _baseline(pending[method], vocabulary, output / method)
         for fold in pending[method] if method in TRAINED else ():
@@ -192,6 +195,17 @@ def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> No
         scores = run_fold(fold, features, vocabulary)
         table = table_of(fold.test, scores, vocabulary.emotions, vocabulary.resolve, fold.name)
         _finish(table, folder / fold.name)
+
+
+def _finish_off(folders: Sequence[Path], keep_models: bool) -> None:
+    """Remove the training state of finished folds, which stays where a process was killed before it had done so."""
+
+    def remove() -> None:
+        for folder in folders:
+            for name in ("checkpoint", *(() if keep_models else ENCODERS)):
+                shutil.rmtree(folder / name, ignore_errors=True)
+
+    on_main_process(remove)
 
 
 def _finish(table: PredictionTable, folder: Path, *others: str) -> None:

@@ -27,10 +27,11 @@ from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.holding import holding
 from gemoclap.recipes.pretrain import build, load_intensity_model, pretrain, read_source, save_encoder
 from gemoclap.recipes.probe import probe
 from gemoclap.recipes.run_folder import claim, refuse_other_run, save_folder
-from gemoclap.recipes.sharing import refuse_torchrun, share
+from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.training.evaluate import headline_scores
 
@@ -89,7 +90,7 @@ def compare(
     warnings = _warnings(learnt_from, tested)
     for warning in warnings:
         say(f"beware: {warning}")
-    claim(output, _lasting(settings), names)
+    claim_together(output, _lasting(settings), names)
     encoders = [(name, seed) for seed in settings.seeds for name in names]
     places = {one: _place(one, output) for one in encoders}
     pretrained = {one: place for one, place in places.items() if VARIANTS[one[0]].encoder}
@@ -254,10 +255,11 @@ def _pretrain(
         pretrain(asked, place.parent)
         return json.loads((place.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     config = asdict(asked)
-    refuse_other_run(place.parent, config)
-    if not is_trained(place.parent):
-        claim(place.parent, config)
-        save_folder(place, lambda folder: save_encoder(build(asked), folder, asked))
+    with holding(place.parent):
+        refuse_other_run(place.parent, config)
+        if not is_trained(place.parent):
+            claim(place.parent, config)
+            save_folder(place, lambda folder: save_encoder(build(asked), folder, asked))
     return None
 
 

@@ -33,6 +33,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.recipes.baseline import EgemapsFeatures
 from gemoclap.recipes.clips import cache_folder, load_audio_store
+from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.model_card import write_intensity_card
 from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
@@ -73,6 +74,7 @@ class StrengthClips:
         return {**self.store.inputs(utterances), "strength": strength}
 
 
+@holds_output
 def train_intensity(settings: IntensitySettings, output: Path) -> Path:
     """Rank the utterances of a manifest by the strength of their emotion and train a model on it; return its folder.
 

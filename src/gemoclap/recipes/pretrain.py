@@ -32,6 +32,7 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import as_bytes, file_hash
 from gemoclap.recipes.clips import cache_folder, load_audio_store
+from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.intensity import curves
 from gemoclap.recipes.model_card import write_encoder_card
 from gemoclap.recipes.run_folder import (
@@ -58,6 +59,7 @@ HELD_OUT_SEED = 0
 """Masks of held-out clips are drawn with it, so that epochs are compared on the same frames."""
 
 
+@holds_output
 def pretrain(settings: PretrainSettings, output: Path) -> Path:
     """Pre-train an encoder on all speech named but what is left out; return its folder.
 

@@ -48,6 +48,7 @@ from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.crossval import plan_of
+from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.terminal import progress_bar
@@ -56,6 +57,7 @@ from gemoclap.training.evaluate import headline_scores, table_of
 from gemoclap.writing import atomic_write
 
 
+@holds_output
 def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:
     """Train a head for every encoder, fold and seed and classify the unseen speakers; nothing finished is done again.
 

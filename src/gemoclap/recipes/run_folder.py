@@ -167,7 +167,7 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
     if not (folder / CONFIG).is_file():
         refuse_used_folder(folder)
         return
-    if not _has_begun(folder):
+    if not has_begun(folder):
         return
     earlier = _read_config(folder)
     ignored = {"methods"} if "gmp_tl" in (*earlier.get("methods", ()), earlier.get("method")) else {"methods", "gmp"}
@@ -220,7 +220,7 @@ def claim(
 
     def write() -> None:
         refuse_other_run(folder, config, folds)
-        earlier = _read_config(folder) if _has_begun(folder) else {}
+        earlier = _read_config(folder) if has_begun(folder) else {}
         known = earlier.get("methods", [])
         wanted = {**_plain(config), "methods": [*known, *(method for method in methods if method not in known)]}
         # What the methods of this call do not use, those of an earlier one may have.
@@ -235,7 +235,7 @@ def claim(
     on_main_process(write)
 
 
-def _has_begun(folder: Path) -> bool:
+def has_begun(folder: Path) -> bool:
     """Whether a run's folder holds more than what it was run with."""
     if not folder.is_dir():
         return False

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
 from gemoclap.errors import GemoclapError
+from gemoclap.recipes.holding import holding
+from gemoclap.recipes.run_folder import claim
 from gemoclap.training.distributed import process_state
 
 Result = TypeVar("Result")
+LOCKS = "locks"
+"""Folder of one lock a job."""
 
 
 def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[[str], None]) -> list[Result]:
@@ -30,7 +34,7 @@ def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[
     -------
     What the jobs return, in their order.
     """
-    locks = folder / "locks"
+    locks = folder / LOCKS
     locks.mkdir(exist_ok=True)
     results: dict[str, Result] = {}
     for waits in (False, True):
@@ -50,6 +54,19 @@ def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[
             finally:
                 lock.release()
     return [results[name] for name in jobs]
+
+
+def claim_together(folder: Path, config: Mapping[str, Any], methods: Sequence[str]) -> None:
+    """Claim a folder that several processes share; they do it by turns.
+
+    Raises
+    ------
+    GemoclapError : as `run_folder.claim`, or another command holds the folder alone.
+    """
+    with holding(folder, brief=True):
+        claim(folder, config, methods)
+        # From now on it is the folder of a run that has begun, so that none with other settings takes it.
+        (folder / LOCKS).mkdir(exist_ok=True)
 
 
 def refuse_torchrun(what: str) -> None:

@@ -26,8 +26,9 @@ from gemoclap.files import file_hash
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.clips import load_audio_store
 from gemoclap.recipes.crossval import cross_validate
-from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, claim, refuse_other_run, seed_folder
-from gemoclap.recipes.sharing import refuse_torchrun, share
+from gemoclap.recipes.holding import holding
+from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, refuse_other_run, seed_folder
+from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 
 CELLS = "cells"
 KNOWN = (*METHODS, *HEADS)
@@ -115,7 +116,8 @@ class TableRun:
         self.settings = replace(settings, data=data)
         self.folds = make_folds(utterances, data, self.vocabulary)
         self.table = Table(output, named, tuple(methods), tuple(seeds), _is_iemocap(self.vocabulary, utterances))
-        refuse_other_run(output, self._lasting())
+        with holding(output, brief=True):
+            refuse_other_run(output, self._lasting())
         for encoder in named.values():
             if encoder not in UNTRAINED:  # a misspelt one is found before the first cell, not days later
                 load_config(encoder)
@@ -163,7 +165,7 @@ class TableRun:
         """
         if any(map(self.pending, self.table.cells)):
             _ = self.store  # a faulty file leaves no trace of a run
-        claim(self.table.output, self._lasting(), self.table.methods)
+        claim_together(self.table.output, self._lasting(), self.table.methods)
         jobs = {cell.job: partial(self._fill_cell, cell, keep_models, show) for cell in self.table.cells}
         share(jobs, self.table.output, say)
 

@@ -18,10 +18,12 @@ from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
+from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
 
 
+@holds_output
 def train(
     settings: Settings, method: str, output: Path, step: Step | None = None, store: AudioStore | None = None
 ) -> Path:

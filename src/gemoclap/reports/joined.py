@@ -23,6 +23,7 @@ from gemoclap.recipes.run_folder import (
 )
 from gemoclap.reports.results import MethodResults, Results, collect, differences, tested_speakers
 from gemoclap.reports.seeds import seed_means
+from gemoclap.writing import is_passing
 
 DECIDING = ("model", "objective", "train", "cache")
 """Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
@@ -76,7 +77,7 @@ def refuse_other_files(output: Path, run_dirs: Sequence[str | os.PathLike]) -> N
     runs = {Path(run).resolve() for run in run_dirs}
     if isinstance(earlier, dict) and "runs" in earlier:
         return
-    if not (output.is_dir() and all(path.resolve() in runs for path in output.iterdir())):
+    if not (output.is_dir() and all(is_passing(path) or path.resolve() in runs for path in output.iterdir())):
         refuse_used_folder(output)
 
 
