@@ -33,10 +33,10 @@ install: .venv/.installed
 demo: install
 	$(BIN)/gemoclap prepare $(CORPUS) $(ROOT) -o demo/$(CORPUS).jsonl --overwrite
 	$(BIN)/gemoclap inspect demo/$(CORPUS).jsonl || true
-	$(BIN)/gemoclap crossval $(CONFIG) --data.manifest demo/$(CORPUS).jsonl -o $(DEMO)
-	$(BIN)/gemoclap train $(CONFIG) --data.manifest demo/$(CORPUS).jsonl -o $(DEMO)-model
+	$(BIN)/gemoclap crossval demo/$(CORPUS).jsonl $(CONFIG) -o $(DEMO)
+	$(BIN)/gemoclap train demo/$(CORPUS).jsonl $(CONFIG) -o $(DEMO)-model
 	$(BIN)/python -c "from gemoclap.corpora.manifest import read_manifest; print(read_manifest('demo/$(CORPUS).jsonl')[0].path)" > demo/clip.txt
-	$(BIN)/gemoclap predict $(DEMO)-model/model "$$(cat demo/clip.txt)"
+	$(BIN)/gemoclap predict "$$(cat demo/clip.txt)" --model $(DEMO)-model/model
 	@echo "the report is $(DEMO)/report.md"
 
 test: install

@@ -1,6 +1,6 @@
 """How much emotion the frames' pseudo-labels tell of unseen speakers, by scale and by how far few frames are believed.
 
-    gemoclap crossval --methods gmp_tl --data.manifest emodb.jsonl -o runs/gmp
+    gemoclap crossval emodb.jsonl --methods gmp_tl -o runs/gmp
     python benchmarks/frame_emotions.py runs/gmp
 
 For each fold of a cross-validation of gmp_tl that kept its models, the clips of the test speakers are named frame by

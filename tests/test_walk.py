@@ -86,7 +86,7 @@ def check_run(run: Path, manifest: Path) -> None:
 
 def check_model(model: Path, manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(manifest)
-    assert main(["evaluate", str(model), str(manifest), "-o", str(tmp_path / "scores")]) == 0
+    assert main(["evaluate", str(manifest), "--model", str(model), "-o", str(tmp_path / "scores")]) == 0
     page = (tmp_path / "scores" / "report.md").read_text()
     assert page.startswith("**The model was trained on speakers scored here")
     with (tmp_path / "scores" / "predictions.csv").open() as file:
@@ -94,12 +94,22 @@ def check_model(model: Path, manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "noise.wav").write_text("not audio")
     table = tmp_path / "out.csv"
     assert (
-        main(["predict", str(model), str(manifest.parent / "corpus"), str(tmp_path / "noise.wav"), "-o", str(table)])
+        main(
+            [
+                "predict",
+                str(manifest.parent / "corpus"),
+                str(tmp_path / "noise.wav"),
+                "--model",
+                str(model),
+                "-o",
+                str(table),
+            ]
+        )
         == 1
     )
     with table.open() as file:
         predicted = {row["path"]: row for row in csv.DictReader(file)}
-    assert list(next(iter(predicted.values()))) == ["path", "emotion", "confidence", *EMOTIONS, "error"]
+    assert list(next(iter(predicted.values()))) == ["path", "emotion", "confidence", *EMOTIONS, "error", "remark"]
     assert "noise.wav" in predicted.pop(str(tmp_path / "noise.wav"))["error"]
     assert len(predicted) == len(rows)
     for row in rows:

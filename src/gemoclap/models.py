@@ -16,8 +16,12 @@ EmotionModel = GEmoClapModel | SpeechClassifier
 Classifier = PromptClassifier | HeadClassifier
 
 
-def load_emotion_model(name: str | os.PathLike) -> EmotionModel:
+def load_emotion_model(name: str | os.PathLike, with_text: bool = True) -> EmotionModel:
     """Load a model's folder, or a repository of the hub, in evaluation mode.
+
+    Parameters
+    ----------
+    with_text : False leaves a text encoder for later, where a model can predict its own classes without it.
 
     Raises
     ------
@@ -25,8 +29,9 @@ def load_emotion_model(name: str | os.PathLike) -> EmotionModel:
     """
     with readable_errors(str(name)):
         config = AutoConfig.from_pretrained(str(name), trust_remote_code=False)
-    kind = SpeechClassifier if isinstance(config, SpeechClassifierConfig) else GEmoClapModel
-    return kind.from_pretrained(name)
+    if isinstance(config, SpeechClassifierConfig):
+        return SpeechClassifier.from_pretrained(name)
+    return GEmoClapModel.from_pretrained(name, with_text=with_text)
 
 
 def classifier_of(model: EmotionModel, labels: Sequence[str] | None = None) -> Classifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,11 +31,36 @@ def show_what_cannot_be_encoded() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal to draw a bar on."""
+
+
 @contextmanager
 def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a callable ``(done, total)`` that moves a bar; without a terminal it does nothing."""
+    """Yield a callable ``(done, total)`` that moves a bar; without a terminal it prints a line now and then."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines_of_progress(description)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _lines_of_progress(description: str) -> Callable[[int, int], None]:
+    """Return what prints ``reading audio: 120 of 480, about 3 min left`` every `EVERY` seconds, on standard error."""
+    begun = said = time.monotonic()
+    first: int | None = None
+
+    def show(done: int, total: int) -> None:
+        nonlocal said, first
+        first = done if first is None else first
+        now = time.monotonic()
+        if now - said < EVERY or done >= total:
+            return
+        said = now
+        left = f", about {(now - begun) / (done - first) * (total - done) / 60:.0f} min left" if done > first else ""
+        print(f"{description}: {done} of {total}{left}", file=sys.stderr, flush=True)
+
+    return show

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from small import SMALL, changed, complaint, contents, log_of, run
 from sound import cut_off, noise, tone, write, write_tone
 
 from gemoclap.cli import corpora as corpus_commands
-from gemoclap.cli.arguments import nearest, options_overruled, spelt_lists
-from gemoclap.cli.commands import COMMANDS, main, parser_of
+from gemoclap.cli.arguments import files_first, nearest, spelt_lists
+from gemoclap.cli.commands import COMMANDS, SHELVES, main, parse, parser_of
 from gemoclap.config import AudioSettings, DataSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from gemoclap.corpora.manifest import read_manifest
+from gemoclap.errors import GemoclapError
 
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 
@@ -40,7 +42,7 @@ def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture) -> No
 
 
 def test_help_explains_every_setting(capsys: pytest.CaptureFixture) -> None:
-    assert run("crossval", "--help") == 0
+    assert run("crossval", "--help-all") == 0
     words = " ".join(capsys.readouterr().out.split())
     sections = {
         "data": DataSettings, "data.audio": AudioSettings, "model": ModelSettings, "objective": ObjectiveSettings,
@@ -50,14 +52,20 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture) -> None:
         for field in fields(settings):
             if (section, field.name) != ("data", "audio"):
                 after = words.split(f" --{section}.{field.name} ")[-1]
-                text = after.split("(type:")[0]
+                text = re.split(r" --| \(default", after)[0]
                 assert len(text.split()) > 4, f"--{section}.{field.name} is not explained"
 
 
 def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
     assert run("--help") == 0
     shown = capsys.readouterr().out
-    assert all(f"  {name} " in shown and command.summary in shown for name, command in COMMANDS.items())
+    named = [name for commands in SHELVES.values() for name in commands]
+    assert all(f"  {name} " in shown for name in named)
+    assert {name for name in COMMANDS if name not in named} == {
+        name for name in COMMANDS if name.split()[0] in named and name not in named
+    }
+    first = shown.split("commands:\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in first] == ["prepare", "inspect", "crossval", "train", "evaluate", "predict"]
     assert run("--version") == 0
     assert capsys.readouterr().out.startswith("gemoclap ")
 
@@ -69,8 +77,8 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
         (("crossvl",), "did you mean 'crossval'"),
         (("--debgu",), "--debgu"),
         (("crossval",), "give -o/--output"),
-        (("predict",), "give MODEL, AUDIO"),
-        (("crossval", "-o", "r", "--train.lrr", "1"), "--train.lrr 1 (did you mean '--train.lr'?)"),
+        (("predict",), "give PATHS, --model"),
+        (("crossval", "-o", "r", "--train.lrr", "1"), "--train.lrr (did you mean '--train.lr'?)"),
         (("crossval", "-o", "r", "--lr", "1"), "did you mean '--train.lr'"),
         (("crossval", "-o", "r", "--train.lr", "abc"), "train.lr must be a number, not 'abc'"),
         (("crossval", "-o", "r", "--train.epochs", "2.5"), "train.epochs must be a whole number, not '2.5'"),
@@ -86,10 +94,10 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
         (("crossval", "-o", "r"), "no manifest; make one with 'gemoclap prepare"),
         (("crossval", "-o", "r", "--data.manifest", "none.jsonl"), "none.jsonl: no such manifest"),
         (("crossval", "-o", "r", "--config", "none.yaml"), "none.yaml: no such file"),
-        (("predict", "model", "a.wav", "--batch_size", "0"), "batch_size must be a whole number above 0, not '0'"),
-        (("predict", "model", "a.wav", "--batch_size", "x"), "batch_size must be a whole number above 0, not 'x'"),
-        (("predict", "./model", "a.wav"), "./model: no such folder"),
-        (("evaluate", "./model", "none.jsonl"), "none.jsonl: no such manifest"),
+        (("predict", "a.wav", "--model", "model", "--batch_size", "0"), "batch_size must be a whole number above 0, not '0'"),
+        (("predict", "a.wav", "--model", "model", "--batch_size", "x"), "batch_size must be a whole number above 0, not 'x'"),
+        (("predict", "a.wav", "--model", "./model"), "./model: no such folder"),
+        (("evaluate", "none.jsonl", "--model", "./model"), "none.jsonl: no such manifest"),
         (("report", "nowhere"), "no such file; name the output folder of a 'gemoclap crossval' run"),
         (("report", "nowhere", "elsewhere"), "several runs needs a folder of its own; name it with -o"),
         (("inspect", "none.jsonl"), "none.jsonl: no such manifest"),
@@ -146,27 +154,92 @@ def test_an_empty_settings_file_changes_nothing(tmp_path: Path, capsys: pytest.C
     assert "no manifest" in complaint(capsys, "train", "--config", tmp_path / "empty.yaml", "-o", tmp_path / "run")
 
 
-def test_an_option_that_a_later_file_changes_is_named(tmp_path: Path) -> None:
-    file, known = tmp_path / "one.yaml", parser_of("gmp pretrain").settings()
-    file.write_text("gmp: {frame_epochs: 0, scales: [512, 8], gender: false}\ntrain: {lr: 1.0e-3}\n")
-    same = ["--gmp.gender", "false", "--train.lr", "0.001", "--gmp.head", "ce", *spelt_lists(["--gmp.scales", "512,8"])]
-    assert options_overruled([*same, "--config", str(file)], known) == []
-    other = ["--gmp.frame_epochs", "5", *spelt_lists(["--gmp.scales=16,64"]), "--train.lr=2e-3"]
-    assert options_overruled([f"--config={file}", *other], known) == []
-    lines = options_overruled([*other, f"--config={file}"], known)
-    assert [line.split()[0] for line in lines] == ["--gmp.frame_epochs", "--gmp.scales", "--train.lr"]
-    assert "sets it to [512, 8]; put the option after" in lines[1]
-    file.write_text("model: {emotion_prompt: '[{} now'}\n")
-    assert options_overruled(["--model.emotion_prompt", "[{} now", f"--config={file}"], known) == []
-    assert len(options_overruled(["--model.emotion_prompt", "say: it: {}", f"--config={file}"], known)) == 1
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_options_win_over_files_wherever_these_stand(place: int, tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "train: {lr: 0.25, epochs: 7}\ngmp: {scales: [8, 16]}\ndata: {manifest: a.jsonl}\n"
+    )
+    (tmp_path / "two.yaml").write_text("train: {epochs: 9}\n")
+    given = ["-o", "run", "--train.lr", "0.5"]
+    given[place:place] = ["--config", str(tmp_path / "one.yaml")]
+    args = parse("train", [*given, f"--config={tmp_path / 'two.yaml'}", "b.jsonl"])
+    assert (args.train.lr, args.train.epochs, args.gmp.scales) == (0.5, 9, [8, 16])
+    assert args.data.manifest == "b.jsonl"
+
+
+def test_files_come_first_in_their_own_order() -> None:
+    given = ["m.jsonl", "--config", "a", "-o", "r", "--config=b", "--train.lr", "1"]
+    assert files_first(given) == ["--config", "a", "--config=b", "m.jsonl", "-o", "r", "--train.lr", "1"]
+    assert files_first(["--config"]) == ["--config"]
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "table1", "probe", "pretrain intensity", "gmp cluster"])
+def test_a_manifest_may_be_given_by_itself(command: str) -> None:
+    assert parse(command, ["m.jsonl", "-o", "run"]).data.manifest == "m.jsonl"
+    assert parse(command, ["-o", "run", "--data.manifest", "m.jsonl", "m.jsonl"]).data.manifest == "m.jsonl"
+    with pytest.raises(GemoclapError, match="two manifests, m.jsonl and --data.manifest n.jsonl"):
+        parse(command, ["-o", "run", "--data.manifest=n.jsonl", "m.jsonl"])
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "nearest"),
+    [
+        ("train", "--train.epoch", "--train.epochs"),
+        ("crossval", "--model.layer", "--model.layers"),
+        ("gmp cluster", "--gmp.scale", "--gmp.scales"),
+        ("probe", "--head.hidden", "--head.hidden_dim"),
+        ("compare ems", "--finetune.train.seed_", "--finetune.train.seed"),
+        ("report", "--out", "--output"),
+        ("inspect", "--vocab", "--vocabulary"),
+    ],
+)
+def test_no_option_can_be_cut_short(command: str, option: str, nearest: str, capsys: pytest.CaptureFixture) -> None:
+    line = complaint(capsys, *command.split(), option, "1")
+    assert f"unrecognized arguments: {option}" in line or "give " in line
+    if "give " not in line:
+        assert f"did you mean '{nearest}'" in line
+
+
+def test_method_and_methods_are_one_option() -> None:
+    assert (
+        parse("train", ["-o", "r", "--methods", "ce"]).method
+        == "ce"
+        == parse("train", ["-o", "r", "--method=ce"]).method
+    )
+    for option in ("--method", "--methods"):
+        assert parse("crossval", ["-o", "r", option, "ce,emo_clap"]).methods == ["ce", "emo_clap"]
+        assert parse("table1", ["-o", "r", f"{option}=ce"]).methods == ["ce"]
+
+
+@pytest.mark.parametrize("command", ["train", "crossval", "compare ems", "gmp pretrain"])
+def test_help_shows_what_people_set_daily_and_all_on_demand(command: str, capsys: pytest.CaptureFixture) -> None:
+    assert run(*command.split(), "--help") == 0
+    short = capsys.readouterr().out
+    assert run(*command.split(), "--help-all") == 0
+    full = capsys.readouterr().out
+    shown, known = (set(re.findall(r"^  (--[a-z]+\.[\w.]+)", text, re.MULTILINE)) for text in (short, full))
+    hidden = int(re.search(rf"'gemoclap {command} --help-all' shows (\d+) more settings", short)[1])  # type: ignore[index]
+    assert shown < known and len(known - shown) == hidden and len(shown) < 25
+    assert "--train.epochs" in shown and "--train.clip_norm" in known - shown
 
 
 def test_lists_with_commas() -> None:
+    lists = parser_of("crossval").lists() | parser_of("predict").lists()
+    assert {
+        "--methods",
+        "--method",
+        "--seeds",
+        "--data.emotions",
+        "--gmp.scales",
+        "--train.trackers",
+        "--labels",
+    } <= lists
+    assert not lists & {"--data.test_speakers", "--model.layers", "--output", "--train.lr"}
     given = ["--methods", "a,b", "--labels=very happy, calm", "--train.lr", "1,5", "--data.emotions", "null"]
-    assert spelt_lists(given) == [
+    assert spelt_lists(given, lists) == [
         "--methods", '["a", "b"]', '--labels=["very happy", "calm"]', "--train.lr", "1,5", "--data.emotions", "null",
     ]  # fmt: skip
-    assert spelt_lists(["--labels", '["no","yes"]', "clip.wav"]) == ["--labels", '["no","yes"]', "clip.wav"]
+    assert spelt_lists(["--labels", '["no","yes"]', "clip.wav"], lists) == ["--labels", '["no","yes"]', "clip.wav"]
 
 
 def test_nearest_prefers_the_same_word_in_a_section() -> None:
@@ -225,10 +298,10 @@ def test_empty_manifest(command: str, small_model: Path, tmp_path: Path, capsys:
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
     arguments = {
-        "inspect": [empty], "evaluate": [small_model, empty], "predict": [small_model, empty],
+        "inspect": [empty], "evaluate": [empty, "--model", small_model], "predict": [empty, "--model", small_model],
     }.get(command, ["--data.manifest", empty])  # fmt: skip
-    assert "empty.jsonl: the manifest has no rows" in complaint(capsys, command, *arguments, "-o", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert "empty.jsonl: the manifest has no rows" in complaint(capsys, command, *arguments, "-o", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
 
 
 @pytest.mark.parametrize("command", ["crossval", "train"])
@@ -332,10 +405,10 @@ def test_faulty_audio_is_a_row_of_a_prediction(
 ) -> None:
     good = read_manifest(small_manifest)[0].path
     bad = [faulty_audio(fault, tmp_path / f"{fault}.wav") for fault in FAULTS]
-    line = complaint(capsys, "predict", small_model, *bad, good, "-o", tmp_path / "out.csv", status=1)
+    line = complaint(capsys, "predict", *bad, good, "--model", small_model, "-o", tmp_path / "out.csv", status=1)
     assert f"{len(bad)} of {len(bad) + 1} clips" in line
     rows = rows_of(tmp_path / "out.csv")
-    assert list(rows[0]) == ["path", "emotion", "confidence", *EMOTIONS, "error"]
+    assert list(rows[0]) == ["path", "emotion", "confidence", *EMOTIONS, "error", "remark"]
     assert [row["path"] for row in rows] == [*map(str, bad), good]
     for row in rows[:-1]:
         assert row["path"] in row["error"] and row["emotion"] == row["confidence"] == row["angry"] == ""
@@ -353,7 +426,7 @@ def test_every_form_of_audio_is_taken(small_manifest: Path, small_model: Path, t
         write(tmp_path / "lossless.flac", samples),
     ]
     other = [write(tmp_path / "8k.wav", samples[::2], 8000), write(tmp_path / "48k.wav", np.repeat(samples, 3), 48000)]
-    assert run("predict", small_model, source, *same, *other, "-o", tmp_path / "out.csv") == 0
+    assert run("predict", source, *same, *other, "--model", small_model, "-o", tmp_path / "out.csv") == 0
     first, *copies = rows_of(tmp_path / "out.csv")
     for row in copies[: len(same)]:
         assert [float(row[name]) for name in EMOTIONS] == pytest.approx(
@@ -393,7 +466,11 @@ def test_an_output_folder_of_something_else(
         output.mkdir()
     (output / "thesis.tex" if kind == "files" else output).write_text("mine")
     before = contents(tmp_path)
-    arguments = [small_model, small_manifest] if command == "evaluate" else ["--data.manifest", small_manifest, *SMALL]
+    arguments = (
+        [small_manifest, "--model", small_model]
+        if command == "evaluate"
+        else ["--data.manifest", small_manifest, *SMALL]
+    )
     line = complaint(capsys, command, *arguments, "-o", output)
     assert "taken" in line and "choose another folder with -o" in line
     assert contents(tmp_path) == before
@@ -421,8 +498,8 @@ def test_a_model_that_is_not_there(
     small_manifest: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     clip = read_manifest(small_manifest)[0].path
-    assert f"did you mean {small_model}?" in complaint(capsys, "predict", small_model.parent, clip)
-    assert "no model in it" in complaint(capsys, "evaluate", tmp_path, small_manifest)
+    assert f"did you mean {small_model}?" in complaint(capsys, "predict", clip, "--model", small_model.parent)
+    assert "no model in it" in complaint(capsys, "evaluate", small_manifest, "--model", tmp_path)
 
 
 # Predictions.
@@ -438,7 +515,7 @@ def test_a_row_of_a_manifest_is_its_stretch_of_the_file(small_model: Path, tmp_p
         for number, (start, end) in enumerate(spans)
     ]
     (tmp_path / "m.jsonl").write_text("\n".join(lines))
-    assert run("predict", small_model, tmp_path / "m.jsonl", *cuts, "-o", tmp_path / "out.csv") == 0
+    assert run("predict", tmp_path / "m.jsonl", *cuts, "--model", small_model, "-o", tmp_path / "out.csv") == 0
     rows = [[float(row[name]) for name in EMOTIONS] for row in rows_of(tmp_path / "out.csv")]
     assert rows[:2] == [pytest.approx(row, abs=1e-5) for row in rows[2:]]
     assert rows[0] != pytest.approx(rows[1], abs=1e-3)
@@ -449,19 +526,21 @@ def test_labels_json_and_folders(
 ) -> None:
     wav = Path(read_manifest(small_manifest)[0].path).parent
     capsys.readouterr()
-    assert run("predict", small_model, wav, "--labels", "very calm,bored", "--json") == 0
+    assert run("predict", wav, "--model", small_model, "--labels", "very calm,bored", "--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["path"] for row in rows] == sorted(str(path) for path in wav.iterdir())
     assert {frozenset(row) for row in rows} == {frozenset({"path", "emotion", "confidence", "very calm", "bored"})}
-    assert "two or more different words" in complaint(capsys, "predict", small_model, wav, "--labels", "calm,calm")
-    assert "no audio files below it" in complaint(capsys, "predict", small_model, tmp_path)
-    assert "is a folder" in complaint(capsys, "predict", small_model, wav, "-o", tmp_path)
+    assert "two or more different words" in complaint(
+        capsys, "predict", wav, "--model", small_model, "--labels", "calm,calm"
+    )
+    assert "no audio files below it" in complaint(capsys, "predict", tmp_path, "--model", small_model)
+    assert "is a folder" in complaint(capsys, "predict", wav, "--model", small_model, "-o", tmp_path)
 
 
 def test_a_prediction_on_the_terminal(small_manifest: Path, small_model: Path, capsys: pytest.CaptureFixture) -> None:
     clip = read_manifest(small_manifest)[0].path
     capsys.readouterr()
-    assert run("predict", small_model, clip) == 0
+    assert run("predict", clip, "--model", small_model) == 0
     shown = capsys.readouterr()
     assert shown.err == "" and shown.out.startswith(f"{clip}: ") and all(name in shown.out for name in EMOTIONS)
 

@@ -69,7 +69,7 @@ def test_an_evaluation_that_fails_leaves_nothing_and_can_be_run_again(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    given = ["evaluate", small_model, small_manifest, "-o", tmp_path / "scores"]
+    given = ["evaluate", small_manifest, "--model", small_model, "-o", tmp_path / "scores"]
     with monkeypatch.context() as patch:
         patch.setattr(plots, "write_confusion", full)  # after three of its files
         line = complaint(capsys, *given)

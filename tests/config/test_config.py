@@ -143,7 +143,10 @@ def test_files_and_options_count_in_their_order(tmp_path: Path) -> None:
 def test_lists_may_be_given_with_commas(given: str) -> None:
     parser = parser_of("crossval")
     for arguments in (["--data.emotions", given], [f"--data.emotions={given}"]):
-        assert parser.parse_args(spelt_lists(["-o", "run", *arguments])).data.emotions == ["angry", "calm"]
+        assert parser.parse_args(spelt_lists(["-o", "run", *arguments], parser.lists())).data.emotions == [
+            "angry",
+            "calm",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -142,10 +142,10 @@ def test_the_whole_way_with_a_plain_head(
     rows = {row.id: row for row in read_manifest(small_manifest)}
     first = predictor(rows[table.ids[0]])
     assert first.emotion == table.prediction[0]
-    assert run("evaluate", folder / "model", small_manifest) == 0
+    assert run("evaluate", small_manifest, "--model", folder / "model") == 0
     assert "not speaker-independent" in capsys.readouterr().out  # it heard half of the voices
     clip = str(rows[table.ids[0]].path)
-    assert "no other words" in complaint(capsys, "predict", folder / "model", clip, "--labels", "bored,calm")
+    assert "no other words" in complaint(capsys, "predict", clip, "--model", folder / "model", "--labels", "bored,calm")
 
 
 def test_a_frozen_encoder_is_computed_once_under_a_plain_head(small_manifest: Path, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_predictions_are_of_the_other_corpus_and_those_of_train_and_evaluate(
     assert table.classes == ("happy", "neutral") and set(table.folds) == {"three_to_one"}
     line = ["train", "--data.manifest", corpora["three"], "--method", "emo_clap", *SMALL, "-o", tmp_path / "three"]
     assert run(*line, "--data.emotions", "happy,neutral") == 0
-    assert run("evaluate", tmp_path / "three" / "model", corpora["one"], "-o", tmp_path / "scores") == 0
+    assert run("evaluate", corpora["one"], "--model", tmp_path / "three" / "model", "-o", tmp_path / "scores") == 0
     expected = read_predictions(tmp_path / "scores" / "predictions.csv")
     assert expected.ids == table.ids and expected.prediction == table.prediction
     np.testing.assert_allclose(table.probabilities, expected.probabilities, atol=2e-6)

@@ -267,7 +267,7 @@ def test_our_own_encoders_from_the_command_line(small_manifest: Path, tmp_path: 
     once = [*given[1:3], "--method", "gmp_tl", *given[9:-1], tmp_path / "all"]
     assert run("train", *once) == 0
     clip = read_manifest(small_manifest)[0].path
-    assert run("predict", tmp_path / "all" / "model", clip) == 0
+    assert run("predict", clip, "--model", tmp_path / "all" / "model") == 0
 
 
 def test_what_cannot_be(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -129,7 +129,7 @@ def test_a_score_head_may_be_asked_for_by_true_or_false() -> None:
     for given, word in (("true", "speech"), ("false", "none"), ("none", "none"), ("speech", "speech")):
         parser = parser_of("pretrain ems")
         options = ["-o", "run", "--speech", "a", "--model.score_head", given]
-        assert parser.instantiate(parser.parse_args(spelt_lists(options))).model.score_head == word
+        assert parser.instantiate(parser.parse_args(spelt_lists(options, parser.lists()))).model.score_head == word
 
 
 def pretraining_of(*options: str) -> TrainSettings:

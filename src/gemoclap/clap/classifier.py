@@ -44,7 +44,7 @@ class PromptClassifier(nn.Module):
             raise GemoclapError(f"{len(self.prompts)} prompts for {len(self.labels)} labels; give one each")
         self.model = model
         with torch.no_grad():
-            embeddings = model.emotion_head.embed_text(model.get_text_features(self.prompts))
+            embeddings = model.embed_prompts(self.prompts)
             scale, _ = model.emotion_head.scales()
         self.register_buffer("weight", scale * embeddings, persistent=False)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import torch
@@ -16,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from gemoclap.clap.saved_prompts import has_prompts, read_prompts, write_prompts
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.lora import merged_state
@@ -123,6 +126,7 @@ class GEmoClapModel(SpeechModel):
 
     config_class = GEmoClapConfig
     config: GEmoClapConfig
+    _keys_to_ignore_on_load_unexpected = [rf"^{re.escape(TEXT_PREFIX)}"]
 
     def __init__(
         self,
@@ -130,15 +134,21 @@ class GEmoClapModel(SpeechModel):
         audio_encoder: SpeechEncoder | None = None,
         text_encoder: TextEncoder | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        with_text: bool = True,
     ) -> None:
         super().__init__(config, audio_encoder)
-        self.text_encoder = text_encoder or TextEncoder.from_config(
-            cast(PreTrainedConfig, config.text_config), cast(PreTrainedTokenizerBase, tokenizer), config.text_pooling
-        )
-        dims = self.audio_dim, self.text_encoder.output_dim
+        text_config = cast(PreTrainedConfig, config.text_config)
+        self.text_encoder = text_encoder
+        if text_encoder is None and with_text:
+            self.text_encoder = TextEncoder.from_config(
+                text_config, cast(PreTrainedTokenizerBase, tokenizer), config.text_pooling
+            )
+        dims = self.audio_dim, text_config.hidden_size
         self.emotion_head = ContrastiveHead(*dims, config)
         self.gender_head = ContrastiveHead(*dims, config) if config.gender_head else None
         self._frozen_prompts: dict[tuple[str, ...], Tensor] = {}
+        self._saved_prompts: dict[tuple[str, ...], Tensor] = {}
+        self._folder: Path | None = None
         self.post_init()
 
     @classmethod
@@ -182,19 +192,33 @@ class GEmoClapModel(SpeechModel):
         )
         model = cls(config, speech, text)
         if settings.freeze_text:
-            model.text_encoder.freeze()
+            text.freeze()
         return model
 
     def get_text_features(self, prompts: tuple[str, ...]) -> Tensor:
         """Return the unprojected features ``(K, D_t)`` of K prompts; computed once where the text encoder is frozen."""
-        if not self.text_encoder.is_frozen:
-            return self.text_encoder(list(prompts))
+        text_encoder = self._loaded_text_encoder()
+        if not text_encoder.is_frozen:
+            return text_encoder(list(prompts))
         if prompts not in self._frozen_prompts:
             # No inference mode: what was first asked for while predicting may be asked for again while training.
             with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
-                self._frozen_prompts[prompts] = self.text_encoder(list(prompts))
+                self._frozen_prompts[prompts] = text_encoder(list(prompts))
         features = self._frozen_prompts[prompts] = self._frozen_prompts[prompts].to(self.device)
         return features
+
+    def embed_prompts(self, prompts: tuple[str, ...]) -> Tensor:
+        """Return the embeddings ``(K, E)`` of K emotion prompts, of unit length; saved ones need no text encoder."""
+        if self.text_encoder is None and prompts in self._saved_prompts:
+            return self._saved_prompts[prompts].to(self.device)
+        return self.emotion_head.embed_text(self.get_text_features(prompts))
+
+    def _loaded_text_encoder(self) -> TextEncoder:
+        """Return the text encoder; a model that was loaded without one loads it when it is first asked for."""
+        if self.text_encoder is None:
+            whole = type(self).from_pretrained(self._folder)
+            self.text_encoder = cast(TextEncoder, whole.text_encoder).to(self.device)
+        return self.text_encoder
 
     @property
     def emotion_prompts(self) -> tuple[str, ...]:
@@ -219,15 +243,22 @@ class GEmoClapModel(SpeechModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Write config.json, model.safetensors, preprocessor_config.json and the tokenizer's files.
+        """Write config.json, model.safetensors, class_prompts.safetensors and what the feature extractor and tokenizer need.
 
         The weights of a frozen text encoder that comes embedded in a package are left out and read from there again.
         """
+        text_encoder = self._loaded_text_encoder()
         state = merged_state(self) if state_dict is None else state_dict
         if self.config.text_weights != "saved":
             state = {name: value for name, value in state.items() if not name.startswith(TEXT_PREFIX)}
         super().save_pretrained(save_directory, state_dict=state, **kwargs)
-        self.text_encoder.tokenizer.save_pretrained(save_directory)
+        text_encoder.tokenizer.save_pretrained(save_directory)
+        was_training = self.training
+        self.eval()
+        with torch.no_grad(), readable_errors(str(save_directory)):
+            prompts, projection = self.emotion_prompts, self.emotion_head.text_projection
+            write_prompts(Path(save_directory), prompts, self.embed_prompts(prompts), projection)
+        self.train(was_training)
 
     @classmethod
     def from_pretrained(
@@ -238,26 +269,35 @@ class GEmoClapModel(SpeechModel):
         The model comes in evaluation mode. A text encoder that was kept frozen and comes embedded in a package is
         frozen again; everything else can be trained on.
 
+        Parameters
+        ----------
+        with_text : False leaves the text encoder for later, if the folder has the embeddings of the model's own prompts.
+
         Raises
         ------
         GemoclapError : there is no model, it is of another kind, or its weights are not all there.
         """
         name = str(pretrained_model_name_or_path)
+        with_text = kwargs.pop("with_text", True) or not has_prompts(Path(name))
         hub = {option: kwargs[option] for option in HUB_OPTIONS if option in kwargs} | {"trust_remote_code": False}
         with readable_errors(name):
             _refuse_other_kinds(name, kwargs.get("config") or AutoConfig.from_pretrained(name, **hub))
-            tokenizer = AutoTokenizer.from_pretrained(name, **hub)
+            if with_text:
+                kwargs["tokenizer"] = AutoTokenizer.from_pretrained(name, **hub)
             loaded: Any = super().from_pretrained(
-                name, *model_args, tokenizer=tokenizer, use_safetensors=True, output_loading_info=True, **kwargs
+                name, *model_args, with_text=with_text, use_safetensors=True, output_loading_info=True, **kwargs
             )
         model, report = loaded
-        by_reference = model.config.text_weights != "saved"
+        by_reference = with_text and model.config.text_weights != "saved"
         refuse_missing(
             name, [key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX))]
         )
         if by_reference:
             model.text_encoder = TextEncoder.from_pretrained(model.config.text_weights, model.config.text_pooling)
             model.text_encoder.freeze()
+        if not with_text:
+            model._folder = Path(name).absolute()
+            model._saved_prompts = read_prompts(Path(name), model.emotion_head.text_projection)
         return model.eval()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from argparse import SUPPRESS, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
+from argparse import SUPPRESS, Action, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin
@@ -17,25 +18,6 @@ from jsonargparse.typing import PositiveInt
 from gemoclap.config.files import find
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import parse_yaml
-
-LISTS = (
-    "--encoders",
-    "--speech",
-    "--leave_out",
-    "--methods",
-    "--labels",
-    "--data.emotions",
-    "--train.trackers",
-    "--train.seeds",
-    "--gmp.scales",
-    "--variants",
-    "--seeds",
-    "--probe.manifests",
-    "--finetune.manifests",
-    "--finetune.methods",
-    "--finetune.seeds",
-)
-"""Options whose words may be given as ``a,b`` as well as ``["a","b"]``."""
 
 OF_A_RUN = (
     "method",
@@ -64,14 +46,34 @@ WORDS = {
 
 
 class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Types and defaults behind each help text; descriptions keep their lines."""
+    """Kind and default behind each help text, in words; descriptions keep their lines."""
+
+    def _get_help_string(self, action: Action) -> str:
+        """Return the help of an option; its kind is left out where its name or its choices say it."""
+        hint = getattr(action, "_typehint", None)
+        notes = []
+        if hint is not None and get_origin(hint) is not Literal and hint not in (str, str | None):
+            notes.append(_spelt_out(hint))
+        if action.required:
+            notes.append("required")
+        elif "." in action.dest or (hint is not None and action.default is not None):
+            notes.append("default: %(default)s")
+        return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
+
+    def _format_action_invocation(self, action: Action) -> str:
+        """Return the names of an option, its value once, without jsonargparse's ``--name+`` for adding to a list."""
+        names = ", ".join(name for name in action.option_strings if not name.endswith("+"))
+        if not names or action.nargs == 0:
+            return names or super()._format_action_invocation(action)
+        return f"{names} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
 
 class Parser(ArgumentParser):
     """A parser that raises a GemoclapError of one line in place of printing its usage and leaving."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, formatter_class=HelpFormatter, **kwargs)
+        # An option cut short, such as --train.epoch, would be taken for the one that it begins.
+        super().__init__(*args, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise GemoclapError(f"{self._in_words(' '.join(message.split()))}; see '{self.prog} --help'") from ex
@@ -81,16 +83,31 @@ class Parser(ArgumentParser):
         names = [action.dest for action in self._actions]
         return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
+    def lists(self) -> set[str]:
+        """Return the options that take a list of words or numbers, as typed: ``--methods``, ``--data.emotions``."""
+        hints = [(action.option_strings, getattr(action, "_typehint", None)) for action in self._actions]
+        return {option for options, hint in hints if hint is not None and _is_list(hint) for option in options}
+
     def hide_groups(self) -> None:
         """Leave the options ``--data FILE``, ``--train FILE`` and the like out of the help; --config does as much."""
         for action in self._actions:
             if action.dest not in self.settings():
                 action.help = SUPPRESS
 
+    def hide_rare_settings(self, daily: Collection[str]) -> int:
+        """Leave the settings (dotted names) that are not `daily` out of the help, and return how many."""
+        rare = [name for name in self.settings() if "." in name and name not in daily]
+        for action in self._actions:
+            if action.dest in rare:
+                action.help = SUPPRESS
+        return len(rare)
+
     def _in_words(self, complaint: str) -> str:
         """Return one of jsonargparse's complaints as people would put it."""
         if unknown := re.search(r"unrecognized arguments: (--[\w.]+)?", complaint, re.IGNORECASE):
-            return complaint + (nearest(unknown[1][2:], self.settings(), "--") if unknown[1] else "")
+            if unknown[1]:
+                return complaint + nearest(unknown[1][2:], self.settings(), "--")
+            return f"{complaint}; give paths side by side, and put commas in a list (--labels a,b)"
         if lacking := re.fullmatch(r"the following arguments are required: (.*)", complaint):
             return "give " + ", ".join(self._as_typed(name) for name in lacking[1].split(", "))
         wrong = re.fullmatch(r'Parser key "([\w.]+)":.*(?:Got value|Given value|Not of type \w+): (.*)', complaint)
@@ -119,34 +136,33 @@ class SettingsFile(ActionConfigFile):
             raise GemoclapError(f"{values}: {error}") from error
 
 
-def options_overruled(given: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return a line for every option of the command line that a file of settings after it sets to another value."""
-    earlier: dict[str, str] = {}
-    lines: list[str] = []
-    for word, following in zip(given, [*given[1:], ""], strict=True):
-        name, is_whole, value = word.partition("=")
-        value = value if is_whole else following
-        option = name.removeprefix("--")
-        if option == "config":
-            found = dict(flat(read_settings(find(value), known), known))
-            lines += [
-                f"--{one} {text}: {value}, which comes after it, sets it to {found[one]}; put the option after the file"
-                for one, text in earlier.items()
-                if one in found and _value(text) != found[one]
-            ]
-        elif option in known:
-            earlier[option] = value
-    return lines
+def files_first(given: Sequence[str]) -> list[str]:
+    """Return the arguments with every ``--config FILE`` moved to the front: options win over files, in any order."""
+    words = iter(given)
+    files: list[str] = []
+    others: list[str] = []
+    for word in words:
+        if word == "--config":
+            files += [word, *islice(words, 1)]
+        else:
+            (files if word.startswith("--config=") else others).append(word)
+    return files + others
 
 
-def _value(text: str) -> Any:
-    """Return what an option's text stands for, itself if it is no YAML; items of lists may be in quotes (`spelt_lists`)."""
-    load = get_loader("yaml")
-    try:
-        value = load(text)
-    except yaml.YAMLError:  # a prompt may be any words
-        return text
-    return [load(str(one)) for one in value] if isinstance(value, list) else value
+def take_manifest(args: Namespace, given: Sequence[str]) -> None:
+    """Let a manifest that was given by itself be ``data.manifest``; it wins over that of a file of settings.
+
+    Raises
+    ------
+    GemoclapError : ``--data.manifest`` was given too, and names another.
+    """
+    manifest = getattr(args, "manifest", None)
+    if manifest is None or not hasattr(args, "data"):
+        return
+    option = any(word.partition("=")[0] == "--data.manifest" for word in given)
+    if option and args.data.manifest != manifest:
+        raise GemoclapError(f"two manifests, {manifest} and --data.manifest {args.data.manifest}; give one of them")
+    args.data.manifest = manifest
 
 
 def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
@@ -202,18 +218,29 @@ def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
     )
 
 
-def spelt_lists(given: Sequence[str]) -> list[str]:
-    """Return the arguments with the lists that were given as ``--methods a,b`` as jsonargparse wants them."""
+def spelt_lists(given: Sequence[str], lists: Collection[str]) -> list[str]:
+    """Return the arguments with each list that was given as ``--methods a,b`` as jsonargparse wants it.
+
+    Parameters
+    ----------
+    lists : the options that take one (`Parser.lists`).
+    """
     spelt: list[str] = []
     for argument in given:
         option, equals, value = argument.partition("=")
-        if spelt and spelt[-1] in LISTS:
+        if spelt and spelt[-1] in lists:
             spelt.append(_as_list(argument))
-        elif equals and option in LISTS:
+        elif equals and option in lists:
             spelt.append(f"{option}={_as_list(value)}")
         else:
             spelt.append(argument)
     return spelt
+
+
+def _is_list(hint: Any) -> bool:
+    """Whether a type is a list, or a list or null, of single values; a list of lists has no commas to be split at."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return any(get_origin(kind) is list and get_origin(get_args(kind)[0]) is not list for kind in kinds)
 
 
 def _as_list(value: str) -> str:

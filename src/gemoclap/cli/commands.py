@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 from gemoclap import __version__
-from gemoclap.cli.arguments import Parser, options_overruled, spelt_lists
+from gemoclap.cli.arguments import Parser, files_first, spelt_lists, take_manifest
 from gemoclap.cli.options import (
+    DAILY,
     add_compare_ems,
     add_convert,
     add_crosscorpus,
@@ -103,9 +105,27 @@ COMMANDS: dict[str, Command] = {
         "write the report of a cross-validation again, or one of several over the same folds",
         "gemoclap.cli.training",
     ),
-    "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.predicting"),
-    "predict": Command(add_predict, "say the emotion of recordings", "gemoclap.cli.predicting"),
+    "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
+    "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
 }
+
+SHELVES: dict[str, dict[str, str]] = {
+    "": {name: COMMANDS[name].summary for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict")},
+    "more tables and reports": {
+        name: COMMANDS[name].summary for name in ("report", "crosscorpus", "table1", "convert")
+    },
+    "GMP-TL": {
+        "gmp": "its four steps one by one: features, cluster, pretrain, finetune",
+        "frames": COMMANDS["frames"].summary,
+    },
+    "EMS": {
+        "pretrain": "train the intensity model (intensity), then an encoder (ems)",
+        "probe": COMMANDS["probe"].summary,
+        "compare ems": COMMANDS["compare ems"].summary,
+        "intensity": COMMANDS["intensity"].summary,
+    },
+}
+"""What the overview shows: title -> command, or first word of several -> what it does."""
 
 EPILOG = """\
 commands:
@@ -114,35 +134,43 @@ commands:
 From a corpus to a table, and to a model:
   gemoclap prepare ravdess RAVDESS -o ravdess.jsonl
   gemoclap inspect ravdess.jsonl
-  gemoclap crossval --data.manifest ravdess.jsonl -o runs/ravdess
-  gemoclap train --data.manifest ravdess.jsonl -o runs/ravdess-all
-  gemoclap predict runs/ravdess-all/model clip.wav
+  gemoclap crossval ravdess.jsonl -o runs/ravdess
+  gemoclap train ravdess.jsonl -o runs/ravdess-all
+  gemoclap predict clip.wav --model runs/ravdess-all/model
 
-'gemoclap COMMAND --help' has the options of each.
+'gemoclap COMMAND --help' shows the options of a command.
 """
 
 
 def overview() -> Parser:
     """Return the parser of ``gemoclap`` without a command: it only knows --help and --version."""
+    shelves = [(f"\n{title}:\n" if title else "") + _listed(commands) for title, commands in SHELVES.items()]
     return Parser(
         prog="gemoclap",
         usage="gemoclap COMMAND ... [--debug]",
         description="Speech emotion recognition by contrastive language-audio pretraining.",
-        epilog=EPILOG.format(commands=_listed(COMMANDS)),
+        epilog=EPILOG.format(commands="\n".join(shelves)),
         version=__version__,
     )
 
 
-def _listed(names: Iterable[str]) -> str:
-    return "\n".join(f"  {name:<18} {COMMANDS[name].summary}" for name in names)
+def _listed(summaries: Mapping[str, str]) -> str:
+    return "\n".join(f"  {name:<18} {summary}" for name, summary in summaries.items())
 
 
-def parser_of(name: str) -> Parser:
-    """Return the parser of one command."""
+def parser_of(name: str, every_setting: bool = True) -> Parser:
+    """Return the parser of one command.
+
+    Parameters
+    ----------
+    every_setting : whether its help shows all settings, or only those that people set daily.
+    """
     summary = COMMANDS[name].summary
     parser = Parser(prog=f"gemoclap {name}", description=f"{summary[0].upper()}{summary[1:]}.")
     COMMANDS[name].add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    if not every_setting and (hidden := parser.hide_rare_settings(DAILY)):
+        parser.epilog = f"'gemoclap {name} --help-all' shows {hidden} more settings.\n"
     return parser
 
 
@@ -153,7 +181,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except KeyboardInterrupt:
-        print("gemoclap: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        resumes = "; the same command goes on where it stopped" if {"-o", "--output"} & {*given} else ""
+        print(f"gemoclap: interrupted{resumes}", file=sys.stderr)
         return 130
     except GemoclapError as error:
         return _report(f"gemoclap: {error}", given, 2)
@@ -173,7 +202,7 @@ def _run(given: Sequence[str]) -> int:
     name = " ".join(given[:words])
     if name.startswith("-"):
         overview().parse_args(given)
-    group = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    group = {command: COMMANDS[command].summary for command in COMMANDS if command.startswith(f"{name} ")}
     if group and given[1:] in ([], ["-h"], ["--help"]):
         print(f"usage: gemoclap {name} {'|'.join(command.split()[1] for command in group)} ...\n")
         print(_listed(group))
@@ -183,14 +212,22 @@ def _run(given: Sequence[str]) -> int:
     if name not in COMMANDS:
         what = f"no command is called {name!r}{did_you_mean(name, list(COMMANDS))}" if name.strip("-") else "no command"
         raise GemoclapError(f"{what}; give one of {', '.join(COMMANDS)}; see 'gemoclap --help'")
-    parser = parser_of(name)
-    options = spelt_lists(given[words:])
-    args = parser.instantiate(parser.parse_args(options))
-    for line in options_overruled(options, parser.settings()):
-        print(f"beware: {line}", file=sys.stderr)
+    if "--help-all" in given:
+        parser_of(name).print_help()
+        return 0
+    args = parse(name, given[words:])
     # openSMILE, soundfile and torch share the cores; tokenizers need none of them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return getattr(import_module(COMMANDS[name].module), f"run_{name.replace(' ', '_')}")(args)
+
+
+def parse(name: str, given: Sequence[str]) -> Namespace:
+    """Return a command's arguments, with settings as the dataclasses they are."""
+    parser = parser_of(name, every_setting=False)
+    options = spelt_lists(files_first(given), parser.lists())
+    args = parser.instantiate(parser.parse_args(options))
+    take_manifest(args, options)
+    return args
 
 
 def _report(message: str, given: Sequence[str], status: int) -> int:

@@ -49,7 +49,6 @@ def run_convert(args: Namespace) -> int:
         check_target(args.output, overwrite=args.overwrite)
     folds = None
     if args.form == "emobox":
-        args.data.manifest = args.manifest
         utterances, vocabulary, data = read_data(args.data)
         folds = {
             fold.name: ([row.id for row in fold.train], [row.id for row in fold.test])

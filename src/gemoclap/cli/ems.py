@@ -43,7 +43,7 @@ def run_pretrain_ems(args: Namespace) -> int:
         args.speech, args.leave_out, args.held_out, args.audio, args.model, args.train, args.cache
     )
     folder = pretrain(settings, output)
-    _say(folder, before, f"gemoclap crossval --model.audio_encoder {folder} --data.manifest ...")
+    _say(folder, before, f"gemoclap crossval MANIFEST --model.audio_encoder {folder} -o RUN")
     return 0
 
 

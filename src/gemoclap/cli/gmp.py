@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from gemoclap.cli.alone import alone
-from gemoclap.config import Settings
+from gemoclap.cli.settings import settings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
 from gemoclap.recipes.gmp import Step
@@ -39,12 +39,12 @@ def run_gmp_pretrain(args: Namespace) -> int:
 
 def run_gmp_finetune(args: Namespace) -> int:
     """C: that encoder and the labels -> a model of emotion."""
-    return _step(args, "finetune", f"try it with: gemoclap predict {Path(args.output) / 'model'} clip.wav")
+    return _step(args, "finetune", f"try it with: gemoclap predict clip.wav --model {Path(args.output) / 'model'}")
 
 
 @alone
 def _step(args: Namespace, step: Step, what_next: str) -> int:
-    settings = Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
+    settings = settings_of(args)
     earlier = Path(args.output) / CONFIG
     if settings.data.manifest is None and earlier.is_file():
         raise GemoclapError(f"no manifest; give --config {earlier}, which has the options of the steps before")

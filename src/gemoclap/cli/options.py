@@ -37,8 +37,19 @@ RUN_FOLDER = "folder of the run; the same command resumes in it"
 SHARED_FOLDER = f"{RUN_FOLDER}, and shares the work if started twice"
 BATCH_SIZE = "clips at a time; does not change the result"
 SETTINGS_FILE = (
-    "YAML of settings, or the name of one that comes with gemoclap, such as whisper; files and options count in order"
+    "YAML of settings, or the name of one that comes with gemoclap, such as whisper; a later file wins over an earlier "
+    "one, an option over both"
 )
+MANIFEST = "JSONL manifest written by 'gemoclap prepare'"
+DAILY = {
+    *("data.vocabulary", "data.emotions", "data.folds", "data.n_folds", "data.dev_speakers", "ranking.neutral"),
+    *("model.audio_encoder", "model.text_encoder", "model.freeze", "model.layers", "model.lora_rank"),
+    *("model.encoder", "model.size", "model.masking", "model.intensity_model", "head.layers"),
+    *("train.epochs", "train.steps", "train.batch_size", "train.lr", "train.encoder_lr", "train.precision"),
+    *("train.select", "train.seed", "train.seeds", "objective.alpha", "gmp.features", "gmp.scales", "gmp.head"),
+    *("probe.manifests", "finetune.manifests", "finetune.methods", "cache.folder"),
+}
+"""The settings that ``--help`` shows; ``--help-all`` shows all of them."""
 
 
 def add_run_folder(parser: Parser, about: str = RUN_FOLDER) -> None:
@@ -84,6 +95,11 @@ def add_convert(parser: Parser) -> None:
     parser.hide_groups()
 
 
+def add_manifest(parser: Parser) -> None:
+    """The manifest by itself; `arguments.take_manifest` makes it ``data.manifest``, which the help need not show too."""
+    parser.add_argument("manifest", nargs="?", type=str | None, default=None, help=MANIFEST)
+
+
 def add_settings(parser: Parser) -> None:
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(DataSettings, "data")
@@ -96,17 +112,19 @@ def add_settings(parser: Parser) -> None:
 
 
 def add_train(parser: Parser) -> None:
-    parser.usage = "gemoclap train --data.manifest MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
+    parser.usage = "gemoclap train MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
+    add_manifest(parser)
     add_run_folder(parser)
-    parser.add_argument("--method", type=Literal[TRAINED], default="sl_gemo_clap", help="what to train")
+    parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="sl_gemo_clap", help="what to train")
     add_settings(parser)
 
 
 def add_crossval(parser: Parser) -> None:
-    parser.usage = "gemoclap crossval --data.manifest MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
+    parser.usage = "gemoclap crossval MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
+    add_manifest(parser)
     add_run_folder(parser)
     methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
-    parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
+    parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="save the model of every fold")
     seeds = "cross-validate with each of these, such as 0,1,2, in RUN/seed_0 and so on, and report all in RUN"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
@@ -118,7 +136,7 @@ def add_crosscorpus(parser: Parser) -> None:
     manifests = "manifests; what each is called before .jsonl is its name in the matrix"
     parser.add_argument("manifests", nargs="+", help=manifests)
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
-    parser.add_argument("--method", type=Literal[TRAINED], default="emo_clap", help="what to train")
+    parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="emo_clap", help="what to train")
     keep = "keep the model of every training; false: only until it has been tested"
     parser.add_argument("--keep_models", type=bool, default=True, help=keep)
     seeds = "train with each of these, such as 0,1,2; the matrix has the means"
@@ -130,12 +148,12 @@ def add_table1(parser: Parser) -> None:
     parser.usage = (
         "gemoclap table1 MANIFEST -o RUN [--encoders A,B,...] [--methods A,B,...] [--config YAML ...] [options]"
     )
-    parser.add_argument("manifest", help="JSONL manifest; of IEMOCAP for the paper's table")
+    add_manifest(parser)
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
     encoders = "rows: hub ids or folders; NAME=FOLDER gives a name; model.audio_encoder is not heeded"
     parser.add_argument("--encoders", type=list[str], default=[*PAPER_ENCODERS], help=encoders)
     methods = f"columns; known: {', '.join((*METHODS, *HEADS))}"
-    parser.add_argument("--methods", type=list[str], default=[*METHODS], help=methods)
+    parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
     seeds = "cross-validate with each of these, such as 0,1,2; the table has the means"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
     keep = "save the model of every fold; about 2 GB each with the paper's encoders"
@@ -146,8 +164,9 @@ def add_table1(parser: Parser) -> None:
 
 
 def add_gmp_step(parser: Parser) -> None:
-    parser.usage = f"{parser.prog} --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
+    parser.usage = f"{parser.prog} MANIFEST -o RUN [--config YAML ...] [options]"
     output = "folder of the run, the same for all steps, as are the options: --config RUN/config.yaml has them"
+    add_manifest(parser)
     add_run_folder(parser, output)
     add_settings(parser)
 
@@ -170,30 +189,35 @@ def add_report(parser: Parser) -> None:
     add_no_wait(parser)
 
 
+def add_model(parser: Parser) -> None:
+    parser.add_argument("--model", type=str, required=True, help="folder of a model, such as RUN/model")
+
+
 def add_evaluate(parser: Parser) -> None:
-    parser.add_argument("model", help="folder with a model")
+    parser.usage = "gemoclap evaluate MANIFEST --model DIR [-o FOLDER] [options]"
     parser.add_argument("manifest", help="labelled JSONL manifest")
+    add_model(parser)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     output = "new folder for predictions, scores and a report"
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
 
 
 def add_predict(parser: Parser) -> None:
-    parser.add_argument("model", help="folder with a model")
-    parser.add_argument(
-        "audio",
-        nargs="+",
-        help="audio files, folders of them, manifests; of a long clip the first seconds are heard, as in training",
-    )
+    parser.usage = "gemoclap predict PATH ... --model DIR [-o FILE] [options]"
+    paths = "audio files, folders of them, manifests, CSV lists with a column path; of a long clip only its first seconds count"
+    parser.add_argument("paths", nargs="+", help=paths)
+    add_model(parser)
     parser.add_argument("--labels", type=list[str] | None, default=None, help="choose among these instead: bored,calm")
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     parser.add_argument("--json", action="store_true", help="print JSON lines")
-    output = "CSV to write: path, emotion, confidence, a column a label, error"
+    output = "file to write, .csv, .jsonl or .parquet: a row a clip; a run that was ended goes on in it"
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
+    add_overwrite(parser)
 
 
 def add_pretrain_intensity(parser: Parser) -> None:
-    parser.usage = "gemoclap pretrain intensity --data.manifest MANIFEST -o RUN [--config YAML ...] [options]"
+    parser.usage = "gemoclap pretrain intensity MANIFEST -o RUN [--config YAML ...] [options]"
+    add_manifest(parser)
     add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(DataSettings, "data")
@@ -226,7 +250,8 @@ def add_pretrain_ems(parser: Parser) -> None:
 
 
 def add_probe(parser: Parser) -> None:
-    parser.usage = "gemoclap probe --data.manifest MANIFEST --encoders A,B,... -o RUN [--config YAML ...] [options]"
+    parser.usage = "gemoclap probe MANIFEST --encoders A,B,... -o RUN [--config YAML ...] [options]"
+    add_manifest(parser)
     add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     encoders = f"{LOG_MEL} (no encoder), compact and other untrained ones, hub ids, folders; NAME=FOLDER gives a name"

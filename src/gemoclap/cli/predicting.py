@@ -1,123 +1,158 @@
-"""`evaluate` and `predict`."""
+"""`predict`. It looks at paths first and imports torch then, so that a misspelt one is found at once."""
 
 from __future__ import annotations
 
-import csv
-import math
+import glob
+import logging
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gemoclap.corpora.layout import rows_of_folder
+from gemoclap.corpora.csv_io import read_csv
+from gemoclap.corpora.layout import AUDIO_SUFFIXES, rows_of_folder
 from gemoclap.corpora.manifest import Utterance, read_manifest
-from gemoclap.corpora.speakers import common_speakers, speaker_name
-from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.predictor import Prediction, Predictor
-from gemoclap.recipes.run_folder import refuse_used_folder
-from gemoclap.reports import write_scores
-from gemoclap.reports.results import score_table
+from gemoclap.inference.model_folder import is_model_folder, require_model
+from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.terminal import progress_bar
-from gemoclap.training.evaluate import predict_table
-from gemoclap.writing import atomic_write, folder_written_beside
+from gemoclap.writing import check_target
 
+if TYPE_CHECKING:
+    from gemoclap.inference.predictor import Prediction, Predictor
 
-def run_evaluate(args: Namespace) -> int:
-    """A model on a labelled manifest -> scores and predictions."""
-    if args.output:
-        refuse_used_folder(Path(args.output))
-    utterances = read_manifest(args.manifest)
-    predictor = Predictor.from_pretrained(args.model)
-    store = AudioStore(predictor.model.config.audio_settings)
-    with progress_bar("reading audio") as progress:
-        store.preload(utterances, progress=progress)
-    with progress_bar("classifying") as progress:
-        table = predict_table(predictor.model, utterances, store, batch_size=args.batch_size, progress=progress)
-    scores = score_table(table)
-    heard = sorted(common_speakers(predictor.model.config.trained_speakers or (), map(speaker_name, utterances)))
-    if heard:
-        print(f"the model was trained on {len(heard)} of these speakers: the figures are not speaker-independent")
-    if args.output:
-        with folder_written_beside(Path(args.output)) as folder:
-            table.write(folder / "predictions.csv")
-            write_scores(scores, table, folder, f"{args.model} on {args.manifest}", heard)
-    low, high = map(_percent, scores.uar_interval)
-    left_out = f" ({len(utterances) - scores.n} of other labels left out)" if scores.n < len(utterances) else ""
-    print(
-        f"{scores.n} utterances{left_out}: WAR {_percent(scores.war)} %, UAR {_percent(scores.uar)} % [{low}, {high}], "
-        f"macro F1 {_percent(scores.macro_f1)} %"
-    )
-    print("recall: " + ", ".join(f"{label} {_percent(recall)}" for label, recall in scores.recalls.items()))
-    return 0
+logger = logging.getLogger(__name__)
+LISTS = (".csv", ".tsv")
+"""Suffixes of a table that lists clips."""
 
 
 def run_predict(args: Namespace) -> int:
-    """Files, folders or manifests -> one row a clip; status 1 when some could not be read."""
+    """Files, folders, manifests or lists -> one row a clip; status 1 when some could not be read."""
     if args.output and args.json:
-        raise GemoclapError("--json prints JSON lines and -o writes a CSV; give one of them")
-    if args.output and Path(args.output).is_dir():
-        raise GemoclapError(f"{args.output}: is a folder; give -o the name of a CSV file")
-    clips = _clips(args.audio)
-    predictor = Predictor.from_pretrained(args.model)
-    rows: list[dict[str, Any]] = []
-    with progress_bar("predicting") as progress:
-        for clip, prediction in zip(clips, predictor.predict_many(clips, args.labels, args.batch_size), strict=True):
-            rows.append(_row(clip.path, prediction))
-            progress(len(rows), len(clips))
+        raise GemoclapError("--json prints JSON lines, -o writes a file; give one of them")
+    target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
+    if target:
+        check_parquet(target)
+    require_model(args.model)
+    clips = _clips(args.paths)
+    predictor, fingerprint = _loaded(args.model)
     labels = args.labels or predictor.labels
-    if args.output:
-        _write_rows(Path(args.output), labels, rows)
+
+    def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
+        found = predictor.predict_many(wanted, args.labels, args.batch_size)
+        return map(_row, wanted, found)
+
+    if target:
+        made_with = {"model": fingerprint(predictor.model), "labels": [*labels]}
+        failed = _write(target, clips, answers, made_with, _columns(clips, labels), args.overwrite)
     else:
-        _print_rows(labels, rows, args.json)
-    failed = sum(1 for row in rows if "error" in row)
+        failed = _print(answers(clips), labels, args.json)
     if failed:
-        where = "; the column 'error' says why" if args.output else ""
-        print(f"gemoclap: {failed} of {len(rows)} clips could not be read{where}", file=sys.stderr)
+        where = "; the column 'error' says why" if target else ""
+        print(f"gemoclap: {failed} of {len(clips)} clips could not be read{where}", file=sys.stderr)
     return 1 if failed else 0
 
 
+def _loaded(model: str) -> tuple[Predictor, Callable[..., str]]:
+    # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
+    from gemoclap.encoders.fingerprint import fingerprint
+    from gemoclap.inference.predictor import Predictor
+
+    return Predictor.from_pretrained(model), fingerprint
+
+
+# Which clips.
+
+
 def _clips(given: Sequence[str]) -> list[Utterance]:
-    """Expand folders to the audio files below them and manifests to their rows."""
-    clips: list[Utterance] = []
+    """Return a row for each clip: folders and patterns stand for the files in them, manifests and tables for their rows."""
+    found: dict[str, Utterance] = {}
+    count = 0
     for name in given:
-        path = Path(name)
-        if path.suffix == ".jsonl" and not path.is_dir():
-            clips += read_manifest(path)
-        elif path.is_dir():
-            clips += rows_of_folder(path)
-        else:
-            clips.append(Utterance(name, name))
-    return clips
+        for clip in _named(name):
+            found.setdefault(key_of(_about(clip)), clip)
+            count += 1
+    if len(found) < count:
+        logger.warning("%d clips are named more than once; each is predicted once", count - len(found))
+    return [*found.values()]
 
 
-def _row(path: str, prediction: Prediction | GemoclapError) -> dict[str, Any]:
+def _named(name: str) -> Iterable[Utterance]:
+    path = Path(name)
+    if path.is_dir():
+        if is_model_folder(path):
+            raise GemoclapError(f"{path}: is the folder of a model, not of recordings; name it with --model {path}")
+        return rows_of_folder(path)
+    if path.suffix == ".jsonl":
+        return read_manifest(path)
+    if path.suffix.lower() in LISTS:
+        return read_csv(path)
+    if not path.exists() and glob.has_magic(name):
+        files = sorted(file for file in glob.glob(name, recursive=True) if Path(file).suffix.lower() in AUDIO_SUFFIXES)
+        if not files:
+            raise GemoclapError(f"{name}: no audio file has such a name")
+        return [Utterance(file, file) for file in files]
+    return [Utterance(name, name)]
+
+
+def _about(clip: Utterance) -> dict[str, Any]:
+    """Return what a row says of a clip itself: its path, and of a manifest's row its id and stretch of the file."""
+    about = {"path": clip.path, "id": clip.id, "start": clip.start, "end": clip.end}
+    return {name: value for name, value in about.items() if value is not None and (name, value) != ("id", clip.path)}
+
+
+# The rows.
+
+
+def _row(clip: Utterance, prediction: Prediction | GemoclapError) -> dict[str, Any]:
     if isinstance(prediction, GemoclapError):
-        return {"path": path, "error": str(prediction)}
+        return _about(clip) | {"error": str(prediction)}
     scores = {"confidence": prediction.confidence, **prediction.probabilities}
-    return {"path": path, "emotion": prediction.emotion, **{name: round(one, 6) for name, one in scores.items()}}
+    row = _about(clip) | {"emotion": prediction.emotion, **{name: round(one, 6) for name, one in scores.items()}}
+    return row | ({"remark": prediction.remark} if prediction.remark else {})
 
 
-def _write_rows(path: Path, labels: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    with atomic_write(path) as file:
-        writer = csv.DictWriter(file, ["path", "emotion", "confidence", *labels, "error"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{path}: {len(rows)} rows")
+def _columns(clips: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
+    of_manifests = {name for clip in clips for name in _about(clip)}
+    about = [name for name in ("path", "id", "start", "end") if name in of_manifests]
+    return [*about, "emotion", "confidence", *labels, "error", "remark"]
 
 
-def _print_rows(labels: Sequence[str], rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+def _write(
+    path: Path,
+    clips: Sequence[Utterance],
+    answers: Callable[[Sequence[Utterance]], Iterator[dict[str, Any]]],
+    made_with: dict[str, Any],
+    columns: Sequence[str],
+    overwrite: bool,
+) -> int:
+    """Write a row for each clip, going on where an ended run stopped; return how many clips could not be read."""
+    keys = [key_of(_about(clip)) for clip in clips]
+    with RowFile(path, made_with, columns, overwrite) as rows, progress_bar("predicting") as progress:
+        left = [clip for key, clip in zip(keys, clips, strict=True) if key not in rows.failed]
+        if len(left) < len(clips):
+            print(f"{path}: {len(clips) - len(left)} of {len(clips)} rows are there already")
+        for done, row in enumerate(answers(left), len(clips) - len(left) + 1):
+            rows.add(row)
+            progress(done, len(clips))
+        rows.finish(keys)
+    print(f"{path}: {len(clips)} rows")
+    return sum(rows.failed[key] for key in keys)
+
+
+def _print(rows: Iterable[dict[str, Any]], labels: Sequence[str], as_json: bool) -> int:
+    """Print a line for each clip as it is predicted; return how many could not be read."""
+    failed = 0
     for row in rows:
+        failed += "error" in row
         if as_json:
-            print(to_json(row))
+            print(to_json(row), flush=True)
         elif "error" in row:
             print(f"gemoclap: {row['error']}", file=sys.stderr)
         else:
             scores = "  ".join(f"{label} {row[label]:.2f}" for label in labels)
-            print(f"{row['path']}: {row['emotion']} ({scores})")
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"
+            remark = f"  [{row['remark']}]" if "remark" in row else ""
+            print(f"{row['path']}: {row['emotion']} ({scores}){remark}", flush=True)
+    return failed

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from dataclasses import replace
 from pathlib import Path
 
-from gemoclap.config import Settings, TrainSettings, check_seeds
+from gemoclap.cli.settings import seeds_of, settings_of
+from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.cost import costs
 from gemoclap.recipes.crosscorpus import CrossCorpus
@@ -21,10 +21,10 @@ from gemoclap.training.distributed import process_state
 
 def run_crosscorpus(args: Namespace) -> int:
     """Corpora -> how well what is learnt on each serves on each other one."""
-    settings = Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)
+    settings = settings_of(args)
     if args.data.manifest is not None:
         raise GemoclapError("data.manifest: the command names the manifests itself; leave it out")
-    matrix = CrossCorpus(settings, args.manifests, args.method, _seeds(args), Path(args.output))
+    matrix = CrossCorpus(settings, args.manifests, args.method, seeds_of(args) or [args.train.seed], Path(args.output))
     empty = {frozenset((pair.trained, pair.tested)): pair for pair in matrix.pairs if pair.is_empty}
     for pair in empty.values():
         shared = f"share only {pair.labels[0]}" if pair.labels else "share no label"
@@ -45,12 +45,8 @@ def run_crosscorpus(args: Namespace) -> int:
 
 def run_table1(args: Namespace) -> int:
     """A corpus -> encoders by methods, a cross-validation in each cell; says first what it will cost."""
-    named = args.data.manifest
-    if named is not None and Path(named).resolve() != Path(args.manifest).resolve():
-        raise GemoclapError(f"data.manifest is {named}, but the command names {args.manifest}; give one of them")
-    data = replace(args.data, manifest=args.manifest)
-    settings = Settings(data, args.model, args.objective, args.gmp, args.train, args.cache)
-    run = TableRun(settings, args.encoders, args.methods, _seeds(args), Path(args.output))
+    settings = settings_of(args)
+    run = TableRun(settings, args.encoders, args.methods, seeds_of(args) or [args.train.seed], Path(args.output))
     left = list(costs(run, print))
     if left:
         print_costs(left, f"{_batch(args.train)} on {process_state().device.type}", output_console())
@@ -73,15 +69,6 @@ def run_table1(args: Namespace) -> int:
     print_table1(run.table, output_console())
     print(f"{page}: the table; table1.tex, table1.csv and table1.json beside it")
     return 0
-
-
-def _seeds(args: Namespace) -> list[int]:
-    if args.seeds is None:
-        return [args.train.seed]
-    check_seeds("--seeds", args.seeds)
-    if args.train.seed:
-        raise GemoclapError("train.seed: --seeds names them; leave one of the two out")
-    return args.seeds
 
 
 def _batch(train: TrainSettings) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from gemoclap.cli.alone import alone
-from gemoclap.config import Settings, check_seeds
+from gemoclap.cli.settings import seeds_of, settings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
 from gemoclap.recipes.holding import holding
@@ -24,10 +25,10 @@ def run_train(args: Namespace) -> int:
     """One method on all speakers -> a model."""
     output = Path(args.output)
     before = is_trained(output)
-    folder = train(_settings(args), args.method, output)
+    folder = train(settings_of(args), args.method, output)
     if process_state().is_main_process:
         what = "was trained before, nothing is left to do" if before else "the model"
-        print(f"{folder}: {what}; try it with: gemoclap predict {folder} clip.wav")
+        print(f"{folder}: {what}; try it with: gemoclap predict clip.wav --model {folder}")
     leave_together()
     return 0
 
@@ -36,22 +37,19 @@ def run_train(args: Namespace) -> int:
 def run_crossval(args: Namespace) -> int:
     """Methods over speaker-disjoint folds -> a table, a report and pictures."""
     output = Path(args.output)
-    if args.seeds is not None:
-        return _crossval_seeds(args, output)
-    cross_validate(_settings(args), args.methods, output, keep_models=args.keep_models)
+    if seeds := seeds_of(args):
+        return _crossval_seeds(args, seeds, output)
+    cross_validate(settings_of(args), args.methods, output, keep_models=args.keep_models)
     if process_state().is_main_process:
         _report(collect(output))
     leave_together()
     return 0
 
 
-def _crossval_seeds(args: Namespace, output: Path) -> int:
+def _crossval_seeds(args: Namespace, seeds: Sequence[int], output: Path) -> int:
     """A run a seed, each reported when it is finished, and then all together."""
-    settings = _settings(args)
-    check_seeds("--seeds", args.seeds)
-    if settings.train.seed:
-        raise GemoclapError("train.seed: --seeds names them; leave one of the two out")
-    folders = {seed: seed_folder(output, seed) for seed in args.seeds}
+    settings = settings_of(args)
+    folders = {seed: seed_folder(output, seed) for seed in seeds}
     refuse_other_files(output, list(folders.values()))
     is_main = process_state().is_main_process
     for folder in cross_validate_seeds(settings, args.methods, folders, keep_models=args.keep_models):
@@ -78,7 +76,3 @@ def _report(results: Results) -> None:
     page = write_report(results)
     print_table(results, output_console())
     print(f"{page}: the report; results.json, results.csv and pictures beside it")
-
-
-def _settings(args: Namespace) -> Settings:
-    return Settings(args.data, args.model, args.objective, args.gmp, args.train, args.cache)

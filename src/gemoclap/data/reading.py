@@ -22,7 +22,7 @@ def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSett
     """
     if data.manifest is None:
         raise GemoclapError(
-            "no manifest; make one with 'gemoclap prepare CORPUS ROOT -o m.jsonl' and give it with --data.manifest"
+            "no manifest; make one with 'gemoclap prepare CORPUS ROOT -o m.jsonl' and name it: gemoclap COMMAND m.jsonl"
         )
     for name, folds in (("test_speakers", "lists"), ("fold_files", "files")):
         if getattr(data, name) is not None and data.folds != folds:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Self
+from itertools import islice, repeat, takewhile
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ import torch
 from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.model_folder import require_model
 from gemoclap.models import Classifier, EmotionModel, classifier_of, load_emotion_model
 
 Audio = str | os.PathLike | np.ndarray | Utterance
@@ -32,12 +35,22 @@ class Prediction:
     probabilities : label -> probability; they add up to one.
     embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
         pooled features.
+    remark : why the answer may mean less than it seems, such as "silent"; None where nothing is remarkable.
     """
 
     emotion: str
     confidence: float
     probabilities: dict[str, float]
     embedding: np.ndarray = field(repr=False)
+    remark: str | None = None
+
+
+SORTED_TOGETHER = 16
+"""Batches whose clips are sorted by length together, so that a batch holds little padding."""
+SHORTEST = 0.1
+"""Seconds below which a clip is said to be very short: less than a syllable."""
+SILENT = 10 ** (-60 / 20)
+"""Peak (full scale 1) below which a clip is said to be silent: -60 dB."""
 
 
 class Predictor:
@@ -70,10 +83,8 @@ class Predictor:
         ------
         GemoclapError : there is no model.
         """
-        folder = Path(name)
-        if folder.is_dir() and not (folder / "config.json").is_file():
-            raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
-        model = load_emotion_model(name)
+        require_model(name)
+        model = load_emotion_model(name, with_text=False)
         model.to(device or default_device())  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
         return cls(model)
 
@@ -101,19 +112,47 @@ class Predictor:
         return prediction
 
     def predict_many(
-        self, audios: Sequence[Audio], labels: Sequence[str] | None = None, batch_size: int = 16
+        self, audios: Iterable[Audio], labels: Sequence[str] | None = None, batch_size: int = 16
     ) -> Iterator[Prediction | GemoclapError]:
-        """Yield, for each clip in turn, what is said of it, or the error that kept it from being read."""
+        """Yield, for each clip in turn, what is said of it, or the error that kept it from being read.
+
+        `SORTED_TOGETHER` batches are decoded at a time and sorted by length; what is decoded next is decoded meanwhile.
+        """
         classifier = self._classifier(labels)
-        for first in range(0, len(audios), batch_size):
-            clips = [_attempt(self.load, audio) for audio in audios[first : first + batch_size]]
-            predictions = self._classify([clip for clip in clips if isinstance(clip, np.ndarray)], classifier)
-            for clip in clips:
-                yield clip if isinstance(clip, GemoclapError) else next(predictions)
+        with ThreadPoolExecutor(1) as ahead:
+            windows = ([*islice(audios, batch_size * SORTED_TOGETHER)] for audios in repeat(iter(audios)))
+            loaded: deque[Future[list[_Clip | GemoclapError]]] = deque()
+            for window in takewhile(bool, windows):
+                loaded.append(ahead.submit(self._load_all, window))
+                if len(loaded) > 1:
+                    yield from self._predict_window(loaded.popleft().result(), classifier, batch_size)
+            while loaded:
+                yield from self._predict_window(loaded.popleft().result(), classifier, batch_size)
+
+    def _load_all(self, audios: Sequence[Audio]) -> list[_Clip | GemoclapError]:
+        return [_attempt(self._load, audio) for audio in audios]
+
+    def _predict_window(
+        self, clips: Sequence[_Clip | GemoclapError], classifier: Classifier, batch_size: int
+    ) -> Iterator[Prediction | GemoclapError]:
+        """Yield the answers in the order of the clips; the model gets them in batches of like length."""
+        readable = [(number, clip) for number, clip in enumerate(clips) if not isinstance(clip, GemoclapError)]
+        readable.sort(key=lambda one: len(one[1].waveform))
+        answers: dict[int, Prediction] = {}
+        for first in range(0, len(readable), batch_size):
+            numbers, batch = zip(*readable[first : first + batch_size], strict=True)
+            answers |= zip(numbers, self._classify(batch, classifier), strict=True)
+        for number, clip in enumerate(clips):
+            yield clip if isinstance(clip, GemoclapError) else answers[number]
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as the encoder gets it, (T,) float32: decoded and trimmed as in training."""
-        return prepare_clip(decode(audio), self.model.config.audio_settings)
+        return self._load(audio).waveform
+
+    def _load(self, audio: Audio) -> _Clip:
+        recorded, settings = decode(audio), self.model.config.audio_settings
+        waveform = prepare_clip(recorded, settings)
+        return _Clip(waveform, _remark(recorded, waveform, settings.max_seconds))
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
@@ -121,19 +160,36 @@ class Predictor:
             self._classifiers[key] = classifier_of(self.model, labels)
         return self._classifiers[key]
 
-    def _classify(self, waveforms: Sequence[np.ndarray], classifier: Classifier) -> Iterator[Prediction]:
-        if not waveforms:
-            return
-        clips = [torch.from_numpy(waveform) for waveform in waveforms]
-        lengths = torch.tensor([len(clip) for clip in clips], device=self.model.device)
-        padded = torch.nn.utils.rnn.pad_sequence(clips, batch_first=True).to(self.model.device)
+    def _classify(self, clips: Sequence[_Clip], classifier: Classifier) -> Iterator[Prediction]:
+        waveforms = [torch.from_numpy(clip.waveform) for clip in clips]
+        lengths = torch.tensor([len(one) for one in waveforms], device=self.model.device)
+        padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.model.device)
         with torch.inference_mode():
             embeddings = classifier.embed(padded, lengths)
             probabilities = classifier.classify(embeddings).cpu().numpy()
-        for scores, embedding in zip(probabilities, embeddings.cpu().numpy(), strict=True):
+        for clip, scores, embedding in zip(clips, probabilities, embeddings.cpu().numpy(), strict=True):
             by_label = {label: float(score) for label, score in zip(classifier.labels, scores, strict=True)}
             emotion = max(by_label, key=lambda label: by_label[label])
-            yield Prediction(emotion, by_label[emotion], by_label, embedding)
+            yield Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark)
+
+
+class _Clip(NamedTuple):
+    """What the encoder gets, and what is remarkable about it."""
+
+    waveform: np.ndarray
+    remark: str | None
+
+
+def _remark(recorded: np.ndarray, used: np.ndarray, max_seconds: float | None) -> str | None:
+    """Return why a clip's answer may mean little, None where it need not."""
+    seconds = len(recorded) / SAMPLE_RATE
+    if np.abs(recorded).max() < SILENT:
+        return "silent: nothing is louder than -60 dB"
+    if seconds < SHORTEST:
+        return f"very short: {1000 * seconds:.0f} ms"
+    if max_seconds is not None and len(used) >= round(max_seconds * SAMPLE_RATE) < len(recorded):
+        return f"only {max_seconds:g} of {seconds:.1f} s were used, as in training"
+    return None
 
 
 def default_device() -> torch.device:
@@ -151,16 +207,7 @@ def decode(audio: Audio) -> np.ndarray:
     return _checked(np.asarray(audio))
 
 
-def _where_to_look(folder: Path) -> str:
-    """Return a hint for the folder of a run, which holds one model, or one a method and fold."""
-    for pattern in ("model", "*/model", "*/*/model"):
-        for inner in sorted(folder.glob(pattern)):
-            if (inner / "config.json").is_file():
-                return f"did you mean {inner}?"
-    return "'gemoclap train' writes one"
-
-
-def _attempt(load: Callable[[Audio], np.ndarray], audio: Audio) -> np.ndarray | GemoclapError:
+def _attempt(load: Callable[[Audio], _Clip], audio: Audio) -> _Clip | GemoclapError:
     try:
         return load(audio)
     except GemoclapError as error:

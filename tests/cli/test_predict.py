@@ -1,0 +1,233 @@
+"""`gemoclap predict`: which clips, rows as they are ready, what an ended run leaves, and what is not loaded."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from filelock import FileLock
+from small import complaint, contents, run
+from sound import noise, tone, write
+
+from gemoclap.corpora.manifest import read_manifest
+from gemoclap.inference.predictor import Predictor
+from gemoclap.inference.rows import PARTIAL, RowFile
+
+EMOTIONS = ["angry", "happy", "neutral", "sad"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Eight clips of several lengths, in no order of length."""
+    folder = tmp_path_factory.mktemp("clips")
+    seconds = (0.7, 0.3, 1.1, 0.5, 0.9, 0.4, 0.6, 0.8)
+    return [write(folder / f"{n}.wav", noise(length, seed=n)) for n, length in enumerate(seconds)]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def interrupted_after(count: int, patch: pytest.MonkeyPatch) -> None:
+    """Let Ctrl-C come after so many answers."""
+    whole = Predictor.predict_many
+
+    def some(*args: object, **options: object) -> Iterator[object]:
+        for number, answer in enumerate(whole(*args, **options)):  # type: ignore[arg-type]
+            if number == count:
+                raise KeyboardInterrupt
+            yield answer
+
+    patch.setattr(Predictor, "predict_many", some)
+
+
+@pytest.mark.parametrize("end", [b"", b'{"path": "half a li'])
+def test_an_ended_run_goes_on_where_it_stopped(
+    end: bytes, small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    given = ["predict", bad, *clips, "--model", small_model, "--batch_size", "2"]
+    assert run(*given, "-o", tmp_path / "whole.csv") == 1
+    output = tmp_path / "out.csv"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted_after(4, patch)
+        assert "interrupted; the same command goes on" in complaint(capsys, *given, "-o", output, status=130)
+    assert not output.exists()
+    with (tmp_path / ("out.csv" + PARTIAL)).open("ab") as file:
+        file.write(end)
+    asked: list[object] = []
+    with pytest.MonkeyPatch.context() as patch:
+        whole = Predictor.predict_many
+        patch.setattr(Predictor, "predict_many", lambda *args: (asked.extend(args[1]), whole(*args))[1])
+        assert run(*given, "-o", output) == 1
+    shown = capsys.readouterr()
+    assert "4 of 9 rows are there already" in shown.out and "1 of 9 clips could not be read" in shown.err
+    assert len(asked) == 5
+    assert [row["path"] for row in rows_of(output)] == [str(bad), *map(str, clips)]
+    for again, once in zip(rows_of(output), rows_of(tmp_path / "whole.csv"), strict=True):
+        assert [again[name] for name in ("path", "emotion", "error")] == [
+            once[name] for name in ("path", "emotion", "error")
+        ]
+        assert [float(again[name] or 0) for name in EMOTIONS] == pytest.approx(
+            [float(once[name] or 0) for name in EMOTIONS], abs=2e-6
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.wav", "out.csv", "whole.csv"]
+
+
+def test_rows_of_another_model_or_other_labels_are_not_mixed(
+    small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "out.jsonl"
+    given = ["predict", *clips, "--model", small_model, "-o", output]
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted_after(3, patch)
+        complaint(capsys, *given, status=130)
+    before = contents(tmp_path)
+    line = complaint(capsys, *given, "--labels", "bored,calm")
+    assert "out.jsonl.partial: begun with another model or other options" in line and contents(tmp_path) == before
+    assert run(*given, "--labels", "bored,calm", "--overwrite") == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(rows) == len(clips) and {row["emotion"] for row in rows} <= {"bored", "calm"}
+    assert "is there already" in complaint(capsys, *given)
+
+
+def test_an_ended_run_that_was_to_replace_a_file_goes_on_too(
+    small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = tmp_path / "out.csv"
+    output.write_text("mine")
+    given = ["predict", *clips, "--model", small_model, "-o", output, "--overwrite"]
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted_after(3, patch)
+        complaint(capsys, *given, status=130)
+    assert output.read_text() == "mine"
+    assert run(*given) == 0
+    assert "3 of 8 rows are there already" in capsys.readouterr().out and len(rows_of(output)) == 8
+
+
+def test_one_process_at_a_time_writes_a_file(
+    small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with FileLock(tmp_path / ".out.csv.lock"):
+        line = complaint(capsys, "predict", clips[0], "--model", small_model, "-o", tmp_path / "out.csv")
+    assert "out.csv: another 'gemoclap predict' is writing it" in line
+
+
+def test_a_partial_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "out.csv.partial").write_text("my notes\n")
+    with pytest.raises(Exception, match="holds something else"):
+        RowFile(tmp_path / "out.csv", {}, ["path"]).__enter__()
+    assert (tmp_path / "out.csv.partial").read_text() == "my notes\n"
+
+
+def test_csv_jsonl_and_parquet_hold_the_same(small_model: Path, clips: list[Path], tmp_path: Path) -> None:
+    for suffix in ("csv", "jsonl", "parquet"):
+        assert run("predict", *clips, "--model", small_model, "-o", tmp_path / f"out.{suffix}") == 0
+    columns = ["path", "emotion", "confidence", *EMOTIONS, "error", "remark"]
+    table = pandas.read_csv(tmp_path / "out.csv")
+    assert list(table) == columns
+    for other in (pandas.read_json(tmp_path / "out.jsonl", lines=True), pandas.read_parquet(tmp_path / "out.parquet")):
+        shared = [name for name in columns if name in other]
+        assert shared[:7] == columns[:7]
+        pandas.testing.assert_frame_equal(other[columns[:7]], table[columns[:7]], check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.CSV.gz"])
+def test_other_suffixes_are_refused(
+    name: str, small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    line = complaint(capsys, "predict", clips[0], "--model", small_model, "-o", tmp_path / name)
+    assert "a name that ends in .csv or .jsonl or .parquet" in line and not list(tmp_path.iterdir())
+
+
+def test_rows_go_through_a_pipe_as_csv(small_model: Path, clips: list[Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("predict", *clips[:2], "--model", small_model, "-o", tmp_path / "pipe") == 0
+    rows = list(csv.DictReader(os.read(reader, 2**16).decode().splitlines()))
+    os.close(reader)
+    assert [row["path"] for row in rows] == [str(clip) for clip in clips[:2]]
+
+
+def test_lists_patterns_folders_and_manifests_name_the_same_clips(
+    small_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = read_manifest(small_manifest)
+    folder = Path(rows[0].path).parent
+    (tmp_path / "list.csv").write_text(
+        "path\n" + "".join(f"{row.path}\n" for row in rows if Path(row.path).parent == folder)
+    )
+    answers = []
+    for number, given in enumerate(([folder], [f"{folder}/*.wav"], [tmp_path / "list.csv"])):
+        output = tmp_path / f"{number}.csv"
+        assert run("predict", *given, "--model", small_model, "-o", output) == 0
+        answers.append({row["path"]: (row["emotion"], row["confidence"]) for row in rows_of(output)})
+    assert answers[0] == answers[1] == answers[2] and len(answers[0]) > 3
+    assert run("predict", folder, f"{folder}/*.wav", "--model", small_model, "-o", tmp_path / "twice.csv") == 0
+    assert len(rows_of(tmp_path / "twice.csv")) == len(answers[0])
+    assert run("predict", small_manifest, "--model", small_model, "-o", tmp_path / "manifest.csv") == 0
+    table = rows_of(tmp_path / "manifest.csv")
+    assert [row["id"] for row in table] == [row.id for row in rows]
+    assert "no audio file has such a name" in complaint(capsys, "predict", f"{folder}/*.mp3", "--model", small_model)
+
+
+def test_hints_at_what_was_meant(small_model: Path, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
+    line = complaint(capsys, "predict", clips[0], "--model", small_model, "--labels", "bored", "excited")
+    assert "unrecognized arguments: excited; give paths side by side, and put commas in a list (--labels a,b)" in line
+    line = complaint(capsys, "predict", small_model, clips[0], "--model", small_model)
+    assert f"name it with --model {small_model}" in line
+    assert "is a file; name the folder of a model" in complaint(capsys, "predict", clips[0], "--model", clips[1])
+
+
+def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    names = {
+        "silent.wav": np.zeros(16000),
+        "hiss.wav": noise(1.0, rms=1e-5),
+        "short.wav": tone(300, 0.02),
+        "long.wav": noise(20.0),
+        "fine.wav": noise(1.0),
+    }
+    for name, samples in names.items():
+        write(tmp_path / name, samples)
+    assert run("predict", *(tmp_path / name for name in names), "--model", small_model, "-o", tmp_path / "out.csv") == 0
+    remarks = {Path(row["path"]).name: row["remark"] for row in rows_of(tmp_path / "out.csv")}
+    assert remarks["silent.wav"].startswith("silent") and remarks["hiss.wav"].startswith("silent")
+    assert remarks["short.wav"] == "very short: 20 ms"
+    assert remarks["long.wav"] == "only 14 of 20.0 s were used, as in training"
+    assert remarks["fine.wav"] == ""
+    assert run("predict", tmp_path / "long.wav", "--model", small_model) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("[only 14 of 20.0 s were used, as in training]")
+
+
+def test_predict_loads_nothing_that_it_does_not_need(small_model: Path, clips: list[Path]) -> None:
+    """No scikit-learn, openSMILE, matplotlib, pandas or tensorboard; no text encoder, since the prompts are saved."""
+    heavy = ("sklearn", "opensmile", "matplotlib", "pandas", "tensorboard", "audformat", "faiss", "scipy.stats")
+    code = (
+        "import sys\nfrom gemoclap.cli import main\nfrom gemoclap.encoders import text\n"
+        "def refuse(*a, **k): raise AssertionError('the text encoder was loaded')\n"
+        "text.TextEncoder.__init__ = refuse\n"
+        f"status = main(sys.argv[1:])\nprint('loaded', [name for name in {heavy!r} if name in sys.modules])\nsys.exit(status)"
+    )
+    command = [sys.executable, "-c", code, "predict", str(clips[0]), "--model", str(small_model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "loaded []"
+
+
+def test_a_misspelt_path_is_found_before_torch_is_imported(clips: list[Path], tmp_path: Path) -> None:
+    code = "import sys\nfrom gemoclap.cli import main\nstatus = main(sys.argv[1:])\nprint('torch' in sys.modules)"
+    for given in ([str(tmp_path / "none.jsonl"), "--model", "x"], [str(clips[0]), "--model", str(tmp_path)]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "predict", *given], capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "False" and done.stderr.startswith("gemoclap: ")
