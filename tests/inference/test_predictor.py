@@ -17,8 +17,11 @@ from gemoclap import Prediction, Predictor
 from gemoclap.audio import load_audio, prepare_clip
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import get_vocabulary
+from gemoclap.training.evaluate import predict_table
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +218,23 @@ def test_names_of_the_package() -> None:
     assert gemoclap.GEmoClapModel is GEmoClapModel and gemoclap.GemoclapError is GemoclapError
     with pytest.raises(AttributeError, match="no_such_name"):
         gemoclap.no_such_name  # noqa: B018
+
+
+def test_probabilities_that_are_no_numbers_are_an_error_that_names_the_clip(
+    run: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor.from_pretrained(run / "model", device="cpu")
+    kind = type(predictor._classifier(None))
+    embed = kind.embed
+
+    def overflow(self: Any, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        found = embed(self, waveforms, lengths)
+        found[lengths.argmin()] = float("nan")
+        return found
+
+    monkeypatch.setattr(kind, "embed", overflow)
+    good, bad = predictor.predict_many(clips[:2])  # the second is the shorter one
+    assert isinstance(good, Prediction) and str(bad).startswith(f"{clips[1]}: its probabilities are no numbers")
+    rows = [Utterance(str(clip), str(clip), emotion="angry") for clip in clips[:2]]
+    with pytest.raises(GemoclapError, match=rf"{clips[1]}: its probabilities are no numbers"):
+        predict_table(predictor.model, rows, AudioStore(predictor.model.config.audio_settings))

@@ -21,6 +21,7 @@ from transformers import (
 from gemoclap.clap.saved_prompts import has_prompts, read_prompts, write_prompts
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.checks import REMEDY
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
@@ -29,7 +30,8 @@ from gemoclap.encoders.speech_model import (
     SpeechModel,
     SpeechModelConfig,
     as_config,
-    refuse_missing,
+    check_config,
+    check_loaded,
     speech_fields,
 )
 from gemoclap.encoders.text import MINILM, TextEncoder
@@ -275,7 +277,7 @@ class GEmoClapModel(SpeechModel):
 
         Raises
         ------
-        GemoclapError : there is no model, it is of another kind, or its weights are not all there.
+        GemoclapError : there is no model, it is of another kind, or its weights are not all there or no numbers.
         """
         name = str(pretrained_model_name_or_path)
         with_text = kwargs.pop("with_text", True) or not has_prompts(Path(name))
@@ -289,11 +291,12 @@ class GEmoClapModel(SpeechModel):
             )
         model, report = loaded
         by_reference = with_text and model.config.text_weights != "saved"
-        refuse_missing(
-            name, [key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX))]
-        )
+        missing = [key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX))]
+        check_config(name, model.config)
         if by_reference:
             model.text_encoder = TextEncoder.from_pretrained(model.config.text_weights, model.config.text_pooling)
+        check_loaded(name, model, missing)
+        if by_reference:
             model.text_encoder.freeze()
         if not with_text:
             model._folder = Path(name).absolute()
@@ -317,6 +320,11 @@ def _refuse_other_kinds(name: str, config: Any) -> None:
         raise GemoclapError(
             f"{name}: holds a {getattr(config, 'model_type', 'strange')} model, not one of the GEmo-CLAP family; "
             "give a folder that 'gemoclap train' wrote"
+        )
+    # Whatever else the word is, it would be looked up on the hub, and a stranger's folder may not decide what is fetched.
+    if config.text_weights not in ("saved", MINILM):
+        raise GemoclapError(
+            f"{name}: in its config.json text_weights is {config.text_weights!r}, not 'saved' or {MINILM!r}; {REMEDY}"
         )
 
 

@@ -22,7 +22,7 @@ from gemoclap.encoders.mel import mel_filterbank, refuse_impossible_sizes
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.pooling import masked_mean
 from gemoclap.encoders.pretrained import readable_errors
-from gemoclap.encoders.speech_model import LabelledConfig
+from gemoclap.encoders.speech_model import LabelledConfig, check_config, check_loaded
 from gemoclap.errors import GemoclapError
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -229,9 +229,8 @@ class IntensityModel(PreTrainedModel):
                 name, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
             )
         model, report = loaded
-        if report["missing_keys"]:
-            first, number = min(report["missing_keys"]), len(report["missing_keys"])
-            raise GemoclapError(f"{name}: model.safetensors lacks {number} weights, such as {first}; copy it again")
+        check_config(name, model.config)
+        check_loaded(name, model, list(report["missing_keys"]))
         return model.eval()
 
 

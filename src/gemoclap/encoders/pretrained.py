@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from gemoclap.encoders.checks import check_weights
 from gemoclap.encoders.unpickled import unpickled_folder
 from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
@@ -53,8 +54,8 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
 
     Raises
     ------
-    GemoclapError : as `load_config`; also no weights, pickled ones that are more than tensors, or weights that lack
-        parameters of the model.
+    GemoclapError : as `load_config`; also no weights, pickled ones that are more than tensors, weights that lack
+        parameters of the model, or that are no numbers.
     """
     with readable_errors(name):
         found = find_weights(name)
@@ -74,6 +75,7 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
             f"{name}: its weights lack {len(missing)} parameters of a {config.model_type} model, such as {missing[0]}; "
             "give a folder or hub id with the whole model"
         )
+    check_weights(name, model)
     model.name_or_path = model.config.name_or_path = name  # also where the weights come from the cache folder
     return model
 
@@ -81,6 +83,18 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
 @contextmanager
 def readable_errors(name: str) -> Iterator[None]:
     """Turn what transformers raises while it loads `name` into one line, and keep its own reports off the terminal."""
+    with quiet_transformers():
+        try:
+            yield
+        except GemoclapError:
+            raise
+        except Exception as error:  # a file of another shape raises whatever comes of it
+            raise GemoclapError(_explanation(name, error)) from error
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep the reports and progress bars of transformers off the terminal."""
     bars_were_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     loggers = [logging.getLogger(library) for library in ("transformers", "huggingface_hub")]
@@ -89,8 +103,6 @@ def readable_errors(name: str) -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         yield
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise GemoclapError(_explanation(name, error)) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -100,6 +112,10 @@ def readable_errors(name: str) -> Iterator[None]:
 
 def _explanation(name: str, error: Exception) -> str:
     first_line = str(error).strip().split("\n")[0]
+    if not isinstance(error, (OSError, ValueError, RuntimeError, SafetensorError)):
+        first_line = (
+            f"one of its files is of another shape ({type(error).__name__}: {first_line}); copy the model again"
+        )
     if "trust_remote_code" in str(error):
         return f"{name}: comes with code of its own, which is never run; give a model of a type that transformers knows"
     if Path(name).is_dir():

@@ -125,7 +125,7 @@ class SpeechEncoder(nn.Module):
     def from_config(cls, config: PreTrainedConfig, do_normalize: bool, layers: Layers = "last") -> SpeechEncoder:
         """Build with random weights, drawn from torch's generator."""
         refuse_unfit(config.model_type, model_class(config.model_type, config), config)
-        return cls(AutoModel.from_config(config), do_normalize, layers)
+        return cls(AutoModel.from_config(config, trust_remote_code=False), do_normalize, layers)
 
     @property
     def feature_extractor(self) -> Wav2Vec2FeatureExtractor:

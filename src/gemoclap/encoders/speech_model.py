@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal, cast
+from itertools import chain
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.encoders.checks import REMEDY, check_weights
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pooling import Standardizer, make_pooling, pooled_dim
-from gemoclap.encoders.pretrained import readable_errors
+from gemoclap.encoders.pretrained import quiet_transformers
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
+from gemoclap.writing import readable_write_errors
 
 
 class LabelledConfig(PreTrainedConfig):
@@ -143,7 +150,7 @@ class SpeechModel(PreTrainedModel):
     ) -> None:
         """Write config.json, model.safetensors and preprocessor_config.json; what adapters have learnt is in the weights."""
         state = merged_state(self) if state_dict is None else state_dict
-        with readable_errors(str(save_directory)):
+        with quiet_transformers(), readable_write_errors(save_directory):
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
         self.audio_encoder.feature_extractor.save_pretrained(save_directory)
 
@@ -164,7 +171,48 @@ def speech_fields(
     }
 
 
-def refuse_missing(name: str, missing: list[str]) -> None:
-    """Raise a GemoclapError if weights are missing, which transformers would draw at random."""
+def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> None:
+    """Raise a GemoclapError if a model that was loaded from `name` is not all there.
+
+    Parameters
+    ----------
+    missing : names of weights that the file lacks, which transformers would draw at random.
+    """
     if missing:
-        raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {sorted(missing)[0]}")
+        raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {min(missing)}; {REMEDY}")
+    check_weights(name, model)
+
+
+def check_config(name: str, config: LabelledConfig) -> None:
+    """Raise a GemoclapError where a config.json says what no training has written, which would come to light later."""
+    own = [
+        inspect.get_annotations(kind, eval_str=True)
+        for kind in type(config).__mro__
+        if issubclass(kind, LabelledConfig)
+    ]
+    for field, hint in chain(*(hints.items() for hints in own)):
+        if not _fits(getattr(config, field), hint):
+            raise GemoclapError(f"{name}: in its config.json {field} is {getattr(config, field)!r}; {REMEDY}")
+    try:
+        merges, speakers = dict(config.emotions.merges), config.trained_speakers or ()
+        words = (*config.emotions.emotions, *merges, *merges.values(), *speakers)
+        amounts = asdict(config.audio_settings).values()
+        sound = all(isinstance(word, str) for word in words) and all(_fits(one, float | None) for one in amounts)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        sound = False
+    if not sound:
+        raise GemoclapError(
+            f"{name}: in its config.json vocabulary, preparation or trained_speakers is of another shape; {REMEDY}"
+        )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value read from JSON is of an annotated type; what a list or a mapping holds is not looked at."""
+    kind = get_origin(hint) or hint
+    if kind is Literal:
+        return any(value is known or value == known for known in get_args(hint))
+    if kind in (Union, UnionType):
+        return any(_fits(value, one) for one in get_args(hint))
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind if kind in (int, bool, str) else isinstance(value, kind)

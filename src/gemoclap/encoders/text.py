@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from gemoclap.encoders.checks import REMEDY
 from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.pretrained import load_config, load_model, model_class, readable_errors
 from gemoclap.errors import GemoclapError
@@ -59,6 +60,8 @@ class TextEncoder(nn.Module):
             raise GemoclapError(f"text_pooling: {pooling!r} is not known; choose auto, first or mean")
         if getattr(model.config, "is_encoder_decoder", False) or tokenizer.pad_token is None:
             raise GemoclapError(f"{name}: is no text encoder with padding; give one such as roberta-base")
+        if not isinstance(tokenizer.model_max_length, int | float):
+            raise GemoclapError(f"{name}: in its tokenizer_config.json model_max_length is no number; {REMEDY}")
         make_dropout_fast(model)
         self.model = model
         self.tokenizer = tokenizer
@@ -99,7 +102,7 @@ class TextEncoder(nn.Module):
     ) -> TextEncoder:
         """Build with random weights, drawn from torch's generator."""
         options = _without_pooling_head(model_class(config.model_type, config))
-        return cls(AutoModel.from_config(config, **options), tokenizer, pooling)
+        return cls(AutoModel.from_config(config, trust_remote_code=False, **options), tokenizer, pooling)
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
         """Encode K prompts, whatever their lengths, each as if it were alone: ``(K, D)``.

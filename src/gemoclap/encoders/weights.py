@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from transformers.utils import cached_file
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import file_hash
+from gemoclap.files import entry, file_hash, read_json
 
 INDEX = ".index.json"
 NAMES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
@@ -68,8 +67,16 @@ def _look_in(name: str) -> WeightFiles:
     commit = _commit_of(found)
     if not found.name.endswith(INDEX):
         return WeightFiles((found,), commit)
-    shards = sorted(set(json.loads(found.read_text(encoding="utf-8"))["weight_map"].values()))
-    return WeightFiles(tuple(_locate_shard(name, shard, commit) for shard in shards), commit)
+    return WeightFiles(tuple(_locate_shard(name, shard, commit) for shard in _shards(found)), commit)
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files that an index of weights names, each beside it."""
+    shards = list(entry(read_json(index, REMEDY), "weight_map", dict, index, REMEDY).values())
+    for shard in shards:
+        if not isinstance(shard, str) or shard != Path(shard).name:
+            raise GemoclapError(f"{index}: {shard!r} is not the name of a file beside it; {REMEDY}")
+    return sorted(set(shards))
 
 
 def _locate_shard(name: str, shard: str, commit: str | None) -> Path:

@@ -19,7 +19,8 @@ from gemoclap.encoders.speech_model import (
     Projection,
     SpeechModel,
     SpeechModelConfig,
-    refuse_missing,
+    check_config,
+    check_loaded,
     speech_fields,
 )
 from gemoclap.errors import GemoclapError
@@ -136,7 +137,7 @@ class SpeechClassifier(SpeechModel):
 
         Raises
         ------
-        GemoclapError : there is no model, it is of another kind, or its weights are not all there.
+        GemoclapError : there is no model, it is of another kind, or its weights are not all there or no numbers.
         """
         name = str(pretrained_model_name_or_path)
         with readable_errors(name):
@@ -145,7 +146,8 @@ class SpeechClassifier(SpeechModel):
                 name, *model_args, config=config, use_safetensors=True, output_loading_info=True, **kwargs
             )
         model, report = loaded
-        refuse_missing(name, list(report["missing_keys"]))
+        check_config(name, model.config)
+        check_loaded(name, model, list(report["missing_keys"]))
         return model.eval()
 
 

@@ -17,7 +17,7 @@ from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.model_folder import require_model
-from gemoclap.models import Classifier, EmotionModel, classifier_of, load_emotion_model
+from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of, load_emotion_model
 
 Audio = str | os.PathLike | np.ndarray | Utterance
 """A file, a manifest row (its stretch of the file), or a waveform (T,) at 16 kHz mono: float with full scale at 1, or
@@ -138,7 +138,7 @@ class Predictor:
         """Yield the answers in the order of the clips; the model gets them in batches of like length."""
         readable = [(number, clip) for number, clip in enumerate(clips) if not isinstance(clip, GemoclapError)]
         readable.sort(key=lambda one: len(one[1].waveform))
-        answers: dict[int, Prediction] = {}
+        answers: dict[int, Prediction | GemoclapError] = {}
         for first in range(0, len(readable), batch_size):
             numbers, batch = zip(*readable[first : first + batch_size], strict=True)
             answers |= zip(numbers, self._classify(batch, classifier), strict=True)
@@ -152,7 +152,7 @@ class Predictor:
     def _load(self, audio: Audio) -> _Clip:
         recorded, settings = decode(audio), self.model.config.audio_settings
         waveform = prepare_clip(recorded, settings)
-        return _Clip(waveform, _remark(recorded, waveform, settings.max_seconds))
+        return _Clip(_name_of(audio), waveform, _remark(recorded, waveform, settings.max_seconds))
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
@@ -160,7 +160,7 @@ class Predictor:
             self._classifiers[key] = classifier_of(self.model, labels)
         return self._classifiers[key]
 
-    def _classify(self, clips: Sequence[_Clip], classifier: Classifier) -> Iterator[Prediction]:
+    def _classify(self, clips: Sequence[_Clip], classifier: Classifier) -> Iterator[Prediction | GemoclapError]:
         waveforms = [torch.from_numpy(clip.waveform) for clip in clips]
         lengths = torch.tensor([len(one) for one in waveforms], device=self.model.device)
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.model.device)
@@ -170,14 +170,24 @@ class Predictor:
         for clip, scores, embedding in zip(clips, probabilities, embeddings.cpu().numpy(), strict=True):
             by_label = {label: float(score) for label, score in zip(classifier.labels, scores, strict=True)}
             emotion = max(by_label, key=lambda label: by_label[label])
+            if not np.isfinite(scores).all():
+                yield GemoclapError(f"{clip.name}: {NO_NUMBERS}")
+                continue
             yield Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark)
 
 
 class _Clip(NamedTuple):
-    """What the encoder gets, and what is remarkable about it."""
+    """What errors call it, what the encoder gets, and what is remarkable about it."""
 
+    name: str
     waveform: np.ndarray
     remark: str | None
+
+
+def _name_of(audio: Audio) -> str:
+    if isinstance(audio, Utterance):
+        return audio.path
+    return os.fspath(audio) if isinstance(audio, str | os.PathLike) else "the waveform"
 
 
 def _remark(recorded: np.ndarray, used: np.ndarray, max_seconds: float | None) -> str | None:

@@ -12,7 +12,7 @@ from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import Clips, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
-from gemoclap.models import EmotionModel, classifier_of
+from gemoclap.models import NO_NUMBERS, EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
 
 Progress = Callable[[int, int], None]
@@ -33,7 +33,7 @@ def predict_table(
 
     Raises
     ------
-    GemoclapError : no utterance has a label of the model's vocabulary.
+    GemoclapError : no utterance has a label of the model's vocabulary, or the probabilities of one are no numbers.
     """
     vocabulary = model.config.emotions
     rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
@@ -52,6 +52,8 @@ def predict_table(
             if progress is not None:
                 progress(len(probabilities), len(rows))
     scores = np.stack([probabilities[row.id] for row in rows])
+    for row in (row for row, finite in zip(rows, np.isfinite(scores).all(axis=1), strict=True) if not finite):
+        raise GemoclapError(f"{row.path}: {NO_NUMBERS}")
     return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
 
 
