@@ -196,6 +196,8 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
         "short.wav": tone(300, 0.02),
         "long.wav": noise(20.0),
         "fine.wav": noise(1.0),
+        "inverted.wav": np.stack([noise(1.0), 1e-3 * noise(1.0, seed=1) - noise(1.0)], axis=1),
+        "opposite.wav": np.stack([noise(1.0), -noise(1.0)], axis=1),
     }
     for name, samples in names.items():
         write(tmp_path / name, samples)
@@ -205,6 +207,7 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
     assert remarks["short.wav"] == "very short: 20 ms"
     assert remarks["long.wav"] == "only 14 of 20.0 s were used, as in training"
     assert remarks["fine.wav"] == ""
+    assert "cancel each other" in remarks["inverted.wav"] and "cancel each other" in remarks["opposite.wav"]
     assert run("predict", tmp_path / "long.wav", "--model", small_model) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("[only 14 of 20.0 s were used, as in training]")
 

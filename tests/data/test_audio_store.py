@@ -16,7 +16,7 @@ import torch
 from sound import cut_off, noise, write
 
 import gemoclap.data.audio_store as audio_store
-from gemoclap.audio import from_int16, load_audio, prepare_clip, to_int16
+from gemoclap.audio import Recording, from_int16, load_audio, prepare_clip, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
@@ -51,11 +51,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
     """How often each stretch was decoded."""
     counts: Counter = Counter()
 
-    def load(path: str, start: float | None, end: float | None) -> np.ndarray:
+    def counted(path: str, start: float | None, end: float | None) -> Recording:
         counts[path, start, end] += 1
-        return load_audio(path, start, end)
+        return Recording(path, start, end)
 
-    monkeypatch.setattr(audio_store, "load_audio", load)
+    monkeypatch.setattr(audio_store, "Recording", counted)
     return counts
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from small import complaint, run
 from tiny import save_speech_encoder
 
-from gemoclap.audio import kept_range, load_audio
+from gemoclap.audio import Recording, kept_range, load_audio
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.audio_store import AudioStore
@@ -57,7 +57,7 @@ def test_each_frame_has_its_nearest_cluster_and_the_emotions_of_its_training_fra
     found = FrameLabeler.from_pretrained(trained)(recording, smooth_seconds=0)
     assert found.emotions == ("angry", "happy", "neutral", "sad") and found.scales == (3, 8)
     encoder = SpeechEncoder.from_pretrained(str(trained / "features" / "model")).eval()
-    first, last = kept_range(load_audio(recording), AudioSettings(max_seconds=None))
+    first, last = kept_range(Recording(recording), AudioSettings(max_seconds=None))
     assert 5000 < first <= 6400 - 800 and 6400 + 14400 + 800 <= last < 22500  # the sound, 50 ms around it, and a bit
     kept = load_audio(recording)[first:last]
     codebooks = [load_kmeans(trained / "clusters" / f"kmeans_{k}.safetensors").centroids for k in (3, 8)]
@@ -94,7 +94,7 @@ def test_a_waveform_and_a_row_of_a_manifest_are_taken_too(trained: Path, recordi
     assert np.array_equal(whole.times, waveform.times)
     assert np.array_equal(whole.probabilities, waveform.probabilities)
     part = labeler(Utterance("part", str(recording), start=0.5, end=0.9))
-    assert len(part.waveform) == 6400 and part.times[-1] < 0.4
+    assert 0.3 < part.times[-1] < 0.4
 
 
 def test_the_length_of_a_recording_does_not_matter(trained: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sound import noise
 
-from gemoclap.audio import prepare_clip
+from gemoclap.audio import Recording, from_int16, prepare_clip, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel, intensity_curve
 from gemoclap.inference.timeline import intensity_over_time, windows
@@ -16,9 +16,9 @@ from gemoclap.inference.timeline import intensity_over_time, windows
 @pytest.mark.parametrize("seconds", [0.001, 0.9, 1.0, 1.001, 7.3])
 def test_windows_are_the_recording_in_order(seconds: float) -> None:
     waveform = noise(seconds)
-    found = windows(waveform, AudioSettings(max_seconds=1.0, trim_silence_db=None))
-    whole = prepare_clip(waveform, AudioSettings(max_seconds=None, trim_silence_db=None))
-    assert np.array_equal(np.concatenate([clip for _, clip in found]), whole)
+    found = list(windows(Recording(waveform), AudioSettings(max_seconds=1.0, trim_silence_db=None)))
+    parts = np.array_split(waveform, len(found))
+    assert all(np.array_equal(clip, from_int16(*to_int16(part))) for (_, clip), part in zip(found, parts, strict=True))
     assert [round(start * 16000) for start, _ in found] == np.cumsum([0, *(len(clip) for _, clip in found)])[
         :-1
     ].tolist()
@@ -29,9 +29,9 @@ def test_windows_are_the_recording_in_order(seconds: float) -> None:
 def test_silence_is_left_out_and_times_are_those_of_the_recording() -> None:
     waveform = np.concatenate([np.zeros(48000, np.float32), noise(1.0), np.zeros(16000, np.float32)])
     settings = AudioSettings(max_seconds=14.0)
-    ((start, clip),) = windows(waveform, settings)
+    ((start, clip),) = windows(Recording(waveform), settings)
     assert 2.9 < start <= 2.95 and np.array_equal(clip, prepare_clip(waveform, settings))
-    assert len(windows(np.zeros(16000, np.float32), settings)) == 1
+    assert len(list(windows(Recording(np.zeros(16000, np.float32)), settings))) == 1
 
 
 def test_the_curve_of_a_short_clip_is_the_models_own_and_a_long_one_has_a_curve_to_its_end() -> None:
@@ -39,9 +39,9 @@ def test_the_curve_of_a_short_clip_is_the_models_own_and_a_long_one_has_a_curve_
     model = IntensityModel(IntensityConfig(n_mels=20, channels=[2, 2, 2, 2], lstm_size=4)).eval()
     settings = model.config.audio_settings
     short = np.concatenate([np.zeros(8000, np.float32), noise(2.0)])
-    times, scores = intensity_over_time(model, short)
+    times, scores = intensity_over_time(model, Recording(short))
     expected_times, expected = intensity_curve(model, prepare_clip(short, settings))
-    (start, _), *others = windows(short, settings)
+    (start, _), *others = windows(Recording(short), settings)
     assert not others and np.allclose(times, start + expected_times) and np.allclose(scores, expected, atol=1e-6)
-    times, scores = intensity_over_time(model, noise(31.0))
+    times, scores = intensity_over_time(model, Recording(noise(31.0)))
     assert len(times) == len(scores) and (np.diff(times) > 0).all() and 30.9 < times[-1] < 31.0

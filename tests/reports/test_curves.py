@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from sound import noise
 
+from gemoclap.audio import Recording
 from gemoclap.inference.frames import FrameEmotions
 from gemoclap.reports.curves import frame_edges, plot_curve, plot_emotions
 
@@ -31,7 +32,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def test_the_curve_lies_over_the_waveform_on_one_axis_of_seconds(tmp_path: Path, drawn: list[Figure]) -> None:
     times, scores, waveform = np.array([0.25, 0.5, 1.75]), np.array([0.1, 1.3, 0.7]), noise(2.0)
     waveform[20000] = 3.0  # in the middle of its second: no sample may be lost between the columns
-    plot_curve(tmp_path / "curve.png", times, scores, waveform, "Actor 7, angry")
+    plot_curve(tmp_path / "curve.png", times, scores, Recording(waveform), "Actor 7, angry")
     above, below = drawn[0].axes
     curve, mean = above.get_lines()
     assert curve.get_xydata().tolist() == [[0.25, 0.1], [0.5, 1.3], [1.75, 0.7]]
@@ -48,7 +49,7 @@ def test_the_curve_lies_over_the_waveform_on_one_axis_of_seconds(tmp_path: Path,
 
 @pytest.mark.parametrize("samples", [1, 100, 16000])
 def test_silence_and_the_shortest_clips_are_drawn(tmp_path: Path, drawn: list[Figure], samples: int) -> None:
-    plot_curve(tmp_path / "curve.png", np.array([0.016]), np.array([0.5]), np.zeros(samples, np.float32))
+    plot_curve(tmp_path / "curve.png", np.array([0.016]), np.array([0.5]), Recording(np.zeros(samples, np.float32)))
     assert drawn[0].axes[0].get_lines()[0].get_marker() == "o"
     assert drawn[0].axes[0].get_xlim() == (0, max(samples / 16000, 0.016))
     assert drawn[0].axes[0].get_ylim() == (0, 1)
@@ -57,8 +58,8 @@ def test_silence_and_the_shortest_clips_are_drawn(tmp_path: Path, drawn: list[Fi
 def test_emotions_lie_over_the_clusters_and_the_waveform(tmp_path: Path, drawn: list[Figure]) -> None:
     times = np.array([0.5, 0.7, 0.9])
     shares = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
-    found = FrameEmotions(times, np.array([[0, 5], [1, 5], [0, 6]]), shares, ("angry", "sad"), (2, 9), noise(2.0))
-    plot_emotions(tmp_path / "frames.png", found, "a clip")
+    found = FrameEmotions(times, np.array([[0, 5], [1, 5], [0, 6]]), shares, ("angry", "sad"), (2, 9))
+    plot_emotions(tmp_path / "frames.png", found, Recording(noise(2.0)), "a clip")
     above, between, below = drawn[0].axes
     chance, *lines = above.get_lines()
     assert chance.get_ydata()[0] == 0.5 and [line.get_label() for line in lines] == ["angry", "sad"]
@@ -74,8 +75,8 @@ def test_emotions_lie_over_the_clusters_and_the_waveform(tmp_path: Path, drawn: 
 def test_the_names_of_many_emotions_fit_in(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
     shares = np.full((3, 8), 0.125)
-    found = FrameEmotions(np.array([0.5, 0.7, 0.9]), np.zeros((3, 1), int), shares, names, (2,), noise(2.0))
-    plot_emotions(tmp_path / "frames.png", found, "a clip")
+    found = FrameEmotions(np.array([0.5, 0.7, 0.9]), np.zeros((3, 1), int), shares, names, (2,))
+    plot_emotions(tmp_path / "frames.png", found, Recording(noise(2.0)), "a clip")
     above = drawn[0].axes[0]
     whole, legend = drawn[0].bbox, above.get_legend().get_window_extent()
     assert whole.x0 <= legend.x0 and legend.x1 <= whole.x1 and legend.y1 <= whole.y1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 
-from gemoclap.audio import load_audio
+from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
 from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
 from gemoclap.inference.timeline import intensity_over_time
@@ -89,13 +90,13 @@ def run_intensity(args: Namespace) -> int:
     """A clip -> its intensity of emotion over time, as CSV on the terminal or in a file, or as a picture."""
     path = series_path(args.output, args.overwrite)
     model = load_intensity_model(args.model)
-    waveform = load_audio(args.audio)
-    times, scores = intensity_over_time(model, waveform)
-    rows = [(f"{time:.3f}", f"{score:.4f}") for time, score in zip(times, scores, strict=True)]
+    recording = Recording(args.audio)
+    times, scores = intensity_over_time(model, recording)
+    rows = ((f"{time:.3f}", f"{score:.4f}") for time, score in zip(times, scores, strict=True))
     write_series(
         path,
-        [("seconds", "intensity"), *rows],
-        lambda picture: plot_curve(picture, times, scores, waveform, Path(args.audio).name),
+        chain([("seconds", "intensity")], rows),
+        lambda picture: plot_curve(picture, times, scores, recording, Path(args.audio).name),
         f"{len(scores)} frames, mean intensity {scores.mean():.2f}",
     )
     return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
+from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
 from gemoclap.cli.settings import settings_of
 from gemoclap.errors import GemoclapError
@@ -61,20 +63,20 @@ def run_frames(args: Namespace) -> int:
     """A clip -> the pseudo-labels and emotions of its frames, as CSV on the terminal or in a file, or as a picture."""
     path = series_path(args.output, args.overwrite)
     labeler = FrameLabeler.from_pretrained(args.run)
-    found = labeler(args.audio, smooth_seconds=args.smooth)
+    recording = Recording(args.audio)
+    found = labeler(recording, smooth_seconds=args.smooth)
     shares = ", ".join(f"{label} {share:.2f}" for label, share in found.mean().items())
     write_series(
         path,
         _rows(found),
-        lambda picture: plot_emotions(picture, found, Path(args.audio).name),
+        lambda picture: plot_emotions(picture, found, recording, Path(args.audio).name),
         f"{len(found.times)} frames; mean over time: {shares}",
     )
     return 0
 
 
-def _rows(found: FrameEmotions) -> list[list[str]]:
-    """Return a header, and a row a frame: the time of its middle, its cluster at each scale, its emotions."""
-    rows = [["seconds", *(f"cluster_{k}" for k in found.scales), *found.emotions]]
+def _rows(found: FrameEmotions) -> Iterator[list[str]]:
+    """Yield a header, and a row a frame: the time of its middle, its cluster at each scale, its emotions."""
+    yield ["seconds", *(f"cluster_{k}" for k in found.scales), *found.emotions]
     for time, clusters, shares in zip(found.times, found.clusters, found.probabilities, strict=True):
-        rows.append([f"{time:.3f}", *map(str, clusters), *(f"{share:.4f}" for share in shares)])
-    return rows
+        yield [f"{time:.3f}", *map(str, clusters), *(f"{share:.4f}" for share in shares)]

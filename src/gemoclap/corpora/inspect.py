@@ -18,7 +18,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, load_audio, probe_audio
+from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, probe_audio, stream_audio
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import normal_name, row_speakers, shown_speakers, speaker_key
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -29,6 +29,7 @@ KINDS = {
     "audio": "audio unusable",
     "span": "start and end wrong",
     "silent": "all samples zero",
+    "channels": "channels cancel each other",
     "duplicate": "same audio twice",
     "label": "label outside the set",
     "speaker": "speaker missing",
@@ -143,11 +144,14 @@ def inspect(
 def _listen_to_all(utterances: Sequence[Utterance], progress: Progress | None) -> list[_Heard]:
     heard = []
     # Threads are enough: decoding, resampling and hashing run outside the interpreter's lock.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for one in pool.map(_listen, utterances):
             heard.append(one)
             if progress is not None:
                 progress(len(heard), len(utterances))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the whole corpus
     return heard
 
 
@@ -159,18 +163,37 @@ def _listen(utterance: Utterance) -> _Heard:
         problem = _span_problem(utterance, info.duration)
         if problem:
             return _Heard((("span", f"{utterance.path}: {problem}; mend the row"),))
-        waveform = load_audio(utterance.path, utterance.start, utterance.end)
+        samples, silent, cancel, digest = _summary(utterance)
     except GemoclapError as error:
         return _Heard((("audio", str(error)),))
-    silent = not waveform.any()
-    message = f"{utterance.path}: every sample is zero; record or copy it again, or drop the row"
+    fault = _sound_fault(utterance, silent, cancel)
     return _Heard(
-        faults=(("silent", message),) if silent else (),
-        seconds=len(waveform) / SAMPLE_RATE,
+        faults=(fault,) if fault else (),
+        seconds=samples / SAMPLE_RATE,
         sample_rate=info.sample_rate,
         channels=info.channels,
-        digest=b"" if silent else hashlib.blake2b(waveform.tobytes()).digest(),
+        digest=b"" if silent else digest,
     )
+
+
+def _sound_fault(utterance: Utterance, silent: bool, channels_cancel: bool) -> tuple[str, str] | None:
+    if channels_cancel:
+        cure = "keep one of them: ffmpeg -i IN -af 'pan=mono|c0=c0' OUT.wav"
+        return "channels", f"{utterance.path}: its channels cancel each other when they are mixed; {cure}"
+    if silent:
+        return "silent", f"{utterance.path}: every sample is zero; record or copy it again, or drop the row"
+    return None
+
+
+def _summary(utterance: Utterance) -> tuple[int, bool, bool, bytes]:
+    """Return the number of samples at 16 kHz, whether all are zero, whether channels cancel, and a hash of the samples."""
+    samples, silent, digest = 0, True, hashlib.blake2b()
+    with stream_audio(utterance.path, utterance.start, utterance.end) as stream:
+        for block in stream:
+            samples += len(block)
+            silent = silent and not block.any()
+            digest.update(block.data)
+        return samples, silent, stream.channels_cancel, digest.digest()
 
 
 def _span_problem(utterance: Utterance, duration: float) -> str | None:

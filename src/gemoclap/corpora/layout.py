@@ -24,7 +24,7 @@ AUDIO_SUFFIXES = (
     ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
 )  # fmt: skip
 """What counts as audio, the best first: CREMA-D ships each clip as wav and as mp3, and the wav is the one to take. From .m4a on
-they are read with the ``av`` extra."""
+they are read with PyAV (``pip install av``)."""
 
 Describe = Callable[[str, str], Utterance | None]
 """Stem and path -> what the name of a corpus's file says, or None when the name is not of that corpus."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gemoclap.audio import from_int16, load_audio, prepare_clip, to_int16
+from gemoclap.audio import Recording, from_int16, load_clip, regular_file, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.shards import Shards, ShardWriter
@@ -23,8 +23,8 @@ from gemoclap.errors import GemoclapError
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` while clips are read."""
 
-PREPARATION = 1
-"""Version of what `load_audio` and `prepare_clip` do; raised when they change, so that no older clip is used."""
+PREPARATION = 2
+"""Version of what `load_clip` does; raised when that changes, so that no older clip is used."""
 
 SHARD_BYTES = 64 * 2**20
 """How much is written at once: about half an hour of audio, which is what a killed run has to decode again."""
@@ -111,7 +111,7 @@ class AudioStore:
         return self._clips[key].numpy()
 
     def _decode(self, key: str, row: Utterance) -> tuple[str, Tensor]:
-        samples, exponent = to_int16(prepare_clip(load_audio(row.path, row.start, row.end), self.settings))
+        samples, exponent = to_int16(load_clip(Recording(row.path, row.start, row.end), self.settings))
         return key, torch.from_numpy(np.insert(samples, 0, exponent))
 
     def _key(self, row: Utterance) -> str:
@@ -154,7 +154,7 @@ class _Memory(dict[str, Tensor]):
 
 def _file_sha256(path: str) -> str:
     try:
-        with open(path, "rb") as file:
+        with regular_file(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise GemoclapError(

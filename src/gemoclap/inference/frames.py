@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,7 @@ from gemoclap.files import file_hash
 from gemoclap.gmp.clustering import assign
 from gemoclap.gmp.codebooks import Codebooks, is_clustered, load_codebooks
 from gemoclap.gmp.frame_emotions import emotion_given_cluster, smooth
-from gemoclap.inference.predictor import Audio, decode, default_device
+from gemoclap.inference.predictor import Audio, default_device, recording_of
 from gemoclap.inference.timeline import windows
 
 SMOOTH_SECONDS = 0.5
@@ -36,7 +36,6 @@ class FrameEmotions:
     clusters : ``(F, S)`` int64, the pseudo-label at each scale.
     probabilities : ``(F, C)`` float64, of each emotion if all were equally frequent; rows add up to one.
     emotions, scales : names of the columns.
-    waveform : ``(T,)`` float32 at 16 kHz, the whole recording.
     """
 
     times: np.ndarray
@@ -44,7 +43,6 @@ class FrameEmotions:
     probabilities: np.ndarray
     emotions: tuple[str, ...]
     scales: tuple[int, ...]
-    waveform: np.ndarray = field(repr=False)
 
     def mean(self) -> dict[str, float]:
         """Return the mean probability of each emotion."""
@@ -119,8 +117,7 @@ class FrameLabeler:
         """
         if smooth_seconds < 0:
             raise GemoclapError(f"smooth: must be 0 or more seconds, not {smooth_seconds}")
-        waveform = decode(audio)
-        found = [self._window(start, clip) for start, clip in windows(waveform, self.codebooks.audio)]
+        found = [self._window(start, clip) for start, clip in windows(recording_of(audio), self.codebooks.audio)]
         times, clusters = (np.concatenate(parts) for parts in zip(*found, strict=True))
         by_scale = [shares[clusters[:, place]] for place, shares in enumerate(self._shares)]
         frames = max(1, round(smooth_seconds / self.encoder.frame_seconds))
@@ -130,7 +127,6 @@ class FrameLabeler:
             smooth(np.mean(by_scale, axis=0), frames),
             self.codebooks.emotions,
             self.codebooks.scales,
-            waveform,
         )
 
     def _window(self, start: float, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,15 +13,15 @@ from typing import NamedTuple, Self
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, load_audio, prepare_clip
+from gemoclap.audio import SAMPLE_RATE, Recording, check_samples, load_clip
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.model_folder import require_model
 from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of, load_emotion_model
 
-Audio = str | os.PathLike | np.ndarray | Utterance
-"""A file, a manifest row (its stretch of the file), or a waveform (T,) at 16 kHz mono: float with full scale at 1, or
-signed PCM."""
+Audio = str | os.PathLike | np.ndarray | Utterance | Recording
+"""A file, a manifest row (its stretch of the file), a waveform (T,) at 16 kHz mono: float with full scale at 1, or
+signed PCM; or what `recording_of` makes of one."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,9 @@ class Predictor:
         return self._load(audio).waveform
 
     def _load(self, audio: Audio) -> _Clip:
-        recorded, settings = decode(audio), self.model.config.audio_settings
-        waveform = prepare_clip(recorded, settings)
-        return _Clip(_name_of(audio), waveform, _remark(recorded, waveform, settings.max_seconds))
+        recording, settings = recording_of(audio), self.model.config.audio_settings
+        waveform = load_clip(recording, settings)
+        return _Clip(recording.name, waveform, _remark(recording, len(waveform), settings.max_seconds))
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
@@ -184,20 +184,16 @@ class _Clip(NamedTuple):
     remark: str | None
 
 
-def _name_of(audio: Audio) -> str:
-    if isinstance(audio, Utterance):
-        return audio.path
-    return os.fspath(audio) if isinstance(audio, str | os.PathLike) else "the waveform"
-
-
-def _remark(recorded: np.ndarray, used: np.ndarray, max_seconds: float | None) -> str | None:
-    """Return why a clip's answer may mean little, None where it need not."""
-    seconds = len(recorded) / SAMPLE_RATE
-    if np.abs(recorded).max() < SILENT:
+def _remark(recording: Recording, used: int, max_seconds: float | None) -> str | None:
+    """Return why a clip's answer may mean little, None where it need not; `used` is the number of samples used."""
+    seconds = recording.samples / SAMPLE_RATE
+    if recording.channels_cancel:
+        return "the channels cancel each other when they are mixed: one is inverted"
+    if recording.peak < SILENT:
         return "silent: nothing is louder than -60 dB"
     if seconds < SHORTEST:
         return f"very short: {1000 * seconds:.0f} ms"
-    if max_seconds is not None and len(used) >= round(max_seconds * SAMPLE_RATE) < len(recorded):
+    if max_seconds is not None and used >= round(max_seconds * SAMPLE_RATE) < recording.samples:
         return f"only {max_seconds:g} of {seconds:.1f} s were used, as in training"
     return None
 
@@ -208,13 +204,15 @@ def default_device() -> torch.device:
     return found or torch.device("cpu")
 
 
-def decode(audio: Audio) -> np.ndarray:
-    """Return a clip as it was recorded, (T,) float32 at 16 kHz."""
+def recording_of(audio: Audio) -> Recording:
+    """Return a clip as it was recorded, which is read when it is needed."""
+    if isinstance(audio, Recording):
+        return audio
     if isinstance(audio, Utterance):
-        return load_audio(audio.path, audio.start, audio.end)
+        return Recording(audio.path, audio.start, audio.end)
     if isinstance(audio, str | os.PathLike):
-        return load_audio(audio)
-    return _checked(np.asarray(audio))
+        return Recording(audio)
+    return Recording(_checked(np.asarray(audio)))
 
 
 def _attempt(load: Callable[[Audio], _Clip], audio: Audio) -> _Clip | GemoclapError:
@@ -234,7 +232,5 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
         waveform = waveform / -float(np.iinfo(waveform.dtype).min)
     if waveform.dtype.kind != "f":
         raise GemoclapError(f"a waveform must hold float or signed PCM samples, not {waveform.dtype}")
-    waveform = waveform.astype(np.float32)
-    if not np.isfinite(waveform).all():
-        raise GemoclapError("the waveform has NaN or infinite samples; mend the recording")
-    return waveform
+    check_samples(waveform, "the waveform")
+    return waveform.astype(np.float32)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -92,7 +93,7 @@ class EgemapsFeatures:
 
 def _stretch(utterance: Utterance) -> str:
     """Return a name for the stretch of audio: absolute path, start, end."""
-    return json.dumps([str(Path(utterance.path).resolve()), utterance.start, utterance.end])
+    return json.dumps([os.path.abspath(utterance.path), utterance.start, utterance.end])
 
 
 def _fingerprint(keys: Sequence[tuple[str, Utterance]]) -> str:

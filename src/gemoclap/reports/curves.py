@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gemoclap.audio import SAMPLE_RATE
+from gemoclap.audio import SAMPLE_RATE, Recording
 from gemoclap.inference.frames import FrameEmotions
 from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
 from gemoclap.writing import atomic_write
@@ -20,7 +20,7 @@ COLUMNS = 2000
 
 
 def plot_curve(
-    path: str | os.PathLike, times: np.ndarray, scores: np.ndarray, waveform: np.ndarray, title: str = ""
+    path: str | os.PathLike, times: np.ndarray, scores: np.ndarray, recording: Recording, title: str = ""
 ) -> None:
     """Draw the intensity of a clip's frames over time, their mean, and the waveform beneath on the same axis.
 
@@ -28,19 +28,19 @@ def plot_curve(
     ----------
     path : PNG to write.
     times, scores : (F,) seconds and intensities, as `ems.intensity.intensity_curve` gives them.
-    waveform : (T,) at 16 kHz.
+    recording : what they are of.
     title : of the picture.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 3.4), dpi=DPI, layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         _draw_scores(above, times, scores)
-        _draw_waveform(below, waveform)
+        _draw_waveform(below, recording)
         above.set_title(title, loc="left")
-        _save(figure, path, below, waveform, times)
+        _save(figure, path, below, recording, times)
 
 
-def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = "") -> None:
+def plot_emotions(path: str | os.PathLike, found: FrameEmotions, recording: Recording, title: str = "") -> None:
     """Draw what the clusters of a clip's frames say of emotion over time, the clusters at each scale, and the waveform.
 
     Where nothing is drawn, at the head and tail of a recording, is the silence that is left out.
@@ -49,6 +49,7 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = ""
     ----------
     path : PNG to write.
     found : what `inference.frames.FrameLabeler` says of the clip.
+    recording : the clip.
     title : of the picture.
     """
     heights = [2.6, 0.25 + 0.25 * len(found.scales), 1.0]
@@ -57,10 +58,10 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, title: str = ""
         above, between, below = figure.subplots(3, 1, sharex=True, height_ratios=heights)
         _draw_emotions(above, found)
         _draw_clusters(between, found)
-        _draw_waveform(below, found.waveform)
+        _draw_waveform(below, recording)
         rows = -(-len(found.emotions) // LEGEND_COLUMNS)
         above.set_title(title, loc="left", pad=8 + 14 * rows)  # above the legend
-        _save(figure, path, below, found.waveform, found.times)
+        _save(figure, path, below, recording, found.times)
 
 
 def frame_edges(times: np.ndarray) -> np.ndarray:
@@ -71,9 +72,9 @@ def frame_edges(times: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * times[0] - between[0]], between, [2 * times[-1] - between[-1]]])
 
 
-def _save(figure: Figure, path: str | os.PathLike, axes: Axes, waveform: np.ndarray, times: np.ndarray) -> None:
+def _save(figure: Figure, path: str | os.PathLike, axes: Axes, recording: Recording, times: np.ndarray) -> None:
     # The one frame of the shortest clips has its middle behind their end.
-    axes.set_xlim(0, max(len(waveform) / SAMPLE_RATE, float(times[-1])))
+    axes.set_xlim(0, max(recording.samples / SAMPLE_RATE, float(times[-1])))
     with atomic_write(path, "wb") as file:
         figure.savefig(file, format="png", dpi=DPI)
 
@@ -121,13 +122,14 @@ def _draw_scores(axes: Axes, times: np.ndarray, scores: np.ndarray) -> None:
     axes.set_axisbelow(True)
 
 
-def _draw_waveform(axes: Axes, waveform: np.ndarray) -> None:
-    step = max(1, len(waveform) // COLUMNS)
-    starts = np.arange(0, len(waveform), step)
-    low, high = np.minimum.reduceat(waveform, starts), np.maximum.reduceat(waveform, starts)
-    seconds = (starts + min(step, len(waveform)) / 2) / SAMPLE_RATE
+def _draw_waveform(axes: Axes, recording: Recording) -> None:
+    step = max(1, recording.samples // COLUMNS)
+    starts = np.arange(0, recording.samples, step)
+    columns = [(column.min(), column.max()) for column in recording.pieces([*starts, recording.samples])]
+    low, high = np.transpose(columns)
+    seconds = (starts + min(step, recording.samples) / 2) / SAMPLE_RATE
     axes.fill_between(seconds, low, high, color=OKABE_ITO[0], linewidth=0.4)
-    peak = float(np.abs(waveform).max()) or 1.0
+    peak = recording.peak or 1.0
     axes.set_ylim(-1.05 * peak, 1.05 * peak)
     axes.set_xlabel("seconds")
     axes.set_ylabel("waveform")

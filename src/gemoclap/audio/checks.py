@@ -1,0 +1,161 @@
+"""What is refused: files that are none, formats beyond reason, samples that are no sound."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from gemoclap.errors import GemoclapError
+
+SAMPLE_RATE = 16000
+"""Samples a second of every waveform in this project."""
+
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+"""Hz that a file may have. Below, a small file would be blown up to gigabytes; above, no sound is recorded."""
+
+MOST_CHANNELS = 256
+"""Channels that a file may have."""
+
+LOUDEST = 65_536.0
+"""The largest sample that is taken for sound, where full scale is 1: twice what 16-bit integers reach that were written as
+floats without being divided. Beyond, one damaged sample would round all others to zero, and powers overflow."""
+
+CANCELLED = 0.02
+"""Channels cancel each other where the power of their mean is below this share of what it is for channels that have nothing
+in common, which is their mean power divided by their number: 20 dB below the channels themselves for stereo [C]."""
+
+
+def regular_file(path: str | os.PathLike) -> Path:
+    """Return the path of a file that can be opened without waiting for anyone.
+
+    Raises
+    ------
+    GemoclapError : it is missing, a folder, a pipe or another special file, or cannot be looked at.
+    """
+    if os.fspath(path) == "-":
+        raise GemoclapError("-: sound is not read from standard input; save it to a file and name that")
+    path = Path(path)
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        what = "is a link to a file that is not there" if path.is_symlink() else "no such audio file"
+        raise GemoclapError(f"{path}: {what}; check the name (paths in a manifest start from its own folder)") from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise GemoclapError(f"{str(path)!r}: is no file name ({error}); mend it") from None
+    if stat.S_ISDIR(mode):
+        raise GemoclapError(f"{path}: is a folder, not an audio file; name a file in it")
+    if stat.S_ISFIFO(mode):
+        raise GemoclapError(f"{path}: is a pipe, not an audio file; save the sound to a file and name that")
+    if not stat.S_ISREG(mode):
+        raise GemoclapError(f"{path}: is a device or socket, not an audio file; name a file")
+    return path
+
+
+def unreadable(path: str | os.PathLike, error: OSError) -> GemoclapError:
+    """Return the error for a file that the system does not let us read."""
+    return GemoclapError(f"{path}: cannot be read ({error.strerror or error}); mend its permissions or copy it again")
+
+
+def cut_off(path: str | os.PathLike) -> GemoclapError:
+    """Return the error for a file that is shorter than it says."""
+    return GemoclapError(
+        f"{path}: the audio ends before the length that its header says, the file is cut off; copy it again"
+    )
+
+
+def ends_early(path: str | os.PathLike, seconds: float, promised: float) -> GemoclapError:
+    """Return the error for a file of which fewer seconds could be decoded than it promises."""
+    return GemoclapError(
+        f"{path}: the audio ends after {seconds:.2f} s of {promised:.2f} s, the file is cut off or damaged; copy it again"
+    )
+
+
+@contextmanager
+def named_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turn whatever a decoder raises in the block into an error for people that names the file."""
+    try:
+        yield
+    except GemoclapError:
+        raise
+    except MemoryError as error:
+        raise GemoclapError(f"{path}: needs more memory than there is; cut it into shorter files") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    # Libraries for audio raise their own errors, ValueError, TypeError, RuntimeError and others. Their reasons mislead more
+    # often than they help ("does not exist" of a text file called .mp3), so they stay in the traceback.
+    except Exception as error:
+        raise GemoclapError(
+            f"{path}: cannot be decoded, it is damaged or not audio; copy it again, or convert it to wav"
+        ) from error
+
+
+def check_form(path: str | os.PathLike, sample_rate: int, channels: int) -> None:
+    """Raise a GemoclapError where a file's rate or number of channels is none that sound has."""
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise GemoclapError(
+            f"{path}: its header says {sample_rate} samples a second, {LOWEST_RATE} to {HIGHEST_RATE} are read; write the file "
+            "again with the true rate"
+        )
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise GemoclapError(f"{path}: has {channels} channels, 1 to {MOST_CHANNELS} are read; keep fewer")
+
+
+def check_samples(samples: np.ndarray, name: str | os.PathLike) -> None:
+    """Raise a GemoclapError where samples are no numbers, or far beyond full scale.
+
+    Parameters
+    ----------
+    samples : float, of any shape, full scale at 1.
+    name : what the error begins with: the file.
+    """
+    if not samples.size:
+        return
+    peak = max(float(samples.max()), -float(samples.min()))
+    if not np.isfinite(peak):
+        raise GemoclapError(f"{name}: has NaN or infinite samples; write the file again or leave it out")
+    if peak > LOUDEST:
+        raise GemoclapError(
+            f"{name}: has a sample of {peak:.3g} where 1 is full scale; write the file again with samples from -1 to 1, or "
+            "leave it out"
+        )
+
+
+class ChannelPower:
+    """Sums up the power of channels and of their mean, block by block, to tell whether they cancel each other."""
+
+    def __init__(self) -> None:
+        self._samples, self._channels = 0, 1
+        self._sums = np.zeros((2, 1))  # of samples and of their squares, in each channel
+        self._mixed_sums = np.zeros((2, 1))
+
+    def add(self, block: np.ndarray, mixed: np.ndarray) -> None:
+        """Take a block ``(T, channels)`` and its mean over channels ``(T,)``."""
+        self._channels = block.shape[1]
+        if self._channels == 1:
+            return
+        self._samples += len(block)
+        self._sums = self._sums + _sums(block)
+        self._mixed_sums = self._mixed_sums + _sums(mixed[:, None])
+
+    @property
+    def cancel(self) -> bool:
+        """Whether the mean has next to none of the channels' power; an offset is no power."""
+        if not self._samples or self._channels == 1:
+            return False
+        single, mixed = (
+            (sums[1] - np.square(sums[0]) / self._samples).sum() for sums in (self._sums, self._mixed_sums)
+        )
+        rounding = 1e-9 * self._sums[1].sum()
+        return bool(single > rounding and mixed < CANCELLED * single / self._channels**2)
+
+
+def _sums(block: np.ndarray) -> np.ndarray:
+    """Return sums and sums of squares of channels, ``(2, channels)``."""
+    return np.stack([block.sum(axis=0, dtype=np.float64), np.square(block, dtype=np.float64).sum(axis=0)])

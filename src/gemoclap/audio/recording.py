@@ -1,0 +1,99 @@
+"""A recording of any length that can be gone through several times."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import closing
+
+import numpy as np
+
+from gemoclap.audio.checks import SAMPLE_RATE
+from gemoclap.audio.reading import stream_audio
+
+HELD_SECONDS = 120.0
+"""Recordings up to this length stay in memory once they were decoded; longer ones are decoded anew for each pass."""
+
+
+class Recording:
+    """Sound of any length at 16 kHz mono, in memory that does not grow with it.
+
+    Parameters
+    ----------
+    audio : a file, or a waveform ``(T,)`` at 16 kHz, T > 0.
+    start, end : seconds within the file, as for `load_audio`.
+
+    Attributes
+    ----------
+    name : what errors call it: the file's path, or "the waveform".
+    peak : the largest magnitude that was read so far, full scale at 1.
+    channels_cancel : `AudioStream.channels_cancel` of what was read so far.
+    """
+
+    def __init__(
+        self, audio: str | os.PathLike | np.ndarray, start: float | None = None, end: float | None = None
+    ) -> None:
+        self._path = "" if isinstance(audio, np.ndarray) else audio
+        self.name = str(self._path) or "the waveform"
+        self._start, self._end = start, end
+        self._held = audio if isinstance(audio, np.ndarray) else None
+        self._samples: int | None = None
+        self._seen = 0
+        self.peak = 0.0 if self._held is None else _peak(self._held)
+        self.channels_cancel = False
+
+    def blocks(self) -> Generator[np.ndarray]:
+        """Yield the waveform from its beginning in blocks, float32 ``(T,)``; raises what `stream_audio` does."""
+        if self._held is not None:
+            yield self._held
+            return
+        held: list[np.ndarray] = []
+        count = 0
+        with stream_audio(self._path, self._start, self._end) as stream:
+            for block in stream:
+                count += len(block)
+                held = [*held, block] if count <= HELD_SECONDS * SAMPLE_RATE else []
+                if count > self._seen:
+                    self._seen, self.channels_cancel = count, stream.channels_cancel
+                    self.peak = max(self.peak, _peak(block))
+                yield block
+        self._samples = count
+        if held:
+            self._held = np.concatenate(held)
+
+    @property
+    def samples(self) -> int:
+        """Number of samples; decodes all of them unless that was done before."""
+        if self._samples is None:
+            self._samples = sum(map(len, self.blocks()))
+        return self._samples
+
+    def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """Return a new array of the samples from `first` to before `last`, None for the end; no more is decoded."""
+        return next(self.pieces([first, sys.maxsize if last is None else last]))
+
+    def pieces(self, edges: Sequence[int]) -> Generator[np.ndarray]:
+        """Yield the samples between neighbouring `edges`, rising numbers of samples, in one pass.
+
+        The last edge may lie behind the end.
+        """
+        position, place = 0, 0
+        parts: list[np.ndarray] = []
+        with closing(self.blocks()) as blocks:
+            for block in blocks:
+                while place + 1 < len(edges):
+                    low, high = (max(0, edge - position) for edge in edges[place : place + 2])
+                    parts.append(block[low:high])
+                    if high > len(block):
+                        break
+                    yield np.concatenate(parts)
+                    parts, place = [], place + 1
+                position += len(block)
+                if place + 1 >= len(edges):
+                    return
+        yield np.concatenate(parts)
+
+
+def _peak(waveform: np.ndarray) -> float:
+    return max(float(waveform.max()), -float(waveform.min()))
