@@ -33,14 +33,14 @@ from gemoclap.config.ems import (
 )
 from gemoclap.config.paper import PAPER_ENCODERS, paper_settings
 
-RUN_FOLDER = "folder of the run; the same command resumes in it"
-SHARED_FOLDER = f"{RUN_FOLDER}, and shares the work if started twice"
-BATCH_SIZE = "clips at a time; does not change the result"
+RUN_FOLDER = "folder to write the run to; repeat the command to resume an interrupted run"
+SHARED_FOLDER = f"{RUN_FOLDER}; start the command several times to share the work"
+BATCH_SIZE = "number of clips to process at a time; it does not change the result"
 SETTINGS_FILE = (
-    "YAML of settings, or the name of one that comes with gemoclap, such as whisper; a later file wins over an earlier "
-    "one, an option over both"
+    "YAML file of settings, or the name of one that comes with gemoclap, such as whisper; can be given several times: later "
+    "files override earlier ones, and options override files"
 )
-MANIFEST = "JSONL manifest written by 'gemoclap prepare'"
+MANIFEST = "JSONL manifest that 'gemoclap prepare' wrote"
 DAILY = {
     *("data.vocabulary", "data.emotions", "data.folds", "data.n_folds", "data.dev_speakers", "ranking.neutral"),
     *("model.audio_encoder", "model.text_encoder", "model.freeze", "model.layers", "model.lora_rank"),
@@ -49,7 +49,7 @@ DAILY = {
     *("train.select", "train.seed", "train.seeds", "objective.alpha", "gmp.features", "gmp.scales", "gmp.head"),
     *("probe.manifests", "finetune.manifests", "finetune.methods", "cache.folder"),
 }
-"""The settings that ``--help`` shows; ``--help-all`` shows all of them."""
+"""Settings that ``--help`` shows. ``--help-all`` shows all of them."""
 
 
 def add_run_folder(parser: Parser, about: str = RUN_FOLDER) -> None:
@@ -58,45 +58,52 @@ def add_run_folder(parser: Parser, about: str = RUN_FOLDER) -> None:
 
 
 def add_no_wait(parser: Parser) -> None:
-    no_wait = "stop where another command is at work in the folder; without this the command waits until that is done"
+    no_wait = "stop at once if another command is writing to the folder; the default is to wait until it is done"
     parser.add_argument("--no_wait", action="store_true", help=no_wait)
 
 
 def add_overwrite(parser: Parser) -> None:
-    parser.add_argument("--overwrite", action="store_true", help="replace the file that -o names, if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
 
 
 def add_prepare(parser: Parser) -> None:
-    corpora = "iemocap, ravdess, emodb, nemo, cremad, synthetic, or emobox, s3prl, audformat, csv"
+    corpora = (
+        "what to read: a corpus (iemocap, ravdess, emodb, nemo, cremad, synthetic), or another tool's manifest (emobox, s3prl, "
+        "audformat, csv)"
+    )
     parser.add_argument("name", help=corpora)
-    parser.add_argument("root", help="the corpus's folder; for emobox, s3prl, audformat and csv their file or folder")
+    parser.add_argument(
+        "root", help="folder of the corpus; for emobox, s3prl, audformat and csv, the file or folder to import"
+    )
     parser.add_argument("-o", "--output", type=str | None, default=None, help="manifest to write; default NAME.jsonl")
-    audio_root = "folder that an imported manifest's paths start from"
+    audio_root = "folder that the audio paths of an imported manifest are relative to"
     parser.add_argument("--audio_root", type=str | None, default=None, help=audio_root)
     add_overwrite(parser)
 
 
 def add_inspect(parser: Parser) -> None:
-    parser.add_argument("manifest", help="JSONL manifest, or a folder of audio")
-    vocabulary = "report labels outside this named set, such as iemocap4"
+    parser.add_argument("manifest", help="JSONL manifest, or a folder of audio files")
+    vocabulary = "report labels that are not in this named set, such as iemocap4"
     parser.add_argument("--vocabulary", type=str | None, default=None, help=vocabulary)
-    parser.add_argument("--all", action="store_true", help="print every fault, not the first ten of a kind")
-    parser.add_argument("-o", "--output", type=str | None, default=None, help="also write counts and faults as JSON")
+    parser.add_argument(
+        "--all", action="store_true", help="print every fault; the default is the first ten of each kind"
+    )
+    parser.add_argument("-o", "--output", type=str | None, default=None, help="JSON file to write counts and faults to")
     add_overwrite(parser)
 
 
 def add_convert(parser: Parser) -> None:
     parser.usage = "gemoclap convert MANIFEST emobox|audformat|csv -o OUTPUT [options]"
     parser.add_argument("manifest", help="JSONL manifest")
-    parser.add_argument("form", help="emobox (with folds), audformat or csv")
-    parser.add_argument("-o", "--output", type=str, required=True, help="folder to write; for csv a file")
+    parser.add_argument("form", help="format to write: emobox (with folds), audformat or csv")
+    parser.add_argument("-o", "--output", type=str, required=True, help="folder to write; for csv, file to write")
     add_overwrite(parser)
     parser.add_class_arguments(DataSettings, "data")
     parser.hide_groups()
 
 
 def add_manifest(parser: Parser) -> None:
-    """The manifest by itself; `arguments.take_manifest` makes it ``data.manifest``, which the help need not show too."""
+    """Add the positional manifest. `arguments.take_manifest` copies it to ``data.manifest``."""
     parser.add_argument("manifest", nargs="?", type=str | None, default=None, help=MANIFEST)
 
 
@@ -115,7 +122,7 @@ def add_train(parser: Parser) -> None:
     parser.usage = "gemoclap train MANIFEST -o RUN [--config YAML ...] [--method METHOD] [options]"
     add_manifest(parser)
     add_run_folder(parser)
-    parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="sl_gemo_clap", help="what to train")
+    parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="sl_gemo_clap", help="method to train")
     add_settings(parser)
 
 
@@ -123,23 +130,23 @@ def add_crossval(parser: Parser) -> None:
     parser.usage = "gemoclap crossval MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
     add_manifest(parser)
     add_run_folder(parser)
-    methods = f"what to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
+    methods = f"methods to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
     parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
-    parser.add_argument("--keep_models", type=bool, default=True, help="save the model of every fold")
-    seeds = "cross-validate with each of these, such as 0,1,2, in RUN/seed_0 and so on, and report all in RUN"
+    parser.add_argument("--keep_models", type=bool, default=True, help="whether to save the model of every fold")
+    seeds = "repeat with each of these seeds, such as 0,1,2; each writes to RUN/seed_0 and so on, and RUN has a report of all"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
     add_settings(parser)
 
 
 def add_crosscorpus(parser: Parser) -> None:
     parser.usage = "gemoclap crosscorpus A.jsonl B.jsonl ... -o RUN [--config YAML ...] [--method METHOD] [options]"
-    manifests = "manifests; what each is called before .jsonl is its name in the matrix"
+    manifests = "manifests to train and test on; a file NAME.jsonl is called NAME in the matrix"
     parser.add_argument("manifests", nargs="+", help=manifests)
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
-    parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="emo_clap", help="what to train")
-    keep = "keep the model of every training; false: only until it has been tested"
+    parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="emo_clap", help="method to train")
+    keep = "whether to keep every trained model; false deletes a model after its test"
     parser.add_argument("--keep_models", type=bool, default=True, help=keep)
-    seeds = "train with each of these, such as 0,1,2; the matrix has the means"
+    seeds = "train with each of these seeds, such as 0,1,2; the matrix shows the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
     add_settings(parser)
 
@@ -150,42 +157,53 @@ def add_table1(parser: Parser) -> None:
     )
     add_manifest(parser)
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
-    encoders = "rows: hub ids or folders; NAME=FOLDER gives a name; model.audio_encoder is not heeded"
+    encoders = (
+        "rows of the table: Hugging Face ids or folders, or NAME=FOLDER to set the name of a row; "
+        "model.audio_encoder is ignored"
+    )
     parser.add_argument("--encoders", type=list[str], default=[*PAPER_ENCODERS], help=encoders)
-    methods = f"columns; known: {', '.join((*METHODS, *HEADS))}"
+    methods = f"columns of the table; known: {', '.join((*METHODS, *HEADS))}"
     parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
-    seeds = "cross-validate with each of these, such as 0,1,2; the table has the means"
+    seeds = "cross-validate with each of these seeds, such as 0,1,2; the table shows the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
-    keep = "save the model of every fold; about 2 GB each with the paper's encoders"
+    keep = "whether to save the model of every fold; with the paper's encoders each takes about 2 GB"
     parser.add_argument("--keep_models", type=bool, default=False, help=keep)
-    parser.add_argument("--estimate", action="store_true", help="say how many hours are left, and do nothing else")
+    parser.add_argument(
+        "--estimate", action="store_true", help="only estimate how many hours the table will take; train nothing"
+    )
     add_settings(parser)
     parser.set_defaults(dict(flat(paper_settings(), parser.settings())))
 
 
 def add_gmp_step(parser: Parser) -> None:
     parser.usage = f"{parser.prog} MANIFEST -o RUN [--config YAML ...] [options]"
-    output = "folder of the run, the same for all steps, as are the options: --config RUN/config.yaml has them"
+    output = "folder of the run; use the same folder and options in every step (--config RUN/config.yaml repeats them)"
     add_manifest(parser)
     add_run_folder(parser, output)
     add_settings(parser)
 
 
 def add_frames(parser: Parser) -> None:
-    run = "folder of a training of gmp_tl, or of a fold of its cross-validation: its clusters speak, not its last model"
+    run = (
+        "folder of a gmp_tl run, or of one fold of its cross-validation, whose clusters are used (not its final model)"
+    )
     parser.add_argument("run", help=run)
-    parser.add_argument("audio", help="audio file, of any length")
-    smooth = "seconds over which the emotions of a frame are averaged; 0: each as it is"
+    parser.add_argument("audio", help="audio file of any length")
+    smooth = "length in seconds of the moving average over the emotions; 0 = no averaging"
     parser.add_argument("--smooth", type=float, default=0.5, help=smooth)
-    parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
+    parser.add_argument(
+        "-o", "--output", type=str | None, default=None, help="CSV or PNG file to write; default: print"
+    )
     add_overwrite(parser)
 
 
 def add_report(parser: Parser) -> None:
     parser.add_argument(
-        "folder", nargs="+", help="folder of a cross-validation, finished or not; several are set side by side"
+        "folder", nargs="+", help="folder of a cross-validation, finished or not; several are compared in one report"
     )
-    parser.add_argument("-o", "--output", type=str | None, default=None, help="folder for the report of several")
+    parser.add_argument(
+        "-o", "--output", type=str | None, default=None, help="folder for the report of several cross-validations"
+    )
     add_no_wait(parser)
 
 
@@ -195,22 +213,32 @@ def add_model(parser: Parser) -> None:
 
 def add_evaluate(parser: Parser) -> None:
     parser.usage = "gemoclap evaluate MANIFEST --model DIR [-o FOLDER] [options]"
-    parser.add_argument("manifest", help="labelled JSONL manifest")
+    parser.add_argument("manifest", help="JSONL manifest with emotion labels")
     add_model(parser)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
-    output = "new folder for predictions, scores and a report"
+    output = "new folder to write predictions, scores and a report to"
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
 
 
 def add_predict(parser: Parser) -> None:
     parser.usage = "gemoclap predict PATH ... --model DIR [-o FILE] [options]"
-    paths = "audio files, folders of them, manifests, CSV lists with a column path; of a long clip only its first seconds count"
+    paths = (
+        "audio files, folders, manifests, or CSV lists with a column 'path'; only the first seconds of a long clip are used, "
+        "as in training"
+    )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)
-    parser.add_argument("--labels", type=list[str] | None, default=None, help="choose among these instead: bored,calm")
+    parser.add_argument(
+        "--labels",
+        type=list[str] | None,
+        default=None,
+        help="classes to choose from, in place of the model's own, such as bored,calm",
+    )
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
-    parser.add_argument("--json", action="store_true", help="print JSON lines")
-    output = "file to write, .csv, .jsonl or .parquet: a row a clip; a run that was ended goes on in it"
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    output = (
+        "file to write, one row per clip: .csv, .jsonl or .parquet; repeat the command to resume an interrupted run"
+    )
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
     add_overwrite(parser)
 
@@ -236,11 +264,11 @@ def add_pretrain_ems(parser: Parser) -> None:
     add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     defaults = PretrainSettings(model=PretrainModelSettings(masking="random"))
-    speech = "manifests, and folders of audio files; labels are not looked at"
+    speech = "manifests, and folders of audio files, to pre-train on; labels are not used"
     parser.add_argument("--speech", type=list[str], required=True, help=speech)
-    leave_out = "corpora and speakers (corpus/speaker) not to hear: those that a probe will test on"
+    leave_out = "corpora and speakers (corpus/speaker) to leave out of pre-training, because a probe will test on them"
     parser.add_argument("--leave_out", type=list[str], default=[], help=leave_out)
-    held_out = "share of the utterances whose loss is measured after each epoch and not learnt from"
+    held_out = "share of the utterances that are not trained on; the loss is measured on them after each epoch"
     parser.add_argument("--held_out", type=float, default=defaults.held_out, help=held_out)
     parser.add_class_arguments(AudioSettings, "audio")
     parser.add_class_arguments(PretrainModelSettings, "model")
@@ -254,7 +282,10 @@ def add_probe(parser: Parser) -> None:
     add_manifest(parser)
     add_run_folder(parser)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
-    encoders = f"{LOG_MEL} (no encoder), compact and other untrained ones, hub ids, folders; NAME=FOLDER gives a name"
+    encoders = (
+        f"encoders to compare: {LOG_MEL} (no encoder), compact and other untrained ones, Hugging Face ids, folders; "
+        "NAME=FOLDER sets a name"
+    )
     parser.add_argument("--encoders", type=list[str], default=[LOG_MEL], help=encoders)
     parser.add_class_arguments(DataSettings, "data")
     parser.add_class_arguments(ProbeHeadSettings, "head")
@@ -264,9 +295,11 @@ def add_probe(parser: Parser) -> None:
 
 
 def add_intensity(parser: Parser) -> None:
-    parser.add_argument("model", help="folder with an intensity model: RUN/model of 'gemoclap pretrain intensity'")
-    parser.add_argument("audio", help="audio file, of any length; silence at its head and tail has no intensity")
-    parser.add_argument("-o", "--output", type=str | None, default=None, help="CSV or PNG to write; default: printed")
+    parser.add_argument("model", help="folder of an intensity model, RUN/model of 'gemoclap pretrain intensity'")
+    parser.add_argument("audio", help="audio file of any length; silence at its start and end has no intensity")
+    parser.add_argument(
+        "-o", "--output", type=str | None, default=None, help="CSV or PNG file to write; default: print"
+    )
     add_overwrite(parser)
 
 

@@ -1,8 +1,10 @@
-"""Every setting of the project, as plain dataclasses; jsonargparse turns them into options, YAML keys and their help.
+"""Every setting of the project, as plain dataclasses.
 
-The defaults are for the compact encoder, which needs no download; `configs/paper.yaml` has the paper's.
-`configs/base.yaml` lists all of them with the same defaults. Marks: [P] the paper's, [S] a secondary source's, [C] our
-choice; see docs/methods.md.
+jsonargparse turns each field into an option and a YAML key. The ``Args:`` blocks of the docstrings are their help.
+
+The defaults are for the compact encoder, which needs no download. `configs/base.yaml` lists all settings with these
+defaults; `configs/paper.yaml` has the paper's settings. Marks: [P] = from the paper, [S] = from a secondary source,
+[C] = our choice; see docs/methods.md.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ __all__ = [
 
 @dataclass
 class Settings:
-    """All settings of a run, as they are saved beside its results."""
+    """All settings of a run. They are saved in the run's folder, beside its results."""
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -65,5 +67,5 @@ class Settings:
     cache: CacheSettings = field(default_factory=CacheSettings)
 
     def to_dict(self) -> dict:
-        """Return plain nested data for YAML and JSON."""
+        """Return the settings as nested dicts and lists, for YAML and JSON."""
         return asdict(self)

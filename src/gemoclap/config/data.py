@@ -10,12 +10,12 @@ from gemoclap.config.limits import AT_LEAST_0, check_limits
 
 @dataclass
 class AudioSettings:
-    """What is done to a clip before any encoder sees it; saved with the model and applied again at prediction.
+    """How each clip is prepared before it reaches the encoder; saved with the model and repeated at prediction.
 
     Args:
-        max_seconds: Longer clips are trimmed to their first seconds [P]; null keeps everything.
-        trim_silence_db: Cut head and tail quieter than this many dB below the clip's loudest frame; null leaves
-            silence [C].
+        max_seconds: Use only this many seconds from the start of a longer clip [P]. null uses the whole clip.
+        trim_silence_db: Cut off the start and the end of a clip where they are more than this many dB below its loudest
+            frame [C]. null cuts nothing.
     """
 
     max_seconds: float | None = 14.0
@@ -24,24 +24,26 @@ class AudioSettings:
 
 @dataclass
 class DataSettings:
-    """Which utterances, which classes, who is tested.
+    """Data: utterances, classes and folds.
 
     Args:
         manifest: JSONL manifest written by 'gemoclap prepare'.
-        vocabulary: Named set of emotions (iemocap4, ravdess8, ...); null takes the corpus's usual one, or every label
-            of a manifest that is of no known corpus.
-        emotions: The classes, spelt out, instead of a named vocabulary.
-        merges: Label -> class, applied first, with 'emotions' ({excited: happy}).
-        folds: auto = as the corpus is usually divided, else kfold; session = leave one session out; speaker = leave one
-            speaker out; kfold = k groups of speakers stratified by emotion; lists = 'test_speakers'; files =
-            'fold_files'.
-        n_folds: Number of folds for kfold, and kfold instead of auto; null = the corpus's own number, or 5.
-        test_speakers: One list of test speakers a fold, for 'lists'.
-        fold_files: Folder with EmoBox's fold_1, fold_2, ... for 'files'.
-        dev_speakers: Speakers taken out of training for development in every fold; 0 = no development set.
-        allow_speaker_overlap: Let a speaker, or the same audio under two ids, stand on both sides of a split; the report
-            then says so of speakers in its first line.
-        audio: What is done to every clip.
+        vocabulary: Named set of classes to predict, such as iemocap4 or ravdess8. null uses the corpus's default set. For a
+            corpus that gemoclap does not know, null uses every label in the manifest.
+        emotions: List of classes to predict, in place of a named vocabulary.
+        merges: Labels to rename before training, such as {excited: happy}. Needs 'emotions'.
+        folds: How speakers are divided into test folds. auto = the corpus's standard folds, or kfold where there are none;
+            session = leave one session out; speaker = leave one speaker out; kfold = groups of speakers with similar
+            shares of each emotion; lists = the speakers in 'test_speakers'; files = the folds in 'fold_files'.
+        n_folds: Number of folds for kfold. With folds=auto, a number here selects kfold. null = the corpus's standard
+            number, or 5.
+        test_speakers: Test speakers of each fold, one list per fold. For folds=lists.
+        fold_files: Folder with EmoBox's fold_1, fold_2, ... For folds=files.
+        dev_speakers: Number of speakers to set aside as a development set in every fold. They are not trained on. 0 = no
+            development set.
+        allow_speaker_overlap: Allow a speaker, or the same audio under two ids, on both sides of a split. If a speaker is
+            shared, the report says so in its first line.
+        audio: How each clip is prepared.
     """
 
     manifest: str | None = None
@@ -62,16 +64,16 @@ class DataSettings:
 
 @dataclass
 class CacheSettings:
-    """What is computed once and kept, for speed; but for the precision of the frames it changes no number.
+    """Caches: what is computed once and reused. Results stay the same, unless frames_dtype lowers the precision.
 
     Args:
-        folder: Where caches on disk lie, for all runs; null is $GEMOCLAP_CACHE, or else gemoclap in the user's own cache
-            folder. They may be deleted at any time.
-        audio: Decoded audio in memory (115 MB an hour), or on disk, mapped into memory.
-        frames: What comes out of a frozen front end and of the frozen layers above it: on the GPU, in memory, on disk,
-            auto = the first of these with room enough, or never = computed again in each step.
-        frames_dtype: Precision it is kept in; auto = that of the training.
-        layers: Pooled layers of an encoder that is frozen as a whole: on disk, for all runs, in memory, or never.
+        folder: Folder for caches on disk, shared by all runs. null = $GEMOCLAP_CACHE if it is set, otherwise a folder
+            'gemoclap' in the user's cache folder. It can be deleted at any time.
+        audio: Where to keep decoded audio: memory (115 MB per hour of audio), or disk (mapped into memory).
+        frames: Where to keep the output of the encoder's frozen front end and frozen layers. device = on the GPU; auto =
+            the first of device, memory and disk that has enough room; never = compute it again in every step.
+        frames_dtype: Precision of the kept frames. auto = the precision of the training.
+        layers: Where to keep the pooled layers of a fully frozen encoder: disk (shared by all runs), memory, or never.
     """
 
     folder: str | None = None

@@ -1,4 +1,4 @@
-"""The settings of EMS: intensity model, pre-training, probe, and the comparison; plain dataclasses, as those of the methods."""
+"""Settings of EMS: intensity model, pre-training, probe and comparison. Plain dataclasses, as in the rest of this folder."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from gemoclap.config import (
 from gemoclap.errors import GemoclapError
 
 LOG_MEL = "log_mel"
-"""Name of the baseline without an encoder: the mean log-mel spectrum of a clip, 80 bands, through the same head.
+"""Name of the baseline without an encoder: the mean log-mel spectrum of a clip (80 bands) with the same head.
 
-S3PRL's ``fbank_no_cmvn``, not its ``fbank``: that one takes each band's mean over the clip away, so that every clip has
-the same pooled vector, zero (s3prl issue 316) [S]. Without its deltas, whose mean over a clip telescopes to a difference
-of the clip's ends [C]. What is left is the long-term spectrum and the level, which a strong voice raises."""
+This is S3PRL's ``fbank_no_cmvn``. Its ``fbank`` subtracts each band's mean over the clip, so that every clip is pooled to
+the same vector, zero (s3prl issue 316) [S]. Deltas are left out, because their mean over a clip is only a difference of
+the clip's ends [C]. What remains is the long-term spectrum and the level, which is higher in a loud voice."""
 FOLLOW_INTENSITY = ("intensity", "shifted")
-"""Maskings that look at intensity curves."""
+"""Values of `masking` that use intensity curves."""
 ScoreHead = Literal["none", "intensity_track", "speech"]
 SCORE_HEADS: tuple[ScoreHead, ...] = get_args(ScoreHead)
-"""What a second head of pre-training learns the intensity from; see `PretrainModelSettings`."""
+"""What the score head of pre-training predicts the intensity from; see `PretrainModelSettings`."""
 BELOW_1: Limit = (lambda value: 0 <= value < 1, "0 or more and below 1")
 
 
 @dataclass
 class RankingSettings:
-    """The rankers that give each training utterance its strength.
+    """Ranking: strength of emotion of each utterance ([S] = from a secondary source, [C] = our choice).
 
     Args:
-        neutral: The class without emotion, which all others are ranked above.
-        cost: Of a pair that is ranked wrongly [C; S: 0.1].
-        max_pairs: Ordered pairs, and similar ones, drawn for each emotion at most [C].
-        center_speakers: Take each speaker's mean from the features first, so that voice and microphone do not count [C].
-            For a corpus in which speakers show one emotion each, set false.
+        neutral: The class without emotion. All other classes are ranked above it.
+        cost: Weight in the loss of a pair in the wrong order [C; S: 0.1].
+        max_pairs: Largest number of ordered pairs, and of similar pairs, to draw for each emotion [C].
+        center_speakers: Subtract each speaker's mean from the features first, to remove the effect of voice and microphone
+            [C]. Set it to false if each speaker of the corpus shows only one emotion.
     """
 
     neutral: str = "neutral"
@@ -56,11 +56,11 @@ class RankingSettings:
 
 @dataclass
 class IntensityModelSettings:
-    """The network that spreads the strength over the frames.
+    """Intensity model: the network that predicts the intensity of each frame.
 
     Args:
-        size: strengthnet = as large as StrengthNet's [S]; small = trained by a CPU in minutes [C].
-        options: Fields of the model's config instead of those of the size ({dropout: 0.1}).
+        size: Size of the network: strengthnet = that of StrengthNet [S]; small = trains in minutes on a CPU [C].
+        options: Fields of the model's config to change, such as {dropout: 0.1}.
     """
 
     size: Literal["small", "strengthnet"] = "small"
@@ -72,13 +72,14 @@ class IntensityModelSettings:
 
 @dataclass
 class IntensitySettings:
-    """All settings of a training of the intensity model.
+    """All settings for training the intensity model.
 
     Args:
-        data: Which utterances, which classes; the development speakers are ranked and scored, not trained on.
-        ranking: Where the strengths come from.
+        data: Utterances and classes. Development speakers are ranked and scored, but not trained on.
+        ranking: How the strength of each utterance is measured.
         model: The network.
-        train: Its training [C; S: Adam 1e-4, batch 64, until the loss on held-out utterances has long stopped falling].
+        train: Training of the network [C; S: Adam 1e-4, batch 64, until the loss on held-out utterances has long stopped
+            falling].
         cache: Where audio and functionals are kept.
     """
 
@@ -94,25 +95,27 @@ class IntensitySettings:
 
 @dataclass
 class PretrainModelSettings:
-    """What is pre-trained, and what is hidden from it.
+    """Encoder and masking ([S] = from a secondary source, [C] = our choice).
 
     Args:
-        encoder: mockingjay (Transformer, predicts hidden spans) or npc (convolutions, predicts a frame from around it).
-        size: paper = the papers' sizes [S]; small = pre-trained by two cores in about an hour [C].
-        options: Fields of the encoder's config instead of those of the size ({mask_size: 7} for npc).
-        masking: intensity = where the emotion is most intense (EMS); shifted = its masks, each clip's moved round the
-            clip by a random distance: a control; random = for mockingjay plain, for npc a control that treats as many
-            frames, drawn at random, as EMS does; none = plain npc.
-        reading: How intensity enters npc's mask, which is not public: wide = a wider mask around the most intense frames,
-            or spans = mockingjay's spans hidden at the input [C].
-        score_head: Also learn the intensity. speech = predict it from what the encoder makes of the speech [C]: ours, the one
-            measured to help (docs/results.md). intensity_track = as the code of EMS's authors [S]: mockingjay predicts
-            it in a second run that is given the masked intensity alone and no speech; npc's second output is held
-            against features + intensity. none = do not. true is speech, false none.
-        add_intensity: Add the masked intensity to every dimension of mockingjay's masked input, as the code of EMS's
-            authors does [S]. The encoder that is kept hears speech without it [C].
-        intensity_weight: Of the score head's loss beside that of the frames [S: 1].
-        intensity_model: Folder that 'gemoclap pretrain intensity' wrote (RUN/model); needed where intensity is.
+        encoder: Encoder to pre-train: mockingjay (Transformer; predicts hidden spans), or npc (convolutional; predicts each
+            frame from its neighbours).
+        size: Size of the encoder: paper = that of its paper [S]; small = pre-trains in about an hour on two cores [C].
+        options: Fields of the encoder's config to change, such as {mask_size: 7} for npc.
+        masking: Which frames are hidden. intensity = where the emotion is most intense (EMS); shifted = as intensity, but
+            all masks of a clip are moved by a random distance (a control); random = random spans for mockingjay (the
+            original method), or for npc as many wide masks as EMS uses, at random places (a control); none = plain npc.
+        reading: How intensity changes npc's mask, which is not published: wide = a wider mask around the most intense
+            frames; spans = hide mockingjay's spans in the input [C].
+        score_head: Second head that learns the intensity. speech = predict it from the encoder's output for the speech [C];
+            it is our own, and the one measured to help (docs/results.md). intensity_track = as in the EMS authors' code
+            [S] (mockingjay predicts it in a second pass over the masked intensity without speech; npc's second output is
+            compared with features + intensity). none = no second head. true means speech, false means none.
+        add_intensity: Add the masked intensity to every dimension of mockingjay's masked input, as in the EMS authors' code
+            [S]. The saved encoder takes speech without it [C].
+        intensity_weight: Weight of the score head's loss; the loss of the frames has weight 1 [S: 1].
+        intensity_model: Folder of an intensity model, RUN/model of 'gemoclap pretrain intensity'. Needed by
+            masking=intensity and shifted, by a score head, and by add_intensity.
     """
 
     encoder: Literal["mockingjay", "npc"] = "mockingjay"
@@ -140,7 +143,7 @@ class PretrainModelSettings:
 
     @property
     def needs_intensity(self) -> bool:
-        """Whether the intensity curves of the clips are looked at."""
+        """Whether pre-training uses the intensity curves of the clips."""
         return self.masking in FOLLOW_INTENSITY or self.score_head != "none" or self.add_intensity
 
 
@@ -148,20 +151,21 @@ OWN_OPTIMIZER: dict[str, dict[str, float]] = {
     "mockingjay": {"lr": 2e-4, "weight_decay": 0.01},
     "npc": {"lr": 1e-3, "weight_decay": 0.0},
 }
-"""What each encoder is pre-trained with where nothing else is asked for: AdamW 2e-4, and Adam 1e-3 [S; C: 0.01]."""
+"""Default optimiser settings of each encoder: AdamW 2e-4 for mockingjay, Adam 1e-3 for npc [S; C: 0.01]."""
 
 
 @dataclass
 class PretrainTrainSettings(TrainSettings):
-    """The training of an encoder without labels.
+    """Training of an encoder without labels.
 
     Args:
-        epochs: Passes over the speech [C].
-        batch_size: Utterances a batch and process; npc 32 [S], mockingjay [C; S: 4 x 4].
-        lr: Peak learning rate of Adam; null: the encoder's own, mockingjay 2e-4, npc 1e-3 [S].
-        weight_decay: Decoupled weight decay; null: the encoder's own, mockingjay 0.01 [S: that there is one; C: how much],
-            npc 0, which is plain Adam [S].
-        warmup_epochs: Linear warm-up, here 7 % of the passes, as for mockingjay [S]; for npc [C].
+        epochs: Number of passes over the speech [C].
+        batch_size: Utterances per batch, in each process. 32 is npc's [S]; for mockingjay it is our choice [C; S: 4 x 4].
+        lr: Peak learning rate of Adam. null = the encoder's default: 2e-4 for mockingjay, 1e-3 for npc [S].
+        weight_decay: Decoupled weight decay (AdamW). null = the encoder's default: 0.01 for mockingjay [S: that there is
+            one; C: how much], 0 for npc, which is plain Adam [S].
+        warmup_epochs: Length of the linear warm-up of the learning rate, in epochs. The default is 7 % of the training, as
+            for mockingjay [S]; for npc [C].
     """
 
     epochs: int = 20
@@ -173,14 +177,15 @@ class PretrainTrainSettings(TrainSettings):
 
 @dataclass
 class PretrainSettings:
-    """All settings of a self-supervised pre-training.
+    """All settings of self-supervised pre-training.
 
     Args:
-        speech: Manifests, and folders of audio files; labels are not looked at.
-        leave_out: Corpora and speakers (corpus/speaker) that are not heard: those that a probe will test on.
-        held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
-        audio: What is done to every clip; the intensity model, if there is one, hears it so, however it was trained.
-        model: The encoder and the masking.
+        speech: Manifests, and folders of audio files. Labels are not used.
+        leave_out: Corpora and speakers (corpus/speaker) to leave out of pre-training, because a probe will test on them.
+        held_out: Share of the utterances that are not trained on. The loss is measured on them after each epoch.
+        audio: How each clip is prepared. The intensity model gets the clips prepared this way too, whatever its own
+            training used.
+        model: Encoder and masking.
         train: mockingjay: Adam with decoupled weight decay, 2e-4, 7 % warm-up, clip 5; npc: Adam 1e-3, batch 32 [S].
         cache: Where audio and intensity curves are kept.
     """
@@ -206,19 +211,19 @@ class PretrainSettings:
 
     @property
     def needs_intensity(self) -> bool:
-        """Whether the intensity curves of the clips are looked at."""
+        """Whether pre-training uses the intensity curves of the clips."""
         return self.model.needs_intensity
 
 
 @dataclass
 class ProbeHeadSettings:
-    """The linear head.
+    """Linear head ([S] = from a secondary source, [C] = our choice).
 
     Args:
-        layers: A learned 'weighted' sum of all layers of the encoder [S], or the 'last' one.
-        rescale: Divide the features by one number, their root mean square over the training part, so that encoders of
-            any scale learn as fast [C; S: not done].
-        hidden_dim: Width between the two linear layers [S].
+        layers: Layers of the encoder to use: weighted = a learned weighted sum of all [S], or last.
+        rescale: Divide the features by their root mean square over the training utterances (one number), so that encoders
+            with small and with large outputs learn equally fast [C; S: not done].
+        hidden_dim: Size of the hidden layer between the two linear layers [S].
     """
 
     layers: Literal["weighted", "last"] = "weighted"
@@ -231,19 +236,20 @@ class ProbeHeadSettings:
 
 @dataclass
 class ProbeTrainSettings:
-    """The training of the head.
+    """Training of the linear head.
 
     Args:
-        steps: Optimiser steps; the last epoch is gone through to its end [C; S: 30,000]. On development speakers of
-            EmoDB more of them gained nothing, nor did 10,000 at a rate of 1e-4; on nEMO log_mel rose by 3 points to 5,000.
-        batch_size: Utterances a step [S: 4, with the gradients of 8 batches added].
+        steps: Number of optimiser steps; training goes on to the end of the last epoch [C; S: 30,000]. More steps gained
+            nothing on development speakers of EmoDB, nor did 10,000 steps at a rate of 1e-4. On nEMO log_mel gained 3
+            points up to 5,000 steps.
+        batch_size: Utterances per step [S: 4, with the gradients of 8 batches added up].
         lr: Learning rate of Adam [C; S: 1e-4], constant [S].
-        clip_norm: Largest gradient norm [S]; null leaves gradients alone.
-        class_weights: Weights of the classes in the cross-entropy: none [S], or balanced = inverse to their frequency.
-        select: Which epoch is reported: the last [C], or the one with the best UAR on the development speakers (needs
-            data.dev_speakers) [S: the best accuracy on its development set].
-        seeds: Of initialisation and batch order, one head each. Reports show the first; seeds.json and seeds.csv have
-            the mean over all with its interval.
+        clip_norm: Largest gradient norm; larger gradients are scaled down to it [S]. null = no clipping.
+        class_weights: Weights of the classes in the cross-entropy: none [S], or balanced (inverse to their frequency).
+        select: Epoch to report: last [C], or dev (the epoch with the best UAR on the development speakers; needs
+            data.dev_speakers) [S: the best accuracy on the development set].
+        seeds: Seeds of initialisation and batch order; one head is trained per seed. seeds.json and seeds.csv have the mean
+            over seeds and its interval.
     """
 
     steps: int = 2000
@@ -262,15 +268,15 @@ class ProbeTrainSettings:
 
 @dataclass
 class ProbeSettings:
-    """All settings of a probe.
+    """All settings of a probe: a linear head on frozen encoders.
 
     Args:
-        data: Which utterances, which classes, who is tested.
-        encoders: PLACE or NAME=PLACE, the name being for folders and tables. Places are log_mel (the baseline without an
-            encoder), compact and other untrained ones (their weights are drawn from the first seed), hub ids and folders;
-            the first is what the others are compared with.
-        head: What is put on the encoders.
-        train: How it is trained.
+        data: Utterances, classes and folds.
+        encoders: Encoders to compare. Each is log_mel (the baseline without an encoder), an untrained encoder such as compact
+            (its weights are drawn from the first seed), a Hugging Face id or a folder. NAME=ENCODER sets its name in
+            folders and tables. The others are compared with the first.
+        head: The linear head.
+        train: Training of the head.
         cache: Where audio and pooled layers are kept.
     """
 
@@ -287,12 +293,12 @@ class ProbeSettings:
 
 @dataclass
 class ProbeStage:
-    """What the pre-trained encoders are probed on.
+    """Probe of the pre-trained encoders.
 
     Args:
-        manifests: Labelled speech; its corpora are left out of pre-training.
-        head: As in a probe.
-        train: As in a probe, but for the seeds, which are the comparison's.
+        manifests: Manifests with labels to probe on. Their corpora are left out of pre-training.
+        head: Linear head, as in 'gemoclap probe'.
+        train: Training of the head, as in 'gemoclap probe'. The seeds are those of the comparison.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -302,13 +308,13 @@ class ProbeStage:
 
 @dataclass
 class FinetuneStage:
-    """What GEmo-CLAP is fine-tuned on, starting from each pre-trained encoder.
+    """Fine-tuning that starts from each pre-trained encoder.
 
     Args:
-        manifests: Labelled speech; its corpora are left out of pre-training.
-        methods: As 'gemoclap crossval' takes them, but for egemaps_svm; each is a cross-validation of its own.
-        seeds: Those of the comparison's that are fine-tuned; null: all.
-        train: As in a cross-validation, but for the seed.
+        manifests: Manifests with labels to fine-tune on. Their corpora are left out of pre-training.
+        methods: Methods as in 'gemoclap crossval', except egemaps_svm. Each is cross-validated separately.
+        seeds: Seeds of the comparison to fine-tune. null = all.
+        train: Training, as in 'gemoclap crossval'. The seed is that of the comparison.
     """
 
     manifests: list[str] = field(default_factory=list)
@@ -319,25 +325,25 @@ class FinetuneStage:
 
 @dataclass
 class CompareSettings:
-    """All settings of a comparison of ways to pre-train.
+    """Comparison of ways to pre-train ([S] = from a secondary source, [C] = our choice).
 
     Args:
-        speech: Manifests, and folders of audio files, to pre-train on; labels are not looked at.
-        held_out: Share of the utterances whose loss is measured after each epoch and not learnt from.
-        intensity_model: Folder that 'gemoclap pretrain intensity' wrote (RUN/model).
-        size: Of all encoders, as in 'pretrain ems', but for NPC's kernel, which is 17 [C].
-        variants: What to compare; null: everything there is. The report shows those that are named. log_mel has no encoder;
-            mockingjay, npc5 and npc7 (its mask size) are plain pre-training, and with _ems, _score or _ems_score behind them
-            EMS's masks, our score head, or both; with _source EMS has the additions of its authors' code instead.
-            mockingjay_untrained and npc5_untrained stay as they were initialised; mockingjay_shifted,
-            npc5_random and npc7_random are controls of EMS's masks.
-        seeds: Of initialisation, masks, batch order and heads; every variant is pre-trained with each, and the report shows
-            those that are named.
-        lr: Learning rate of each kind of encoder, in place of train.lr; the defaults are the papers' [S].
-        audio: What is done to every clip.
-        train: Of pre-training: the same for all variants, but for the weight decay where it is null.
+        speech: Manifests, and folders of audio files, to pre-train on. Labels are not used.
+        held_out: Share of the utterances that are not trained on. The loss is measured on them after each epoch.
+        intensity_model: Folder of an intensity model, RUN/model of 'gemoclap pretrain intensity'.
+        size: Size of all encoders, as in 'pretrain ems', except that NPC's kernel is 17 [C].
+        variants: Ways to pre-train that are compared; null = all. The report shows only the variants given here. log_mel has
+            no encoder. mockingjay, npc5 and npc7 (5 and 7 are NPC's mask size) are plain pre-training. A suffix adds EMS's
+            masks (_ems), our score head (_score) or both (_ems_score); _source is EMS with the additions of its authors'
+            code. mockingjay_untrained and npc5_untrained keep their initial weights. mockingjay_shifted, npc5_random and
+            npc7_random are controls of EMS's masks.
+        seeds: Seeds of initialisation, masks, batch order and heads. Every variant is pre-trained with each seed. The report
+            shows only the seeds given here.
+        lr: Learning rate of mockingjay and of npc, in place of train.lr. The defaults are the papers' [S].
+        audio: How each clip is prepared.
+        train: Pre-training; the same for all variants. Where weight_decay is null, each encoder has its own.
         probe: A linear head on the frozen encoders.
-        finetune: GEmo-CLAP from the encoders.
+        finetune: GEmo-CLAP fine-tuned from the encoders.
         cache: Where audio, curves and pooled layers are kept.
     """
 
@@ -368,9 +374,9 @@ class CompareSettings:
         self._refuse_what_it_decides()
 
     def _refuse_what_it_decides(self) -> None:
-        """Refuse options of the other recipes that a comparison sets itself, which would be passed over in silence."""
+        """Refuse options that a comparison sets itself; they would otherwise be ignored without a word."""
         decided = {
-            # Not the defaults, which a training in Python has whether or not they were asked for.
+            # A default is no request: settings made in Python have it whether or not somebody asked for it.
             "train.lr": (self.train.lr not in (None, OWN_OPTIMIZER["mockingjay"]["lr"], TrainSettings().lr), "lr"),
             "train.seed": (self.train.seed != 0, "seeds"),
             "probe.train.seeds": (self.probe.train.seeds != ProbeTrainSettings().seeds, "seeds"),
@@ -386,7 +392,7 @@ class CompareSettings:
 
 
 def _with_own_optimizer(train: TrainSettings, encoder: str) -> TrainSettings:
-    """Return the settings with the encoder's own rate and weight decay where they are null, as `PretrainTrainSettings` says."""
+    """Return the settings with the encoder's default rate and weight decay in place of null; see `PretrainTrainSettings`."""
     own, lr, decay = OWN_OPTIMIZER[encoder], train.lr, train.weight_decay
     lr, decay = own["lr"] if lr is None else lr, own["weight_decay"] if decay is None else decay
     return replace(train, lr=lr, weight_decay=decay)

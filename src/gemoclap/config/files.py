@@ -1,4 +1,4 @@
-"""The files of settings that travel with the package, found by name: ``--config whisper``."""
+"""Settings files that are installed with the package; ``--config whisper`` finds one by its name."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ FOLDER = Path(__file__).parents[1] / "configs"
 
 
 def names() -> list[str]:
-    """Return the names of the files that travel with the package, such as ``whisper`` and ``gmp_tl/no_gender``."""
+    """Return the names of the settings files in the package, such as ``whisper`` and ``gmp_tl/no_gender``."""
     return sorted(str(path.relative_to(FOLDER).with_suffix("").as_posix()) for path in FOLDER.rglob("*.yaml"))
 
 
 def find(name: str) -> Path:
-    """Return the file that `name` means: a path, or else the name of a file that travels with the package.
+    """Return the settings file called `name`: a path, or the name of a file in the package.
 
     Raises
     ------
-    GemoclapError : there is neither.
+    GemoclapError : no such file exists in either place.
     """
     if Path(name).is_file():
         return Path(name)

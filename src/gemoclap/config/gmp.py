@@ -11,23 +11,26 @@ from gemoclap.errors import GemoclapError
 
 @dataclass
 class GmpSettings:
-    """GMP-TL: frame pseudo-labels, and fine-tuning in two stages; its last stage is trained as `train` says.
+    """GMP-TL: pseudo-labels of frames, then fine-tuning in two stages. The last stage uses the settings of `train`.
 
     Args:
-        gender: Whether the model whose frames are clustered also learns gender [P]; false: emotion alone.
-        feature_epochs: Of that model's training; null: as many as train.epochs [C].
-        features: Folder of another run of gmp_tl over the same folds, whose model of that kind is taken instead of
-            training one, if it was trained with the same settings: for comparing what comes after it.
-        layer: Whose frames are clustered: 0 is the input of the first layer, -1 the last, -3 the third-last [S].
-        scales: Numbers of clusters, each its own pseudo-label and head [P: several; C: these].
-        passes: Of k-means over all training frames at most [C].
-        start: What the first stage, or without it the second, starts from: the pre-trained encoder [S], or that of the
-            features [C].
-        span_seconds: How much is hidden together in the first stage; 15 of HuBERT's frames [C].
-        hidden_share: Of the frames that are hidden, on average, in long clips: 0.6 [C]; P-TAPT hides about 0.13 [S].
-        frame_epochs: Of the first stage, on pseudo-labels of hidden frames; 0 leaves it out [C].
-        frame_lr: Learning rate of the first stage, encoder and heads; null: train.lr and train.encoder_lr [C].
-        head: Of the second stage: am_softmax [S] or ce.
+        gender: Train the feature model (the model whose frames are clustered) on emotion and gender [P]. false = on
+            emotion alone.
+        feature_epochs: Epochs of training the feature model [C]. null = train.epochs.
+        features: Folder of another gmp_tl run over the same folds, to reuse its feature model in place of training one.
+            That run must have trained it with the same settings. Useful for comparing the later steps.
+        layer: Layer whose frames are clustered: 0 = the input of the first layer, -1 = the last layer, -3 = the
+            third-last [S].
+        scales: Numbers of clusters. Each gives its own pseudo-labels and its own head [P: several; C: these].
+        passes: Largest number of k-means passes over all training frames [C].
+        start: Encoder that fine-tuning starts from: pretrained = the pre-trained encoder [S]; features = the feature
+            model [C].
+        span_seconds: Length of a hidden span in the first stage, in seconds. The default is 15 frames of HuBERT [C].
+        hidden_share: Average share of frames hidden in the first stage, in long clips: 0.6 [C]; P-TAPT hides about
+            0.13 [S].
+        frame_epochs: Epochs of the first stage, which predicts the pseudo-labels of hidden frames [C]. 0 skips it.
+        frame_lr: Learning rate of the first stage, for encoder and heads [C]. null = train.lr and train.encoder_lr.
+        head: Loss of the second stage: am_softmax [S], or ce (cross-entropy).
     """
 
     gender: bool = True

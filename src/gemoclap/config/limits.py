@@ -1,4 +1,4 @@
-"""What values a setting may have."""
+"""Which values a setting may have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHARE: Limit = (lambda value: 0 <= value <= 1, "between 0 and 1")
 
 
 def check_limits(section: str, settings: Any, **limits: Limit) -> None:
-    """Raise a GemoclapError that names the first setting which is null or outside its limit and may not be."""
+    """Raise a GemoclapError that names the first setting outside its limit, or null where null is not allowed."""
     for one in fields(settings):
         name, value = f"{section}.{one.name}".strip("."), getattr(settings, one.name)
         if value is None:
@@ -30,6 +30,6 @@ def check_limits(section: str, settings: Any, **limits: Limit) -> None:
 
 
 def check_seeds(name: str, seeds: list[int]) -> None:
-    """Raise a GemoclapError, which calls them `name`, unless there are seeds, 0 or more, each once."""
+    """Raise a GemoclapError if `seeds` is empty, has a negative number or has one twice; the message begins with `name`."""
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise GemoclapError(f"{name} must be one or more numbers, 0 or more, each once, not {seeds}")

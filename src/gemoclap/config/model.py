@@ -10,41 +10,47 @@ from gemoclap.config.limits import AT_LEAST_1, POSITIVE, SHARE, check_limits
 
 @dataclass
 class ModelSettings:
-    """The two encoders and what joins them.
+    """Model: encoders, pooling, projections ([P] = from the paper, [S] = from a secondary source, [C] = our choice).
 
     Args:
-        audio_encoder: 'compact' (ours, trained from scratch), a hub id such as microsoft/wavlm-large or
-            openai/whisper-base, or a folder.
-        audio_options: Fields of the encoder's config: of an untrained one all ({hidden_size: 256} for 'compact'), of another
-            those that fit its weights (SpecAugment's mask_*, dropouts; {padded: true} gives a Whisper 30 s clips).
-        keep_layers: Build only so many of the first layers of a pre-trained encoder; null builds all that are used.
-        augment: The audio encoder's own augmentation while training: SpecAugment and layer drop as its config says; for
-            'compact' also tempo and vocal tract [C]. The paper names none.
-        text_encoder: 'minilm' (embedded, needs no hub), a hub id such as roberta-base, or a folder.
-        freeze: What of the audio encoder stays as it was: none, front_end, all, or a number of layers, counted from the
-            input.
-        lora_rank: Train low-rank adapters of this rank beside the attention of the layers that are not frozen, and nothing
-            else of the audio encoder; needs peft. Null trains the layers themselves.
-        lora_alpha: Factor of the adapters, divided by their rank [C].
-        freeze_text: Keep the text encoder as it was; its projection is trained all the same [C; P: trained].
-        layers: Which hidden layer is pooled: the last, the output of layer N (0 is the input of the first), or a learned
-            weighted sum of all.
-        attention: Of a WavLM: sdpa, or flex = FlexAttention, compiled, on a GPU and where the encoder's attention dropout
-            is 0; less memory. Other encoders have transformers' own.
-        pooling: Frames -> utterance: mean over the valid frames [P], mean and standard deviation side by side [C], or both
-            with learned weights of the frames, attention [C].
-        pooling_heads: Of attention: each weighs the frames for a part of their dimensions [C].
-        standardize: Bring each dimension of the pooled features to zero mean and unit variance over the training utterances,
-            measured once before training; null: where the audio encoder is frozen as a whole [C].
-        text_pooling: first token [P], mean over tokens, or auto: mean for the embedded encoder, first token else.
-        projection_dim: Size of the joint embedding [S].
-        project_plain_heads: Put a projection of the same form, with its dropout, under the plain heads too: then contrast is
-            all in which a contrastive method and cross-entropy differ [C].
-        projection_dropout: Dropout before each projection while training [C].
-        emotion_prompt: Prompt template of an emotion [P]; {} is the class.
-        gender_prompt: Prompt template of a gender, for ML-GEmo-CLAP [C].
-        initial_temperature: Start of both learnable temperatures (the factor on the cosine) [S: 1/0.07].
-        max_temperature: Upper clamp of the temperatures [S].
+        audio_encoder: Speech encoder: 'compact' (this project's small encoder, trained from scratch), a Hugging Face id
+            such as microsoft/wavlm-large or openai/whisper-base, or a folder.
+        audio_options: Fields of the speech encoder's config to change, such as {hidden_size: 256} for 'compact'. A
+            pre-trained encoder accepts only fields that fit its weights: SpecAugment's mask_*, dropouts, and
+            {padded: true}, which pads every clip of a Whisper to 30 s.
+        keep_layers: Load only this many layers of a pre-trained encoder, counted from the input. null loads all layers that
+            are used.
+        augment: Use the speech encoder's own augmentation in training: SpecAugment and layer drop as set in its config;
+            for 'compact' also random tempo and vocal tract length [C]. The paper names none.
+        text_encoder: Text encoder of the prompts: 'minilm' (installed with gemoclap), a Hugging Face id such as
+            roberta-base, or a folder.
+        freeze: Part of the speech encoder that is not trained: none, front_end (what comes before the layers), a number of
+            layers (the front end and that many layers, counted from the input), or all.
+        lora_rank: Rank of LoRA adapters, trained in the attention of the layers that are not frozen, in place of the
+            encoder's own weights. Needs peft. null trains the weights themselves.
+        lora_alpha: Scale of the LoRA adapters; it is divided by their rank [C].
+        freeze_text: Do not train the text encoder [C; P: trained]. Its projection is trained in any case.
+        layers: Layer of the speech encoder to use: last, the output of layer N (0 = the input of the first layer), or a
+            learned weighted sum of all.
+        attention: Attention kernel of a WavLM: sdpa, or flex (compiled FlexAttention, which takes less memory; needs a GPU
+            and an attention dropout of 0). Other encoders use the kernel of transformers.
+        pooling: How the frames of a clip become one vector: mean [P], mean_std (mean and standard deviation, concatenated)
+            [C], or attention (mean and standard deviation with learned weights of the frames) [C]. Padding is left out.
+        pooling_heads: Number of heads of pooling=attention. Each head weights the frames for its own part of their
+            dimensions [C].
+        standardize: Scale each dimension of the pooled features to mean 0 and variance 1 over the training utterances,
+            measured once before training [C]. null does so only if the whole speech encoder is frozen.
+        text_pooling: How the tokens of a prompt become one vector: first (the first token) [P], mean (over all tokens), or
+            auto (mean for 'minilm', first for others).
+        projection_dim: Size of the shared space of audio and text embeddings [S].
+        project_plain_heads: Put the same projection and its dropout below the plain heads (ce, am_softmax, multi_task) too.
+            Contrastive methods and cross-entropy then differ in their loss alone [C].
+        projection_dropout: Dropout before each projection in training [C].
+        emotion_prompt: Template of the emotion prompts [P]; {} is replaced with the class.
+        gender_prompt: Template of the gender prompts of ML-GEmo-CLAP [C]; {} is replaced with the gender.
+        initial_temperature: Initial value of both learnable temperatures, which multiply the cosine similarity
+            [S: 1/0.07].
+        max_temperature: Largest value that a temperature can reach [S].
     """
 
     audio_encoder: str = "compact"

@@ -1,4 +1,4 @@
-"""What `gemoclap table1` starts from: the settings of configs/paper.yaml, and the audio encoders of the paper's Table 1."""
+"""Defaults of `gemoclap table1`: the settings of configs/paper.yaml, and the audio encoders of the paper's Table 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from gemoclap.config.files import find
 
 LEFT_TO_THE_TABLE = {"model": ("audio_encoder",), "data": ("vocabulary", "folds")}
-"""Settings that the rows and the corpus bring; IEMOCAP's usual classes and folds are the paper's."""
+"""Settings that depend on the table's row or on the corpus. IEMOCAP's standard classes and folds are the paper's."""
 
 PAPER_ENCODERS = (
     "facebook/hubert-large-ll60k",
@@ -17,11 +17,11 @@ PAPER_ENCODERS = (
     "microsoft/wavlm-large",
     "facebook/data2vec-audio-large",
 )
-"""Rows of the paper's Table 1, in its order; which checkpoints they were is not said [C]."""
+"""Rows of the paper's Table 1, in its order. The paper does not name the checkpoints; these are our choice [C]."""
 
 
 def paper_settings() -> dict[str, Any]:
-    """Return the settings of configs/paper.yaml, but for the rows' encoder and the corpus's classes and folds."""
+    """Return the settings of configs/paper.yaml without the encoder, the classes and the folds."""
     settings = yaml.safe_load(find("paper").read_text(encoding="utf-8"))
     return {
         section: {name: value for name, value in values.items() if name not in LEFT_TO_THE_TABLE.get(section, ())}

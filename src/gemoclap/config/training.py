@@ -11,13 +11,14 @@ from gemoclap.errors import GemoclapError
 
 @dataclass
 class ObjectiveSettings:
-    """The loss; docs/methods.md has it in full.
+    """Loss; docs/methods.md has the formulas.
 
     Args:
-        alpha: Weight of emotion against gender in SL- and ML-GEmo-CLAP [S, C] and in multi_task [C].
-        target: Normaliser of the target matrix rows of the contrastive methods: softmax [P] or row_sum [C].
-        scale: Of the cosines in AM-Softmax, s [C].
-        margin: That AM-Softmax takes from the cosine of the true class, m [C].
+        alpha: Weight of emotion in SL- and ML-GEmo-CLAP [S, C] and in multi_task [C]. Gender has the weight 1 - alpha.
+        target: How the contrastive methods turn each row of the target matrix into probabilities: softmax [P], or row_sum
+            (divide by the sum of the row) [C].
+        scale: Factor s on the cosines in AM-Softmax [C].
+        margin: Margin m that AM-Softmax subtracts from the cosine of the true class [C].
     """
 
     alpha: float = 0.9
@@ -31,38 +32,39 @@ class ObjectiveSettings:
 
 @dataclass
 class TrainSettings:
-    """One training run.
+    """Training.
 
     Args:
-        epochs: Passes over the training set [C; P: 50].
-        batch_size: Utterances a batch and process [C; P: 8].
-        batch_seconds: Seconds of audio a batch and process may hold with its padding, in place of batch_size: many
-            short clips, few long ones.
-        batching: Who rides together: dealt = clips of like length, with emotions and genders dealt out evenly, which
-            changes what a contrastive batch has to tell apart [C]; bucketed = clips of like length, at random
-            otherwise [C]; shuffled = at random [P], with the more padding.
-        chunk_size: Utterances that go through the encoders at a time, with the loss over the whole batch all the same;
-            the gradients are those of the batch in one piece, at the cost of a second forward pass. Null: all at once.
-        balance: Draw as many utterances of every class in an epoch, for UAR where a class is rare [C]; an epoch stays
-            as long.
+        epochs: Number of passes over the training set [C; P: 50].
+        batch_size: Utterances per batch, in each process [C; P: 8].
+        batch_seconds: Largest length of a batch in seconds of audio, padding included, in each process; replaces
+            batch_size. A batch then holds many short clips or a few long ones.
+        batching: How utterances are grouped into batches. dealt = clips of similar length, with emotions and genders spread
+            evenly over the batches, which changes what a contrastive batch has to tell apart [C]; bucketed = clips of
+            similar length, otherwise at random [C]; shuffled = at random [P], which needs more padding.
+        chunk_size: Utterances that pass through the encoders at a time, to save memory. The loss and the gradients are
+            still those of the whole batch; a second forward pass is the price. null = the whole batch at once.
+        balance: Draw the same number of utterances from every class in an epoch, which helps UAR where a class is rare [C].
+            The length of an epoch stays the same.
         lr: Peak learning rate of Adam [C; P: 1e-5].
-        encoder_lr: Peak learning rate of the encoders' own weights, where heads and projections have 'lr'; null: the same [C].
-        weight_decay: Decoupled weight decay [C]; 0 is plain Adam [P].
-        warmup_epochs: Linear warm-up [C; P: 5].
-        schedule: After the warm-up: constant [C] or cosine down to zero.
-        accumulate: Batches whose gradients are added before a step.
-        clip_norm: Largest gradient norm; null leaves gradients alone.
-        gather: Gather embeddings and labels of all processes for the loss, with gradient, so that the matrix does not
-            shrink.
-        gradient_checkpointing: Keep the output of each transformer layer only and compute the rest again in the backward
-            pass: less memory, about a third slower.
-        compile: torch.compile the transformer layers; pays on a GPU, after minutes of compiling.
-        precision: auto picks bf16 on devices that have it and no (float32) on a CPU.
-        select: Which epoch is reported: the last, or the one with the best UAR on the development speakers (needs
+        encoder_lr: Peak learning rate of the encoders' own weights; heads and projections use 'lr' [C]. null = 'lr'.
+        weight_decay: Decoupled weight decay (AdamW) [C]. 0 = plain Adam [P].
+        warmup_epochs: Length of the linear warm-up of the learning rate, in epochs [C; P: 5].
+        schedule: Learning rate after the warm-up: constant [C], or cosine (falls to zero along a cosine).
+        accumulate: Number of batches whose gradients are added up for one optimiser step.
+        clip_norm: Largest gradient norm; larger gradients are scaled down to it. null = no clipping.
+        gather: Compute the contrastive loss over the batches of all processes together. false = over each process's own
+            batch.
+        gradient_checkpointing: Save memory: keep only the output of each transformer layer and compute the rest again in
+            the backward pass. About a third slower.
+        compile: Compile the transformer layers with torch.compile. Worth it on a GPU; compiling takes minutes.
+        precision: Precision of the training: no (float32), bf16, fp16, or auto (bf16 on a GPU that has it, otherwise
+            float32).
+        select: Epoch to report: last, or dev (the epoch with the best UAR on the development speakers; needs
             data.dev_speakers).
-        seed: Of initialisation, batch order, dropout and augmentation.
-        checkpoint_steps: Also checkpoint within an epoch every so many steps; null only at the end of each epoch.
-        trackers: Any of tensorboard, wandb, mlflow.
+        seed: Seed of initialisation, batch order, dropout and augmentation.
+        checkpoint_steps: Save a checkpoint every so many steps, also within an epoch. null = at the end of an epoch only.
+        trackers: Experiment trackers to log to: any of tensorboard, wandb, mlflow.
     """
 
     epochs: int = 25
