@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,8 +124,11 @@ def read_predictions(path: str | os.PathLike) -> PredictionTable:
         raise GemoclapError(f"{path}: no such predictions; 'gemoclap evaluate' and 'gemoclap crossval' write them")
     with path.open(encoding="utf-8", errors=NOT_UTF8, newline="") as file:
         reader = csv.reader(file)
-        header = next(reader, [])
-        rows = [(reader.line_num, row) for row in reader if row]
+        try:
+            header = next(reader, [])
+            rows = [(reader.line_num, row) for row in reader if row]
+        except csv.Error as error:
+            raise GemoclapError(f"{path}:{reader.line_num}: not a row of a CSV ({error}); evaluate again") from None
     classes = _classes(header, path)
     if not rows:
         raise GemoclapError(f"{path}: the predictions have no rows; remove the file and evaluate again")
@@ -164,7 +168,10 @@ def _check_row(row: list[str], classes: tuple[str, ...], width: int, where: str)
 
 def _parse_probabilities(cells: list[str], where: str) -> list[float]:
     try:
-        return [float(cell) if cell else np.nan for cell in cells]
+        found = [float(cell) if cell else None for cell in cells]
+        if not all(value is None or math.isfinite(value) for value in found):
+            raise ValueError("NaN or infinite")
+        return [np.nan if value is None else value for value in found]
     except ValueError as error:
         raise GemoclapError(f"{where}: a probability is not a number ({error}); evaluate again") from None
 

@@ -134,7 +134,10 @@ def break_classes(run):
         (lambda run: (run / "folds.json").unlink(), r"folds\.json: no such file"),
         (lambda run: (run / "folds.json").write_text("{"), r"folds\.json: not JSON"),
         (lambda run: (run / "folds.json").write_text("{}"), r"folds\.json: has no 'vocabulary'"),
-        (lambda run: (run / "emo_clap/fold_1/log.jsonl").write_text("{}\n{"), r"log\.jsonl:2: not a line of JSON"),
+        (
+            lambda run: (run / "emo_clap/fold_1/log.jsonl").write_text('{"epoch": 1}\n{'),
+            r"log\.jsonl:2: not a line of JSON",
+        ),
     ],
 )
 def test_a_faulty_folder_is_one_line_that_names_the_file(tmp_path, breakage, message):

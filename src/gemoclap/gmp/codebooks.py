@@ -9,7 +9,6 @@ quality.json              inertia, agreement with emotion, gender and speaker; w
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +18,11 @@ from safetensors.numpy import load_file
 
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json
 from gemoclap.gmp.clustering import load_kmeans
 
 CONFIG, LABELS, EMOTIONS, QUALITY = "config.json", "labels", "emotions.safetensors", "quality.json"
+REMEDY = "delete the folder of the fold, or make a training's again with 'gemoclap gmp cluster'"
 
 
 def codebook_path(folder: Path, k: int) -> Path:
@@ -69,7 +70,7 @@ def load_codebooks(folder: Path) -> Codebooks:
     GemoclapError : a file of it is absent or damaged.
     """
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG, REMEDY)
         tables = load_file(folder / EMOTIONS)
         return Codebooks(
             config["encoder_weights"],
@@ -81,7 +82,4 @@ def load_codebooks(folder: Path) -> Codebooks:
         )
     except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise GemoclapError(
-            f"{folder}: not readable clusters ({reason}); delete the folder of the fold, or make a training's again with "
-            "'gemoclap gmp cluster'"
-        ) from error
+        raise GemoclapError(f"{folder}: not readable clusters ({reason}); {REMEDY}") from error

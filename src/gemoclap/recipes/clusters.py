@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,8 @@ from gemoclap.data.folds import Fold
 from gemoclap.data.shards import Shards
 from gemoclap.encoders.feature_cache import LayerFrames
 from gemoclap.encoders.speech import SpeechEncoder
-from gemoclap.files import file_hash, write_json
+from gemoclap.errors import GemoclapError
+from gemoclap.files import file_hash, read_json, write_json
 from gemoclap.gmp.clustering import assign, fit_kmeans, load_kmeans, save_kmeans
 from gemoclap.gmp.codebooks import CONFIG, EMOTIONS, LABELS, QUALITY, codebook_path, is_clustered
 from gemoclap.gmp.frame_emotions import count_emotions
@@ -89,7 +89,10 @@ def _config(settings: Settings, vocabulary: Vocabulary, encoder_folder: Path) ->
 
 def _is_of(path: Path, config: dict[str, Any]) -> bool:
     """Whether clusters are those that are asked for: features that were made anew have others."""
-    return path.is_file() and json.loads(path.read_text(encoding="utf-8")) == config
+    try:
+        return read_json(path, "") == config
+    except GemoclapError:
+        return False
 
 
 def _cluster(

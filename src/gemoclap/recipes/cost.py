@@ -15,6 +15,7 @@ from gemoclap.data.dataset import TrainBatches, collate
 from gemoclap.data.folds import Fold
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.supervised import OBJECTIVES, build_model
 from gemoclap.recipes.table1 import Cell, TableRun
 from gemoclap.training.timing import seconds_a_step
@@ -80,7 +81,7 @@ def _steps_left(run: TableRun, cell: Cell) -> int:
 def epochs_done(folder: Path) -> int:
     """Return how many epochs the training in a folder has finished: the rows of its log."""
     log = folder / "log.jsonl"
-    return len(log.read_text(encoding="utf-8").splitlines()) if log.is_file() else 0
+    return len(read_log(log)) if log.is_file() else 0
 
 
 def _time_a_step(run: TableRun, cell: Cell, fold: Fold) -> float:

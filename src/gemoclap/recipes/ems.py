@@ -8,7 +8,6 @@ own below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -30,6 +29,7 @@ from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.pretrain import build, load_intensity_model, pretrain, read_source, save_encoder
 from gemoclap.recipes.probe import probe
+from gemoclap.recipes.run_files import last_row
 from gemoclap.recipes.run_folder import claim, refuse_other_run, save_folder
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import is_trained
@@ -253,7 +253,7 @@ def _pretrain(
     asked = pretrain_settings(settings, name, seed, leave_out)
     if VARIANTS[name].trained:
         pretrain(asked, place.parent)
-        return json.loads((place.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        return last_row(place.parent / "log.jsonl")
     config = asdict(asked)
     with holding(place.parent):
         refuse_other_run(place.parent, config)

@@ -40,7 +40,7 @@ from gemoclap.encoders.freezing import layer_count
 from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.files import file_hash, write_json
+from gemoclap.files import entry, file_hash, read_json, write_json
 from gemoclap.gmp.codebooks import codebook_path, is_clustered
 from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels
 from gemoclap.labels import Vocabulary
@@ -50,6 +50,7 @@ from gemoclap.recipes.clusters import cluster
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
     ENCODER_WEIGHTS,
+    check_sections,
     determining,
     first_difference,
     on_main_process,
@@ -299,8 +300,10 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
             f"gmp.features: {run} holds no finished features of {made_of['fold']}; name the folder of a run of gmp_tl with the "
             "same folds, which kept its models, or leave it out"
         )
-    theirs = json.loads((found / ORIGIN).read_text(encoding="utf-8"))
-    if theirs["fold"] != made_of["fold"]:
+    remedy = "restore it, or leave gmp.features out"
+    theirs = read_json(found / ORIGIN, remedy)
+    check_sections(theirs, found / ORIGIN, remedy)
+    if entry(theirs, "fold", str, found / ORIGIN, remedy) != made_of["fold"]:
         raise GemoclapError(
             f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder, that of a training "
             "for a training, of a cross-validation for one"

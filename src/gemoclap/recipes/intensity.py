@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -35,6 +34,7 @@ from gemoclap.recipes.baseline import EgemapsFeatures
 from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.model_card import write_intensity_card
+from gemoclap.recipes.run_files import last_row
 from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
     claim,
@@ -217,7 +217,7 @@ def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], clip
 
 def _save(model: IntensityModel, settings: IntensitySettings, fold: Fold, output: Path) -> None:
     model.config.trained_speakers = sorted({speaker_name(row) for row in (*fold.train, *fold.dev)})
-    last = json.loads((output / "log.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    last = last_row(output / "log.jsonl")
     scores = {name.removeprefix("dev_"): value for name, value in last.items() if name.startswith("dev_")}
 
     def write(folder: Path) -> None:

@@ -246,13 +246,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = read_yaml(path, "")
-        for section in ("data", "model", "objective", "gmp", "train", "cache"):
-            if config.get(section) is not None:
-                entry(config, section, dict, path, "")
+        check_sections(config, path, "")
         entry({"methods": [], **config}, "methods", list, path, "")
     except GemoclapError as error:
         raise GemoclapError(f"{path}: is not the configuration of a run; choose another folder with -o") from error
     return config
+
+
+def check_sections(config: Mapping[str, Any], path: Path, remedy: str) -> None:
+    """Raise a GemoclapError unless every section of settings that was read from `path` is a mapping, or is not there."""
+    for section in ("data", "model", "objective", "gmp", "train", "cache"):
+        if config.get(section) is not None:
+            entry(config, section, dict, path, remedy)
 
 
 def _read_folds(path: Path) -> dict[str, Any]:

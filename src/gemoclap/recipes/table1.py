@@ -12,8 +12,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gemoclap.config import HEADS, METHODS, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
@@ -22,11 +20,12 @@ from gemoclap.data.reading import read_data
 from gemoclap.encoders import UNTRAINED
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import file_hash
+from gemoclap.files import entry, file_hash
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.clips import load_audio_store
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
+from gemoclap.recipes.run_files import REMEDY, read_run_config
 from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, refuse_other_run, seed_folder
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 
@@ -82,8 +81,11 @@ class Table:
         encoders, methods, seeds = dict(self.encoders), list(self.methods), {*self.seeds}
         for path in sorted(self.output.glob(f"{CELLS}/*/*/seed_*/{CONFIG}")):
             *_, encoder, method, seed, _ = path.parts
-            config = yaml.safe_load(path.read_text(encoding="utf-8"))
-            encoders.setdefault(encoder, config["model"]["audio_encoder"])
+            if not seed.removeprefix("seed_").isdecimal():
+                continue  # somebody's own
+            config = read_run_config(path)
+            model = entry(config, "model", dict, path, REMEDY)
+            encoders.setdefault(encoder, entry(model, "audio_encoder", str, path, REMEDY))
             methods += [method] if method not in methods else []
             seeds.add(int(seed.removeprefix("seed_")))
         return replace(self, encoders=encoders, methods=tuple(methods), seeds=tuple(sorted(seeds)))

@@ -13,6 +13,7 @@ from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, TITLES, meaningless_to_heads
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
     ENCODER_WEIGHTS,
@@ -71,12 +72,11 @@ def refuse_other_files(output: Path, run_dirs: Sequence[str | os.PathLike]) -> N
     if (output / "folds.json").is_file():
         raise GemoclapError(f"{output}: is a run of its own; choose another folder for the report with -o")
     try:
-        earlier = json.loads((output / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        earlier = None
+        if "runs" in read_json(output / "results.json", ""):
+            return
+    except GemoclapError:
+        pass  # none, or not that of a report
     runs = {Path(run).resolve() for run in run_dirs}
-    if isinstance(earlier, dict) and "runs" in earlier:
-        return
     if not (output.is_dir() and all(is_passing(path) or path.resolve() in runs for path in output.iterdir())):
         refuse_used_folder(output)
 

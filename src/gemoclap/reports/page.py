@@ -13,9 +13,10 @@ from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
 from gemoclap.metrics import Scores
 from gemoclap.predictions import PredictionTable
+from gemoclap.recipes.run_files import SELECTIONS
 from gemoclap.reports import plots, tables
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
-from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect
+from gemoclap.reports.results import MethodResults, Results, collect
 from gemoclap.writing import atomic_write
 
 CSV_FIRST = (
@@ -209,7 +210,7 @@ def _protocol(results: Results) -> str:
 def _trained(results: Results) -> list[str]:
     """Return what is trained, in a line; nothing of a run that trains no encoder, or says nothing of it."""
     model, train = results.config.get("model") or {}, results.config.get("train") or {}
-    if not (model.get("audio_encoder") and train.get("epochs")):
+    if not model.get("audio_encoder") or any(train.get(name) is None for name in ("epochs", "lr", "seed")):
         return []
     details = {"layers": "last", "keep_layers": None, "freeze": "none", "pooling": None, "lora_rank": None}
     told = [f"{name} {model[name]}" for name, usual in details.items() if model.get(name, usual) != usual]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from gemoclap.gmp.codebooks import QUALITY
+from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json
+from gemoclap.gmp.codebooks import QUALITY, REMEDY
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent
 
 KNOWN = ("emotion", "gender", "speaker")
@@ -25,14 +26,19 @@ def pseudo_label_table(folders: Sequence[Path]) -> str:
     ----------
     folders : of clusters of the same scales, one a fold; the mean is shown.
     """
-    found = [json.loads((folder / QUALITY).read_text(encoding="utf-8")) for folder in folders]
-    rows = []
-    for k in found[0]:
-        scales = [fold[k] for fold in found]
-        cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
-        inertias = [scale["inertia"] for scale in scales if "inertia" in scale]  # older files have none
-        rows.append([f"{int(k):,}", f"{mean(inertias):.4g}" if inertias else UNDEFINED, *cells])
+    found = [read_json(folder / QUALITY, REMEDY) for folder in folders]
+    try:
+        rows = [_row(k, [fold[k] for fold in found]) for k in found[0]]
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        where = ", ".join(str(folder / QUALITY) for folder in folders)
+        raise GemoclapError(f"{where}: not the figures of clusters of the same scales; {REMEDY}") from error
     return markdown_table(["clusters", "inertia", *(f"{name}: purity, NMI" for name in KNOWN)], rows)
+
+
+def _row(k: str, scales: Sequence[dict[str, Any]]) -> list[str]:
+    cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
+    inertias = [scale["inertia"] for scale in scales if "inertia" in scale]  # older files have none
+    return [f"{int(k):,}", f"{mean(inertias):.4g}" if inertias else UNDEFINED, *cells]
 
 
 def _agreement(folds: Sequence[dict[str, Any] | None]) -> str:

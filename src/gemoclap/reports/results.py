@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,20 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference, Scores, none_if_nan, paired_difference, score, without_nan
 from gemoclap.predictions import PredictionTable, clusters, concatenate, paired, read_predictions
+from gemoclap.recipes.run_files import read_log, read_plan, read_run_config
 from gemoclap.recipes.seeds import OverSeeds
-
-SELECTIONS = {
-    "last": "the last epoch",
-    "dev": "the epoch with the best UAR on the development speakers, who are neither trained nor tested on",
-}
-"""What `TrainSettings.select` says about the epoch that is reported."""
 
 
 @dataclass(frozen=True)
@@ -194,8 +187,8 @@ def collect(run_dir: str | os.PathLike) -> Results:
         the folds; the message names the file.
     """
     run_dir = Path(run_dir)
-    config = _read_config(run_dir / "config.yaml")
-    plan = _read_plan(run_dir / "folds.json")
+    config = read_run_config(run_dir / "config.yaml")
+    plan = read_plan(run_dir / "folds.json")
     classes = tuple(plan["vocabulary"]["emotions"])
     methods = tuple(_collect_method(run_dir, name, plan["folds"], classes) for name in config["methods"])
     if not any(method.folds for method in methods):
@@ -227,33 +220,6 @@ def collect(run_dir: str | os.PathLike) -> Results:
     )
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise GemoclapError(f"{path}: no such file; name the output folder of a 'gemoclap crossval' run")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise GemoclapError(f"{path}: not YAML ({' '.join(str(error).split())}); restore it from the run") from None
-    if not isinstance(config, dict) or not config.get("methods"):
-        raise GemoclapError(f"{path}: names no methods; is it the config.yaml that 'gemoclap crossval' saved?")
-    if (config.get("train") or {}).get("select", "last") not in SELECTIONS:
-        raise GemoclapError(f"{path}: train.select is not one of {', '.join(SELECTIONS)}; restore it from the run")
-    return config
-
-
-def _read_plan(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise GemoclapError(f"{path}: no such file; name the output folder of a 'gemoclap crossval' run")
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise GemoclapError(f"{path}: not JSON ({error.msg}, line {error.lineno}); restore it from the run") from None
-    missing = [key for key in ("vocabulary", "manifest", "speaker_overlap", "folds") if key not in plan]
-    if missing:
-        raise GemoclapError(f"{path}: has no {missing[0]!r}; is it the folds.json that 'gemoclap crossval' saved?")
-    return plan
-
-
 def _collect_method(
     run_dir: Path, name: str, folds: Sequence[dict[str, Any]], classes: tuple[str, ...]
 ) -> MethodResults:
@@ -263,7 +229,7 @@ def _collect_method(
         if (folder / "predictions.csv").is_file():
             tables[fold["name"]] = _fold_predictions(folder / "predictions.csv", fold, classes)
             if (folder / "log.jsonl").is_file():
-                logs[fold["name"]] = _read_log(folder / "log.jsonl")
+                logs[fold["name"]] = read_log(folder / "log.jsonl")
     scores = {fold: score_table(table) for fold, table in tables.items()}
     together = concatenate(list(tables.values())) if tables else None
     return MethodResults(
@@ -294,18 +260,6 @@ def _fold_predictions(path: Path, fold: dict[str, Any], classes: tuple[str, ...]
             "remove the file and run the fold again"
         )
     return replace(table, folds=(fold["name"],) * len(table))
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise GemoclapError(
-                f"{path}:{number}: not a line of JSON; remove the line, or the log for no curves"
-            ) from None
-    return rows
 
 
 def _fold_mean(scores: Sequence[Scores]) -> FoldMean:

@@ -18,11 +18,12 @@ from gemoclap.files import write_json
 from gemoclap.metrics import Scores, without_nan
 from gemoclap.predictions import concatenate
 from gemoclap.recipes.cost import Cost
+from gemoclap.recipes.run_files import SELECTIONS
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.table1 import Cell, Table
 from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
-from gemoclap.reports.results import SELECTIONS, MethodResults, Results, collect, score_table
+from gemoclap.reports.results import MethodResults, Results, collect, score_table
 from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, with_interval, with_sd, write_csv
 from gemoclap.writing import atomic_write
 
