@@ -9,6 +9,7 @@ from transformers import AutoConfig
 
 from gemoclap.clap.classifier import PromptClassifier
 from gemoclap.clap.model import GEmoClapModel
+from gemoclap.encoders.hub import expect_hub
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.heads.classifier import HeadClassifier, SpeechClassifier, SpeechClassifierConfig
 
@@ -30,6 +31,7 @@ def load_emotion_model(name: str | os.PathLike, with_text: bool = True) -> Emoti
     ------
     GemoclapError : there is no model, or it is of another kind.
     """
+    expect_hub(str(name))
     with readable_errors(str(name)):
         config = AutoConfig.from_pretrained(str(name), trust_remote_code=False)
     if isinstance(config, SpeechClassifierConfig):

@@ -1,5 +1,20 @@
 """The command line: commands.py lists and runs the commands, options.py declares their options; a file a group of them."""
 
-from gemoclap.cli.commands import main
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; see `commands.main`."""
+    try:
+        # Imported here, so that Ctrl-C meanwhile is one line as it is later.
+        from gemoclap.cli import commands
+    except KeyboardInterrupt:
+        print("gemoclap: interrupted", file=sys.stderr)
+        return 130
+    return commands.main(arguments)
+
 
 __all__ = ["main"]

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.data.audio_store import pad_waveforms
+from gemoclap.encoders.hub import expect_hub
 from gemoclap.encoders.mel import mel_filterbank, refuse_impossible_sizes
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.pooling import masked_mean
@@ -218,6 +219,7 @@ class IntensityModel(PreTrainedModel):
         GemoclapError : there is no model, it is of another kind, or its weights are not all there.
         """
         name = str(pretrained_model_name_or_path)
+        expect_hub(name)
         with readable_errors(name):
             config = kwargs.get("config") or AutoConfig.from_pretrained(name, trust_remote_code=False)
             if not isinstance(config, IntensityConfig):

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from gemoclap.encoders.checks import check_weights
+from gemoclap.encoders.hub import expect_hub, is_hub_id
 from gemoclap.encoders.unpickled import unpickled_folder
 from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
@@ -29,6 +31,7 @@ def load_config(name: str) -> PreTrainedConfig:
     ------
     GemoclapError : no such folder, no such model, hub out of reach, or a model type that transformers does not know.
     """
+    expect_hub(name)
     with readable_errors(name):
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
 
@@ -122,11 +125,11 @@ def _explanation(name: str, error: Exception) -> str:
         if not (Path(name) / "config.json").is_file():
             return f"{name}: holds no config.json; give a folder that save_pretrained wrote, or a hub id"
         return f"{name}: cannot be loaded: {first_line}"
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        return f"{name}: no such folder; give one that save_pretrained wrote, or a hub id such as microsoft/wavlm-large"
-    if "couldn't connect" in str(error):
+    if not is_hub_id(name):
+        return f"{name}: no such folder; mend the path, or give a hub id, which has the form OWNER/MODEL"
+    if constants.HF_HUB_OFFLINE or "couldn't connect" in str(error):
         return (
             f"{name}: no such folder here, and the Hugging Face hub cannot be reached; give a folder with the model, "
-            "or fetch it once where the hub is in reach"
+            f"or fetch it where the hub is in reach with 'hf download {name}', and copy the cache ({constants.HF_HUB_CACHE})"
         )
     return f"{name}: cannot be loaded from the Hugging Face hub: {first_line}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from transformers.utils import cached_file
 
+from gemoclap.encoders.hub import expect_hub
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json
 
@@ -52,6 +53,7 @@ def find_weights(name: str) -> WeightFiles:
     GemoclapError : there are none, or not all that an index names.
     OSError : what transformers says of the hub.
     """
+    expect_hub(name)
     return _look_in(name) if Path(name).is_dir() else _of_hub(name)
 
 

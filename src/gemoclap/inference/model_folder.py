@@ -18,6 +18,8 @@ def require_model(name: str | os.PathLike) -> None:
     folder = Path(name)
     if folder.is_dir() and not is_model_folder(folder):
         raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
+    if not folder.exists() and (str(name).startswith((".", "/", "~")) or str(name).count("/") > 1):
+        raise GemoclapError(f"{name}: no such folder; give that of a model, such as RUN/model of 'gemoclap train'")
     if folder.is_file():
         raise GemoclapError(f"{folder}: is a file; name the folder of a model")
 
