@@ -18,7 +18,8 @@ def make_table(**changes) -> PredictionTable:
         "genders": ("female", None, "male"),
         "truth": ("angry", "sad", "sad"),
         "prediction": ("angry", "angry", "sad"),
-        "probabilities": np.array([[0.75, 0.25], [1 - 1e-9, 1e-9], [np.nan, np.nan]]),
+        "probabilities": np.array([[0.75, 0.25], [1 - 1e-9, 1e-9], [0.1, 0.9]]),
+        "paths": ("a/1,2.wav", None, "\udcff.wav"),
     }
     return PredictionTable(**{**values, **changes})
 
@@ -30,14 +31,22 @@ def test_round_trip_keeps_words_unknowns_and_six_digits(tmp_path):
     for name in ("classes", "ids", "folds", "speakers", "genders", "truth", "prediction"):
         assert getattr(again, name) == getattr(table, name)
     np.testing.assert_allclose(again.probabilities, table.probabilities, rtol=5e-6)
+    assert again.paths == table.paths
+
+
+def test_files_of_earlier_versions_and_methods_without_probabilities(tmp_path):
+    (tmp_path / "old.csv").write_text(HEADER + "f,a,s,male,sad,sad,0.1,0.9\n")
+    assert read_predictions(tmp_path / "old.csv").paths == (None,)
+    make_table(probabilities=np.full((3, 2), np.nan)).write(tmp_path / "none.csv")
+    assert np.isnan(read_predictions(tmp_path / "none.csv").probabilities).all()
 
 
 def test_columns_are_those_that_other_tools_read(tmp_path):
     make_table().write(tmp_path / "predictions.csv")
-    with (tmp_path / "predictions.csv").open(newline="") as file:
+    with (tmp_path / "predictions.csv").open(newline="", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["fold", "id", "speaker", "gender", "truth", "prediction", "p_angry", "p_sad"]
-    assert rows[1]["id"] == 'b "2"' and rows[1]["speaker"] == "" and rows[2]["p_sad"] == ""
+    assert list(rows[0]) == ["fold", "id", "speaker", "gender", "truth", "prediction", "p_angry", "p_sad", "path"]
+    assert rows[1]["id"] == 'b "2"' and rows[1]["speaker"] == "" and rows[1]["path"] == ""
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
 
 
@@ -69,6 +78,15 @@ HEADER = "fold,id,speaker,gender,truth,prediction,p_angry,p_sad\n"
         (HEADER + "f,a,s,male,angry,sad,0.1\n", "predictions.csv:2: 7 cells where the header has 8"),
         (HEADER + "f,a,s,male,,sad,0.1,0.9\n", "predictions.csv:2: truth '' is not one of the classes"),
         (HEADER + "f,a,s,male,sad,happy,0.1,0.9\n", "predictions.csv:2: prediction 'happy' is not"),
+        (
+            HEADER + "f,a,s,male,sad,sad,0.1,0.9\nf,b,s,male,sad,angry,nan,nan\n",
+            "predictions.csv:3: a probability is not a fin",
+        ),
+        (
+            HEADER + "f,a,s,male,sad,sad,0.1,0.9\nf,b,s,male,sad,angry,,\n",
+            "predictions.csv:3: a probability is not a num",
+        ),
+        (HEADER + "f,a,s,male,sad,sad,inf,0.9\n", "predictions.csv:2: a probability is not a finite number"),
         (HEADER + "f,a,s,male,sad,sad,0.1,much\n", "predictions.csv:2: a probability is not a number"),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from gemoclap.errors import GemoclapError
+from gemoclap.metrics.summary import Labelled
 from gemoclap.writing import NOT_UTF8, atomic_write
 
 COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
-"""The first columns of predictions.csv; one column ``p_EMOTION`` a class follows, in the order of the classes."""
+"""The first columns of predictions.csv; one column ``p_EMOTION`` a class follows, in the order of the classes, then `PATH`."""
 PROBABILITY_PREFIX = "p_"
+PATH = "path"
+"""The last column, which files of earlier versions lack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,8 @@ class PredictionTable:
     ids : (N,) utterance ids.
     folds, speakers, genders : (N,) words, None where unknown.
     truth, prediction : (N,) words of `classes`.
-    probabilities : (N, C) float; NaN where a method gives none.
+    probabilities : (N, C) float; NaN throughout where a method gives none.
+    paths : (N,) audio files, None where unknown; empty stands for all unknown.
     """
 
     classes: tuple[str, ...]
@@ -40,14 +43,17 @@ class PredictionTable:
     truth: tuple[str, ...]
     prediction: tuple[str, ...]
     probabilities: np.ndarray
+    paths: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.paths:
+            object.__setattr__(self, "paths", (None,) * len(self))
         if self.probabilities.shape != (len(self), len(self.classes)):
             raise GemoclapError(
                 f"probabilities of shape {self.probabilities.shape} for {len(self)} utterances and "
                 f"{len(self.classes)} classes; give one row an utterance and one column a class"
             )
-        for name in ("folds", "speakers", "genders", "truth", "prediction"):
+        for name in ("folds", "speakers", "genders", "truth", "prediction", "paths"):
             if len(getattr(self, name)) != len(self):
                 raise GemoclapError(f"{len(getattr(self, name))} {name} for {len(self)} utterances; give one each")
 
@@ -58,10 +64,11 @@ class PredictionTable:
         """Write predictions.csv: unknown values as empty cells, probabilities with 6 significant digits."""
         with atomic_write(path) as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*COLUMNS, *(PROBABILITY_PREFIX + name for name in self.classes)])
+            writer.writerow([*COLUMNS, *(PROBABILITY_PREFIX + name for name in self.classes), PATH])
             words = zip(self.folds, self.ids, self.speakers, self.genders, self.truth, self.prediction, strict=True)
-            for row, probabilities in zip(words, self.probabilities, strict=True):
-                writer.writerow([*("" if word is None else word for word in row), *map(_format, probabilities)])
+            for row, probabilities, audio in zip(words, self.probabilities, self.paths, strict=True):
+                known = ("" if word is None else word for word in row)
+                writer.writerow([*known, *map(_format, probabilities), audio or ""])
 
 
 def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
@@ -89,6 +96,7 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
         truth=tuple(one for table in tables for one in table.truth),
         prediction=tuple(one for table in tables for one in table.prediction),
         probabilities=np.concatenate([table.probabilities for table in tables]),
+        paths=tuple(one for table in tables for one in table.paths),
     )
 
 
@@ -100,16 +108,21 @@ def clusters(table: PredictionTable) -> list[str]:
     ]
 
 
-def paired(first: PredictionTable, second: PredictionTable) -> list[tuple[str, str, str, str]]:
-    """Return (truth, prediction of the first, of the second, one of `clusters`) of the test utterances that both have."""
-    one, other = _by_key(first), _by_key(second)
-    return [(truth, a, other[key][1], cluster) for key, (truth, a, cluster) in one.items() if key in other]
+def aligned(tables: Sequence[PredictionTable]) -> list[Labelled]:
+    """Return truth and prediction of the test utterances that all tables have, in one order.
 
-
-def _by_key(table: PredictionTable) -> dict[tuple[str | None, str], tuple[str, str, str]]:
-    """Return (fold, id) -> (truth, prediction, cluster)."""
-    keys = zip(table.folds, table.ids, strict=True)
-    return dict(zip(keys, zip(table.truth, table.prediction, clusters(table), strict=True), strict=True))
+    Speakers are the `clusters` of the first table: other versions may have written them in another way.
+    """
+    keyed = [{key: place for place, key in enumerate(zip(one.folds, one.ids, strict=True))} for one in tables]
+    common = [key for key in keyed[0] if all(key in other for other in keyed)]
+    speakers = clusters(tables[0])
+    whom = [speakers[keyed[0][key]] for key in common]
+    found = []
+    for table, places in zip(tables, keyed, strict=True):
+        rows = [places[key] for key in common]
+        truth, prediction = ([column[row] for row in rows] for column in (table.truth, table.prediction))
+        found.append(Labelled(truth, prediction, whom, [table.genders[row] for row in rows]))
+    return found
 
 
 def read_predictions(path: str | os.PathLike) -> PredictionTable:
@@ -129,11 +142,13 @@ def read_predictions(path: str | os.PathLike) -> PredictionTable:
             rows = [(reader.line_num, row) for row in reader if row]
         except csv.Error as error:
             raise GemoclapError(f"{path}:{reader.line_num}: not a row of a CSV ({error}); evaluate again") from None
-    classes = _classes(header, path)
+    has_paths = header[-1:] == [PATH]
+    classes = _classes(header[:-1] if has_paths else header, path)
     if not rows:
         raise GemoclapError(f"{path}: the predictions have no rows; remove the file and evaluate again")
     for line, row in rows:
         _check_row(row, classes, len(header), f"{path}:{line}")
+    end = len(COLUMNS) + len(classes)
     columns = [tuple(row[index] for _, row in rows) for index in range(len(COLUMNS))]
     folds, ids, speakers, genders, truth, prediction = columns
     return PredictionTable(
@@ -144,7 +159,8 @@ def read_predictions(path: str | os.PathLike) -> PredictionTable:
         genders=_none_where_empty(genders),
         truth=truth,
         prediction=prediction,
-        probabilities=np.array([_parse_probabilities(row[len(COLUMNS) :], f"{path}:{line}") for line, row in rows]),
+        probabilities=_probabilities([(line, row[len(COLUMNS) : end]) for line, row in rows], path),
+        paths=_none_where_empty(tuple(row[-1] for _, row in rows)) if has_paths else (),
     )
 
 
@@ -166,14 +182,23 @@ def _check_row(row: list[str], classes: tuple[str, ...], width: int, where: str)
             raise GemoclapError(f"{where}: {column} {word!r} is not one of the classes {', '.join(classes)}")
 
 
-def _parse_probabilities(cells: list[str], where: str) -> list[float]:
-    try:
-        found = [float(cell) if cell else None for cell in cells]
-        if not all(value is None or math.isfinite(value) for value in found):
-            raise ValueError("NaN or infinite")
-        return [np.nan if value is None else value for value in found]
-    except ValueError as error:
-        raise GemoclapError(f"{where}: a probability is not a number ({error}); evaluate again") from None
+def _probabilities(rows: list[tuple[int, list[str]]], path: Path) -> np.ndarray:
+    """Return (N, C) probabilities, of a method that gives none NaN throughout.
+
+    A row without probabilities among others with some was not predicted: earlier versions wrote such rows where a model's
+    output was not a number, and named the first class.
+    """
+    if not any(cell for _, cells in rows for cell in cells):
+        return np.full((len(rows), len(rows[0][1])), np.nan)
+    parsed = []
+    for line, cells in rows:
+        try:
+            parsed.append([float(cell) for cell in cells])
+        except ValueError as error:
+            raise GemoclapError(f"{path}:{line}: a probability is not a number ({error}); evaluate again") from None
+        if not np.isfinite(parsed[-1]).all():
+            raise GemoclapError(f"{path}:{line}: a probability is not a finite number; evaluate again")
+    return np.array(parsed)
 
 
 def _format(probability: float) -> str:

@@ -39,6 +39,11 @@ def test_rows_are_those_of_each_run_and_named_by_what_differs(runs: list[Path], 
         "gmp_tl_ablated": "GMP-TL, gmp.gender: false, gmp.scales: [16]",
         "emo_clap_seeded": "Emo-CLAP, train.seed: 1",
     }
+    assert {row.name: (row.title, row.seeds) for row in results.rows} == {
+        "gmp_tl_full": (f"GMP-TL ({runs[0]})", ()),  # which run it is, since another row is of the same method
+        "emo_clap": ("Emo-CLAP", (0, 1)),
+        "gmp_tl_ablated": ("GMP-TL, gmp.gender: false, gmp.scales: [16]", ()),
+    }
     alone = [method for run in runs for method in collect(run).methods]
     assert [method.pooled.uar for method in results.methods] == [method.pooled.uar for method in alone]
     assert [method.folder for method in results.methods] == [method.folder for method in alone]
@@ -63,11 +68,14 @@ def test_the_page_names_the_runs_and_links_what_is_there(runs: list[Path], tmp_p
     for folder in runs:
         assert f"`{folder}`" in page
     linked = {name for name in re.findall(r"\]\(([^)#]+)\)", page)}
-    assert {path.name for path in output.iterdir()} == linked | {"report.md"}
+    beside = {name.replace(".png", kind) for name in linked if name.endswith(".png") for kind in (".svg",)}
+    assert {path.name for path in output.iterdir()} == linked | beside | {"report.md"}
     assert json.loads((output / "results.json").read_text())["runs"] == ["../full", "../ablated", "../seeded"]
     write_report(collect_together(runs[:2], output))  # over the earlier one
     left = ("gmp_tl_full", "gmp_tl_ablated", "emo_clap")
-    kept = {"comparison.png"} | {f"{kind}_{name}.png" for kind in ("confusion", "curves") for name in left}
+    kept = {"comparison.png", "reliability.png"} | {
+        f"{kind}_{name}.png" for kind in ("confusion", "curves") for name in left
+    }
     assert {path.name for path in output.glob("*.png")} == kept
 
 

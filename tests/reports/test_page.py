@@ -4,15 +4,19 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import matplotlib.image
+import numpy as np
 import pytest
 from fakerun import CLASSES, make_run
 from sklearn.metrics import accuracy_score, recall_score
 
-from gemoclap.predictions import read_predictions
+from gemoclap.errors import GemoclapError
+from gemoclap.metrics.calibration import apply_temperature, class_numbers, confidence_of
+from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import collect, write_report, write_scores
-from gemoclap.reports.results import score_table
+from gemoclap.reports.rows import score_table
 
 ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
 
@@ -53,12 +57,21 @@ def full_run(tmp_path_factory):
 def test_every_file_is_there_and_no_other_is_left(full_run):
     methods = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
     pictures = {f"{kind}_{method}.png" for kind in ("confusion", "curves") for method in methods}
-    expected = {"config.yaml", "folds.json", *methods, "report.md", "results.json", "results.csv", "comparison.png"}
-    assert {path.name for path in full_run.iterdir()} == expected | pictures
+    pictures |= {"comparison.png", "reliability.png"}
+    beside = {name.replace(".png", kind) for name in pictures for kind in (".svg",)}
+    expected = {"config.yaml", "folds.json", *methods, "report.md", "results.json", "results.csv"}
+    assert {path.name for path in full_run.iterdir()} == expected | pictures | beside
     linked = set(re.findall(r"\]\(([^)#]+)\)", (full_run / "report.md").read_text()))
-    assert linked == pictures | {"comparison.png", "config.yaml", "folds.json", "results.json", "results.csv"}
-    for name in [*pictures, "comparison.png"]:
+    assert linked == pictures | {"config.yaml", "folds.json", "results.json", "results.csv"}
+    for name in pictures:
         assert matplotlib.image.imread(full_run / name).std() > 0.01
+        assert (full_run / name).with_suffix(".svg").read_text().rstrip().endswith("</svg>")
+
+
+def test_the_comparison_comes_first_on_the_page(full_run):
+    page = (full_run / "report.md").read_text()
+    assert page.index("](comparison.png)") < page.index("- Manifest:") < page.index("## Results")
+    assert page.index("](reliability.png)") > page.index("## Pictures")
 
 
 def test_summary_and_fold_tables_equal_sklearn(full_run):
@@ -72,14 +85,18 @@ def test_summary_and_fold_tables_equal_sklearn(full_run):
         war, uar = sklearn_percent((full_run / names[row[0]]).glob("*/predictions.csv"))
         assert row[1].startswith(f"{war} [") and row[2].startswith(f"{uar} [")
     _, *folds = table_after(page, "### Folds")
-    for row, fold in zip(folds, json.loads((full_run / "folds.json").read_text())["folds"], strict=True):
-        assert row[:2] == [fold["name"], f"`{fold['hash']}`"] and row[3] == str(len(fold["test"]))
-        for cell, name in zip(row[4:], names.values(), strict=True):
-            assert cell == " / ".join(sklearn_percent([full_run / name / fold["name"] / "predictions.csv"]))
-    assert [row[0] for row in table_after(page, "### Differences")[1:]] == [
-        "SL-GEmo-CLAP less Emo-CLAP",
-        "ML-GEmo-CLAP less Emo-CLAP",
-    ]
+    plan = json.loads((full_run / "folds.json").read_text())["folds"]
+    expected = [(fold, title) for fold in plan for title in names]
+    for row, (fold, title) in zip(folds, expected, strict=True):
+        assert row[:2] == [fold["name"], f"`{fold['hash']}`"] and row[3:5] == [title, str(len(fold["test"]))]
+        assert tuple(row[5:]) == sklearn_percent([full_run / names[title] / fold["name"] / "predictions.csv"])
+    header, *rows = table_after(page, "### Differences")
+    assert [row[0] for row in rows] == ["SL-GEmo-CLAP minus Emo-CLAP", "ML-GEmo-CLAP minus Emo-CLAP"]
+    assert header[2:5] == ["p", "p, Holm over 2 comparisons", "differs (p < 0.05)"]
+    found = collect(full_run).differences
+    ps = sorted(one.p for one in found)
+    assert sorted(one.p_corrected for one in found) == pytest.approx([min(1, 2 * ps[0]), max(min(1, 2 * ps[0]), ps[1])])
+    assert [row[4] for row in rows] == ["yes" if one.p_corrected < 0.05 else "no" for one in found]
     assert table_after(page, "### Recall by class")[0] == ["method", *CLASSES]
 
 
@@ -144,7 +161,8 @@ def test_report_of_one_evaluation(tmp_path):
     table = read_predictions(run / "emo_clap" / "fold_1" / "predictions.csv")
     page = write_scores(score_table(table), table, tmp_path / "out", "a model on made-up.jsonl").read_text()
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"scores.json", "scores.csv", "report.md", "confusion.png"}
+    pictures = {f"{name}.{kind}" for name in ("confusion", "reliability") for kind in ("png", "svg")}
+    assert names == {"scores.json", "scores.csv", "report.md"} | pictures
     war, uar = sklearn_percent([run / "emo_clap" / "fold_1" / "predictions.csv"])
     figures = table_after(page, "# Evaluation: a model on made-up.jsonl")[1]
     assert figures[0] == "96" and figures[1].startswith(war) and figures[2].startswith(uar)
@@ -169,3 +187,109 @@ def test_the_page_names_the_encoder_and_how_it_was_trained(tmp_path):
     write_report(run)
     line = "- Audio encoder: `enc` (layers 3, freeze all, pooling mean); 30 epochs, learning rate 0.001, seed 4"
     assert line in (run / "report.md").read_text()
+
+
+def test_pictures_that_cannot_be_drawn_are_said_and_nothing_else_is_lost(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no\nfont")
+
+    monkeypatch.setattr("gemoclap.reports.plots.write_comparison", fail)
+    run = make_run(tmp_path / "run", **ONE)
+    page = write_report(run).read_text()
+    assert "**comparison.png could not be drawn:** ValueError: no font" in page and "](comparison.png)" not in page
+    assert (run / "confusion_emo_clap.png").is_file() and json.loads((run / "results.json").read_text())["rows"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("emo_clap/fold_2/log.jsonl", '{"epoch": 1}\n{"epo'),
+        ("emo_clap/fold_2/predictions.csv", "fold,id\n"),
+        ("emo_clap/fold_2/calibration.json", '{"temperature": -1}'),
+        ("folds.json", "{"),
+    ],
+)
+def test_nothing_is_rewritten_before_everything_has_been_read(name, text, tmp_path):
+    run = make_run(tmp_path / "run", methods=("emo_clap", "ce"), n_folds=2, epochs=2, utterances_a_speaker=8)
+    names = [path.name for path in write_report(run).parent.iterdir() if path.suffix in (".png", ".svg", ".md", ".csv")]
+    for one in names:
+        (run / one).write_bytes(b"as it was")
+    (run / name).write_text(text)
+    with pytest.raises(GemoclapError, match=name):
+        write_report(run)
+    assert len(names) > 8 and all((run / one).read_bytes() == b"as it was" for one in names)
+
+
+def test_labels_in_any_script_and_with_dollars_are_reported(tmp_path):
+    classes = ("$\\angry$", "生气", "高兴", "$x_1^", "_{")
+    page = write_report(make_run(tmp_path / "run", classes=classes, **ONE)).read_text()
+    assert "could not be drawn" not in page and "生气" in page
+    svg = (tmp_path / "run" / "confusion_emo_clap.svg").read_text()
+    assert "$\\angry$" in svg and "生气" in svg  # words, not shapes
+
+
+def test_what_a_run_was_made_with_is_on_the_page_and_in_the_json(tmp_path):
+    run = make_run(tmp_path / "run", **ONE)
+    made = {
+        "gemoclap": "1.2",
+        "torch": "2.13",
+        "host": "Linux x86_64",
+        "device": "cpu",
+        "threads": 2,
+        "date": "2026-01-02",
+    }
+    for fold, seconds in (("fold_1", 60.5), ("fold_2", 64.5)):
+        (run / "emo_clap" / fold / "made.json").write_text(json.dumps({**made, "seconds": seconds}))
+    page = write_report(run).read_text()
+    line = "- Made with: gemoclap 1.2; torch 2.13; Linux x86_64; cpu; threads 2; 2026-01-02; 2 min 5 s of computing"
+    assert line in page
+    assert json.loads((run / "results.json").read_text())["made"]["seconds"] == 125.0
+    (run / "emo_clap" / "fold_1" / "made.json").write_text("{")  # damaged: as good as none
+    assert "1 min 4 s of computing" in write_report(run).read_text()
+
+
+def test_an_evaluation_says_which_answers_cannot_be_right(tmp_path):
+    classes = ("angry", "calm", "fearful", "sad")
+    rng = np.random.default_rng(0)
+    truth = [("angry", "sad")[one] for one in rng.integers(0, 2, 40)]
+    probabilities = rng.dirichlet(np.ones(4), 40)
+    said = [classes[one] for one in probabilities.argmax(axis=1)]
+    table = PredictionTable(
+        classes, tuple(map(str, range(40))), (None,) * 40, tuple("abcdefgh" * 5), (None,) * 40, tuple(truth), tuple(said),
+        probabilities, tuple(f"{n}.wav" for n in range(40)),
+    )  # fmt: skip
+    page = write_scores(score_table(table), table, tmp_path, "m on n", unknown={"bored": 7, "tired": 1}).read_text()
+    lost = sum(one in ("calm", "fearful") for one in said)
+    assert f"calm, fearful: no utterance has these classes of the model, so {lost} of 40 answers" in page
+    assert "bored 7, tired 1: the model does not know these labels, so they are left out" in page
+    data = json.loads((tmp_path / "scores.json").read_text())
+    assert (data["answers_that_cannot_be_right"], data["absent_classes"]) == (lost, ["calm", "fearful"])
+    header, first, *_ = table_after(page, "## Most confident mistakes")
+    assert header[-1] == "probability (no temperature was fitted)" and first[1].endswith(".wav")
+    assert [row[0] for row in table_after(page, "## Confidence")[1:]] == ["no temperature was fitted"]
+
+
+def test_an_evaluation_shows_the_confidence_before_and_after_the_models_temperature(tmp_path):
+    run = make_run(tmp_path / "run", **ONE)
+    table = read_predictions(run / "emo_clap" / "fold_1" / "predictions.csv")
+    calibrated = replace(table, probabilities=apply_temperature(table.probabilities, 2.5))
+    calibration = {"temperature": 2.5, "fitted_on": "the development speakers", "utterances": 9}
+    page = write_scores(score_table(table), calibrated, tmp_path / "out", "m on n", calibration=calibration).read_text()
+    _, before, after = table_after(page, "## Confidence")
+    truth = class_numbers(table.truth, table.classes)
+    for row, probabilities in ((before, table.probabilities), (after, calibrated.probabilities)):
+        expected = confidence_of(probabilities, truth)
+        assert row[1:] == [f"{100 * expected.ece:.1f}", f"{expected.nll:.3f}", f"{expected.brier:.3f}"]
+    assert "temperature is 2.50, fitted on the development speakers" in page
+    assert table_after(page, "## Most confident mistakes")[0][-1] == "probability"
+
+
+def test_formats_are_those_asked_for(tmp_path):
+    run = make_run(tmp_path / "run", methods=("egemaps_svm",), n_folds=1, utterances_a_speaker=8)
+    write_report(run, ("pdf",))
+    assert not list(run.glob("*.svg"))
+    names = {path.stem for path in run.glob("*.png")}
+    assert {path.stem for path in run.glob("*.pdf")} == names
+    assert all(path.read_bytes().startswith(b"%PDF") for path in run.glob("*.pdf"))
+    with pytest.raises(GemoclapError, match="'gif' is no format; known: png, svg, pdf"):
+        write_report(run, ("gif",))

@@ -16,8 +16,8 @@ from gemoclap.reports import plots
 def drawn(monkeypatch):
     """Collect the figures that are saved."""
     figures = []
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    save = plots.save
+    monkeypatch.setattr(plots, "save", lambda figure, *to: (figures.append(figure), save(figure, *to)))
     return figures
 
 

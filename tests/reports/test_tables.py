@@ -9,7 +9,8 @@ from rich.console import Console
 
 from gemoclap.metrics import Difference
 from gemoclap.reports import collect, print_table
-from gemoclap.reports.tables import clear_of_zero, markdown_table, percent, points, shorten, with_interval, with_sd
+from gemoclap.reports.records import PairedDifference
+from gemoclap.reports.tables import markdown_table, p_value, percent, points, shorten, verdict, with_interval, with_sd
 
 
 def test_figures_as_people_read_them():
@@ -24,9 +25,12 @@ def test_figures_as_people_read_them():
     assert shorten(["a", "b"], 2) == "a, b" and shorten(["a", "b", "c", "d"], 2) == "a, b and 2 more"
 
 
-@pytest.mark.parametrize(("low", "high", "said"), [(0.1, 0.2, "yes"), (-0.2, -0.1, "yes"), (-0.1, 0.1, "no")])
-def test_clear_of_zero(low, high, said):
-    assert clear_of_zero(Difference((low + high) / 2, low, high)) == said
+@pytest.mark.parametrize(
+    ("p", "corrected", "said"), [(0.01, 0.02, "yes"), (0.01, 0.06, "no"), (math.nan, math.nan, "\N{EN DASH}")]
+)
+def test_the_verdict_is_that_of_the_corrected_p(p, corrected, said):
+    assert verdict(PairedDifference("a", "b", 10, Difference(0.2, 0.1, 0.3), p, corrected)) == said
+    assert [p_value(one) for one in (0.0004, 0.0316, math.nan)] == ["< 0.001", "0.032", "\N{EN DASH}"]
 
 
 def test_markdown_escapes_what_would_break_the_table():
@@ -41,6 +45,7 @@ def test_terminal_table_names_both_aggregates_within_80_columns(tmp_path, shared
     text = output.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert "pooled" in text and "mean of" in text and "±" in text
+    assert text.count("Emo-CLAP, points") == 1 and "p corrected" in text
     for method in results.methods:
         low, high = method.pooled.uar_interval
         assert method.title in text and percent(method.pooled.uar) in text

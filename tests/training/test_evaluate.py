@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.labels import get_vocabulary
-from gemoclap.training.evaluate import headline_scores, predict_table
+from gemoclap.training.evaluate import headline_scores, predict_table, table_of, unknown_labels
 
 AUDIO = AudioSettings(max_seconds=0.8, trim_silence_db=35.0)
 EMOTIONS = ("sad", "excited", "angry", "neutral", None, "happy", "frustrated", "sad", "angry")
@@ -123,3 +125,31 @@ def test_development_scores_equal_scikit_learns(model: GEmoClapModel, utterances
     scores = headline_scores(table)
     assert scores["war"] == pytest.approx(accuracy_score(table.truth, table.prediction))
     assert scores["uar"] == pytest.approx(recall_score(table.truth, table.prediction, average="macro"))
+
+
+def test_paths_are_in_the_table_and_labels_that_the_model_lacks_are_counted(
+    model: GEmoClapModel, utterances: list[Utterance]
+) -> None:
+    table = predict_table(model, utterances, AudioStore(AUDIO))
+    by_id = {row.id: row.path for row in utterances}
+    assert table.paths == tuple(by_id[one] for one in table.ids)
+    labels = [row.emotion for row in utterances]
+    assert unknown_labels(utterances, model.config.emotions) == {"frustrated": labels.count("frustrated")}
+
+
+def test_what_is_not_a_number_is_never_scored(model: GEmoClapModel, utterances: list[Utterance]) -> None:
+    rows = [row for row in utterances if row.emotion == "sad"]
+    scores = np.tile([0.1, 0.2, 0.3, 0.4], (len(rows), 1))
+    scores[-1, 2] = np.inf
+    arguments = (model.config.emotions.emotions, model.config.emotions.resolve, None)
+    with pytest.raises(
+        GemoclapError, match=rf"{rows[-1].path}: its probabilities are no .*{rows[-1].id} is the first of 1 such"
+    ):
+        table_of(rows, scores, *arguments)
+    with pytest.raises(GemoclapError, match=f"the first of {len(rows)} such among {len(rows)}"):
+        table_of(rows, np.full_like(scores, np.nan), *arguments)
+    broken = copy.deepcopy(model)
+    with torch.no_grad():
+        next(broken.audio_encoder.parameters()).fill_(math.nan)
+    with pytest.raises(GemoclapError, match="its probabilities are no numbers"):
+        predict_table(broken, utterances, AudioStore(AUDIO))

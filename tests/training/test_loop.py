@@ -275,3 +275,14 @@ def test_a_bar_on_a_terminal(tmp_path, monkeypatch):
     shown = screen.getvalue()
     assert "fold 1 epoch 2/2" in shown and "batch 3/3" in shown and "utterances/s" in shown
     assert "fold 1: kept epoch " in shown
+
+
+def test_a_warm_up_beyond_the_epochs_is_said_once_whatever_the_number_of_trainings(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "NOTED", set())
+    settings = replace(PLAIN, warmup_epochs=3)
+    for fold in ("one", "two"):
+        train(tmp_path / fold, settings, label=f"ce {fold}")
+    train(tmp_path / "three", replace(settings, warmup_epochs=4), label="ce three")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "warm-up" in line]
+    assert [line.split("warmup_epochs ")[1][0] for line in lines] == ["3", "4"]
+    assert lines[0].startswith("the warm-up") and "never reaches its peak" in lines[0]

@@ -15,7 +15,7 @@ class PromptClassifier(nn.Module):
     """A trained model with its class prompts encoded once: ``classifier(waveforms, lengths) -> probabilities (B, C)``.
 
     The class of a clip is that of the most similar prompt [P]; its probabilities are the softmax over the classes of
-    ``eps_a * cosine``.
+    ``eps_a * cosine / T``. T is the temperature that was fitted for the trained classes; for other words it is 1.
 
     Parameters
     ----------
@@ -28,6 +28,8 @@ class PromptClassifier(nn.Module):
     """
 
     weight: Tensor
+    is_calibrated: bool
+    """Whether the probabilities went through a temperature that was fitted on held-out predictions."""
 
     def __init__(
         self, model: GEmoClapModel, labels: Sequence[str] | None = None, prompts: Sequence[str] | None = None
@@ -39,6 +41,9 @@ class PromptClassifier(nn.Module):
             raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
         if prompts is None:
             prompts = [fill_prompt(model.config.emotion_prompt, label) for label in self.labels]
+            trained = set(self.labels) <= set(model.config.emotions.emotions)
+        else:
+            trained = False
         self.prompts = tuple(prompts)
         if len(self.prompts) != len(self.labels):
             raise GemoclapError(f"{len(self.prompts)} prompts for {len(self.labels)} labels; give one each")
@@ -46,7 +51,9 @@ class PromptClassifier(nn.Module):
         with torch.no_grad():
             embeddings = model.embed_prompts(self.prompts)
             scale, _ = model.emotion_head.scales()
-        self.register_buffer("weight", scale * embeddings, persistent=False)
+        self.is_calibrated = trained and model.config.calibration is not None
+        temperature = model.config.softmax_temperature if self.is_calibrated else 1.0
+        self.register_buffer("weight", scale * embeddings / temperature, persistent=False)
 
     def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
         """Return unit-length audio embeddings ``(B, E)`` of what `GEmoClapModel.get_audio_features` takes."""

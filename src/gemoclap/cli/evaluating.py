@@ -10,11 +10,13 @@ from gemoclap.corpora.manifest import read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.inference.predictor import Predictor
+from gemoclap.recipes.made import made_with
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports import write_scores
-from gemoclap.reports.results import score_table
+from gemoclap.reports.evaluation import label_remarks
+from gemoclap.reports.rows import score_table
 from gemoclap.terminal import progress_bar
-from gemoclap.training.evaluate import predict_table
+from gemoclap.training.evaluate import predict_table, unknown_labels
 from gemoclap.writing import folder_written_beside
 
 
@@ -31,12 +33,19 @@ def run_evaluate(args: Namespace) -> int:
         table = predict_table(predictor.model, utterances, store, batch_size=args.batch_size, progress=progress)
     scores = score_table(table)
     heard = sorted(common_speakers(predictor.model.config.trained_speakers or (), map(speaker_name, utterances)))
+    unknown = unknown_labels(utterances, predictor.model.config.emotions)
+    for remark in label_remarks(table, unknown):
+        print(f"beware: {remark}")
     if heard:
         print(f"the model was trained on {len(heard)} of these speakers: the figures are not speaker-independent")
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
             table.write(folder / "predictions.csv")
-            write_scores(scores, table, folder, f"{args.model} on {args.manifest}", heard)
+            title = f"{args.model} on {args.manifest}"
+            calibration = predictor.model.config.calibration
+            write_scores(
+                scores, table, folder, title, heard, unknown=unknown, calibration=calibration, made=made_with()
+            )
     low, high = map(_percent, scores.uar_interval)
     left_out = f" ({len(utterances) - scores.n} of other labels left out)" if scores.n < len(utterances) else ""
     print(

@@ -123,6 +123,11 @@ def add_train(parser: Parser) -> None:
     add_manifest(parser)
     add_run_folder(parser)
     parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="sl_gemo_clap", help="method to train")
+    calibrate = (
+        "folder of a finished cross-validation with the same settings, on which the temperature of the probabilities is "
+        "fitted; without it, development speakers serve, where there are any"
+    )
+    parser.add_argument("--calibrate_on", type=str | None, default=None, help=calibrate)
     add_settings(parser)
 
 
@@ -204,6 +209,10 @@ def add_report(parser: Parser) -> None:
     parser.add_argument(
         "-o", "--output", type=str | None, default=None, help="folder for the report of several cross-validations"
     )
+    formats = (
+        "formats of the pictures, with commas between: png, svg, pdf; the page shows the PNG, which is always written"
+    )
+    parser.add_argument("--formats", type=list[str], default=["png", "svg"], help=formats)
     add_no_wait(parser)
 
 

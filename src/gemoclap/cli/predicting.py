@@ -45,7 +45,8 @@ def run_predict(args: Namespace) -> int:
         return map(_row, wanted, found)
 
     if target:
-        made_with = {"model": fingerprint(predictor.model), "labels": [*labels]}
+        calibration = predictor.model.config.calibration
+        made_with = {"model": fingerprint(predictor.model), "calibration": calibration, "labels": [*labels]}
         failed = _write(target, clips, answers, made_with, _columns(clips, labels), args.overwrite)
     else:
         failed = _print(answers(clips), labels, args.json)

@@ -15,6 +15,7 @@ from gemoclap.recipes.run_folder import CONFIG, seed_folder
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
+from gemoclap.reports.canvas import FORMATS
 from gemoclap.reports.joined import refuse_other_files
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
@@ -25,7 +26,8 @@ def run_train(args: Namespace) -> int:
     """One method on all speakers -> a model."""
     output = Path(args.output)
     before = is_trained(output)
-    folder = train(settings_of(args), args.method, output)
+    calibrate_on = Path(args.calibrate_on) if args.calibrate_on else None
+    folder = train(settings_of(args), args.method, output, calibrate_on=calibrate_on)
     if process_state().is_main_process:
         what = "was trained before, nothing is left to do" if before else "the model"
         print(f"{folder}: {what}; try it with: gemoclap predict clip.wav --model {folder}")
@@ -68,11 +70,12 @@ def run_report(args: Namespace) -> int:
     if not args.output and not (Path(args.folder[0]) / CONFIG).is_file():
         collect(args.folder[0])  # says what it is in place of a run's folder, before a lock is written into it
     with holding(Path(args.output or args.folder[0]), brief=True, wait=not args.no_wait):
-        _report(collect_together(args.folder, args.output) if args.output else collect(args.folder[0]))
+        results = collect_together(args.folder, args.output) if args.output else collect(args.folder[0])
+        _report(results, args.formats)
     return 0
 
 
-def _report(results: Results) -> None:
-    page = write_report(results)
+def _report(results: Results, formats: Sequence[str] = FORMATS) -> None:
+    page = write_report(results, formats)
     print_table(results, output_console())
     print(f"{page}: the report; results.json, results.csv and pictures beside it")

@@ -66,6 +66,8 @@ class SpeechModelConfig(LabelledConfig):
     audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
     audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
     audio_standardize : whether pooled features are standardised by those of the training utterances.
+    calibration : what makes the probabilities of the trained classes say how often the answer is right: ``temperature``, which
+        their logits are divided by, ``fitted_on``, in words, and ``utterances``, how many; None where none was fitted.
     """
 
     method: str | None = None
@@ -75,6 +77,22 @@ class SpeechModelConfig(LabelledConfig):
     audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
     audio_pooling_heads: int = 4
     audio_standardize: bool = False
+    calibration: dict[str, Any] | None = None
+
+    @property
+    def softmax_temperature(self) -> float:
+        """What the logits of the trained classes are divided by; 1 where no temperature was fitted.
+
+        Raises
+        ------
+        GemoclapError : config.json has one that is no positive number.
+        """
+        value = (self.calibration or {}).get("temperature", 1.0)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise GemoclapError(
+                f"config.json: calibration.temperature is {value!r}, not a positive number; restore the file"
+            )
+        return float(value)
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.audio_config = as_config(self.audio_config)

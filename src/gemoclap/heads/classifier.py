@@ -172,6 +172,7 @@ class HeadClassifier(nn.Module):
                 "that compares with prompts, such as emo_clap"
             )
         self.model = model
+        self.is_calibrated = model.config.calibration is not None
 
     def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
         """Return the pooled features ``(B, D_a)``, projected if the model does so, of unit length for a cosine head."""
@@ -179,9 +180,13 @@ class HeadClassifier(nn.Module):
         return functional.normalize(features, dim=-1) if self.model.config.head == "cosine" else features
 
     def classify(self, embeddings: Tensor) -> Tensor:
-        """Return probabilities ``(B, C)`` of what `embed` returned: for cosines the softmax of ``scale * cosine``."""
+        """Return probabilities ``(B, C)`` of what `embed` returned: for cosines the softmax of ``scale * cosine``.
+
+        The logits are divided by the temperature that was fitted, where one was.
+        """
         scale = self.model.config.scale if self.model.config.head == "cosine" else 1.0
-        return (scale * self.model.emotion_head(embeddings)).float().softmax(dim=-1)
+        logits = (scale * self.model.emotion_head(embeddings)).float()
+        return (logits / self.model.config.softmax_temperature).softmax(dim=-1)
 
     def forward(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
         return self.classify(self.embed(waveforms, lengths, **cached))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +20,20 @@ from gemoclap.encoders import UNTRAINED
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
+from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holds_output
+from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_fold
 from gemoclap.terminal import progress_bar
+from gemoclap.training.calibration import calibrate
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
 LISTED_FOLDS = 30
@@ -46,7 +51,8 @@ def cross_validate(
 ) -> list[Fold]:
     """Train and test every method in every fold; finished folds are not done again, a stopped one goes on.
 
-    `output` gets config.yaml, folds.json and, a method and fold, predictions.csv, log.jsonl and model/.
+    `output` gets config.yaml, folds.json and, a method and fold, predictions.csv, log.jsonl, made.json and model/. Where there
+    are development speakers, the model's temperature is fitted on them: calibration.json and the model's config.json have it.
 
     Parameters
     ----------
@@ -178,10 +184,17 @@ def _train_and_test(
     folder: Path,
     keep_models: bool,
 ) -> None:
+    begun = time.monotonic()
     model, clips = train_fold(settings, method, fold, vocabulary, source, folder)
+    # The table holds the probabilities of the model itself: a report shows what the temperature makes of them.
     table = predict_table(model, fold.test, clips, fold=fold.name)
+    calibrate(model, fold.dev, clips)
+    calibration = model.config.calibration
+    if calibration is not None:
+        on_main_process(lambda: write_json(folder / CALIBRATION, calibration))
     if keep_models:
         save_model(model, folder / "model", settings, method, fold, headline_scores(table))
+    write_made(folder, begun)
     _finish(table, folder, *(() if keep_models else ENCODERS))
 
 
@@ -192,8 +205,10 @@ def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> No
     with progress_bar("eGeMAPS functionals") as progress:
         features.preload([row for fold in folds for row in (*fold.train, *fold.test)], progress)
     for fold in folds:
+        begun = time.monotonic()
         scores = run_fold(fold, features, vocabulary)
         table = table_of(fold.test, scores, vocabulary.emotions, vocabulary.resolve, fold.name)
+        write_made(folder / fold.name, begun)
         _finish(table, folder / fold.name)
 
 

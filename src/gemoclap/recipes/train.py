@@ -16,16 +16,23 @@ from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
+from gemoclap.recipes.calibration import calibration_of_run, set_calibration
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
+from gemoclap.training.calibration import calibrate
 
 
 @holds_output
 def train(
-    settings: Settings, method: str, output: Path, step: Step | None = None, store: AudioStore | None = None
+    settings: Settings,
+    method: str,
+    output: Path,
+    step: Step | None = None,
+    store: AudioStore | None = None,
+    calibrate_on: Path | None = None,
 ) -> Path:
     """Train `method` on all speakers of the manifest but the development ones; return the model's folder.
 
@@ -35,10 +42,13 @@ def train(
     ----------
     step : of gmp_tl, to do no more than that, and return its folder; the steps before it must have been done.
     store : the corpus's audio, where several trainings share it; prepared as ``settings.data.audio`` says.
+    calibrate_on : a finished cross-validation with the same settings: the model's temperature is fitted on what it predicts of
+        unseen speakers. Without it, development speakers give the temperature; without those, none is fitted. A model that
+        is trained already gets its temperature too.
 
     Raises
     ------
-    GemoclapError : what is wrong with the manifest, the settings or the output folder.
+    GemoclapError : what is wrong with the manifest, the settings, the output folder or `calibrate_on`.
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
@@ -46,6 +56,7 @@ def train(
     say(left_out(utterances, vocabulary))
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
+    calibration = calibration_of_run(calibrate_on, config, method, vocabulary.emotions) if calibrate_on else None
     if step not in (None, "finetune") or not is_trained(output):
         store = store or load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
         say_all(refuse_same_audio([everyone], store, data))
@@ -56,8 +67,11 @@ def train(
         claim(output, config)
         if step is not None and step != "finetune":
             return do_step(step, settings, everyone, vocabulary, source, output)
-        model, _ = train_fold(settings, method, everyone, vocabulary, source, output)
+        model, clips = train_fold(settings, method, everyone, vocabulary, source, output)
+        calibrate(model, () if calibration else everyone.dev, clips)
         save_model(model, output / "model", settings, method, everyone)
+    if calibration is not None:
+        on_main_process(lambda: set_calibration(output / "model", calibration))
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
 

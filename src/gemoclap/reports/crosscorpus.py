@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
@@ -19,11 +18,10 @@ from rich.table import Table
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import named_speakers
 from gemoclap.files import write_json
-from gemoclap.metrics import Scores
-from gemoclap.predictions import concatenate
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
-from gemoclap.reports.plots import DPI, STYLE
-from gemoclap.reports.results import score_table
+from gemoclap.reports.canvas import DPI, drawing, save
+from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, scores_row, with_interval, write_csv
 from gemoclap.writing import atomic_write
 
@@ -31,8 +29,8 @@ HOW_TO_READ = (
     "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average recall) is the "
     "mean of the labels' recalls. Guessing has a UAR of 100 % divided by the number of labels, so cells with other numbers of "
     "labels do not compare.\n"
-    "- **[95 % CI]**: percentile bootstrap over the speakers of the corpus that is tested: how far the figure would move with "
-    "others of its speakers, training being the same. It says nothing of other seeds.\n"
+    "- **[95 % CI]**: expanded percentile bootstrap over the speakers of the corpus that is tested and, of several "
+    "seeds, over the seeds too: how far the figure would move with others. That of one seed says nothing about other seeds.\n"
     "- A pair is about the labels that both corpora have, and the model was trained on those alone, with all speakers of its "
     "corpus. The diagonal is empty: a corpus is not tested on itself here; `gemoclap crossval` does that, over folds."
 )
@@ -50,7 +48,7 @@ class Entry:
     @property
     def n(self) -> int:
         """How many utterances were tested, each once however many seeds there are."""
-        return self.scores.n // self.finished if self.scores else 0
+        return self.scores.n if self.scores else 0
 
     @property
     def state(self) -> str:
@@ -84,7 +82,7 @@ def read_entries(matrix: CrossCorpus) -> list[Entry]:
     entries = []
     for pair in matrix.pairs:
         tables = [] if pair.is_empty else matrix.predictions(pair)
-        scores = score_table(concatenate(tables)) if tables else None
+        scores = score_tables(tables) if tables else None
         entries.append(Entry(pair, len(tables), len(matrix.seeds), scores))
     return entries
 
@@ -106,7 +104,7 @@ def _data(matrix: CrossCorpus, entries: Sequence[Entry]) -> dict[str, Any]:
     return {
         "method": matrix.method,
         "seeds": list(matrix.seeds),
-        "interval": "95 % percentile bootstrap over the speakers tested, 1000 resamples, of the mean over seeds",
+        "interval": INTERVAL if len(matrix.seeds) == 1 else INTERVAL_SEEDS,
         "warnings": matrix.warnings,
         "corpora": {one.name: _facts(one) for one in matrix.corpora.values()},
         "pairs": [
@@ -219,7 +217,7 @@ def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path) -> No
     grid = _grid(matrix, entries)
     names, side = list(grid), len(grid)
     shares = np.array([[one.scores.uar if one and one.scores else np.nan for one in row] for row in grid.values()])
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(1.55 * side + 2.2, 1.15 * side + 1.5), dpi=DPI, layout="constrained")
         axes = figure.add_subplot()
         # One hue that only grows darker, so that a copy in grey orders the cells alike.
@@ -238,9 +236,11 @@ def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path) -> No
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
         bar.set_label("UAR (%)")
         bar.outline.set_visible(False)  # type: ignore[operator]
-        figure.supxlabel("[95 % interval over the speakers tested]; guessing has a UAR of 100 / labels", fontsize=7.5)
-        with atomic_write(path, "wb") as file:
-            figure.savefig(file, format="png", dpi=DPI)
+        figure.supxlabel(
+            "[95 % interval over the speakers tested and, of several, the seeds]; guessing has a UAR of 100 / labels",
+            fontsize=7.5,
+        )
+        save(figure, path)
 
 
 def _write_cell(axes: Axes, column: int, row: int, one: Entry | None) -> None:
@@ -271,7 +271,7 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console) -> None:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
         title=f"{TITLES[matrix.method]} across corpora, percent: upper line UAR, lower line WAR",
-        caption="rows: trained on; columns: tested on; [95 % interval over the speakers tested]",
+        caption="rows: trained on; columns: tested on; [95 % interval over the speakers tested and, of several, the seeds]",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         show_lines=True,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gemoclap.audio import SAMPLE_RATE, Recording
 from gemoclap.inference.frames import FrameEmotions
-from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
-from gemoclap.writing import atomic_write
+from gemoclap.reports.canvas import COLOURS, DPI, drawing, save
 
 LEGEND_COLUMNS = 5
 COLUMNS = 2000
@@ -31,7 +29,7 @@ def plot_curve(
     recording : what they are of.
     title : of the picture.
     """
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(7.2, 3.4), dpi=DPI, layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         _draw_scores(above, times, scores)
@@ -53,7 +51,7 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, recording: Reco
     title : of the picture.
     """
     heights = [2.6, 0.25 + 0.25 * len(found.scales), 1.0]
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(7.2, 1.15 * sum(heights)), dpi=DPI, layout="constrained")
         above, between, below = figure.subplots(3, 1, sharex=True, height_ratios=heights)
         _draw_emotions(above, found)
@@ -75,8 +73,7 @@ def frame_edges(times: np.ndarray) -> np.ndarray:
 def _save(figure: Figure, path: str | os.PathLike, axes: Axes, recording: Recording, times: np.ndarray) -> None:
     # The one frame of the shortest clips has its middle behind their end.
     axes.set_xlim(0, max(recording.samples / SAMPLE_RATE, float(times[-1])))
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=DPI)
+    save(figure, path, ("png",))
 
 
 def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
@@ -85,7 +82,7 @@ def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
     axes.axhline(chance, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
     lone = "o" if len(found.times) == 1 else ""
     for place, emotion in enumerate(found.emotions):
-        colour = OKABE_ITO[place % len(OKABE_ITO)]
+        colour = COLOURS[place % len(COLOURS)]
         axes.plot(found.times, found.probabilities[:, place], color=colour, linewidth=1.4, marker=lone, label=emotion)
     # At least to twice chance, or noise about it would fill the picture.
     axes.set_ylim(0, max(2 * chance, 1.05 * float(found.probabilities.max())))
@@ -111,7 +108,7 @@ def _draw_clusters(axes: Axes, found: FrameEmotions) -> None:
 
 def _draw_scores(axes: Axes, times: np.ndarray, scores: np.ndarray) -> None:
     lone = "o" if len(scores) == 1 else ""
-    axes.plot(times, scores, color=OKABE_ITO[1], linewidth=1.4, marker=lone, markersize=4)
+    axes.plot(times, scores, color=COLOURS[1], linewidth=1.4, marker=lone, markersize=4)
     mean = float(np.mean(scores))
     axes.axhline(mean, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
     axes.text(1.01, mean, f"mean\n{mean:.2f}", transform=axes.get_yaxis_transform(), va="center", color="#555555")
@@ -128,7 +125,7 @@ def _draw_waveform(axes: Axes, recording: Recording) -> None:
     columns = [(column.min(), column.max()) for column in recording.pieces([*starts, recording.samples])]
     low, high = np.transpose(columns)
     seconds = (starts + min(step, recording.samples) / 2) / SAMPLE_RATE
-    axes.fill_between(seconds, low, high, color=OKABE_ITO[0], linewidth=0.4)
+    axes.fill_between(seconds, low, high, color=COLOURS[0], linewidth=0.4)
     peak = recording.peak or 1.0
     axes.set_ylim(-1.05 * peak, 1.05 * peak)
     axes.set_xlabel("seconds")

@@ -8,7 +8,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,7 +17,7 @@ from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
 from gemoclap.files import write_json
 from gemoclap.recipes.ems import Comparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
-from gemoclap.reports.plots import DPI, OKABE_ITO, STYLE
+from gemoclap.reports.canvas import COLOURS, DPI, drawing, save
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
 from gemoclap.writing import atomic_write
 
@@ -40,10 +39,10 @@ LOGGED = {
 }
 """Columns of a pre-training's log that are shown, of its last epoch and as a mean over seeds."""
 KINDS = {
-    "plain": OKABE_ITO[0],
-    "EMS": OKABE_ITO[1],
-    "control of EMS's masks": OKABE_ITO[2],
-    "not trained": OKABE_ITO[6],
+    "plain": COLOURS[0],
+    "EMS": COLOURS[1],
+    "control of EMS's masks": COLOURS[2],
+    "not trained": COLOURS[6],
 }
 """What a variant is, and its colour in the picture."""
 
@@ -221,7 +220,7 @@ def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path)
     A dashed line goes through log-mel, the baseline.
     """
     names = _variants(comparison)
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(2.6 + 2.7 * len(trials), 0.3 * len(names) + 1.3), dpi=DPI, layout="constrained")
         panels = figure.subplots(1, len(trials), sharey=True, squeeze=False)[0]
         for panel, trial in zip(panels, trials, strict=True):
@@ -240,8 +239,7 @@ def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path)
             handles.append(Line2D([], [], linestyle=(0, (4, 3)), linewidth=0.8, color="#555555", label="log-mel"))
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         figure.supxlabel("● mean, bar: 95 % interval over seeds, arrows where it goes on   ○ one seed", fontsize=8)
-        with atomic_write(path, "wb") as file:
-            figure.savefig(file, format="png", dpi=DPI)
+        save(figure, path)
 
 
 def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from gemoclap.config import BASELINES, METHODS, TITLES, meaningless_to_heads
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
+from gemoclap.recipes.made import read_made
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
     ENCODER_WEIGHTS,
@@ -22,8 +23,9 @@ from gemoclap.recipes.run_folder import (
     determining,
     refuse_used_folder,
 )
-from gemoclap.reports.results import MethodResults, Results, collect, differences, tested_speakers
-from gemoclap.reports.seeds import seed_means
+from gemoclap.reports.records import MethodResults, Results, Row
+from gemoclap.reports.results import collect, tested_speakers
+from gemoclap.reports.rows import differences, make_row
 from gemoclap.writing import is_passing
 
 DECIDING = ("model", "objective", "train", "cache")
@@ -33,9 +35,9 @@ DECIDING = ("model", "objective", "train", "cache")
 def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.PathLike) -> Results:
     """Read the folders of cross-validations, finished or not, for one report in the folder `output`.
 
-    A method that several runs have is there several times, as ``METHOD_RUN``; in its title stands what its run was told
-    otherwise than the first run. Differences are from the first method of the first run. What differs in its seed alone has a
-    mean over seeds beside.
+    A method that several runs have is there several times, as ``METHOD_RUN``. What differs in its seed alone is one row, a mean
+    over its seeds. A row's title says in which settings its run differs from the first run, and of the first run's own, which
+    run it is. Differences are from the first row.
 
     Raises
     ------
@@ -52,6 +54,7 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
     methods = _side_by_side(runs)
     _refuse_other_labels(methods)
     speakers = tested_speakers(methods)
+    rows = _rows(list(runs.values()), methods)
     return replace(
         first,
         output=output,
@@ -60,8 +63,9 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
         encoder_warnings=tuple(dict.fromkeys(chain(*(run.encoder_warnings for run in runs.values())))),
         folds=tuple(replace(fold, test_speakers=speakers.get(fold.name, ())) for fold in first.folds),
         methods=methods,
-        differences=differences(methods),
-        seed_means=seed_means(_by_seed(list(runs.values()), methods)),
+        rows=rows,
+        differences=differences(rows),
+        made=read_made(method.folder / fold.name for method in methods for fold in first.folds),
     )
 
 
@@ -171,27 +175,77 @@ def _told_apart(titled: Sequence[tuple[str, MethodResults]]) -> list[str]:
     return [f"{title} ({method.folder.parent})" if titles.count(title) > 1 else title for title, method in titled]
 
 
-def _by_seed(runs: Sequence[Results], methods: Sequence[MethodResults]) -> list[tuple[str, dict[int, MethodResults]]]:
-    """Return a title and, by seed, the finished methods of runs that were told the same; of two of one seed the first.
+@dataclass
+class _Group:
+    """Trainings with the same settings, each with a seed of its own; `place` is that of the first, finished or not."""
+
+    settings: str
+    base: str
+    place: int
+    members: dict[int | None, MethodResults]
+
+
+def _rows(runs: Sequence[Results], methods: Sequence[MethodResults]) -> tuple[Row, ...]:
+    """Return the rows of the tables, in the order of the runs; an unfinished training is no part of a mean over seeds."""
+    groups: list[_Group] = []
+    described = list(zip((one for one in runs for _ in one.methods), methods, strict=True))
+    # The finished ones come first, so that an unfinished one never takes the place of a finished one with the same seed.
+    for place, (run, method) in sorted(enumerate(described), key=lambda one: bool(one[1][1].missing)):
+        settings, seed = _identity(run, method)
+        same = [one for one in groups if one.settings == settings]
+        free = next((one for one in same if seed is not None and seed not in one.members), None)
+        if method.missing and same:
+            same[0].place = min(same[0].place, place)
+        elif free is not None:
+            free.members[seed] = method
+            free.place = min(free.place, place)
+        else:
+            kind = method.folder.name
+            base = ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))])
+            groups.append(_Group(settings, base, place, {seed: method}))
+    groups.sort(key=lambda one: one.place)
+    names, titles = _names(groups), _titles(groups)
+    return tuple(
+        make_row(
+            name, title, group.settings, dict(sorted(group.members.items(), key=lambda one: (one[0] is None, one[0])))
+        )
+        for group, name, title in zip(groups, names, titles, strict=True)
+    )
+
+
+def _identity(run: Results, method: MethodResults) -> tuple[str, int | None]:
+    """Return a key of a training's settings but the seed, and the seed; None of a baseline, and where it is not known.
 
     No title stands for the settings here: it leaves out what one of two versions of this project does not know.
     """
-    titles: dict[str, str] = {}
-    groups: dict[str, dict[int, MethodResults]] = {}
-    for run, method in zip((one for one in runs for _ in one.methods), methods, strict=True):
-        kind = method.folder.name
-        told = _told(run.config, kind)
-        seed = told.pop("train.seed", None)
-        if kind in BASELINES or seed is None or method.missing:
-            continue
-        text = [TEXT_WEIGHTS] if kind in METHODS else []
-        begun_with = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH, *text)]
-        key = json.dumps([kind, told, begun_with], sort_keys=True)
-        titles.setdefault(key, ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))]))
-        groups.setdefault(key, {}).setdefault(seed, method)
-    several = {key: group for key, group in groups.items() if len(group) > 1}
-    shown = _told_apart([(titles[key], next(iter(group.values()))) for key, group in several.items()])
-    return list(zip(shown, several.values(), strict=True))
+    kind = method.folder.name
+    told = _told(run.config, kind)
+    seed = told.pop("train.seed", None)
+    if kind in BASELINES:
+        return kind, None
+    text = [TEXT_WEIGHTS] if kind in METHODS else []
+    begun_with = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH, *text)]
+    return json.dumps([kind, told, begun_with], sort_keys=True), seed
+
+
+def _names(groups: Sequence[_Group]) -> list[str]:
+    """Return a name for each row that may stand in a file's name: that of the method, or of its first training."""
+    firsts = [next(iter(group.members.values())) for group in groups]
+    kinds = [first.folder.name for first in firsts]
+    return [kind if kinds.count(kind) == 1 else first.name for kind, first in zip(kinds, firsts, strict=True)]
+
+
+def _titles(groups: Sequence[_Group]) -> list[str]:
+    """Return what differs from the first run's settings; of what does not differ, which run it is, where a reader may ask."""
+    firsts = [next(iter(group.members.values())) for group in groups]
+    titled = []
+    for group, first in zip(groups, firsts, strict=True):
+        alone = group.base if len(group.members) > 1 else first.title
+        kind = first.folder.name
+        has_sibling = sum(one.folder.name == kind for one in firsts) > 1
+        is_plain = alone == TITLES.get(kind, kind)
+        titled.append((f"{alone} ({first.folder.parent})" if is_plain and has_sibling else alone, first))
+    return _told_apart(titled)
 
 
 def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collection[str] = ()) -> list[str]:

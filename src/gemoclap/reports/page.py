@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
-from gemoclap.metrics import Scores
-from gemoclap.predictions import PredictionTable
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
+from gemoclap.metrics.calibration import BINS
 from gemoclap.recipes.run_files import SELECTIONS
 from gemoclap.reports import plots, tables
+from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark
+from gemoclap.reports.made import made_line
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
-from gemoclap.reports.results import MethodResults, Results, collect
+from gemoclap.reports.records import LEVEL, MethodResults, Results
+from gemoclap.reports.results import collect
 from gemoclap.writing import atomic_write
 
 CSV_FIRST = (
     "method", "aggregate", "fold", "fold_hash", "n_folds", "n", "war", "war_low", "war_high", "war_sd",
     "uar", "uar_low", "uar_high", "uar_sd", "macro_f1", "macro_f1_sd",
 )  # fmt: skip
-WORST_MISTAKES = 10
+COMPARISON = "comparison.png"
+"""The picture that comes first on the page."""
+
+Picture = tuple[str, Callable[..., object]]
+"""A caption, and what draws the picture to a path, given the formats."""
 
 
-def write_report(run: str | os.PathLike | Results) -> Path:
+def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORMATS) -> Path:
     """Write report.md, results.json, results.csv and the pictures of a cross-validation into its folder.
 
     An unfinished run gives a report too, which names the folds that are missing. What `reports.joined` read of several runs is
@@ -35,6 +40,7 @@ def write_report(run: str | os.PathLike | Results) -> Path:
     Parameters
     ----------
     run : the run's folder, or what `gemoclap.reports.results.collect` read of it.
+    formats : of the pictures: ``"png"``, which the page shows, ``"svg"``, ``"pdf"``.
 
     Returns
     -------
@@ -44,74 +50,77 @@ def write_report(run: str | os.PathLike | Results) -> Path:
     ------
     GemoclapError : as `gemoclap.reports.results.collect`.
     """
+    formats = list(dict.fromkeys(["png", *formats]))
+    check_formats(formats)
     results = run if isinstance(run, Results) else collect(run)
-    write_json(results.output / "results.json", results.to_dict())
-    tables.write_csv(results.output / "results.csv", tables.csv_rows(results), CSV_FIRST)
-    pictures = _write_pictures(results)
-    return _write_page(results.output / "report.md", report_sections(results, pictures))
+    pictures = _pictures(results)
+    # All is computed before the first file is written, and the pictures come last.
+    data, rows = results.to_dict(), tables.csv_rows(results)
+    sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
+    write_json(results.output / "results.json", data)
+    tables.write_csv(results.output / "results.csv", rows, CSV_FIRST)
+    page = write_page(results.output / "report.md", sections)
+    failed = draw_pictures(results.output, pictures, formats)
+    if failed:
+        kept = {name: caption for name, (caption, _) in pictures.items() if name not in failed}
+        write_page(page, [*report_sections(results, kept), *failed.values()])
+    if results.is_joined:
+        _let_go(results.output, pictures)
+    return page
 
 
-def write_scores(
-    scores: Scores,
-    table: PredictionTable,
-    output_dir: str | os.PathLike,
-    title: str,
-    trained_speakers: Sequence[str] = (),
-) -> Path:
-    """Write scores.json, scores.csv, report.md and confusion.png of one evaluation.
-
-    Parameters
-    ----------
-    scores : what `table` comes to.
-    table : the predictions; the report counts its classes and speakers and lists its most confident mistakes.
-    output_dir : folder to write into; predictions.csv is the evaluation's own to write.
-    title : names model and data, ``"models/iemocap on emodb.jsonl"``.
-    trained_speakers : of the speakers scored here, those that the model was trained on; the report then says so first.
-
-    Returns
-    -------
-    The path of report.md.
-    """
-    output_dir = Path(output_dir)
-    write_json(output_dir / "scores.json", {"title": title, **scores.to_dict()})
-    tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
-    plots.write_confusion(scores, output_dir / "confusion.png", title)
-    return _write_page(output_dir / "report.md", _evaluation_sections(scores, table, title, trained_speakers))
-
-
-def _write_page(path: Path, sections: list[str]) -> Path:
+def write_page(path: Path, sections: list[str]) -> Path:
+    """Write a page of paragraphs and return its path."""
     with atomic_write(path) as file:
         file.write("\n\n".join(sections) + "\n")
     return path
 
 
-def _write_pictures(results: Results) -> dict[str, str]:
-    """Draw every picture and return file name -> caption, in the order of the page."""
-    pictures = {"comparison.png": "UAR of each method, pooled, with its 95 % interval; circles are folds"}
-    plots.write_comparison(results, results.output / "comparison.png")
-    if results.seed_means:
-        pictures["mean_over_seeds.png"] = "Mean UAR over seeds, with its 95 % interval over speakers; circles are seeds"
-        plots.write_seed_comparison(results, results.output / "mean_over_seeds.png")
-    for method in results.scored:
-        assert method.pooled is not None
-        name = f"confusion_{method.name}.png"
-        title = f"{tables.method_label(method)}, pooled over folds"
-        plots.write_confusion(method.pooled, results.output / name, title)
-        pictures[name] = f"Confusion matrix of {method.title}, pooled over folds"
-    for method in results.scored:
-        name = f"curves_{method.name}.png"
-        if plots.write_curves(method.logs, results.output / name, tables.method_label(method)):
-            pictures[name] = f"Learning curves of {method.title}"
-    if results.is_joined:
-        _let_go(results.output, pictures)
+def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[str] = FORMATS) -> dict[str, str]:
+    """Draw pictures by file name; return a sentence for each that could not be drawn.
+
+    A report of hours of training is not lost for a picture: whatever a drawing library raises is said on the page.
+    """
+    failed = {}
+    for name, (_, draw) in pictures.items():
+        try:
+            draw(folder / name, formats=formats)
+        except Exception as error:
+            failed[name] = (
+                f"**{name} could not be drawn:** {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            )
+    return failed
+
+
+def _pictures(results: Results) -> dict[str, Picture]:
+    """Return what is to be drawn by file name, in the order of the page: one of each kind a row of the tables."""
+    parts = "folds, of a mean over seeds the seeds" if results.seed_means else "folds"
+    over = tables.resampled(results)
+    caption = f"UAR of each method, pooled, with its 95 % interval over {over}; circles are {parts}; dotted: guessing"
+    pictures: dict[str, Picture] = {COMPARISON: (caption, partial(plots.write_comparison, results))}
+    confident = {tables.row_label(row): row.confidence for row in results.scored_rows if row.confidence is not None}
+    if confident:
+        caption = "How often answers are right against how sure they are, before and after a temperature"
+        pictures["reliability.png"] = (caption, partial(plots.write_reliability, confident))
+    for row in results.scored_rows:
+        assert row.scores is not None
+        title = f"{tables.row_label(row)}, pooled over folds"
+        draw: Callable[..., object] = partial(plots.write_confusion, row.scores, title=title)
+        pictures[f"confusion_{row.name}.png"] = (f"Confusion matrix of {row.title}, pooled over folds", draw)
+    for row in results.scored_rows:
+        if plots.has_curves(row.first.logs):
+            seed = f", seed {row.seeds[0]}" if row.seeds else ""
+            draw = partial(plots.write_curves, row.first.logs, title=f"{tables.row_label(row)}{seed}")
+            pictures[f"curves_{row.name}.png"] = (f"Learning curves of {row.title}{seed}", draw)
     return pictures
 
 
 def _let_go(output: Path, pictures: Collection[str]) -> None:
     """Delete the pictures that an earlier report, of other runs, left in the folder."""
-    for kind in ("confusion_*", "curves_*", "mean_over_seeds"):
-        for path in output.glob(f"{kind}.png"):
-            if path.name not in pictures:
+    kept = {Path(name).stem for name in pictures}
+    for kind in ("confusion_*", "curves_*", "mean_over_seeds", "reliability"):
+        for path in output.glob(f"{kind}.*"):
+            if path.suffix.removeprefix(".") in NO_DATE and path.stem not in kept:
                 path.unlink()
 
 
@@ -120,41 +129,59 @@ def _let_go(output: Path, pictures: Collection[str]) -> None:
 
 def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     """Return the page's paragraphs; the first is the warning where speakers are shared, else the title."""
-    recalls = {tables.method_label(method): method.pooled for method in results.scored if method.pooled is not None}
+    recalls = {tables.row_label(row): row.scores for row in results.scored_rows if row.scores is not None}
     n_folds = tables.count(results.folds, "fold")
     sections = [
         *_overlap_warning(results),
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
         f"# Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {n_folds}",
         *_partial_warning(results),
+        *_lacking_letters(results),
+        *(f"![{caption}]({name})" for name, caption in pictures.items() if name == COMPARISON),
         _protocol(results),
         "## Results",
-        "Percent. The last column is the UAR of female minus that of male speakers, in points.",
+        f"Percent. {_about_intervals(results)} The last column is the UAR of female minus that of male speakers, in points.",
         tables.summary_table(results),
+        *(f"**Beware: {caution}.**" for caution in results.cautions),
     ]
     if results.differences:
-        sections += ["### Differences from the first method", tables.difference_table(results)]
+        about = "Paired by speaker. p is that of a sign-flip test over speakers, corrected for all comparisons of this table."
+        sections += ["### Differences from the first method", about, tables.difference_table(results)]
     if results.seed_means:
-        sections += ["### Mean over seeds", _about_seeds(results), tables.seed_table(results)]
+        sections += ["### Each seed", "Pooled over folds, percent.", tables.seed_table(results)]
     sections += [
         "### Recall by class, pooled",
         tables.recall_table(recalls),
+        "### Confidence",
+        _about_confidence(),
+        tables.confidence_table(results),
         "### Folds",
         tables.fold_table(results),
         *_pseudo_labels(results),
         "## How to read this",
         _how_to_read(results),
         "## Pictures",
-        *(f"![{caption}]({name})" for name, caption in pictures.items()),
+        "Each is there as SVG too; `gemoclap report --formats pdf` writes PDF.",
+        *(f"![{caption}]({name})" for name, caption in pictures.items() if name != COMPARISON),
     ]
     return sections
 
 
-def _about_seeds(results: Results) -> str:
+def _lacking_letters(results: Results) -> list[str]:
+    remark = lacking_remark([*results.classes, *(row.title for row in results.rows)])
+    return [f"**Beware: {remark}.**"] if remark else []
+
+
+def _about_intervals(results: Results) -> str:
+    return f"In brackets: 95 % intervals over {tables.resampled(results)}."
+
+
+def _about_confidence() -> str:
     return (
-        "Pooled over folds, percent. Intervals are over speakers, of the mean over these seeds; what other seeds would do they "
-        f"do not say, the standard deviation hints at it. Differences are from {results.seed_means[0].title}, paired by "
-        "utterance, where there are as many seeds."
+        "Confidence is the probability of the answer. ECE, the expected calibration error, is its distance from the share of "
+        f"right answers, in points, over {BINS} bins of equal width; NLL is the negative log-likelihood. A temperature changes "
+        "probabilities but no answer. predictions.csv has the probabilities before it. A saved model with a temperature in its "
+        "config.json gives those after it."
     )
 
 
@@ -201,6 +228,7 @@ def _protocol(results: Results) -> str:
         f"- Tested utterances: {sum(counts.values()):,} ({by_class})",
         f"- Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
         *_trained(results),
+        *made_line(results.made),
         f"- Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
         f"- {_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
     ]
@@ -244,63 +272,19 @@ def _speakers(method: MethodResults) -> tuple[str | None, ...]:
 
 def _how_to_read(results: Results) -> str:
     fullest = max((method.pooled for method in results.scored if method.pooled is not None), key=lambda one: one.n)
+    interval = INTERVAL_SEEDS if results.seed_means else INTERVAL
     lines = [
         "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average "
         f"recall) is the mean of the classes' recalls, for which guessing gives {100 / len(results.classes):.1f} %.",
         "- **Pooled**: the test utterances of all folds together, scored once. **Mean of folds**: each fold is scored "
         "on its own and counts the same; ± is the standard deviation over folds. The two differ where folds differ in "
         "size or in classes; compare with others' work by the one they use.",
-        f"- **[95 % CI]**: percentile bootstrap over speakers ({fullest.n_clusters:,} here, an utterance of an unknown "
-        "speaker counting as one; 1,000 resamples): how far the figure would move with other speakers, training being "
-        "the same. With about ten speakers it is somewhat too narrow. It says nothing about other seeds.",
-        "- **Differences** resample the same speakers for both methods, so they can be clear of 0 where the methods' "
-        "own intervals overlap.",
+        f"- **[95 % CI]**: {interval}: how far the figure would move with others. There are {fullest.n_clusters:,} speakers "
+        "here, an utterance of an unknown speaker counting as one. The tails are wider than those of plain percentiles, which "
+        "cover too little with few speakers (Hesterberg, 2015). Of one seed the interval says nothing about other seeds.",
+        "- **Differences** resample the same speakers for both methods. A difference counts as one where p is below "
+        f"{LEVEL:g} after correction for the number of comparisons. No method is compared with itself under another seed.",
         f"- The figures are those of {SELECTIONS[results.selection]} of each fold, never of the epoch that is best on "
         "the test speakers.",
     ]
     return "\n".join(lines)
-
-
-# The page of one evaluation.
-
-
-def _evaluation_sections(
-    scores: Scores, table: PredictionTable, title: str, trained_speakers: Sequence[str]
-) -> list[str]:
-    header = ["n", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1", "UAR female", "UAR male", "gap (points)"]
-    figures = [
-        f"{scores.n:,}",
-        tables.with_interval(scores.war, scores.war_interval),
-        tables.with_interval(scores.uar, scores.uar_interval),
-        tables.percent(scores.macro_f1),
-        *(tables.percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
-        tables.points(scores.gender_gap),
-    ]
-    counts = Counter(table.truth)
-    by_class = ", ".join(f"{name} {counts[name]:,}" for name in table.classes)
-    who = tables.shorten(trained_speakers, 10)
-    warning = f"**The model was trained on speakers scored here ({who}): the figures are not speaker-independent.**"
-    sections = [
-        *([warning] if trained_speakers else []),
-        f"# Evaluation: {title}",
-        f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers, an utterance of an unknown speaker "
-        "counting as one. Percent; intervals are a percentile bootstrap over speakers.",
-        tables.markdown_table(header, [figures], text_columns=0),
-        "## Recall by class",
-        tables.markdown_table(list(scores.recalls), [[tables.percent(one) for one in scores.recalls.values()]], 0),
-    ]
-    mistakes = _mistakes(table)
-    if mistakes:
-        header = ["utterance", "true", "predicted", "probability"]
-        sections += ["## Most confident mistakes", tables.markdown_table(header, mistakes, text_columns=3)]
-    return [*sections, "![Confusion matrix](confusion.png)"]
-
-
-def _mistakes(table: PredictionTable) -> list[list[str]]:
-    """Return the wrong predictions with the highest probabilities, which are worth listening to."""
-    chosen = np.array([table.classes.index(word) for word in table.prediction])
-    confidence = table.probabilities[np.arange(len(table)), chosen]
-    wrong = np.array([true != said for true, said in zip(table.truth, table.prediction, strict=True)])
-    rows = np.flatnonzero(wrong & ~np.isnan(confidence))
-    rows = rows[np.argsort(-confidence[rows], kind="stable")][:WORST_MISTAKES]
-    return [[table.ids[i], table.truth[i], table.prediction[i], tables.percent(confidence[i])] for i in rows.tolist()]

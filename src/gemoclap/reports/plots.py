@@ -1,8 +1,4 @@
-"""Pictures of results: confusion matrices, learning curves, methods side by side.
-
-Figures are drawn on their own Agg canvases, without pyplot, so nothing global changes and no display is needed. Colours
-are Okabe and Ito's, which people with colour-blindness can tell apart.
-"""
+"""Pictures of results: confusion matrices, learning curves, methods side by side, reliability of the probabilities."""
 
 from __future__ import annotations
 
@@ -13,44 +9,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gemoclap.metrics import Scores
-from gemoclap.reports.results import Results
-from gemoclap.reports.tables import UNDEFINED, count, method_label, percent, with_interval
-from gemoclap.writing import atomic_write
+from gemoclap.metrics.calibration import BINS, Confidence
+from gemoclap.reports.canvas import COLOURS, DPI, FORMATS, drawing, save
+from gemoclap.reports.records import Results, Row, RowConfidence
+from gemoclap.reports.tables import UNDEFINED, count, percent, resampled, row_label, with_interval
 
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B8A900")
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-}
-DPI = 150
 NOT_CURVES = frozenset({"epoch", "step", "lr", "seconds", "utterances_per_second", "data_wait_seconds", "selected"})
 """Columns of log.jsonl that are not drawn; of the development figures (``dev_*``) only ``dev_uar`` is."""
 
 
-def write_confusion(scores: Scores, path: str | os.PathLike, title: str) -> None:
+def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats: Sequence[str] = FORMATS) -> None:
     """Draw a confusion matrix: rows in percent of the true class, with the counts beneath.
 
     Parameters
     ----------
     scores : of one evaluation.
-    path : PNG to write.
+    path : PNG to write, with the other formats beside it.
     title : first line of the title; WAR, UAR and the number of utterances follow.
     """
     classes, support = list(scores.recalls), scores.confusion.sum(axis=1, keepdims=True)
     shares = np.divide(scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
     side = max(3.2, 0.72 * len(classes) + 1.4)
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(side + 0.9, side), dpi=DPI, layout="tight")
         axes = figure.add_subplot()
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
@@ -63,12 +48,13 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str) -> None
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        figures = f"UAR {percent(scores.uar)} %, WAR {percent(scores.war)} %, n = {scores.n:,}"
+        seeds = f", counts of {scores.n_seeds} seeds together" if scores.n_seeds > 1 else ""
+        figures = f"UAR {percent(scores.uar)} %, WAR {percent(scores.war)} %, n = {scores.n:,}{seeds}"
         axes.set_title(f"{_lines(title)}\n{figures}", pad=9)
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
         bar.set_label("% of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
-        _save(figure, path)
+        save(figure, path, formats)
 
 
 def _write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray, support: np.ndarray) -> None:
@@ -87,13 +73,18 @@ def _write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray, support: np
         )  # fmt: skip
 
 
-def write_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike, title: str) -> bool:
+def write_curves(
+    logs: Mapping[str, Sequence[Mapping[str, Any]]],
+    path: str | os.PathLike,
+    title: str,
+    formats: Sequence[str] = FORMATS,
+) -> bool:
     """Draw each logged loss, and the UAR on the development speakers where logged, by epoch: a thin line a fold.
 
     Parameters
     ----------
     logs : rows of log.jsonl by fold.
-    path : PNG to write.
+    path : PNG to write, with the other formats beside it.
     title : of the whole figure.
 
     Returns
@@ -105,7 +96,7 @@ def write_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os
         return False
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(3.1 * columns + 0.4, 2.5 * rows + 0.7), dpi=DPI, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, name in zip(panels, names, strict=False):
@@ -115,8 +106,13 @@ def write_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os
         figure.suptitle(_lines(title, 36 * columns), fontsize=11)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * columns))
-        _save(figure, path)
+        save(figure, path, formats)
     return True
+
+
+def has_curves(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+    """Whether `write_curves` has anything to draw."""
+    return bool(_curve_names(logs))
 
 
 def _curve_names(logs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -138,9 +134,9 @@ def _draw_curves(axes: Axes, logs: Mapping[str, Sequence[Mapping[str, Any]]], na
         fold: {row["epoch"]: scale * row[name] for row in rows if row.get(name) is not None}
         for fold, rows in logs.items()
     }
-    few = len(curves) <= len(OKABE_ITO)
+    few = len(curves) <= len(COLOURS)
     for index, (fold, curve) in enumerate(curves.items()):
-        colour = OKABE_ITO[index] if few else "#999999"
+        colour = COLOURS[index] if few else "#999999"
         label = fold if few else ("folds" if index == 0 else "_")
         axes.plot(
             list(curve), list(curve.values()), color=colour, alpha=0.9 if few else 0.5, label=label,
@@ -157,25 +153,25 @@ def _draw_curves(axes: Axes, logs: Mapping[str, Sequence[Mapping[str, Any]]], na
     axes.set_axisbelow(True)
 
 
-def write_comparison(results: Results, path: str | os.PathLike) -> None:
-    """Draw each method's pooled UAR with its 95 % interval over speakers, and a point for each of its folds."""
+def write_comparison(results: Results, path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> None:
+    """Draw each row's pooled UAR with its 95 % interval, a circle for each fold or, of several, seed, and guessing."""
     rows = [
         (
-            method_label(method),
-            method.pooled.uar,
-            method.pooled.uar_interval,
-            [fold.uar for fold in method.folds.values()],
+            _label(row),
+            row.scores.uar,
+            row.scores.uar_interval,
+            row.uar.values if row.uar else [fold.uar for fold in row.first.folds.values()],
         )
-        for method in results.scored
-        if method.pooled is not None
+        for row in results.scored_rows
+        if row.scores is not None
     ]
-    _draw_comparison(rows, results, "● pooled, bar: 95 % interval over speakers   ○ one fold", path)
+    parts = "fold or seed" if results.seed_means else "fold"
+    legend = f"● pooled, bar: 95 % interval over {resampled(results)}   ○ one {parts}   ┆ guessing"
+    _draw_comparison(rows, results, legend, path, formats)
 
 
-def write_seed_comparison(results: Results, path: str | os.PathLike) -> None:
-    """Draw the mean UAR over seeds of each method that has several, with its 95 % interval over speakers, and every seed's."""
-    rows = [(one.title, one.uar.mean, one.uar_interval, one.uar.values) for one in results.seed_means]
-    _draw_comparison(rows, results, "● mean over seeds, bar: 95 % interval over speakers   ○ one seed", path)
+def _label(row: Row) -> str:
+    return f"{row_label(row)}, mean of {len(row.seeds)} seeds" if row.seeds else row_label(row)
 
 
 def _draw_comparison(
@@ -183,15 +179,16 @@ def _draw_comparison(
     results: Results,
     legend: str,
     path: str | os.PathLike,
+    formats: Sequence[str],
 ) -> None:
     """Draw a row a method: its label, a UAR, the interval of that, and what it is the UAR of."""
     labels = [_lines(label, 30) for label, *_ in rows]
     row_height = max(0.62, 0.16 * max(label.count("\n") + 1 for label in labels) + 0.2)
-    with rc_context(STYLE):
+    with drawing():
         figure = Figure(figsize=(6.6, row_height * len(rows) + 1.5), dpi=DPI, layout="tight")
         axes = figure.add_subplot()
         for row, (_, uar, interval, parts) in enumerate(rows):
-            colour = OKABE_ITO[row % len(OKABE_ITO)]
+            colour = COLOURS[row % len(COLOURS)]
             axes.scatter(
                 [100 * part for part in parts], [row + 0.17] * len(parts),
                 s=22, facecolors="none", edgecolors=colour, linewidths=1, alpha=0.8,
@@ -203,24 +200,59 @@ def _draw_comparison(
                 1.015, row, with_interval(uar, interval),
                 transform=axes.get_yaxis_transform(), va="center", color="#222222",
             )  # fmt: skip
+        axes.axvline(100 / len(results.classes), color="#555555", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
         axes.set_yticks(range(len(rows)), labels)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.set_xlabel(f"UAR (%)   {legend}")
+        axes.set_xlabel(_lines(f"UAR (%)   {legend}", 100))
         axes.set_title(
             f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}", loc="left"
         )
-        _save(figure, path)
+        save(figure, path, formats)
+
+
+def write_reliability(
+    named: Mapping[str, RowConfidence], path: str | os.PathLike, formats: Sequence[str] = FORMATS
+) -> None:
+    """Draw how often answers are right against how sure they are: a panel each, before and after a temperature.
+
+    Parameters
+    ----------
+    named : what each panel is called.
+    path : PNG to write, with the other formats beside it.
+    """
+    columns = min(3, len(named))
+    rows = math.ceil(len(named) / columns)
+    with drawing():
+        figure = Figure(figsize=(2.9 * columns + 0.3, 3.0 * rows + 0.6), dpi=DPI, layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for panel, (title, one) in zip(panels, named.items(), strict=False):
+            panel.plot([0, 100], [0, 100], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
+            _draw_reliability(panel, one.before, COLOURS[1], "before", ":")
+            if one.after is not None:
+                _draw_reliability(panel, one.after, COLOURS[0], "after", "-")
+            panel.set_title(_lines(title, 34), fontsize=8.5)
+            panel.set_xlim(0, 100)
+            panel.set_ylim(0, 100)
+            panel.legend(loc="upper left", fontsize=7)
+            panel.set_xlabel("mean confidence (%)")
+            panel.set_ylabel("right (%)")
+        for panel in panels[len(named) :]:
+            panel.set_visible(False)
+        figure.suptitle(f"Confidence, {BINS} bins of equal width; dots as large as the bins", fontsize=9)
+        save(figure, path, formats)
+
+
+def _draw_reliability(axes: Axes, one: Confidence, colour: str, name: str, line: str) -> None:
+    filled = one.sizes > 0
+    x, y, sizes = 100 * one.confidences[filled], 100 * one.rights[filled], one.sizes[filled]
+    axes.plot(x, y, color=colour, linewidth=1.1, linestyle=line, label=f"{name}: ECE {percent(one.ece)} %")
+    axes.scatter(x, y, s=6 + 90 * sizes / sizes.sum(), color=colour, alpha=0.75, linewidths=0)
 
 
 def _lines(title: str, width: int = 42) -> str:
     """Return a title in as many lines as it needs: that of an ablation names what differs."""
     return textwrap.fill(title, width, break_on_hyphens=False, break_long_words=False)
-
-
-def _save(figure: Figure, path: str | os.PathLike) -> None:
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=DPI)

@@ -15,15 +15,16 @@ from rich.table import Table as Grid
 
 from gemoclap.config import TITLES
 from gemoclap.files import write_json
-from gemoclap.metrics import Scores, without_nan
-from gemoclap.predictions import concatenate
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores, without_nan
 from gemoclap.recipes.cost import Cost
 from gemoclap.recipes.run_files import SELECTIONS
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.table1 import Cell, Table
 from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
-from gemoclap.reports.results import MethodResults, Results, collect, score_table
+from gemoclap.reports.records import MethodResults, Results
+from gemoclap.reports.results import collect
+from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, with_interval, with_sd, write_csv
 from gemoclap.writing import atomic_write
 
@@ -39,7 +40,7 @@ class Entry:
     seeds : those that were asked for or have begun; none where nobody asked for the cell.
     n_table_seeds : how many seeds the table has.
     folds : finished folds of the first seed, and how many there are of them; 0 of 0 where none is.
-    scores : of all finished seeds together, which is their mean, with intervals over speakers; None where no seed is finished.
+    scores : means over the finished seeds, with intervals over speakers and, of several, seeds; None where no seed is finished.
     """
 
     encoder: str
@@ -89,7 +90,9 @@ def write_table1(table: Table) -> Path:
     table, entries, first = _read(table)
     write_csv(table.output / "table1.csv", [_row(table, one) for one in entries])
     cells = [_data(table, one) for one in entries]
-    write_json(table.output / "table1.json", {"interval": "95 %, over speakers", "cells": cells})
+    write_json(
+        table.output / "table1.json", {"interval": INTERVAL_SEEDS if len(table.seeds) > 1 else INTERVAL, "cells": cells}
+    )
     with atomic_write(table.output / "table1.tex") as file:
         file.write(_latex(table, entries, first))
     page = table.output / "table1.md"
@@ -128,7 +131,7 @@ def _entry(table: Table, encoder: str, method: str, runs: dict[int, Results | No
     finished = [one for one in begun if not one.missing]
     tables = [one.predictions for one in finished if one.predictions is not None]
     folds = max(((len(one.folds), len(one.folds) + len(one.missing)) for one in begun), default=(0, 0))
-    scores = score_table(concatenate(tables)) if tables else None
+    scores = score_tables(tables) if tables else None
     return Entry(encoder, method, tuple(finished), tuple(runs), len(table.seeds), folds, scores)
 
 
@@ -151,7 +154,7 @@ def _figures(one: Entry) -> dict[str, Any]:
         return {}
     scores = one.scores
     return {
-        "n": scores.n // len(one.finished), "n_speakers": scores.n_clusters,
+        "n": scores.n, "n_speakers": scores.n_clusters,
         "war": scores.war, "war_low": scores.war_interval[0], "war_high": scores.war_interval[1],
         "uar": scores.uar, "uar_low": scores.uar_interval[0], "uar_high": scores.uar_interval[1],
         **{f"{name}_mean_of_folds": one.mean_of_folds(name) for name in ("war", "uar")},
@@ -195,8 +198,7 @@ def _sections(table: Table, entries: Sequence[Entry], first: Results | None) -> 
         *_unfinished(entries),
         *([_protocol(table, first)] if first else []),
         "## All test utterances together",
-        "WAR / UAR in percent, each with its 95 % interval over speakers: how far it would move with other speakers, the "
-        "training being the same.",
+        f"WAR / UAR in percent, each with its 95 % interval over {_over(table)}: how far it would move with others.",
         markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _pooled), 1),
         "## Mean of folds",
         "WAR / UAR in percent, each fold counting the same, ± the standard deviation over folds. Compare with others' work by "
@@ -207,6 +209,11 @@ def _sections(table: Table, entries: Sequence[Entry], first: Results | None) -> 
         "Each cell is a run of its own below cells/, with a report.md; `gemoclap report` sets several side by side.",
     ]
     return sections
+
+
+def _over(table: Table) -> str:
+    """Return what the intervals are over."""
+    return "speakers and seeds" if len(table.seeds) > 1 else "speakers"
 
 
 def _warnings(first: Results | None) -> list[str]:
@@ -296,9 +303,8 @@ def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str
             if (rows := _paper_rows(table, reading))
         ]
     what = f" on {first.vocabulary}, {count(first.folds, 'fold')}" if first else ""
-    caption = (
-        f"Audio encoders by methods{what}: percent, all test utterances together, with 95 % intervals over speakers."
-    )
+    interval = f"with 95 % intervals over {_over(table)}"
+    caption = f"Audio encoders by methods{what}: percent, all test utterances together, {interval}."
     return latex_table(caption, [TITLES[method] for method in table.methods], ("WAR", "UAR"), blocks)
 
 
@@ -329,7 +335,7 @@ def print_table1(table: Table, console: Console) -> None:
     table, entries, first = _read(table)
     grid = Grid(
         title=f"{first.vocabulary if first else 'table 1'}, percent",
-        caption="WAR above UAR, all test utterances together [95 % interval over speakers]",
+        caption=f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
         box=box.SIMPLE_HEAD,
         show_edge=False,
     )

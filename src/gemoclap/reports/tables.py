@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gemoclap.metrics import Difference, Scores
-from gemoclap.reports.results import FoldMean, MethodResults, Results, SeedMean
+from gemoclap.reports.records import LEVEL, FoldMean, PairedDifference, Results, Row
 from gemoclap.writing import atomic_write
 
 UNDEFINED = "\N{EN DASH}"
@@ -55,11 +55,16 @@ def with_points(difference: Difference | None, gap: str = " ") -> str:
     return points(difference.value) + interval
 
 
-def clear_of_zero(difference: Difference | None) -> str:
-    """Say whether the interval of a difference leaves 0 out."""
-    if difference is None or math.isnan(difference.low):
+def p_value(p: float) -> str:
+    """Return a p-value with three digits, ``"< 0.001"`` below that, a dash where it is not defined."""
+    if math.isnan(p):
         return UNDEFINED
-    return "yes" if difference.low > 0 or difference.high < 0 else "no"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict(difference: PairedDifference) -> str:
+    """Say whether a difference is clear of chance after correction for the number of comparisons."""
+    return {None: UNDEFINED, True: "yes", False: "no"}[difference.differs]
 
 
 def count(things: Sequence[Any], noun: str) -> str:
@@ -67,10 +72,20 @@ def count(things: Sequence[Any], noun: str) -> str:
     return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
-def method_label(method: MethodResults) -> str:
-    """Return the method's title, with the number of its finished folds where some are missing."""
-    total = len(method.folds) + len(method.missing)
-    return f"{method.title} ({len(method.folds)} of {total} folds)" if method.missing else method.title
+def row_label(row: Row) -> str:
+    """Return the row's title, with the number of its finished folds where some are missing."""
+    first = row.first
+    total = len(first.folds) + len(first.missing)
+    return f"{row.title} ({len(first.folds)} of {total} folds)" if first.missing else row.title
+
+
+def resampled(results: Results) -> str:
+    """Return in words what the intervals of the rows are over."""
+    if not results.seed_means:
+        return "speakers"
+    if all(row.seeds for row in results.scored_rows):
+        return "speakers and seeds"
+    return "speakers, and over seeds too where a row has several"
 
 
 # Markdown.
@@ -84,28 +99,34 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_co
 
 
 def summary_table(results: Results) -> str:
-    """Return the table to publish: each method pooled over folds and as a mean of folds."""
+    """Return the table to publish: each row pooled over folds and as a mean of folds."""
+    several = bool(results.seed_means)
     header = [
-        "method", "WAR pooled [95 % CI]", "UAR pooled [95 % CI]", "macro F1 pooled", "WAR mean of folds ± sd",
-        "UAR mean of folds ± sd", "UAR female", "UAR male", "gap (points)",
+        "method", *(["seeds"] if several else []), "WAR pooled [95 % CI]", "UAR pooled [95 % CI]", "macro F1 pooled [95 % CI]",
+        "WAR mean of folds ± sd", "UAR mean of folds ± sd", "UAR female", "UAR male", "gap (points)",
     ]  # fmt: skip
     rows = []
-    for method in results.methods:
-        if method.pooled is None or method.mean is None:
-            rows.append([method_label(method), *[UNDEFINED] * (len(header) - 1)])
+    for row in results.rows:
+        first = [row_label(row), *([_seeds(row)] if several else [])]
+        if row.scores is None or row.mean is None:
+            rows.append([*first, *[UNDEFINED] * (len(header) - len(first))])
             continue
-        pooled, mean = method.pooled, method.mean
+        scores, mean = row.scores, row.mean
         rows.append([
-            method_label(method),
-            with_interval(pooled.war, pooled.war_interval),
-            with_interval(pooled.uar, pooled.uar_interval),
-            percent(pooled.macro_f1),
+            *first,
+            with_interval(scores.war, scores.war_interval),
+            with_interval(scores.uar, scores.uar_interval),
+            with_interval(scores.macro_f1, scores.macro_f1_interval),
             with_sd(mean.war, mean.war_sd),
             with_sd(mean.uar, mean.uar_sd),
-            *(percent(pooled.uar_by_gender.get(gender)) for gender in ("female", "male")),
-            points(pooled.gender_gap),
+            *(percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
+            points(scores.gender_gap),
         ])  # fmt: skip
-    return markdown_table(header, rows)
+    return markdown_table(header, rows, text_columns=2 if several else 1)
+
+
+def _seeds(row: Row) -> str:
+    return ", ".join(map(str, row.seeds)) or UNDEFINED
 
 
 def recall_table(scores: Mapping[str, Scores]) -> str:
@@ -116,45 +137,73 @@ def recall_table(scores: Mapping[str, Scores]) -> str:
 
 
 def fold_table(results: Results) -> str:
-    """Return a row a fold: its hash, test speakers, size, and each method's WAR / UAR."""
-    header = ["fold", "hash", "test speakers", "n", *(f"{method.title} WAR / UAR" for method in results.methods)]
-    rows = []
+    """Return a row a fold and row of the other tables: the fold's hash, test speakers and size, then WAR and UAR."""
+    header = ["fold", "hash", "test speakers", "method", "n", "WAR", "UAR"]
+    lines = []
     for fold in results.folds:
-        figures = [_war_and_uar(method.folds.get(fold.name)) for method in results.methods]
         speakers = shorten(fold.test_speakers, 6) or UNDEFINED
-        rows.append([fold.name, f"`{fold.hash}`", speakers, f"{fold.n_test:,}", *figures])
-    return markdown_table(header, rows, text_columns=3)
+        for row in results.rows:
+            found = [method.folds[fold.name] for method in row.members.values() if fold.name in method.folds]
+            figures = [
+                percent(sum(getattr(one, name) for one in found) / len(found)) if found else UNDEFINED
+                for name in ("war", "uar")
+            ]
+            lines.append([fold.name, f"`{fold.hash}`", speakers, row.title, f"{fold.n_test:,}", *figures])
+    return markdown_table(header, lines, text_columns=4)
 
 
 def difference_table(results: Results) -> str:
-    """Return each later method's UAR less the first's, in points."""
-    titles = {method.name: method.title for method in results.methods}
-    rows = []
-    for one in results.differences:
-        comparison = f"{titles[one.method]} less {titles[one.baseline]}"
-        rows.append([comparison, with_points(one.uar), clear_of_zero(one.uar), f"{one.n:,}"])
-    return markdown_table(["comparison", "UAR difference in points [95 % CI]", "interval clear of 0", "n"], rows)
+    """Return each later row's UAR minus the first's, in points, with p-values before and after correction."""
+    titles = {row.name: row.title for row in results.rows}
+    rows = [
+        [
+            f"{titles[one.method]} minus {titles[one.baseline]}",
+            with_points(one.uar),
+            p_value(one.p),
+            p_value(one.p_corrected),
+            verdict(one),
+            f"{one.n:,}",
+        ]
+        for one in results.differences
+    ]
+    number = f"p, Holm over {count(results.differences, 'comparison')}"
+    header = ["comparison", "UAR difference in points [95 % CI]", "p", number, f"differs (p < {LEVEL:g})", "n"]
+    return markdown_table(header, rows)
 
 
 def seed_table(results: Results) -> str:
-    """Return a row a method that has several seeds: its mean over them, and that less the first such method's."""
-    header = [
-        "method", "seeds", "WAR mean [95 % CI]", "UAR mean [95 % CI]", "UAR of each seed", "sd over seeds",
-        "difference in points [95 % CI]", "interval clear of 0",
-    ]  # fmt: skip
+    """Return a row a method that has several seeds, with the figures of each."""
     rows = [
         [
             one.title,
-            ", ".join(map(str, one.members)),
-            with_interval(one.war.mean, one.war_interval),
-            with_interval(one.uar.mean, one.uar_interval),
-            ", ".join(map(percent, one.uar.values)),
-            percent(one.uar.sd),
-            with_points(one.difference),
-            clear_of_zero(one.difference),
+            _seeds(one),
+            *(
+                cell
+                for over in (one.war, one.uar)
+                if over
+                for cell in (", ".join(map(percent, over.values)), percent(over.sd))
+            ),
         ]
         for one in results.seed_means
     ]
+    header = ["method", "seeds", "WAR of each", "sd over seeds", "UAR of each", "sd over seeds"]
+    return markdown_table(header, rows, text_columns=2)
+
+
+def confidence_table(results: Results) -> str:
+    """Return a row a method with probabilities: how far they are from how often it is right, before and after a temperature."""
+    rows = []
+    for row in results.scored_rows:
+        one = row.confidence
+        if one is None:
+            rows.append([row_label(row), "it gives no probabilities", *[UNDEFINED] * 5])
+            continue
+        after = (percent(one.after.ece), f"{one.after.nll:.3f}") if one.after else (UNDEFINED, UNDEFINED)
+        low, high = (min(one.temperatures), max(one.temperatures)) if one.temperatures else (math.nan, math.nan)
+        temperature = UNDEFINED if math.isnan(low) else f"{low:.2f}" + (f" to {high:.2f}" if high > low else "")
+        figures = [percent(one.before.ece), after[0], f"{one.before.nll:.3f}", after[1], temperature]
+        rows.append([row_label(row), one.fitted_on, *figures])
+    header = ["method", "temperature fitted on", "ECE before", "ECE after", "NLL before", "NLL after", "temperature"]
     return markdown_table(header, rows, text_columns=2)
 
 
@@ -164,16 +213,12 @@ def shorten(words: Sequence[str], most: int) -> str:
     return ", ".join(words) if more <= 0 else f"{', '.join(words[:most])} and {more} more"
 
 
-def _war_and_uar(scores: Scores | None) -> str:
-    return UNDEFINED if scores is None else f"{percent(scores.war)} / {percent(scores.uar)}"
-
-
 # CSV.
 
 
 def csv_rows(results: Results) -> list[dict[str, Any]]:
-    """Return, for each method, a row ``pooled``, a row ``mean_of_folds`` and a row ``fold`` for each finished fold; for each
-    of several seeds a row ``mean_of_seeds``.
+    """Return, for each training with one seed, a row ``pooled``, a row ``mean_of_folds`` and a row ``fold`` for each finished
+    fold; for each method with several seeds a row ``mean_of_seeds``.
     """
     hashes = {fold.name: fold.hash for fold in results.folds}
     rows: list[dict[str, Any]] = []
@@ -193,7 +238,8 @@ def scores_row(scores: Scores) -> dict[str, Any]:
     figures = {
         "war": scores.war, "war_low": scores.war_interval[0], "war_high": scores.war_interval[1],
         "uar": scores.uar, "uar_low": scores.uar_interval[0], "uar_high": scores.uar_interval[1],
-        "macro_f1": scores.macro_f1, "uar_female": scores.uar_by_gender.get("female"),
+        "macro_f1": scores.macro_f1, "macro_f1_low": scores.macro_f1_interval[0],
+        "macro_f1_high": scores.macro_f1_interval[1], "uar_female": scores.uar_by_gender.get("female"),
         "uar_male": scores.uar_by_gender.get("male"), "gender_gap": scores.gender_gap,
         **{f"recall_{name}": recall for name, recall in scores.recalls.items()},
     }  # fmt: skip
@@ -209,14 +255,18 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], first:
         writer.writerows(rows)
 
 
-def _seed_row(one: SeedMean) -> dict[str, Any]:
-    first, *_ = one.members.values()
-    row: dict[str, Any] = {"method": first.folder.name, "aggregate": "mean_of_seeds", "n_folds": len(first.folds)}
-    row |= {"n": first.pooled.n if first.pooled else "", "title": one.title, "seeds": " ".join(map(str, one.members))}
-    for name, over, (low, high) in (("war", one.war, one.war_interval), ("uar", one.uar, one.uar_interval)):
-        figures = {name: over.mean, f"{name}_low": low, f"{name}_high": high, f"{name}_sd": over.sd}
-        row |= {column: _share(figure) for column, figure in figures.items()}
-    return row
+def _seed_row(one: Row) -> dict[str, Any]:
+    assert one.scores is not None and one.war is not None and one.uar is not None
+    sds = {"war_sd": _share(one.war.sd), "uar_sd": _share(one.uar.sd)}
+    return {
+        "method": one.first.folder.name,
+        "aggregate": "mean_of_seeds",
+        "n_folds": len(one.first.folds),
+        **scores_row(one.scores),
+        **sds,
+        "title": one.title,
+        "seeds": " ".join(map(str, one.seeds)),
+    }
 
 
 def _mean_row(mean: FoldMean) -> dict[str, str]:
@@ -237,54 +287,51 @@ def print_table(results: Results, console: Console) -> None:
         console.print("[bold red]Speakers are shared between training and test: not speaker-independent.[/]")
     for warning in results.encoder_warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
-    table = _method_table(
-        f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
-        "pooled: all test utterances together [95 % interval over speakers]; "
-        "mean of folds: each fold counts the same, ± standard deviation; gap: UAR of female minus male speakers, points",
+    table = Table(
+        title=f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
+        caption=f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: each fold "
+        "counts the same, ± standard deviation; gap: UAR of female minus male speakers, points",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
     )
+    table.add_column("method", min_width=12, max_width=40)
     for heading in ("WAR\npooled", "UAR\npooled", "F1\npooled", "WAR mean\nof folds", "UAR mean\nof folds", "gap"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for method in results.methods:
-        if method.pooled is None or method.mean is None:
-            table.add_row(escape(method_label(method)), *[UNDEFINED] * 6)
+    for row in results.rows:
+        seeds = f"\nmean of seeds {_seeds(row)}" if row.seeds else ""
+        if row.scores is None or row.mean is None:
+            table.add_row(escape(row_label(row)), *[UNDEFINED] * 6)
             continue
-        pooled, mean = method.pooled, method.mean
+        scores, mean = row.scores, row.mean
         table.add_row(
-            escape(method_label(method)),
+            escape(row_label(row) + seeds),
             # rich takes a bracket for markup where a letter follows it: these are followed by digits.
-            with_interval(pooled.war, pooled.war_interval, gap="\n"),
-            with_interval(pooled.uar, pooled.uar_interval, gap="\n"),
-            percent(pooled.macro_f1),
+            with_interval(scores.war, scores.war_interval, gap="\n"),
+            with_interval(scores.uar, scores.uar_interval, gap="\n"),
+            percent(scores.macro_f1),
             with_sd(mean.war, mean.war_sd, gap="\n"),
             with_sd(mean.uar, mean.uar_sd, gap="\n"),
-            points(pooled.gender_gap),
+            points(scores.gender_gap),
         )
     console.print(table)
-    if results.seed_means:
+    if results.differences:
         console.print()
-        console.print(_seed_table(results))
+        console.print(_difference_table(results))
 
 
-def _method_table(title: str, caption: str) -> Table:
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("method", min_width=12, max_width=40)
-    return table
-
-
-def _seed_table(results: Results) -> Table:
-    table = _method_table(
-        "Mean over seeds, pooled over folds, percent",
-        f"less the first's: points from {escape(results.seed_means[0].title)}; all intervals are over speakers",
+def _difference_table(results: Results) -> Table:
+    titles = {row.name: row.title for row in results.rows}
+    table = Table(
+        title=f"UAR minus that of {escape(titles[results.differences[0].baseline])}, points",
+        caption=f"p: sign flips over speakers, corrected for {count(results.differences, 'comparison')} (Holm)",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
     )
-    for heading in ("seeds", "WAR", "UAR", "sd over\nseeds", "UAR less\nthe first's"):
-        table.add_column(heading, justify="right")
-    for one in results.seed_means:
-        table.add_row(
-            escape(one.title),
-            ", ".join(map(str, one.members)),
-            with_interval(one.war.mean, one.war_interval, gap="\n"),
-            with_interval(one.uar.mean, one.uar_interval, gap="\n"),
-            percent(one.uar.sd),
-            with_points(one.difference, gap="\n"),
-        )
+    table.add_column("method", min_width=12, max_width=40)
+    for heading in ("difference [95 %]", "p corrected", "differs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in results.differences:
+        table.add_row(escape(titles[one.method]), with_points(one.uar), p_value(one.p_corrected), verdict(one))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import Clips, eval_batches
 from gemoclap.errors import GemoclapError
+from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.models import NO_NUMBERS, EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
@@ -33,7 +35,7 @@ def predict_table(
 
     Raises
     ------
-    GemoclapError : no utterance has a label of the model's vocabulary, or the probabilities of one are no numbers.
+    GemoclapError : no utterance has a label of the model's vocabulary, or an output of the model is not a number.
     """
     vocabulary = model.config.emotions
     rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
@@ -52,8 +54,6 @@ def predict_table(
             if progress is not None:
                 progress(len(probabilities), len(rows))
     scores = np.stack([probabilities[row.id] for row in rows])
-    for row in (row for row, finite in zip(rows, np.isfinite(scores).all(axis=1), strict=True) if not finite):
-        raise GemoclapError(f"{row.path}: {NO_NUMBERS}")
     return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
 
 
@@ -67,7 +67,16 @@ def table_of(
     """Join utterances and their scores ``(N, C)`` into a table; the prediction is the class of the highest score.
 
     A speaker is ``"corpus/speaker"`` where the corpus has a name, so that tables of several can be put together.
+
+    Raises
+    ------
+    GemoclapError : a score is not a finite number, of which nothing is the highest.
     """
+    faulty = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if len(faulty):
+        first = rows[faulty[0]]
+        others = f" ({first.id} is the first of {len(faulty)} such among {len(rows)} utterances)"
+        raise GemoclapError(f"{first.path}: {NO_NUMBERS}{others}")
     return PredictionTable(
         classes=classes,
         ids=tuple(row.id for row in rows),
@@ -77,7 +86,16 @@ def table_of(
         truth=tuple(str(resolve(row.emotion)) for row in rows),
         prediction=tuple(classes[index] for index in scores.argmax(axis=1)),
         probabilities=scores,
+        paths=tuple(row.path for row in rows),
     )
+
+
+def unknown_labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> dict[str, int]:
+    """Return how many utterances have each label that is none of the model's classes, the most frequent first."""
+    counts = Counter(
+        row.emotion for row in utterances if row.emotion is not None and vocabulary.resolve(row.emotion) is None
+    )
+    return dict(counts.most_common())
 
 
 def headline_scores(table: PredictionTable) -> dict[str, float]:

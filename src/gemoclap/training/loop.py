@@ -89,7 +89,7 @@ def fit(
     )
     with Trackers(accelerator, label, asdict(settings), run.state.history) as trackers, shown:
         if settings.warmup_epochs > settings.epochs:
-            shown.note(
+            shown.note_once(
                 f"the warm-up, train.warmup_epochs {settings.warmup_epochs:g}, is longer than the {settings.epochs} epochs: "
                 "the learning rate never reaches its peak"
             )

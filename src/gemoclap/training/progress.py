@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PROJECT = "gemoclap"
+NOTED: set[str] = set()
+"""What `TrainingProgress.note_once` has printed in this process."""
 
 
 class TrainingProgress:
@@ -81,15 +83,25 @@ class TrainingProgress:
             f"{row['utterances_per_second']:.1f} utterances/s  {left} left"
         )
 
+    def note_once(self, text: str) -> None:
+        """Print a line unless an earlier training of this process has printed it: folds and methods share their settings."""
+        if self.enabled and text not in NOTED:
+            NOTED.add(text)
+            self._print(text)
+
     def note(self, text: str) -> None:
         """Print one line, above the bar where there is one."""
-        if self.bar is not None:
-            self.bar.console.print(f"{self.label}: {text}" if self.label else text, highlight=False, markup=False)
-        elif self.enabled:
+        if self.enabled:
             self._line(text)
 
     def _line(self, text: str) -> None:
-        print(f"{self.label}: {text}" if self.label else text, file=sys.stderr, flush=True)
+        self._print(f"{self.label}: {text}" if self.label else text)
+
+    def _print(self, text: str) -> None:
+        if self.bar is not None:
+            self.bar.console.print(text, highlight=False, markup=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
 
 class Trackers:

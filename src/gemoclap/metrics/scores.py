@@ -1,0 +1,209 @@
+"""The field's figures for speech emotion recognition; every one is a function of the confusion matrix alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gemoclap.errors import GemoclapError
+from gemoclap.labels import GENDERS
+
+Labels = Sequence[str] | Sequence[int] | np.ndarray
+"""One class an utterance, as words or as class indices from 0."""
+Clusters = Sequence[str | None]
+"""One speaker an utterance; an utterance of an unknown speaker (None) is a cluster of its own."""
+
+
+def weighted_average_recall(truth: Labels, prediction: Labels) -> float:
+    r"""Share of utterances that are classified correctly (WAR), the accuracy.
+
+    .. math:: \mathrm{WAR} = \frac{1}{N} \sum_i [\hat{y}_i = y_i]
+              = \sum_k \frac{N_k}{N} \cdot \mathrm{recall}_k
+
+    Parameters
+    ----------
+    truth, prediction : (N,) words or class indices.
+
+    Raises
+    ------
+    GemoclapError : no utterances, lengths that differ, or labels that are neither words nor indices.
+
+    Examples
+    --------
+    >>> weighted_average_recall(["sad", "sad", "sad", "angry"], ["sad", "sad", "sad", "sad"])
+    0.75
+    """
+    return float(war_of(_square(truth, prediction)))
+
+
+def unweighted_average_recall(truth: Labels, prediction: Labels) -> float:
+    r"""Recall averaged over the classes that occur in `truth`, each counting the same (UAR).
+
+    .. math:: \mathrm{UAR} = \frac{1}{|K|} \sum_{k \in K} \frac{|\{i : y_i = k, \hat{y}_i = k\}|}{|\{i : y_i = k\}|},
+              \qquad K = \{y_1, \dots, y_N\}
+
+    A class that is predicted but never true has no recall and is left out, as in scikit-learn's
+    ``balanced_accuracy_score`` (``recall_score(average="macro")`` counts it as 0).
+
+    Parameters and errors are those of `weighted_average_recall`.
+
+    Examples
+    --------
+    >>> unweighted_average_recall(["sad", "sad", "sad", "angry"], ["sad", "sad", "sad", "sad"])
+    0.5
+    """
+    return float(uar_of(_square(truth, prediction)))
+
+
+def macro_f1(truth: Labels, prediction: Labels) -> float:
+    r"""F1 averaged over the classes that occur in `truth` or in `prediction`, as scikit-learn's macro F1.
+
+    .. math:: \mathrm{F1}_k = \frac{2 \, \mathrm{TP}_k}{2 \, \mathrm{TP}_k + \mathrm{FP}_k + \mathrm{FN}_k}
+
+    Parameters and errors are those of `weighted_average_recall`.
+
+    Examples
+    --------
+    >>> round(macro_f1(["sad", "sad", "sad", "angry"], ["sad", "sad", "angry", "angry"]), 4)
+    0.7333
+    """
+    return float(macro_f1_of(_square(truth, prediction)))
+
+
+def recall_by_class(truth: Labels, prediction: Labels) -> dict[Any, float]:
+    """Return the recall of each class that occurs in `truth`, in sorted order.
+
+    Examples
+    --------
+    >>> recall_by_class(["sad", "sad", "angry"], ["sad", "angry", "angry"])
+    {'angry': 1.0, 'sad': 0.5}
+    """
+    recalls = zip(occurring_classes(truth, prediction), recalls_of(_square(truth, prediction)).tolist(), strict=True)
+    return {name: recall for name, recall in recalls if not math.isnan(recall)}
+
+
+def confusion_matrix(truth: Labels, prediction: Labels, classes: Sequence[Any]) -> np.ndarray:
+    """Count utterances by true class (rows) and predicted class (columns).
+
+    Returns
+    -------
+    (C, C) int64, both sides in the order of `classes`.
+
+    Raises
+    ------
+    GemoclapError : as `weighted_average_recall`, or a label that is not among `classes`.
+    """
+    true, predicted = class_indices(truth, prediction, classes)
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (true, predicted), 1)
+    return counts
+
+
+def group_gap(
+    truth: Labels, prediction: Labels, genders: Sequence[str | None]
+) -> tuple[dict[str, float], float | None]:
+    """UAR of each gender's utterances, and the gap between them (female less male).
+
+    Returns
+    -------
+    uar_by_gender : a UAR for each gender that occurs; utterances of unknown gender are left out.
+    gap : female less male, None unless both occur.
+    """
+    true, predicted = _checked(truth, prediction)
+    same_length(true, genders, "genders")
+    by_gender = {}
+    for gender in GENDERS:
+        chosen = np.array([one == gender for one in genders])
+        if chosen.any():
+            by_gender[gender] = unweighted_average_recall(true[chosen], predicted[chosen])
+    gap = by_gender["female"] - by_gender["male"] if len(by_gender) == len(GENDERS) else None
+    return by_gender, gap
+
+
+# Figures of confusion matrices (..., C, C), rows the truth.
+
+
+def recalls_of(confusion: np.ndarray) -> np.ndarray:
+    """Return (..., C) recalls, NaN for a class without utterances."""
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
+
+
+def war_of(confusion: np.ndarray) -> np.ndarray:
+    """Return (...) shares of utterances that are right."""
+    return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
+
+
+def uar_of(confusion: np.ndarray) -> np.ndarray:
+    """Return (...) means of the recalls of the classes that occur."""
+    return np.nanmean(recalls_of(confusion), axis=-1)
+
+
+def macro_f1_of(confusion: np.ndarray) -> np.ndarray:
+    """Return (...) means of F1 over the classes that occur or are predicted."""
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return np.nanmean(_ratio(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2)), axis=-1)
+
+
+STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"war": war_of, "uar": uar_of, "macro_f1": macro_f1_of}
+"""Names of the figures that `bootstrap_interval` knows, with what computes them from confusion matrices."""
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+# Labels.
+
+
+def _checked(truth: Labels, prediction: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as arrays of words or of indices, or say what is wrong with them."""
+    true, predicted = np.asarray(truth), np.asarray(prediction)
+    same_length(true, predicted, "predictions")
+    if true.size == 0:
+        raise GemoclapError("there is no utterance to score; is any of them labelled with a class of the model?")
+    if true.ndim != 1 or true.dtype.kind not in "Uiu" or (true.dtype.kind == "U") != (predicted.dtype.kind == "U"):
+        raise GemoclapError("labels to score must be all words or all class indices; leave unlabelled utterances out")
+    if true.dtype.kind != "U" and min(true.min(), predicted.min()) < 0:
+        raise GemoclapError("a class index to score is negative (unlabelled); leave unlabelled utterances out")
+    return true, predicted
+
+
+def same_length(true: np.ndarray, other: Sequence[Any] | np.ndarray, what: str) -> None:
+    """Raise a GemoclapError unless there is one of `other`, called `what`, an utterance."""
+    if len(true) != len(other):
+        raise GemoclapError(f"{len(true)} labels but {len(other)} {what}; there must be one an utterance")
+
+
+def occurring_classes(truth: Labels, prediction: Labels) -> list[Any]:
+    """Return the sorted classes that are true or predicted."""
+    return np.unique(np.concatenate(_checked(truth, prediction))).tolist()
+
+
+def _square(truth: Labels, prediction: Labels) -> np.ndarray:
+    return confusion_matrix(truth, prediction, occurring_classes(truth, prediction))
+
+
+def class_indices(truth: Labels, prediction: Labels, classes: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return truth and prediction (N,) as positions in `classes`."""
+    position = {name: index for index, name in enumerate(classes)}
+    both = []
+    for labels in _checked(truth, prediction):
+        words, inverse = np.unique(labels, return_inverse=True)
+        unknown = [word for word in words.tolist() if word not in position]
+        if unknown:
+            raise GemoclapError(f"label {unknown[0]!r} is not one of the classes {', '.join(map(str, classes))}")
+        both.append(np.array([position[word] for word in words.tolist()])[inverse])
+    return both[0], both[1]
+
+
+def without_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures by name as JSON has them: None where one is not defined."""
+    return {name: none_if_nan(value) for name, value in figures.items()}
+
+
+def none_if_nan(value: Any) -> Any:
+    """Return a figure as JSON has it: None where it is not defined."""
+    return None if isinstance(value, float) and math.isnan(value) else value

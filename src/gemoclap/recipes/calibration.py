@@ -1,0 +1,90 @@
+"""The temperature of a model that was trained on everybody: fitted on a cross-validation with the same settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json, write_json
+from gemoclap.predictions import concatenate, read_predictions
+from gemoclap.recipes.run_files import read_plan, read_run_config
+from gemoclap.recipes.run_folder import CONFIG, DECIDE_NOTHING, ENCODER_WEIGHTS, FOLDS, determining, first_difference
+from gemoclap.training.calibration import calibration_on
+
+OF_A_RUN = "the unseen speakers of a cross-validation with the same settings"
+CALIBRATION = "calibration.json"
+"""Where a fold says which temperature its model has."""
+
+
+def calibration_of_run(run: Path, config: Mapping[str, Any], method: str, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the calibration that a finished cross-validation's predictions of unseen speakers give.
+
+    Parameters
+    ----------
+    run : its folder; one with several seeds gives the predictions of all.
+    config : what `run_folder.run_config` says of the training that wants a temperature.
+
+    Raises
+    ------
+    GemoclapError : `run` is no cross-validation, trained something else or with other settings, or is not finished.
+    """
+    folders = [run] if (run / FOLDS).is_file() else sorted(run.glob("seed_*"))
+    tables = []
+    for folder in folders:
+        _refuse_other_settings(folder, config, method)
+        for fold in read_plan(folder / FOLDS)["folds"]:
+            path = folder / method / fold["name"] / "predictions.csv"
+            if not path.is_file():
+                raise GemoclapError(f"{path}: no such file; finish the cross-validation of {method} first")
+            tables.append(read_predictions(path))
+            if tables[-1].classes != tuple(classes):
+                raise GemoclapError(f"{path}: has other classes than this training ({', '.join(classes)})")
+    if not tables:
+        raise GemoclapError(f"{run}: not the folder of a cross-validation; make one with 'gemoclap crossval -o {run}'")
+    return calibration_on(concatenate(tables), OF_A_RUN)
+
+
+def set_calibration(model: Path, calibration: Mapping[str, Any]) -> None:
+    """Write a calibration into the config.json of a saved model.
+
+    Raises
+    ------
+    GemoclapError : config.json is not what a model has.
+    """
+    path = model / "config.json"
+    config = read_json(path, "train the model again")
+    if config.get("calibration") != dict(calibration):
+        write_json(path, {**config, "calibration": dict(calibration)})
+
+
+def _refuse_other_settings(folder: Path, config: Mapping[str, Any], method: str) -> None:
+    found = read_run_config(folder / CONFIG)
+    if method not in found["methods"]:
+        raise GemoclapError(f"{folder}: is not a cross-validation of {method}; name one with --calibrate_on")
+    one, other = (_deciding(each, method) for each in (found, config))
+    if None in (one[ENCODER_WEIGHTS], other[ENCODER_WEIGHTS]):
+        one[ENCODER_WEIGHTS] = other[ENCODER_WEIGHTS] = None
+    difference = first_difference(one, other)
+    if difference:
+        raise GemoclapError(
+            f"{folder}: its {difference} differs from this training's; a temperature is that of a cross-validation with the "
+            "same settings"
+        )
+
+
+def _deciding(config: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return the settings that a model's probabilities depend on, but the seed."""
+    found = determining(config)
+    sections = ["model", "objective", "train", *(["gmp"] if method == "gmp_tl" else [])]
+    ignored = {"train.seed", *DECIDE_NOTHING}
+    kept = {
+        section: {
+            name: value for name, value in (found.get(section) or {}).items() if f"{section}.{name}" not in ignored
+        }
+        for section in sections
+    }
+    audio = (config.get("data") or {}).get("audio") or {}
+    return json.loads(json.dumps({**kept, "audio": audio, ENCODER_WEIGHTS: found.get(ENCODER_WEIGHTS)}))

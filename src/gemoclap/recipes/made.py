@@ -1,0 +1,78 @@
+"""What a result was made with: versions, the kind of machine, when, and how long it took. No figure depends on it."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gemoclap
+from gemoclap.files import write_json
+from gemoclap.recipes.run_folder import on_main_process
+from gemoclap.training.distributed import process_state
+
+MADE = "made.json"
+"""Where a fold says what it was made with."""
+LISTED = ("gemoclap", "torch", "transformers", "python", "host", "device", "processes", "threads")
+
+
+def made_with() -> dict[str, Any]:
+    """Return the versions, the kind of machine and the date of what is being computed now.
+
+    The machine's kind is that of its system and processor: its name is nobody's business.
+    """
+    state = process_state()
+    device = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
+    return {
+        "gemoclap": gemoclap.__version__,
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "python": platform.python_version(),
+        "host": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "processes": state.num_processes,
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def write_made(folder: Path, begun: float) -> None:
+    """Write down what a fold was made with; `begun` is when, by ``time.monotonic``.
+
+    The seconds of a fold that was stopped and resumed are those of its last part.
+    """
+    made = {**made_with(), "seconds": round(time.monotonic() - begun, 1)}
+    on_main_process(lambda: write_json(folder / MADE, made))
+
+
+def read_made(folders: Iterable[Path]) -> dict[str, Any]:
+    """Return what folds say they were made with, together: the different values of each entry, and their seconds added up.
+
+    Folds of earlier versions say nothing, and a damaged file is as good as none.
+    """
+    found = [made for folder in folders if (made := _read(folder / MADE))]
+    if not found:
+        return {}
+    together: dict[str, Any] = {name: _values(found, name) for name in LISTED}
+    dates = _values(found, "date")
+    seconds = [made["seconds"] for made in found if isinstance(made.get("seconds"), int | float)]
+    return {**together, "date": dates[:1] + dates[-1:] if len(dates) > 1 else dates, "seconds": round(sum(seconds), 1)}
+
+
+def _read(path: Path) -> Mapping[str, Any] | None:
+    try:
+        made = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return made if isinstance(made, dict) else None
+
+
+def _values(found: Sequence[Mapping[str, Any]], name: str) -> list[str]:
+    return sorted({str(made[name]) for made in found if name in made})

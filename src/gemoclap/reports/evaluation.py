@@ -1,0 +1,209 @@
+"""Writes the report of one evaluation: its scores, its most confident mistakes, and what its labels cannot tell."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemoclap.files import write_json
+from gemoclap.metrics import INTERVAL, Scores
+from gemoclap.metrics.calibration import BINS, apply_temperature, class_numbers, confidence_of
+from gemoclap.predictions import PredictionTable
+from gemoclap.reports import plots, tables
+from gemoclap.reports.canvas import lacking_remark
+from gemoclap.reports.confidence import NOT_FITTED
+from gemoclap.reports.made import made_line
+from gemoclap.reports.page import Picture, draw_pictures, write_page
+from gemoclap.reports.records import RowConfidence, confidence_to_dict
+
+WORST_MISTAKES = 10
+
+
+def write_scores(
+    scores: Scores,
+    table: PredictionTable,
+    output_dir: str | os.PathLike,
+    title: str,
+    trained_speakers: Sequence[str] = (),
+    *,
+    unknown: Mapping[str, int] | None = None,
+    calibration: Mapping[str, Any] | None = None,
+    made: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write scores.json, scores.csv, report.md, confusion.png and reliability.png of one evaluation.
+
+    Parameters
+    ----------
+    scores : what `table` comes to.
+    table : the predictions; the report counts its classes and speakers and lists its most confident mistakes.
+    output_dir : folder to write into; predictions.csv is the evaluation's own to write.
+    title : names model and data, ``"models/iemocap on emodb.jsonl"``.
+    trained_speakers : of the speakers scored here, those that the model was trained on; the report then says so first.
+    unknown : how many utterances have each label that the model does not know, `training.evaluate.unknown_labels`.
+    calibration : the model's own, which the table's probabilities went through; None where no temperature was fitted.
+    made : versions and machine, `recipes.made.made_with`.
+
+    Returns
+    -------
+    The path of report.md.
+    """
+    output_dir = Path(output_dir)
+    confidence = evaluated_confidence(table, calibration)
+    remarks = label_remarks(table, unknown or {})
+    pictures: dict[str, Picture] = {
+        "confusion.png": ("Confusion matrix", partial(plots.write_confusion, scores, title=title))
+    }
+    if confidence is not None:
+        draw = partial(plots.write_reliability, {"evaluation": confidence})
+        pictures["reliability.png"] = ("How often answers are right against how sure they are", draw)
+    data = {
+        "title": title,
+        **scores.to_dict(),
+        "absent_classes": absent_classes(table),
+        "answers_that_cannot_be_right": impossible_answers(table),
+        "unknown_labels": dict(unknown or {}),
+        "confidence": confidence_to_dict(confidence) if confidence else None,
+        "made": dict(made or {}),
+    }
+    sections = _sections(scores, table, title, trained_speakers, remarks, confidence, made or {})
+    write_json(output_dir / "scores.json", data)
+    tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
+    page = output_dir / "report.md"
+    linked = {name: f"![{caption}]({name})" for name, (caption, _) in pictures.items()}
+    write_page(page, [*sections, *linked.values()])
+    failed = draw_pictures(output_dir, pictures)
+    if failed:
+        kept = [link for name, link in linked.items() if name not in failed]
+        write_page(page, [*sections, *kept, *failed.values()])
+    return page
+
+
+def absent_classes(table: PredictionTable) -> list[str]:
+    """Return the classes of the model that no utterance has."""
+    return [name for name in table.classes if name not in set(table.truth)]
+
+
+def impossible_answers(table: PredictionTable) -> int:
+    """Return how many answers name a class that no utterance has, and so cannot be right."""
+    absent = set(absent_classes(table))
+    return sum(said in absent for said in table.prediction)
+
+
+def label_remarks(table: PredictionTable, unknown: Mapping[str, int]) -> list[str]:
+    """Return sentences on classes that do not occur and labels that the model does not know; none where they agree.
+
+    Parameters
+    ----------
+    unknown : how many utterances have each label that the model does not know.
+    """
+    remarks = []
+    absent, answers = absent_classes(table), impossible_answers(table)
+    if absent:
+        share = f"{answers:,} of {len(table):,} answers ({100 * answers / len(table):.1f} %)"
+        remarks.append(
+            f"{', '.join(absent)}: no utterance has {'this class' if len(absent) == 1 else 'these classes'} of the model, so "
+            f"{share} cannot be right"
+        )
+    if unknown:
+        counted = tables.shorten([f"{name} {number:,}" for name, number in unknown.items()], 10)
+        remarks.append(
+            f"{counted}: the model does not know {'this label' if len(unknown) == 1 else 'these labels'}, so they are left out"
+        )
+    return remarks
+
+
+def evaluated_confidence(table: PredictionTable, calibration: Mapping[str, Any] | None) -> RowConfidence | None:
+    """Return how far the table's probabilities are from how often it is right; None where it has none.
+
+    Before the temperature they are what they would be without it, which can be told from those after it.
+    """
+    if not np.isfinite(table.probabilities).all():
+        return None
+    truth = class_numbers(table.truth, table.classes)
+    if calibration is None:
+        return RowConfidence(confidence_of(table.probabilities, truth), None, (), NOT_FITTED)
+    temperature = float(calibration["temperature"])
+    before = apply_temperature(table.probabilities, 1 / temperature)
+    fitted_on = str(calibration.get("fitted_on", ""))
+    return RowConfidence(
+        confidence_of(before, truth), confidence_of(table.probabilities, truth), (temperature,), fitted_on
+    )
+
+
+def _sections(
+    scores: Scores,
+    table: PredictionTable,
+    title: str,
+    trained_speakers: Sequence[str],
+    remarks: Sequence[str],
+    confidence: RowConfidence | None,
+    made: Mapping[str, Any],
+) -> list[str]:
+    header = ["n", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1 [95 % CI]", "UAR female", "UAR male", "gap (points)"]
+    figures = [
+        f"{scores.n:,}",
+        tables.with_interval(scores.war, scores.war_interval),
+        tables.with_interval(scores.uar, scores.uar_interval),
+        tables.with_interval(scores.macro_f1, scores.macro_f1_interval),
+        *(tables.percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
+        tables.points(scores.gender_gap),
+    ]
+    counts = Counter(table.truth)
+    by_class = ", ".join(f"{name} {counts[name]:,}" for name in table.classes)
+    who = tables.shorten(trained_speakers, 10)
+    warning = f"**The model was trained on speakers scored here ({who}): the figures are not speaker-independent.**"
+    return [
+        *([warning] if trained_speakers else []),
+        f"# Evaluation: {title}",
+        f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers, an utterance of an unknown speaker "
+        f"counting as one. Percent. Intervals: {INTERVAL}.",
+        *made_line(made),
+        tables.markdown_table(header, [figures], text_columns=0),
+        *(f"**Beware: {remark}.**" for remark in (*remarks, *scores.cautions, lacking_remark(table.classes)) if remark),
+        "## Recall by class",
+        tables.markdown_table(list(scores.recalls), [[tables.percent(one) for one in scores.recalls.values()]], 0),
+        *_about_confidence(confidence),
+        *_mistakes(table, confidence),
+    ]
+
+
+def _about_confidence(one: RowConfidence | None) -> list[str]:
+    if one is None:
+        return []
+    states = {"before the temperature": one.before, "after it": one.after} if one.after else {NOT_FITTED: one.before}
+    rows = [
+        [name, tables.percent(each.ece), f"{each.nll:.3f}", f"{each.brier:.3f}"]
+        for name, each in states.items()
+        if each
+    ]
+    fitted = f" The model's temperature is {one.temperatures[0]:.2f}, fitted on {one.fitted_on}." if one.after else ""
+    about = (
+        f"ECE is how far the probability of an answer is from the share that is right, in points, over {BINS} bins of equal "
+        f"width; NLL is the negative log-likelihood.{fitted}"
+    )
+    return ["## Confidence", about, tables.markdown_table(["probabilities", "ECE", "NLL", "Brier score"], rows)]
+
+
+def _mistakes(table: PredictionTable, confidence: RowConfidence | None) -> list[str]:
+    """Return the wrong predictions with the highest probabilities, which are worth listening to."""
+    if confidence is None:
+        return []
+    chosen = class_numbers(table.prediction, table.classes)
+    sure = table.probabilities[np.arange(len(table)), chosen]
+    wrong = np.flatnonzero(chosen != class_numbers(table.truth, table.classes))
+    rows = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
+    if not len(rows):
+        return []
+    cells = [
+        [table.ids[i], table.paths[i] or tables.UNDEFINED, table.truth[i], table.prediction[i], tables.percent(sure[i])]
+        for i in rows.tolist()
+    ]
+    probability = "probability" if confidence.after else f"probability ({NOT_FITTED})"
+    header = ["utterance", "file", "true", "predicted", probability]
+    return ["## Most confident mistakes", tables.markdown_table(header, cells, text_columns=4)]

@@ -1,0 +1,41 @@
+"""A temperature for a model's probabilities, fitted on predictions of speakers that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.dataset import Clips
+from gemoclap.metrics.calibration import class_numbers, fit_temperature
+from gemoclap.models import EmotionModel
+from gemoclap.predictions import PredictionTable
+from gemoclap.training.evaluate import predict_table
+
+DEVELOPMENT = "the development speakers"
+
+
+def calibration_on(table: PredictionTable, whom: str) -> dict[str, Any]:
+    """Return `SpeechModelConfig.calibration` as fitted on held-out predictions of `whom`.
+
+    Raises
+    ------
+    GemoclapError : the table has no probabilities.
+    """
+    temperature = fit_temperature(table.probabilities, class_numbers(table.truth, table.classes))
+    return {"temperature": temperature, "fitted_on": whom, "utterances": len(table)}
+
+
+def calibrate(model: EmotionModel, development: Sequence[Utterance], clips: Clips) -> None:
+    """Fit a model's temperature on its development speakers and keep it in its config; without any, none is fitted.
+
+    The model is left in evaluation mode.
+
+    Raises
+    ------
+    GemoclapError : as `predict_table`.
+    """
+    model.config.calibration = None
+    if development:
+        table = predict_table(model, development, clips)
+        model.config.calibration = calibration_on(table, DEVELOPMENT)

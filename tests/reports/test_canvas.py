@@ -1,0 +1,85 @@
+"""Letters and colours of pictures: nothing in a label is a formula, no letter becomes a box without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontEntry
+from matplotlib.text import Text
+
+from gemoclap.reports import canvas
+from gemoclap.reports.canvas import COLOURS, drawing, fonts_for, lacking_remark, save
+
+OWN = [entry for entry in canvas.fontManager.ttflist if entry.name == canvas.FONT]
+
+
+@pytest.fixture
+def no_other_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that has nothing but matplotlib's own font."""
+    monkeypatch.setattr(canvas.fontManager, "ttflist", OWN)
+    caches = (fonts_for, canvas._say_lacking)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+def drawn(words: list[str], path: Path, formats: tuple[str, ...] = ("png", "svg", "pdf")) -> list[str]:
+    """Draw words and return what the last file shows."""
+    with drawing():
+        figure = Figure(figsize=(2, 2), layout="tight")
+        axes = figure.add_subplot()
+        for place, word in enumerate(words):
+            axes.text(0, place / len(words), word)
+        axes.set_title(words[0])
+        save(figure, path, formats)
+    return [one.get_text() for one in figure.findobj(Text) if one.get_text()]
+
+
+@pytest.mark.parametrize(
+    "word", ["$\\angry$", "$", "a_{b}^$", "\\frac", "100 %", "$\\undefined{$", "<b>&", "Wut/Ärger"]
+)
+def test_no_label_is_a_formula(word: str, tmp_path: Path) -> None:
+    assert word in drawn([word, "$x$"], tmp_path / "one.png")
+    assert all((tmp_path / f"one.{kind}").stat().st_size > 500 for kind in ("png", "svg", "pdf"))
+
+
+def test_letters_that_no_font_has_are_spelt_and_said_in_one_line(
+    no_other_font: None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for _ in range(2):
+        shown = drawn(["生气 angry", "高兴"], tmp_path / "one.png")
+    assert "[751F][6C14] angry" in shown and "[9AD8][5174]" in shown
+    assert "生气 angry" in (tmp_path / "one.svg").read_text()  # a browser has the letters
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"beware: {lacking_remark(['生气', '高兴'])}" and "兴气生高" in line and "Noto Sans CJK" in line
+    assert lacking_remark(["Ärger", "ярость", "$"]) == ""
+
+
+def test_letters_are_taken_from_the_first_font_that_has_them(
+    no_other_font: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entry(name: str, weight: int = 400) -> FontEntry:
+        return FontEntry(fname=f"/fonts/{name}", name=name, weight=weight)
+
+    glyphs = {"/fonts/Bold": "生气", "/fonts/One": "生", "/fonts/Both": "生气", "/fonts/Last Resort HE": "生气高"}
+    monkeypatch.setattr(canvas, "_glyphs", lambda path: frozenset(map(ord, glyphs.get(path, "abc"))))
+    fonts = [entry("Last Resort HE"), entry("Bold", 700), entry("One"), entry("Both")]
+    monkeypatch.setattr(canvas.fontManager, "ttflist", [*OWN, *fonts])
+    assert fonts_for(frozenset("a生气")) == (("DejaVu Sans", "One", "Both"), frozenset())
+    assert fonts_for(frozenset("b高"))[1] == {"高"}
+    assert fonts_for(frozenset("abc")) == (("DejaVu Sans",), frozenset())
+
+
+def test_colours_can_be_told_apart() -> None:
+    assert len(COLOURS) > 8
+    shades = {name: np.array(to_rgb(name)) for name in COLOURS}
+    near = [pair for pair in combinations(COLOURS, 2) if np.abs(shades[pair[0]] - shades[pair[1]]).sum() < 0.3]
+    assert near == []
