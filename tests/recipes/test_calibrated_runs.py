@@ -126,7 +126,7 @@ def test_evaluate_says_which_classes_do_not_occur_and_which_labels_are_unknown(
         small_manifest, tmp_path / "two.jsonl",
         emotion=lambda row: "bored" if row.emotion == classes[1] else classes[0] if row.emotion == classes[2] else row.emotion,
     )  # fmt: skip
-    assert run("evaluate", model, other, "-o", tmp_path / "out") == 0
+    assert run("evaluate", other, "--model", model, "-o", tmp_path / "out") == 0
     shown = capsys.readouterr().out
     table = read_predictions(tmp_path / "out" / "predictions.csv")
     absent = [name for name in table.classes if name not in table.truth]

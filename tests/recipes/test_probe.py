@@ -244,14 +244,21 @@ def test_a_report_can_be_written(finished: tuple[ProbeSettings, Path], tmp_path:
     run = Path(shutil.copytree(run, tmp_path / "run"))
     results = collect(run)
     assert write_report(results).is_file() and (run / f"confusion_{LOG_MEL}.png").is_file()
-    assert [method.name for method in results.methods] == [LOG_MEL, "compact"] and not results.partial
-    assert results.selection == "last" and results.differences[0].n == 32
-    for method in results.methods:
-        tables = [read_predictions(run / method.name / fold / "seed_3" / "predictions.csv") for fold in method.folds]
-        truth, said = ([word for table in tables for word in getattr(table, side)] for side in ("truth", "prediction"))
-        assert method.pooled is not None
-        assert method.pooled.uar == pytest.approx(balanced_accuracy_score(truth, said))
-        assert [row["epoch"] for row in method.logs["fold_1"]] == [1, 2, 3]
+    assert [row.name for row in results.rows] == [LOG_MEL, "compact"] and not results.partial
+    assert results.selection == "last" and results.differences[0].n == 32 and len(results.differences) == 1
+    for row in results.rows:
+        assert list(row.members) == [3, 1] and row.scores is not None and row.scores.n_seeds == 2
+        each = []
+        for seed, method in row.members.items():
+            tables = [
+                read_predictions(run / row.name / fold / f"seed_{seed}" / "predictions.csv") for fold in method.folds
+            ]
+            sides = ([word for table in tables for word in getattr(table, side)] for side in ("truth", "prediction"))
+            each.append(balanced_accuracy_score(*sides))
+            assert [line["epoch"] for line in method.logs["fold_1"]] == [1, 2, 3]
+        # The result is the mean over seeds, not the first of them.
+        assert row.scores.uar == pytest.approx(sum(each) / 2)
+        assert f"| {100 * row.scores.uar:.1f} [" in (run / "report.md").read_text()
     tested = [
         name for fold in ("fold_1", "fold_2") for name in read_predictions(run / f"compact/{fold}/predictions.csv").ids
     ]

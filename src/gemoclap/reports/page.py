@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
+from gemoclap.errors import WriteError
 from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
@@ -18,7 +19,7 @@ from gemoclap.reports.made import made_line
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.results import collect
-from gemoclap.writing import atomic_write
+from gemoclap.writing import FULL, atomic_write
 
 CSV_FIRST = (
     "method", "aggregate", "fold", "fold_hash", "n_folds", "n", "war", "war_low", "war_high", "war_sd",
@@ -86,6 +87,8 @@ def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[
         try:
             draw(folder / name, formats=formats)
         except Exception as error:
+            if isinstance(error, WriteError) or getattr(error, "errno", None) in FULL:
+                raise  # nothing else can be written either
             failed[name] = (
                 f"**{name} could not be drawn:** {type(error).__name__}: {' '.join(str(error).split())[:300]}"
             )
