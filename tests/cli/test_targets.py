@@ -66,7 +66,7 @@ def test_folders_far_away_are_not_made(
 def test_an_evaluation_that_fails_leaves_nothing_and_can_be_run_again(
     small_model: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, os.strerror(28))
 
     given = ["evaluate", small_manifest, "--model", small_model, "-o", tmp_path / "scores"]
