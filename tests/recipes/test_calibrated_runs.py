@@ -90,7 +90,7 @@ def test_a_folder_that_is_no_run_or_unfinished_is_refused(
         (half / name).write_bytes((whole / name).read_bytes())
     assert "finish the cross-validation of ce first" in complaint(capsys, *arguments, half)
     (half / "folds.json").write_text("[]")
-    assert "is not what 'gemoclap crossval' wrote" in complaint(capsys, *arguments, half)
+    assert "half/folds.json: holds a list, not a mapping" in complaint(capsys, *arguments, half)
 
 
 def test_development_speakers_give_each_fold_a_temperature(small_manifest: Path, tmp_path: Path) -> None:
