@@ -124,8 +124,8 @@ def add_train(parser: Parser) -> None:
     add_run_folder(parser)
     parser.add_argument("--method", "--methods", type=Literal[TRAINED], default="sl_gemo_clap", help="method to train")
     calibrate = (
-        "folder of a finished cross-validation with the same settings, on which the temperature of the probabilities is "
-        "fitted; without it, development speakers serve, where there are any"
+        "folder of a finished cross-validation with the same settings, to calibrate the probabilities on (fits a temperature); "
+        "the default is to use the development speakers, if there are any"
     )
     parser.add_argument("--calibrate_on", type=str | None, default=None, help=calibrate)
     add_settings(parser)
@@ -210,7 +210,7 @@ def add_report(parser: Parser) -> None:
         "-o", "--output", type=str | None, default=None, help="folder for the report of several cross-validations"
     )
     formats = (
-        "formats of the pictures, with commas between: png, svg, pdf; the page shows the PNG, which is always written"
+        "formats of the pictures: png, svg, pdf, separated by commas; PNG is always written, because the report shows it"
     )
     parser.add_argument("--formats", type=list[str], default=["png", "svg"], help=formats)
     add_no_wait(parser)
