@@ -219,7 +219,7 @@ def test_the_estimate_is_of_what_is_left(
         (("--encoders", "a/b=compact"), "a/b=compact has no name that a folder can have"),
         (("--encoders", "./nowhere"), "./nowhere: no such folder"),
         (("--seeds", "0,1", "--train.seed", "3"), "leave one of the two out"),
-        (("--data.manifest", "other.jsonl"), "data.manifest is other.jsonl, but the command names"),
+        (("--data.manifest", "other.jsonl"), "and --data.manifest other.jsonl; give one of them"),
         (("--data.n_folds", "9"), "data.n_folds is 9"),
     ],
 )
