@@ -166,7 +166,7 @@ def write_comparison(results: Results, path: str | os.PathLike, formats: Sequenc
         if row.scores is not None
     ]
     parts = "fold or seed" if results.seed_means else "fold"
-    legend = f"● pooled, bar: 95 % interval over {resampled(results)}   ○ one {parts}   ┆ guessing"
+    legend = f"● pooled, bar: 95 % interval over {resampled(results)}\n○ one {parts}   ┆ guessing"
     _draw_comparison(rows, results, legend, path, formats)
 
 
@@ -207,7 +207,8 @@ def _draw_comparison(
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.set_xlabel(_lines(f"UAR (%)   {legend}", 100))
+        # To the right, where long lines have room under the names of the methods.
+        axes.set_xlabel(f"UAR (%)\n{legend}", loc="right", fontsize=8)
         axes.set_title(
             f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}", loc="left"
         )
