@@ -47,6 +47,8 @@ class Prediction:
 
 SORTED_TOGETHER = 16
 """Batches whose clips are sorted by length together, so that a batch holds little padding."""
+CPU_BATCH_SECONDS = 5.0
+"""Audio in a batch on a CPU. More costs more: the frames of a batch no longer fit into the cache (benchmarks/predict.py)."""
 SHORTEST = 0.1
 """Seconds below which a clip is said to be very short: less than a syllable."""
 SILENT = 10 ** (-60 / 20)
@@ -139,11 +141,23 @@ class Predictor:
         readable = [(number, clip) for number, clip in enumerate(clips) if not isinstance(clip, GemoclapError)]
         readable.sort(key=lambda one: len(one[1].waveform))
         answers: dict[int, Prediction | GemoclapError] = {}
-        for first in range(0, len(readable), batch_size):
-            numbers, batch = zip(*readable[first : first + batch_size], strict=True)
-            answers |= zip(numbers, self._classify(batch, classifier), strict=True)
+        for batch in self._batches(readable, batch_size):
+            numbers, of_batch = zip(*batch, strict=True)
+            answers |= zip(numbers, self._classify(of_batch, classifier), strict=True)
         for number, clip in enumerate(clips):
             yield clip if isinstance(clip, GemoclapError) else answers[number]
+
+    def _batches(self, clips: Sequence[tuple[int, _Clip]], batch_size: int) -> Iterator[list[tuple[int, _Clip]]]:
+        """Yield the clips, sorted by length, in batches; on a CPU of no more than `CPU_BATCH_SECONDS`."""
+        most = CPU_BATCH_SECONDS * SAMPLE_RATE if self.model.device.type == "cpu" else np.inf
+        batch: list[tuple[int, _Clip]] = []
+        for one in clips:
+            if batch and (len(batch) == batch_size or (len(batch) + 1) * len(one[1].waveform) > most):
+                yield batch
+                batch = []
+            batch.append(one)
+        if batch:
+            yield batch
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as the encoder gets it, (T,) float32: decoded and trimmed as in training."""
