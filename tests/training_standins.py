@@ -98,6 +98,7 @@ class TinyBatch:
     emotions: Tensor
     genders: Tensor
     ids: tuple[str, ...]
+    classes: Tensor | None = None
 
     def to(self, device: torch.device) -> TinyBatch:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
@@ -216,9 +217,8 @@ def gradients(output: Path, process: int = 0, processes: int = 1) -> None:
     wrapped = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True) if processes > 1 else model
     batch = make_batch([0, 1, 2, 3, 4][process::processes], torch.float64)
     outputs = wrapped(**batch.inputs)
-    losses = ContrastiveObjective()(
-        *gather_outputs(outputs, ContrastiveObjective.row_outputs, batch.emotions, batch.genders)
-    )
+    outputs, labels = gather_outputs(outputs, ContrastiveObjective.row_outputs, [batch.emotions, batch.genders])
+    losses = ContrastiveObjective()(outputs, *labels)
     losses["loss"].backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     save_file({"loss": losses["loss"].detach(), **grads}, output / f"gradients-{process}.safetensors")

@@ -187,3 +187,70 @@ def test_symmetric_loss_is_the_mean_of_both_directions(target: Tensor, normalize
     assert loss.kl.item() == pytest.approx((by_audio + by_text) / 2, rel=1e-12)
     entropy = naive_entropy(target, normalizer)
     assert (loss.cross_entropy - loss.kl).item() == pytest.approx(entropy, abs=1e-10)
+
+
+# Corpora that lack a class.
+
+
+def naive_masked_kl(logits: Tensor, target: Tensor, allowed: Tensor, normalizer: Normalizer) -> float:
+    """The formula over the allowed columns of each row alone."""
+    total = 0.0
+    for logit_row, target_row, kept in zip(logits.tolist(), target.tolist(), allowed.tolist(), strict=True):
+        columns = [place for place, is_kept in enumerate(kept) if is_kept]
+        predicted = softmax([logit_row[place] for place in columns])
+        wanted = distribution([target_row[place] for place in columns], normalizer)
+        total += sum(w * (math.log(w) - math.log(p)) for w, p in zip(wanted, predicted, strict=True) if w > 0)
+    return total / len(logits)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_a_class_that_a_corpus_lacks_takes_no_part(normalizer: Normalizer) -> None:
+    generator = torch.Generator().manual_seed(3)
+    audio, text = (
+        torch.nn.functional.normalize(torch.randn(n, 5, dtype=torch.float64, generator=generator), dim=-1)
+        for n in (7, 4)
+    )
+    emotions = torch.tensor([0, 1, 2, 3, 0, 1, 0])
+    # The last three are of a corpus with the classes 0 and 1 alone.
+    classes = torch.tensor([[True] * 4] * 4 + [[True, True, False, False]] * 3)
+    allowed = classes[:, emotions]
+    target = agreement(emotions)
+    audio.requires_grad_()
+    found = symmetric_contrastive_loss(
+        audio, text[emotions], torch.tensor(3.0), torch.tensor(5.0), target, normalizer, allowed
+    )
+    similarity = (audio @ text[emotions].T).detach()
+    wanted = 0.5 * (
+        naive_masked_kl(3 * similarity, target, allowed, normalizer)
+        + naive_masked_kl(5 * similarity.T, target, allowed.T, normalizer)
+    )
+    assert found.kl.item() == pytest.approx(wanted, rel=1e-9)
+    found.kl.backward()
+    assert torch.isfinite(audio.grad).all()  # type: ignore[arg-type]
+
+    # Moving an utterance of the small corpus along the prompts it is not compared with changes nothing.
+    def loss_with(prompt: int) -> float:
+        moved = text.clone()
+        moved[prompt] += 0.7
+        return float(
+            symmetric_contrastive_loss(
+                audio[4:],
+                moved[emotions[4:]],
+                torch.tensor(3.0),
+                torch.tensor(5.0),
+                agreement(emotions[4:]),
+                normalizer,
+            ).kl
+        )
+
+    assert loss_with(2) == loss_with(3) != loss_with(1)
+
+
+@pytest.mark.parametrize("normalizer", NORMALIZERS)
+def test_where_all_is_allowed_nothing_changes(normalizer: Normalizer) -> None:
+    logits, target = random_logits(), soft_labels()
+    every = torch.ones(7, 7, dtype=torch.bool)
+    assert float(row_cross_entropy(logits, target, normalizer, every)) == pytest.approx(
+        float(row_cross_entropy(logits, target, normalizer)), rel=1e-12
+    )
+    assert float(target_entropy(target, normalizer, every)) == pytest.approx(float(target_entropy(target, normalizer)))

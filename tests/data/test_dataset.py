@@ -16,7 +16,12 @@ from gemoclap.config import AudioSettings, TrainSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.batching import length_bucketed, length_budgeted, padding_share
-from gemoclap.data.dataset import TrainBatches, collate, eval_batches
+from gemoclap.data.dataset import (
+    TrainBatches,
+    classes_by_corpus,
+    collate,
+    eval_batches,
+)
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 
@@ -277,3 +282,13 @@ def test_like_lengths_pad_less_than_a_shuffle(rows: list[Utterance], store: Audi
         shares.append([padding_share(lengths, batches.plan(epoch)) for epoch in range(5)])
     dealt, bucketed, shuffled = shares
     assert max(bucketed) < min(shuffled) and max(dealt) < min(shuffled)
+
+
+def test_classes_that_a_corpus_lacks_are_named_for_each_of_its_utterances() -> None:
+    vocabulary = Vocabulary("four", ("angry", "happy", "neutral", "sad"))
+    words = [("one", "angry"), ("one", "sad"), ("two", "angry"), ("two", "happy"), ("two", "neutral"), ("two", "sad")]
+    rows = [Utterance(str(n), f"{n}.wav", corpus=corpus, emotion=word) for n, (corpus, word) in enumerate(words)]
+    found = classes_by_corpus(rows, vocabulary)
+    assert found is not None
+    assert found.tolist() == [[True, False, False, True]] * 2 + [[True] * 4] * 4
+    assert classes_by_corpus(rows[2:], vocabulary) is None

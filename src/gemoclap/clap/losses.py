@@ -23,12 +23,15 @@ def agreement(labels: Tensor, unknown: int | None = None) -> Tensor:
     return matrix.float()
 
 
-def normalize_target(matrix: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
+def normalize_target(matrix: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None) -> Tensor:
     """Turn a label matrix ``(N, N)`` into one distribution a row: its ``softmax`` [P], or ``row_sum`` [C].
 
     The softmax of a 0/1 matrix is flat: matching classes are e times as likely as others, so the loss is at its
-    optimum at a logit gap of 1. `row_sum` puts all weight on the matching classes.
+    optimum at a logit gap of 1. `row_sum` puts all weight on the matching classes. Where ``allowed (N, N)`` is False there
+    is no weight.
     """
+    if allowed is not None:
+        matrix = matrix.masked_fill(~allowed, -torch.inf if normalizer == "softmax" else 0.0)
     if normalizer == "softmax":
         return matrix.softmax(dim=1)
     return matrix / matrix.sum(dim=1, keepdim=True)
@@ -48,16 +51,24 @@ def contrastive_kl(logits: Tensor, target: Tensor, normalizer: Normalizer = "sof
     return row_cross_entropy(logits, target, normalizer) - target_entropy(target.to(logits.dtype), normalizer)
 
 
-def row_cross_entropy(logits: Tensor, target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
-    """Return ``mean_i - sum_j T_ij log_softmax(C)_ij``: the KL and the entropy of its target together."""
+def row_cross_entropy(
+    logits: Tensor, target: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None
+) -> Tensor:
+    """Return ``mean_i - sum_j T_ij log_softmax(C)_ij``: the KL and the entropy of its target together.
+
+    Where ``allowed (N, N)`` is False, a column takes no part in the row's softmax.
+    """
     logits = _wide(logits)
-    distribution = normalize_target(target.to(logits.dtype), normalizer)
-    return -(distribution * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    distribution = normalize_target(target.to(logits.dtype), normalizer, allowed)
+    if allowed is None:
+        return -(distribution * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    log_shares = logits.masked_fill(~allowed, -torch.inf).log_softmax(dim=1).masked_fill(~allowed, 0.0)
+    return -(distribution * log_shares).sum(dim=1).mean()
 
 
-def target_entropy(target: Tensor, normalizer: Normalizer = "softmax") -> Tensor:
+def target_entropy(target: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None) -> Tensor:
     """Return the mean entropy of the target rows, nats: the floor of `row_cross_entropy`, and no gradient."""
-    distribution = normalize_target(_wide(target), normalizer)
+    distribution = normalize_target(_wide(target), normalizer, allowed)
     return -torch.xlogy(distribution, distribution).sum(dim=1).mean()
 
 
@@ -87,6 +98,7 @@ def symmetric_contrastive_loss(
     text_scale: Tensor,
     target: Tensor,
     normalizer: Normalizer = "softmax",
+    allowed: Tensor | None = None,
 ) -> SymmetricLoss:
     """Compare N audio embeddings with the embeddings of their N prompts, in both directions.
 
@@ -97,11 +109,16 @@ def symmetric_contrastive_loss(
     audio, text : ``(N, E)``, unit length.
     audio_scale, text_scale : the temperatures eps_a and eps_t, scalars.
     target : ``M (N, N)``, symmetric, before normalisation.
+    allowed : ``(N, N)`` bool, whether utterance i is compared with the prompt of utterance j [C]; None: every one is.
     """
     similarity = _wide(audio) @ _wide(text).T
     target = target.to(similarity.dtype)
+    back = None if allowed is None else allowed.T
     cross_entropy = 0.5 * (
-        row_cross_entropy(audio_scale * similarity, target, normalizer)
-        + row_cross_entropy(text_scale * similarity.T, target, normalizer)
+        row_cross_entropy(audio_scale * similarity, target, normalizer, allowed)
+        + row_cross_entropy(text_scale * similarity.T, target, normalizer, back)
     )
-    return SymmetricLoss(cross_entropy - target_entropy(target, normalizer), cross_entropy)
+    entropy = target_entropy(target, normalizer, allowed)
+    if back is not None:
+        entropy = 0.5 * (entropy + target_entropy(target, normalizer, back))
+    return SymmetricLoss(cross_entropy - entropy, cross_entropy)

@@ -1,7 +1,8 @@
 """Model outputs and labels -> named losses: Emo-CLAP, SL-GEmo-CLAP and ML-GEmo-CLAP.
 
 An objective knows neither the model nor the loop: it takes the outputs by name and the labels of the utterances,
-gathered over processes or not, and returns scalars of which ``"loss"`` is minimised and the others are logged. Beside
+gathered over processes or not, and returns scalars of which ``"loss"`` is minimised and the others are logged. Where several
+corpora are trained on together, ``classes (N, C)`` says which classes the corpus of each utterance has. Beside
 each KL stands its ``*_cross_entropy``, the same before the entropy of its target is taken away: what other
 implementations print, and what never falls under that entropy.
 """
@@ -25,13 +26,23 @@ class Objective(Protocol):
 
     row_outputs: tuple[str, ...]
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses: ...
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses: ...
 
 
 def _emotion_branch(
-    outputs: dict[str, Tensor], emotions: Tensor, target: Tensor, settings: ObjectiveSettings
+    outputs: dict[str, Tensor],
+    emotions: Tensor,
+    target: Tensor,
+    settings: ObjectiveSettings,
+    classes: Tensor | None,
 ) -> SymmetricLoss:
-    """Compare every utterance with the prompt of its own emotion, under `target`."""
+    """Compare every utterance with the prompts of the utterances' emotions, under `target`.
+
+    An utterance is not compared with the prompt of a class that its own corpus does not have [C]: whether it could have been
+    of that class, nobody has asked.
+    """
     return symmetric_contrastive_loss(
         outputs["audio_embedding"],
         outputs["text_embedding"][emotions],
@@ -39,6 +50,7 @@ def _emotion_branch(
         outputs["text_scale"],
         target,
         settings.target,
+        None if classes is None else classes[:, emotions],
     )
 
 
@@ -50,8 +62,10 @@ class EmoCLAP:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
-        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings)
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
+        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings, classes)
         return {"loss": emotion.kl, "emotion_cross_entropy": emotion.cross_entropy}
 
 
@@ -67,10 +81,12 @@ class SoftLabelGEmoCLAP:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
         alpha = self.settings.alpha
         target = alpha * agreement(emotions) + (1 - alpha) * agreement(genders, UNKNOWN_GENDER)
-        emotion = _emotion_branch(outputs, emotions, target, self.settings)
+        emotion = _emotion_branch(outputs, emotions, target, self.settings, classes)
         return {"loss": emotion.kl, "soft_label_cross_entropy": emotion.cross_entropy}
 
 
@@ -85,9 +101,11 @@ class MultiTaskGEmoCLAP:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
         alpha = self.settings.alpha
-        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings)
+        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings, classes)
         gender = self._gender_branch(outputs, genders)
         return {
             "loss": alpha * emotion.kl + (1 - alpha) * gender.kl,

@@ -43,6 +43,8 @@ class DataSettings:
             development set.
         allow_speaker_overlap: Allow a speaker, or the same audio under two ids, on both sides of a split. If a speaker is
             shared, the report says so in its first line.
+        perturbed_copies: Number of perturbed copies of each training utterance to train on beside it [C]: other speeds, rooms,
+            microphones, noise, telephone lines and codecs. Test and development speakers are not perturbed.
         audio: How each clip is prepared.
     """
 
@@ -56,10 +58,11 @@ class DataSettings:
     fold_files: str | None = None
     dev_speakers: int = 0
     allow_speaker_overlap: bool = False
+    perturbed_copies: int = 0
     audio: AudioSettings = field(default_factory=AudioSettings)
 
     def __post_init__(self) -> None:
-        check_limits("data", self, dev_speakers=AT_LEAST_0)
+        check_limits("data", self, dev_speakers=AT_LEAST_0, perturbed_copies=AT_LEAST_0)
 
 
 @dataclass

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gemoclap.audio import Recording, from_int16, load_clip, regular_file, to_int16
+from gemoclap.audio import SAMPLE_RATE, Recording, from_int16, load_clip, regular_file, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.perturb import PERTURBATION, PerturbedUtterance, perturbed_copy
 from gemoclap.data.shards import Shards, ShardWriter
 from gemoclap.errors import GemoclapError
 
@@ -111,16 +112,20 @@ class AudioStore:
         return self._clips[key].numpy()
 
     def _decode(self, key: str, row: Utterance) -> tuple[str, Tensor]:
-        samples, exponent = to_int16(load_clip(Recording(row.path, row.start, row.end), self.settings))
+        clip = load_clip(Recording(row.path, row.start, row.end), self.settings)
+        if isinstance(row, PerturbedUtterance):
+            most = self.settings.max_seconds
+            clip = perturbed_copy(clip, row.copy)[: None if most is None else round(most * SAMPLE_RATE)]
+        samples, exponent = to_int16(clip)
         return key, torch.from_numpy(np.insert(samples, 0, exponent))
 
     def _key(self, row: Utterance) -> str:
         """Return the name of a stretch of audio; on disk it names the file's content and all that is done to it."""
         if isinstance(self._clips, _Memory):
-            return json.dumps([row.path, row.start, row.end])
+            return json.dumps([row.path, row.start, row.end, *_copy_of(row)])
         if row.path not in self._digests:
             self._digests[row.path] = _file_sha256(row.path)
-        made_from = [PREPARATION, self._digests[row.path], row.start, row.end, asdict(self.settings)]
+        made_from = [PREPARATION, self._digests[row.path], row.start, row.end, asdict(self.settings), *_copy_of(row)]
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
     def _hash_files(self, utterances: Iterable[Utterance], pool: ThreadPoolExecutor) -> None:
@@ -137,6 +142,11 @@ def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     for row, waveform in zip(padded, waveforms, strict=True):
         row[: len(waveform)] = torch.from_numpy(waveform)
     return padded, lengths
+
+
+def _copy_of(row: Utterance) -> list[int]:
+    """Return what tells a perturbed copy from the clip itself; nothing for that."""
+    return [PERTURBATION, row.copy] if isinstance(row, PerturbedUtterance) else []
 
 
 class _Memory(dict[str, Tensor]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -96,12 +96,14 @@ class Batch:
     emotions : (B,) int64 class indices in the vocabulary, -1 unlabelled.
     genders : (B,) int64 indices in `labels.GENDERS`, -1 unknown.
     ids : B utterance ids.
+    classes : (B, C) bool, which classes the corpus of each utterance has; None where all have all.
     """
 
     inputs: dict[str, torch.Tensor]
     emotions: torch.Tensor
     genders: torch.Tensor
     ids: tuple[str, ...]
+    classes: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -123,11 +125,13 @@ class Batch:
         for padded, lengths in PADDED.items():
             if padded in inputs:
                 inputs[padded] = inputs[padded][:, : int(inputs[lengths].max())]
-        return Batch(inputs, self.emotions[first:last], self.genders[first:last], self.ids[first:last])
+        classes = None if self.classes is None else self.classes[first:last]
+        return Batch(inputs, self.emotions[first:last], self.genders[first:last], self.ids[first:last], classes)
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
-        return Batch(inputs, change(self.emotions), change(self.genders), self.ids)
+        classes = None if self.classes is None else change(self.classes)
+        return Batch(inputs, change(self.emotions), change(self.genders), self.ids, classes)
 
 
 def collate(utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None) -> Batch:
@@ -143,6 +147,17 @@ def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> t
     emotions = np.array([UNLABELLED if index is None else index for index in classes], dtype=np.int64)
     genders = np.array([gender_index(utterance.gender) for utterance in utterances], dtype=np.int64)
     return emotions, genders
+
+
+def classes_by_corpus(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> np.ndarray | None:
+    """Return (N, C) bool: which classes some utterance of the same corpus has; None where every corpus has all."""
+    emotions, _ = _labels(utterances, vocabulary)
+    corpora = np.array([row.corpus or "" for row in utterances])
+    classes = np.zeros((len(utterances), len(vocabulary.emotions)), dtype=bool)
+    for corpus in np.unique(corpora):
+        members = corpora == corpus
+        classes[members] = np.isin(np.arange(len(vocabulary.emotions)), emotions[members])
+    return None if classes.all() else classes
 
 
 def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> None:
@@ -201,6 +216,7 @@ class TrainBatches:
         self.process = process
         self.processes = processes
         self._emotions, self._genders = _labels(self.utterances, vocabulary)
+        self._classes = classes_by_corpus(self.utterances, vocabulary) if vocabulary else None
         self._lengths = clips.lengths(self.utterances)
         self._number = self._count()
 
@@ -269,6 +285,8 @@ class TrainBatches:
             places = sorted(places, key=lambda place: self._lengths[place])  # neighbours share a chunk's padding
         rows = [self.utterances[place] for place in places]
         batch = collate(rows, self.clips, self.vocabulary)
+        if self._classes is not None:
+            batch = replace(batch, classes=torch.from_numpy(self._classes[places]))
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
 

@@ -257,12 +257,15 @@ class IntensityObjective:
 
     row_outputs: tuple[str, ...] = ()
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> dict[str, Tensor]:
         strength = outputs["strength"]
         score_error = (outputs["score"] - strength).abs().mean()
         errors = (outputs["frame_scores"] - strength.unsqueeze(1)).abs()
         frame_error = masked_mean(errors.unsqueeze(-1), outputs["mask"]).mean()
-        emotion = nn.functional.cross_entropy(outputs["logits"], emotions)
+        logits = outputs["logits"] if classes is None else outputs["logits"].masked_fill(~classes, -torch.inf)
+        emotion = nn.functional.cross_entropy(logits, emotions)
         return {
             "loss": score_error + frame_error + emotion,
             "score_error": score_error,

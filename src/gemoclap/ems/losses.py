@@ -31,7 +31,9 @@ class Reconstruction:
     def __init__(self, intensity_weight: float = 1.0) -> None:
         self.intensity_weight = intensity_weight
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
         positions = outputs["positions"]
         loss = spectral = masked_l1(outputs["prediction"], outputs["target"], positions)
         losses = {"spectral_l1": spectral}

@@ -117,7 +117,9 @@ class FramePseudoLabels:
     def __init__(self, scales: Sequence[int]) -> None:
         self.scales = tuple(scales)
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]:
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
         for k in self.scales:
             logits, labels = widened(outputs[f"logits_{k}"]), outputs[f"labels_{k}"]

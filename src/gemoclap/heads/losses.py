@@ -12,17 +12,22 @@ def widened(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def cross_entropy(logits: Tensor, classes: Tensor, unknown: int) -> Tensor:
+def cross_entropy(logits: Tensor, classes: Tensor, unknown: int, allowed: Tensor | None = None) -> Tensor:
     """Return the mean cross-entropy of ``logits (N, C)`` over the rows whose class ``(N,)`` is not `unknown`.
 
     Without such a row it is zero, but joined to the graph, so that every process has a gradient for every weight.
+    Where ``allowed (N, C)`` is False, a class takes no part in the row's softmax.
     """
     if not (classes != unknown).any():
         return 0.0 * widened(logits).sum()
-    return functional.cross_entropy(widened(logits), classes, ignore_index=unknown)
+    return functional.cross_entropy(_of_allowed(widened(logits), allowed), classes, ignore_index=unknown)
 
 
-def am_softmax(cosines: Tensor, classes: Tensor, scale: float, margin: float) -> Tensor:
+def _of_allowed(logits: Tensor, allowed: Tensor | None) -> Tensor:
+    return logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
+
+
+def am_softmax(cosines: Tensor, classes: Tensor, scale: float, margin: float, allowed: Tensor | None = None) -> Tensor:
     """Return the additive-margin softmax loss (Wang et al., arXiv 1801.05599), mean over the rows [S].
 
     ``-log( e^{s(cos_y - m)} / (e^{s(cos_y - m)} + sum_{j != y} e^{s cos_j}) )``
@@ -32,7 +37,8 @@ def am_softmax(cosines: Tensor, classes: Tensor, scale: float, margin: float) ->
     cosines : ``(N, C)``, between embeddings and class weights.
     classes : ``(N,)``, y of each row.
     scale, margin : s and m.
+    allowed : ``(N, C)`` bool, which classes take part in each row; None: all.
     """
     cosines = widened(cosines)
     margins = margin * functional.one_hot(classes, cosines.shape[1]).to(cosines.dtype)
-    return functional.cross_entropy(scale * (cosines - margins), classes)
+    return functional.cross_entropy(_of_allowed(scale * (cosines - margins), allowed), classes)

@@ -21,8 +21,10 @@ class CrossEntropy:
 
     row_outputs: tuple[str, ...] = ("logits",)
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
-        return {"loss": cross_entropy(outputs["logits"], emotions, NO_CLASS)}
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
+        return {"loss": cross_entropy(outputs["logits"], emotions, NO_CLASS, classes)}
 
 
 class AMSoftmax:
@@ -33,8 +35,10 @@ class AMSoftmax:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
-        return {"loss": am_softmax(outputs["cosines"], emotions, self.settings.scale, self.settings.margin)}
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
+        return {"loss": am_softmax(outputs["cosines"], emotions, self.settings.scale, self.settings.margin, classes)}
 
 
 class EmotionAndGender:
@@ -48,9 +52,11 @@ class EmotionAndGender:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> Losses:
+    def __call__(
+        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+    ) -> Losses:
         alpha = self.settings.alpha
-        emotion = cross_entropy(outputs["logits"], emotions, NO_CLASS)
+        emotion = cross_entropy(outputs["logits"], emotions, NO_CLASS, classes)
         gender = cross_entropy(outputs["gender_logits"], genders, UNKNOWN_GENDER)
         return {"loss": alpha * emotion + (1 - alpha) * gender, "emotion": emotion, "gender": gender}
 

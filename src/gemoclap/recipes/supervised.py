@@ -16,6 +16,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import Clips, TrainBatches, check_classes, eval_batches
 from gemoclap.data.folds import Fold
+from gemoclap.data.perturb import with_copies
 from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
@@ -74,11 +75,12 @@ def fit_fold(
     state = process_state()
     check_classes(fold.train, vocabulary)
     model = build_model(settings, method, vocabulary)
-    clips = source.for_model(model, [*fold.train, *fold.dev, *fold.test])
+    learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
+    clips = source.for_model(model, [*learnt_from, *fold.dev, *fold.test])
     # Half precision is for training: scores are those of the model that is saved.
     heard = clips if clips.is_exact else source.store
-    standardize_features(model, fold.train, clips)
-    batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
+    standardize_features(model, learnt_from, clips)
+    batches = TrainBatches(learnt_from, clips, vocabulary, settings.train, state.process_index, state.num_processes)
     known_by = determining((asked or settings).to_dict())
     if asked is None:  # a model of its own, which GMP-TL's settings do not touch
         del known_by["gmp"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -136,12 +136,12 @@ class _GatherRows(torch.autograd.Function):
 
 
 def gather_outputs(
-    outputs: Mapping[str, Tensor], row_outputs: Iterable[str], emotions: Tensor, genders: Tensor
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    outputs: Mapping[str, Tensor], row_outputs: Iterable[str], labels: Sequence[Tensor]
+) -> tuple[dict[str, Tensor], list[Tensor]]:
     """Gather the named outputs and the labels of all processes; the other outputs are alike on every process."""
     names = list(row_outputs)
-    *rows, emotions, genders = gather_rows(*(outputs[name] for name in names), emotions, genders)
-    return {**outputs, **dict(zip(names, rows, strict=True))}, emotions, genders
+    gathered = gather_rows(*(outputs[name] for name in names), *labels)
+    return {**outputs, **dict(zip(names, gathered, strict=False))}, list(gathered[len(names) :])
 
 
 def mean_over_processes(values: Mapping[str, float]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from gemoclap.training.distributed import gather_outputs
 
 
 class Batch(Protocol):
-    """What training needs of a batch: model inputs by name, emotions (B,), genders (B,), B ids."""
+    """What training needs of a batch: model inputs by name, emotions (B,), genders (B,), B ids, classes (B, C) or None."""
 
     @property
     def inputs(self) -> dict[str, Tensor]: ...
@@ -35,6 +35,8 @@ class Batch(Protocol):
     def genders(self) -> Tensor: ...
     @property
     def ids(self) -> tuple[str, ...]: ...
+    @property
+    def classes(self) -> Tensor | None: ...
     def to(self, device: torch.device) -> Self: ...
     def split(self, rows: int) -> Sequence[Self]: ...
     def __len__(self) -> int: ...
@@ -125,10 +127,10 @@ class Gradients:
         return outputs, states
 
     def _losses(self, outputs: dict[str, Tensor], batch: Batch) -> Losses:
-        emotions, genders = batch.emotions, batch.genders
+        labels = [batch.emotions, batch.genders, *([] if batch.classes is None else [batch.classes])]
         if self.settings.gather:
-            outputs, emotions, genders = gather_outputs(outputs, self.objective.row_outputs, emotions, genders)
-        return self.objective(outputs, emotions, genders)
+            outputs, labels = gather_outputs(outputs, self.objective.row_outputs, labels)
+        return self.objective(outputs, *labels)
 
     def _syncing(self, syncs: bool) -> Any:
         return nullcontext() if syncs else self.accelerator.no_sync(self.wrapped)

@@ -1,0 +1,167 @@
+"""Copies of a clip as another room, microphone, line or speaker's pace would have made it.
+
+A model trained on studio recordings alone learns the studio. Each function takes a waveform ``(T,)`` float32 at 16 kHz, full
+scale 1, and a generator of its own randomness, and returns another of about the same length. `perturb` draws several of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import soundfile
+import soxr
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+from scipy.signal import fftconvolve
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.corpora.manifest import Utterance
+
+PERTURBATION = 1
+"""Version of what `perturbed_copy` does; raised when it changes, so that no older copy is used."""
+Waveform = np.ndarray
+TELEPHONE_RATE = 8000
+TELEPHONE_BAND = (300.0, 3400.0)
+"""Hz that a telephone line passes (ITU-T G.712)."""
+TELEPHONE_CODECS = ("ULAW", "ALAW", "GSM610")
+MUSIC_CODECS = (("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))
+
+
+def change_speed(waveform: Waveform, random: np.random.Generator, most: float = 0.1) -> Waveform:
+    """Play up to `most` faster or slower, and so higher or lower."""
+    factor = random.uniform(1 - most, 1 + most)
+    return soxr.resample(waveform, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ").astype(np.float32)
+
+
+def add_room(waveform: Waveform, random: np.random.Generator) -> Waveform:
+    """Add the echo of a room: noise that decays by 60 dB in 0.1 to 0.8 s, behind a direct sound 0 to 12 dB above it."""
+    seconds = random.uniform(0.1, 0.8)
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = random.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
+    tail[: round(random.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0  # nothing comes back before the nearest wall
+    tail *= 10 ** (-random.uniform(0, 12) / 20) / np.sqrt(np.square(tail).sum())
+    return (waveform + fftconvolve(waveform, tail)[: len(waveform)]).astype(np.float32)
+
+
+def colour_spectrum(waveform: Waveform, random: np.random.Generator, most_db: float = 10.0) -> Waveform:
+    """Raise and lower the spectrum smoothly by up to `most_db`, as microphones and distances do."""
+    knots = np.linspace(0, 1, 8)
+    gains = random.uniform(-most_db, most_db, len(knots))
+    # Equal steps of the mel scale, in which the ear and the encoder hear.
+
+    def curve(frequencies: np.ndarray) -> np.ndarray:
+        mel = np.log1p(frequencies / 700) / np.log1p(SAMPLE_RATE / 2 / 700)
+        return 10 ** (np.interp(mel, knots, gains) / 20)
+
+    return _filtered(waveform, SAMPLE_RATE, curve)
+
+
+def add_noise(waveform: Waveform, random: np.random.Generator, snr_db: tuple[float, float] = (3.0, 30.0)) -> Waveform:
+    """Add steady noise of any colour, from white to brown, at a signal-to-noise ratio drawn from `snr_db`."""
+    slope = random.uniform(0, 2)
+    noise = _filtered(
+        random.standard_normal(len(waveform)), SAMPLE_RATE, lambda hertz: np.maximum(hertz, 50.0) ** (-slope / 2)
+    )
+    wanted = loudness(waveform) * 10 ** (-random.uniform(*snr_db) / 20)
+    return (waveform + noise * (wanted / max(loudness(noise), 1e-12))).astype(np.float32)
+
+
+def through_telephone(waveform: Waveform, random: np.random.Generator) -> Waveform:
+    """Keep the band of a telephone, at 8 kHz, through the codec of a line or of an old mobile."""
+    narrow = soxr.resample(waveform, SAMPLE_RATE, TELEPHONE_RATE, quality="MQ")
+    low, high = TELEPHONE_BAND
+
+    def band(frequencies: np.ndarray) -> np.ndarray:
+        return 1 / (1 + (low / np.maximum(frequencies, 1.0)) ** 8) / (1 + (frequencies / high) ** 16)
+
+    coded = _coded(_filtered(narrow, TELEPHONE_RATE, band), TELEPHONE_RATE, "WAV", str(random.choice(TELEPHONE_CODECS)))
+    return _of_length(soxr.resample(coded, TELEPHONE_RATE, SAMPLE_RATE, quality="MQ"), len(waveform))
+
+
+def through_music_codec(waveform: Waveform, random: np.random.Generator) -> Waveform:
+    """Compress with loss and decode again: Opus, Vorbis or MP3, at the lowest to a middling quality."""
+    form, subtype = MUSIC_CODECS[random.integers(len(MUSIC_CODECS))]
+    return _coded(waveform, SAMPLE_RATE, form, subtype, random.uniform(0.5, 1.0))
+
+
+def change_level(waveform: Waveform, random: np.random.Generator, most_db: float = 12.0) -> Waveform:
+    """Play up to `most_db` louder or quieter, but never beyond full scale."""
+    gain = 10 ** (random.uniform(-most_db, most_db) / 20)
+    return (waveform * min(gain, 0.99 / max(np.abs(waveform).max(), 1e-12))).astype(np.float32)
+
+
+CHAIN: tuple[tuple[Callable[[Waveform, np.random.Generator], Waveform], float], ...] = (
+    (change_speed, 0.5),
+    (add_room, 0.4),
+    (colour_spectrum, 0.6),
+    (add_noise, 0.5),
+    (through_telephone, 0.3),
+    (through_music_codec, 0.3),
+    (change_level, 1.0),
+)
+"""What happens to a sound on its way, in that order, and how often [C]."""
+
+
+def perturb(waveform: Waveform, random: np.random.Generator) -> Waveform:
+    """Return a copy that went through a random choice of `CHAIN`."""
+    for change, probability in CHAIN:
+        if random.uniform() < probability:
+            waveform = change(waveform, random)
+    return waveform
+
+
+@dataclass(frozen=True)
+class PerturbedUtterance(Utterance):
+    """An utterance as `perturb` changes it; `copy` numbers the copies of one, from 1."""
+
+    copy: int = 1
+
+
+def with_copies(utterances: Sequence[Utterance], copies: int) -> list[Utterance]:
+    """Return the utterances, and as many perturbed copies of each behind them; a copy's id is ``ID~1`` and so on."""
+    numbers = range(1, copies + 1)
+    return [
+        *utterances,
+        *(PerturbedUtterance(**{**asdict(row), "id": f"{row.id}~{n}"}, copy=n) for n in numbers for row in utterances),
+    ]
+
+
+def perturbed_copy(waveform: Waveform, copy: int) -> Waveform:
+    """Return copy number `copy` of a clip: always the same one, whatever run asks."""
+    digest = hashlib.sha256(np.ascontiguousarray(waveform, dtype=np.float32).tobytes()).digest()
+    return perturb(waveform, np.random.default_rng([copy, *np.frombuffer(digest, dtype=np.uint32)]))
+
+
+def loudness(waveform: Waveform) -> float:
+    """Return the root mean square of the loud half of a waveform, so that pauses count little."""
+    block = SAMPLE_RATE // 50
+    whole = len(waveform) // block * block
+    if whole < 2 * block:
+        return float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
+    powers = np.square(waveform[:whole], dtype=np.float64).reshape(-1, block).mean(1)
+    return float(np.sqrt(np.sort(powers)[len(powers) // 2 :].mean()))
+
+
+def _filtered(waveform: Waveform, rate: int, gain: Callable[[np.ndarray], np.ndarray]) -> Waveform:
+    """Multiply the spectrum by what `gain` makes of its frequencies (Hz)."""
+    size = next_fast_len(len(waveform), real=True)
+    gains = gain(rfftfreq(size, 1 / rate))
+    return irfft(rfft(waveform, size) * gains, size)[: len(waveform)].astype(np.float32)
+
+
+def _coded(waveform: Waveform, rate: int, form: str, subtype: str, compression: float | None = None) -> Waveform:
+    """Return what a codec gives back, of the same length; beyond full scale is cut off, as codecs do."""
+    coded = io.BytesIO()
+    level = max(1.0, float(np.abs(waveform).max()) / 0.99)
+    options = {} if compression is None else {"compression_level": compression}
+    soundfile.write(coded, waveform / level, rate, format=form, subtype=subtype, **options)
+    coded.seek(0)
+    decoded, _ = soundfile.read(coded, dtype="float32")
+    return _of_length(decoded * np.float32(level), len(waveform))
+
+
+def _of_length(waveform: Waveform, samples: int) -> Waveform:
+    return np.pad(waveform[:samples], (0, max(0, samples - len(waveform)))).astype(np.float32)
