@@ -99,15 +99,13 @@ def test_a_text_called_mp3_is_named_and_nothing_else_is_printed(tmp_path: Path, 
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("buffer", [4096 * 2, 4096 * 2 + 77, 2**18])
-def test_frames_are_found_across_the_pieces_that_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer: int
-) -> None:
+def test_frames_are_found_across_the_pieces_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "clip.mp3"
     data = encoded(path, LOUD, mode="CONSTANT")
-    monkeypatch.setattr(mpeg, "BUFFER", buffer)
-    with path.open("rb") as file:
-        places = list(mpeg._frames(file, 0))
-    ends = [place + frame.length for place, frame in places]
-    assert [place for place, _ in places] == [0, *ends[:-1]] and ends[-1] == len(data)
-    assert (len(places) - 1) * 576 >= len(LOUD) > (len(places) - 5) * 576
+    for buffer in (*range(5000, 5300, 2), 2**18):
+        monkeypatch.setattr(mpeg, "BUFFER", buffer)
+        with path.open("rb") as file:
+            places = list(mpeg._frames(file, 0))
+        ends = [place + frame.length for place, frame in places]
+        assert [place for place, _ in places] == [0, *ends[:-1]] and ends[-1] == len(data)
+        assert (len(places) - 1) * 576 >= len(LOUD) > (len(places) - 5) * 576

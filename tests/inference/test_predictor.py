@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tiny import save_speech_encoder, save_text_encoder
 
 import gemoclap
 from gemoclap import Prediction, Predictor
-from gemoclap.audio import load_audio, prepare_clip
+from gemoclap.audio import decoders, load_audio, prepare_clip
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.corpora.manifest import Utterance
@@ -164,6 +165,23 @@ def test_clips_that_cannot_be_read_do_not_keep_the_others_from_it(
     assert "text.wav" in str(found[0]) and "missing.wav" in str(found[2]) and "NaN" in str(found[4])
     assert same(found[1], predictor(clips[0])) and same(found[3], predictor(clips[1]))
     assert list(predictor.predict_many([])) == []
+
+
+def test_whatever_a_decoder_raises_costs_one_clip(
+    predictor: Predictor, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    read = decoders._Sequential.read
+
+    def fail(self: decoders._Sequential, *arguments: Any, **options: Any) -> np.ndarray:
+        if os.fsdecode(self.name) == str(clips[1]):
+            raise ValueError("array is too big")
+        return read(self, *arguments, **options)
+
+    monkeypatch.setattr(decoders._Sequential, "read", fail)
+    first, broken, pipe, last = predictor.predict_many([clips[0], clips[1], tmp_path / "pipe.wav", clips[2]])
+    assert isinstance(first, Prediction) and isinstance(last, Prediction)
+    assert str(broken).startswith(f"{clips[1]}: cannot be decoded") and "is a pipe" in str(pipe)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from sound import noise
+from sound import noise, write
 
-from gemoclap.audio import Recording, from_int16, prepare_clip, to_int16
+from gemoclap.audio import Recording, from_int16, load_audio, prepare_clip, recording, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel, intensity_curve
 from gemoclap.inference.timeline import intensity_over_time, windows
@@ -32,6 +34,18 @@ def test_silence_is_left_out_and_times_are_those_of_the_recording() -> None:
     ((start, clip),) = windows(Recording(waveform), settings)
     assert 2.9 < start <= 2.95 and np.array_equal(clip, prepare_clip(waveform, settings))
     assert len(list(windows(Recording(np.zeros(16000, np.float32)), settings))) == 1
+
+
+def test_windows_of_a_file_that_is_read_in_blocks_are_those_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [np.zeros(30000), noise(31.0, 22050), np.zeros(20000)]
+    path = write(tmp_path / "long.wav", np.concatenate(parts), 22050)
+    monkeypatch.setattr(recording, "HELD_SECONDS", 1.0)
+    for settings in (AudioSettings(max_seconds=7.0), AudioSettings(max_seconds=None, trim_silence_db=None)):
+        found, expected = windows(Recording(path), settings), windows(Recording(load_audio(path)), settings)
+        for (start, clip), (other_start, other) in zip(found, expected, strict=True):
+            assert start == other_start and np.array_equal(clip, other)
 
 
 def test_the_curve_of_a_short_clip_is_the_models_own_and_a_long_one_has_a_curve_to_its_end() -> None:

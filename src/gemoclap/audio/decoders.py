@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -94,11 +94,15 @@ def _with_soundfile(path: Path, file: BinaryIO, header: Header) -> Iterator[Deco
     name: Any = str(path) if os.name == "nt" else os.fsencode(path)
     # By its name alone libsndfile would take any file called .mp3 for one, and libmpg123 would complain on the terminal.
     is_misnamed = header.container == "other" and path.suffix.lower() in MPEG_SUFFIXES
-    with _Sequential(Mended(file, header) if header.is_mended or is_misnamed else name) as sound:
+
+    def opened() -> _Sequential:
+        return _Sequential(Mended(file, header) if header.is_mended or is_misnamed else name)
+
+    with opened() as sound:
         check_form(path, sound.samplerate, sound.channels)
         if header.standing == "estimated" and re.search(r"should be|truncated", sound.extra_info):
             raise cut_off(path)
-        yield _SoundfileDecoder(sound, header, path)
+        yield _SoundfileDecoder(sound, header, path, opened)
 
 
 @dataclass
@@ -108,6 +112,7 @@ class _SoundfileDecoder:
     sound: _Sequential
     header: Header
     path: Path
+    opened: Callable[[], _Sequential]
 
     def __post_init__(self) -> None:
         self.sample_rate, self.channels = self.sound.samplerate, self.sound.channels
@@ -120,12 +125,20 @@ class _SoundfileDecoder:
         return self.sound.frames if self.header.standing != "unknown" and self.sound.frames <= most else None
 
     def blocks(self, first: int) -> Generator[np.ndarray]:
+        try:
+            # Also to 0, where it is already: libmpg123 then begins a little differently, as it always did here.
+            self.sound.seek(first)
+        except soundfile.SoundFileError:  # a codec that cannot
+            with self.opened() as sound:
+                yield from _behind(self._read(sound), first)
+        else:
+            yield from self._read(self.sound)
+
+    def _read(self, sound: _Sequential) -> Generator[np.ndarray]:
         size = max(1, BLOCK_VALUES // self.channels)
-        # Also to 0, where it is already: libmpg123 then begins a little differently, as it always did here.
-        self.sound.seek(first)
         while True:
             try:
-                block = self.sound.read(size, dtype="float32", always_2d=True)
+                block = sound.read(size, dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
                 raise GemoclapError(
                     f"{self.path}: the audio breaks off, the file is cut off or damaged; copy it again"
@@ -133,6 +146,15 @@ class _SoundfileDecoder:
             if not len(block):
                 return
             yield block
+
+
+def _behind(blocks: Iterable[np.ndarray], first: int) -> Generator[np.ndarray]:
+    """Leave out the samples before `first`."""
+    for block in blocks:
+        kept = block[first:]
+        first = max(0, first - len(block))
+        if len(kept):
+            yield kept
 
 
 @contextmanager

@@ -101,6 +101,8 @@ def _frames(file: BinaryIO, begin: int) -> Iterator[tuple[int, Frame]]:
     while position + 4 <= size and (kind is not None or position <= begin + FARTHEST):
         if position + LONGEST > at + len(buffer) < size:
             buffer, at = read_at(file, position, BUFFER), position
+            if not buffer:  # the file has become shorter
+                return
         place = position - at
         frame = parse_frame(buffer[place : place + 4])
         is_one = frame is not None and kind in (None, frame.kind)
