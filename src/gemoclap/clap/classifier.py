@@ -1,4 +1,4 @@
-"""Prompts folded into one weight matrix: what evaluation, prediction and export share."""
+"""All class prompts in one weight matrix, for evaluation, prediction and export."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PromptClassifier(nn.Module):
 
     Parameters
     ----------
-    labels : the classes; None takes the ones the model was trained on. Any words do: each goes into the emotion prompt.
-    prompts : whole prompts instead, one a label.
+    labels : the classes, which can be any words; each is put into the emotion prompt. None = those the model was trained on.
+    prompts : complete prompts to use instead, one per label.
 
     Raises
     ------
@@ -29,7 +29,7 @@ class PromptClassifier(nn.Module):
 
     weight: Tensor
     is_calibrated: bool
-    """Whether the probabilities went through a temperature that was fitted on held-out predictions."""
+    """Whether the probabilities are calibrated, by a temperature that was fitted on held-out predictions."""
 
     def __init__(
         self, model: GEmoClapModel, labels: Sequence[str] | None = None, prompts: Sequence[str] | None = None
@@ -56,7 +56,7 @@ class PromptClassifier(nn.Module):
         self.register_buffer("weight", scale * embeddings / temperature, persistent=False)
 
     def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
-        """Return unit-length audio embeddings ``(B, E)`` of what `GEmoClapModel.get_audio_features` takes."""
+        """Return unit-length audio embeddings ``(B, E)`` for the inputs of `GEmoClapModel.get_audio_features`."""
         return self.model.emotion_head.embed_audio(self.model.get_audio_features(waveforms, lengths, **cached))
 
     def classify(self, embeddings: Tensor) -> Tensor:

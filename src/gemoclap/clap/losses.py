@@ -1,4 +1,4 @@
-"""The contrastive losses of GEmo-CLAP, of tensors alone (METHODS section 1; Pan et al., arXiv 2306.07848)."""
+"""The contrastive losses of GEmo-CLAP, as functions of tensors only (docs/methods.md; Pan et al., arXiv 2306.07848)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Normalizer = Literal["softmax", "row_sum"]
 
 
 def agreement(labels: Tensor, unknown: int | None = None) -> Tensor:
-    """Return ``M (N, N)`` float32: 1 where two utterances carry the same label, else 0 [P].
+    """Return ``M (N, N)`` float32: 1 where two utterances have the same label, else 0 [P].
 
-    An utterance whose label is `unknown` agrees with itself alone [C].
+    An utterance whose label is `unknown` only matches itself [C].
     """
     matrix = labels.unsqueeze(1) == labels.unsqueeze(0)
     if unknown is not None:
@@ -24,11 +24,10 @@ def agreement(labels: Tensor, unknown: int | None = None) -> Tensor:
 
 
 def normalize_target(matrix: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None) -> Tensor:
-    """Turn a label matrix ``(N, N)`` into one distribution a row: its ``softmax`` [P], or ``row_sum`` [C].
+    """Turn each row of a label matrix ``(N, N)`` into probabilities, by ``softmax`` [P] or ``row_sum`` [C].
 
-    The softmax of a 0/1 matrix is flat: matching classes are e times as likely as others, so the loss is at its
-    optimum at a logit gap of 1. `row_sum` puts all weight on the matching classes. Where ``allowed (N, N)`` is False there
-    is no weight.
+    The softmax of a 0/1 matrix is flat: matching classes are e times as likely as others, so the loss is lowest at a logit
+    gap of 1. `row_sum` gives all weight to the matching classes. Where ``allowed (N, N)`` is False the weight is zero.
     """
     if allowed is not None:
         matrix = matrix.masked_fill(~allowed, -torch.inf if normalizer == "softmax" else 0.0)
@@ -54,9 +53,9 @@ def contrastive_kl(logits: Tensor, target: Tensor, normalizer: Normalizer = "sof
 def row_cross_entropy(
     logits: Tensor, target: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None
 ) -> Tensor:
-    """Return ``mean_i - sum_j T_ij log_softmax(C)_ij``: the KL and the entropy of its target together.
+    """Return ``mean_i - sum_j T_ij log_softmax(C)_ij``: the sum of the KL and the entropy of its target.
 
-    Where ``allowed (N, N)`` is False, a column takes no part in the row's softmax.
+    Where ``allowed (N, N)`` is False, a column is left out of the row's softmax.
     """
     logits = _wide(logits)
     distribution = normalize_target(target.to(logits.dtype), normalizer, allowed)
@@ -67,7 +66,7 @@ def row_cross_entropy(
 
 
 def target_entropy(target: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None) -> Tensor:
-    """Return the mean entropy of the target rows, nats: the floor of `row_cross_entropy`, and no gradient."""
+    """Return the mean entropy of the target rows, in nats, without gradient: the lowest possible `row_cross_entropy`."""
     distribution = normalize_target(_wide(target), normalizer, allowed)
     return -torch.xlogy(distribution, distribution).sum(dim=1).mean()
 
@@ -83,8 +82,8 @@ class SymmetricLoss:
 
     Attributes
     ----------
-    kl : ``1/2 (KL(C_a, M) + KL(C_t, M))`` [P], what is minimised.
-    cross_entropy : the same with the entropy of the target left in; ``kl`` is this less that entropy.
+    kl : ``1/2 (KL(C_a, M) + KL(C_t, M))`` [P], which is minimised.
+    cross_entropy : ``kl`` plus the entropy of the target.
     """
 
     kl: Tensor

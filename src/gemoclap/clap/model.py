@@ -1,4 +1,4 @@
-"""The composite model: a speech encoder and a text encoder joined by projections, as transformers' ClapModel is."""
+"""The model: a speech encoder and a text encoder joined by projections, like transformers' ClapModel."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from gemoclap.labels import GENDERS, Vocabulary
 
 TEXT_PREFIX = "text_encoder."
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
-"""Arguments of `from_pretrained` that say where on the hub to look; the tokenizer lies where the weights lie."""
+"""Arguments of `from_pretrained` that locate a hub repository; the tokenizer is in the same place as the weights."""
 
 
 class GEmoClapConfig(SpeechModelConfig):
-    """Everything but the weights: both encoders' configs, heads, classes, prompts and what is done to the audio.
+    """Everything except the weights: both encoders' configs, heads, classes, prompts and how audio is prepared.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class GEmoClapConfig(SpeechModelConfig):
     projection_dim, projection_dropout, initial_temperature, max_temperature, emotion_prompt, gender_prompt : as in
         `config.ModelSettings`.
     gender_head : whether there are projections and temperatures for gender (ML-GEmo-CLAP).
-    text_weights : ``"saved"``, or ``"minilm"``: frozen and embedded in a package, so left out of model.safetensors.
+    text_weights : ``"saved"``, or ``"minilm"``: the frozen encoder from an installed package, not saved in model.safetensors.
     """
 
     model_type = "gemoclap"
@@ -78,7 +78,7 @@ def fill_prompt(template: str, word: str) -> str:
 
     Raises
     ------
-    GemoclapError : there is no such place, or more than one; all classes would share a prompt.
+    GemoclapError : the template has no ``{}``, so that all classes would have the same prompt, or more than one.
     """
     if template.count("{}") != 1:
         raise GemoclapError(f"prompt template {template!r}: write {{}} once, where the class goes")
@@ -108,8 +108,8 @@ class ContrastiveHead(nn.Module):
     def scales(self) -> tuple[Tensor, Tensor]:
         """The temperatures eps_a and eps_t, kept on a log scale and clamped there to [log 1, log max] [S].
 
-        The parameters themselves are clamped, before each use, as CLIP does after each step: a clamp of their values
-        alone would leave a temperature that has once gone beyond without a gradient to come back.
+        The parameters themselves are clamped before each use, as CLIP does after each step. If only their values were clamped,
+        a temperature outside the limits would have no gradient, and could not come back.
         """
         with torch.no_grad():
             self.audio_log_scale.clamp_(0, self.max_log_scale)
@@ -118,12 +118,12 @@ class ContrastiveHead(nn.Module):
 
 
 class GEmoClapModel(SpeechModel):
-    """Emo-CLAP and its gender-aware forms; a folder of its weights is what every other command takes.
+    """Emo-CLAP, SL-GEmo-CLAP and ML-GEmo-CLAP.
 
-    ``model(waveforms (B, T) float32, lengths (B,))``, or with what else `get_audio_features` takes, returns a dict:
-    ``audio_embedding (B, E)`` and
-    ``text_embedding (K, E)``, one row a class prompt, both of unit length, the temperatures ``audio_scale`` and
-    ``text_scale``; with a gender head the same four with ``gender_`` before them, ``gender_text_embedding (2, E)``.
+    ``model(waveforms (B, T) float32, lengths (B,))``, or the model called with other inputs of `get_audio_features`, returns
+    a dict: ``audio_embedding (B, E)`` and ``text_embedding (K, E)``, one row per class prompt, both of unit length, and the
+    temperatures ``audio_scale`` and ``text_scale``. A gender head adds the same four with the prefix ``gender_``, where
+    ``gender_text_embedding`` is ``(2, E)``.
     """
 
     config_class = GEmoClapConfig
@@ -165,12 +165,12 @@ class GEmoClapModel(SpeechModel):
         method: str | None = None,
         gender_head: bool = False,
     ) -> Self:
-        """Join two encoders, each from a hub id or a folder, under new heads; the global torch seed decides those.
+        """Join two encoders, each from a hub id or a folder, with new heads, initialised from the global torch seed.
 
         Raises
         ------
         GemoclapError : an encoder cannot be loaded, `settings.freeze` names more layers than there are, a prompt has no
-            place for its class, or a temperature starts outside its clamps.
+            ``{}``, or the initial temperature is outside its limits.
         """
         settings = settings or ModelSettings()
         _check(settings)
@@ -198,25 +198,25 @@ class GEmoClapModel(SpeechModel):
         return model
 
     def get_text_features(self, prompts: tuple[str, ...]) -> Tensor:
-        """Return the unprojected features ``(K, D_t)`` of K prompts; computed once where the text encoder is frozen."""
+        """Return the unprojected features ``(K, D_t)`` of K prompts; computed only once if the text encoder is frozen."""
         text_encoder = self._loaded_text_encoder()
         if not text_encoder.is_frozen:
             return text_encoder(list(prompts))
         if prompts not in self._frozen_prompts:
-            # No inference mode: what was first asked for while predicting may be asked for again while training.
+            # No inference mode: features computed in prediction may be used again in training.
             with torch.inference_mode(False), torch.no_grad(), torch.autocast(self.device.type, enabled=False):
                 self._frozen_prompts[prompts] = text_encoder(list(prompts))
         features = self._frozen_prompts[prompts] = self._frozen_prompts[prompts].to(self.device)
         return features
 
     def embed_prompts(self, prompts: tuple[str, ...]) -> Tensor:
-        """Return the embeddings ``(K, E)`` of K emotion prompts, of unit length; saved ones need no text encoder."""
+        """Return the embeddings ``(K, E)`` of K emotion prompts, of unit length; saved embeddings need no text encoder."""
         if self.text_encoder is None and prompts in self._saved_prompts:
             return self._saved_prompts[prompts].to(self.device)
         return self.emotion_head.embed_text(self.get_text_features(prompts))
 
     def _loaded_text_encoder(self) -> TextEncoder:
-        """Return the text encoder; a model that was loaded without one loads it when it is first asked for."""
+        """Return the text encoder; a model that was loaded without one loads it at the first call."""
         if self.text_encoder is None:
             whole = type(self).from_pretrained(self._folder)
             self.text_encoder = cast(TextEncoder, whole.text_encoder).to(self.device)
@@ -224,12 +224,12 @@ class GEmoClapModel(SpeechModel):
 
     @property
     def emotion_prompts(self) -> tuple[str, ...]:
-        """One prompt a class, in the order of the classes."""
+        """One prompt per class, in the order of the classes."""
         return tuple(fill_prompt(self.config.emotion_prompt, emotion) for emotion in self.config.emotions.emotions)
 
     @property
     def gender_prompts(self) -> tuple[str, ...]:
-        """One prompt a gender, in the order of `labels.GENDERS`."""
+        """One prompt per gender, in the order of `labels.GENDERS`."""
         return tuple(fill_prompt(self.config.gender_prompt, gender) for gender in GENDERS)
 
     def forward(
@@ -245,9 +245,9 @@ class GEmoClapModel(SpeechModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Write config.json, model.safetensors, class_prompts.safetensors and what the feature extractor and tokenizer need.
+        """Write config.json, model.safetensors, class_prompts.safetensors, and the feature extractor's and tokenizer's files.
 
-        The weights of a frozen text encoder that comes embedded in a package are left out and read from there again.
+        The weights of the frozen 'minilm' are not saved, because they are read from its package again.
         """
         text_encoder = self._loaded_text_encoder()
         state = merged_state(self) if state_dict is None else state_dict
@@ -268,16 +268,15 @@ class GEmoClapModel(SpeechModel):
     ) -> Self:
         """Load a folder that `save_pretrained` wrote, or such a repository of the hub; only safetensors are read.
 
-        The model comes in evaluation mode. A text encoder that was kept frozen and comes embedded in a package is
-        frozen again; everything else can be trained on.
+        The model is in evaluation mode. A frozen 'minilm' is frozen again; everything else can be trained further.
 
         Parameters
         ----------
-        with_text : False leaves the text encoder for later, if the folder has the embeddings of the model's own prompts.
+        with_text : False loads the text encoder only when it is needed, if the folder has the prompts' embeddings.
 
         Raises
         ------
-        GemoclapError : there is no model, it is of another kind, or its weights are not all there or no numbers.
+        GemoclapError : there is no model, it is of another kind, or weights are missing or not finite.
         """
         name = str(pretrained_model_name_or_path)
         with_text = kwargs.pop("with_text", True) or not has_prompts(Path(name))
@@ -305,7 +304,7 @@ class GEmoClapModel(SpeechModel):
 
 
 def _check(settings: ModelSettings) -> None:
-    """Raise a GemoclapError for prompts and temperatures with which nothing would be learnt."""
+    """Raise a GemoclapError for prompts and temperatures with which training could not work."""
     for template in (settings.emotion_prompt, settings.gender_prompt):
         fill_prompt(template, "")
     if not 1 <= settings.initial_temperature <= settings.max_temperature:
@@ -321,7 +320,7 @@ def _refuse_other_kinds(name: str, config: Any) -> None:
             f"{name}: holds a {getattr(config, 'model_type', 'strange')} model, not one of the GEmo-CLAP family; "
             "give a folder that 'gemoclap train' wrote"
         )
-    # Whatever else the word is, it would be looked up on the hub, and a stranger's folder may not decide what is fetched.
+    # Any other word would be looked up on the hub, and a stranger's folder must not decide what is downloaded.
     if config.text_weights not in ("saved", MINILM):
         raise GemoclapError(
             f"{name}: in its config.json text_weights is {config.text_weights!r}, not 'saved' or {MINILM!r}; {REMEDY}"

@@ -1,10 +1,9 @@
 """Model outputs and labels -> named losses: Emo-CLAP, SL-GEmo-CLAP and ML-GEmo-CLAP.
 
-An objective knows neither the model nor the loop: it takes the outputs by name and the labels of the utterances,
-gathered over processes or not, and returns scalars of which ``"loss"`` is minimised and the others are logged. Where several
-corpora are trained on together, ``classes (N, C)`` says which classes the corpus of each utterance has. Beside
-each KL stands its ``*_cross_entropy``, the same before the entropy of its target is taken away: what other
-implementations print, and what never falls under that entropy.
+An objective is independent of model and loop. It takes the outputs by name and the labels of the utterances, gathered over
+processes or not, and returns scalars. ``"loss"`` is minimised, and the others are logged. If several corpora are trained on
+together, ``classes (N, C)`` says which classes the corpus of each utterance has. Each KL has a ``*_cross_entropy``, which
+is the KL plus the entropy of its target. It is what other implementations print, and never falls below that entropy.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Losses = dict[str, Tensor]
 
 
 class Objective(Protocol):
-    """`row_outputs` name the outputs with one row an utterance: those that are gathered over processes."""
+    """`row_outputs` are the names of the outputs with one row per utterance, which are gathered over processes."""
 
     row_outputs: tuple[str, ...]
 
@@ -38,10 +37,10 @@ def _emotion_branch(
     settings: ObjectiveSettings,
     classes: Tensor | None,
 ) -> SymmetricLoss:
-    """Compare every utterance with the prompts of the utterances' emotions, under `target`.
+    """Compare every utterance with the prompt of every utterance's emotion, given the target matrix `target`.
 
-    An utterance is not compared with the prompt of a class that its own corpus does not have [C]: whether it could have been
-    of that class, nobody has asked.
+    An utterance is not compared with the prompt of a class that its own corpus does not have [C], because its annotators
+    could not choose that class.
     """
     return symmetric_contrastive_loss(
         outputs["audio_embedding"],
@@ -72,7 +71,7 @@ class EmoCLAP:
 class SoftLabelGEmoCLAP:
     """The loss of Emo-CLAP with the soft labels ``M = alpha M_e + (1 - alpha) M_g`` [P].
 
-    Two utterances of one emotion share a prompt, so C_a cannot follow M_g among them: unlike Emo-CLAP's, this KL stays
+    Two utterances of one emotion have the same prompt, so C_a cannot follow M_g for them. Unlike Emo-CLAP's, this KL stays
     above zero at its optimum.
     """
 
@@ -93,7 +92,7 @@ class SoftLabelGEmoCLAP:
 class MultiTaskGEmoCLAP:
     """``L = alpha L_e + (1 - alpha) L_g`` [P], L_g from the gender head's own projections and temperatures [C].
 
-    An utterance of unknown gender has no gender prompt: it takes no part in L_g [C].
+    An utterance of unknown gender has no gender prompt, and is left out of L_g [C].
     """
 
     row_outputs: tuple[str, ...] = ("audio_embedding", "gender_audio_embedding")
@@ -118,7 +117,7 @@ class MultiTaskGEmoCLAP:
     def _gender_branch(self, outputs: dict[str, Tensor], genders: Tensor) -> SymmetricLoss:
         known = genders != UNKNOWN_GENDER
         audio = outputs["gender_audio_embedding"]
-        if not known.any():  # zero, but joined to the graph: every process must have a gradient for every weight
+        if not known.any():  # zero, but part of the graph: every process must have a gradient for every weight
             zero = 0.0 * (audio.sum() + outputs["gender_text_embedding"].sum())
             zero = zero + 0.0 * (outputs["gender_audio_scale"] + outputs["gender_text_scale"])
             return SymmetricLoss(zero, zero.detach())
@@ -142,4 +141,4 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {
 GENDER_HEAD = frozenset({"ml_gemo_clap"})
 """Methods whose model has a gender head."""
 NEEDS_GENDER = frozenset({"sl_gemo_clap", "ml_gemo_clap"})
-"""Methods that learn from genders; without any they would be Emo-CLAP under another name."""
+"""Methods that use gender labels; without any they would be the same as Emo-CLAP."""

@@ -1,4 +1,4 @@
-"""The embeddings of a model's own prompts, kept beside its weights, so that it predicts without its text encoder."""
+"""The embeddings of a model's own prompts, saved with its weights, so that prediction needs no text encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.errors import GemoclapError
 
 CLASS_PROMPTS = "class_prompts.safetensors"
-"""File of a model's folder: the embedding of each emotion's prompt."""
+"""Name of the file in a model's folder with the embedding of each emotion's prompt."""
 
 
 def write_prompts(folder: Path, prompts: tuple[str, ...], embeddings: Tensor, projection: nn.Module) -> None:
@@ -22,7 +22,7 @@ def write_prompts(folder: Path, prompts: tuple[str, ...], embeddings: Tensor, pr
 
     Parameters
     ----------
-    projection : what they went through last. Its fingerprint is kept, so that they are not used with other weights.
+    projection : the projection that computed them. Its fingerprint is saved, so that they are not used with other weights.
     """
     about = {"prompts": json.dumps(prompts), "projection": fingerprint(projection)}
     save_file({"embeddings": embeddings.detach().cpu().float().contiguous()}, folder / CLASS_PROMPTS, about)

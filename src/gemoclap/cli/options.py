@@ -209,9 +209,7 @@ def add_report(parser: Parser) -> None:
     parser.add_argument(
         "-o", "--output", type=str | None, default=None, help="folder for the report of several cross-validations"
     )
-    formats = (
-        "formats of the pictures: png, svg, pdf, separated by commas; PNG is always written, because the report shows it"
-    )
+    formats = "formats of the pictures: png, svg, pdf, separated by commas; PNG is always written, because the report shows it"
     parser.add_argument("--formats", type=list[str], default=["png", "svg"], help=formats)
     add_no_wait(parser)
 

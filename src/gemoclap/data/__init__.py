@@ -1,1 +1,1 @@
-"""Rows to batches: who is tested (`folds`), who rides together (`batching`), and the tensors themselves (`dataset`)."""
+"""From rows to batches: folds (`folds`), grouping utterances into batches (`batching`), and tensors (`dataset`)."""

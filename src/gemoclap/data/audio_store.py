@@ -1,4 +1,4 @@
-"""Decoded and prepared audio, kept as 16-bit for every fold and epoch, and on disk for every run."""
+"""Stores decoded and prepared audio as 16 bits: in memory for all folds and epochs, or on disk for all runs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` while clips are read."""
 
 PREPARATION = 2
-"""Version of what `load_clip` does; raised when that changes, so that no older clip is used."""
+"""Version of what `load_clip` does. It is raised when that changes, so that clips stored before are not used."""
 
 SHARD_BYTES = 64 * 2**20
-"""How much is written at once: about half an hour of audio, which is what a killed run has to decode again."""
+"""Bytes written at once: about half an hour of audio. A killed run has to decode at most this much again."""
 
 
 class AudioStore:
-    """Prepared waveforms by utterance: each stretch of audio is decoded once, however many folds and epochs ask.
+    """Prepared waveforms of utterances. Each is decoded only once for all folds and epochs.
 
     Clips are kept as `audio.to_int16` rounds them, which changes nothing: `prepare_clip` has rounded them already.
 
     Parameters
     ----------
-    settings : what is done to every clip (`audio.prepare_clip`).
-    folder : where the clips stay for other runs and processes, under keys that say which content of which file they were
-        made from and how; None keeps them in memory.
+    settings : how each clip is prepared (`audio.prepare_clip`).
+    folder : stores the clips for other runs and processes. Keys are made from the file's content and the settings. None keeps
+        the clips in memory.
     """
 
     at_hand, is_exact = False, True
@@ -57,15 +57,15 @@ class AudioStore:
 
         Raises
         ------
-        GemoclapError : the file cannot be read, or holds no sound that can be used; or the folder cannot be written.
+        GemoclapError : the file cannot be read, or has no usable sound; or the folder cannot be written.
         """
         clip = self._clip(utterance)
         return from_int16(clip[1:], int(clip[0]))
 
     def content_key(self, utterance: Utterance) -> str:
-        """Return the SHA-256 of the prepared clip in hex: what is made from the clip alone can be kept under this key.
+        """Return the SHA-256 of the prepared clip in hex, as a key for everything that is computed from the clip alone.
 
-        It is one for all stretches that sound the same, whatever file they come from. Raises what `__call__` does.
+        Clips with equal samples have the same key, whatever file they come from. Raises what `__call__` does.
         """
         key = self._key(utterance)
         if key not in self._content_keys:
@@ -73,11 +73,11 @@ class AudioStore:
         return self._content_keys[key]
 
     def preload(self, utterances: Sequence[Utterance], workers: int = 2, progress: Progress | None = None) -> None:
-        """Decode now, in `workers` threads, those of `utterances` that are not kept yet; what is done stays done.
+        """Decode those of `utterances` that are not stored yet, in `workers` threads; finished clips stay stored after errors.
 
         Raises
         ------
-        GemoclapError : as `__call__`; of several bad files the one found first.
+        GemoclapError : as `__call__`; with several bad files, the one that is found first.
         """
         pool = ThreadPoolExecutor(workers)
         try:
@@ -85,7 +85,7 @@ class AudioStore:
             rows = {self._key(row): row for row in utterances}
             missing = self._clips.missing(rows)
             with self._clips.writer(SHARD_BYTES) as kept:
-                # No list of the jobs stays, because it would hold every clip until the last is decoded.
+                # Keep no list of the jobs, because it would keep every clip in memory until the last is decoded.
                 jobs = as_completed([pool.submit(self._decode, key, rows[key]) for key in missing])
                 for done, job in enumerate(jobs, 1):
                     key, clip = job.result()
@@ -96,12 +96,12 @@ class AudioStore:
             pool.shutdown(cancel_futures=True)
 
     def lengths(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> np.ndarray:
-        """Return the number of samples of each prepared clip, (N,) int64; decodes what is not kept yet."""
+        """Return the number of samples of each prepared clip, (N,) int64; decodes what is not stored yet."""
         self.preload(utterances, progress=progress)
         return np.array([self._clips.length(self._key(row)) - 1 for row in utterances], dtype=np.int64)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``waveforms`` (B, T) float32, zero-padded, and ``lengths`` (B,) int64: what a model is called with."""
+        """Return ``waveforms`` (B, T) float32, zero-padded, and ``lengths`` (B,) int64, the arguments of a model."""
         waveforms, lengths = pad_waveforms([self(row) for row in utterances])
         return {"waveforms": waveforms, "lengths": lengths}
 
@@ -120,7 +120,7 @@ class AudioStore:
         return key, torch.from_numpy(np.insert(samples, 0, exponent))
 
     def _key(self, row: Utterance) -> str:
-        """Return the name of a stretch of audio; on disk it names the file's content and all that is done to it."""
+        """Return the key of a stretch of audio; on disk it is made from the file's content and the preparation."""
         if isinstance(self._clips, _Memory):
             return json.dumps([row.path, row.start, row.end, *_copy_of(row)])
         if row.path not in self._digests:
@@ -129,14 +129,14 @@ class AudioStore:
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
     def _hash_files(self, utterances: Iterable[Utterance], pool: ThreadPoolExecutor) -> None:
-        """Hash each file once, however many rows lie in it."""
+        """Hash each file once, even if many rows are parts of it."""
         if isinstance(self._clips, Shards):
             paths = list(dict.fromkeys(row.path for row in utterances if row.path not in self._digests))
             self._digests.update(zip(paths, pool.map(_file_sha256, paths), strict=True))
 
 
 def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Return `waveforms` ((T_i,) each) with zeros up to the longest, (B, T) float32, and their lengths, (B,) int64."""
+    """Return `waveforms` ((T_i,) each), padded with zeros to the longest, (B, T) float32, and their lengths, (B,) int64."""
     lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
     padded = torch.zeros(len(waveforms), int(lengths.max()), dtype=torch.float32)
     for row, waveform in zip(padded, waveforms, strict=True):
@@ -150,7 +150,7 @@ def _copy_of(row: Utterance) -> list[int]:
 
 
 class _Memory(dict[str, Tensor]):
-    """Clips in memory, with those calls of `Shards` that the store needs."""
+    """Clips in memory, with the methods of `Shards` that the store uses."""
 
     def length(self, key: str) -> int:
         return len(self[key])

@@ -1,10 +1,10 @@
-"""Who rides together in a batch: pure functions over lengths and labels, index lists out.
+"""How utterances are grouped into batches: pure functions from lengths and labels to lists of indices.
 
-Clips of one length waste no padding, but a contrastive batch needs several emotions and both genders. So clips are
-sorted by (jittered) length into buckets of a few batches, and each bucket, sorted by emotion and gender, is dealt out
-like cards. A batch is as large as a number of clips allows (`length_bucketed`), or as a budget of samples with the
-padding, which is what fills a device's memory (`length_budgeted`). Where all clips have the same labels, both deal at
-random. `shuffled` looks at nothing.
+Batches of clips of similar length need little padding, but a contrastive batch needs several emotions and both genders. So
+clips are sorted by (jittered) length into buckets of a few batches. Each bucket is sorted by emotion and gender and dealt
+out to its batches like cards. The size of a batch is limited by the number of clips (`length_bucketed`), or by the number
+of samples including padding, which decides how much memory a batch takes (`length_budgeted`). If all clips have the same
+labels, both deal at random. `shuffled` ignores lengths and labels.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import GemoclapError
 
 BUCKET_ITEMS = 64
-"""About how many clips a bucket holds; a bucket is at least two batches."""
+"""Approximate number of clips in a bucket; a bucket has at least two batches."""
 JITTER = 0.02
-"""Standard deviation of the logarithm of the factor on each length before sorting, so that batches differ from epoch to
-epoch. With a budget, which holds in every epoch, the logarithm is uniform between -JITTER and JITTER instead."""
+"""Before sorting, each length is multiplied by a random factor, so that batches differ from epoch to epoch. This is the
+standard deviation of its logarithm. With a budget, which must hold in every epoch, the logarithm is uniform between -JITTER
+and JITTER."""
 
 
 def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
     """Return how many batches an epoch has: the least multiple of `processes` whose batches hold at most `batch_size`.
 
-    Batches of one are never made; to hold to that, some hold up to four clips where `batch_size` is two or three.
+    No batch has one clip only. To ensure this, some batches have up to four clips if `batch_size` is two or three.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
 
 
 def shuffled(items: int, batch_size: int, rng: np.random.Generator, processes: int = 1) -> list[list[int]]:
-    """Divide the clips 0 .. N-1 into batches at random, whatever their lengths and labels [P: names nothing else].
+    """Divide the clips 0 .. N-1 into batches at random, ignoring lengths and labels [P: names nothing else].
 
     Sizes and number of batches are those of `length_bucketed`.
 
@@ -82,20 +83,19 @@ def length_bucketed(
     rng: np.random.Generator,
     processes: int = 1,
 ) -> list[list[int]]:
-    """Divide the clips 0 .. N-1 into batches of like length that mix emotions and genders.
+    """Divide the clips 0 .. N-1 into batches of similar length that mix emotions and genders.
 
-    Every clip is in exactly one batch. Sizes differ by at most one: what `batch_size` leaves over, and what makes the
-    number of batches a multiple of `processes`, is spread over all batches. As many batches as possible hold two or
-    more emotions: all of them, unless the clips outside the largest class are fewer than the batches. Batches come in
-    random order, but the `processes` consecutive ones that are one step of process 0, 1, ...
-    (``batches[p::processes]``) are alike in length, because the processes wait for each other.
+    Every clip is in exactly one batch, and sizes differ by at most one. As many batches as possible have two or more
+    emotions: all of them, unless there are fewer clips outside the largest class than batches. Batches come in random
+    order. But processes wait for each other, so the `processes` consecutive batches of one step (process p takes
+    ``batches[p::processes]``) have similar lengths.
 
     Parameters
     ----------
     lengths : (N,) samples.
     emotions, genders : (N,) indices.
-    batch_size : most clips a batch (more only as `count_batches` says).
-    rng : the only source of chance.
+    batch_size : largest number of clips in a batch (for exceptions see `count_batches`).
+    rng : the only source of randomness.
     processes : how many processes share the epoch.
 
     Raises
@@ -134,25 +134,24 @@ def length_budgeted(
     processes: int = 1,
     bounds: Sequence[int] | np.ndarray | None = None,
 ) -> list[list[int]]:
-    """Divide the clips 0 .. N-1 into batches of like length, each of at most `budget` samples with its padding.
+    """Divide the clips 0 .. N-1 into batches of similar length, each of at most `budget` samples including padding.
 
     Every clip is in exactly one batch of two or more, and number of clips x longest clip <= `budget` holds for every
     batch. The number of batches, a multiple of `processes`, depends on neither `rng` nor the labels (`count_budgeted`),
-    so epochs are equally long. Their order is that of `length_bucketed`: at random, the `processes` batches of one step
-    alike.
+    so epochs are equally long. Their order is as in `length_bucketed`: random, with similar lengths in the `processes`
+    batches of one step.
 
-    Emotions and genders are mixed as in `length_bucketed`, with exchanges that the budget allows. A batch is left with
-    one emotion only where no exchange of one of its clips for one of another batch, both batches staying within the
-    budget, would mix it and leave the other mixed.
+    Emotions and genders are mixed as in `length_bucketed`, by exchanging clips within the budget. A batch keeps a single
+    emotion only if no exchange with another batch, within the budget of both, would leave both with several.
 
     Parameters
     ----------
     lengths : (N,) samples.
     emotions, genders : (N,) indices.
-    budget : most samples a batch.
-    rng : the only source of chance.
+    budget : largest number of samples in a batch.
+    rng : the only source of randomness.
     processes : how many processes share the epoch.
-    bounds : (N,) samples, for epochs that draw different clips but have to be equally long: batches are counted and
+    bounds : (N,) samples, for epochs that draw different clips but must be equally long. Batches are counted and
         sized as if these were the lengths. The k-th longest clip is at most the k-th largest of `bounds`, for every k.
 
     Raises
@@ -177,7 +176,7 @@ def length_budgeted(
 
 @dataclass
 class _Bucket:
-    """`clips` clips from place `first` on, longest first, for `batches` batches of at most `size` clips."""
+    """`clips` clips from position `first` on, longest first, for `batches` batches of at most `size` clips."""
 
     first: int
     clips: int
@@ -185,19 +184,19 @@ class _Bucket:
     size: int
 
     def filled_with_one_more(self) -> float:
-        """Return how full its batches are, 1 at most, when there is one more; 0 where that makes a batch of one."""
+        """Return how full the batches are after adding one batch, at most 1; 0 if this makes a batch of one clip."""
         batches = self.batches + 1
         return self.clips / (batches * self.size) if self.clips >= 2 * batches else 0.0
 
 
 def _fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Bucket]:
-    """Divide the places 0 .. N-1 of a jittered order, longest first, into buckets that fit whatever the jitter was."""
+    """Divide the positions 0 .. N-1 of a jittered order, longest first, into buckets that fit for any jitter."""
     _check_enough(len(lengths), processes)
     longest = int(lengths.max())
     buckets = _try_buckets(lengths, budget, processes)
     if buckets is not None:
         return buckets
-    # There is an end: at the last budget tried, a batch for each process is enough.
+    # This ends: at the last budget tried, one batch for each process is enough.
     tried = (size * longest for size in range(max(2, budget // longest + 1), len(lengths) + 1))
     needed = next(enough for enough in tried if _try_buckets(lengths, enough, processes) is not None)
     raise GemoclapError(
@@ -210,8 +209,8 @@ def _fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Buc
 def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Bucket] | None:
     """Return the buckets of `_fill_buckets`, or None where the budget is too small for batches of two.
 
-    The longest clip of a bucket says how many clips its batches hold, so however its clips are dealt out, they fit. A
-    bucket of two batches or more ends where clips are short enough for larger ones.
+    The longest clip of a bucket decides how many clips its batches have, so the clips fit in any arrangement. A bucket of
+    two or more batches ends where clips are short enough for larger batches.
     """
     items = len(lengths)
     limits = _longest_from(lengths)
@@ -224,7 +223,8 @@ def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Buck
         larger_from = int(np.searchsorted(-limits, -(budget // (size + 1))))
         batches = min(max(2, -(-(larger_from - first) // size)), max(2, BUCKET_ITEMS // size))
         clips = batches * size
-        if items - first <= clips + size:  # what is left joins, rather than be a small batch by itself
+        # The remaining clips join this bucket if they would otherwise form a small batch of their own.
+        if items - first <= clips + size:
             clips = items - first
         buckets.append(_Bucket(first, clips, -(-clips // size), size))
         first += clips
@@ -234,7 +234,7 @@ def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[_Buck
 
 
 def _longest_from(lengths: np.ndarray) -> np.ndarray:
-    """Return, for each place of a jittered order, longest first, what no clip there or later exceeds: ``(N,)`` samples.
+    """Return the largest length of any clip at each position or later in a jittered order, longest first: ``(N,)`` samples.
 
     The jitter lengthens no clip by more than ``exp(JITTER)``, so the k-th longest jittered length is at most that
     times the k-th longest; and it shortens no clip by more, so the clips from there on are at most that times longer.
@@ -246,7 +246,7 @@ def _longest_from(lengths: np.ndarray) -> np.ndarray:
 def _deal(
     clips: np.ndarray, hands: int, emotions: np.ndarray, genders: np.ndarray, rng: np.random.Generator
 ) -> list[list[int]]:
-    """Deal `clips`, sorted by emotion and gender, to `hands` batches, so that each gets its share of every kind."""
+    """Deal `clips`, sorted by emotion and gender, to `hands` batches, so that each gets its share of emotions and genders."""
     order = np.lexsort((rng.random(len(clips)), genders[clips], emotions[clips]))
     return [clips[order[hand::hands]].tolist() for hand in rng.permutation(hands)]
 
@@ -256,10 +256,10 @@ def _mix_emotions(
 ) -> None:
     """Give each batch of one emotion a clip of another by an exchange with the nearest batch (in length) that can.
 
-    A donor can when it stays (or becomes) mixed: its clips other than the one given are not all of the receiver's
-    emotion. Without a `budget`, where none can, every other batch has at most one clip of another emotion, so no
-    arrangement does better. With one, only clips that fit are exchanged; that may make another exchange possible, so
-    they go on until there is none.
+    A batch can give a clip if it keeps (or gets) several emotions: its other clips are not all of the receiver's emotion.
+    Without a `budget`, if no batch can, every other batch has at most one clip of another emotion, so no arrangement is
+    better. With a budget, only clips that fit are exchanged. Each exchange may make another possible, so they are
+    repeated until none is left.
     """
     sizes = np.array([len(batch) for batch in batches])
     batch_of = np.empty(len(lengths), dtype=np.int64)
@@ -307,10 +307,10 @@ def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequenc
 
 
 def balanced_draw(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw as many items of every class, and as many in all as there are: ``(N,)`` places in `classes` ``(N,)``.
+    """Draw the same number of items from every class, N in total: ``(N,)`` positions in `classes` ``(N,)``.
 
-    Within a class nobody is drawn twice before everybody is drawn once, so a rare class is repeated evenly and a frequent
-    one sits out by turns.
+    Within a class no item is drawn twice before all are drawn once. So the items of a rare class are repeated equally often,
+    and those of a frequent class take turns.
     """
     present = rng.permutation(np.unique(classes))
     shares = np.full(len(present), len(classes) // len(present))

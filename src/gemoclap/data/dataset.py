@@ -30,7 +30,7 @@ from gemoclap.labels import Vocabulary, gender_index
 UNLABELLED = -1
 """Class index of an utterance without a label, or with one outside the vocabulary."""
 PREFETCH = 2
-"""Batches collated in the background while one is in use."""
+"""Number of batches that are prepared in the background while one is in use."""
 
 
 PADDED = {
@@ -39,33 +39,33 @@ PADDED = {
     "intensity": "intensity_lengths",
     "frame_labels": "frame_labels_lengths",
 }
-"""Inputs that are padded along their second dimension, and the inputs that say how far each row goes."""
+"""Inputs that are padded along their second dimension, and the inputs with the length of each row."""
 
 
 class Clips(Protocol):
-    """Where the model's inputs come from: waveforms (`AudioStore`), or what a frozen part of the encoder made of them."""
+    """Source of the model's inputs: waveforms (`AudioStore`), or the output of frozen parts of the encoder."""
 
     at_hand: bool
-    """Whether `inputs` is a mere look-up, which a thread in the background would only slow down."""
+    """Whether `inputs` only looks values up; a background thread would then make it slower."""
     is_exact: bool
-    """Whether the model gives the same scores as from the waveforms, but for rounding in float32."""
+    """Whether the model gives the same scores as from the waveforms, apart from rounding in float32."""
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the length of each clip, (N,) int64, in any unit: what batches are made by."""
+        """Return the length of each clip, (N,) int64, in any unit; clips are grouped into batches by it."""
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
-        """Return what the model is called with, by name, a row an utterance."""
+        """Return the keyword arguments of the model, with one row per utterance."""
 
 
 class ClipsWithSeries:
-    """A source of model inputs with a series of each clip beside them, padded to the longest.
+    """A source of model inputs that adds a series of values for each clip, padded to the longest.
 
     Parameters
     ----------
     clips : the source.
-    store : knows the clips' content keys.
-    kept : the series, ``(F, ...)`` each, by content key.
-    name : of `PADDED`, what the model calls the series ``(B, F, ...)``.
+    store : gives the clips' content keys.
+    kept : content key -> series ``(F, ...)``.
+    name : name of the model's argument for the series ``(B, F, ...)``, one of `PADDED`.
     """
 
     def __init__(self, clips: Clips, store: AudioStore, kept: Shards, name: str) -> None:
@@ -86,13 +86,13 @@ class ClipsWithSeries:
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances side by side.
+    """A batch of utterances.
 
     Attributes
     ----------
-    inputs : what the model is called with, by name, a row an utterance: ``waveforms`` (B, T) float32 at 16 kHz,
-        zero-padded to the longest, and ``lengths`` (B,) int64, their samples; or what a frozen part of the encoder made
-        of them (`encoders/feature_cache.py`).
+    inputs : the keyword arguments of the model, one row per utterance. These are ``waveforms`` (B, T) float32 at 16 kHz,
+        zero-padded to the longest, and ``lengths`` (B,) int64, their numbers of samples; or the output of frozen parts of the
+        encoder (`encoders/feature_cache.py`).
     emotions : (B,) int64 class indices in the vocabulary, -1 unlabelled.
     genders : (B,) int64 indices in `labels.GENDERS`, -1 unknown.
     ids : B utterance ids.
@@ -113,7 +113,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """Return the same batch in memory that a GPU reads by itself, while the step before is still computed."""
+        """Return the same batch in pinned memory, which a GPU can copy during the step before."""
         return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def split(self, rows: int) -> list[Batch]:
@@ -135,7 +135,7 @@ class Batch:
 
 
 def collate(utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None) -> Batch:
-    """Set the inputs of `utterances` and their labels side by side."""
+    """Return the inputs and labels of `utterances` as a batch."""
     emotions, genders = _labels(utterances, vocabulary)
     labels = torch.from_numpy(emotions), torch.from_numpy(genders)
     return Batch(clips.inputs(utterances), *labels, tuple(row.id for row in utterances))
@@ -180,15 +180,14 @@ def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> No
 class TrainBatches:
     """The training batches of every epoch, for one of several processes.
 
-    Epoch ``index`` is a pure function of (seed, index): a run that was stopped in the middle of an epoch goes on at
-    batch `start` and meets exactly the batches it would have met. Utterances whose label is outside the vocabulary stay
-    out.
+    Epoch ``index`` is a pure function of (seed, index). A run that was stopped within an epoch continues at batch `start`
+    with exactly the batches that it would have had. Utterances whose label is not in the vocabulary are skipped.
 
     Parameters
     ----------
     utterances : the training part of a fold.
-    clips : where the inputs come from; all are made ready here, because batches are made by length.
-    vocabulary : the classes; None for speech without labels, where everybody is kept and every label is -1.
+    clips : the source of the inputs. All are prepared here, because batches are grouped by length.
+    vocabulary : the classes; None for speech without labels, where all utterances are used and every label is -1.
     settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
 
@@ -225,7 +224,7 @@ class TrainBatches:
         settings = self.settings
         if settings.batch_seconds is None:
             return count_batches(len(self.utterances), settings.batch_size, self.processes)
-        # The clips of an epoch are what it draws; the longest of each place over all epochs bound all of them.
+        # Each epoch draws other clips. The longest at each position over all epochs is a bound for all of them.
         epochs = range(settings.epochs if settings.balance else 1)
         drawn = [np.sort(self._lengths[self._draw(np.random.default_rng([settings.seed, epoch]))]) for epoch in epochs]
         self._bounds = np.max(drawn, axis=0)
@@ -233,15 +232,15 @@ class TrainBatches:
 
     @property
     def _budget(self) -> int:
-        """Samples that a batch may hold with its padding."""
+        """Largest number of samples in a batch, including padding."""
         return round((self.settings.batch_seconds or 0) * SAMPLE_RATE)
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the places in `utterances` that an epoch takes."""
+        """Return the positions in `utterances` that an epoch uses."""
         return balanced_draw(self._emotions, rng) if self.settings.balance else np.arange(len(self.utterances))
 
     def __len__(self) -> int:
-        """Batches an epoch and process."""
+        """Number of batches per epoch in each process."""
         return self._number // self.processes
 
     def plan(self, index: int) -> list[list[int]]:
@@ -258,7 +257,7 @@ class TrainBatches:
             return shuffled(len(drawn), settings.batch_size, rng, self.processes)
         labels = self._emotions[drawn], self._genders[drawn]
         if settings.batching == "bucketed":
-            labels = np.zeros_like(drawn), np.zeros_like(drawn)  # all alike, so that they decide nothing
+            labels = np.zeros_like(drawn), np.zeros_like(drawn)  # all equal, so that they have no effect
         if settings.batch_seconds is None:
             return length_bucketed(self._lengths[drawn], *labels, settings.batch_size, rng, self.processes)
         return length_budgeted(self._lengths[drawn], *labels, self._budget, rng, self.processes, self._bounds)
@@ -282,7 +281,8 @@ class TrainBatches:
 
     def _collate(self, places: list[int]) -> Batch:
         if self.settings.chunk_size is not None:
-            places = sorted(places, key=lambda place: self._lengths[place])  # neighbours share a chunk's padding
+            # Clips of similar length then share a chunk, which saves padding.
+            places = sorted(places, key=lambda place: self._lengths[place])
         rows = [self.utterances[place] for place in places]
         batch = collate(rows, self.clips, self.vocabulary)
         if self._classes is not None:
@@ -293,7 +293,7 @@ class TrainBatches:
 def eval_batches(
     utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None, batch_size: int
 ) -> Iterator[Batch]:
-    """Yield every utterance once, in batches of at most `batch_size`, shortest first so that little is padding."""
+    """Yield every utterance once, in batches of at most `batch_size`, shortest first to save padding."""
     order = np.argsort(clips.lengths(utterances), kind="stable")
     for first in range(0, len(order), batch_size):
         yield collate([utterances[place] for place in order[first : first + batch_size]], clips, vocabulary)

@@ -1,7 +1,7 @@
 """Folds as EmoBox publishes them: ``fold_1/ravdess_train_fold_1.jsonl``, ``fold_1/ravdess_test_fold_1.jsonl``, ...
 
-Each file lists utterances either as JSONL (field ``key``) or as one JSON object keyed by them; a key is the corpus's
-own id behind the name of the data set (``ravdess-03-01-01-01-01-01-01``).
+Each file lists utterances either as JSONL (field ``key``) or as one JSON object keyed by them; a key is the
+name of the data set followed by the corpus's own id (``ravdess-03-01-01-01-01-01-01``).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _read_fold(folder: Path, known: Collection[str]) -> dict[str, list[str]]:
 
 
 def _part_file(folder: Path, part: str) -> Path | None:
-    """Return the file of a part, JSONL before JSON; None where it is absent and may be."""
+    """Return the file of a part, JSONL rather than JSON; None if there is none and the part is optional."""
     found = sorted(folder.glob(f"*_{part}_{folder.name}.jsonl")) or sorted(folder.glob(f"*_{part}_{folder.name}.json"))
     if len(found) > 1:
         raise GemoclapError(f"{folder}: both {found[0].name} and {found[1].name} list its {part} part; keep one")

@@ -1,9 +1,9 @@
-"""Who trains, who develops, who is tested: no speaker stands on two sides unless that is asked for by name.
+"""Folds: which speakers are trained on, used for development, or tested. No speaker is in two parts unless asked for.
 
-A speaker is a corpus's speaker: EmoDB's 10 and RAVDESS's 10 are two people. Where all rows are of one corpus a speaker is
-called by the name alone, else ``"corpus/speaker"`` (`corpora.speakers.shown_speakers`).
+Speakers belong to their corpus: EmoDB's 10 and RAVDESS's 10 are two people. If all rows are from one corpus, a speaker is
+called by the name alone, otherwise ``"corpus/speaker"`` (`corpora.speakers.shown_speakers`).
 
-Everything here is deterministic without a seed: the same manifest and settings give the same folds on every machine.
+Everything here is deterministic and needs no seed: the same manifest and settings give the same folds on every machine.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from gemoclap.writing import NOT_UTF8
 logger = logging.getLogger(__name__)
 
 USUAL_FOLDS = 5
-"""Number of groups of speakers where nobody says another."""
+"""Default number of groups of speakers."""
 EXCHANGED = 300
-"""How many speakers at most, those with the fewest utterances, change places to balance groups: each is tried with each."""
+"""Largest number of speakers, those with the fewest utterances, that are exchanged to balance groups; all pairs are tried."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ class Fold:
 def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> list[Fold]:
     """Divide the utterances whose label is in `vocabulary` into folds, as ``settings.folds`` says.
 
-    ``session`` and ``speaker`` leave one out; ``kfold`` puts whole speakers into `n_folds` groups (`balanced_groups`);
-    ``lists`` and ``files`` take the test speakers, or the very ids, from the user. With `dev_speakers`, that many
-    speakers leave each fold's training part for its development part (`_with_dev`).
+    ``session`` and ``speaker`` leave one out. ``kfold`` puts whole speakers into `n_folds` groups (`balanced_groups`).
+    ``lists`` and ``files`` take the test speakers, or the ids, from the user. With `dev_speakers`, that many speakers are
+    moved from the training part of each fold to its development part (`_with_dev`).
 
     Raises
     ------
@@ -89,7 +89,7 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
 
 
 def undivided(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> Fold:
-    """Return one fold that tests nobody: every utterance whose label is in `vocabulary`, less `dev_speakers` speakers.
+    """Return one fold without a test part: all utterances with a label in `vocabulary`, except `dev_speakers` speakers.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def _labelled(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> list[U
 def _divide(
     rows: list[Utterance], utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary
 ) -> list[Fold]:
-    """Return folds without development parts (but those of `fold_files`) by the kind that is set."""
+    """Return folds of the kind that is set, without development parts (except from `fold_files`)."""
     if settings.folds == "files":
         return _folds_from_files(rows, utterances, settings.fold_files)
     if settings.folds == "session":
@@ -137,7 +137,7 @@ def _divide(
 
 
 def _require(rows: Iterable[Utterance], field: str) -> None:
-    """Raise unless every row has the `field` speaker or session."""
+    """Raise a GemoclapError unless every row has `field` (speaker or session)."""
     missing = [row.id for row in rows if not getattr(row, field)]
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -166,7 +166,7 @@ def _test_on(name: str, rows: list[Utterance], groups: Sequence[str | None], tes
 
 
 def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list[str]]:
-    """Return the lists of test speakers, by the names in `known`, after a look at whether each is there and tested once."""
+    """Return the lists of test speakers by their names in `known`; check that each exists and is tested once."""
     if not lists or not all(lists):
         raise GemoclapError("--data.folds lists needs --data.test_speakers, one list of speakers a fold and none empty")
     found = [[_named(speaker, known) for speaker in group] for group in lists]
@@ -177,7 +177,7 @@ def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list
 
 
 def _named(speaker: str, known: list[str]) -> str:
-    """Return which of `known` a speaker is: by the name there, or with several corpora by one that a single corpus has."""
+    """Return the names in `known` that a given name can mean; with several corpora, CORPUS/ may be left out."""
     fitting = [name for name in known if speaker == name] or [name for name in known if name.endswith(f"/{speaker}")]
     if len(fitting) > 1:
         raise GemoclapError(f"test speaker {speaker!r} may be {' or '.join(fitting)}; name the corpus so too")
@@ -190,12 +190,13 @@ def _named(speaker: str, known: list[str]) -> str:
 
 
 def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabulary) -> list[list[str]]:
-    """Put whole speakers into `number` groups alike in emotions, genders and number of speakers.
+    """Put whole speakers into `number` groups with similar emotions, genders and numbers of speakers.
 
-    Ours rather than scikit-learn's StratifiedGroupKFold, which looks at the emotions alone: the largest speakers go
-    first, each to the group where the sum of the squared group shares (of each class, of each gender's speakers, of the
-    speakers) grows least; then any two speakers of different groups change places while that lowers the sum. Of more than
-    `EXCHANGED` speakers only so many of the smallest change places: the time taken grows no faster than the speakers.
+    scikit-learn's StratifiedGroupKFold only balances the emotions, so we use our own method. Speakers are placed one by one,
+    those with the most utterances first. Each is put into the group where the sum of the squared group shares (of each
+    class, of each gender's speakers, of the speakers) grows least. Then pairs of speakers of different groups are exchanged
+    while this lowers the sum. With more than `EXCHANGED` speakers, only this many of the smallest are exchanged, so that the
+    time is proportional to the number of speakers.
 
     Raises
     ------
@@ -220,7 +221,7 @@ def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabula
     totals = np.zeros((number, shares.shape[1]))
     order = sorted(range(len(speakers)), key=lambda index: -sizes[index])
     for speaker in order:
-        # (a + s)^2 - a^2 = 2as + s^2, where only the first term differs between groups; it is 0 for an empty one alone,
+        # (a + s)^2 - a^2 = 2as + s^2, where only the first term differs between groups. It is 0 only for an empty group,
         # so no group stays empty.
         place_of[speaker] = int(np.argmin(totals @ shares[speaker]))
         totals[place_of[speaker]] += shares[speaker]
@@ -231,9 +232,9 @@ def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabula
 def _speaker_shares(
     rows: Sequence[Utterance], places: Sequence[int], number: int, vocabulary: Vocabulary
 ) -> np.ndarray:
-    """Return (S, classes + genders + 1): the share of each class, each gender and all speakers that a speaker is.
+    """Return (S, classes + genders + 1): the share that a speaker has of each class, each gender and all speakers.
 
-    `places` says which of the `number` speakers each row's is.
+    `places` has the number of each row's speaker, below `number`.
     """
     emotions = np.zeros((number, len(vocabulary.emotions)))
     genders = np.zeros((number, 2))
@@ -282,8 +283,8 @@ def _folds_from_files(rows: list[Utterance], utterances: Sequence[Utterance], fo
 def _with_dev(fold: Fold, count: int, turn: int, vocabulary: Vocabulary) -> Fold:
     """Move `count` training speakers to the development part.
 
-    Genders alternate and, with the fold's number `turn`, other speakers come first. Of the choices in that order the
-    first is taken that leaves every class in training and has every class, or else the most, in development.
+    Genders alternate, and the first speaker depends on the fold's number `turn`. Of the choices in this order, the first is
+    taken that leaves every class in training and has all classes, or otherwise the most, in development.
 
     Raises
     ------
@@ -321,7 +322,7 @@ def _with_dev(fold: Fold, count: int, turn: int, vocabulary: Vocabulary) -> Fold
 
 
 def _alternating(rows: Sequence[Utterance], shown: dict[str, str], turn: int) -> list[str]:
-    """Return the speakers, genders alternating; each gender's begin at a place that moves on with `turn`."""
+    """Return the speakers, genders alternating; each gender begins at a position that depends on `turn`."""
     gender_of = {str(name): row.gender for name, row in zip(row_speakers(rows, shown), rows, strict=True)}
     queues = []
     for gender in sorted(set(gender_of.values()), key=str):

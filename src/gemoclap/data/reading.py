@@ -1,4 +1,4 @@
-"""Settings to utterances and classes, with the corpus's own choices filled in."""
+"""Reads the data that the settings describe, and fills in the corpus's default classes and folds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
 
 
 def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSettings]:
-    """Return the manifest's utterances, the classes, and the settings with the corpus's own choices filled in.
+    """Return the manifest's utterances, the classes, and the settings with the corpus's defaults filled in.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSett
 
 
 def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
-    """Return a sentence on the utterances whose label is none of the classes, by label; empty where there are none."""
+    """Return a sentence that counts the utterances whose label is not a class, by label; empty if there are none."""
     labels = Counter(row.emotion or "no label" for row in utterances if vocabulary.resolve(row.emotion) is None)
     if not labels:
         return ""

@@ -1,4 +1,4 @@
-"""The same audio on both sides of a split, whatever the rows call it."""
+"""Finds the same audio on both sides of a split, under any names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PARTS = ("trained on", "developed on", "tested on")
 
 
 def refuse_same_audio(folds: Sequence[Fold], store: AudioStore, settings: DataSettings) -> list[str]:
-    """Refuse folds in which two parts have the same audio under two ids, as a shared speaker is refused.
+    """Refuse folds in which two parts have the same audio under two ids, just as shared speakers are refused.
 
-    Audio is the same when the prepared clips are equal, sample by sample (`AudioStore.content_key`), whatever the files are
-    called and in whatever format they are. Clips of silence alone are not compared.
+    Audio is the same if the prepared clips are equal, sample by sample (`AudioStore.content_key`). Names and formats of the
+    files do not matter. Silent clips are not compared.
 
     Returns
     -------
-    With ``allow_speaker_overlap`` a sentence for each such fold, to be said to the user.
+    With ``allow_speaker_overlap`` a warning for each such fold, to show to the user.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def refuse_same_audio(folds: Sequence[Fold], store: AudioStore, settings: DataSe
 
 
 def _copies(rows: Sequence[Utterance], store: AudioStore) -> dict[str, str]:
-    """Return id -> hash of the audio, of the utterances whose audio is there under another id too."""
+    """Return id -> hash of the audio, for utterances whose audio also exists under another id."""
     by_audio: dict[str, list[Utterance]] = defaultdict(list)
     for row in rows:
         by_audio[store.content_key(row)].append(row)
@@ -53,7 +53,7 @@ def _copies(rows: Sequence[Utterance], store: AudioStore) -> dict[str, str]:
 
 
 def _same_audio(fold: Fold, copies: dict[str, str]) -> str:
-    """Return a sentence on the audio that two parts of a fold have, empty where there is none."""
+    """Return a sentence on the audio that two parts of a fold share; empty if there is none."""
     parts: dict[str, dict[int, Utterance]] = defaultdict(dict)
     for number, rows in enumerate((fold.train, fold.dev, fold.test)):
         for row in _among(rows, copies):

@@ -1,8 +1,8 @@
-"""Tensors on disk by content key: written once, mapped into memory, shared by runs and processes.
+"""Tensors on disk, under keys made from their content: written once, mapped into memory, shared by runs and processes.
 
 A folder holds shards. Each is one safetensors file that never changes: ``data`` is the concatenation of its items along
 their first dimension, the metadata has their ``keys`` and ``lengths`` as JSON lists. There is no other index, so several
-processes can write into a folder at once; what a killed one left beside (``.*.partial``) is never looked at.
+processes can write to a folder at once. Files that a killed process left (``.*.partial``) are ignored.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ from gemoclap.errors import WriteError
 from gemoclap.writing import atomic_write, reason_of
 
 SHARD_BYTES = 256 * 2**20
-"""What a writer gathers before it writes a shard; writing takes up to four times as much memory."""
+"""Bytes that a writer collects before it writes a shard; writing takes up to four times as much memory."""
 
 
 class Shards:
-    """A folder of tensors, each under a key that says what it was made from, so that no entry can be stale.
+    """A folder of tensors. Each key is made from the content that the tensor was computed from, so no entry is outdated.
 
-    Every item of a folder has one dtype and one shape but for its first dimension: audio ``(T,)`` int16, frames
-    ``(F, C)``, a mean for each layer ``(L, D)``. Items are added, never changed. An object may be used by several
-    threads, and a folder by several processes: where two add the same key at once, both shards stay and one is read.
+    All items of a folder have the same dtype and, except for the first dimension, the same shape: audio ``(T,)`` int16, frames
+    ``(F, C)``, a mean for each layer ``(L, D)``. Items are added, never changed. An object can be used by several
+    threads, and a folder by several processes. If two add the same key at once, both shards stay, and one is read.
 
-    A shard that is damaged is left out, with a warning that names the file, and its keys are missing again.
+    A damaged shard is skipped, with a warning that names the file, and its keys count as missing.
 
     Parameters
     ----------
-    folder : made when the first item is added.
+    folder : created when the first item is added.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._places: dict[str, tuple[Any, int, int]] = {}  # the mapped data of a shard, and where in it an item lies
+        self._places: dict[str, tuple[Any, int, int]] = {}  # a shard's mapped data, and an item's place in it
         self._form: tuple[torch.dtype, torch.Size] | None = None
         self._seen: set[str] = set()
         self._lock = threading.Lock()
@@ -64,7 +64,7 @@ class Shards:
         KeyError : it is not there.
         """
         data, start, stop = self._places[key]
-        # The map is private but writable: without a copy, a caller who writes into the item changes what others read.
+        # The map is private but writable. Without a copy, a caller who changes the item would change it for others.
         return data[start:stop].clone()
 
     def length(self, key: str) -> int:
@@ -78,14 +78,14 @@ class Shards:
         return [key for key in dict.fromkeys(keys) if key not in self]
 
     def refresh(self) -> None:
-        """Look for shards that others wrote since."""
+        """Look for shards that other processes have written in the meantime."""
         with self._lock:
             for path in sorted(self.folder.glob("*.safetensors")):
                 if path.name not in self._seen:
                     self._open(path)
 
     def add(self, items: Mapping[str, Tensor]) -> None:
-        """Write one shard with those of `items` that are not there yet.
+        """Write one shard with those of `items` that are not stored yet.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Shards:
         if not new:
             return
         self._check_form(new)
-        # Named by chance and not by its keys, as two processes must not even write beside under one name.
+        # The name is random, not made from the keys, so that two processes never write to the same temporary file.
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         try:
             with atomic_write(path, "wb") as file:
@@ -112,7 +112,7 @@ class Shards:
         return ShardWriter(self, shard_bytes)
 
     def _open(self, path: Path) -> None:
-        """Enter the items of a shard, or leave it out with a warning."""
+        """Add the items of a shard to the index, or skip it with a warning."""
         self._seen.add(path.name)
         try:
             shard = safe_open(path, "pt")
@@ -135,7 +135,7 @@ class Shards:
             self._places.setdefault(key, place)
 
     def _check_form(self, items: Mapping[str, Tensor]) -> None:
-        # torch.cat would convert to the widest dtype without a word.
+        # torch.cat would silently convert to the widest dtype.
         forms = {_form(tensor) for tensor in items.values()} | ({self._form} if self._form else set())
         if len(forms) > 1:
             found = " and ".join(sorted(f"{dtype} (N, *{list(shape)})" for dtype, shape in forms))
@@ -155,15 +155,15 @@ def _serialized(items: Mapping[str, Tensor]) -> bytes:
 
 
 class ShardWriter:
-    """Collects items and writes a shard whenever enough have gathered.
+    """Collects items, and writes a shard when it has enough.
 
-    It is a context manager that writes the rest at the end, also after an exception: work that was interrupted goes on
-    with what is `Shards.missing`. For one thread.
+    As a context manager it writes the rest at the end, also after an exception. Interrupted work then continues with what is
+    `Shards.missing`. For one thread.
 
     Parameters
     ----------
     shards : where the items go.
-    shard_bytes : how many bytes of them are enough.
+    shard_bytes : number of bytes for a shard.
     """
 
     def __init__(self, shards: Shards, shard_bytes: int = SHARD_BYTES) -> None:
@@ -181,8 +181,8 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits; raises what `Shards.add` does."""
-        # Forgotten first, so that leaving the block after a failure does not try the same again.
+        """Write the collected items; raises what `Shards.add` does."""
+        # Clear the list first: after a failure, leaving the block must not try to write the same items again.
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         self.shards.add(waiting)
 

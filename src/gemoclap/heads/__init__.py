@@ -1,1 +1,1 @@
-"""Plain heads on a speech encoder: the baselines of every method, and what GMP-TL is fine-tuned with."""
+"""Plain heads on a speech encoder: baselines for every method, and the last stage of GMP-TL."""

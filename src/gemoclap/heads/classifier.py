@@ -1,4 +1,4 @@
-"""A speech encoder under a plain head, for GMP-TL and as the baseline that contrastive heads are compared with."""
+"""A speech encoder with a plain head, for GMP-TL and as a baseline for the contrastive methods."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class SpeechClassifierConfig(SpeechModelConfig):
 
     Attributes
     ----------
-    head : ``"linear"``, or ``"cosine"`` between features and class weights, as AM-Softmax wants it.
-    scale : of the cosines, s of AM-Softmax, in the softmax that makes probabilities of them.
-    gender_head : whether a second, linear head names the gender.
-    projection_dim, projection_dropout : of a projection, as the contrastive methods have it, between the pooled features and
-        the heads; None has none.
+    head : ``"linear"``, or ``"cosine"`` between features and class weights, for AM-Softmax.
+    scale : factor s on the cosines in the softmax, as in AM-Softmax.
+    gender_head : whether a second, linear head predicts the gender.
+    projection_dim, projection_dropout : size and dropout of a projection between pooled features and heads, like that of the
+        contrastive methods; None = no projection.
     """
 
     model_type = "gemoclap-classifier"
@@ -63,9 +63,9 @@ class CosineHead(nn.Module):
 
 
 class SpeechClassifier(SpeechModel):
-    """``model(waveforms (B, T) float32, lengths (B,))``, or what else `get_audio_features` takes, to named outputs.
+    """``model(waveforms (B, T) float32, lengths (B,))``, or with other inputs of `get_audio_features`, returns a dict.
 
-    ``logits (B, C)``, or ``cosines (B, C)`` of a cosine head, and with a gender head ``gender_logits (B, 2)``.
+    It has ``logits (B, C)``, or ``cosines (B, C)`` for a cosine head, and with a gender head ``gender_logits (B, 2)``.
     """
 
     config_class = SpeechClassifierConfig
@@ -97,7 +97,7 @@ class SpeechClassifier(SpeechModel):
         scale: float = 30.0,
         gender_head: bool = False,
     ) -> Self:
-        """Put new heads on an encoder from a hub id or a folder; the global torch seed decides the heads.
+        """Put new heads on an encoder from a hub id or a folder; heads are initialised from the global torch seed.
 
         Raises
         ------
@@ -133,11 +133,11 @@ class SpeechClassifier(SpeechModel):
     ) -> Self:
         """Load a folder that `save_pretrained` wrote, or such a repository of the hub; only safetensors are read.
 
-        The model comes in evaluation mode.
+        The model is in evaluation mode.
 
         Raises
         ------
-        GemoclapError : there is no model, it is of another kind, or its weights are not all there or no numbers.
+        GemoclapError : there is no model, it is of another kind, or weights are missing or not finite.
         """
         name = str(pretrained_model_name_or_path)
         with readable_errors(name):
@@ -156,11 +156,11 @@ class HeadClassifier(nn.Module):
 
     Parameters
     ----------
-    labels : None; a plain head names the classes it was trained on and no others.
+    labels : must be None, because a plain head can only predict the classes that it was trained on.
 
     Raises
     ------
-    GemoclapError : other labels are asked for.
+    GemoclapError : other labels are given.
     """
 
     def __init__(self, model: SpeechClassifier, labels: Sequence[str] | None = None) -> None:
@@ -182,7 +182,7 @@ class HeadClassifier(nn.Module):
     def classify(self, embeddings: Tensor) -> Tensor:
         """Return probabilities ``(B, C)`` of what `embed` returned: for cosines the softmax of ``scale * cosine``.
 
-        The logits are divided by the temperature that was fitted, where one was.
+        If a temperature was fitted, the logits are divided by it.
         """
         scale = self.model.config.scale if self.model.config.head == "cosine" else 1.0
         logits = (scale * self.model.emotion_head(embeddings)).float()

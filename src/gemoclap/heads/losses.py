@@ -1,4 +1,4 @@
-"""Losses of plain heads; all in float32 or wider, whatever precision the model ran in."""
+"""Losses of plain heads, computed in float32 or wider at any precision of the model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch.nn import functional
 
 
 def widened(values: Tensor) -> Tensor:
-    """Return `values` in float32, or as they are where they are wider."""
+    """Return `values` in float32, or unchanged if they are wider."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def cross_entropy(logits: Tensor, classes: Tensor, unknown: int, allowed: Tensor | None = None) -> Tensor:
     """Return the mean cross-entropy of ``logits (N, C)`` over the rows whose class ``(N,)`` is not `unknown`.
 
-    Without such a row it is zero, but joined to the graph, so that every process has a gradient for every weight.
-    Where ``allowed (N, C)`` is False, a class takes no part in the row's softmax.
+    Without such a row it is zero, but part of the graph, so that every process has a gradient for every weight.
+    Where ``allowed (N, C)`` is False, a class is left out of the row's softmax.
     """
     if not (classes != unknown).any():
         return 0.0 * widened(logits).sum()
@@ -37,7 +37,7 @@ def am_softmax(cosines: Tensor, classes: Tensor, scale: float, margin: float, al
     cosines : ``(N, C)``, between embeddings and class weights.
     classes : ``(N,)``, y of each row.
     scale, margin : s and m.
-    allowed : ``(N, C)`` bool, which classes take part in each row; None: all.
+    allowed : ``(N, C)`` bool, which classes are used in each row; None = all.
     """
     cosines = widened(cosines)
     margins = margin * functional.one_hot(classes, cosines.shape[1]).to(cosines.dtype)

@@ -13,7 +13,7 @@ from gemoclap.labels import UNKNOWN_GENDER
 
 Losses = dict[str, Tensor]
 NO_CLASS = -100
-"""Of an utterance without a label; there is none where emotions are learnt from."""
+"""Index of a missing emotion label. Training utterances always have one."""
 
 
 class CrossEntropy:
@@ -44,7 +44,7 @@ class AMSoftmax:
 class EmotionAndGender:
     """``alpha CE(emotion) + (1 - alpha) CE(gender)`` [P: multi-task; C: 0.9], the first step of GMP-TL.
 
-    An utterance of unknown gender takes no part in the second [C].
+    An utterance of unknown gender is left out of CE(gender) [C].
     """
 
     row_outputs: tuple[str, ...] = ("logits", "gender_logits")
@@ -70,4 +70,4 @@ OBJECTIVES: dict[str, Callable[[ObjectiveSettings], CrossEntropy | AMSoftmax | E
 HEAD_OF: dict[str, Head] = {"ce": "linear", "am_softmax": "cosine", "multi_task": "linear"}
 """Method -> head of `heads.classifier.SpeechClassifier`."""
 GENDER_HEAD = frozenset({"multi_task"})
-"""Methods whose model has a gender head, and which learn from genders."""
+"""Methods whose model has a gender head, and which use gender labels."""

@@ -16,7 +16,7 @@ DEVELOPMENT = "the development speakers"
 
 
 def calibration_on(table: PredictionTable, whom: str) -> dict[str, Any]:
-    """Return `SpeechModelConfig.calibration` as fitted on held-out predictions of `whom`.
+    """Return `SpeechModelConfig.calibration` fitted on the held-out predictions in `table`; `whom` says whose they are.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def calibration_on(table: PredictionTable, whom: str) -> dict[str, Any]:
 
 
 def calibrate(model: EmotionModel, development: Sequence[Utterance], clips: Clips) -> None:
-    """Fit a model's temperature on its development speakers and keep it in its config; without any, none is fitted.
+    """Fit a model's temperature on its development speakers and store it in its config; without any, do nothing.
 
     The model is left in evaluation mode.
 

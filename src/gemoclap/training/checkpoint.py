@@ -1,4 +1,4 @@
-"""The full state of a training on disk, such that a kill at any instant leaves a whole checkpoint or none.
+"""Writes the full state of a training to disk. A kill at any moment leaves a complete checkpoint or none.
 
     checkpoint/step-00000120/
       state.json               run key, number of processes, position, history, gradient scaler
@@ -81,7 +81,7 @@ def write_checkpoint(
         with readable_write_errors(folder):
             _write(partial, final, run_key, tensors, state, process)
     except WriteError:
-        shutil.rmtree(partial, ignore_errors=True)  # of no use, and in the way where the disk is full
+        shutil.rmtree(partial, ignore_errors=True)  # it is of no use, and takes space on a full disk
         raise
 
 
@@ -128,7 +128,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _remove_others(newest: Path) -> None:
-    """Remove older checkpoints and what a kill left behind."""
+    """Remove older checkpoints, and what a killed process left."""
     for pattern in ("step-*", ".step-*.partial"):
         for path in newest.parent.glob(pattern):
             if path != newest:
@@ -136,7 +136,7 @@ def _remove_others(newest: Path) -> None:
 
 
 def read_checkpoint(folder: Path, run_key: str) -> Checkpoint | None:
-    """Return the newest checkpoint in `folder`, or None when there is none; remove what a kill left beside it.
+    """Return the newest checkpoint in `folder`, or None if there is none; remove what a killed process left.
 
     Raises
     ------
@@ -169,7 +169,7 @@ def weights_of(model: nn.Module) -> Tensors:
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy what `weights_of` returned into a model of the same make, in place.
+    """Copy what `weights_of` returned into a model of the same structure, in place.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned; hyper-parameters stay the optimiser's own."""
+    """Restore what `optimizer_tensors` returned; hyper-parameters of the optimiser stay as they are."""
     state: dict[int, Tensors] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
@@ -222,7 +222,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Put back what `random_state` returned, also after a round trip through JSON."""
+    """Restore what `random_state` returned, also after a round trip through JSON."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))

@@ -1,4 +1,4 @@
-"""Devices, precision and processes: the one place that knows about accelerate's state and about collectives."""
+"""Devices, precision and processes. Only this module uses accelerate's state and collective operations."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 
 PATIENCE = timedelta(hours=12)
-"""How long processes wait for one another before they take it for lost."""
+"""How long processes wait for each other before they give up."""
 
 
 def process_state() -> PartialState:
     """Return accelerate's view of this process: `.device`, `.process_index`, `.num_processes`, `.is_main_process`.
 
-    Ask here rather than through `PartialState()`: without an accelerator the CPU must be named, or processes started by
-    ``torchrun`` would each believe that they are alone and write over one another.
+    Use this instead of `PartialState()`. Without a GPU the CPU must be given explicitly; otherwise processes started by
+    ``torchrun`` would each assume that they are alone, and overwrite each other's files.
     """
-    # One process extracts, clusters or saves while the others wait, on a large corpus for longer than torch allows by itself.
+    # One process extracts, clusters or saves while the others wait; on a large corpus this exceeds torch's default timeout.
     return PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
 
 
 def resolve_precision(precision: str, device: torch.device | None = None) -> str:
     """Return ``"no"``, ``"bf16"`` or ``"fp16"`` for a device (default: this process's own).
 
-    ``"auto"`` is bf16 on an accelerator that computes in it and float32 elsewhere; a CPU stays in float32 unless bf16
-    is asked for by name.
+    ``"auto"`` is bf16 on an accelerator that computes in it and float32 elsewhere; a CPU uses float32 unless bf16
+    is given explicitly.
 
     Raises
     ------
-    GemoclapError : the device cannot train in the precision asked for.
+    GemoclapError : the device cannot train in this precision.
     """
     kind = (device or process_state().device).type
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else True
@@ -68,12 +68,12 @@ def start_accelerator(settings: TrainSettings, output: Path) -> Accelerator:
     state = process_state()
     precision = resolve_precision(settings.precision, state.device)
     if is_initialized() and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # accelerate keeps the first training's precision for the life of the process
+        AcceleratorState._reset_state()  # accelerate would keep the first training's precision until the process ends
     return Accelerator(
         mixed_precision=precision,
         log_with=list(settings.trackers) or None,
         project_config=ProjectConfiguration(logging_dir=str(output / "tensorboard")),
-        # The loop accumulates by itself, to weigh an epoch's last, shorter group rightly.
+        # The loop accumulates gradients itself, to weight the last, shorter group of an epoch correctly.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         # LayerDrop, on by default in wav2vec2, HuBERT and WavLM, leaves other parameters without gradient at each step.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
@@ -85,12 +85,12 @@ def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
 
     Parameters
     ----------
-    tensors : each (B_p, ...), B_p the same for all tensors of a process; processes may differ in B_p, an epoch's last
-        batch being what is left over.
+    tensors : each (B_p, ...), B_p the same for all tensors of a process. Processes may differ in B_p, as in the last
+        batch of an epoch.
 
     Returns
     -------
-    Each tensor as (sum of B_p, ...); the tensors themselves when there is one process.
+    Each tensor as (sum of B_p, ...); the tensors themselves if there is one process.
 
     Notes
     -----
@@ -138,7 +138,7 @@ class _GatherRows(torch.autograd.Function):
 def gather_outputs(
     outputs: Mapping[str, Tensor], row_outputs: Iterable[str], labels: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Gather the named outputs and the labels of all processes; the other outputs are alike on every process."""
+    """Gather the named outputs and the labels of all processes; the other outputs are equal on all processes."""
     names = list(row_outputs)
     gathered = gather_rows(*(outputs[name] for name in names), *labels)
     return {**outputs, **dict(zip(names, gathered, strict=False))}, list(gathered[len(names) :])
@@ -155,7 +155,7 @@ def mean_over_processes(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def check_equal_lengths(batches: int) -> None:
-    """Raise unless every process has as many batches; otherwise the longest would wait for the others for ever."""
+    """Raise unless all processes have the same number of batches; otherwise one would wait for the others for ever."""
     if not dist.is_initialized():
         return
     (lengths,) = gather_rows(torch.tensor([batches], device=process_state().device))
@@ -164,6 +164,6 @@ def check_equal_lengths(batches: int) -> None:
 
 
 def leave_together() -> None:
-    """End the process group where there is one; a process that leaves without can be aborted on its way out."""
+    """End the process group if there is one; a process that exits without this can be aborted."""
     if dist.is_initialized():
         dist.destroy_process_group()

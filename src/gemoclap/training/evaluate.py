@@ -1,4 +1,4 @@
-"""A model on labelled utterances -> the table of its predictions."""
+"""Evaluates a model on labelled utterances, and returns the table of its predictions."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ def table_of(
 ) -> PredictionTable:
     """Join utterances and their scores ``(N, C)`` into a table; the prediction is the class of the highest score.
 
-    A speaker is ``"corpus/speaker"`` where the corpus has a name, so that tables of several can be put together.
+    A speaker is ``"corpus/speaker"`` if the corpus has a name, so that tables of several corpora can be joined.
 
     Raises
     ------
-    GemoclapError : a score is not a finite number, of which nothing is the highest.
+    GemoclapError : a score is not a finite number.
     """
     faulty = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(faulty):
@@ -91,7 +91,7 @@ def table_of(
 
 
 def unknown_labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> dict[str, int]:
-    """Return how many utterances have each label that is none of the model's classes, the most frequent first."""
+    """Return the number of utterances for each label that is not a class of the model, the most frequent first."""
     counts = Counter(
         row.emotion for row in utterances if row.emotion is not None and vocabulary.resolve(row.emotion) is None
     )

@@ -1,10 +1,10 @@
-"""One batch's losses and gradients: in one piece, or chunk by chunk where the batch would not fit.
+"""Losses and gradients of one batch: of the whole batch at once, or chunk by chunk if it does not fit into memory.
 
-A contrastive loss couples all utterances of a batch, so gradients of parts cannot simply be added. They can once the loss
-has been differentiated with respect to the embeddings (GradCache, Gao et al., arXiv 2101.06983): the encoders run over
-each chunk without keeping anything, the loss of the whole batch is differentiated down to the embeddings, and each chunk
-runs again, with the same dropout, to carry its rows of that gradient into the parameters. Memory is that of one chunk,
-gradients are those of the whole batch, the price is a second forward pass.
+A contrastive loss depends on all utterances of a batch, so gradients of parts cannot simply be added. GradCache (Gao et al.,
+arXiv 2101.06983) solves this in three steps. The encoders run over each chunk without storing activations. The loss of the
+whole batch is differentiated with respect to the embeddings. Each chunk runs again, with the same dropout, and passes its
+rows of that gradient on to the parameters. This takes the memory of one chunk and gives the gradients of the whole batch, at
+the price of a second forward pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gemoclap.training.distributed import gather_outputs
 
 
 class Batch(Protocol):
-    """What training needs of a batch: model inputs by name, emotions (B,), genders (B,), B ids, classes (B, C) or None."""
+    """What training uses of a batch: model inputs by name, emotions (B,), genders (B,), B ids, classes (B, C) or None."""
 
     @property
     def inputs(self) -> dict[str, Tensor]: ...
@@ -53,7 +53,7 @@ class Gradients:
 
     Raises
     ------
-    GemoclapError : chunks are asked for and the model has batch norm, whose statistics run over the batch.
+    GemoclapError : `chunk_size` is set and the model has batch norm, whose statistics need the whole batch.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Gradients:
 
         Parameters
         ----------
-        share : of this batch in the optimiser step.
-        syncs : whether the gradients are averaged over processes now; earlier batches of the step are then included.
-        check : is shown the losses before any gradient is added, and may raise.
+        share : weight of this batch in the optimiser step.
+        syncs : whether to average the gradients over processes now, including earlier batches of the step.
+        check : called with the losses before any gradient is added; it may raise.
         """
         chunks = batch.split(self.settings.chunk_size) if self.settings.chunk_size else [batch]
         if len(chunks) > 1:
@@ -108,7 +108,7 @@ class Gradients:
                 terms = [
                     (again[name] * _rows(gradient, first, len(chunk), name in self.objective.row_outputs)).sum()
                     for name, gradient in _gradients_of(outputs).items()
-                    # What all utterances share, prompts and temperatures, came from the last chunk.
+                    # Prompts and temperatures, which all utterances share, are those of the last chunk.
                     if name in self.objective.row_outputs or is_last
                 ]
                 self.accelerator.backward(torch.stack(terms).sum())
@@ -116,7 +116,7 @@ class Gradients:
         return values
 
     def _outputs_without_graph(self, chunks: Sequence[Batch]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-        """Return the outputs of all chunks together, as leaves that take a gradient, and the random states before each."""
+        """Return the outputs of all chunks together, as leaves that require a gradient, and the random states before each."""
         parts, states = [], []
         with torch.no_grad():
             for chunk in chunks:
@@ -142,7 +142,7 @@ def _is_trained_batch_norm(module: nn.Module) -> bool:
 
 
 def _numbers(losses: Losses) -> dict[str, float]:
-    """Fetch all losses from the device at once, each fetch being a wait for it."""
+    """Copy all losses from the device at once, because each copy waits for the device."""
     return dict(zip(losses, torch.stack([loss.detach() for loss in losses.values()]).tolist(), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The training loop: any model that returns a dict of tensors, any objective that names its losses."""
+"""The training loop, for any model that returns a dict of tensors, and any objective that returns named losses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class Batches(Protocol):
-    """This process's batches; `epoch(index, start)` is a pure function: a resumed epoch yields exactly its rest."""
+    """This process's batches; `epoch(index, start)` is a pure function, so a resumed epoch yields exactly the remaining ones."""
 
     def __len__(self) -> int: ...
     def epoch(self, index: int, start: int = 0) -> Iterator[Any]: ...
@@ -44,27 +44,27 @@ def fit(
     evaluate: Callable[[], dict[str, float]] | None = None,
     label: str = "",
 ) -> list[dict[str, Any]]:
-    """Train `model` in place; the same call again goes on where a killed one stopped, to bit-identical weights.
+    """Train `model` in place. After a kill, the same call resumes and ends with bit-identical weights.
 
     Parameters
     ----------
-    model : ``model(**batch.inputs) -> dict of tensors``; on return on the training device, in
-        evaluation mode, with the weights of the selected epoch.
+    model : ``model(**batch.inputs) -> dict of tensors``; when the function returns, it is on the training
+        device, in evaluation mode, with the weights of the selected epoch.
     objective : outputs, emotions (N,) and genders (N,) -> named losses. With several processes and `settings.gather`, N
         counts the utterances of all of them.
     batches : this process's share of the training set.
-    settings : of this run; `learning_rate_at` and `optimizer_for` say what they mean.
-    output : folder that gets ``log.jsonl`` and ``checkpoint/``, after each epoch, but no sooner than `run.KEEP_SECONDS` after
-        the last time.
-    run_key : fingerprint of all that determines the run (settings, fold hash, code of the data); a checkpoint with
-        another one is refused.
-    evaluate : scores the model as it is on the development set; must return ``"uar"`` when `settings.select` is
+    settings : for their meaning see `learning_rate_at` and `optimizer_for`.
+    output : folder for ``log.jsonl`` and ``checkpoint/``. They are written after an epoch, but at most every
+        `run.KEEP_SECONDS`.
+    run_key : fingerprint of everything that determines the run (settings, fold hash, data). A checkpoint with another key is
+        refused.
+    evaluate : scores the current model on the development set; must return ``"uar"`` when `settings.select` is
         ``dev``. Called after each epoch on the main process, in evaluation mode and without gradients.
-    label : what is trained, for the progress display.
+    label : name of the training, for the progress display.
 
     Returns
     -------
-    One row an epoch, as in ``log.jsonl``: epoch (from 1), step (optimiser steps so far), lr, loss and each other named
+    One row per epoch, as in ``log.jsonl``: epoch (from 1), step (optimiser steps so far), lr, loss and each other named
     loss (means over the epoch's batches), seconds, utterances_per_second, data_wait_seconds, dev_* from `evaluate`, and
     with `settings.select` ``dev`` also selected (true for the epoch whose weights were kept).
 
@@ -148,7 +148,7 @@ def _check_finite(
 
 
 def _timed(batches: Iterable[Item], meter: Meter) -> Iterator[Item]:
-    """Yield the batches, adding to `meter` how long each was waited for and how long its whole turn took."""
+    """Yield the batches, and add to `meter` the time spent waiting for each and the total time of each."""
     iterator = iter(batches)
     while True:
         began = perf_counter()

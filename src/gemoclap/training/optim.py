@@ -12,15 +12,14 @@ from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 
 ENCODERS = ("audio_encoder.model.", "text_encoder.", "encoder.model.")
-"""Beginnings of the names of parameters that a pre-trained encoder brings."""
+"""Prefixes of the names of parameters that belong to a pre-trained encoder."""
 
 
 def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """Return Adam [P] over the trainable parameters, or AdamW (decoupled decay, [C]) when `weight_decay` is set.
 
-    With `encoder_lr` the encoders' parameters have that learning rate where the others have `lr` [C]. Matrices decay;
-    vectors and scalars (biases, normalisations, layer weights, temperatures) do not, because pulling them to zero has no
-    regularising sense.
+    With `encoder_lr` the encoders' parameters have that learning rate, and the others `lr` [C]. Weight decay applies to
+    matrices only. For vectors and scalars (biases, normalisations, layer weights, temperatures) it would not regularise.
 
     Raises
     ------
@@ -47,11 +46,11 @@ def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -
 
     With W = `warmup_epochs` * `steps_per_epoch` and T = `epochs` * `steps_per_epoch`, step s (from 0) has
 
-    - warm-up, s < W:  lr * min(1, (s + 1) / W), so that no step is wasted on a rate of zero   [P: 5 epochs; C: linear]
+    - warm-up, s < W:  lr * min(1, (s + 1) / W), so that no step has a rate of zero            [P: 5 epochs; C: linear]
     - constant:        lr                                                                      [C]
     - cosine:          lr * (1 + cos(pi * (s - W) / (T - W))) / 2, zero at s = T               [C]
 
-    Being a function of the step alone, it needs no state in a checkpoint.
+    It depends on the step only, so a checkpoint needs no state of it.
     """
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -69,6 +68,6 @@ def learning_rate_of(optimizer: torch.optim.Optimizer) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group: `lr`, or the share of it that encoders have."""
+    """Set the learning rate of every parameter group: `lr`, or for encoders their share of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("share", 1.0)

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar on a terminal, a line an epoch elsewhere, and the trackers' curves."""
+"""Shows the progress of a training: a bar on a terminal, one line per epoch elsewhere, and curves in trackers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 PROJECT = "gemoclap"
 NOTED: set[str] = set()
-"""What `TrainingProgress.note_once` has printed in this process."""
+"""Lines that `TrainingProgress.note_once` has printed in this process."""
 
 
 class TrainingProgress:
@@ -23,8 +23,8 @@ class TrainingProgress:
 
     Parameters
     ----------
-    label : what is trained, ``"emo_clap fold 2"``.
-    epochs, batches : epochs of the training, and batches an epoch and process.
+    label : name of the training, such as ``"emo_clap fold 2"``.
+    epochs, batches : number of epochs, and of batches per epoch in each process.
     done : epochs already done, when the training resumes.
     enabled : whether this process prints at all; only the main one should.
     """
@@ -107,8 +107,8 @@ class TrainingProgress:
 class Trackers:
     """The trackers of `settings.trackers`, started with the rows that a resumed training already has.
 
-    Each start is a new run for W&B and MLflow, so it gets the whole history; TensorBoard is told to hide what the run
-    before the interruption wrote into the same folder. Only the main process logs.
+    Each start is a new run for W&B and MLflow, so it gets the whole history; in TensorBoard, what was written
+    to the same folder before the interruption is hidden. Only the main process logs.
     """
 
     def __init__(
@@ -123,7 +123,8 @@ class Trackers:
             PROJECT, init_kwargs={"tensorboard": {"purge_step": 0}, "wandb": name, "mlflow": run_name}
         )
         for tracker in self.accelerator.trackers:
-            if tracker.name != "tensorboard":  # its hyper-parameter page would need a folder of its own for every start
+            # TensorBoard's hyper-parameter page would need another folder for every start.
+            if tracker.name != "tensorboard":
                 tracker.store_init_configuration(dict(self.config))
         for row in self.history:
             self.log(row)

@@ -1,4 +1,4 @@
-"""One training on its way: where it stands, its optimiser steps, and how it comes from and goes to disk."""
+"""State of one training: its position, its optimiser steps, and saving and loading it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ from gemoclap.training.optim import learning_rate_at, learning_rate_of, optimize
 from gemoclap.writing import atomic_write
 
 KEEP_SECONDS = 10.0
-"""What a kill may cost: where epochs take a tenth of a second, a checkpoint after each would take as long as the training."""
+"""Least time between checkpoints, and so the most work that a kill loses. With very short epochs, a checkpoint after each
+would take as long as the training."""
 
 
 @dataclass
@@ -61,7 +62,7 @@ class Meter:
         return self.utterances / self.seconds if self.seconds > 0 else 0.0
 
     def row(self, processes: int) -> dict[str, float]:
-        """Return the epoch's figures over all processes."""
+        """Return the epoch's means over all processes."""
         means = {name: self.mean(name) for name in ("loss", *(name for name in self.sums if name != "loss"))}
         seconds = {"seconds": self.seconds, "utterances_per_second": self.utterances_per_second}
         row = mean_over_processes({**means, **seconds, "data_wait_seconds": self.data_wait_seconds})
@@ -71,7 +72,7 @@ class Meter:
 
 @dataclass
 class State:
-    """Where a run stands; the same on all processes."""
+    """Position of a run; the same on all processes."""
 
     epoch: int = 0  # epochs done
     batch: int = 0  # batches of the running epoch whose gradients are in the weights
@@ -83,8 +84,8 @@ class State:
 
 
 class _Forward(nn.Module):
-    """Stands between accelerate and the model: accelerate puts autocast into the `forward` of what it prepares, and the
-    model's own must stay clean for evaluation and for the next training."""
+    """Wraps the model for accelerate, which changes the `forward` of the module that it prepares. The model's own `forward` must
+    stay unchanged, for evaluation and for the next training."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -95,7 +96,7 @@ class _Forward(nn.Module):
 
 
 class Run:
-    """The moving parts of one training, and how they come from and go to disk."""
+    """Model, optimiser and state of one training, with saving and loading."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ class Run:
     def step(self) -> None:
         """Clip the gradients, set the learning rate, and take an optimiser step."""
         if self.settings.clip_norm is not None:
-            # Not accelerate's own: it walks all modules of both encoders at every step to look for sharded ones.
+            # accelerate's own clipping is slow: at every step it searches all modules of both encoders for sharded ones.
             self.accelerator.unscale_gradients(self.prepared_optimizer)
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm)
         set_learning_rate(self.optimizer, learning_rate_at(self.state.step, self.settings, self.steps_per_epoch))
@@ -138,12 +139,12 @@ class Run:
         self.state.step += 1
 
     def checkpoint_is_due(self) -> bool:
-        """Whether to save within the epoch; its end has a checkpoint of its own."""
+        """Whether to save a checkpoint within the epoch; one at the end of the epoch is saved separately."""
         every = self.settings.checkpoint_steps
         return every is not None and self.state.step % every == 0 and self.state.batch < self.batches
 
     def close_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> dict[str, Any]:
-        """Add the epoch's row to the history and return it; keep the weights of the best; finish after the last."""
+        """Add the epoch's row to the history and return it; store the weights of the best epoch; finish after the last."""
         state, settings = self.state, self.settings
         row: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, "lr": learning_rate_of(self.optimizer)}
         row |= self.meter.row(self.accelerator.num_processes)
@@ -162,7 +163,7 @@ class Run:
         return row
 
     def _development_scores(self, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Evaluate on the main process and tell the others, so that all agree on the best epoch."""
+        """Evaluate on the main process and broadcast the result, so that all processes agree on the best epoch."""
         scores: list[dict[str, float]] = [{}]
         if self.accelerator.is_main_process:
             self.model.eval()
@@ -174,17 +175,17 @@ class Run:
         return scores[0]
 
     def is_worth_keeping(self) -> bool:
-        """Whether, at the end of an epoch, enough time has gone by for a checkpoint, or the training is complete."""
+        """Whether to save a checkpoint after an epoch: enough time has passed, or the training is complete."""
         worth = [self.state.complete or perf_counter() - self._kept_at >= KEEP_SECONDS]
-        broadcast_object_list(worth)  # the clocks of processes differ, and all must agree
+        broadcast_object_list(worth)  # clocks differ between processes, but all must decide the same
         return worth[0]
 
     def save(self) -> None:
-        """Write a checkpoint; a complete run needs its weights and its history only.
+        """Write a checkpoint; for a complete run only weights and history.
 
         Raises
         ------
-        GemoclapError : a weight is not finite; the checkpoint before stays.
+        GemoclapError : a weight is not finite; the previous checkpoint stays.
         """
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not torch.isfinite(parameter).all():

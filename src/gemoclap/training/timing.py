@@ -1,4 +1,4 @@
-"""How long a training step takes here."""
+"""Measures how long a training step takes on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gemoclap.training.gradients import Batch, Gradients
 from gemoclap.training.run import Run
 
 STEPS = 3
-"""How often the step is timed; the median counts."""
+"""Number of times the step is timed; the median is used."""
 
 
 def seconds_a_step(
@@ -25,7 +25,7 @@ def seconds_a_step(
 ) -> float:
     """Return the seconds that a training step over the batch `timed` takes: forward, backward, optimiser.
 
-    A step over `warm_up` goes before and does not count: it allocates, compiles, and shows whether that batch fits. The model's
+    One untimed step over `warm_up` comes first: it allocates, compiles, and shows whether that batch fits. The model's
     weights are changed.
 
     Parameters
