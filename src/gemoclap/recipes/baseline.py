@@ -1,8 +1,8 @@
 """The field's baseline: openSMILE eGeMAPS functionals and a support vector machine, in the same folds as the methods.
 
 Features: the 88 functionals of eGeMAPSv02 (Eyben et al., 2016) over the whole clip, neither trimmed nor cut.
-Classifier [C]: standardised features, RBF kernel, cost 1 (scikit-learn's own default: nothing is tuned on anyone),
-classes weighted by their inverse frequency because UAR is what is compared.
+Classifier [C]: standardised features, RBF kernel, cost 1 (scikit-learn's default; nothing is tuned),
+classes weighted by their inverse frequency, because UAR is compared.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.writing import atomic_write
 
 SHORTEST = 960
-"""Samples (60 ms) that openSMILE needs for one frame; shorter clips are filled up with zeros."""
+"""Samples (60 ms) that openSMILE needs for one frame; shorter clips are padded with zeros."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``."""
@@ -37,8 +37,8 @@ Progress = Callable[[int, int], None]
 class EgemapsFeatures:
     """eGeMAPSv02 functionals of utterances; each is extracted once, shared by folds and, with a folder, by runs.
 
-    A file in `cache_dir` is used only for the very stretches of the very files (path, size, modification time) and the
-    openSMILE version that it was made with.
+    A file in `cache_dir` is used only if the openSMILE version, the files (path, size, modification time) and the parts of the
+    files are the same.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def run_fold(fold: Fold, features: EgemapsFeatures, vocabulary: Vocabulary) -> n
     Returns
     -------
     (N, C) softmax over the decision values, rows in the order of ``fold.test``, columns in the vocabulary's. They rank the
-    classes; they are no calibrated probabilities.
+    classes, but are not calibrated probabilities.
     """
     svm = fit_svm(features(fold.train), _indices(fold.train, vocabulary))
     return class_scores(svm, features(fold.test), len(vocabulary.emotions))
@@ -121,13 +121,13 @@ def run_fold(fold: Fold, features: EgemapsFeatures, vocabulary: Vocabulary) -> n
 def fit_svm(features: np.ndarray, classes: np.ndarray) -> Pipeline:
     """Fit scaler and RBF SVM on ``features (N, 88)`` and class indices ``(N,)``.
 
-    scikit-learn's own untuned cost, 1, and classes weighed alike because UAR is what is compared [C].
+    The cost is scikit-learn's default, 1, and all classes have the same total weight, because UAR is compared [C].
     """
     return make_pipeline(StandardScaler(), SVC(class_weight="balanced", break_ties=True)).fit(features, classes)
 
 
 def class_scores(svm: Pipeline, features: np.ndarray, number: int) -> np.ndarray:
-    """Return (N, `number`) softmax over the one-against-rest decision values; a class that was not fitted gets 0."""
+    """Return (N, `number`) softmax over the one-against-rest decision values; a class without training data gets 0."""
     decision = svm.decision_function(features)
     if decision.ndim == 1:  # scikit-learn gives one column for two classes
         decision = np.stack([-decision, decision], axis=1)

@@ -1,4 +1,4 @@
-"""The temperature of a model that was trained on everybody: fitted on a cross-validation with the same settings."""
+"""Fits the temperature of a model trained on all speakers, on a cross-validation with the same settings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gemoclap.training.calibration import calibration_on
 
 OF_A_RUN = "the unseen speakers of a cross-validation with the same settings"
 CALIBRATION = "calibration.json"
-"""Where a fold says which temperature its model has."""
+"""Name of the file in a fold's folder with the temperature of its model."""
 
 
 def calibration_of_run(run: Path, config: Mapping[str, Any], method: str, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the calibration that a finished cross-validation's predictions of unseen speakers give.
+    """Return the calibration fitted on a finished cross-validation's predictions of unseen speakers.
 
     Parameters
     ----------
-    run : its folder; one with several seeds gives the predictions of all.
-    config : what `run_folder.run_config` says of the training that wants a temperature.
+    run : folder of the cross-validation; with several seeds, the predictions of all are used.
+    config : `run_folder.run_config` of the training whose model is calibrated.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def _refuse_other_settings(folder: Path, config: Mapping[str, Any], method: str)
 
 
 def _deciding(config: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return the settings that a model's probabilities depend on, but the seed."""
+    """Return the settings that a model's probabilities depend on, except the seed."""
     found = determining(config)
     sections = ["model", "objective", "train", *(["gmp"] if method == "gmp_tl" else [])]
     ignored = {"train.seed", *DECIDE_NOTHING}

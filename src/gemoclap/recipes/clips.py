@@ -1,4 +1,4 @@
-"""Where a model's inputs come from: the waveforms, or what its frozen parts make of them, computed once."""
+"""Provides a model's inputs: waveforms, or the output of its frozen parts, computed once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from gemoclap.training.distributed import process_state, resolve_precision
 
 
 def cache_folder(settings: CacheSettings) -> Path:
-    """Return the folder of the caches on disk, which need not be there yet."""
+    """Return the folder of the caches on disk, which need not exist yet."""
     return cache_home(settings.folder)
 
 
@@ -47,24 +47,24 @@ def load_audio_store(cache: CacheSettings, audio: AudioSettings, utterances: Seq
 
 
 def in_shares(work: Callable[[Sequence[Utterance]], None], utterances: Sequence[Utterance], shared: bool) -> None:
-    """Let every process `work` on its share, if what it makes is `shared` with the others; then each on what it lacks.
+    """Let each process `work` on its part if results are `shared`, then on everything that it still lacks.
 
-    Where one process fails, all do.
+    If one process fails, all do.
     """
     state = process_state()
     if shared and state.num_processes > 1:
         on_every_process(lambda: work(utterances[state.process_index :: state.num_processes]))
-    # Nothing is left to do here, unless the folder is not one and the same for all (nodes with disks of their own).
+    # Nothing is left to do here, unless the folder is not shared (nodes with their own disks).
     on_every_process(lambda: work(utterances))
 
 
 class ClipSource:
-    """Chooses for each model what it is fed with, and shares what is computed among all models of a run.
+    """Chooses the inputs of each model, and shares computed inputs among all models of a run.
 
     Parameters
     ----------
     store : the waveforms.
-    settings : `cache` says what may be kept where, `train.precision` in which precision.
+    settings : `cache` says what is stored where, and `train.precision` in which precision.
     """
 
     def __init__(self, store: AudioStore, settings: Settings) -> None:
@@ -72,9 +72,9 @@ class ClipSource:
         self._known: dict[str, FrozenClips] = {}
 
     def for_model(self, model: EmotionModel, utterances: Sequence[Utterance]) -> Clips:
-        """Return where `model` gets its inputs from, everything for `utterances` made ready; moves it to the device.
+        """Return the source of `model`'s inputs, prepared for `utterances`; moves the model to the device.
 
-        That is the waveforms, unless a part of its audio encoder is frozen that `cache` allows to be computed once.
+        This is the waveforms, or the output of frozen parts of its audio encoder if `cache` allows it.
         """
         encoder = model.audio_encoder
         model.to(process_state().device)  # type: ignore[arg-type]  # transformers' wrapper is typed as a plain function
@@ -85,15 +85,15 @@ class ClipSource:
         return self.for_encoder(encoder, utterances)
 
     def for_test(self, model: EmotionModel, utterances: Sequence[Utterance]) -> Clips:
-        """Return where a trained `model` that hears `utterances` once gets its inputs from; moves it to the device.
+        """Return the source of inputs for a trained `model` that processes `utterances` once; moves it to the device.
 
-        That is the waveforms, unless its audio encoder is wholly frozen: then other models share what is computed.
+        This is the waveforms, or the pooled layers of a fully frozen audio encoder, which other models share.
         """
         model.to(process_state().device)  # type: ignore[arg-type]
         return self._pooled_layers(model, utterances) if self._keeps_pooled_layers(model) else self.store
 
     def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> Clips:
-        """Return where an encoder, on its device, gets its inputs from: waveforms, or what its frozen part makes of them."""
+        """Return the source of inputs for an encoder on its device: waveforms, or the output of its frozen part."""
         if encoder.constant_until is None or self.settings.cache.frames == "never":
             return self.store
         key = frozen_fingerprint(encoder)
@@ -110,7 +110,7 @@ class ClipSource:
         place: Place
         if cache.frames == "auto":
             needed = frames_bytes(encoder, self.store, utterances, dtype)
-            # One process decides for all: they have to agree on who encodes what, and share the memory.
+            # One process decides for all, because they must agree on who encodes what, and share the memory.
             chosen = [roomiest_place(needed, process_state().num_processes, device)]
             broadcast_object_list(chosen)
             place = chosen[0]
@@ -119,7 +119,7 @@ class ClipSource:
         return FrozenFrames(encoder, self.store, place, dtype, cache_folder(cache))
 
     def _keeps_pooled_layers(self, model: EmotionModel) -> bool:
-        """Whether the pooled layers of a wholly frozen encoder stand in for the waveforms."""
+        """Whether the pooled layers of a fully frozen encoder are used in place of the waveforms."""
         encoder, allowed = model.audio_encoder, self.settings.cache.layers != "never"
         return allowed and encoder.is_frozen("all") and is_cacheable(encoder, model.config.audio_pooling)
 
@@ -132,7 +132,7 @@ class ClipSource:
         return self._encoded(key, encoder, utterances, "encoding, once for all folds")
 
     def _say_what_is_kept(self, pooling: str) -> None:
-        """Say once why the pooled layers of a frozen encoder are not what is kept."""
+        """Print once why the pooled layers of a frozen encoder are not stored."""
         if process_state().is_main_process and not self._known:
             if pooling in POOLINGS:
                 what = f"{pooling} over weighted layers needs the frames of all; --model.pooling mean, or one --model.layers,"

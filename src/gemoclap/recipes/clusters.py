@@ -1,4 +1,4 @@
-"""GMP-TL's pseudo-labels: the frames of a layer clustered at every scale, and what the clusters know (`gmp.codebooks`)."""
+"""GMP-TL's pseudo-labels: clusters a layer's frames at every scale, and measures the clusters (`gmp.codebooks`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from gemoclap.training.distributed import process_state
 from gemoclap.writing import atomic_write
 
 TOGETHER = 64
-"""Clips whose frames are named at a time; preparing 4096 centroids takes as long as naming a second of speech."""
+"""Clips whose frames are labelled at a time; preparing 4096 centroids takes as long as labelling a second of speech."""
 
 
 def cluster(
@@ -44,13 +44,13 @@ def cluster(
 ) -> Shards:
     """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key.
 
-    What is done stays done; clusters of another encoder, layer or scales that lie in `output`, or without all codebooks,
-    make way.
+    Finished clusters in `output` are used again. Clusters of another encoder, layer or scales, or without all codebooks,
+    are replaced.
     """
     config = _config(settings, vocabulary, encoder_folder)
 
     def begin() -> None:
-        # Labels come after all codebooks: where one of those is lost, what is made again may differ from theirs.
+        # Labels are written after all codebooks. If a codebook is missing, a new one may not fit the labels.
         lost = [k for k in settings.gmp.scales if not codebook_path(output, k).is_file()]
         if not _is_of(output / CONFIG, config) or (lost and (output / LABELS).exists()):
             shutil.rmtree(output, ignore_errors=True)
@@ -64,10 +64,10 @@ def cluster(
         if labels.missing(rows):
             _cluster(settings, fold.name, rows, store, encoder_folder, output, labels)
         if not is_clustered(output):
-            # In an order of their own: nothing here may depend on how a manifest is sorted.
+            # Sorted, so that the result does not depend on the order of the manifest.
             known = [rows[key] for key in sorted(rows)]
             _describe(settings.gmp.scales, vocabulary, known, [labels[key] for key in sorted(rows)], output)
-        # Gigabytes on a large corpus, and made again from features/model if ever needed.
+        # Gigabytes on a large corpus; they can be computed again from features/model.
         shutil.rmtree(output / "frames", ignore_errors=True)
 
     on_main_process(work)
@@ -88,7 +88,7 @@ def _config(settings: Settings, vocabulary: Vocabulary, encoder_folder: Path) ->
 
 
 def _is_of(path: Path, config: dict[str, Any]) -> bool:
-    """Whether clusters are those that are asked for: features that were made anew have others."""
+    """Whether the stored clusters are of these features; after a new training of the features they are not."""
     try:
         return read_json(path, "") == config
     except GemoclapError:
@@ -138,7 +138,7 @@ def _cluster(
 def _describe(
     scales: Sequence[int], vocabulary: Vocabulary, rows: Sequence[Utterance], labels: Sequence[Tensor], output: Path
 ) -> None:
-    """Write how well the clusters fit, and what they know of emotion, gender and speaker, by scale."""
+    """Write the fit of the clusters, and their agreement with emotion, gender and speaker, for each scale."""
     counts = [len(one) for one in labels]
     table = torch.cat(list(labels)).numpy()
     emotions = [vocabulary.index(row.emotion) for row in rows]

@@ -1,4 +1,4 @@
-"""What a table will cost: a training step timed here for each encoder, times the steps that are left."""
+"""Estimates the time that a table will take: a timed training step of each encoder, times the remaining steps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from gemoclap.training.timing import seconds_a_step
 
 @dataclass(frozen=True)
 class Cost:
-    """What is left for one encoder.
+    """Remaining work for one encoder.
 
     Attributes
     ----------
     encoder : its name in the table.
     timed : the method whose step was timed; those of the others take about as long.
-    seconds : of that step.
-    steps : method -> steps that are left, over all folds and seeds.
+    seconds : duration of that step.
+    steps : method -> remaining steps, over all folds and seeds.
     """
 
     encoder: str
@@ -40,15 +40,15 @@ class Cost:
 
     @property
     def hours(self) -> dict[str, float]:
-        """Hours that are left, by method."""
+        """Remaining hours for each method."""
         return {method: steps * self.seconds / 3600 for method, steps in self.steps.items()}
 
 
 def costs(run: TableRun, say: Callable[[str], None]) -> Iterator[Cost]:
-    """Yield what is left for each encoder, those that have finished left out.
+    """Yield the remaining work for each encoder that is not finished.
 
-    Counted are training steps alone: neither what is computed once (frozen parts, reading audio) nor the tests. The step is one
-    over the batch of average size of a fold that is left, after one over the largest batch.
+    Only training steps are counted, without one-time computations (frozen parts, reading audio) and tests. The timed step uses
+    the batch of average size of a remaining fold, after one step with the largest batch.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def costs(run: TableRun, say: Callable[[str], None]) -> Iterator[Cost]:
 
 
 def _steps_left(run: TableRun, cell: Cell) -> int:
-    """Return how many batches the cell's trainings still have to go through."""
+    """Return the number of remaining batches in the cell's trainings."""
     left = 0
     for fold in run.pending(cell):
         batches = TrainBatches(fold.train, run.store, run.vocabulary, run.settings_of(cell).train)
@@ -86,7 +86,7 @@ def epochs_done(folder: Path) -> int:
 
 def _time_a_step(run: TableRun, cell: Cell, fold: Fold) -> float:
     seconds = _time(run.settings_of(cell), cell.method, fold, run.vocabulary, run.store)
-    # The model and its optimiser must be gone before the next, or the first cell, needs the memory.
+    # Free the model and its optimiser before the next one, or the first cell, needs the memory.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -105,7 +105,7 @@ def _time(settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, s
 
 
 def _off_the_disk(cache: CacheSettings) -> CacheSettings:
-    """Return settings under which two batches leave no trace, and the run meets its clips in batches of its own."""
+    """Return settings for timing two batches that write nothing, with the batches of the run."""
     return replace(
         cache,
         layers="memory" if cache.layers == "disk" else cache.layers,

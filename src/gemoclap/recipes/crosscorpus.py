@@ -1,9 +1,9 @@
-"""Trained on one corpus, tested on another: every ordered pair of several corpora.
+"""Trains on one corpus and tests on another, for every ordered pair of several corpora.
 
-A pair is about the labels that both corpora have. A training hears all speakers of its corpus under one such set of labels,
-so the pairs with one training corpus and one set share a training: trainings/CORPUS/LABELS/seed_N is the folder of a
-`gemoclap train`, and cells/TRAINED_to_TESTED/seed_N/predictions.csv says what its model makes of the other corpus. Trainings
-are shared by all processes that were started with the same command, and go on where they stopped.
+A pair uses the labels that both corpora have. A model is trained on all speakers of a corpus with one such set of labels, so
+pairs with the same training corpus and the same labels share one training. trainings/CORPUS/LABELS/seed_N is the folder of a
+`gemoclap train`, and cells/TRAINED_to_TESTED/seed_N/predictions.csv has the predictions for the other corpus. Processes that
+were started with the same command share the trainings, and trainings can be resumed.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
 
 LONGEST_NAME = 150
-"""Letters that the name of a folder may have; most file systems end at 255 bytes."""
+"""Largest number of characters in a folder's name; most file systems allow 255 bytes."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus as others meet it.
+    """One of the corpora.
 
     Attributes
     ----------
-    name : of its manifest, without .jsonl.
-    data : the settings it was read with, the corpus's own choices filled in.
+    name : name of its manifest, without .jsonl.
+    data : the settings that it was read with, with the corpus's defaults filled in.
     vocabulary : its classes.
-    rows : utterances with a class, which stands in place of the label they came with.
+    rows : utterances with a class; their label is replaced by the class.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Corpus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes that occur, in the order of the vocabulary."""
+        """The classes that have utterances, in the order of the vocabulary."""
         present = {row.emotion for row in self.rows}
         return tuple(label for label in self.vocabulary.emotions if label in present)
 
@@ -75,14 +75,14 @@ class Corpus:
         return [row for row in self.rows if row.emotion in labels]
 
     def settings_for(self, labels: Sequence[str]) -> DataSettings:
-        """Return the settings that read this corpus with some of its classes alone."""
+        """Return the settings for reading this corpus with only some of its classes."""
         merges = {label: into for label, into in self.vocabulary.merges.items() if into in labels}
         return replace(self.data, vocabulary=None, emotions=list(labels), merges=merges)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two corpora, by name, and the labels that both have, in the order of the first: trained on one, tested on the other."""
+    """A training corpus and a test corpus, by name, with the labels that both have, in the order of the first."""
 
     trained: str
     tested: str
@@ -94,7 +94,7 @@ class Pair:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there are too few labels to tell apart."""
+        """Whether there are fewer than two labels."""
         return len(self.labels) < 2
 
 
@@ -114,12 +114,12 @@ class Training:
 
 
 class CrossCorpus:
-    """Every ordered pair of several corpora, about to be filled in or looked at.
+    """The matrix: every ordered pair of several corpora.
 
     Parameters
     ----------
-    settings : of every training; ``data`` says how each manifest is read, but for `manifest`. How a corpus is divided into
-        folds does not matter: all of its speakers, but development ones, are trained on.
+    settings : settings of every training; ``data`` says how each manifest is read, except for `manifest`. Folds are not used:
+        all speakers of a corpus, except development speakers, are trained on.
     manifests : two or more, of different names.
     method : of `config.TRAINED`.
     seeds : of the trainings.
@@ -129,11 +129,11 @@ class CrossCorpus:
     ----------
     corpora : by name, in the order given.
     pairs : all ordered pairs, also those that share fewer than two labels.
-    warnings : what a reader must know first: speakers or sound on both sides, encoders that know speakers.
+    warnings : what a reader must know first: shared speakers or audio, and encoders that were trained on test speakers.
 
     Raises
     ------
-    GemoclapError : a manifest, setting or method that is at fault; no pair that shares two labels; corpora that share
+    GemoclapError : a manifest, setting or method is wrong; no pair shares two labels; corpora that share
         speakers, unless `data.allow_speaker_overlap`; a folder of another run; several processes that act as one.
     """
 
@@ -154,7 +154,7 @@ class CrossCorpus:
 
     @property
     def trainings(self) -> list[Training]:
-        """What is trained, in the order of seeds and corpora."""
+        """All trainings, in the order of seeds and corpora."""
         kinds: dict[tuple[str, tuple[str, ...]], list[Pair]] = {}
         for pair in self.pairs:
             if not pair.is_empty:
@@ -173,19 +173,19 @@ class CrossCorpus:
 
     @cached_property
     def source(self) -> ClipSource:
-        """What the tested models are fed with, shared among all of them."""
+        """Inputs of the tested models, shared among all of them."""
         return ClipSource(self.store, self.settings)
 
     def predictions_path(self, pair: Pair, seed: int) -> Path:
-        """Return where the predictions of a pair are; once there, it is finished."""
+        """Return the path of a pair's predictions; if the file exists, the pair is finished."""
         return seed_folder(self.output / "cells" / pair.name, seed) / "predictions.csv"
 
     def predictions(self, pair: Pair) -> list[PredictionTable]:
-        """Return what has been said of the tested corpus, a table a seed that is finished.
+        """Return the predictions for the test corpus, one table per finished seed.
 
         Raises
         ------
-        GemoclapError : predictions of other utterances or labels: the manifest of the tested corpus has changed.
+        GemoclapError : the predictions have other utterances or labels, because the manifest of the test corpus has changed.
         """
         paths = [self.predictions_path(pair, seed) for seed in self.seeds]
         return [self._checked(pair, path) for path in paths if path.is_file()]
@@ -197,19 +197,19 @@ class CrossCorpus:
         say: Callable[[str], None] = print,
         show: Callable[[], object] = lambda: None,
     ) -> None:
-        """Train and test whatever is not finished.
+        """Train and test everything that is not finished.
 
         Parameters
         ----------
-        keep_models : keep the model of a training when all its pairs have been tested.
-        say : is told of each training as it begins.
-        show : is called when a training has been tested.
+        keep_models : whether to keep a model after all its pairs have been tested.
+        say : called with a line at the start of each training.
+        show : called when a training has been tested.
 
         Raises
         ------
-        GemoclapError : as `train`; the same sound in two corpora, unless `data.allow_speaker_overlap`.
+        GemoclapError : as `train`; the same audio in two corpora, unless `data.allow_speaker_overlap`.
         """
-        # A faulty file, or one that is trained and tested on, leaves no trace of a run; where that is allowed, reports say so.
+        # A faulty file, or one in both corpora, stops the command before it writes anything. If allowed, reports mention it.
         if self.settings.data.allow_speaker_overlap or any(map(self._pending, self.trainings)):
             self.warnings += _same_sound(self.corpora, self.store, self.settings.data)
         claim_together(self.output, self._lasting(), [self.method])
@@ -224,7 +224,7 @@ class CrossCorpus:
         if pending:
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
-            # A model on disk does not say what was frozen; said here, what was computed of the frozen encoder is found.
+            # A model on disk does not record what was frozen. Setting it here lets the stored output be used.
             model.audio_encoder.freeze(settings.model.freeze)
             for pair in pending:
                 rows = self.corpora[pair.tested].of(pair.labels)
@@ -238,7 +238,7 @@ class CrossCorpus:
         show()
 
     def _settings_of(self, training: Training) -> Settings:
-        """Return what `gemoclap train` would be told to do the same."""
+        """Return the settings with which `gemoclap train` would do the same."""
         return replace(
             self.settings,
             data=self.corpora[training.corpus].settings_for(training.labels),
@@ -302,7 +302,7 @@ def _pair(one: Corpus, other: Corpus) -> Pair:
 
 
 def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]:
-    """Return a sentence for each two corpora that have speakers in common, or refuse them."""
+    """Return a warning for each two corpora that share speakers, or refuse them."""
     return [
         _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
         for one, other in combinations(corpora.values(), 2)
@@ -311,7 +311,7 @@ def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str
 
 
 def _same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSettings) -> list[str]:
-    """Return a sentence for each two corpora that have sound in common, whatever the files are called, or refuse them."""
+    """Return a warning for each two corpora that share audio, under any file names, or refuse them."""
     keys = {name: {store.content_key(row): row.id for row in one.rows} for name, one in corpora.items()}
     return [
         _overlap(

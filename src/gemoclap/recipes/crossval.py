@@ -1,4 +1,4 @@
-"""Several methods over the same speaker-disjoint folds: train, classify the unseen speakers, keep every prediction."""
+"""Cross-validates several methods over the same speaker-disjoint folds, and saves every prediction."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from gemoclap.training.calibration import calibrate
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 
 LISTED_FOLDS = 30
-"""Up to how many folds folds.json lists the utterances that each trains on."""
+"""Largest number of folds for which folds.json lists the training utterances."""
 
 
 @holds_output
@@ -49,18 +49,19 @@ def cross_validate(
     keep_models: bool = True,
     store: AudioStore | None = None,
 ) -> list[Fold]:
-    """Train and test every method in every fold; finished folds are not done again, a stopped one goes on.
+    """Train and test every method in every fold. Finished folds are not repeated, and an interrupted one is resumed.
 
-    `output` gets config.yaml, folds.json and, a method and fold, predictions.csv, log.jsonl, made.json and model/. Where there
-    are development speakers, the model's temperature is fitted on them: calibration.json and the model's config.json have it.
+    `output` gets config.yaml, folds.json and, for each method and fold, predictions.csv, log.jsonl, made.json and model/. If
+    there are development speakers, the model's temperature is fitted on them and saved in calibration.json and in the model's
+    config.json.
 
     Parameters
     ----------
-    store : the corpus's audio, where several runs share it; prepared as ``settings.data.audio`` says.
+    store : the corpus's audio, if several runs share it, prepared as ``settings.data.audio`` says.
 
     Raises
     ------
-    GemoclapError : an unknown method; what is wrong with manifest, audio, settings, folds or the output folder.
+    GemoclapError : an unknown method; a fault in manifest, audio, settings, folds or the output folder.
     """
     _check_methods(methods)
     utterances, vocabulary, data = read_data(settings.data)
@@ -73,7 +74,7 @@ def cross_validate(
     refuse_other_run(output, config, plan)
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
     trained = [method for method in methods if method not in BASELINES and pending[method]]
-    # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
+    # Read all audio before anything is written, so that a faulty file leaves no run behind.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
     source = ClipSource(store or load_audio_store(settings.cache, data.audio, rows), settings)
     say_all(refuse_same_audio(folds if rows else (), source.store, data))
@@ -94,11 +95,11 @@ def cross_validate_seeds(
 ) -> Iterator[Path]:
     """Cross-validate with one seed after the other, and yield the folder of each when it is finished.
 
-    Baselines have no seed: the first folder alone has them.
+    Baselines have no seed, so only the first folder has them.
 
     Parameters
     ----------
-    settings : whose `train.seed` is not heeded.
+    settings : `train.seed` is ignored.
     folders : seed -> the run's folder, see `run_folder.seed_folder`.
 
     Raises
@@ -131,12 +132,12 @@ def plan_of(
     manifest: str,
     encoders: Mapping[str, PreTrainedConfig | None],
 ) -> dict[str, Any]:
-    """Return who is trained on, developed on and tested in each fold, by id, as plain data.
+    """Return the ids of the training, development and test utterances of each fold, as plain data.
 
-    Of more than `LISTED_FOLDS` folds the training parts are not listed, which would take room for each pair of a fold and an
-    utterance: they are what is neither developed on nor tested, and the hash holds it.
+    With more than `LISTED_FOLDS` folds the training parts are not listed, because the file would grow with folds times
+    utterances. They are all utterances that are in neither of the other parts, and the hash covers them.
 
-    Of the `encoders`, by name, those are told that know speakers who are tested; the user hears of them at once.
+    `encoders` that were trained on test speakers are listed by name, and the user is warned at once.
     """
     rows = [
         {
@@ -149,7 +150,7 @@ def plan_of(
         }
         for fold in folds
     ]
-    # Where nobody says who speaks, nobody can say that speakers are apart.
+    # Without speaker names it cannot be known whether speakers are disjoint.
     unknown = any(row.speaker is None for fold in folds for row in (*fold.train, *fold.dev, *fold.test))
     overlap = unknown or any(fold.shared_speakers for fold in folds)
     tested = [row for fold in folds for row in fold.test]
@@ -167,7 +168,7 @@ def plan_of(
 
 
 def encoder_config(name: str) -> PreTrainedConfig | None:
-    """Return the config of an encoder, which says whom it knows; None of an untrained one."""
+    """Return the config of an encoder, which lists its training speakers; None for an untrained one."""
     return None if name in UNTRAINED else load_config(name)
 
 
@@ -186,7 +187,7 @@ def _train_and_test(
 ) -> None:
     begun = time.monotonic()
     model, clips = train_fold(settings, method, fold, vocabulary, source, folder)
-    # The table holds the probabilities of the model itself: a report shows what the temperature makes of them.
+    # The table has the model's own probabilities; the report applies the temperature.
     table = predict_table(model, fold.test, clips, fold=fold.name)
     calibrate(model, fold.dev, clips)
     calibration = model.config.calibration
@@ -213,7 +214,7 @@ def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> No
 
 
 def _finish_off(folders: Sequence[Path], keep_models: bool) -> None:
-    """Remove the training state of finished folds, which stays where a process was killed before it had done so."""
+    """Remove the training state of finished folds, if a process was killed before it could do this."""
 
     def remove() -> None:
         for folder in folders:
@@ -224,7 +225,7 @@ def _finish_off(folders: Sequence[Path], keep_models: bool) -> None:
 
 
 def _finish(table: PredictionTable, folder: Path, *others: str) -> None:
-    """Write the predictions, which marks the fold as done, then let the training state go, and what else is named."""
+    """Write the predictions, which marks the fold as done, then delete the training state and the other given folders."""
 
     def write() -> None:
         table.write(folder / "predictions.csv")

@@ -1,9 +1,9 @@
 """Does emotion-aware masking help? Encoders pre-trained in every way with several seeds, then probed and fine-tuned.
 
-All are pre-trained on the same speech, for as many steps, each kind of encoder from the same initial weights a seed, in
-batches of the same order. Corpora that are tested on are left out of the speech: by the manifests' names of corpora and by
-file, so copies of a corpus under another name are not found. Each step below is one of the other recipes, in a folder of its
-own below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
+All are pre-trained on the same speech, for the same number of steps and with the same order of batches. For each seed, all
+encoders of a kind start from the same weights. Test corpora are left out of the speech. They are found by the manifests' names
+of corpora and by file, so a copy of a corpus under another name is not found. Each step is one of the other recipes, in its
+own folder below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from gemoclap.training.evaluate import headline_scores
 
 @dataclass(frozen=True)
 class Score:
-    """What one encoder came to on one corpus, all folds together; `task` is ``"probe"`` or a method of GEmo-CLAP."""
+    """Score of one encoder on one corpus, all folds together; `task` is ``"probe"`` or a method of GEmo-CLAP."""
 
     task: str
     corpus: str
@@ -50,9 +50,9 @@ class Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All scores, the last row of each pre-training's log by variant and seed, and what a reader must be told first.
+    """All scores, the last row of each pre-training's log by variant and seed, and notes for the reader.
 
-    `warnings` are reasons for doubt, `facts` what was compared on what.
+    `warnings` are reasons for doubt, `facts` say what was compared.
     """
 
     scores: list[Score]
@@ -67,15 +67,15 @@ def compare(
     say: Callable[[str], None] = print,
     show: Callable[[Comparison], object] = lambda comparison: None,
 ) -> Comparison:
-    """Pre-train, probe and fine-tune; nothing finished is done again.
+    """Pre-train, probe and fine-tune; finished work is not repeated.
 
-    The same command started again while this one runs shares the work: each takes what the other has not begun. Variants,
-    seeds and tests can be added to a comparison; how its encoders are pre-trained cannot change.
+    If the same command is started again while this one runs, they share the work. Variants, seeds and tests can be added to a
+    comparison; the settings of pre-training cannot change.
 
     Parameters
     ----------
-    say : is told of each piece of work as it begins.
-    show : is given what there is after each of the two kinds of tests.
+    say : called with a line at the start of each piece of work.
+    show : called with the results so far, after each of the two kinds of tests.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def compare(
 
 
 def _check(settings: CompareSettings) -> list[str]:
-    """Return the names of the variants, once all is found to be there that the hours of pre-training would be lost without."""
+    """Return the names of the variants, after checking everything that would fail after hours of pre-training."""
     refuse_torchrun("a comparison")
     names = list(VARIANTS) if settings.variants is None else settings.variants
     _check_known("variants", names, VARIANTS)
@@ -168,7 +168,7 @@ def _check_known(setting: str, names: Sequence[str], known: Collection[str]) -> 
 
 
 def _speakers_of_intensity_model(settings: CompareSettings, names: Sequence[str]) -> set[str]:
-    """Return who the intensity model was trained with, nobody where no variant needs one; it must be there if one does."""
+    """Return the speakers that the intensity model was trained on; nobody if no variant needs one."""
     needing = [name for name in names if VARIANTS[name].needs_intensity]
     if not needing:
         return set()
@@ -186,12 +186,12 @@ def _data(settings: CompareSettings, manifest: str) -> tuple[list[Utterance], Da
 
 
 def _read_tested(settings: CompareSettings) -> dict[str, list[Utterance]]:
-    """Return all rows of each manifest that is tested on, also those whose class is not."""
+    """Return all rows of each test manifest, also those whose class is not tested."""
     return {name: read_manifest(name) for name in [*settings.probe.manifests, *settings.finetune.manifests]}
 
 
 def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[str]:
-    """Return the corpora, by name, that are in the speech and are tested on; a file that is in both is refused."""
+    """Return the names of the test corpora that are in the speech; a file that is in both is refused."""
     speech = [row for name in settings.speech for row in read_source(Path(name))]
     corpora = {row.corpus for row in tested if row.corpus}
     files = {Path(row.path).resolve() for row in tested}
@@ -232,16 +232,16 @@ def _facts(settings: CompareSettings, leave_out: Sequence[str], manifests: Colle
 
 
 def _lasting(settings: CompareSettings) -> dict[str, Any]:
-    """Return what cannot change while a comparison goes on, as plain data.
+    """Return the settings that cannot change within a comparison, as plain data.
 
-    Variants, seeds and tests may be added; what a test is done with, its own folder says and holds to.
+    Variants, seeds and tests can be added. The settings of a test are fixed in its own folder.
     """
     may_grow = ("variants", "seeds", "probe", "finetune")
     return {name: value for name, value in asdict(settings).items() if name not in may_grow}
 
 
 def _place(encoder: tuple[str, int], output: Path) -> Path:
-    """Return where the encoder is, which `gemoclap probe` takes; for log-mel frames their name."""
+    """Return the encoder's folder, for `gemoclap probe`; for log-mel frames their name."""
     name, seed = encoder
     return output / "pretrain" / name / f"seed_{seed}" / "model" if VARIANTS[name].encoder else Path(name)
 
@@ -249,7 +249,7 @@ def _place(encoder: tuple[str, int], output: Path) -> Path:
 def _pretrain(
     settings: CompareSettings, name: str, seed: int, leave_out: list[str], place: Path
 ) -> dict[str, Any] | None:
-    """Return the last row of the log; None of an encoder that stays as it was initialised."""
+    """Return the last row of the log; None for an encoder that is not trained."""
     asked = pretrain_settings(settings, name, seed, leave_out)
     if VARIANTS[name].trained:
         pretrain(asked, place.parent)
@@ -264,7 +264,7 @@ def _pretrain(
 
 
 def pretrain_settings(settings: CompareSettings, name: str, seed: int, leave_out: list[str]) -> PretrainSettings:
-    """Return what `gemoclap pretrain ems` would be told to pre-train this variant with this seed."""
+    """Return the settings with which `gemoclap pretrain ems` would pre-train this variant with this seed."""
     variant = VARIANTS[name]
     assert variant.encoder is not None
     return PretrainSettings(

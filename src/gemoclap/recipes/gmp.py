@@ -1,14 +1,13 @@
 """GMP-TL on one training set: features, clusters, frames, fine-tuning (docs/methods.md).
 
-Below the fold's folder lie, each done once and resumed where it was stopped:
+The steps write to the fold's folder. Each runs once, and can be resumed:
 
-    features/model      the encoder trained to name emotion and gender (A)
-    clusters/           pseudo-labels of its frames, and what they know (`gmp.codebooks`)
-    frames/model        the encoder trained to name hidden frames by their labels (B)
-    log.jsonl           fine-tuning under the last head (C)
+    features/model      the encoder trained on emotion and gender (A)
+    clusters/           pseudo-labels of its frames, and their quality (`gmp.codebooks`)
+    frames/model        the encoder trained on the labels of hidden frames (B)
+    log.jsonl           fine-tuning with the last head (C)
 
-A, B and the clustering learn from the fold's training speakers alone; development speakers choose epochs where `train.select`
-says so.
+A, B and the clustering only use the fold's training speakers. Development speakers choose epochs if `train.select` is dev.
 """
 
 from __future__ import annotations
@@ -65,11 +64,11 @@ from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
 
 ENCODERS = ("features", "frames")
-"""Folders of a fold that hold an encoder each, as large as the model itself."""
+"""Folders of a fold with an encoder each, as large as the model itself."""
 ORIGIN = "origin.json"
-"""Beside features/model: which fold's, and what they were trained with."""
+"""File beside features/model with the fold and the training settings."""
 FRAMES_A_CLUSTER = 10
-"""With fewer, pseudo-labels begin to name single clips."""
+"""Least number of frames per cluster. With fewer, clusters begin to identify single clips."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
 """A, the clustering, B, and C."""
 
@@ -97,7 +96,7 @@ def fit_gmp_fold(
 
 
 def _steps_before(settings: Settings, output: Path) -> list[Step]:
-    """Return what must be done before C, of which some may be done already; "pretrain" clusters too."""
+    """Return the steps before C, including finished ones; "pretrain" includes clustering."""
     if settings.gmp.frame_epochs:
         return ["pretrain"] if is_trained(output / "frames") else ["features", "pretrain"]
     return ["features"] if settings.gmp.start == "features" else []
@@ -106,11 +105,11 @@ def _steps_before(settings: Settings, output: Path) -> list[Step]:
 def do_step(
     step: Step, settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
 ) -> Path:
-    """Do a step before C in a fold's folder, or find it done; return its folder. Those before it must have been done."""
+    """Do a step before C in a fold's folder, unless it is done; return its folder. Earlier steps must be done."""
     features, frames = output / "features", output / "frames"
     if step == "features":
         is_done = is_trained(features)
-        # Copied features are there in no time: no process may see them before all have looked.
+        # Copying features is quick, so no process may see them before all processes have checked.
         process_state().wait_for_everyone()
         if not is_done:
             _train_features(settings, fold, vocabulary, source, features)
@@ -127,7 +126,7 @@ def do_step(
 
 
 def check_step(step: Step, settings: Settings, output: Path) -> None:
-    """Raise a GemoclapError if a step cannot be done by itself: another comes first, or there is no first stage."""
+    """Raise a GemoclapError if a step cannot run now: an earlier one is missing, or there is no first stage."""
     gmp = settings.gmp
     if step == "pretrain" and not gmp.frame_epochs:
         raise GemoclapError("gmp.frame_epochs is 0, which leaves this step out; go on with 'gemoclap gmp finetune'")
@@ -144,23 +143,23 @@ def check_step(step: Step, settings: Settings, output: Path) -> None:
 
 
 def _start(settings: Settings, output: Path) -> str:
-    """Return the encoder that the first stage starts from, or without it the second."""
+    """Return the encoder that the first stage starts from, or the second if there is no first."""
     return settings.model.audio_encoder if settings.gmp.start == "pretrained" else str(output / "features" / "model")
 
 
 def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None) -> None:
-    """Raise for what would come to light hours later, before anything is trained.
+    """Raise errors that would otherwise come hours later, before anything is trained.
 
     Parameters
     ----------
-    folds : what is still to be trained, by the folder of each.
-    step : if no more than that is asked for.
+    folds : folder -> fold, for the folds that are still to be trained.
+    step : the only step to run, if one is given.
 
     Raises
     ------
-    GemoclapError : the encoder is frozen whole or up to the layer whose frames are clustered, cannot hide frames or has no
-        such layer; more clusters than frames; no gender is known; chunks of batches by seconds; the features that should
-        be taken from another run are not there.
+    GemoclapError : the encoder is fully frozen, or frozen up to the layer whose frames are clustered; it cannot hide frames or
+        has no such layer; there are more clusters than frames; no gender is known; `chunk_size` is used with
+        `batch_seconds`; the features of the other run do not exist.
     """
     gmp = settings.gmp
     pending = {
@@ -175,7 +174,7 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
             "train.chunk_size: the first stage of gmp_tl takes batches by seconds whole; lower train.batch_seconds and "
             "raise train.accumulate in its place"
         )
-    # Without a first stage nobody needs clusters but who asks for them.
+    # Without a first stage, clusters are needed only if this step was requested.
     clustered = pending if gmp.frame_epochs else folds if step == "cluster" else {}
     if clustered:
         _check_clusters(settings, list(clustered.values()), store)
@@ -233,20 +232,20 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
 
 
 def _encoder_of(model: ModelSettings) -> SpeechEncoder:
-    """Return the encoder with all layers that are built; which of them is pooled does not matter here."""
+    """Return the encoder with all layers that are built; the pooled layer does not matter here."""
     layers = "last" if model.layers == "weighted" else model.layers
     return load_audio_encoder(model.audio_encoder, layers, model.audio_options, model.keep_layers)
 
 
 def _starting_from(settings: Settings, encoder: str) -> Settings:
-    """Return the settings with another encoder, which is trained already and has no options."""
+    """Return the settings with another encoder, one that is already trained and has no options."""
     if encoder == settings.model.audio_encoder:
         return settings
     return replace(settings, model=replace(settings.model, audio_encoder=encoder, audio_options={}))
 
 
 def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path) -> None:
-    """A: train an encoder to name emotion and, unless told otherwise, gender; or take it from another run."""
+    """A: train an encoder on emotion and, by default, gender; or copy it from another run."""
     gmp, made_of = settings.gmp, _made_of(settings, fold)
     if gmp.features is not None:
         on_main_process(lambda: _copy_features(Path(gmp.features or ""), made_of, output))
@@ -259,7 +258,7 @@ def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, sour
 
 
 def _alone(settings: Settings) -> Settings:
-    """Return what A is trained with: what else GMP-TL is told changes nothing in it."""
+    """Return the settings of A; other settings of GMP-TL do not change it."""
     gmp = settings.gmp
     plain, model = ModelSettings(), settings.model
     return replace(
@@ -274,7 +273,7 @@ def _alone(settings: Settings) -> Settings:
 
 
 def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
-    """Return which fold's features these are, and all that decides them, wherever it lies, as plain data."""
+    """Return the fold of these features and all settings that they depend on, without paths, as plain data."""
     config = determining(_alone(settings).to_dict())
     weights = weights_hash(settings.model.audio_encoder)
     config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
@@ -318,7 +317,7 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
 
 
 def _filled_in(theirs: dict[str, Any], made_of: dict[str, Any]) -> dict[str, Any]:
-    """Return what features were made of, with the values of settings that made_of has and their version did not know."""
+    """Return the settings of other features, with values from made_of for settings that their version did not have."""
 
     def heeded(section: str, values: Any) -> Any:
         if not isinstance(values, dict):
@@ -342,7 +341,7 @@ def _copy_features(run: Path, made_of: dict[str, Any], output: Path) -> None:
 def _train_on_frames(
     settings: Settings, encoder_name: str, fold: Fold, source: ClipSource, labels: Shards, output: Path
 ) -> None:
-    """B: train an encoder to name hidden frames by their pseudo-labels."""
+    """B: train an encoder to predict the pseudo-labels of hidden frames."""
     gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
     torch.manual_seed(train.seed)
     start = _starting_from(settings, encoder_name).model
@@ -350,7 +349,7 @@ def _train_on_frames(
     encoder.settle(start)
     prepare_encoder(encoder, settings)
     model = FrameLabelModel(encoder, gmp.scales, gmp.span_seconds, gmp.hidden_share).to(state.device)
-    # All of the fold, though only the training part is learnt from: the last stage needs it from the same cache.
+    # The whole fold, although only the training part is trained on, because the last stage uses the same cache.
     clips = source.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
     clips = ClipsWithSeries(clips, source.store, labels, "frame_labels")
     codebooks = [file_hash(codebook_path(output.parent / "clusters", k)) for k in gmp.scales]
@@ -367,7 +366,7 @@ def _train_on_frames(
 
 
 def _frame_training(settings: Settings) -> TrainSettings:
-    """Return how B is trained: no development set, and no utterance that needs another's output, so chunks are batches."""
+    """Return the settings of B: no development set, and no loss over pairs of utterances, so that chunks are batches."""
     train = settings.train
     chunks = math.ceil(train.batch_size / train.chunk_size) if train.chunk_size else 1
     return replace(
@@ -385,7 +384,7 @@ def _frame_training(settings: Settings) -> TrainSettings:
 
 
 def _save_encoder(encoder: SpeechEncoder, fold: Fold, output: Path) -> None:
-    """Save an encoder where `is_trained` looks; the fold's labels are in it, of B by way of the clusters."""
+    """Save an encoder where `is_trained` finds it. It has used the fold's labels, in B through the clusters."""
     remember(encoder.model.config, labelled=named_speakers([*fold.train, *fold.dev]))
     on_main_process(lambda: save_folder(output / "model", encoder.save_pretrained))
 

@@ -1,7 +1,7 @@
-"""One command at a time writes into the folder of a run.
+"""Only one command at a time writes to the folder of a run.
 
-While a command is at work, the folder has two more files: ``.lock``, which the operating system locks and unlocks when the
-process ends, however it ends, and ``.holder.json``, which says who that is. Both are gone when the command is done.
+While a command runs, the folder has two more files. The operating system locks ``.lock``, and unlocks it when the process
+ends for any reason. ``.holder.json`` says which command it is. Both are removed when the command is done.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1
 MOMENT = 100
-"""How many polls a command waits without a word for one that holds the folder for a moment only."""
+"""Number of polls before a command prints a line when it waits for a brief one."""
 LONGEST_COMMAND = 120
 
 _held: set[Path] = set()
-"""Folders that this process holds: a recipe may be called by a command that holds the folder already."""
+"""Folders that this process has locked; a recipe can be called by a command that has already locked the folder."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a folder; `brief` is whether for a moment only."""
+    """The process that has locked a folder; `brief` = for a moment only."""
 
     host: str
     process: int
@@ -51,7 +51,7 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was killed: whoever holds the folder now has not yet written its name."""
+        """Whether it was killed; the process that has the lock now has not yet written its name."""
         return self.host == platform.node() and not is_alive(self.process)
 
     def __str__(self) -> str:
@@ -60,20 +60,20 @@ class Holder:
 
 @contextmanager
 def holding(folder: Path, *, brief: bool = False, wait: bool = True) -> Iterator[None]:
-    """Hold the folder of a run while the block runs; it is made if it is not there, and removed if it stays empty.
+    """Lock the folder of a run while the block runs. It is created if needed, and removed if it stays empty.
 
-    What killed processes have left half-written is removed first. If the block fails before anything is trained, what it
-    has written of the run is removed too, so that the next command finds the folder as it was. All processes of one
-    distributed run are one holder. A folder that this process holds already is simply used.
+    Half-written files of killed processes are removed first. If the block fails before anything is trained, its files are
+    removed too, so that the next command finds the folder as it was. All processes of one distributed run share the lock. A
+    folder that this process has already locked is simply used.
 
     Parameters
     ----------
-    brief : whether for a moment only: others wait without a word then. Several commands that share a folder take turns so.
-    wait : whether to wait for another command that is at work in the folder; one line on stderr says which it is.
+    brief : whether the lock is for a moment only; others then wait silently. Commands that share a folder take turns this way.
+    wait : whether to wait for another command that is using the folder; one line on stderr says which it is.
 
     Raises
     ------
-    GemoclapError : another command is at work in the folder, and `wait` is false; the folder is a file, or cannot be
+    GemoclapError : another command is using the folder, and `wait` is false; the folder is a file, or cannot be
         written.
     """
     real = Path(os.path.realpath(folder))
@@ -94,7 +94,7 @@ def holding(folder: Path, *, brief: bool = False, wait: bool = True) -> Iterator
 
 
 def holds_output(recipe: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a recipe hold the folder that its argument `output` names, as `holding` does."""
+    """Decorate a recipe so that it locks the folder in its argument `output`, as `holding` does."""
     signature = inspect.signature(recipe)
 
     @functools.wraps(recipe)
@@ -128,12 +128,12 @@ class _Hold:
             raise
 
     def _acquired(self, wait: bool) -> FileLock:
-        """Return the lock once it is ours."""
+        """Wait for the lock and return it."""
         polls, said = 0, False
         while True:
             self._make_folder()
             lock = FileLock(self.folder / LOCK)
-            # The file is not there any more where whoever had it took the empty folder along.
+            # The file is gone if the previous holder removed the empty folder.
             with suppress(Timeout, FileNotFoundError):
                 lock.acquire(timeout=0)
                 return lock
@@ -164,7 +164,7 @@ class _Hold:
 
     def let_go(self) -> None:
         if self.lock is not None:
-            # Removed while still locked: who waits for a file that is gone finds that out, and makes a new one.
+            # Removed while still locked. A process that waits for it notices this, and creates a new file.
             for name in (HOLDER, LOCK):
                 (self.folder / name).unlink(missing_ok=True)
             self.lock.release()
@@ -185,7 +185,7 @@ def _ourselves(brief: bool) -> Holder:
 
 
 def _read_holder(folder: Path) -> Holder | None:
-    """Return who says that it holds a folder; None where nobody has said so yet."""
+    """Return the process that is recorded as the holder of a folder; None if none is recorded yet."""
     try:
         found = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
         return Holder(

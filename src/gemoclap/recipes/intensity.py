@@ -1,4 +1,4 @@
-"""The model of emotion intensity: rank the utterances, train on the ranks, draw the curves of other clips."""
+"""The model of emotion intensity: ranks utterances, trains on the ranks, and computes the curves of other clips."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import fit
 
 CURVES = 2
-"""Version of the curves; raised when the same weights give others for the same samples."""
+"""Version of the curves; raised when the same weights and samples give other curves."""
 CLIPS_AT_A_TIME = 16
 
 
 class StrengthClips:
-    """The waveforms of a store with the strength of each utterance beside them; a source of model inputs (`Clips`)."""
+    """The waveforms of a store with the strength of each utterance; a source of model inputs (`Clips`)."""
 
     at_hand, is_exact = False, True
 
@@ -78,12 +78,12 @@ class StrengthClips:
 def train_intensity(settings: IntensitySettings, output: Path) -> Path:
     """Rank the utterances of a manifest by the strength of their emotion and train a model on it; return its folder.
 
-    `output` gets config.yaml, ranking.json (the strengths by id), log.jsonl and model/. A training that was stopped goes
-    on; a finished one is left as it is.
+    `output` gets config.yaml, ranking.json (the strengths by id), log.jsonl and model/. An interrupted training is
+    resumed; a finished one is not changed.
 
     Raises
     ------
-    GemoclapError : no class is neutral; what is wrong with manifest, audio, settings or the output folder.
+    GemoclapError : no class is neutral; a fault in manifest, audio, settings or the output folder.
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
@@ -111,7 +111,7 @@ def rank(settings: IntensitySettings, fold: Fold, vocabulary: Vocabulary) -> tup
     ------
     GemoclapError : no class is neutral, or an audio file cannot be read.
     """
-    check_neutral(fold.train, vocabulary, settings.ranking.neutral)  # before the long work, not after
+    check_neutral(fold.train, vocabulary, settings.ranking.neutral)  # fail before the long work, not after it
     rows = [*fold.train, *fold.dev]
     functionals = EgemapsFeatures(cache_folder(settings.cache))
     with progress_bar("eGeMAPS functionals") as progress:
@@ -148,7 +148,7 @@ def build_intensity_model(settings: IntensitySettings, vocabulary: Vocabulary) -
 
     Raises
     ------
-    GemoclapError : `model.options` has a field that the model's config has not, or not with that value.
+    GemoclapError : `model.options` has an unknown field or a wrong value.
     """
     known = list(IntensityConfig.__annotations__)
     for option in settings.model.options:
@@ -180,7 +180,7 @@ def _fit(
         model,
         IntensityObjective(),
         batches,
-        # Every utterance has its loss to itself: averaged gradients are all that processes need of each other.
+        # The loss of an utterance does not depend on others, so processes only need to average gradients.
         replace(settings.train, gather=False),
         output,
         run_key=run_key(determining(asdict(settings)), fold.hash),
@@ -194,8 +194,8 @@ def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], clip
 
     Returns
     -------
-    ``mae``, the mean absolute error of the utterance scores; ``rank_correlation``, Spearman's; ``uar`` and ``war`` of the
-    emotions it names.
+    ``mae``, the mean absolute error of the utterance scores; ``rank_correlation``, Spearman's; ``uar`` and ``war`` of its
+    emotion predictions.
     """
     model.eval()
     vocabulary = model.config.emotions
@@ -235,7 +235,7 @@ def curves(model: IntensityModel, store: AudioStore, utterances: Sequence[Uttera
     ----------
     model : moved to this process's device.
     store : of the clips, prepared as the model was trained with (``model.config.audio_settings``).
-    folder : of all caches on disk; the curves of each model lie in a folder of their own below it.
+    folder : folder of all caches on disk; each model has its own folder of curves below it.
 
     Returns
     -------

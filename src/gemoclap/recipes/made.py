@@ -1,4 +1,4 @@
-"""What a result was made with: versions, the kind of machine, when, and how long it took. No figure depends on it."""
+"""Records how a result was made: versions, kind of machine, date and duration. No result depends on it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.training.distributed import process_state
 
 MADE = "made.json"
-"""Where a fold says what it was made with."""
+"""Name of the file in a fold's folder with this record."""
 LISTED = ("gemoclap", "torch", "transformers", "python", "host", "device", "processes", "threads")
 
 
 def made_with() -> dict[str, Any]:
-    """Return the versions, the kind of machine and the date of what is being computed now.
+    """Return the versions, the kind of machine and the date.
 
-    The machine's kind is that of its system and processor: its name is nobody's business.
+    The kind is system and processor. The name of the machine is private, and is not recorded.
     """
     state = process_state()
     device = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
@@ -44,18 +44,18 @@ def made_with() -> dict[str, Any]:
 
 
 def write_made(folder: Path, begun: float) -> None:
-    """Write down what a fold was made with; `begun` is when, by ``time.monotonic``.
+    """Write the record of a fold; `begun` is its start, by ``time.monotonic``.
 
-    The seconds of a fold that was stopped and resumed are those of its last part.
+    For a fold that was interrupted and resumed, the seconds are those of its last part.
     """
     made = {**made_with(), "seconds": round(time.monotonic() - begun, 1)}
     on_main_process(lambda: write_json(folder / MADE, made))
 
 
 def read_made(folders: Iterable[Path]) -> dict[str, Any]:
-    """Return what folds say they were made with, together: the different values of each entry, and their seconds added up.
+    """Return the records of several folds in one: the different values of each entry, and the sum of the seconds.
 
-    Folds of earlier versions say nothing, and a damaged file is as good as none.
+    Folds of earlier versions have no record, and a damaged file is ignored.
     """
     found = [made for folder in folders if (made := _read(folder / MADE))]
     if not found:

@@ -16,7 +16,7 @@ from gemoclap.data.folds import Fold
 from gemoclap.writing import atomic_write
 
 CAUTION = (
-    "Acted speech is not spontaneous speech, and a face value of an emotion is not what a person feels: do not use "
+    "Acted speech is not spontaneous speech, and an expressed emotion need not be the felt one. Do not use "
     "this model to judge people."
 )
 
@@ -26,7 +26,7 @@ ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
 def write_model_card(
     path: Path, settings: Settings, method: str, fold: Fold, scores: Mapping[str, float] | None = None
 ) -> None:
-    """Write the card: corpora with their licences, the split and its hash, settings that matter, scores where known."""
+    """Write the card: corpora with their licences, the split and its hash, the main settings, and scores if known."""
     lines = [
         "---",
         "library_name: gemoclap",
@@ -59,7 +59,7 @@ def write_model_card(
 
 
 def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, scores: Mapping[str, float]) -> None:
-    """Write the card of a model of emotion intensity; `scores` are those on the development speakers, if there are any."""
+    """Write the card of a model of emotion intensity; `scores` are from the development speakers, if there are any."""
     figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
     lines = [
         "---",
@@ -69,9 +69,9 @@ def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, sc
         "",
         "# Intensity of emotion over time",
         "",
-        "A network of StrengthNet's kind (Liu et al., arXiv 2110.03156), trained on ranks of whole utterances: how far "
-        f"each lies above the {settings.ranking.neutral} ones of its speaker in openSMILE's eGeMAPS functionals. Within an "
-        "utterance its curve is nearly flat, as its loss asks for.",
+        "A network like StrengthNet (Liu et al., arXiv 2110.03156). It was trained on ranks of whole utterances: how much "
+        f"each differs from the {settings.ranking.neutral} ones of its speaker in openSMILE's eGeMAPS functionals. Within an "
+        "utterance the curve is nearly flat, because the loss pulls all frames to the score of the utterance.",
         "",
         "    gemoclap intensity THIS_FOLDER clip.wav -o clip.png",
         "",
@@ -93,7 +93,7 @@ def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, sc
 
 
 def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Utterance]) -> None:
-    """Write the card of a pre-trained speech encoder; `rows` is what it heard, held-out clips included."""
+    """Write the card of a pre-trained speech encoder; `rows` are the utterances it was trained on, with held-out clips."""
     model = settings.model
     ways = {
         "intensity": "masks that follow the intensity of emotion (EMS)",
@@ -104,9 +104,9 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
     heads = {"none": "", "speech": ", with a score head", "intensity_track": ", with the score head of EMS's authors"}
     added = ", the intensity added to its input" if model.add_intensity else ""
     labels = (
-        "Labels were seen by the model of emotion intensity alone, whose curves were used."
+        "Emotion labels were only used to train the intensity model, whose curves were used here."
         if settings.needs_intensity
-        else "No labels were looked at."
+        else "No labels were used."
     )
     lines = [
         "---",
@@ -156,7 +156,7 @@ def _licence(corpus: str | None) -> str:
 
 def _scores(fold: Fold, scores: Mapping[str, float] | None) -> list[str]:
     if not scores:
-        return ["No test part was held out of this training; a cross-validation says what to expect."]
+        return ["No test part was held out of this training. A cross-validation shows what scores to expect."]
     figures = ", ".join(f"{name.upper()} {100 * value:.1f} %" for name, value in scores.items())
     overlap = " (speakers shared with the training set)" if fold.shared_speakers else ""
     return [f"{len(fold.test)} utterances of {_speakers(fold.test)}{overlap}: {figures}."]

@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class Batches(Protocol):
-    """This process's batches; `epoch(index, start)` is a pure function, so a resumed epoch yields exactly the remaining ones."""
+    """This process's batches; `epoch(index, start)` is a pure function, so a resumed epoch yields exactly the rest."""
 
     def __len__(self) -> int: ...
     def epoch(self, index: int, start: int = 0) -> Iterator[Any]: ...

@@ -84,8 +84,8 @@ class State:
 
 
 class _Forward(nn.Module):
-    """Wraps the model for accelerate, which changes the `forward` of the module that it prepares. The model's own `forward` must
-    stay unchanged, for evaluation and for the next training."""
+    """Wraps the model for accelerate, which changes the `forward` of the module that it prepares. The model's own `forward`
+    must stay unchanged, for evaluation and for the next training."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
