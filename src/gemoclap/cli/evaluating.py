@@ -10,13 +10,16 @@ from gemoclap.corpora.manifest import read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.inference.predictor import Predictor
+from gemoclap.metrics.calibration import apply_temperature
+from gemoclap.models import classifier_of
 from gemoclap.recipes.made import made_with
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports import write_scores
 from gemoclap.reports.evaluation import label_remarks
 from gemoclap.reports.rows import score_table
 from gemoclap.terminal import progress_bar
-from gemoclap.training.evaluate import predict_table, unknown_labels
+from gemoclap.training.choices import check_merges, choice_of
+from gemoclap.training.evaluate import class_scores, labelled_rows, table_of, unknown_labels
 from gemoclap.writing import folder_written_beside
 
 
@@ -25,27 +28,37 @@ def run_evaluate(args: Namespace) -> int:
     if args.output:
         refuse_used_folder(Path(args.output))
     utterances = read_manifest(args.manifest)
-    predictor = Predictor.from_pretrained(args.model)
-    store = AudioStore(predictor.model.config.audio_settings)
+    model = Predictor.from_pretrained(args.model).model
+    trained = model.config.emotions
+    check_merges(args.merges, trained, [row.emotion for row in utterances])
+    choice = choice_of(trained, args.labels, args.merges)
+    classifier = classifier_of(model, choice.words)
+    rows = labelled_rows(utterances, choice.vocabulary)
+    store = AudioStore(model.config.audio_settings)
     with progress_bar("reading audio") as progress:
-        store.preload(utterances, progress=progress)
+        store.preload(rows, progress=progress)
     with progress_bar("classifying") as progress:
-        table = predict_table(predictor.model, utterances, store, batch_size=args.batch_size, progress=progress)
+        words = class_scores(model, rows, store, classifier, args.batch_size, progress)
+    table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
-    heard = sorted(common_speakers(predictor.model.config.trained_speakers or (), map(speaker_name, utterances)))
-    unknown = unknown_labels(utterances, predictor.model.config.emotions)
-    for remark in label_remarks(table, unknown):
+    heard = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
+    unknown = unknown_labels(utterances, choice.vocabulary)
+    for remark in label_remarks(table, unknown, trained.emotions):
         print(f"beware: {remark}")
     if heard:
         print(f"the model was trained on {len(heard)} of these speakers: the figures are not speaker-independent")
+    calibration = model.config.calibration if classifier.is_calibrated else None
+    # Without the temperature each word has another probability, so it is taken away before they are added up.
+    uncalibrated = choice.join(apply_temperature(words, 1 / calibration["temperature"])) if calibration else None
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
             table.write(folder / "predictions.csv")
             title = f"{args.model} on {args.manifest}"
-            calibration = predictor.model.config.calibration
             write_scores(
-                scores, table, folder, title, heard, unknown=unknown, calibration=calibration, made=made_with()
-            )
+                scores, table, folder, title, heard,
+                unknown=unknown, trained_classes=trained.emotions,
+                calibration=calibration, uncalibrated=uncalibrated, made=made_with(),
+            )  # fmt: skip
     low, high = map(_percent, scores.uar_interval)
     left_out = f" ({len(utterances) - scores.n} of other labels left out)" if scores.n < len(utterances) else ""
     print(

@@ -219,9 +219,19 @@ def add_model(parser: Parser) -> None:
 
 
 def add_evaluate(parser: Parser) -> None:
-    parser.usage = "gemoclap evaluate MANIFEST --model DIR [-o FOLDER] [options]"
+    parser.usage = "gemoclap evaluate MANIFEST --model DIR [--labels A,B,...] [--merges '{A: B}'] [-o FOLDER] [options]"
     parser.add_argument("manifest", help="JSONL manifest with emotion labels")
     add_model(parser)
+    labels = (
+        "classes to choose from, in place of the model's own, such as angry,sad: any words for a model with prompts, its own "
+        "classes for a plain head"
+    )
+    parser.add_argument("--labels", type=list[str] | None, default=None, help=labels)
+    merges = (
+        "classes to join, such as '{calm: neutral}': labels of the manifest are renamed, and the probabilities of the model's "
+        "classes are added"
+    )
+    parser.add_argument("--merges", type=dict[str, str], default={}, help=merges)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     output = "new folder to write predictions, scores and a report to"
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)

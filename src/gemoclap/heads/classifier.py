@@ -156,21 +156,27 @@ class HeadClassifier(nn.Module):
 
     Parameters
     ----------
-    labels : must be None, because a plain head can only predict the classes that it was trained on.
+    labels : two or more of the classes that the model was trained on, in any order; None takes them all. The softmax is over
+        these classes alone.
 
     Raises
     ------
-    GemoclapError : other labels are given.
+    GemoclapError : fewer than two labels, a label given twice, or one that is no class of the model.
     """
 
     def __init__(self, model: SpeechClassifier, labels: Sequence[str] | None = None) -> None:
         super().__init__()
-        self.labels = model.config.emotions.emotions
-        if labels is not None and tuple(labels) != self.labels:
+        trained = model.config.emotions.emotions
+        self.labels = trained if labels is None else tuple(labels)
+        if isinstance(labels, str) or len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            given = labels if isinstance(labels, str) else ", ".join(self.labels) or "none"
+            raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+        if unknown := [label for label in self.labels if label not in trained]:
             raise GemoclapError(
-                f"labels: this model knows {', '.join(self.labels)} and no other words; leave labels out, or train a model "
-                "that compares with prompts, such as emo_clap"
+                f"labels: this model knows {', '.join(trained)} and no other words, such as {unknown[0]}; leave labels out, or "
+                "train a model that compares with prompts, such as emo_clap"
             )
+        self._columns = None if self.labels == trained else [trained.index(label) for label in self.labels]
         self.model = model
         self.is_calibrated = model.config.calibration is not None
 
@@ -186,6 +192,8 @@ class HeadClassifier(nn.Module):
         """
         scale = self.model.config.scale if self.model.config.head == "cosine" else 1.0
         logits = (scale * self.model.emotion_head(embeddings)).float()
+        if self._columns is not None:
+            logits = logits[:, self._columns]
         return (logits / self.model.config.softmax_temperature).softmax(dim=-1)
 
     def forward(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:

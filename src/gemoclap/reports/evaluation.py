@@ -33,7 +33,9 @@ def write_scores(
     trained_speakers: Sequence[str] = (),
     *,
     unknown: Mapping[str, int] | None = None,
+    trained_classes: Sequence[str] = (),
     calibration: Mapping[str, Any] | None = None,
+    uncalibrated: np.ndarray | None = None,
     made: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write scores.json, scores.csv, report.md, confusion.png and reliability.png of one evaluation.
@@ -45,8 +47,10 @@ def write_scores(
     output_dir : folder to write into; predictions.csv is the evaluation's own to write.
     title : names model and data, ``"models/iemocap on emodb.jsonl"``.
     trained_speakers : of the speakers scored here, those that the model was trained on; the report then says so first.
-    unknown : how many utterances have each label that the model does not know, `training.evaluate.unknown_labels`.
+    unknown : how many utterances have each label that is none of the classes, `training.evaluate.unknown_labels`.
+    trained_classes : the classes of the model, of which the table may have some only.
     calibration : the model's own, which the table's probabilities went through; None where no temperature was fitted.
+    uncalibrated : the table's probabilities without that temperature; None where there was none.
     made : versions and machine, `recipes.made.made_with`.
 
     Returns
@@ -54,8 +58,8 @@ def write_scores(
     The path of report.md.
     """
     output_dir = Path(output_dir)
-    confidence = evaluated_confidence(table, calibration)
-    remarks = label_remarks(table, unknown or {})
+    confidence = evaluated_confidence(table, calibration, uncalibrated)
+    remarks = label_remarks(table, unknown or {}, trained_classes)
     pictures: dict[str, Picture] = {
         "confusion.png": ("Confusion matrix", partial(plots.write_confusion, scores, title=title))
     }
@@ -95,12 +99,13 @@ def impossible_answers(table: PredictionTable) -> int:
     return sum(said in absent for said in table.prediction)
 
 
-def label_remarks(table: PredictionTable, unknown: Mapping[str, int]) -> list[str]:
-    """Return sentences on classes that do not occur and labels that the model does not know; none where they agree.
+def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = ()) -> list[str]:
+    """Return sentences on classes that do not occur and labels that are no classes; none where they agree.
 
     Parameters
     ----------
-    unknown : how many utterances have each label that the model does not know.
+    unknown : how many utterances have each label that is none of the table's classes.
+    trained : the classes of the model, of which the table may have some only.
     """
     remarks = []
     absent, answers = absent_classes(table), impossible_answers(table)
@@ -110,18 +115,30 @@ def label_remarks(table: PredictionTable, unknown: Mapping[str, int]) -> list[st
             f"{', '.join(absent)}: no utterance has {'this class' if len(absent) == 1 else 'these classes'} of the model, so "
             f"{share} cannot be right"
         )
-    if unknown:
-        counted = tables.shorten([f"{name} {number:,}" for name, number in unknown.items()], 10)
-        remarks.append(
-            f"{counted}: the model does not know {'this label' if len(unknown) == 1 else 'these labels'}, so they are left out"
-        )
+    not_chosen = {name: number for name, number in unknown.items() if name in trained}
+    not_known = {name: number for name, number in unknown.items() if name not in trained}
+    if not_chosen:
+        many = "this label is" if len(not_chosen) == 1 else "these labels are"
+        remarks.append(f"{_counted(not_chosen)}: {many} none of the classes that are chosen from, so they are left out")
+    if not_known:
+        many = "this label" if len(not_known) == 1 else "these labels"
+        remarks.append(f"{_counted(not_known)}: the model does not know {many}, so they are left out")
     return remarks
 
 
-def evaluated_confidence(table: PredictionTable, calibration: Mapping[str, Any] | None) -> RowConfidence | None:
+def _counted(labels: Mapping[str, int]) -> str:
+    return tables.shorten([f"{name} {number:,}" for name, number in labels.items()], 10)
+
+
+def evaluated_confidence(
+    table: PredictionTable, calibration: Mapping[str, Any] | None, uncalibrated: np.ndarray | None = None
+) -> RowConfidence | None:
     """Return how far the table's probabilities are from how often it is right; None where it has none.
 
-    Before the temperature they are what they would be without it, which can be told from those after it.
+    Parameters
+    ----------
+    uncalibrated : the probabilities without the temperature; None computes them from those of the table, which is only right
+        where no classes were joined.
     """
     if not np.isfinite(table.probabilities).all():
         return None
@@ -129,7 +146,7 @@ def evaluated_confidence(table: PredictionTable, calibration: Mapping[str, Any] 
     if calibration is None:
         return RowConfidence(confidence_of(table.probabilities, truth), None, (), NOT_FITTED)
     temperature = float(calibration["temperature"])
-    before = apply_temperature(table.probabilities, 1 / temperature)
+    before = apply_temperature(table.probabilities, 1 / temperature) if uncalibrated is None else uncalibrated
     fitted_on = str(calibration.get("fitted_on", ""))
     return RowConfidence(
         confidence_of(before, truth), confidence_of(table.probabilities, truth), (temperature,), fitted_on

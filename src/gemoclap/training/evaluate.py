@@ -14,7 +14,7 @@ from gemoclap.data.dataset import Clips, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
-from gemoclap.models import NO_NUMBERS, EmotionModel, classifier_of
+from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
 
 Progress = Callable[[int, int], None]
@@ -38,23 +38,45 @@ def predict_table(
     GemoclapError : no utterance has a label of the model's vocabulary, or an output of the model is not a number.
     """
     vocabulary = model.config.emotions
+    rows = labelled_rows(utterances, vocabulary)
+    scores = class_scores(model, rows, clips, classifier_of(model), batch_size, progress)
+    return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
+
+
+def labelled_rows(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> list[Utterance]:
+    """Return the utterances whose label is in the vocabulary, in the order given.
+
+    Raises
+    ------
+    GemoclapError : there are none.
+    """
     rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
     if not rows:
         raise GemoclapError(
-            f"no utterance has one of the model's classes ({', '.join(vocabulary.emotions)}); "
+            f"no utterance has one of the model's classes, or of those to choose among ({', '.join(vocabulary.emotions)}); "
             "check the emotion column of the manifest with 'gemoclap inspect'"
         )
+    return rows
+
+
+def class_scores(
+    model: EmotionModel,
+    rows: Sequence[Utterance],
+    clips: Clips,
+    classifier: Classifier,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return the probabilities ``(N, C)`` that a classifier of `model` gives; the model is left in evaluation mode."""
     model.eval()
-    classifier = classifier_of(model)
     probabilities: dict[str, np.ndarray] = {}
     with torch.inference_mode():
-        for batch in eval_batches(rows, clips, vocabulary, batch_size):
+        for batch in eval_batches(rows, clips, model.config.emotions, batch_size):
             scores = classifier(**batch.to(model.device).inputs).cpu().numpy()
             probabilities |= dict(zip(batch.ids, scores, strict=True))
             if progress is not None:
                 progress(len(probabilities), len(rows))
-    scores = np.stack([probabilities[row.id] for row in rows])
-    return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
+    return np.stack([probabilities[row.id] for row in rows])
 
 
 def table_of(
@@ -91,7 +113,7 @@ def table_of(
 
 
 def unknown_labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> dict[str, int]:
-    """Return the number of utterances for each label that is not a class of the model, the most frequent first."""
+    """Return the number of utterances for each label that is none of the classes, the most frequent first."""
     counts = Counter(
         row.emotion for row in utterances if row.emotion is not None and vocabulary.resolve(row.emotion) is None
     )
