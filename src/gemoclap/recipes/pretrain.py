@@ -54,21 +54,21 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "npc": {"paper": {}, "small": {"hidden_size": 128}},
 }
-"""What differs from the config's own sizes, which are the papers' [S]."""
+"""Differences from the default sizes of the configs, which are the papers' [S]."""
 HELD_OUT_SEED = 0
-"""Masks of held-out clips are drawn with it, so that epochs are compared on the same frames."""
+"""Seed for the masks of held-out clips, so that epochs are compared on the same frames."""
 
 
 @holds_output
 def pretrain(settings: PretrainSettings, output: Path) -> Path:
-    """Pre-train an encoder on all speech named but what is left out; return its folder.
+    """Pre-train an encoder on the given speech, without what is left out; return its folder.
 
-    `output` gets config.yaml, log.jsonl and model/, which `--model.audio_encoder` takes. A training that was stopped goes
-    on; a finished one is left as it is.
+    `output` gets config.yaml, log.jsonl and model/, which `--model.audio_encoder` takes. An interrupted training is
+    resumed; a finished one is not changed.
 
     Raises
     ------
-    GemoclapError : no speech, masking by intensity without a model of it, what is wrong with audio, settings or folder.
+    GemoclapError : no speech, masking by intensity without an intensity model, a fault in audio, settings or folder.
     """
     rows = read_speech(settings)
     config = {**asdict(settings), "speech_sha256": _hash(rows), "intensity_sha256": _weights_hash(settings)}
@@ -88,12 +88,12 @@ def pretrain(settings: PretrainSettings, output: Path) -> Path:
 
 
 def read_speech(settings: PretrainSettings) -> list[Utterance]:
-    """Return the utterances of all manifests and folders named, but those of corpora and speakers left out.
+    """Return the utterances of the given manifests and folders, except the corpora and speakers to leave out.
 
     Raises
     ------
-    GemoclapError : nothing is named, a name is neither manifest nor folder, nothing is left, or what is to be left out is
-        not there.
+    GemoclapError : nothing is given, a path is neither manifest nor folder, nothing is left, or a corpus or speaker to leave
+        out does not exist.
     """
     if not settings.speech:
         raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
@@ -128,19 +128,19 @@ def divide(rows: Sequence[Utterance], share: float) -> tuple[list[Utterance], li
 
 
 def _share_from(name: str) -> float:
-    """Return a number in [0, 1) that a name alone decides."""
+    """Return a number in [0, 1) that depends on the name only."""
     return int.from_bytes(hashlib.sha256(as_bytes(name)).digest()[:6]) / 2**48
 
 
 def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretraining:
-    """Return the untrained model with its heads; its weights depend on the seed alone.
+    """Return the untrained model with its heads; its weights depend on the seed only.
 
     Raises
     ------
-    GemoclapError : the encoder has no such option, or not with that value.
+    GemoclapError : the encoder does not have an option, or not with this value.
     """
     model = settings.model
-    head = cast(ScoreHead, model.score_head)  # PretrainModelSettings has made a word of true and false
+    head = cast(ScoreHead, model.score_head)  # PretrainModelSettings has converted true and false to words
     options = {**SIZES[model.encoder][model.size], **model.options}
     torch.manual_seed(settings.train.seed)
     try:
@@ -172,7 +172,7 @@ def _clips(settings: PretrainSettings, store: AudioStore, rows: Sequence[Utteran
 
 
 class ShiftedClips:
-    """Clips with their intensity, and how far shifted masks are moved: from a hash of clip and seed, always the same."""
+    """Clips with their intensity, and the shift of shifted masks, which a hash of clip and seed determines."""
 
     def __init__(self, clips: ClipsWithSeries, store: AudioStore, seed: int) -> None:
         self.clips, self.store, self.seed = clips, store, seed
@@ -218,7 +218,7 @@ def _fit(
         model,
         objective,
         batches,
-        # Nothing couples the utterances of a batch, so there is nothing to gather.
+        # The loss does not depend on pairs of utterances, so nothing has to be gathered.
         replace(settings.train, gather=False),
         output,
         run_key=key,
@@ -230,7 +230,7 @@ def _fit(
 
 
 def _tell(label: str, row: Mapping[str, Any]) -> None:
-    """Say on standard error what the last row of the log came to, and whether guesses do as well."""
+    """Print the last row of the log on standard error, and whether simple guesses are as good."""
     scores = {name.removeprefix("dev_"): value for name, value in row.items() if name.startswith("dev_")}
     print(f"{label}: {told(scores)}", file=sys.stderr)
     if guesses := not_beaten(scores):
@@ -244,9 +244,9 @@ def _tell(label: str, row: Mapping[str, Any]) -> None:
 def held_out_losses(
     model: nn.Module, objective: Reconstruction, rows: Sequence[Utterance], clips: Clips
 ) -> dict[str, float]:
-    """Return the mean of every named loss over held-out clips, masked as in training, with masks that never change.
+    """Return the mean of every named loss over held-out clips, masked as in training, with the same masks each time.
 
-    For MockingJay also what guesses of the hidden frames come to, `l1_beside_guesses`.
+    For MockingJay this includes the loss of simple guesses, `l1_beside_guesses`.
     """
     model.eval()
     device = process_state().device
@@ -270,9 +270,9 @@ def save_encoder(
     settings: PretrainSettings,
     rows: Sequence[Utterance] = (),
 ) -> None:
-    """Save the encoder without its heads, as a folder that every command takes for an audio encoder.
+    """Save the encoder without its heads, as a folder that every command accepts as an audio encoder.
 
-    `rows` is what it heard, for the model card; an untrained one has none.
+    `rows` are its training utterances, for the model card; None for an untrained encoder.
     """
     learnt_from = _labelled_by_way_of_intensity(settings) if rows else []
     remember(model.encoder.config, labelled=learnt_from, heard=named_speakers(rows))
@@ -282,14 +282,14 @@ def save_encoder(
 
 
 def _labelled_by_way_of_intensity(settings: PretrainSettings) -> list[str]:
-    """Return whose labels the intensity model has brought in, which masks or score head follow."""
+    """Return the speakers whose labels were used through the intensity model, for masks or score head."""
     if not settings.needs_intensity:
         return []
     return load_intensity_model(str(settings.model.intensity_model)).config.trained_speakers or []
 
 
 def _hash(rows: Sequence[Utterance]) -> str:
-    """Return 16 hex digits that change with any utterance."""
+    """Return a hash of the utterances, 16 hex digits."""
     lines = sorted(f"{row.id} {row.path} {row.start} {row.end}" for row in rows)
     return hashlib.sha256(as_bytes("\n".join(lines))).hexdigest()[:16]
 

@@ -1,19 +1,19 @@
-"""S3PRL's downstream emotion protocol: how much of emotion does a linear head find in a frozen encoder?
+"""S3PRL's downstream emotion protocol: how well can a linear head predict emotion from a frozen encoder?
 
 [S] s3prl/downstream/emotion (SUPERB's task ER), h_lt being frame t of layer l:
 
     logits = W2 mean_t(W1 sum_l a_l h_lt + b1) + b2,    a = softmax over learned weights that start at 0
 
-Nothing between the two linear layers is nonlinear, so the mean over frames may be taken first,
+There is no nonlinearity between the two linear layers, so the mean over frames can be taken first:
 
-    logits = W2 (W1 sum_l a_l mean_t h_lt + b1) + b2,
+    logits = W2 (W1 sum_l a_l mean_t h_lt + b1) + b2
 
-and the pooled layers that `encoders.feature_cache.LayerFeatures` keeps are all that is needed: each clip is encoded
-once, and then a head takes seconds.
+So the pooled layers that `encoders.feature_cache.LayerFeatures` stores are sufficient. Each clip is encoded once, and then a
+head takes seconds.
 
-Ours [C]: folds and development speakers are those of any other run, where S3PRL's development set is a random fifth of
-the training utterances, with the same speakers in both; the last epoch is reported unless asked otherwise; and features
-are rescaled, so that a head is done in fewer steps. S3PRL's own: `head.rescale` false, `train.lr` 1e-4 and
+Three points are ours [C]. Folds and development speakers are those of any other run; S3PRL's development set is a random
+fifth of the training utterances, with the same speakers in both. The last epoch is reported by default. Features are rescaled,
+so that a head needs fewer steps. For S3PRL's own settings use `head.rescale` false, `train.lr` 1e-4 and
 `train.steps` 30000.
 """
 
@@ -59,19 +59,19 @@ from gemoclap.writing import atomic_write
 
 @holds_output
 def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:
-    """Train a head for every encoder, fold and seed and classify the unseen speakers; nothing finished is done again.
+    """Train a head for every encoder, fold and seed, and predict the test speakers; finished work is not repeated.
 
-    `output` becomes a folder that `gemoclap.reports` reads: config.yaml, folds.json and, an encoder and fold,
-    predictions.csv and log.jsonl of the first seed. Below, every seed_N/ has its own and head.safetensors; seeds.json
-    and seeds.csv sum them up.
+    `output` becomes a folder that `gemoclap.reports` reads: config.yaml, folds.json and, for each encoder and fold,
+    predictions.csv and log.jsonl of the first seed. In it, every seed_N/ has its own files and head.safetensors; seeds.json
+    and seeds.csv summarise them.
 
     Returns
     -------
-    Encoder -> ``"war"`` and ``"uar"`` -> the figure over seeds.
+    Encoder -> ``"war"`` and ``"uar"`` -> the score over seeds.
 
     Raises
     ------
-    GemoclapError : what is wrong with manifest, audio, settings, folds, an encoder or the output folder.
+    GemoclapError : a fault in manifest, audio, settings, folds, an encoder or the output folder.
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
@@ -92,7 +92,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     }
     parts = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
     rows = list({row.id: row for row in parts}.values())
-    # All audio is heard before anything is written, so that a faulty file leaves no trace of a run.
+    # Read all audio before anything is written, so that a faulty file leaves no run behind.
     store = load_audio_store(settings.cache, data.audio, rows)
     say_all(refuse_same_audio(folds if rows else (), store, data))
     claim(output, config, list(encoders), plan)
@@ -120,9 +120,9 @@ def _check_request(settings: ProbeSettings, folds: Sequence[Fold], vocabulary: V
 
 
 def load_encoders(settings: ProbeSettings) -> dict[str, SpeechEncoder | LogMel]:
-    """Return the frozen encoders by names that a folder can have.
+    """Return the frozen encoders by names that are valid for folders.
 
-    ``plain=runs/ems/model`` is called ``plain``, ``runs/ems/model`` alone ``runs_ems_model``.
+    ``plain=runs/ems/model`` is called ``plain``; ``runs/ems/model`` without a name is called ``runs_ems_model``.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def load_encoders(settings: ProbeSettings) -> dict[str, SpeechEncoder | LogMel]:
 
 
 def identity(encoder: SpeechEncoder | LogMel) -> str:
-    """Return a hash of an encoder's weights and of how it wants its input."""
+    """Return a hash of an encoder's weights and of its input format."""
     if isinstance(encoder, LogMel):
         return fingerprint(encoder)
     return fingerprint(encoder.model, encoder.do_normalize)
@@ -156,7 +156,7 @@ def layer_means(
 ) -> Tensor:
     """Return the mean over the frames of each layer, ``(N, L, D)`` on the training device; L is 1 for log-mel frames.
 
-    An encoder's are taken from the table that all runs with it share where `cache` allows, or entered in it.
+    If `cache` allows, they are read from, or added to, the cache that all runs with this encoder share.
     """
     device = process_state().device
     if isinstance(encoder, LogMel):
@@ -200,8 +200,8 @@ def fit_head(
 ) -> tuple[ProbeHead, list[dict[str, float]]]:
     """Train a head on ``features (N, L, D)`` and ``classes (N,)`` of the training speakers.
 
-    A loop of its own, because `training.loop.fit` keeps a checkpoint an epoch and draws its batches for padding and
-    contrast: here an epoch is some milliseconds, nothing is padded, and what is interrupted is quickly done again.
+    This does not use `training.loop.fit`, which saves checkpoints and groups batches for padding and contrast. Here an epoch
+    takes milliseconds, nothing is padded, and an interrupted training is quickly repeated.
 
     Parameters
     ----------
@@ -209,8 +209,8 @@ def fit_head(
 
     Returns
     -------
-    head : of the epoch that `train.select` says.
-    log : one row an epoch: epoch (from 1), step, loss, and with `dev` also dev_uar and dev_war.
+    head : the head of the epoch that `train.select` chooses.
+    log : one row per epoch: epoch (from 1), step, loss, and with `dev` also dev_uar and dev_war.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def _train_and_test(
     vocabulary: Vocabulary,
     folder: Path,
 ) -> None:
-    """Write what is said of the fold's test speakers; the seed's own predictions come last and mark it as done."""
+    """Write the predictions for the fold's test speakers; the seed's own predictions come last and mark it as done."""
 
     def part(rows: Sequence[Utterance]) -> tuple[Tensor, Tensor]:
         table = torch.stack([features[row.id] for row in rows])
@@ -293,7 +293,7 @@ def _train_and_test(
 
 
 def predictions_path(folder: Path, fold: Fold, seed: int) -> Path:
-    """Return where the predictions of a head are, below the folder of its encoder; once there, the head is finished."""
+    """Return the path of a head's predictions, in the folder of its encoder; if the file exists, the head is finished."""
     return folder / fold.name / f"seed_{seed}" / "predictions.csv"
 
 

@@ -1,4 +1,4 @@
-"""Reading what a run wrote about itself: files that may have been cut off, edited, or made by a stranger since."""
+"""Reads the files of a run. They may have been cut off, edited, or made by a stranger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SELECTIONS = {
     "last": "the last epoch",
     "dev": "the epoch with the best UAR on the development speakers, who are neither trained nor tested on",
 }
-"""What `TrainSettings.select` says about the epoch that is reported."""
+"""Values of `TrainSettings.select`: the epoch that is reported."""
 REMEDY = "restore it from the run"
 
 
@@ -23,7 +23,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    GemoclapError : there is none, it is damaged, or it is that of something else; a method's folder lies outside the run's.
+    GemoclapError : there is none, it is damaged, or it belongs to something else; a method's folder is outside the run's.
     """
     _must_exist(path)
     config = read_yaml(path, REMEDY)
@@ -68,7 +68,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read log.jsonl: one row an epoch, figures by name.
+    """Read log.jsonl: one row per epoch, values by name.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def last_row(path: Path) -> dict[str, Any]:
-    """Return the row of the last epoch; raises as `read_log`, and where there is none."""
+    """Return the row of the last epoch; raises as `read_log`, and if there is none."""
     rows = read_log(path)
     if not rows:
         raise GemoclapError(f"{path}: is empty; {REMEDY}")
@@ -105,7 +105,7 @@ def _must_exist(path: Path) -> None:
 
 
 def _check_name(what: str, name: object, path: Path) -> None:
-    """Raise a GemoclapError unless `name` is that of a folder below the run's."""
+    """Raise a GemoclapError unless `name` is a folder inside the run's folder."""
     sound = isinstance(name, str) and name.isprintable()
     for kind in (PurePath, PureWindowsPath) if sound else ():
         place = kind(str(name))

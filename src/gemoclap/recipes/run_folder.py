@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what it was run with, and what is finished in it."""
+"""The folder of a run: which run it belongs to, its settings, and what is finished in it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ from gemoclap.writing import atomic_write, folder_written_beside, is_passing
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
 DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
-"""Settings with which results do not change."""
+"""Settings that do not change results."""
 UNTOLD = Settings().to_dict()
 UNTOLD["model"]["standardize"] = False
-"""What earlier versions did where a later one has a setting: by section, its default, but that nothing was standardised."""
+"""Settings that earlier versions did not have, by section: the defaults, except that nothing was standardised."""
 NAMED_BEFORE = {"front_end": "frames", "front_end_dtype": "frames_dtype"}
-"""Settings of `cache` by the names that earlier versions had for them."""
+"""Settings of `cache` under the names of earlier versions."""
 ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
-"""Where config.yaml says which weights a run began with: a folder or a hub id may hold others tomorrow."""
+"""Keys of config.yaml with the weights that a run started from; a folder or hub id can later have others."""
 COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit"}
-"""Where it says which commit of the hub they are of; another may hold the same."""
+"""Keys of config.yaml with the hub commits of the weights; another commit can have the same weights."""
 
 
 def run_key(*parts: Any) -> str:
-    """Return 16 hex digits that change with any of `parts` (plain data)."""
+    """Return a hash of `parts` (plain data), 16 hex digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what says only where something is kept, and so may change while a run goes on.
+    """Return a configuration without the settings that can change within a run, which only say where something is stored.
 
-    So may the run that `gmp.features` are taken from: they are those that the run would train itself. Whether a part is
-    computed once or in every step stays, because the two round differently. What an earlier version did not tell is filled in.
+    These include `gmp.features`, because the features of the other run are those that this run would train itself. Whether
+    a part is computed once or in every step is kept, because the two round differently. Values that an earlier version did
+    not have are filled in.
     """
     cache = config.get("cache") or {}
     cache = {NAMED_BEFORE.get(name, name): value for name, value in cache.items()}
@@ -62,14 +63,14 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seed_folder(output: Path, seed: int) -> Path:
-    """Return the folder of one seed's run in that of several."""
+    """Return the folder of one seed within the folder of several seeds."""
     return output / f"seed_{seed}"
 
 
 def known_weights(encoder: str) -> WeightFiles | None:
-    """Return the files of an encoder's weights, fetched from the hub where they have to be.
+    """Return the files of an encoder's weights, downloaded from the hub if needed.
 
-    None of an untrained one, and of one that is not to be had: whoever loads it says why.
+    None for an untrained encoder, and for one that is not available; loading it raises the error.
     """
     if encoder in UNTRAINED:
         return None
@@ -81,13 +82,13 @@ def known_weights(encoder: str) -> WeightFiles | None:
 
 
 def weights_hash(encoder: str) -> str | None:
-    """Return a hash of the weights of an encoder; None as `known_weights`."""
+    """Return a hash of an encoder's weights, or None as `known_weights`."""
     found = known_weights(encoder)
     return found.hash() if found else None
 
 
 def run_config(settings: Settings, methods: Sequence[str]) -> dict[str, Any]:
-    """Return what config.yaml says of a supervised run: its settings, and hashes of what they name and `methods` use."""
+    """Return the config.yaml of a supervised run: its settings, and hashes of the files that `methods` use."""
     used = {
         ENCODER_WEIGHTS: settings.model.audio_encoder if set(methods) & set(TRAINED) else None,
         TEXT_WEIGHTS: settings.model.text_encoder if set(methods) & set(METHODS) else None,
@@ -100,26 +101,26 @@ def run_config(settings: Settings, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two configurations without weights that one of them does not tell: an earlier version, or not used."""
+    """Return two configurations without the weights that one of them lacks (from an earlier version, or not used)."""
     untold = {name for name in COMMITS if one.get(name) is None or other.get(name) is None}
     first, second = ({name: found[name] for name in found if name not in untold} for found in (one, other))
     return first, second
 
 
 def say(sentence: str) -> None:
-    """Let the main process alone print a sentence, if there is one."""
+    """Print a sentence, if there is one, on the main process only."""
     if sentence and process_state().is_main_process:
         print(sentence, flush=True)
 
 
 def say_all(warnings: Sequence[str]) -> None:
-    """Let the main process alone print warnings, one a line."""
+    """Print warnings, one per line, on the main process only."""
     for warning in warnings:
         say(f"beware: {warning}")
 
 
 def on_main_process(action: Callable[[], None]) -> None:
-    """Let the main process alone do `action`; the others wait for it, and fail with it."""
+    """Run `action` on the main process only; the others wait for it, and fail if it fails."""
     failure: list[str | None] = [None]
     cause: Exception | None = None
     if process_state().is_main_process:
@@ -135,7 +136,7 @@ def on_main_process(action: Callable[[], None]) -> None:
 
 
 def on_every_process(action: Callable[[], None]) -> None:
-    """Let every process do `action`; all wait for each other, and where one fails, all do."""
+    """Run `action` on every process; all wait for each other, and if one fails, all fail."""
     failure: str | None = None
     cause: Exception | None = None
     try:
@@ -150,19 +151,19 @@ def on_every_process(action: Callable[[], None]) -> None:
 
 
 def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str, Any] | None = None) -> None:
-    """Raise unless `folder` is free for a run of this configuration, or holds it already; nothing is touched.
+    """Raise unless `folder` is free for a run of this configuration, or already has this run; change nothing.
 
-    A folder in which nothing was trained yet is free: its settings may still be mended; so may those of GMP-TL in a run
-    without it.
+    A folder in which nothing was trained yet is free, so that wrong settings can be corrected. The settings of GMP-TL can be
+    changed in a run without it.
 
     Parameters
     ----------
     config : settings as plain data and `MANIFEST_HASH`.
-    folds : what the run's `FOLDS` says, or has to say.
+    folds : the contents of the run's `FOLDS` file.
 
     Raises
     ------
-    GemoclapError : the folder holds a run with other settings, manifest or folds, or files of something else.
+    GemoclapError : the folder has a run with other settings, manifest or folds, or other files.
     """
     if not (folder / CONFIG).is_file():
         refuse_used_folder(folder)
@@ -190,17 +191,17 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a plan says of the folds, without what it says of encoders: older ones do not.
+    """Return the folds of a plan without its notes on encoders, which older plans do not have.
 
-    Nor do all say who is trained on (`crossval.plan_of`), which the hash of a fold tells as well.
+    Training utterances are left out too, since not all plans list them (`crossval.plan_of`); the hash of a fold covers them.
     """
     folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]
     return {**{name: value for name, value in plan.items() if name != "encoder_speakers"}, "folds": folds}
 
 
 def refuse_used_folder(folder: Path) -> None:
-    """Raise a GemoclapError unless `folder` is absent or empty, but for what is there while commands are at work."""
-    # Of two processes that begin in one folder, one may meet what the other is just writing.
+    """Raise a GemoclapError unless `folder` is absent or empty, apart from the files of running commands."""
+    # If two processes start in one folder, one can find files that the other is writing.
     if folder.exists() and (not folder.is_dir() or any(not is_passing(path) for path in folder.iterdir())):
         what = "holds files of something else" if folder.is_dir() else "is a file, not a folder"
         raise GemoclapError(f"{folder}: {what}; choose another folder with -o")
@@ -209,9 +210,9 @@ def refuse_used_folder(folder: Path) -> None:
 def claim(
     folder: Path, config: Mapping[str, Any], methods: Sequence[str] = (), folds: Mapping[str, Any] | None = None
 ) -> None:
-    """Make `folder` this run's own by writing down what it is run with, or find that it is; the main process does it.
+    """Write the configuration of this run to `folder`, or check that it is already there; on the main process.
 
-    `methods` are saved with the configuration but may grow: a method can be added to a finished comparison.
+    `methods` are saved with the configuration, and can grow: a method can be added to a finished comparison.
 
     Raises
     ------
@@ -223,7 +224,7 @@ def claim(
         earlier = _read_config(folder) if has_begun(folder) else {}
         known = earlier.get("methods", [])
         wanted = {**_plain(config), "methods": [*known, *(method for method in methods if method not in known)]}
-        # What the methods of this call do not use, those of an earlier one may have.
+        # Methods of an earlier call may have used weights that this call's methods do not use.
         of_weights = [name for pair in COMMITS.items() for name in pair if name in earlier]
         wanted |= {name: earlier[name] for name in of_weights if wanted.get(name) is None}
         if folds is not None:
@@ -236,7 +237,7 @@ def claim(
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run's folder holds more than what it was run with."""
+    """Whether a run's folder has more than its configuration."""
     if not folder.is_dir():
         return False
     return any(path.name not in (CONFIG, FOLDS) and not is_passing(path) for path in folder.iterdir())
@@ -254,7 +255,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_sections(config: Mapping[str, Any], path: Path, remedy: str) -> None:
-    """Raise a GemoclapError unless every section of settings that was read from `path` is a mapping, or is not there."""
+    """Raise a GemoclapError unless every section of settings that was read from `path` is a mapping or absent."""
     for section in ("data", "model", "objective", "gmp", "train", "cache"):
         if config.get(section) is not None:
             entry(config, section, dict, path, remedy)
@@ -269,7 +270,7 @@ def _read_folds(path: Path) -> dict[str, Any]:
 
 
 def _plain(data: Any) -> Any:
-    """Return data as it is after a round trip through JSON: lists for tuples."""
+    """Return data as it would be after a round trip through JSON, with lists for tuples."""
     return json.loads(json.dumps(data))
 
 
@@ -284,11 +285,11 @@ def first_difference(one: Any, other: Any, name: str = "") -> str:
 
 
 def save_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder beside `target`, then put it in its place.
+    """Let `write` fill a temporary folder beside `target`, then rename it to `target`.
 
     Raises
     ------
-    GemoclapError : the disk is full, or the folder cannot be written; what was there before stays.
+    GemoclapError : the disk is full, or the folder cannot be written; the old contents stay.
     """
     with folder_written_beside(target) as folder:
         write(folder)

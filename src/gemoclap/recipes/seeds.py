@@ -1,4 +1,4 @@
-"""The same training with several seeds: what each of them scores, and how sure their mean is."""
+"""Summarises the same training with several seeds: the score of each, and the mean with its interval."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FIGURES = ("war", "uar")
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A figure of each seed, with mean, sample standard deviation and the mean's 95 % interval.
+    """A score for each seed, with mean, sample standard deviation and the mean's 95 % interval.
 
-    The interval says how far the mean would move with other seeds, the speakers being the same; what other speakers
-    would do, a report's own intervals say. Of one seed the standard deviation is NaN, and of fewer than three the
-    interval: that of two has 12.7 times the standard error on either side.
+    The interval shows how much the mean would change with other seeds and the same speakers. For other speakers see the
+    intervals of a report. With one seed the standard deviation is NaN. With fewer than three the interval is NaN, because with
+    two it would be 12.7 times the standard error on either side.
     """
 
     values: tuple[float, ...]
@@ -35,7 +35,7 @@ class OverSeeds:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there are seeds enough for one."""
+        """Whether there are enough seeds for an interval."""
         return not math.isnan(self.low)
 
 
@@ -50,9 +50,9 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
 
 
 def write_over_seeds(folder: Path, seeds: Sequence[int], summary: Mapping[str, Mapping[str, OverSeeds]]) -> None:
-    """Write seeds.json and seeds.csv: of every method each of `FIGURES`, a share between 0 and 1, by seed and as mean.
+    """Write seeds.json and seeds.csv: for every method each of `FIGURES`, from 0 to 1, by seed and as mean.
 
-    What is not defined is null in the one and empty in the other.
+    Undefined values are null in JSON and empty in CSV.
     """
     methods = {
         method: {figure: without_nan(asdict(one)) for figure, one in figures.items()}

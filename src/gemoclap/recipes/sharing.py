@@ -1,4 +1,4 @@
-"""Work that several processes share through one folder: each takes what no other is at, by file locks."""
+"""Shares work between several processes through one folder, with file locks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from gemoclap.training.distributed import process_state
 
 Result = TypeVar("Result")
 LOCKS = "locks"
-"""Folder of one lock a job."""
+"""Folder with one lock per job."""
 
 
 def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[[str], None]) -> list[Result]:
-    """Do all jobs: first those that no other process is at, then, when it is done with them, a look at the others'.
+    """Do all jobs: first those that no other process is working on, then, when they are finished, those of the others.
 
-    So a job is called in every process, in those that come later when it is finished: it must find its own result and return
-    that. A process that is killed lets go of its lock, and the job is taken over by one that waits for it.
+    So every process calls every job, sometimes after another has finished it; the job must then find its result and return it.
+    If a process is killed, its lock is released, and a waiting process takes the job over.
 
     Parameters
     ----------
-    jobs : by names that are the same in all processes and may stand in a file's name, but for spaces.
-    folder : of all processes, on one machine or shared by several; gets ``locks/``.
-    say : is told of each job as it begins.
+    jobs : name -> job. Names are the same in all processes and, apart from spaces, valid in file names.
+    folder : shared by all processes, on one machine or several; gets ``locks/``.
+    say : called with a line at the start of each job.
 
     Returns
     -------
@@ -57,20 +57,20 @@ def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[
 
 
 def claim_together(folder: Path, config: Mapping[str, Any], methods: Sequence[str]) -> None:
-    """Claim a folder that several processes share; they do it by turns.
+    """Claim a folder that several processes share; they take turns.
 
     Raises
     ------
-    GemoclapError : as `run_folder.claim`, or another command holds the folder alone.
+    GemoclapError : as `run_folder.claim`, or another command has locked the folder.
     """
     with holding(folder, brief=True):
         claim(folder, config, methods)
-        # From now on it is the folder of a run that has begun, so that none with other settings takes it.
+        # From now on the folder belongs to this run, and a run with other settings is refused.
         (folder / LOCKS).mkdir(exist_ok=True)
 
 
 def refuse_torchrun(what: str) -> None:
-    """Raise a GemoclapError where `what`, such as ``"a comparison"``, was started as several processes that act as one."""
+    """Raise a GemoclapError if `what`, such as ``"a comparison"``, was started as one distributed run."""
     if process_state().num_processes > 1:
         raise GemoclapError(
             f"{what} shares its work without torchrun or 'accelerate launch'; start the same command again in another "

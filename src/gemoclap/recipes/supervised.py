@@ -1,4 +1,4 @@
-"""One model, one training set: build, fit, save."""
+"""Builds, trains and saves one model on one training set."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import fit
 
 STANDARDIZE_BATCH = 32
-"""Utterances that are encoded at a time for mean and deviation of the features."""
+"""Utterances encoded at a time to measure mean and deviation of the features."""
 
 OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {**contrastive.OBJECTIVES, **plain.OBJECTIVES}
 
 
 def is_trained(output: Path) -> bool:
-    """Whether the folder of a training holds its model, which appears whole or not at all."""
+    """Whether the folder of a training has its model, which is written completely or not at all."""
     return (output / "model" / "config.json").is_file()
 
 
@@ -61,11 +61,10 @@ def fit_fold(
     asked: Settings | None = None,
     label: str | None = None,
 ) -> tuple[EmotionModel, Clips]:
-    """Train a model under one head on a fold's training part; the log and the checkpoint go to `output`.
+    """Train a model with one head on a fold's training part; log and checkpoint go to `output`.
 
-    `asked` are the settings that a run is known by, where a step of a method trains with others; `label` is what the
-    progress display says. Returns the model, and where it gets its inputs from when it is scored, ready for every
-    utterance of the fold.
+    `asked` are the settings that identify the run, if a step of a method trains with others. `label` is shown in the
+    progress display. Returns the model, and the source of its inputs for scoring, prepared for every utterance of the fold.
     """
     if method in NEEDS_GENDER | plain.GENDER_HEAD and not any(row.gender for row in fold.train):
         raise GemoclapError(
@@ -77,12 +76,12 @@ def fit_fold(
     model = build_model(settings, method, vocabulary)
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     clips = source.for_model(model, [*learnt_from, *fold.dev, *fold.test])
-    # Half precision is for training: scores are those of the model that is saved.
+    # Half precision is for training only; scores are computed with the saved model.
     heard = clips if clips.is_exact else source.store
     standardize_features(model, learnt_from, clips)
     batches = TrainBatches(learnt_from, clips, vocabulary, settings.train, state.process_index, state.num_processes)
     known_by = determining((asked or settings).to_dict())
-    if asked is None:  # a model of its own, which GMP-TL's settings do not touch
+    if asked is None:  # a separate model, which GMP-TL's settings do not affect
         del known_by["gmp"]
 
     def development() -> dict[str, float]:
@@ -92,7 +91,7 @@ def fit_fold(
         model,
         OBJECTIVES[method](settings.objective),
         batches,
-        # Under a plain head no utterance needs another's output.
+        # With a plain head the loss of an utterance does not depend on others.
         replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
         run_key=run_key(known_by, method, fold.hash, *_weights(settings, method)),
@@ -103,9 +102,9 @@ def fit_fold(
 
 
 def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], clips: Clips) -> None:
-    """Let a model that standardises its pooled features take mean and deviation from those of `utterances`.
+    """Set mean and deviation of a model that standardises its pooled features, measured on `utterances`.
 
-    Every process does it over all of them, so that all have the same.
+    Every process uses all of them, so that all have the same values.
     """
     if model.standardizer is None:
         return
@@ -120,13 +119,13 @@ def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], c
 
 
 def _weights(settings: Settings, method: str) -> list[str | None]:
-    """Return hashes of the weights that a method's training begins with."""
+    """Return hashes of the weights that a method's training starts from."""
     used = [settings.model.audio_encoder, *([settings.model.text_encoder] if method in METHODS else [])]
     return [weights_hash(encoder) for encoder in used]
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> EmotionModel:
-    """Return the untrained model of a method; its new weights depend on the seed alone."""
+    """Return the untrained model of a method; its new weights depend on the seed only."""
     torch.manual_seed(settings.train.seed)
     model: EmotionModel
     if method in HEADS:
@@ -155,7 +154,7 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> Emot
 
 
 def prepare_encoder(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Set what of an encoder saves time or memory in training and changes no result."""
+    """Set options of an encoder that save time or memory in training and change no result."""
     make_wavlm_attention_fast(encoder.model, settings.model.attention)
     if settings.train.gradient_checkpointing:
         encoder.checkpoint_gradients()
@@ -171,7 +170,7 @@ def save_model(
     fold: Fold,
     scores: Mapping[str, float] | None = None,
 ) -> None:
-    """Save model, tokenizer and card as a folder that appears whole or not at all; the main process alone writes."""
+    """Save model, tokenizer and card in a folder, completely or not at all; only the main process writes."""
 
     before = getattr(model.audio_encoder.model.config, LABELLED, ())
     model.config.trained_speakers = sorted({*before, *(speaker_name(row) for row in (*fold.train, *fold.dev))})

@@ -1,7 +1,7 @@
 """Table 1 of the GEmo-CLAP paper on any corpus: audio encoders by methods, a cross-validation in each cell.
 
-A cell, with one seed, is a run in a folder of its own, cells/ENCODER/METHOD/seed_N, that `gemoclap report` reads too. Cells
-are shared by all processes that were started with the same command, also on several machines, and go on where they stopped.
+Each cell and seed is a run in its own folder, cells/ENCODER/METHOD/seed_N, which `gemoclap report` can read. Processes that
+were started with the same command, also on several machines, share the cells. Cells can be resumed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 
 CELLS = "cells"
 KNOWN = (*METHODS, *HEADS)
-"""Methods that are one training on an audio encoder, and so can be a column."""
+"""Methods that can be a column, because they are one training on an audio encoder."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cross-validation: an audio encoder, by its name in the table, under a method with a seed."""
+    """One cross-validation: an audio encoder, by its name in the table, with a method and a seed."""
 
     encoder: str
     method: str
@@ -50,14 +50,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Which cells a table has.
+    """The rows, columns and seeds of a table.
 
     Attributes
     ----------
     output : its folder.
     encoders : name in the table -> hub id, folder, or name of an untrained encoder.
     methods, seeds : of every encoder.
-    is_iemocap : whether the corpus is IEMOCAP with the paper's four classes, so that the paper's figures may stand beside.
+    is_iemocap : whether the corpus is IEMOCAP with the paper's four classes, so that the paper's figures can be shown too.
     """
 
     output: Path
@@ -77,7 +77,7 @@ class Table:
         ]
 
     def with_found(self) -> Table:
-        """Return the table with what other commands have put into its folder behind."""
+        """Return the table, followed by the rows and columns that other commands have added to its folder."""
         encoders, methods, seeds = dict(self.encoders), list(self.methods), {*self.seeds}
         for path in sorted(self.output.glob(f"{CELLS}/*/*/seed_*/{CONFIG}")):
             *_, encoder, method, seed, _ = path.parts
@@ -92,20 +92,20 @@ class Table:
 
 
 class TableRun:
-    """A table that is about to be filled: its corpus, its folds, and what is left of each cell.
+    """A table to fill: its corpus, its folds, and the remaining folds of each cell.
 
     Parameters
     ----------
     settings : of every cell; `model.audio_encoder` and `train.seed` are the cell's own.
     encoders : hub ids or folders, or NAME=ID; the name alone is the last part of the id.
     methods : of `KNOWN`.
-    seeds : a cross-validation each.
+    seeds : one cross-validation per seed.
     output : the table's folder.
 
     Raises
     ------
-    GemoclapError : an encoder that cannot be had, or two of one name; an unknown method; what is wrong with manifest, settings
-        or folds; a folder of another run; several processes that act as one.
+    GemoclapError : an encoder is not available, or two have the same name; an unknown method; a fault in manifest, settings or
+        folds; a folder of another run; a distributed run.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class TableRun:
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
         for encoder in named.values():
-            if encoder not in UNTRAINED:  # a misspelt one is found before the first cell, not days later
+            if encoder not in UNTRAINED:  # finds a misspelt name before the first cell, not days later
                 load_config(encoder)
 
     @cached_property
@@ -131,7 +131,7 @@ class TableRun:
         return load_audio_store(self.settings.cache, self.settings.data.audio, list(rows.values()))
 
     def settings_of(self, cell: Cell) -> Settings:
-        """Return what `gemoclap crossval` would be told to do the same as the cell."""
+        """Return the settings with which `gemoclap crossval` would do the same as the cell."""
         return replace(
             self.settings,
             model=replace(self.settings.model, audio_encoder=self.table.encoders[cell.encoder]),
@@ -144,7 +144,7 @@ class TableRun:
 
     @staticmethod
     def fold_folder(cell: Cell, fold: Fold) -> Path:
-        """Return where the log and the predictions of a fold go."""
+        """Return the folder for the log and the predictions of a fold."""
         return cell.folder / cell.method / fold.name
 
     def fill(
@@ -154,19 +154,19 @@ class TableRun:
         say: Callable[[str], None] = print,
         show: Callable[[Cell], object] = lambda cell: None,
     ) -> None:
-        """Cross-validate every cell; nothing finished is done again.
+        """Cross-validate every cell; finished work is not repeated.
 
         Parameters
         ----------
-        say : is told of each cell as it begins.
-        show : is given each cell when it is finished.
+        say : called with a line at the start of each cell.
+        show : called with each finished cell.
 
         Raises
         ------
         GemoclapError : as `cross_validate`.
         """
         if any(map(self.pending, self.table.cells)):
-            _ = self.store  # a faulty file leaves no trace of a run
+            _ = self.store  # read all audio first, so that a faulty file leaves no run behind
         claim_together(self.table.output, self._lasting(), self.table.methods)
         jobs = {cell.job: partial(self._fill_cell, cell, keep_models, show) for cell in self.table.cells}
         share(jobs, self.table.output, say)
@@ -177,18 +177,18 @@ class TableRun:
         show(cell)
 
     def _lasting(self) -> dict[str, Any]:
-        """Return what is the same in all cells and cannot change while the table is filled, as plain data."""
+        """Return the settings that all cells share and that cannot change within the table, as plain data."""
         config = self.settings.to_dict()
         del config["model"]["audio_encoder"], config["train"]["seed"]
         return {**config, MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
 
 
 def named_encoders(given: Sequence[str]) -> dict[str, str]:
-    """Return hub ids or folders by the names that they have in the table: ``NAME=ID``, or the last part of the id.
+    """Return hub ids or folders by their names in the table: ``NAME=ID``, or the last part of the id.
 
     Raises
     ------
-    GemoclapError : there is none, two would have one name, or a name cannot be that of a folder.
+    GemoclapError : there is none, two would have the same name, or a name is not valid for a folder.
     """
     encoders: dict[str, str] = {}
     for one in given:

@@ -1,4 +1,4 @@
-"""One method, one training set: read, train, save; whatever the method."""
+"""Trains any method on one training set, and saves the model."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def train(
     store: AudioStore | None = None,
     calibrate_on: Path | None = None,
 ) -> Path:
-    """Train `method` on all speakers of the manifest but the development ones; return the model's folder.
+    """Train `method` on all speakers of the manifest except development speakers; return the model's folder.
 
-    A training that was stopped goes on; a finished one is left as it is.
+    An interrupted training is resumed; a finished one is not changed.
 
     Parameters
     ----------
-    step : of gmp_tl, to do no more than that, and return its folder; the steps before it must have been done.
-    store : the corpus's audio, where several trainings share it; prepared as ``settings.data.audio`` says.
-    calibrate_on : a finished cross-validation with the same settings: the model's temperature is fitted on what it predicts of
-        unseen speakers. Without it, development speakers give the temperature; without those, none is fitted. A model that
-        is trained already gets its temperature too.
+    step : a step of gmp_tl; only this is done, and its folder is returned. The steps before it must be done.
+    store : the corpus's audio, if several trainings share it; prepared as ``settings.data.audio`` says.
+    calibrate_on : folder of a finished cross-validation with the same settings. The model's temperature is fitted on its
+        predictions of unseen speakers. Without it, the temperature is fitted on development speakers, or not at all if there
+        are none. A model that is already trained gets its temperature too.
 
     Raises
     ------
-    GemoclapError : what is wrong with the manifest, the settings, the output folder or `calibrate_on`.
+    GemoclapError : a fault in the manifest, the settings, the output folder or `calibrate_on`.
     """
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
@@ -79,7 +79,7 @@ def train(
 def check_folds(
     settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None
 ) -> None:
-    """Raise a GemoclapError for what would come to light late in a method's training; `folds` by the folder of each."""
+    """Raise errors that would otherwise come late in a method's training; `folds` is folder -> fold."""
     if method == "gmp_tl":
         gmp.check_folds(settings, folds, store, step)
 
@@ -87,9 +87,9 @@ def check_folds(
 def train_fold(
     settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
 ) -> tuple[EmotionModel, Clips]:
-    """Train `method` on a fold's training part; logs, checkpoints and what lies between its steps go to `output`.
+    """Train `method` on a fold's training part; logs, checkpoints and results of single steps go to `output`.
 
-    Returns the model, and where it gets its inputs from when it is scored, ready for every utterance of the fold.
+    Returns the model, and the source of its inputs for scoring, prepared for every utterance of the fold.
     """
     fit = fit_gmp_fold if method == "gmp_tl" else fit_fold
     return fit(settings, method, fold, vocabulary, source, output)
