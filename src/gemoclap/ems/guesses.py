@@ -1,6 +1,7 @@
-"""What hidden frames are guessed to be without any learning, to hold MockingJay's predictions against.
+"""Simple guesses of hidden frames, to compare MockingJay's predictions with.
 
-A network that has learnt nothing of speech comes to the loss of a constant: such a plateau looks like a loss that fell.
+A network that has learned nothing about speech reaches the loss of a constant. Its loss falls at first too, so a plateau there
+can look like success.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ PARTS = ("static", "delta", "delta_delta")
 ALL = "spectral"
 """Name of all parts together, as in `Reconstruction`."""
 GUESSES = {"l1_zeros": "zeros", "l1_interpolated": "straight lines between visible frames"}
-"""What names of the log end in, and in words."""
+"""Suffixes of names in the log, with their meaning in words."""
 
 
 def l1_beside_guesses(outputs: dict[str, Tensor], n_mels: int) -> dict[str, Tensor]:
     """Return the L1 of the model, of zeros and of `interpolated` frames over the same hidden frames, 0-dim each.
 
-    Features have a mean of zero over each clip (`cmvn`), so zeros are the constant that knows the clip's mean.
+    Features have a mean of zero over each clip (`cmvn`), so zeros are the clip's mean.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def l1_beside_guesses(outputs: dict[str, Tensor], n_mels: int) -> dict[str, Tens
 
 
 def parts_of(size: int, n_mels: int) -> dict[str, slice]:
-    """Return where the features of each order lie in a frame of `size` dimensions, and `ALL` of them."""
+    """Return the dimensions of each part in a frame of `size` dimensions, and of `ALL`."""
     orders = range(size // n_mels)
     names = [PARTS[order] if order < len(PARTS) else f"delta_{order}" for order in orders]
     by_order = {name: slice(order * n_mels, (order + 1) * n_mels) for order, name in zip(orders, names, strict=True)}
@@ -56,9 +57,9 @@ def parts_of(size: int, n_mels: int) -> dict[str, slice]:
 
 
 def interpolated(frames: Tensor, visible: Tensor) -> Tensor:
-    """Return frames with those that are not visible on a straight line between the nearest ones that are.
+    """Return frames in which hidden ones lie on a straight line between the nearest visible ones.
 
-    Before the first visible frame and after the last the line is level; without any all is zero.
+    Before the first visible frame and after the last the line is constant; without any visible frame all are zero.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def _at(frames: Tensor, places: Tensor) -> Tensor:
 
 
 def told(scores: Mapping[str, float]) -> str:
-    """Return a line with the L1 of each part, beside those of the guesses, of what `l1_beside_guesses` came to."""
+    """Return a line with the L1 of the model and of the guesses for each part, from `l1_beside_guesses`."""
     cells = [
         " ".join([part, *(f"{scores[f'{part}_{one}']:.3f}" for one in ("l1", *GUESSES))]) for part in _parts(scores)
     ]
@@ -87,7 +88,7 @@ def told(scores: Mapping[str, float]) -> str:
 
 
 def not_beaten(scores: Mapping[str, float]) -> list[str]:
-    """Return in words the guesses that the model is not below, and whether in all features together or the static ones."""
+    """Return, in words, the guesses that are as good as the model, and whether in all features or the static ones."""
     found = []
     for guess, words in GUESSES.items():
         parts = [part for part in _parts(scores) if not scores[f"{part}_l1"] < scores[f"{part}_{guess}"]]
@@ -97,6 +98,6 @@ def not_beaten(scores: Mapping[str, float]) -> list[str]:
 
 
 def _parts(scores: Mapping[str, float]) -> list[str]:
-    """Return the parts there are; without deltas the static features are all."""
+    """Return the parts; without deltas there are only static features."""
     parts = [name.removesuffix("_l1_zeros") for name in scores if name.endswith("_l1_zeros")]
     return parts if len(parts) > 2 else [PARTS[0]]

@@ -1,8 +1,8 @@
-"""How strong the emotion is at each moment: a network of StrengthNet's kind (Liu et al., arXiv 2110.03156).
+"""Intensity of emotion over time: a network like StrengthNet (Liu et al., arXiv 2110.03156).
 
-It is trained with one strength an utterance (`ranking.py`) and learns to spread it over the frames: each frame has a score,
-their mean is to be the utterance's, and a second task, naming the emotion, keeps the frames' features about emotion. Form
-and losses follow StrengthNet's public code [S], but for what padding, normal initialisation and PyTorch ask for [C].
+It is trained with one strength per utterance (`ranking.py`), and predicts one score per frame. The mean of the scores is
+trained to equal the strength. A second task, predicting the emotion, makes the features depend on emotion. Structure and
+losses follow StrengthNet's public code [S], except where padding, initialisation and PyTorch need changes [C].
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SIZES: dict[str, dict[str, Any]] = {
         "head_size": 64,
     },
 }
-"""Named sizes: StrengthNet's own [S], and one that a CPU trains in minutes, which the logarithm speeds up [C]."""
+"""Sizes by name: StrengthNet's [S], and a small one that trains in minutes on a CPU, with the logarithm of its input [C]."""
 
 LOG_FLOOR = 0.01
-"""Magnitude that the logarithm is taken over [C]; speech at a usual level has some 0.01 to 10. Silence stays zero."""
+"""Scale of magnitudes before the logarithm [C]; speech at a usual level has about 0.01 to 10. Silence stays zero."""
 
 
 class IntensityConfig(LabelledConfig):
@@ -48,9 +48,9 @@ class IntensityConfig(LabelledConfig):
     Attributes
     ----------
     n_mels, window, hop, n_fft : of the mel magnitudes, the last three in samples at 16 kHz (32 ms every 16 ms).
-    log_mel : whether the network hears the magnitudes' logarithm [C] and not the magnitudes themselves [S].
-    input_size : what the mel bins are projected to before the convolutions.
-    channels : of four groups of three 3x3 convolutions; any number of groups will do.
+    log_mel : whether the input is the logarithm of the magnitudes [C] or the magnitudes themselves [S].
+    input_size : size that the mel bins are projected to before the convolutions.
+    channels : of four groups of three 3x3 convolutions; any number of groups is possible.
     mel_stride : of the last convolution of each group, along the mel axis.
     lstm_size : units of each direction of both recurrent layers.
     head_size : units between a frame's state and its score.
@@ -72,7 +72,7 @@ class IntensityConfig(LabelledConfig):
     dropout: float = 0.3
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Refuse with a ValueError what no network can be built from."""
+        """Raise a ValueError for values from which no network can be built."""
         super().__post_init__(**kwargs)
         refuse_impossible_sizes(self, "input_size", "mel_stride", "lstm_size", "head_size")
         if not self.channels or any(not isinstance(size, int) or size < 1 for size in self.channels):
@@ -80,7 +80,7 @@ class IntensityConfig(LabelledConfig):
 
 
 class MelMagnitudes(nn.Module):
-    """Raw audio -> mel frames, without logarithm or normalisation [S]: how loud speech is belongs to its intensity.
+    """Raw audio -> mel frames, without logarithm or normalisation [S], because loudness is a part of intensity.
 
     A bin is the mean magnitude over its triangle. Frames are cut as `encoders.mel.LogMel` cuts them: none sees padding.
     """
@@ -92,7 +92,7 @@ class MelMagnitudes(nn.Module):
         super().__init__()
         self.n_fft, self.window, self.hop = config.n_fft, config.window, config.hop
         filters = mel_filterbank(config.n_mels, config.n_fft, SAMPLE_RATE, 0.0, SAMPLE_RATE / 2)
-        # Saved with the weights: transformers builds a model without data and fills in what it finds in the file.
+        # Saved with the weights, because transformers builds a model without data and fills it from the file.
         self.register_buffer("filters", filters / filters.sum(0).clamp(min=1e-6))
         self.register_buffer("window_values", torch.hamming_window(config.window))
 
@@ -112,10 +112,10 @@ class MelMagnitudes(nn.Module):
 
 
 class BidirectionalLSTM(nn.Module):
-    """An LSTM in both directions over the valid frames of each clip alone.
+    """A bidirectional LSTM over the valid frames of each clip only.
 
-    One runs over the frames as they are, one over each clip turned round within its own length, so that neither meets
-    padding before the clip has ended. PyTorch's packed sequences come to the same, but train eight times slower on a CPU.
+    One LSTM runs over the frames, the other over each clip reversed within its own length, so that both read padding only
+    after the end of the clip. PyTorch's packed sequences give the same result, but train eight times slower on a CPU.
     """
 
     def __init__(self, inputs: int, units: int) -> None:
@@ -124,7 +124,7 @@ class BidirectionalLSTM(nn.Module):
         self.back = nn.LSTM(inputs, units, batch_first=True)
 
     def forward(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states ``(B, F, 2 U)``, any numbers in the padding, and each direction's last one, ``(B, 2 U)``."""
+        """Return the states ``(B, F, 2 U)``, undefined in the padding, and each direction's last state, ``(B, 2 U)``."""
         ahead, back = self.ahead(frames)[0], self.back(_turned(frames, mask))[0]
         rows, ends = torch.arange(len(frames), device=frames.device), mask.sum(1) - 1
         last = torch.cat([ahead[rows, ends], back[rows, ends]], dim=-1)
@@ -139,12 +139,12 @@ def _turned(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 class IntensityModel(PreTrainedModel):
-    """Waveforms to a score of emotion intensity each 16 ms, their mean, and the emotion.
+    """Predicts a score of emotion intensity every 16 ms, their mean, and the emotion.
 
     ``model(waveforms (B, T) float32 at 16 kHz, zero-padded, lengths (B,))`` returns a dict: ``frame_scores (B, F)``, zero in
     the padding, their ``mask (B, F)``, ``score (B,)``, the mean over the valid frames, and ``logits (B, C)`` of the
-    emotions. Scores are linear, not squashed into [0, 1] [S]; the strengths they learn from are. ``strength (B,)``, where
-    given, is passed through, for the loss.
+    emotions. Scores are linear and not limited to [0, 1] [S], although the strengths in training are. If ``strength (B,)`` is
+    given, it is passed through, for the loss.
     """
 
     config_class = IntensityConfig
@@ -177,7 +177,7 @@ class IntensityModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave the modules as they were made."""
+        """Do nothing, so that the modules keep their own initialisation."""
 
     def forward(self, waveforms: Tensor, lengths: Tensor, strength: Tensor | None = None) -> dict[str, Tensor]:
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
@@ -216,7 +216,7 @@ class IntensityModel(PreTrainedModel):
 
         Raises
         ------
-        GemoclapError : there is no model, it is of another kind, or its weights are not all there.
+        GemoclapError : there is no model, it is of another kind, or weights are missing.
         """
         name = str(pretrained_model_name_or_path)
         expect_hub(name)
@@ -239,7 +239,7 @@ class IntensityModel(PreTrainedModel):
 def _convolution(inputs: int, outputs: int, mel_stride: int) -> nn.Conv2d:
     """Return a 3x3 convolution over frames and mels that keeps the number of frames.
 
-    PyTorch's own initialisation would let the signal fade to nothing over twelve of them, which have no norm between [C].
+    With PyTorch's default initialisation the signal would vanish over twelve of them, because there is no norm between [C].
     """
     convolution = nn.Conv2d(inputs, outputs, 3, stride=(1, mel_stride), padding=1)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
@@ -251,8 +251,8 @@ def _convolution(inputs: int, outputs: int, mel_stride: int) -> nn.Conv2d:
 class IntensityObjective:
     """``L = |s - y| + mean_f |s_f - y| + CE(emotion)`` [S], y the utterance's strength, means over the utterances.
 
-    The second mean is over each utterance's valid frames first [C], so that short ones count as much; StrengthNet's code
-    takes it over padding too.
+    The second mean is first over each utterance's valid frames, so that short utterances have the same weight [C].
+    StrengthNet's code includes the padding.
     """
 
     row_outputs: tuple[str, ...] = ()
@@ -280,7 +280,7 @@ def intensity_curve(model: IntensityModel, waveform: np.ndarray) -> tuple[np.nda
 
 
 def intensity_curves(model: IntensityModel, waveforms: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the curve of each clip, the same alone and in any company; the model is left in evaluation mode.
+    """Return the curve of each clip, the same alone and in any batch; the model is left in evaluation mode.
 
     Parameters
     ----------
@@ -290,8 +290,8 @@ def intensity_curves(model: IntensityModel, waveforms: Sequence[np.ndarray]) -> 
     -------
     For each clip the middle of its frames in seconds, (F_i,) float64, and their scores, (F_i,) float32: about 0 where
     speech is neutral, about 1 where it is as emotional as in any training utterance. A clip shorter than a frame has
-    one. A clip of silence, all samples zero, has the same score throughout, its mean: what differs is how the network
-    begins and ends [C].
+    one frame. In a silent clip (all samples zero) all frames get the mean of the scores, because differences would only
+    come from the start and end of the network's recursion [C].
     """
     model.eval()
     padded, lengths = pad_waveforms(waveforms)

@@ -8,22 +8,22 @@ from torch import Tensor
 Losses = dict[str, Tensor]
 
 SECOND = {"intensity_l1": ("predicted_intensity", "intensity"), "sum_l1": ("predicted_sum", "sum")}
-"""Of a score head: the name of its loss, and of the two outputs that are compared."""
+"""For each score head: the name of its loss, and of the two outputs that are compared."""
 
 
 class Reconstruction:
-    """L1 between predicted and true frames, and with a score head between what it predicts and the truth [S].
+    """L1 between predicted and true frames, and with a score head between its prediction and the truth [S].
 
     Both are means over the model's ``positions``: the hidden spans for MockingJay, all valid frames for NPC.
 
     Parameters
     ----------
-    intensity_weight : of the second beside the first [S: 1].
+    intensity_weight : weight of the second loss; the first has weight 1 [S: 1].
 
     Returns
     -------
-    From the call: ``"loss"``, its parts ``"spectral_l1"`` and, with a score head, one of `SECOND`, and whatever 0-dim
-    output the model has, to be logged.
+    From the call: ``"loss"``, its parts ``"spectral_l1"`` and, with a score head, one of `SECOND`, and every 0-dim
+    output of the model, for the log.
     """
 
     row_outputs: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """Which frames are hidden during self-supervised pre-training: at random, or where the emotion is most intense.
 
-Everything works on padded batches, without a loop over clips, and draws from torch's global CPU generator or from the
-generator given, whatever the device: a seed hides the same frames everywhere. How many numbers are drawn depends on the
-shapes alone, so masking by intensity and masking at random leave the generator in the same state.
+All functions work on padded batches, without a loop over clips. Random numbers come from torch's global CPU generator, or
+from a given one, on every device, so that a seed hides the same frames everywhere. The number of random numbers depends only on
+the shapes, so masking by intensity and masking at random leave the generator in the same state.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class SpanRule:
 
     Attributes
     ----------
-    span : W, frames a span.
-    share : of a clip's T frames that ``K = round(share T / W)`` spans would hide if they did not overlap.
-    zeroed, copied : of the utterances, those whose spans become zero and those whose spans are overwritten with other
-        spans of theirs; the rest is left as it is, to be predicted all the same.
+    span : W, frames per span.
+    share : share of a clip's T frames that ``K = round(share T / W)`` spans would hide if they did not overlap.
+    zeroed, copied : shares of the utterances whose spans become zero, and whose spans are overwritten with other spans of the
+        same clip. The other utterances are not changed, but their spans are predicted too.
     """
 
     span: int = 7
@@ -35,7 +35,7 @@ class SpanRule:
     copied: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse with a ValueError what makes no rule."""
+        """Raise a ValueError for values that make no rule."""
         if self.span < 1:
             raise ValueError(f"span must be 1 or more, not {self.span}")
         if not 0 < self.share <= 1:
@@ -49,11 +49,11 @@ class MaskedFrames(NamedTuple):
 
     Attributes
     ----------
-    frames : ``(B, F, M)``, altered.
-    positions : bool ``(B, F)``, True where a span lies, altered or not: the frames to predict.
-    share : of the valid frames that lie in a span, 0-dim. Spans overlap, those at the most intense frames above all, so
-        it stays below the rule's.
-    fallbacks : number of clips whose intensity could not decide, 0-dim; see `choose_starts`.
+    frames : ``(B, F, M)``, with hidden spans.
+    positions : bool ``(B, F)``, True for the frames of spans, changed or not: the frames to predict.
+    share : share of the valid frames that are in a span, 0-dim. Spans overlap, mostly at the most intense frames, so it is
+        below that of the rule.
+    fallbacks : number of clips with random spans although there is intensity, 0-dim; see `choose_starts`.
     """
 
     frames: Tensor
@@ -69,10 +69,10 @@ def mask_spans(
     rule: SpanRule | None = None,
     generator: torch.Generator | None = None,
 ) -> MaskedFrames:
-    """Hide spans of each clip: one die an utterance zeroes them, copies other spans in, or leaves them [S].
+    """Hide spans of each clip. For each utterance, chance decides whether they become zero, are overwritten or stay [S].
 
-    A copied span starts at random at another place than the spans chosen, if there is one; S3PRL does not exclude that
-    it starts at its own. Where spans overlap, the one that starts last goes on.
+    A copied span starts at a random position that is no start of a hidden span, if there is one; S3PRL does not exclude its
+    own start. Where spans overlap, the one that starts last is used.
 
     Parameters
     ----------
@@ -96,16 +96,15 @@ def mask_spans(
 def choose_starts(
     mask: Tensor, intensity: Tensor | None, rule: SpanRule, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Choose where the spans of each clip start.
+    """Choose the starts of each clip's spans.
 
-    For a clip of T frames the candidates are its 2K most intense frames (the earlier of two alike). Starts are the
-    first K of them, in order of intensity, at or before ``T - W - 1`` (frames counted from 0). Where fewer than K of
-    the candidates are, all K starts are drawn at random, and the clip counts as a fallback [S]. Without intensity all
-    starts are random.
+    For a clip of T frames the candidates are its 2K most intense frames (the earlier one if equal). Starts are the
+    first K of them, in order of intensity, at or before ``T - W - 1`` (frames counted from 0). If there are fewer than K,
+    all K starts are random, and the clip counts as a fallback [S]. Without intensity all starts are random.
 
-    All are random too, with a fallback, where all frames are equally intense, as in silence, where one is not a number,
-    and where K is rounded down to 0, which becomes 1 [C]. A clip of W frames or fewer has no span, or none of its frames
-    would be left to predict from; with intensity it counts as well [C].
+    There is also a fallback to random starts in three cases [C]: all frames are equally intense, as in silence; an intensity
+    is not a number; K is rounded to 0, which becomes 1. A clip of W frames or fewer has no span, because no frame would be
+    left to predict from; with intensity it counts as a fallback too [C].
 
     Returns
     -------
@@ -130,10 +129,10 @@ def choose_starts(
 def wide_frames(
     mask: Tensor, intensity: Tensor | None, share: float = 0.15, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Mark the ``round(share T)`` most intense of each clip's T frames: where NPC's mask is wide [C].
+    """Mark the ``round(share T)`` most intense of each clip's T frames, for NPC's wide mask [C].
 
-    Without intensity as many frames are drawn at random; so they are, as fallbacks, where all of a clip's frames are
-    equally intense or one is not a number.
+    Without intensity the same number of frames is random. So it is, as a fallback, if all frames of a clip are equally
+    intense, or an intensity is not a number.
 
     Returns
     -------
@@ -149,7 +148,7 @@ def wide_frames(
 def resample_intensity(curves: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
     """Bring intensity curves to the encoder's frame rate by linear interpolation [S].
 
-    Both series are spread evenly over the clip, each value in the middle of its share; before the first middle and after
+    Both series are spread evenly over the clip, with each value in the middle of its part. Before the first middle and after
     the last the curve is constant [C].
 
     Parameters
@@ -172,20 +171,20 @@ def resample_intensity(curves: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
 
 
 def shift_intensity(curves: Tensor, mask: Tensor, shifts: Tensor) -> Tensor:
-    """Move each clip's curve round the clip; what leaves at one end comes in at the other.
+    """Rotate each clip's curve: values that leave at one end enter at the other.
 
-    Masks that follow the result are about as many, and lie as close to each other, as those of EMS, but tell nothing of the
-    emotion: the control of masking by intensity [C]. About, because the spans of EMS are random where the most intense
-    frames are a clip's last ones, and the moved curve has them elsewhere.
+    Masks that follow the result are about as many as those of EMS and equally close together, but unrelated to the emotion.
+    They are the control of masking by intensity [C]. (Only about as many: if the most intense frames are the last of a clip,
+    EMS has random spans, but the rotated curve has not.)
 
     Parameters
     ----------
     curves, mask : ``(B, F)``, and ``(B, F)`` True at the first frames of each row.
-    shifts : ``(B,)`` in [0, 1), the share of its own length that each curve is moved.
+    shifts : ``(B,)`` in [0, 1), shift of each curve as a share of its length.
 
     Returns
     -------
-    Tensor : ``(B, F)``, the padding as it was.
+    Tensor : ``(B, F)``, with the padding unchanged.
     """
     counts = mask.sum(1, keepdim=True).clamp(min=1)
     distances = (shifts.unsqueeze(1).double() * counts).long()
@@ -201,18 +200,18 @@ def share_of(positions: Tensor, mask: Tensor) -> Tensor:
 def _scores(
     mask: Tensor, intensity: Tensor | None, ignored: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Return what frames are ordered by ``(B, F)``, and for which clips that is chance although there is intensity."""
+    """Return the values ``(B, F)`` that order the frames, and which clips fell back to random values."""
     chance = _uniform(mask.shape, mask.device, generator)
     if intensity is None:
         return chance, torch.zeros_like(ignored)
     lowest = intensity.masked_fill(~mask, torch.inf).amin(1)
     highest = intensity.masked_fill(~mask, -torch.inf).amax(1)
-    fell_back = ignored | ~(highest > lowest)  # so written that it holds where one is not a number
+    fell_back = ignored | ~(highest > lowest)  # written so that it is true if a value is not a number
     return torch.where(fell_back.unsqueeze(1), chance, intensity.to(chance)), fell_back
 
 
 def _ranks(scores: Tensor, mask: Tensor) -> Tensor:
-    """Return each frame's place, from 0, when the valid frames are sorted by falling score; the padding comes last."""
+    """Return each frame's rank, from 0, by falling score; the padding comes last."""
     order = scores.masked_fill(~mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
     places = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places)
@@ -224,7 +223,7 @@ def _other_spans(starts: Tensor, mask: Tensor, span: int, generator: torch.Gener
     positions = torch.arange(width, device=mask.device).expand_as(starts)
     can_start = valid_positions((mask.sum(1) - span).clamp(min=0), width)
     chance = _uniform(mask.shape, mask.device, generator)
-    # Starts of spans already chosen come last, after them what is no start at all.
+    # Starts of chosen spans come last, followed only by positions that cannot be a start.
     sources = (chance - starts.float()).masked_fill(~can_start, -torch.inf).argsort(dim=1, descending=True)
     own_start = torch.where(starts, positions, 0).cummax(1).values
     number = (starts.cumsum(1) - 1).clamp(min=0)
@@ -232,6 +231,6 @@ def _other_spans(starts: Tensor, mask: Tensor, span: int, generator: torch.Gener
 
 
 def _uniform(shape: torch.Size, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Draw from [0, 1) on the generator's own device, and move."""
+    """Draw from [0, 1) on the generator's device, and move the result."""
     drawn_on = "cpu" if generator is None else generator.device
     return torch.rand(shape, generator=generator, device=drawn_on).to(device)

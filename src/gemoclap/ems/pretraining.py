@@ -10,7 +10,7 @@ compares:
     predicted_sum, sum                 (B, F, M), with NPC's second head: mel features + intensity
     masked_share, fallbacks, ...       0-dim, to be logged
 
-Once trained, ``model.encoder.save_pretrained(folder)`` keeps the encoder and leaves the heads behind.
+Once trained, ``model.encoder.save_pretrained(folder)`` saves the encoder without the heads.
 """
 
 from __future__ import annotations
@@ -44,24 +44,24 @@ class SpectralHead(nn.Sequential):
 class MockingJayForPretraining(nn.Module):
     """MockingJay that predicts the frames of hidden spans, and with a score head their intensity too.
 
-    EMS as in its authors' code is ``score_head="intensity_track"`` with `add_intensity` [S]. What is kept of it is an encoder
-    that hears speech alone, without its intensity [C].
+    EMS as in its authors' code is ``score_head="intensity_track"`` with `add_intensity` [S]. The saved encoder
+    takes speech only, without its intensity [C].
 
     Parameters
     ----------
     encoder : is trained in place.
-    score_head : a linear layer [C: its form] that predicts the intensity of hidden frames, from ``"speech"``, what the
-        encoder makes of the masked features [C]; or from ``"intensity_track"``, what it makes in a second run of the masked
-        intensity alone, put in every dimension of its input [S; C: how a track enters it]; or ``"none"``. The losses of both
-        runs are added before one backward pass, which comes to the same as the source's two.
+    score_head : a linear layer [C: its form] that predicts the intensity of hidden frames. ``"speech"`` = from the encoder's
+        output for the masked features [C]. ``"intensity_track"`` = from its output in a second run, whose input is the masked
+        intensity in every dimension [S; C: the form of this input]. ``"none"`` = no head. The losses of both runs are added
+        before one backward pass, which is equivalent to the source's two.
     add_intensity : add the masked intensity to every dimension of the masked features [S].
-    masking : ``"intensity"`` hides spans at the most intense frames (EMS), ``"random"`` anywhere (plain); ``"shifted"``
-        hides those of EMS, all moved round the clip by a random distance: as many and as close together.
-    rule : None is MockingJay's [S].
+    masking : ``"intensity"`` hides spans at the most intense frames (EMS), ``"random"`` at random (plain); ``"shifted"``
+        hides those of EMS, all moved by the same random distance: as many and equally close together.
+    rule : None = MockingJay's [S].
 
     Raises
     ------
-    GemoclapError : from the call, without the intensity that `masking`, the score head or `add_intensity` needs.
+    GemoclapError : in a call without the intensity that `masking`, the score head or `add_intensity` needs.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class MockingJayForPretraining(nn.Module):
         ----------
         waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
         intensity, intensity_lengths : curves ``(B, F')`` in [0, 1] at any frame rate, and their valid values ``(B,)``.
-        intensity_shift : ``(B,)`` in [0, 1), how far shifted masks are moved, as a share of each clip: the same whenever a
-            clip is heard, as are EMS's masks.
+        intensity_shift : ``(B,)`` in [0, 1), shift of shifted masks as a share of each clip; it is the same in every
+            epoch, like EMS's masks.
         """
         frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
         is_needed = self.masking in FOLLOW_INTENSITY or self.score_head is not None or self.add_intensity
         curve = _curve(intensity, intensity_lengths, mask) if is_needed else None
         followed = _followed(curve, mask, self.masking, intensity_shift)
-        # Masked as one, so that the intensity is hidden where the features are, and in the same way.
+        # Masked together, so that the intensity is hidden at the same frames and in the same way as the features.
         both = frames if curve is None else torch.cat([frames, curve.unsqueeze(-1)], dim=-1)
         masked = mask_spans(both, mask, followed, self.rule)
         seen, track = masked.frames.split([frames.shape[-1], both.shape[-1] - frames.shape[-1]], dim=-1)
@@ -122,8 +122,8 @@ class MockingJayForPretraining(nn.Module):
 class GroupedQuantizer(nn.Module):
     """NPC's bottleneck: each of several groups of dimensions is replaced by one of the group's own codes [S].
 
-    A linear layer scores the codes. In training one is drawn by Gumbel-softmax, with a straight-through gradient; in
-    evaluation the best is taken.
+    A linear layer scores the codes. In training a code is drawn by Gumbel-softmax, with a straight-through gradient; in
+    evaluation the best one is used.
     """
 
     def __init__(self, size: int, groups: int, codes: int, temperature: float) -> None:
@@ -135,7 +135,7 @@ class GroupedQuantizer(nn.Module):
         self.codebooks = nn.ModuleList(nn.Linear(codes, size // groups, bias=False) for _ in range(groups))
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes in place of ``hidden (B, F, D)``, and which they are: one-hot ``(B, F, G, C)``."""
+        """Return the codes that replace ``hidden (B, F, D)``, and their choice: one-hot ``(B, F, G, C)``."""
         parts = hidden.chunk(self.groups, dim=-1)
         scores = torch.stack([score(part) for score, part in zip(self.scores, parts, strict=True)], dim=2).float()
         if self.training:
@@ -149,26 +149,27 @@ class GroupedQuantizer(nn.Module):
 class NPCForPretraining(nn.Module):
     """NPC that predicts every frame, and with a score head its intensity, from the frames around it.
 
-    Where intensity enters is not public; both readings are ours [C]. Compare with plain NPC at either mask size
-    (``NPCConfig(mask_size=7)``), or the mask size confounds the comparison.
+    How intensity enters is not published; both readings are ours [C]. Compare with plain NPC at both mask sizes
+    (``NPCConfig(mask_size=7)``); otherwise the mask size confounds the comparison.
 
     Parameters
     ----------
     encoder : is trained in place.
-    score_head : a second linear layer, on the representation [C], that predicts the intensity curve, ``"speech"`` [C]; or as
-        in the code of EMS's authors, ``"intensity_track"``, features + intensity in every dimension [S]; or ``"none"``.
-    masking : ``"none"`` is plain NPC. ``"intensity"`` treats the most intense frames in a way of their own (EMS);
-        ``"random"`` treats as many, drawn at random, in that way, and ``"shifted"`` those of EMS moved round the clip:
-        what is left of EMS without emotion.
-    reading : ``"wide"``, predict those frames through the config's `wide_mask_size`; or ``"spans"``, hide at the input
-        the spans that MockingJay's rule hides.
-    rule : of the spans; None is MockingJay's [S].
+    score_head : a second linear layer on the representation [C]. ``"speech"`` = it predicts the intensity curve [C].
+        ``"intensity_track"`` = it predicts features + intensity in every dimension, as in the EMS authors' code [S].
+        ``"none"`` = no head.
+    masking : ``"none"`` is plain NPC. ``"intensity"`` treats the most intense frames as `reading` says (EMS). ``"random"``
+        does this to the same number of random frames, and ``"shifted"`` to those of EMS moved by a random distance; both
+        are controls.
+    reading : ``"wide"`` = predict those frames with the config's `wide_mask_size`; ``"spans"`` = hide MockingJay's spans in
+        the input.
+    rule : of the spans; None = MockingJay's [S].
     wide_share : share of a clip's frames that are wide [C].
     groups, codes, temperature : of the quantiser [S].
 
     Raises
     ------
-    GemoclapError : from the call, without the intensity that `masking` or the score head needs.
+    GemoclapError : in a call without the intensity that `masking` or the score head needs.
     """
 
     def __init__(
@@ -236,9 +237,9 @@ class NPCForPretraining(nn.Module):
 
 
 def code_perplexity(chosen: Tensor, mask: Tensor) -> Tensor:
-    """Return the exponential of the entropy of how often codes are used, mean over groups; 0-dim.
+    """Return the perplexity of the use of codes, mean over groups; 0-dim.
 
-    As many as there are codes when all are used alike, 1 when only one is.
+    It is the number of codes if all are used equally, and 1 if only one is used.
 
     Parameters
     ----------
@@ -261,7 +262,7 @@ def _curve(intensity: Tensor | None, lengths: Tensor | None, mask: Tensor) -> Te
 
 
 def _followed(curve: Tensor | None, mask: Tensor, masking: str, shifts: Tensor | None) -> Tensor | None:
-    """Return the curve that masks follow; None where they follow none."""
+    """Return the curve that masks follow, or None."""
     if curve is None or masking not in FOLLOW_INTENSITY:
         return None
     if masking == "intensity":

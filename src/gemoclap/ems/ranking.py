@@ -1,9 +1,9 @@
-"""How strong the emotion of an utterance is, learnt from classes alone: relative attributes.
+"""Strength of emotion of an utterance, learned from classes alone: relative attributes.
 
-Nobody labels intensity, but whoever speaks neutrally shows less of an emotion than when showing it. A linear function of
-utterance features is trained to rank such pairs (Parikh and Grauman, Relative Attributes, 2011), and how high it ranks an
-utterance is the utterance's strength: Zhu et al. (2019) do so for speech, with openSMILE's functionals and a ranker for
-each emotion, and StrengthNet (Liu et al., arXiv 2110.03156) learns its scores from theirs [S].
+There are no labels of intensity, but neutral speech has less of an emotion than emotional speech. A linear function of
+utterance features is trained to rank such pairs (Parikh and Grauman, Relative Attributes, 2011). Its value is the strength of
+an utterance. Zhu et al. (2019) do this for speech, with openSMILE's functionals and one ranker per emotion, and StrengthNet
+(Liu et al., arXiv 2110.03156) is trained on their scores [S].
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 
 TOLERANCE = 1e-8
-"""Of the gradient's norm where a ranker is solved, against that where it starts."""
+"""A ranker is solved when the norm of its gradient, relative to the first, is below this."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Places of utterances that are compared.
+    """Positions of utterances that are compared.
 
     Attributes
     ----------
-    ordered : (P, 2), a neutral utterance and an emotional one, which is to rank higher.
-    similar : (Q, 2), two neutral ones or two of the emotion, which are to rank alike.
-    across_speakers : whether the two of a pair may come from two speakers.
+    ordered : (P, 2), a neutral utterance and an emotional one, which should rank higher.
+    similar : (Q, 2), two neutral utterances or two of the emotion, which should rank equally.
+    across_speakers : whether the utterances of a pair can be from different speakers.
     """
 
     ordered: np.ndarray
@@ -51,7 +51,7 @@ class Ranker:
     ----------
     weights : w (D,).
     low, high : the least and the largest value among the training utterances, neutral or of the emotion.
-    pairs : what it was trained with.
+    pairs : the pairs that it was trained with.
     """
 
     weights: np.ndarray
@@ -67,13 +67,13 @@ class Ranker:
 
 @dataclass(frozen=True)
 class StrengthRankers:
-    """A ranker for each emotion [S], and what is done to the features before.
+    """A ranker for each emotion [S], with the preparation of the features.
 
     Attributes
     ----------
-    vocabulary, neutral : the classes, and which of them is without emotion.
+    vocabulary, neutral : the classes, and the one without emotion.
     rankers : emotion -> its ranker.
-    center_speakers : as `fit_rankers` has it.
+    center_speakers : as in `fit_rankers`.
     mean, scale : (D,), of the training utterances' features.
     """
 
@@ -87,8 +87,8 @@ class StrengthRankers:
     def __call__(self, features: np.ndarray, utterances: Sequence[Utterance]) -> np.ndarray:
         """Return the strength (N,) in [0, 1] of N utterances with `features` (N, D) and one of the classes.
 
-        An emotional utterance is ranked by its own emotion's ranker [S]; a neutral one, which all rankers know, gets the
-        mean over them [C]. Values beyond those of the training set are clipped.
+        An emotional utterance is ranked by its own emotion's ranker [S]; a neutral one gets the
+        mean over all rankers [C]. Values beyond those of the training set are clipped.
         """
         centred = center_speakers(features, utterances) if self.center_speakers else features
         standardized = (centred - self.mean) / self.scale
@@ -109,17 +109,17 @@ def fit_rankers(
     center: bool = True,
     seed: int = 0,
 ) -> StrengthRankers:
-    """Fit one ranker an emotion to training utterances.
+    """Fit one ranker per emotion to training utterances.
 
     Parameters
     ----------
     features : (N, D), of any scale.
     utterances : N, all with a class of `vocabulary`.
     neutral : the class without emotion.
-    cost : of a pair that is ranked wrongly [C]. Parikh's code has 0.1 [S], which ranks unseen speakers worse.
-    max_pairs : drawn at most for each emotion of either kind, at random, or one an utterance where that is more [C].
-    center : whether `center_speakers` comes first [C].
-    seed : of the drawing.
+    cost : weight of a pair in the wrong order [C]. Parikh's code has 0.1 [S], which ranks unseen speakers worse.
+    max_pairs : largest number of random pairs of each kind for each emotion, but at least one per utterance [C].
+    center : whether to apply `center_speakers` first [C].
+    seed : seed of the random pairs.
 
     Raises
     ------
@@ -156,11 +156,11 @@ def _differences(standardized: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def center_speakers(features: np.ndarray, utterances: Sequence[Utterance]) -> np.ndarray:
-    """Take from `features` (N, D) each speaker's mean over the utterances given, float64 (N, D).
+    """Subtract from `features` (N, D) each speaker's mean over the given utterances, float64 (N, D).
 
-    A voice and its microphone then count no more, only how it changes: ranks within a speaker stay, strengths of several
-    speakers become comparable [C]. StrengthNet's published scores are scaled for each speaker to the same end [S]. Those
-    of unknown speaker are taken together.
+    This removes the effect of voice and microphone. Ranks within a speaker stay the same, and strengths of different speakers
+    become comparable [C]. StrengthNet's published scores are scaled for each speaker for the same reason [S]. Utterances of
+    unknown speakers share one mean.
     """
     speakers, rows = np.unique([_speaker(row) or "" for row in utterances], return_inverse=True)
     sums = np.zeros((len(speakers), features.shape[1]))
@@ -169,7 +169,7 @@ def center_speakers(features: np.ndarray, utterances: Sequence[Utterance]) -> np
 
 
 def _speaker(row: Utterance) -> str | None:
-    """Return what is equal for rows of one person, None where nobody says who speaks."""
+    """Return a key that is equal for rows of the same speaker; None if the speaker is unknown."""
     return speaker_key(row) if row.speaker else None
 
 
@@ -198,13 +198,13 @@ def draw_pairs(
 ) -> Pairs:
     """Draw pairs of neutral utterances and those of one emotion.
 
-    An utterance is compared with those of its speaker and text; where there are none, or the text is unknown, with those
-    of its speaker; and where no speaker has both kinds, with all [C].
+    An utterance is compared with those of its speaker and text; if there are none, or the text is unknown, with those
+    of its speaker; and if no speaker has both kinds, with all [C].
 
     Parameters
     ----------
     is_neutral, is_emotional : (N,) bool.
-    limit : of the ordered pairs, and of the similar ones, or one an utterance where that is more.
+    limit : largest number of ordered pairs, and of similar pairs, but at least one per utterance.
     """
     neutral, emotional = np.flatnonzero(is_neutral), np.flatnonzero(is_emotional)
     across = False
@@ -226,7 +226,7 @@ def _draw(
     rng: np.random.Generator,
     across_speakers: bool,
 ) -> np.ndarray:
-    """Return (P, 2) places, a source and one of the targets that it is compared with; itself may be among them."""
+    """Return (P, 2) positions, a source and one of the targets that it is compared with, possibly itself."""
     share = max(1, limit // len(sources))
     partners_of = _partners(utterances, targets, across_speakers)
     pairs = [np.empty((0, 2), dtype=np.int64)]
@@ -240,7 +240,7 @@ def _draw(
 def _partners(
     utterances: Sequence[Utterance], targets: np.ndarray, across_speakers: bool
 ) -> Callable[[int], np.ndarray]:
-    """Return a look-up from an utterance's place to the places of the `targets` that it is compared with."""
+    """Return a function from an utterance's position to the positions of the `targets` that it is compared with."""
     nobody = np.empty(0, dtype=np.int64)
     of_group: dict[Hashable, list[int]] = defaultdict(list)
     for target in targets:
@@ -256,7 +256,7 @@ def _partners(
         if speaker is None:
             return nobody
         same_text = arrays.get((speaker, text), nobody) if text is not None else nobody
-        # A lone utterance is no partner for itself.
+        # An utterance cannot be its own partner.
         return same_text if len(same_text[same_text != place]) else arrays.get(speaker, nobody)
 
     return look_up
@@ -267,12 +267,12 @@ def fit_direction(ordered: np.ndarray, similar: np.ndarray, cost: float) -> np.n
 
         1/2 |w|^2 + cost/2 (sum_p max(0, 1 - w . o_p)^2 + sum_q (w . s_q)^2)
 
-    This is Parikh and Grauman's objective as their code has it [S].
+    This is the objective of Parikh and Grauman's code [S].
 
     Parameters
     ----------
-    ordered : o (P, D), what the features of the stronger utterance have over those of the weaker.
-    similar : s (Q, D), differences of pairs that are alike.
+    ordered : o (P, D), features of the stronger utterance minus those of the weaker.
+    similar : s (Q, D), differences of similar pairs.
     """
     quadratic = np.eye(ordered.shape[1]) + cost * similar.T @ similar
 

@@ -1,4 +1,4 @@
-"""The ways to pre-train that are compared, and which of them tell what when set side by side."""
+"""The ways to pre-train that are compared, and the pairs whose difference is reported."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from gemoclap.config.ems import FOLLOW_INTENSITY, LOG_MEL, ScoreHead
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to come by an encoder.
+    """A way to get an encoder.
 
     Attributes
     ----------
-    title : in tables and pictures.
-    encoder : None where there is none, but log-mel frames alone.
+    title : name in tables and pictures.
+    encoder : None = no encoder, only log-mel frames.
     masking, score_head, add_intensity : as in `PretrainModelSettings`.
     mask_size : of npc, in frames.
-    trained : False leaves the encoder as it was initialised.
+    trained : False = the encoder keeps its initial weights.
     """
 
     title: str
@@ -31,12 +31,12 @@ class Variant:
 
     @property
     def needs_intensity(self) -> bool:
-        """Whether pre-training looks at intensity curves."""
+        """Whether pre-training uses intensity curves."""
         return self.masking in FOLLOW_INTENSITY or self.score_head != "none" or self.add_intensity
 
     @property
     def options(self) -> dict[str, Any]:
-        """Fields of the encoder's config. EMS widens npc's mask by two frames where the emotion is intense.
+        """Fields of the encoder's config. With EMS npc's mask is two frames wider where the emotion is intense.
 
         The kernel is two frames longer than the papers' 15, so that the last of the four blocks, whose mask has grown by
         8, sees something at a mask size of 7 [C]; at 9 it does not.
@@ -49,9 +49,9 @@ class Variant:
 def _ways(
     title: str, encoder: Literal["mockingjay", "npc"], plain: Any, mask_size: int | None = None
 ) -> dict[str, Variant]:
-    """Return plain and EMS pre-training, each without and with our score head, by what their names end in.
+    """Return plain and EMS pre-training, each without and with our score head, by the suffix of their names.
 
-    ``_source`` is EMS with the additions of its authors' code in place of that head [S]; NPC's masks stay ours [C].
+    ``_source`` is EMS with the additions of its authors' code in place of our head [S]; NPC's masks are ours [C].
     """
     is_mockingjay = encoder == "mockingjay"
     return {
@@ -69,14 +69,14 @@ VARIANTS: dict[str, Variant] = {
     LOG_MEL: Variant("log-mel, no encoder", None),
     "mockingjay_untrained": Variant("MockingJay, untrained", "mockingjay", "random", trained=False),
     **{f"mockingjay{end}": one for end, one in _ways("MockingJay", "mockingjay", "random").items()},
-    "mockingjay_shifted": Variant("MockingJay, EMS's spans, shifted at random", "mockingjay", "shifted"),
+    "mockingjay_shifted": Variant("MockingJay, EMS's spans shifted at random (control)", "mockingjay", "shifted"),
     "npc5_untrained": Variant("NPC 5, untrained", "npc", mask_size=5, trained=False),
     **{f"npc5{end}": one for end, one in _ways("NPC 5", "npc", "none", 5).items()},
-    "npc5_random": Variant("NPC 5, as many frames wide, at random", "npc", "random", mask_size=5),
+    "npc5_random": Variant("NPC 5 with randomly placed wide masks (control)", "npc", "random", mask_size=5),
     **{f"npc7{end}": one for end, one in _ways("NPC 7", "npc", "none", 7).items()},
-    "npc7_random": Variant("NPC 7, as many frames wide, at random", "npc", "random", mask_size=7),
+    "npc7_random": Variant("NPC 7 with randomly placed wide masks (control)", "npc", "random", mask_size=7),
 }
-"""All that can be compared, by name; NPC's number is its mask size."""
+"""All variants by name; NPC's number is its mask size."""
 
 PAIRS = {
     "MockingJay, EMS \N{MINUS SIGN} plain": (
@@ -103,13 +103,13 @@ PAIRS = {
         ("npc7_source", "npc7"),
     ),
 }
-"""The two parts of EMS, its masks and our score head, each beside what lacks it, and EMS as a whole beside plain pre-training.
-Its masks change more than where they are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden,
-and some of NPC's masks are wider, for which see `CONTROLS`."""
+"""Pairs that show the effect of EMS's masks, of our score head, and of EMS as a whole.
+EMS changes more than the places of masks: MockingJay's spans overlap at intense frames, so that fewer frames are hidden, and
+some of NPC's masks are wider. `CONTROLS` are for this."""
 CONTROLS = (
     ("mockingjay_ems", "mockingjay_shifted"),
     ("npc5_ems", "npc5_random"),
     ("npc7_ems", "npc7_random"),
     ("npc5_ems", "npc7"),
 )
-"""What else could explain a difference: fewer frames hidden, or some wider masks, wherever they are; wider masks everywhere."""
+"""Pairs that test other explanations: fewer hidden frames, some wider masks at any place, and wider masks everywhere."""
