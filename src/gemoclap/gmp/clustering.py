@@ -1,18 +1,19 @@
-"""k-means of a corpus's frames, which may be many times more than memory holds.
+"""k-means of a corpus's frames, which can be many times larger than memory.
 
-The scales of GMP-TL's pseudo-labels are codebooks of several sizes [P]; how they are fitted is ours [C]:
+The scales of GMP-TL's pseudo-labels are codebooks of several sizes [P]. The way of fitting them is ours [C]:
 
-1. faiss clusters a random sample of the frames, from the start that scikit-learn's greedy k-means++ chooses.
-2. Passes over all frames, block by block, each a Lloyd step that goes `RELAXATION` times as far as the means. With n_c
-   frames in cluster c, a step of w times the way leaves n_c (1 - w)^2 |mean - centroid|^2 above the least inertia, so
-   for 0 < w < 2 it falls as surely as in Lloyd's own step (w = 1), and in fewer passes. The last step is Lloyd's own.
-3. A cluster that got no frame moves to a frame drawn with a probability proportional to its squared distance from its
-   centroid (the rule of k-means++), which raises the inertia of none.
+1. faiss clusters a random sample of the frames. Its initial centroids are from scikit-learn's greedy k-means++.
+2. Passes over all frames follow, block by block. Each is a Lloyd step that moves centroids `RELAXATION` times as far as to the
+   means. With n_c frames in cluster c, a step of w times the distance leaves n_c (1 - w)^2 |mean - centroid|^2 above the
+   lowest inertia. For 0 < w < 2 the inertia therefore falls as in Lloyd's own step (w = 1), and in fewer passes. The last
+   step has w = 1.
+3. The centroid of a cluster without frames moves to a random frame, with a probability proportional to the frame's squared
+   distance from its centroid (as in k-means++). This cannot raise the inertia.
 
-In passes, frames find their centroid by a matrix product of numpy: the BLAS in faiss's wheel is an old one, which takes
-newer processors for one of 2004, and is then four to six times as slow (docs/performance.md).
+In the passes, the nearest centroids are found with a matrix product in numpy. The BLAS in faiss's wheel is an old one that
+mistakes newer processors for one of 2004, and is then four to six times slower (docs/performance.md).
 
-Fewer passes than the 25 iterations of `faiss.Kmeans` over all frames end below the inertia of these (benchmarks/kmeans.py).
+The inertia is lower than after the 25 iterations of `faiss.Kmeans` over all frames, in fewer passes (benchmarks/kmeans.py).
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from gemoclap.gmp.frames import Frames
 from gemoclap.writing import atomic_write
 
 CHUNK = 4096
-"""Rows assigned at a time; with k centroids their products take 16 KiB x k."""
+"""Rows that are assigned at a time; with k centroids their products take 16 KiB x k."""
 LARGEST = 1e15
-"""The largest magnitude of a value; the squared distance of two frames of larger ones may not be finite in float32."""
+"""Largest absolute value; with larger values the squared distance of two frames may not be finite in float32."""
 
 SAMPLE_BYTES = 512 * 2**20
 SAMPLE_POINTS = 64
-"""A sample has so many frames a centroid, where `SAMPLE_BYTES` allow it, or `LEAST_POINTS`."""
+"""Frames per centroid in the sample, if `SAMPLE_BYTES` allow it; otherwise `LEAST_POINTS` in total."""
 LEAST_POINTS = 2048
 START_POINTS = 32
-"""k-means++ chooses among so many frames a centroid, because its time grows with their number times k; fewer where they
-would not fit into `SAMPLE_BYTES` in float64, in which it takes a third of the time."""
+"""Frames per centroid that k-means++ chooses from, because its time grows with their number times k. There are fewer if they
+would not fit into `SAMPLE_BYTES` in float64, which takes a third of the time of float32."""
 SAMPLE_ITERATIONS = 5
 RELAXATION = 1.5
 
@@ -63,7 +64,7 @@ class KMeans:
     ----------
     centroids : ``(k, D)`` float32.
     inertia : mean squared distance of a frame to its nearest centroid, over all frames.
-    history : the inertia that each pass over all frames found; never rises but for rounding, and ends with `inertia`.
+    history : the inertia of each pass over all frames; it never rises, apart from rounding, and ends with `inertia`.
     empty : how many times a cluster without frames was moved in these passes.
     """
 
@@ -85,26 +86,26 @@ def fit_kmeans(
 ) -> KMeans:
     """Fit k centroids to all frames.
 
-    In memory at a time: the sample, and as much again to start from; two blocks; k x D centroids in a few copies, one of
-    them float64; `CHUNK` x k products; and up to 20 bytes a frame for distances and draws (25 MB for IEMOCAP). The frames
-    are read once for the sample, once a pass, and once more after a pass that left a cluster empty.
+    Memory: the sample, and as much again for the initial centroids; two blocks; k x D centroids in a few copies, one of them
+    float64; `CHUNK` x k products; and up to 20 bytes per frame for distances and random draws (25 MB for IEMOCAP). The frames
+    are read once for the sample, once per pass, and once more after a pass that leaves a cluster empty.
 
-    The result is a function of frames, k, settings, and number of threads. Another block size changes it by rounding.
-    Where there are fewer distinct frames than k, the clusters left over stay empty.
+    The result depends on frames, k, settings, and number of threads. Another block size changes it by rounding. If there are
+    fewer distinct frames than k, the remaining clusters stay empty.
 
     Parameters
     ----------
     frames : at least k.
-    k : centroids.
-    passes : over all frames at most, the one that measures the final centroids included.
-    tolerance : a pass that lowers the inertia by less, relatively, is the last but one.
+    k : number of centroids.
+    passes : largest number of passes over all frames, including the last, which measures the final centroids.
+    tolerance : after a pass that lowers the inertia by a smaller share, one last pass follows.
     seed : 0 or more.
-    sample_bytes : memory of the sample, and of what it starts from; each has k frames at the least.
-    progress : called after every block with the frames of all passes; the logger has the inertia of each pass.
+    sample_bytes : memory of the sample, and of the frames for k-means++; each has at least k frames.
+    progress : called after every block with the frames of all passes. The inertia of each pass is logged.
 
     Raises
     ------
-    GemoclapError : k is below one or above the number of frames, there is no pass, or a value is not finite or beyond
+    GemoclapError : k is below one or above the number of frames, `passes` is below one, or a value is not finite or beyond
         `LARGEST`.
     """
     _check_settings(frames, k, passes)
@@ -163,7 +164,7 @@ def assign(block: np.ndarray, centroids: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def save_kmeans(path: Path, model: KMeans) -> None:
-    """Write a safetensors file: `centroids`, and the figures as JSON in its metadata.
+    """Write a safetensors file with `centroids`, and the other fields as JSON in its metadata.
 
     Raises
     ------
@@ -184,7 +185,7 @@ def load_kmeans(path: Path) -> KMeans:
 
     Raises
     ------
-    GemoclapError : the file is absent, damaged or another's.
+    GemoclapError : the file is absent, damaged or of another kind.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -211,7 +212,7 @@ def _check_settings(frames: Frames, k: int, passes: int) -> None:
 
 
 def _check_values(block: np.ndarray, where: Callable[[int], str], start: int = 0) -> None:
-    # Comparisons with NaN are false, and neither extreme makes a copy of the block.
+    # Comparisons with NaN are false. Minimum and maximum need no copy of the block.
     if len(block) and not (block.min() >= -LARGEST and block.max() <= LARGEST):
         row, column = np.argwhere(~(np.abs(block) <= LARGEST))[0]
         raise GemoclapError(
@@ -221,7 +222,7 @@ def _check_values(block: np.ndarray, where: Callable[[int], str], start: int = 0
 
 
 def _placed(frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield blocks with the row that each begins at."""
+    """Yield blocks with the number of their first row."""
     start = 0
     for block in frames.blocks():
         yield start, block
@@ -231,7 +232,7 @@ def _placed(frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _gather(frames: Frames, rows: np.ndarray) -> np.ndarray:
-    """Return copies of some frames in the order of `rows`, after a look at every value there is."""
+    """Return copies of some frames in the order of `rows`, after checking all values of all frames."""
     gathered = np.empty((len(rows), frames.dim), np.float32)
     order = np.argsort(rows)
     ascending = rows[order]
@@ -243,7 +244,7 @@ def _gather(frames: Frames, rows: np.ndarray) -> np.ndarray:
 
 
 def _draw(frames: Frames, k: int, sample_bytes: int, rng: np.random.Generator) -> np.ndarray:
-    """Return random frames in random order, so that their beginning is a sample as well."""
+    """Return random frames in random order, so that the first ones are a random sample too."""
     points = min(max(SAMPLE_POINTS * k, LEAST_POINTS), sample_bytes // (4 * frames.dim))
     points = min(max(points, k), len(frames))
     return _gather(frames, rng.choice(len(frames), points, replace=False))
@@ -262,8 +263,8 @@ def _cluster_sample(
         k,
         niter=SAMPLE_ITERATIONS,
         seed=int(rng.integers(2**30)),
-        min_points_per_centroid=1,  # below it faiss prints a warning
-        max_points_per_centroid=len(sample),  # above it faiss draws a sample of its own
+        min_points_per_centroid=1,  # with fewer points faiss prints a warning
+        max_points_per_centroid=len(sample),  # with more points faiss draws its own sample
     )
     kmeans.train(sample, init_centroids=start.astype(np.float32))
     return kmeans.centroids + offset
@@ -272,8 +273,8 @@ def _cluster_sample(
 def _nearest(
     block: np.ndarray, centroids: np.ndarray, offset: np.ndarray
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield chunks: which rows, the rows less `offset`, labels, squared distances."""
-    # |x|^2 - 2 x.c + |c|^2 cancels in float32 where the frames lie far from the origin.
+    """Yield chunks: row numbers, the rows minus `offset`, labels, squared distances."""
+    # |x|^2 - 2 x.c + |c|^2 loses precision in float32 if the frames are far from the origin.
     shifted = centroids - offset
     half = 0.5 * np.einsum("kd,kd->k", shifted, shifted)
     for first in range(0, len(block), CHUNK):
@@ -288,7 +289,7 @@ def _nearest(
 
 @dataclass(frozen=True)
 class _Step:
-    """What a pass over all N frames found: `means` ``(k, D)`` float64, `counts` ``(k,)``, `distances` ``(N,)``."""
+    """Result of a pass over all N frames: `means` ``(k, D)`` float64, `counts` ``(k,)``, `distances` ``(N,)``."""
 
     means: np.ndarray
     counts: np.ndarray
@@ -296,7 +297,7 @@ class _Step:
 
 
 def _visit(frames: Frames, centroids: np.ndarray, offset: np.ndarray, progress: Callable[[int], None]) -> _Step:
-    """Assign every frame, and return the means of the clusters; an empty cluster's is its centroid."""
+    """Assign every frame, and return the means of the clusters; for an empty cluster, its centroid."""
     k = len(centroids)
     sums, counts = np.zeros(centroids.shape), np.zeros(k, np.int64)
     distances = np.empty(len(frames), np.float32)
@@ -305,7 +306,7 @@ def _visit(frames: Frames, centroids: np.ndarray, offset: np.ndarray, progress: 
             count = len(labels)
             distances[start + rows.start : start + rows.start + count] = squared
             counts += np.bincount(labels, minlength=k)
-            # float32 within a chunk, float64 over chunks; np.add.at takes a hundred times as long.
+            # float32 within a chunk, float64 over chunks; np.add.at is a hundred times slower.
             members = sparse.csr_array((np.ones(count, np.float32), labels, np.arange(count + 1)), (count, k))
             sums += members.T @ chunk
         progress(start + len(block))
@@ -320,7 +321,7 @@ def _moved(centroids: np.ndarray, means: np.ndarray, relaxation: float) -> np.nd
 
 
 def _reseed(frames: Frames, centroids: np.ndarray, step: _Step, rng: np.random.Generator) -> int:
-    """Move the centroids of empty clusters, in place, to frames far from theirs; return how many there were."""
+    """Move the centroids of empty clusters, in place, to frames that are far from their centroids; return the number."""
     empty = np.flatnonzero(step.counts == 0)
     empty = empty[: np.count_nonzero(step.distances)]
     if len(empty):
@@ -331,7 +332,7 @@ def _reseed(frames: Frames, centroids: np.ndarray, step: _Step, rng: np.random.G
 
 
 def _after(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    """Return what tells `progress` of frames of one pass, `before` of which earlier passes did."""
+    """Return a function that reports the frames of one pass to `progress`, after `before` frames of earlier passes."""
     if progress is None:
         return lambda done: None
     return lambda done: progress(before + done, total)

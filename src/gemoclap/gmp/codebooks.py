@@ -1,9 +1,9 @@
-"""The folder of clusters that one run of GMP-TL made: what is in it, and reading what names the frames of other clips.
+"""The folder with the clusters of a GMP-TL run, and reading it to label the frames of other clips.
 
-config.json               which encoder's frames, of which layer, at which scales; classes; how audio was prepared
-kmeans_K.safetensors      the codebook of a scale
-labels/                   of every training clip, by content key
-emotions.safetensors      how many training frames of each emotion are in each cluster
+config.json               encoder, layer, scales, classes, and how audio was prepared
+kmeans_K.safetensors      the codebook of one scale
+labels/                   labels of every training clip, by content key
+emotions.safetensors      number of training frames of each emotion in each cluster
 quality.json              inertia, agreement with emotion, gender and speaker; written last
 """
 
@@ -26,25 +26,25 @@ REMEDY = "delete the folder of the fold, or make a training's again with 'gemocl
 
 
 def codebook_path(folder: Path, k: int) -> Path:
-    """Return the file of a scale's codebook."""
+    """Return the path of a scale's codebook."""
     return folder / f"kmeans_{k}.safetensors"
 
 
 def is_clustered(folder: Path) -> bool:
-    """Whether what is known of a folder's clusters has been written down; labels and codebooks come before it."""
+    """Whether a folder of clusters is complete: quality.json is written last, after labels and codebooks."""
     return all((folder / name).is_file() for name in (CONFIG, EMOTIONS, QUALITY))
 
 
 @dataclass(frozen=True)
 class Codebooks:
-    """What names frames, and what the names say.
+    """Codebooks that label frames, and the emotions of their clusters.
 
     Attributes
     ----------
     encoder_weights : hash of the weights of the encoder whose frames were clustered.
     layer : of that encoder.
     centroids : of each scale, ``(k, D)`` float32.
-    tables : of each scale, ``(k, C)`` int64, training frames of each emotion in each cluster.
+    tables : of each scale, ``(k, C)`` int64, number of training frames of each emotion in each cluster.
     emotions : the C classes.
     audio : how the training clips were prepared.
     """
@@ -58,7 +58,7 @@ class Codebooks:
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """Clusters of each scale."""
+        """Number of clusters of each scale."""
         return tuple(len(one) for one in self.centroids)
 
 

@@ -1,4 +1,4 @@
-"""What clusters of frames say of emotion: which emotions their training frames were of."""
+"""Emotions of clusters: the emotions of their training frames."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PSEUDO_COUNT = 10.0
 def count_emotions(
     labels: np.ndarray, emotions: Sequence[int | None], counts: Sequence[int], k: int, classes: int
 ) -> np.ndarray:
-    """Return how many frames of each emotion are in each cluster, ``(k, C)`` int64.
+    """Return the number of frames of each emotion in each cluster, ``(k, C)`` int64.
 
     Parameters
     ----------
     labels : ``(N,)``, cluster of each frame, clip after clip.
-    emotions : class of each clip; clips of none are not counted.
-    counts : frames of each clip.
-    k, classes : clusters, and C.
+    emotions : class of each clip; clips without a class are not counted.
+    counts : number of frames of each clip.
+    k, classes : number of clusters, and C.
     """
     of_frames = np.repeat([-1 if emotion is None else emotion for emotion in emotions], counts)
     known = of_frames >= 0
@@ -32,18 +32,19 @@ def count_emotions(
 def emotion_given_cluster(table: np.ndarray, pseudo_count: float = PSEUDO_COUNT) -> np.ndarray:
     """Return the probability of each emotion in each cluster, ``(k, C)`` float64, if emotions were equally frequent [C].
 
-    ``p(e | c) = (n_ce N / (C N_e) + m / C) / (sum_e' n_ce' N / (C N_e') + m)``: counts ``n`` are brought to equal frequency of
-    the emotions, and ``m`` frames, spread over all emotions alike, are added, so that a cluster of few frames says little.
+    ``p(e | c) = (n_ce N / (C N_e) + m / C) / (sum_e' n_ce' N / (C N_e') + m)``: counts ``n`` are weighted so that the
+    emotions are equally frequent. ``m`` frames, spread evenly over all emotions, are added, so that a cluster of few frames
+    has a flat distribution.
 
     Parameters
     ----------
-    table : ``(k, C)``, of `count_emotions`; each emotion has a frame.
+    table : ``(k, C)``, from `count_emotions`; each emotion has at least one frame.
     pseudo_count : m, 0 or more.
     """
     frequencies = table.sum(0)
     balanced = table * (table.sum() / (table.shape[1] * frequencies)) + pseudo_count / table.shape[1]
     totals = balanced.sum(1, keepdims=True)
-    # Without pseudo-counts an empty cluster says nothing at all.
+    # Without pseudo-counts an empty cluster has no distribution.
     even = np.full_like(balanced, 1 / table.shape[1])
     return np.divide(balanced, totals, out=even, where=totals > 0)
 

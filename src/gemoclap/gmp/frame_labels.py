@@ -1,6 +1,6 @@
-"""Learning from pseudo-labels of frames: which frames are hidden, and the model that names them at every scale.
+"""Training on pseudo-labels of frames: which frames are hidden, and the model that predicts their labels at every scale.
 
-GMP-TL's first stage of fine-tuning: a head a scale, cross-entropy summed over scales, on hidden frames.
+This is GMP-TL's first stage of fine-tuning: one head per scale, cross-entropy of hidden frames, summed over scales.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from gemoclap.heads.losses import widened
 
 
 def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Generator | None = None) -> Tensor:
-    """Draw the frames to hide: bool ``(B, F)``, F being the most of ``counts (B,)``.
+    """Draw the frames to hide: bool ``(B, F)``, F being the largest of ``counts (B,)``.
 
     Each frame of a clip begins a span of `span` frames with probability `start`; spans overlap, and end where the clip ends.
-    A clip in which none begins has one at a random place, so that there is something to learn from every clip [C]. A clip
-    of few frames may be hidden whole.
+    A clip in which none begins gets one at a random place, so that every clip has hidden frames [C]. A short clip can be
+    hidden completely.
 
-    Random numbers come from torch's global generator of the CPU or from the one given, the same whatever the device.
+    Random numbers come from torch's global CPU generator or from the given one, and are the same on every device.
     """
     mask = valid_positions(counts, int(counts.max())).cpu()
     chance = torch.rand(mask.shape, generator=generator).masked_fill(~mask, 2.0)
@@ -39,33 +39,33 @@ def draw_hidden(counts: Tensor, span: int, start: float, generator: torch.Genera
 def span_rule(span_seconds: float, hidden_share: float, frame_seconds: float) -> tuple[int, float]:
     """Return the frames of a span, and the probability with which a frame begins one.
 
-    Spans are as long in time, and hide as much, whatever an encoder's frame rate [C]: a frame is seen if none of `span`
-    frames begins a span, with probability ``(1 - p) ** span``. For HuBERT, a share of 0.6 is 15 frames and p = 0.06.
+    Spans have the same length in time, and hide the same share, at any frame rate [C]. A frame is visible if none of `span`
+    frames begins a span, with probability ``(1 - p) ** span``. For HuBERT, a share of 0.6 means 15 frames and p = 0.06.
 
-    P-TAPT's 0.06 is no such p, but the share that transformers' `_compute_mask_indices` aims at, with two spans a clip at
-    least: over IEMOCAP's durations 12.8 % of the frames [S]. A `hidden_share` of 0.13 hides 13.9 % of them.
+    P-TAPT's 0.06 is not this p. It is the share that transformers' `_compute_mask_indices` aims at, with at least two spans per
+    clip: with IEMOCAP's durations 12.8 % of the frames [S]. A `hidden_share` of 0.13 hides 13.9 % of them.
     """
     span = max(1, round(span_seconds / frame_seconds))
     return span, 1 - (1 - hidden_share) ** (1 / span)
 
 
 class FrameLabelModel(nn.Module):
-    """A speech encoder that is trained to name hidden frames by their pseudo-labels.
+    """A speech encoder that is trained to predict the pseudo-labels of hidden frames.
 
     ``model(frame_labels (B, F, S), frame_labels_lengths (B,), waveforms (B, T), lengths (B,))`` returns, for each scale of k
-    clusters, ``logits_k (n, k)`` and ``labels_k (n,)`` of the n hidden frames, and ``hidden_share``, 0-dim, to be logged. In
-    place of the waveforms it takes ``frozen_frames (B, F, C)`` and ``frame_counts (B,)``, what `SpeechEncoder.frozen_frames`
-    returns.
+    clusters, ``logits_k (n, k)`` and ``labels_k (n,)`` of the n hidden frames, and ``hidden_share``, 0-dim, for the log. In
+    place of the waveforms it accepts ``frozen_frames (B, F, C)`` and ``frame_counts (B,)`` from
+    `SpeechEncoder.frozen_frames`.
 
     Parameters
     ----------
     encoder : is trained in place.
-    scales : numbers of clusters, S of them, each once.
+    scales : S different numbers of clusters.
     span_seconds, hidden_share : see `span_rule`.
 
     Raises
     ------
-    GemoclapError : the encoder cannot hide frames; from the call, labels of another number of frames than the encoder's.
+    GemoclapError : the encoder cannot hide frames; in a call, the number of labels is not the encoder's number of frames.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class FramePseudoLabels:
 
     Returns
     -------
-    From the call: ``"loss"``; of each scale ``"frame_cross_entropy_k"`` and ``"frame_accuracy_k"``; ``"hidden_share"``.
+    From the call: ``"loss"``; for each scale ``"frame_cross_entropy_k"`` and ``"frame_accuracy_k"``; ``"hidden_share"``.
     """
 
     row_outputs: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""The frames of a corpus, many times more than memory holds, read block by block."""
+"""The frames of a corpus, which can be many times larger than memory, read block by block."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gemoclap.data.shards import Shards
 from gemoclap.errors import GemoclapError
 
 BLOCK = 16384
-"""Rows a block; 50 MB of HuBERT-base's frames."""
+"""Rows per block; 50 MB for frames of HuBERT-base."""
 
 
 class Frames(Protocol):
-    """Frames in a fixed order, read block by block as often as wanted."""
+    """Frames in a fixed order, which can be read block by block any number of times."""
 
     @property
     def dim(self) -> int: ...
@@ -27,10 +27,10 @@ class Frames(Protocol):
         """Return the number of frames."""
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yield all frames, ``(n, dim)`` float32 and C-contiguous, of which the source keeps none."""
+        """Yield all frames, ``(n, dim)`` float32 and C-contiguous; the source keeps no reference to them."""
 
     def where(self, row: int) -> str:
-        """Say in an error's words which frame this is."""
+        """Return a description of a frame for an error message."""
 
 
 class ArrayFrames:
@@ -60,12 +60,12 @@ class ShardFrames:
     ----------
     shards : has every key.
     keys : clips in the order of their frames.
-    block : rows a block.
-    names : of clips, for errors; by default their keys.
+    block : rows per block.
+    names : names of the clips, for errors; by default their keys.
 
     Raises
     ------
-    GemoclapError : a clip is missing or named twice, there is none, or they have no frames ``(F, D)``.
+    GemoclapError : a clip is missing or given twice, there is none, or items are not frames ``(F, D)``.
     """
 
     def __init__(
