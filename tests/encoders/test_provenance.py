@@ -82,7 +82,7 @@ def test_pretraining_without_labels_is_remembered_too(small_manifest: Path, tmp_
     encoder = tmp_path / "run" / "model"
     assert run(*probe, "--data.manifest", small_manifest, "--encoders", f"e={encoder}", "-o", tmp_path / "p") == 0
     page = (tmp_path / "p" / "report.md").read_text(encoding="utf-8")
-    assert page.startswith("**Beware: the encoder e has heard speakers who are tested, without labels")
+    assert page.startswith("**Beware: the encoder e was trained on speakers who are tested, without labels")
 
 
 def test_labels_that_came_by_way_of_intensity_are_remembered(small_manifest: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The augmentation of a transformers model's own config, SpecAugment and layer drop: at work only where it may be."""
+"""SpecAugment and layer drop of a transformers model's own config, switched off where they must not be used."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from gemoclap.encoders.overriding import config_saying
 
 
 class OwnAugmentation:
-    """Switches SpecAugment and layer drop of a model on and off, and knows what its checkpoint said of them.
+    """Switches SpecAugment and layer drop of a model on and off, and remembers the settings of its checkpoint.
 
     Parameters
     ----------
-    model : whose config is changed.
-    needs_every_layer : whether the output is made of all layers, so that none may be dropped.
+    model : its config is changed.
+    needs_every_layer : whether the output depends on all layers, so that none may be dropped.
     """
 
     def __init__(self, model: PreTrainedModel, needs_every_layer: bool) -> None:
         self._model: Any = model
         self._needs_every_layer = needs_every_layer
         config = model.config
-        # A config that does not say augments: so transformers reads it.
+        # If a config does not say, transformers augments.
         self._of_checkpoint: dict[str, Any] = {"apply_spec_augment": getattr(config, "apply_spec_augment", True)}
         if hasattr(config, "layerdrop"):
             self._of_checkpoint["layerdrop"] = config.layerdrop
@@ -32,7 +32,7 @@ class OwnAugmentation:
 
     @property
     def fills_hidden_frames(self) -> bool:
-        """Whether a learnt vector takes the place of frames that SpecAugment hides; a Whisper hides mel frames instead."""
+        """Whether a learned vector replaces frames that SpecAugment hides; Whisper hides mel frames instead."""
         return hasattr(self._model, "masked_spec_embed") and not self._augments_input
 
     @property
@@ -40,12 +40,12 @@ class OwnAugmentation:
         return getattr(self._model, "spec_augments_input", False)
 
     def switch_off(self) -> None:
-        """Train without it from now on, whatever the checkpoint says; dropout stays."""
+        """Train without augmentation from now on, even if the checkpoint has it; dropout stays."""
         self._is_wanted = False
         self.settle()
 
     def settle(self, frozen_front_end: bool = False, frozen_layers: bool = False, frozen_whole: bool = False) -> None:
-        """Switch on what was not switched off, unless what is frozen would come to hear it, and its output be random."""
+        """Switch augmentation on, unless it was disabled, or would make the output of frozen layers random."""
         model, known = self._model, self._of_checkpoint
         is_on = self._is_wanted and not frozen_layers and not (self._augments_input and frozen_front_end)
         if "layerdrop" in known:
@@ -59,6 +59,6 @@ class OwnAugmentation:
 
     @contextmanager
     def as_loaded(self) -> Iterator[None]:
-        """Let the config say what the checkpoint said, for the time of saving it."""
+        """Restore the checkpoint's settings in the config while it is saved."""
         with config_saying(self._model.config, self._of_checkpoint):
             yield

@@ -1,4 +1,4 @@
-"""Checks of the weights that were loaded: every number is one."""
+"""Checks loaded weights: every number must be finite."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ REMEDY = "copy the model again, or train it again"
 
 
 def check_weights(name: str, model: nn.Module) -> None:
-    """Raise a GemoclapError where a model that was loaded from `name` has weights that are no numbers.
+    """Raise a GemoclapError if a model loaded from `name` has weights that are not finite numbers.
 
-    Such a model would give NaN as every probability, and the first class as every answer. Whole numbers in the place of
-    numbers with a fraction are refused as well: they are floats that some tool has mislabelled.
+    All probabilities of such a model would be NaN, and it would always predict the first class. Integer tensors in the place of
+    floats are refused too: they are floats with a wrong type.
     """
     state = {key: tensor for key, tensor in model.state_dict().items() if tensor.is_floating_point() and tensor.numel()}
     _refuse_whole_numbers(name, state)
     for key, tensor in state.items():
-        # Least and greatest are found in one pass without a copy, and NaN is both.
+        # Minimum and maximum need one pass and no copy, and with a NaN both are NaN.
         if not all(one.isfinite() for one in torch.aminmax(tensor)):
             raise GemoclapError(f"{name}: its weights are damaged ({key} holds NaN or infinite values); {REMEDY}")
 

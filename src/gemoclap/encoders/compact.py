@@ -1,8 +1,8 @@
-"""`compact`: a small audio encoder of our own, trained from scratch, for machines without a hub [C].
+"""`compact`: our own small audio encoder, trained from scratch, for machines without a pre-trained one [C].
 
 Log-mel frames go through two strided 2-D convolutions, which see local shapes in time and frequency, and a stack of
 residual 1-D convolutions over time. It is a transformers model like any other (`AutoModel`), so the rest of the project
-does not know the difference.
+needs no special case.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from gemoclap.encoders.spec_augment import draw_factors, hide_stripes, warp
 
 
 class CompactConfig(PreTrainedConfig):
-    """Sizes of the compact encoder and how its input is varied while training.
+    """Sizes of the compact encoder, and the augmentation of its input in training.
 
     Attributes
     ----------
     n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (40 ms every 20 ms).
     stem_channels, hidden_size, num_hidden_layers, kernel_size : widths and depth.
     dropout : inside each residual block.
-    speed_range : tempo factor drawn from ``[1 - r, 1 + r]``.
-    vocal_tract_range : factor on the mel axis, drawn alike: longer and shorter vocal tracts.
+    speed_range : range r of the random tempo factor, ``[1 - r, 1 + r]``.
+    vocal_tract_range : the same for a factor on the mel axis, for longer and shorter vocal tracts.
     time_masks, time_mask_share, frequency_masks, frequency_mask_share : SpecAugment.
-    apply_spec_augment : whether the input is varied at all while training.
+    apply_spec_augment : whether there is any augmentation in training.
     """
 
     model_type = "gemoclap-compact"
@@ -54,7 +54,7 @@ class CompactConfig(PreTrainedConfig):
     apply_spec_augment: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Refuse with a ValueError what no network can be built from."""
+        """Raise a ValueError for values from which no network can be built."""
         super().__post_init__(**kwargs)
         for name in ("n_mels", "window", "hop", "n_fft", "stem_channels", "hidden_size", "num_hidden_layers"):
             value = getattr(self, name)
@@ -71,21 +71,21 @@ class CompactConfig(PreTrainedConfig):
 
 @dataclass
 class CompactOutput(BaseModelOutput):
-    """`BaseModelOutput` and the number of valid frames a clip, ``frame_counts (B,)``."""
+    """`BaseModelOutput` and the number of valid frames of each clip, ``frame_counts (B,)``."""
 
     frame_counts: Tensor | None = None
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch norm of ``(B, C, F, ...)`` over the valid frames alone: PyTorch's own, on those frames packed together.
+    """Batch norm of ``(B, C, F, ...)`` over the valid frames only, as PyTorch's on these frames packed together.
 
-    Layer norm in its place, which needs no mask, learnt far more slowly from a thousand clips (docs/results.md).
+    Layer norm would need no mask, but learned far more slowly from a thousand clips (docs/results.md).
     """
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """Normalise where ``mask``, (B, 1, F) with as many more dimensions of size 1 as `hidden` has, is True.
 
-        The padding comes out as zero.
+        The padding becomes zero.
         """
         valid = mask.flatten().nonzero().squeeze(1)
         channels_last = hidden.movedim(1, -1)
@@ -96,7 +96,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
 
 class StridedConvolution(nn.Module):
-    """Halves time and mel axis of ``(B, C, F, M)``; the padding stays zero, so that a clip ends alike in any batch."""
+    """Halves time and mel axis of ``(B, C, F, M)``; the padding stays zero, so that clips end the same way in any batch."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class StridedConvolution(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Convolution over time, then over channels, with a way around; ``(B, C, F)`` and back, the padding zero."""
+    """Convolution over time, then over channels, with a residual connection; ``(B, C, F)`` and back, the padding zero."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
@@ -129,9 +129,9 @@ class CompactModel(PreTrainedModel):
     """The compact encoder: raw waveforms to frames every 80 ms (with the default sizes).
 
     ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``, and on request the
-    ``hidden_states`` before and after each residual block. In training mode each clip's tempo and vocal tract are drawn
-    anew and stripes are hidden; the number of frames, ``frame_counts (B,)``, follows the tempo. ``mask_time_indices``
-    (B, F), the name is transformers', hides the mel frames, four each, that these frames begin with: they become zero.
+    ``hidden_states`` before and after each residual block. In training mode tempo and vocal tract of each clip are
+    changed at random, and stripes are hidden. The number of frames, ``frame_counts (B,)``, depends on the tempo.
+    ``mask_time_indices`` (B, F), transformers' name, sets the first four mel frames of each marked frame to zero.
     """
 
     config_class = CompactConfig
@@ -149,14 +149,14 @@ class CompactModel(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave the modules as PyTorch made them."""
+        """Do nothing, so that the modules keep PyTorch's initialisation."""
 
     def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
         """Samples -> frames; transformers' name for it."""
         return halved(halved(self.mel.frame_counts(lengths)))
 
     def freeze_feature_encoder(self) -> None:
-        """Keep the strided convolutions as they are; transformers' name for it."""
+        """Freeze the strided convolutions; transformers' name for it."""
         self.stem.requires_grad_(False)
 
     def forward(
@@ -186,7 +186,7 @@ class CompactModel(PreTrainedModel):
         )
 
     def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return normalised, while training also varied, log-mel frames ``(B, F, M)`` and their mask."""
+        """Return normalised (in training also augmented) log-mel frames ``(B, F, M)`` and their mask."""
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
             frames, mask = self.mel(waveforms, lengths)
             if self.training and self.config.apply_spec_augment:

@@ -1,8 +1,8 @@
-"""Dropout on a CPU without waiting for its random numbers.
+"""Faster dropout on a CPU.
 
-PyTorch draws a double for every element from a generator that runs in one thread: with WavLM-base about a fifth of a
-training step on a CPU. Here an element takes 16 bits of a 64-bit draw from the same generator, so runs are as
-reproducible as before. (benchmarks/dropout.py)
+PyTorch draws a double for every element from a generator that runs in one thread. With WavLM-base this takes about a fifth of
+a training step on a CPU. Here an element uses 16 bits of a 64-bit number from the same generator, so runs are equally
+reproducible. (benchmarks/dropout.py)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 2**16
-"""An element is dropped with a probability that is a multiple of one over this."""
+"""The probability of dropping an element is a multiple of one over this."""
 
 
 class FastDropout(nn.Dropout):
@@ -25,15 +25,15 @@ def make_dropout_fast(model: nn.Module) -> None:
     """Turn every `torch.nn.Dropout` in `model` into a `FastDropout`; it has no parameters, so no name changes."""
     for module in model.modules():
         if type(module) is nn.Dropout:
-            # Not a new module, so that what refers to the old one goes on doing so.
+            # The class is swapped, not the module, so that references to the module stay valid.
             module.__class__ = FastDropout
 
 
 def fast_dropout(values: Tensor, probability: float) -> Tensor:
     """Set each element to zero with `probability`, and divide the others by the share that is kept.
 
-    The probability is rounded to a multiple of 1/65536, the share that is kept is the rounded one's, so the expectation
-    is exact. Random numbers come from torch's global generator of the CPU.
+    The probability is rounded to a multiple of 1/65536. The share that is kept follows from the rounded value, so the
+    expectation is exact. Random numbers come from torch's global generator of the CPU.
     """
     dropped = round(probability * LEVELS)
     if values.device.type != "cpu" or dropped == LEVELS:

@@ -1,13 +1,13 @@
-"""What a frozen part of a speech encoder makes of each clip, computed once for all folds, epochs, objectives and seeds.
+"""Stores the output of frozen parts of a speech encoder, computed once for all folds, epochs, objectives and seeds.
 
-Such parts are the front end and the layers above it that are frozen too, whose output stands in for the waveform in
-training (`FrozenFrames`), and the whole encoder, of which the pooled frames of each layer are all that a head ever sees
-(`LayerFeatures`), and the frames of one layer what pseudo-labels are made from (`LayerFrames`). All are sources of model
-inputs (`data.dataset.Clips`), as the audio store is.
+There are three kinds. `FrozenFrames` has the output of a frozen front end and the frozen layers above it, which replaces the
+waveform in training. `LayerFeatures` has the pooled frames of each layer of a fully frozen encoder, which is all that a head
+needs. `LayerFrames` has the frames of one layer, from which pseudo-labels are made. All are sources of model inputs
+(`data.dataset.Clips`), like the audio store.
 
-A clip is known by the hash of its prepared samples, an encoder by the hash of its weights, so nothing stale can be found:
-what has changed has another key. A clip has the same numbers in any batch (`padding.py`), so it does not matter with
-which others it was encoded.
+The key of a clip is the hash of its prepared samples, and the key of an encoder the hash of its weights. Changed content has
+another key, so outdated results are never used. A clip has the same output in any batch (`padding.py`), so it does not matter
+which other clips it was encoded with.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
 VERSION = 2
-"""Raised when the same weights give other numbers for the same samples, which makes every cache on disk stale."""
+"""Version; raised when the same weights and samples give other output. All earlier caches on disk are then ignored."""
 BATCH_SECONDS = 80
-"""Padded audio that is encoded at a time."""
+"""Seconds of audio, padding included, that are encoded at a time."""
 
 DEVICE_SHARE, MEMORY_SHARE = 0.25, 0.5
-"""Of the free memory of a GPU and of the machine, what cached frames may take where nobody names a place."""
+"""Share of the free memory of a GPU, and of the machine, that cached frames may use with `auto`."""
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Progress = Callable[[int, int], None]
@@ -48,13 +48,13 @@ Place = Literal["device", "memory", "disk"]
 
 
 class FrozenClips(ABC):
-    """Common ground of both caches: which clips are there, and encoding those that are not.
+    """Base of the caches: which clips are stored, and encoding those that are not.
 
     Parameters
     ----------
-    encoder : its part that is cached must not change while this object is in use.
-    store : where the audio comes from.
-    folder : of a cache on disk, which other runs and processes share; None keeps it in memory.
+    encoder : its cached part must not change while this object is in use.
+    store : source of the audio.
+    folder : folder of a cache on disk, shared with other runs and processes; None keeps it in memory.
     """
 
     at_hand, is_exact = False, True
@@ -65,11 +65,11 @@ class FrozenClips(ABC):
 
     @property
     def is_shared(self) -> bool:
-        """Whether what one process encodes is there for the others."""
+        """Whether processes can use what others have encoded."""
         return isinstance(self.kept, Shards)
 
     def encode(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
-        """Encode those of `utterances` that are not there yet; on disk, what is done stays done if this is killed."""
+        """Encode those of `utterances` that are not stored yet; on disk, finished clips stay stored after a kill."""
         self.refresh()
         missing = {self.store.content_key(row): row for row in utterances}
         missing = {key: row for key, row in missing.items() if key not in self.kept}
@@ -85,8 +85,8 @@ class FrozenClips(ABC):
                     progress(done, len(missing))
 
     def _batches(self, missing: dict[str, Utterance]) -> Iterator[list[str]]:
-        """Yield the keys in batches of clips of like length, each at most `BATCH_SECONDS` long with its padding."""
-        # By key among equals: whatever the order asked in, a clip meets the same others, and rounds the same.
+        """Yield the keys in batches of clips of similar length, each at most `BATCH_SECONDS` long including padding."""
+        # Equal lengths are sorted by key, so that batches, and with them rounding, do not depend on the order of the request.
         keys, batch = sorted(missing), list[str]()
         lengths = self.store.lengths([missing[key] for key in keys])
         heard = np.maximum(lengths, frame_counts(self.encoder, lengths) * self.encoder.hop_samples)
@@ -99,11 +99,11 @@ class FrozenClips(ABC):
             yield batch
 
     def of(self, utterance: Utterance) -> Tensor:
-        """Return what is kept of a clip.
+        """Return the stored output of a clip.
 
         Raises
         ------
-        GemoclapError : it was not encoded, or what was written of it is damaged.
+        GemoclapError : it was not encoded, or its file is damaged.
         """
         try:
             return self.kept[self.store.content_key(utterance)]
@@ -121,20 +121,20 @@ class FrozenClips(ABC):
 
     @abstractmethod
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return what the model is called with in place of the waveforms, a row an utterance; they must be encoded."""
+        """Return the model's keyword arguments in place of the waveforms, one row per utterance; they must be encoded."""
 
     @abstractmethod
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
-        """Return what is kept of each clip of a batch."""
+        """Compute the output to store for each clip of a batch."""
 
 
 @contextmanager
 def as_it_predicts(encoder: SpeechEncoder) -> Iterator[None]:
-    """Without dropout, gradients and half precision, whatever the encoder is in the middle of."""
+    """Switch off dropout, gradients and half precision for a block, and restore them afterwards."""
     training = encoder.training
     encoder.eval()
     try:
-        # cuDNN would take the convolutions in TF32, and what is kept would depend on who computed it first.
+        # cuDNN would compute convolutions in TF32, and the cache would depend on which device filled it.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.no_grad(), torch.autocast(encoder.model.device.type, enabled=False), exact:
             yield
@@ -143,12 +143,12 @@ def as_it_predicts(encoder: SpeechEncoder) -> Iterator[None]:
 
 
 class FrozenFrames(FrozenClips):
-    """What comes out of a frozen front end and the frozen layers above it, in place of the waveform.
+    """The output of a frozen front end and the frozen layers above it, in place of the waveform.
 
     Parameters
     ----------
     place : on the encoder's device, in host memory, or on disk below `folder`.
-    dtype : that it is kept in; it is computed in float32.
+    dtype : type for storing; the output is computed in float32.
     """
 
     def __init__(
@@ -168,18 +168,18 @@ class FrozenFrames(FrozenClips):
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         features, counts = self.encoder.frozen_frames(waveforms, lengths)
         features = features.to(self.device, self.dtype)
-        # A copy of each clip: a view would keep the whole batch, its padding included.
+        # Copy each clip, because a view would keep the whole batch in memory, with its padding.
         return [row[:count].clone() for row, count in zip(features, counts.tolist(), strict=True)]
 
 
 class LayerFeatures(FrozenClips):
-    """The pooled frames of every layer of a frozen encoder: one table for a whole study.
+    """The pooled frames of every layer of a frozen encoder, in one table for all runs.
 
     Parameters
     ----------
     pooling : of `encoders.pooling.POOLINGS`. Only the mean of a weighted sum of layers is the weighted sum of their
-        means; with weighted layers nothing else can be cached.
-    folder : where the tables of all encoders lie; None keeps this one in memory.
+        means; with weighted layers no other pooling can be cached.
+    folder : folder for the tables of all encoders; None keeps this one in memory.
     """
 
     at_hand = True
@@ -201,11 +201,11 @@ class LayerFeatures(FrozenClips):
             self._enter(new)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``layer_features`` (B, L, P): of every layer, or where only one is asked for, of that one."""
+        """Return ``layer_features`` (B, L, P), of every layer, or of the only one that is used."""
         return {"layer_features": self._table[[self._rows[self.store.content_key(row)] for row in utterances]]}
 
     def _enter(self, utterances: dict[str, Utterance]) -> None:
-        """Add rows to the table in memory, of the layers that are asked for."""
+        """Add rows for the layers that are used to the table in memory."""
         layers = self.encoder.layers
         one = (
             slice(-1, None) if layers == "last" else slice(None) if layers == "weighted" else slice(layers, layers + 1)
@@ -219,13 +219,13 @@ class LayerFeatures(FrozenClips):
 
 
 class LayerFrames(FrozenClips):
-    """The frames of one layer of a frozen encoder, one by one: what pseudo-labels are clustered from.
+    """The frames of one layer of a frozen encoder, from which pseudo-labels are clustered.
 
     Parameters
     ----------
     layer : as in `SpeechEncoder.layer_frames`.
-    dtype : that they are kept in; they are computed in float32.
-    folder : where those of all encoders and layers lie; None keeps these in memory.
+    dtype : type for storing; frames are computed in float32.
+    folder : folder for the frames of all encoders and layers; None keeps these in memory.
     """
 
     def __init__(
@@ -247,12 +247,12 @@ class LayerFrames(FrozenClips):
 
 
 def is_cacheable(encoder: SpeechEncoder, pooling: str) -> bool:
-    """Whether `LayerFeatures` can stand in for the frames."""
+    """Whether `LayerFeatures` can replace the frames."""
     return pooling in POOLINGS and (encoder.layers != "weighted" or pooling == "mean")
 
 
 def frozen_fingerprint(encoder: SpeechEncoder) -> str:
-    """Return a hash of the weights and the form of what is frozen, up to where its output is constant."""
+    """Return a hash of the weights and settings of the frozen part, up to the layer with constant output."""
     model: Any = encoder.model
     until = encoder.constant_until
     if until:
@@ -271,19 +271,19 @@ def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utter
 
 
 def frame_counts(encoder: SpeechEncoder, lengths: np.ndarray) -> np.ndarray:
-    """Samples of each clip (N,) -> frames, which a padded Whisper makes of more than the clip."""
+    """Samples of each clip (N,) -> frames; a padded Whisper makes frames for its padding too."""
     return encoder.frame_counts(torch.from_numpy(lengths)).numpy()
 
 
 def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:
-    """Return the fastest place with room for `needed` bytes of each process: device, host memory, or else the disk."""
+    """Return the fastest place with room for `needed` bytes per process: device, host memory, or the disk."""
     if device.type == "cuda" and needed < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     return "memory" if processes * needed < MEMORY_SHARE * psutil.virtual_memory().available else "disk"
 
 
 def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
-    """Return what beside the weights decides the output: of the config, the fields that start with one of `prefixes`."""
+    """Return the settings that the output depends on: fields of the config that start with one of `prefixes`."""
     of_training = ("apply_spec_augment", "layerdrop", "encoder_layerdrop", LABELLED, HEARD)
     of_saving = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
     config = encoder.model.config.to_dict()

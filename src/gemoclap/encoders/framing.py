@@ -1,4 +1,4 @@
-"""Samples and frames: clips as an encoder wants them, and how many frames it makes of them."""
+"""Samples and frames: normalises clips for an encoder, and counts the frames that it makes of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemoclap.encoders.padding import valid_positions
 
 
 def normalize_clips(waveforms: Tensor, lengths: Tensor, do_normalize: bool) -> Tensor:
-    """Set the padding to zero and, if asked to, each clip to zero mean and unit variance over its own samples.
+    """Set the padding to zero and, optionally, each clip to zero mean and unit variance over its own samples.
 
     As `Wav2Vec2FeatureExtractor` does: ``(x - mean) / sqrt(variance + 1e-7)``. Shapes ``(B, T)`` and ``(B,)``.
     """
@@ -28,18 +28,18 @@ def normalize_clips(waveforms: Tensor, lengths: Tensor, do_normalize: bool) -> T
 
 
 def frame_counts_of(model: Any, samples: Tensor) -> Tensor:
-    """Return the frames that a transformers model makes of each number of samples."""
+    """Return the number of frames that a transformers model makes of each number of samples."""
     return model._get_feat_extract_output_lengths(samples)
 
 
 def receptive_field(model: PreTrainedModel) -> tuple[int, int, int]:
-    """Return the samples that a clip needs for a frame, those from one frame to the next, and those that a frame is of.
+    """Return three numbers of samples: the least for a clip with a frame, from one frame to the next, and in one frame.
 
-    Our own encoders make a frame of a clip that is shorter than a frame.
+    Our own encoders make one frame even of a clip that is shorter than a frame.
     """
     counts = frame_counts_of(model, torch.arange(1, SAMPLE_RATE + 1, device="cpu"))
     minute = 60 * SAMPLE_RATE
     first, second = frame_counts_of(model, torch.tensor([minute, 2 * minute], device="cpu")).tolist()
     hop = round(minute / (second - first))
-    # The shortest clip of two frames is a hop longer than a frame.
+    # The shortest clip with two frames is one hop longer than a frame.
     return int((counts < 1).sum()) + 1, hop, max(1, int((counts < 2).sum()) + 1 - hop)

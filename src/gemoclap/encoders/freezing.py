@@ -1,4 +1,4 @@
-"""Which parts of a speech encoder stay as they were: the words of `ModelSettings.freeze`, turned into modules."""
+"""Freezes parts of a speech encoder: finds the modules that `ModelSettings.freeze` means."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FREEZE_WORDS = ("none", "front_end", "all")
 
 
 def layer_count(what: str | int) -> int | None:
-    """Return the number of layers that `what` asks to freeze, or None for a word."""
+    """Return the number of layers to freeze if `what` is a number, or None if it is a word."""
     return int(what) if str(what).isdecimal() else None
 
 
 def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
-    """Return the modules of `model` that ``SpeechEncoder.freeze(what)`` means; transformers' own marks are set on them.
+    """Return the modules of `model` that ``SpeechEncoder.freeze(what)`` means; sets transformers' own marks of freezing.
 
     Raises
     ------
@@ -40,14 +40,14 @@ def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
 
 
 def trainable_layers(model: Any) -> int | None:
-    """Return the number of layers above which nothing is left to train; None where there is something, such as a norm."""
+    """Return the number of layers after which nothing can be trained; None if something follows, such as a norm."""
     norm = final_norm(model)
     is_norm_trained = norm is not None and any(parameter.requires_grad for parameter in norm.parameters())
     return None if is_norm_trained else len(numbered_layers(model, "freeze"))
 
 
 def unfreeze(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
-    """Undo what freezing `modules` did to `parameters`, which were trained before; transformers' own marks included."""
+    """Undo the freezing of `modules` for `parameters`, which were trainable before, and transformers' own marks."""
     for parameter in parameters:
         parameter.requires_grad_(True)
     for module in modules:
@@ -60,7 +60,7 @@ def _front_end(model: Any) -> list[nn.Module]:
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
-    elif hasattr(model, "feature_extractor"):  # HuBERT has the method on its models with a head alone
+    elif hasattr(model, "feature_extractor"):  # in HuBERT only models with a head have the method
         model.feature_extractor._freeze_parameters()
     else:
         raise GemoclapError(f"freeze: a {model.config.model_type} encoder has no front end; use none or all")
@@ -69,7 +69,7 @@ def _front_end(model: Any) -> list[nn.Module]:
 
 
 def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
-    """Return what lies between the front end and the output of transformer layer `count`."""
+    """Return the modules between the front end and the output of transformer layer `count`."""
     layers = numbered_layers(model, "freeze")
     total = len(layers)
     if count > total:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: whether it can be reached is found out once and soon, and what is fetched from it is said first."""
+"""The Hugging Face hub: checks once, and quickly, whether it can be reached, and prints a line before each download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATIENCE = 10
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name is that of a repository of the hub, as far as can be seen, and not that of a folder."""
+    """Whether a name looks like a hub repository, and is not a folder."""
     if Path(name).exists():
         return False
     try:
@@ -26,10 +26,9 @@ def is_hub_id(name: str) -> bool:
 
 
 def expect_hub(name: str) -> None:
-    """Say on stderr that a model comes from the hub, unless it is a folder or has been fetched before.
+    """Print on stderr that a model is downloaded, unless it is a folder or in the cache.
 
-    Where the hub does not answer, this process takes models from the hub's cache alone: huggingface_hub would try again and
-    again for each file.
+    If the hub does not answer, this process only uses the hub's cache, because huggingface_hub would retry for each file.
     """
     if constants.HF_HUB_OFFLINE or not is_hub_id(name):
         return
@@ -46,9 +45,9 @@ def _say_once(sentence: str) -> None:
 
 @lru_cache(maxsize=1)
 def _answers() -> bool:
-    """Whether the hub answers at all, whatever it says."""
+    """Whether the hub gives any answer."""
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:  # of whichever library fetches, without a network, a name server or a certificate
+    except Exception:  # from any library, without a network, a name server or a certificate
         return False
     return True

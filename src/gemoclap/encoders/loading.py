@@ -1,4 +1,4 @@
-"""A speech encoder's model from a hub id or a folder: what is fit to be one, how much of it is built, what may be changed."""
+"""Loads the model of a speech encoder from a hub id or a folder: checks it, builds the used layers, sets options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FREE_FIELDS = ("apply_spec_augment", "layerdrop", "padded")
 def load_speech_model(
     name: str, layers: Layers, keep_layers: int | None, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, bool]:
-    """Return the model of a hub id or a folder, and whether it wants clips of zero mean and unit variance.
+    """Return the model of a hub id or a folder, and whether its input has zero mean and unit variance.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def load_speech_model(
 
     Raises
     ------
-    GemoclapError : as there.
+    GemoclapError : as `SpeechEncoder.from_pretrained`.
     """
     config = load_config(name)
     if isinstance(config, WhisperConfig):
@@ -59,9 +59,9 @@ def _load_whisper(
 
 
 def _check_mel(name: str, bands: int) -> None:
-    """Refuse a checkpoint whose preprocessor_config.json asks for other mel frames than are made here."""
+    """Refuse a checkpoint whose preprocessor_config.json needs other mel frames than ours."""
     if Path(name).is_dir() and not any(Path(name).glob("*processor_config.json")):
-        return  # what a Whisper hears is known
+        return  # the input of a Whisper is known
     with readable_errors(name):
         asked, _ = PreTrainedConfig.get_config_dict(name, _configuration_file="preprocessor_config.json")
     wanted = {"feature_size": bands, "sampling_rate": SAMPLE_RATE, "hop_length": HOP, "n_fft": WINDOW}
@@ -74,11 +74,11 @@ def _check_mel(name: str, bands: int) -> None:
 
 
 def set_options(config: PreTrainedConfig, options: dict[str, Any]) -> None:
-    """Change fields of a config that fit any weights.
+    """Change fields of a config that do not affect the shape of weights.
 
     Raises
     ------
-    GemoclapError : there is no such field, it decides the form of the weights, or it takes a value of another kind.
+    GemoclapError : there is no such field, it affects the shape of the weights, or the value has another type.
     """
     known = [field for field in config.to_dict() if _is_free(field)]
     for option, value in options.items():
@@ -117,7 +117,7 @@ def refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTraine
 
 
 def read_do_normalize(name: str) -> bool:
-    """Return what preprocessor_config.json says, and refuse another sampling rate than ours."""
+    """Return the contents of preprocessor_config.json; refuse another sampling rate than ours."""
     folder = Path(name)
     if folder.is_dir() and not any(folder.glob("*processor_config.json")):
         raise GemoclapError(

@@ -1,7 +1,7 @@
-"""Low-rank adaptation of a speech encoder (Hu et al. 2021, arXiv 2106.09685) through the peft library, an extra.
+"""Low-rank adaptation (LoRA) of a speech encoder (Hu et al. 2021, arXiv 2106.09685) with peft, an optional package.
 
-Beside the projections of queries and values of each layer that is not frozen stand two narrow matrices, which alone are
-trained. A saved model has their product added to the weights: it needs no peft, and is as large as before.
+Two narrow matrices are added to the projections of queries and values in each layer that is not frozen. Only these are
+trained. In a saved model their product is added to the weights, so it does not need peft, and is as large as before.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from gemoclap.encoders.layers import numbered_layers
 from gemoclap.errors import GemoclapError
 
 TARGETS = ("q_proj", "v_proj", "query_key_value")
-"""Names of what is adapted in a layer's attention [C: queries and values, as in the paper above]."""
+"""Names of the projections that are adapted in a layer's attention [C: queries and values, as in the paper above]."""
 ADAPTER = "default"
 
 
 def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
-    """Put adapters beside the attention of the layers from `first` on; every other weight of `model` is frozen.
+    """Add adapters to the attention of the layers from `first` on; every other weight of `model` is frozen.
 
     Parameters
     ----------
-    rank, alpha : of the two matrices; their product is multiplied by ``alpha / rank``. It is zero before training.
+    rank, alpha : the product of the two matrices is multiplied by ``alpha / rank``. It is zero before training.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
 
 
 def merged_state(module: nn.Module) -> dict[str, Tensor]:
-    """Return the state of a module as it would be without adapters, what they have learnt added to its weights."""
+    """Return the state of a module with its adapters merged into the weights."""
     state = module.state_dict()
     for name, part in module.named_modules():
         if hasattr(part, "lora_A"):

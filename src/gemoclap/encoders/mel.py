@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of padded batches, on any device; and what the encoders that start from them have in common."""
+"""Log-mel spectrograms of padded batches, on any device, and the base class of encoders that use them."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, hig
 class LogMel(nn.Module):
     """Raw audio -> log-mel frames.
 
-    Frames are not centred: frame t covers the samples ``[t * hop, t * hop + window)``, so no frame of a clip sees the
-    padding behind it. A clip shorter than one window has one frame, over the clip and zeros.
+    Frames are not centred: frame t covers the samples ``[t * hop, t * hop + window)``, so no frame of a clip includes
+    padding. A clip shorter than one window has one frame, of the clip and zeros.
 
     Parameters
     ----------
     n_mels, low_hz, high_hz : of `mel_filterbank`.
-    n_fft, window, hop : samples; the Hann window is filled with zeros up to `n_fft`.
+    n_fft, window, hop : samples; the Hann window is padded with zeros to `n_fft`.
     """
 
     filters: Tensor
@@ -58,7 +58,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.n_fft, self.window, self.hop = n_fft, window, hop
         filters = mel_filterbank(n_mels, n_fft, sample_rate, low_hz, high_hz)
-        # Saved with the weights: transformers builds a model without data and fills in what it finds in the file.
+        # Saved with the weights, because transformers builds a model without data and fills it from the file.
         self.register_buffer("filters", filters)
         self.register_buffer("window_values", torch.hann_window(window))
 
@@ -74,17 +74,17 @@ class LogMel(nn.Module):
         waveforms = nn.functional.pad(waveforms[:, :needed].float(), (0, max(0, needed - waveforms.shape[1])))
         windows = waveforms.unfold(1, self.window, self.hop) * self.window_values
         spectrum = torch.fft.rfft(windows, self.n_fft)
-        power = spectrum.real.square() + spectrum.imag.square()  # faster than abs(), which takes a root first
+        power = spectrum.real.square() + spectrum.imag.square()  # faster than abs(), which takes a root
         log_mel = (power @ self.filters).add(1e-6).log()
         mask = valid_positions(counts, frames)
         return log_mel * mask.unsqueeze(-1), mask
 
 
 def normalize_frames(frames: Tensor, mask: Tensor) -> Tensor:
-    """Take each mel bin's mean over the clip away, and divide all bins by one standard deviation.
+    """Subtract each mel bin's mean over the clip, and divide all bins by one standard deviation.
 
-    Level and channel vanish, the spectral contrast stays [C]. ``frames (B, F, M)``, ``mask (B, F)`` True where real;
-    the padding becomes zero, and so does a clip whose frames are all alike (silence).
+    This removes level and channel, and keeps the spectral contrast [C]. ``frames (B, F, M)``, ``mask (B, F)`` True where real;
+    the padding becomes zero, and so does a clip whose frames are all equal (silence).
     """
     weights = mask.unsqueeze(-1).to(frames.dtype)
     count = weights.sum(1, keepdim=True).clamp(min=1)
@@ -97,12 +97,13 @@ def cmvn(frames: Tensor, mask: Tensor) -> Tensor:
     """Bring each dimension to zero mean and unit variance over the clip (cepstral mean and variance normalisation) [S].
 
     ``frames (B, F, M)``, ``mask (B, F)`` True where real; the padding becomes zero. The variance is that of the
-    population, and 1e-5 is added to it, so that the noise of a band that is silent is not blown up [C].
+    population, and 1e-5 is added to it, so that the noise of a silent band is not amplified [C].
     """
     weights = mask.unsqueeze(-1).to(frames.dtype)
     count = weights.sum(1, keepdim=True).clamp(min=1)
     centred = frames
-    for _ in range(2):  # again, as the first mean is rounded: a constant dimension far from zero must become zero
+    # Twice, because the first mean is rounded, and a constant dimension far from zero must become zero.
+    for _ in range(2):
         centred = (centred - (centred * weights).sum(1, keepdim=True) / count) * weights
     variance = centred.square().sum(1, keepdim=True) / count
     return centred * torch.rsqrt(variance + 1e-5)
@@ -112,11 +113,11 @@ def deltas(frames: Tensor, mask: Tensor, width: int = 2) -> Tensor:
     """Return the slope of each dimension over time, of the shape of `frames`; zero in the padding.
 
     ``sum_n n (c[t + n] - c[t - n]) / (2 sum_n n^2)`` with n from 1 to `width`: regression as in Kaldi's add-deltas and
-    torchaudio's compute_deltas. Beyond its ends a clip's own first and last frames go on.
+    torchaudio's compute_deltas. Beyond the ends of a clip its first and last frames are repeated.
 
     Parameters
     ----------
-    frames, mask : ``(B, F, M)``, and ``(B, F)`` True at the first frames of each row, which alone are read.
+    frames, mask : ``(B, F, M)``, and ``(B, F)`` True at the first frames of each row; only these are read.
     """
     positions = torch.arange(frames.shape[1], device=frames.device)
     last = (mask.sum(1) - 1).clamp(min=0).unsqueeze(1)
@@ -140,7 +141,7 @@ def append_deltas(frames: Tensor, mask: Tensor, order: int = 2, width: int = 2) 
 
 
 class MelFeatures(nn.Module):
-    """Raw audio -> log-mel frames with `delta_order` orders of deltas, normalised by `cmvn`; nothing to learn in it."""
+    """Raw audio -> log-mel frames with `delta_order` orders of deltas, normalised by `cmvn`; it has no weights to train."""
 
     def __init__(
         self, n_mels: int, window: int, hop: int, n_fft: int, delta_order: int = 0, delta_width: int = 2
@@ -157,10 +158,10 @@ class MelFeatures(nn.Module):
 
 
 class MelEncoder(PreTrainedModel):
-    """An encoder of mel features in two public steps, so that pre-training can mask frames between them.
+    """An encoder of mel features with two public steps, so that pre-training can mask frames between them.
 
-    ``model(input_values (B, T), attention_mask (B, T))`` is `features`, then `encode`; ``mask_time_indices`` (B, F), the
-    name is transformers', hides frames between the two: they become zero, the mean.
+    ``model(input_values (B, T), attention_mask (B, T))`` is `features`, then `encode`; ``mask_time_indices`` (B, F)
+    (transformers' name) hides frames between the two steps: they become zero, which is the mean.
     """
 
     main_input_name = "input_values"
@@ -171,7 +172,7 @@ class MelEncoder(PreTrainedModel):
         return self.mel.log_mel.frame_counts(lengths)
 
     def freeze_feature_encoder(self) -> None:
-        """Do nothing: the mel features have no weights. Transformers' name for it."""
+        """Do nothing, because the mel features have no weights; transformers' name for it."""
 
     def features(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return normalised features ``(B, F, M)``, without gradient, and their mask ``(B, F)``; the padding is zero."""

@@ -1,6 +1,6 @@
 """MockingJay: a Transformer over mel frames, pre-trained by predicting masked spans (Liu et al., arXiv 1910.12638).
 
-The post-norm layers are BERT's; sizes are S3PRL's "mockingjay" as the EMS experiments use them [S]. Masking and the heads
+The post-norm layers are BERT's; sizes are those of S3PRL's "mockingjay", as in the EMS experiments [S]. Masking and the heads
 for pre-training are in `gemoclap.ems`.
 """
 
@@ -24,13 +24,14 @@ class MockingJayConfig(PreTrainedConfig):
     Attributes
     ----------
     n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (25 ms every 10 ms).
-    delta_order, delta_width : deltas beside each mel bin (2: delta and delta-delta), and frames to either side of their
+    delta_order, delta_width : deltas of each mel bin (2 = delta and delta-delta), and frames on either side for their
         regression [C].
-    position_scale : of the positions that are added to the projected features; 1 as in S3PRL [S]. Their root mean square,
-        0.7, is more than twice that of the untrained projection of 240 features (0.3), four times that of 80.
+    position_scale : factor on the positions that are added to the projected features; 1 as in S3PRL [S]. The root mean square
+        of the positions, 0.7, is more than twice that of the untrained projection of 240 features (0.3), and four times that
+        of 80.
     hidden_size, num_hidden_layers, num_attention_heads, intermediate_size : widths and depth.
     dropout : of the input, and before each residual connection.
-    attention_dropout : of the attention weights; 0 lets a CPU attend without holding a (B, heads, F, F) tensor.
+    attention_dropout : of the attention weights; with 0 a CPU needs no (B, heads, F, F) tensor.
     layer_norm_eps, initializer_range : BERT's.
     """
 
@@ -53,7 +54,7 @@ class MockingJayConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Refuse with a ValueError what no network can be built from."""
+        """Raise a ValueError for values from which no network can be built."""
         super().__post_init__(**kwargs)
         sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "delta_width")
         refuse_impossible_sizes(self, *sizes)
@@ -74,7 +75,7 @@ class MockingJayConfig(PreTrainedConfig):
 
 
 class MockingJayLayer(GradientCheckpointingLayer):
-    """Self-attention, then feed-forward; each with a way around it and layer norm behind (post-norm, as in BERT)."""
+    """Self-attention, then feed-forward; each with a residual connection and layer norm after it (post-norm, as in BERT)."""
 
     def __init__(self, config: MockingJayConfig) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class MockingJayLayer(GradientCheckpointingLayer):
         self.attention_dropout = config.attention_dropout
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """``(B, F, D)`` and back; no frame attends to where ``mask (B, F)`` is False."""
+        """``(B, F, D)`` and back; no frame attends to frames where ``mask (B, F)`` is False."""
         hidden = self.attention_norm(hidden + self.dropout(self._attend(hidden, mask)))
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
 

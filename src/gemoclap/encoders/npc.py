@@ -1,8 +1,8 @@
 """NPC: a convolutional encoder that predicts each frame from those around it (Liu et al., arXiv 2011.00406).
 
-What stands for a frame is made without the frame itself and its near neighbours, a property of the network rather than
-of its input: convolutions whose middle taps are zero. Structure and sizes are those of the authors' implementation and
-of S3PRL [S]; quantisation and prediction, for pre-training, are in `gemoclap.ems`.
+The representation of a frame does not depend on the frame itself and its nearest neighbours. This is a property of the
+network, not of its input: the middle taps of its convolutions are zero. Structure and sizes are those of the authors'
+implementation and of S3PRL [S]; quantisation and prediction, for pre-training, are in `gemoclap.ems`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gemoclap.encoders.dropout import FastDropout
 from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_sizes
 
 REACH = 1
-"""Frames to either side that a block's convolution sees, and by which each block widens what the masks must hide."""
+"""Frames on either side that a block's convolution reads; the masks of each block are wider by this."""
 
 
 class NPCConfig(PreTrainedConfig):
@@ -30,8 +30,8 @@ class NPCConfig(PreTrainedConfig):
     n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (25 ms every 10 ms).
     hidden_size, num_hidden_layers : width and number of blocks.
     kernel_size : of the masked convolutions.
-    mask_size : input frames, the frame itself in the middle, that its representation does not depend on.
-    wide_mask_size : the same for frames that are marked as wide (EMS) [C].
+    mask_size : number of input frames, with the frame itself in the middle, that its representation does not depend on.
+    wide_mask_size : the same for frames with a wide mask (EMS) [C].
     dropout : before the residual connection of each block.
     """
 
@@ -49,7 +49,7 @@ class NPCConfig(PreTrainedConfig):
     dropout: float = 0.1
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Refuse with a ValueError what no network can be built from."""
+        """Raise a ValueError for values from which no network can be built."""
         super().__post_init__(**kwargs)
         sizes = ("kernel_size", "mask_size", "wide_mask_size")
         refuse_impossible_sizes(self, "hidden_size", "num_hidden_layers", *sizes)
@@ -66,15 +66,15 @@ class NPCConfig(PreTrainedConfig):
 
 
 class MaskedConvolution(nn.Conv1d):
-    """Convolution over time ``(B, D, F)`` whose middle taps, as many as the mask is wide, are zero.
+    """Convolution over time ``(B, D, F)`` whose middle taps are zero, as many as the mask is wide.
 
-    A mask at least as wide as the kernel leaves nothing but the bias. With the default sizes that is so in the last of
-    the four blocks for a mask size of 7, where the mask has grown to 15.
+    If the mask is at least as wide as the kernel, only the bias is left. With the default sizes this is so in the last of the
+    four blocks for a mask size of 7, because the mask there is 15 wide.
     """
 
     def __init__(self, size: int, kernel_size: int, mask_size: int, wide_mask_size: int) -> None:
         super().__init__(size, size, kernel_size)
-        # Left at either end of the kernel.
+        # taps that remain at either end of the kernel
         self.taps = max(0, kernel_size - mask_size) // 2
         self.wide_taps = max(0, kernel_size - wide_mask_size) // 2
 
@@ -86,7 +86,7 @@ class MaskedConvolution(nn.Conv1d):
         return output + self.bias.view(-1, 1)  # type: ignore[union-attr]
 
     def _outer(self, hidden: Tensor, first: int, last: int) -> Tensor:
-        """Convolve with the taps `first` to `last`, counted from either end, and not with the zeros between."""
+        """Convolve with the taps `first` to `last`, counted from either end, and skip the zeros between them."""
         if first == last:
             return torch.zeros_like(hidden)
         width, frames = self.kernel_size[0], hidden.shape[-1]
@@ -97,10 +97,10 @@ class MaskedConvolution(nn.Conv1d):
 
 
 class NPCLayer(nn.Module):
-    """A block of convolutions, and the masked convolution that looks at its output; ``(B, C, F)`` to twice ``(B, D, F)``.
+    """A block of convolutions, and a masked convolution over its output; ``(B, C, F)`` to twice ``(B, D, F)``.
 
-    The block's output goes on to the next block, and has zeros in the padding; the masked one is part of the
-    representation.
+    The output of the block, with zeros in the padding, is the input of the next block. The output of the masked convolution is
+    a part of the representation.
     """
 
     def __init__(self, config: NPCConfig, number: int) -> None:
@@ -130,7 +130,7 @@ class NPCModel(MelEncoder):
     """NPC: raw waveforms to frames every 10 ms (with the default sizes).
 
     ``last_hidden_state`` is the sum of the masked convolutions' outputs. The ``hidden_states`` are the output of the
-    first block, which does know the frame itself, and the sum after each masked convolution. The padding is zero.
+    first block, which depends on the frame itself, and the sum after each masked convolution. The padding is zero.
     """
 
     config_class = NPCConfig
@@ -143,12 +143,12 @@ class NPCModel(MelEncoder):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave the modules as PyTorch made them."""
+        """Do nothing, so that the modules keep PyTorch's initialisation."""
 
     def encode(
         self, frames: Tensor, mask: Tensor, output_hidden_states: bool = False, wide: Tensor | None = None
     ) -> BaseModelOutput:
-        """Return the representation of each frame, made from the frames around it.
+        """Return the representation of each frame, computed from the frames around it.
 
         Parameters
         ----------

@@ -11,14 +11,14 @@ from torch import Tensor
 
 @contextmanager
 def hiding(config: Any, is_on: bool) -> Iterator[None]:
-    """Let transformers' models hide the frames they are told to, whatever SpecAugment is set to, and nothing else."""
+    """Make a transformers model hide exactly the given frames, whatever its SpecAugment settings are."""
     with config_saying(config, {"apply_spec_augment": True, "mask_feature_prob": 0.0} if is_on else {}):
         yield
 
 
 @contextmanager
 def config_saying(config: Any, wanted: Mapping[str, Any]) -> Iterator[None]:
-    """Let those fields of a config that it has say something else."""
+    """Change the fields of a config that it has."""
     before = {name: getattr(config, name) for name in wanted if hasattr(config, name)}
     for name in before:
         setattr(config, name, wanted[name])
@@ -31,9 +31,9 @@ def config_saying(config: Any, wanted: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None]:
-    """Let the front end return `features` ``(B, F, C)`` and the frame mask be `mask`, for the time of a call.
+    """Replace the output of the front end with `features` ``(B, F, C)`` and the frame mask with `mask`, during a call.
 
-    The rest of the call is transformers' own, so every family keeps what it does between front end and layers.
+    The rest of the call is transformers' own, so each family keeps its steps between front end and layers.
     """
     model._get_feature_vector_attention_mask = lambda *args, **options: mask
     try:
@@ -45,7 +45,7 @@ def front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None
 
 @contextmanager
 def calling_instead(module: Any, answer: Callable[..., Any]) -> Iterator[None]:
-    """Let `answer` take the place of a module's `forward`; hooks and names stay."""
+    """Replace a module's `forward` with `answer`; hooks and names stay."""
     module.forward = answer
     try:
         yield

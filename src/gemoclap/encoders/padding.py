@@ -1,10 +1,10 @@
-"""The parts of transformers' speech encoders in which padding changes a clip's numbers, made exact.
+"""Makes transformers' speech encoders independent of padding.
 
-Two parts leak, measured with an attention mask given: the group norm of the first convolution (wav2vec2-base,
-HuBERT-base, WavLM-base), whose statistics run over the padding too; and convolutions over frames in a stack (data2vec's
-positional convolution is five deep; HuBERT's may have a batch norm before it), where whatever an earlier layer wrote
-into the padding comes back through the next kernel. `make_padding_exact` replaces the first and puts a mask in front of
-each of the second. Parameters keep their names, so a checkpoint of the model still loads in plain transformers.
+With an attention mask, padding still changes a clip's output in two parts. The group norm of the first convolution
+(wav2vec2-base, HuBERT-base, WavLM-base) includes the padding in its statistics. In stacked convolutions over frames
+(data2vec's positional convolution has five; HuBERT's may have a batch norm before it), values that one layer writes into the
+padding are read by the next. `make_padding_exact` replaces the first, and puts a mask before each of the second. Parameters
+keep their names, so a checkpoint of the model still loads in plain transformers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def valid_positions(lengths: Tensor, width: int) -> Tensor:
 
 
 def masked_group_norm(hidden: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Group norm with one group a channel, its statistics over the valid frames of each clip alone.
+    """Group norm with one group per channel, with statistics over the valid frames of each clip only.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def masked_group_norm(hidden: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Te
     padding = ~valid_positions(lengths, hidden.shape[-1]).unsqueeze(1)
     count = lengths.view(-1, 1, 1)
     hidden = hidden.float().masked_fill(padding, 0.0)
-    # Two passes, as the mean square less the squared mean cancels in float32 where a channel has an offset.
+    # Two passes, because the mean square minus the squared mean loses precision in float32 if a channel has an offset.
     centred = (hidden - hidden.sum(-1, keepdim=True) / count).masked_fill(padding, 0.0)
     variance = centred.square().sum(-1, keepdim=True) / count
     scale = torch.rsqrt(variance + norm.eps) * norm.weight.view(-1, 1)
@@ -48,11 +48,11 @@ def masked_group_norm(hidden: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Te
 
 
 class BatchLengths:
-    """The lengths of the batch that is passing through an encoder, where its padding-exact parts read them.
+    """The lengths of the current batch, for the replaced parts of an encoder.
 
-    transformers hands the attention mask neither to the convolutional front end nor to the positional convolution;
-    this object, shared by the replaced parts, is how they get it. It holds nothing outside `of`: a model called
-    directly behaves as transformers made it.
+    transformers passes the attention mask neither to the convolutional front end nor to the positional convolution. The
+    replaced parts get the lengths from this shared object. It is empty outside `of`, so a model that is called directly
+    behaves as in plain transformers.
 
     Attributes
     ----------
@@ -73,14 +73,14 @@ class BatchLengths:
             self.samples, self.frames = before
 
     def for_checkpointing(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        """Return the contexts of a checkpointed layer's two forward passes: the second comes when the batch has passed."""
+        """Return the contexts of a checkpointed layer's two forward passes; the second one comes after `of` has ended."""
         return nullcontext(), self.of(self.samples, self.frames)
 
 
 class MaskedGroupNormConvolution(GradientCheckpointingLayer):
-    """A first convolution with group norm and activation, as in `layer`, that leaves the padding out of the statistics.
+    """A first convolution with group norm and activation, like `layer`, whose statistics ignore padding.
 
-    It takes the submodules of `layer` over under the same names.
+    It uses the submodules of `layer` under the same names.
     """
 
     def __init__(self, layer: Any, lengths: BatchLengths) -> None:
@@ -89,7 +89,7 @@ class MaskedGroupNormConvolution(GradientCheckpointingLayer):
         self.lengths = lengths
 
     def __call__(self, hidden_states: Tensor) -> Tensor:
-        # Read here and passed on, because gradient checkpointing runs `forward` again when the batch is long gone.
+        # Read here and passed on, because gradient checkpointing runs `forward` again after the batch.
         return super().__call__(hidden_states, self.lengths.samples)
 
     def forward(self, hidden_states: Tensor, samples: Tensor | None) -> Tensor:
@@ -130,16 +130,16 @@ INSTALLERS: dict[str, Callable[[PreTrainedModel, str, BatchLengths], None]] = {
     "PositionalConvEmbedding": _mask_convolutions,
     "ConvolutionModule": _mask_convolutions,  # the depthwise convolution of each Conformer layer
 }
-"""What is done to a module whose class name ends so; transformers repeats these classes under each family's prefix."""
+"""End of a class name -> change to the module; transformers has these classes under each family's prefix."""
 
 
 def make_padding_exact(model: PreTrainedModel) -> BatchLengths:
-    """Make a clip's frames independent of the padding behind it, once for each model.
+    """Make a clip's frames independent of its padding; called once for each model.
 
     Returns
     -------
-    BatchLengths : to be filled, through its `of`, around every forward pass of `model` on a padded batch. Without it
-        the model is as transformers made it. An encoder that minds its padding itself is left as it is.
+    BatchLengths : use its `of` around every forward pass of `model` with a padded batch. Without it the model behaves as in
+        plain transformers. An encoder that ignores padding itself is not changed.
     """
     known = getattr(model, "batch_lengths", None)
     if isinstance(known, BatchLengths):

@@ -1,4 +1,4 @@
-"""Frames to one vector an utterance, over the valid frames alone."""
+"""Pools the valid frames of each utterance into one vector."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_mean_std(frames: Tensor, mask: Tensor) -> Tensor:
-    """Return mean and standard deviation over the valid frames side by side, ``(B, 2 D)`` [C]."""
+    """Return mean and standard deviation over the valid frames, concatenated, ``(B, 2 D)`` [C]."""
     frames = _wide(frames)
     mean = masked_mean(frames, mask)
     variance = masked_mean((frames - mean.unsqueeze(1)).square(), mask)
@@ -26,7 +26,7 @@ def masked_mean_std(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 def _wide(frames: Tensor) -> Tensor:
-    """Half precision becomes float32: a sum over hundreds of frames loses the small ones in it."""
+    """Half precision becomes float32: a sum over hundreds of frames would lose small values."""
     return frames.to(torch.promote_types(frames.dtype, torch.float32))
 
 
@@ -37,9 +37,9 @@ def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 class AttentionPooling(nn.Module):
-    """A learned weighted mean of the frames, by head, and the standard deviation beside it [C].
+    """A learned weighted mean of the frames, and the standard deviation, for each head [C].
 
-    Each head looks at a slice of the frame of its own, D / H wide: ``a = softmax over frames of w_h tanh(W x + b)``, then
+    Each head has its own slice of the frame, D / H wide: ``a = softmax over frames of w_h tanh(W x + b)``, then
     ``mean = sum_t a_t x_t`` and ``std = sqrt(sum_t a_t (x_t - mean)^2)`` of that slice (attentive statistics, Okabe et al.
     2018, arXiv 1803.10963, with several heads). The weights w start at zero, so that training starts from the plain mean and
     standard deviation.
@@ -75,10 +75,10 @@ class AttentionPooling(nn.Module):
 
 
 class Standardizer(nn.Module):
-    """Pooled features ``(B, P)`` less their mean, divided by their standard deviation, over the training utterances [C].
+    """Standardises pooled features ``(B, P)`` by mean and standard deviation over the training utterances [C].
 
-    The dimensions of pre-trained encoders differ in size by orders of magnitude, and a head trained by Adam hears the
-    largest alone. Nothing is changed before `fit` was called.
+    The dimensions of pre-trained encoders differ in size by orders of magnitude, and a head trained by Adam would only use the
+    largest. Before `fit` is called, features are not changed.
     """
 
     mean: Tensor
@@ -90,7 +90,7 @@ class Standardizer(nn.Module):
         self.register_buffer("deviation", torch.ones(size))
 
     def fit(self, features: Tensor) -> None:
-        """Take mean and deviation of ``features (N, P)``; what never varies is divided by 1."""
+        """Measure mean and deviation of ``features (N, P)``; constant dimensions are divided by 1."""
         features = features.double()
         deviation = features.std(0, correction=0)
         self.mean.copy_(features.mean(0))
@@ -101,7 +101,7 @@ class Standardizer(nn.Module):
 
 
 class StatisticsPooling(nn.Module):
-    """One of `POOLINGS` as a module: nothing to learn."""
+    """One of `POOLINGS` as a module without weights."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class StatisticsPooling(nn.Module):
 
 
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": masked_mean, "mean_std": masked_mean_std}
-"""The choices of `ModelSettings.pooling` in which nothing is learnt, so that their output can be kept."""
+"""Values of `ModelSettings.pooling` without weights, whose output can be cached."""
 ATTENTION_DIM = 128
 """Width of the layer that scores frames [C]."""
 

@@ -21,7 +21,7 @@ from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
 
 OPTIONAL_WEIGHTS = ("masked_spec_embed",)
-"""Parameters that a checkpoint may lack: SpecAugment's filler, which models fine-tuned without it do not save."""
+"""Parameters that may be missing in a checkpoint: SpecAugment's mask vector, which some models do not save."""
 
 
 def load_config(name: str) -> PreTrainedConfig:
@@ -52,13 +52,13 @@ def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
 def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **options: Any) -> PreTrainedModel:
     """Load the weights of a hub id or folder in float32, from safetensors; `loader` is the class that does it.
 
-    Where there is nothing but a pickled pytorch_model.bin, its tensors are read as `unpickled` says, online and offline
-    alike, and come from safetensors in the cache folder.
+    If there is only a pickled pytorch_model.bin, its tensors are read as in `unpickled`, online and offline, and stored as
+    safetensors in the cache folder.
 
     Raises
     ------
     GemoclapError : as `load_config`; also no weights, pickled ones that are more than tensors, weights that lack
-        parameters of the model, or that are no numbers.
+        parameters of the model, or are not finite.
     """
     with readable_errors(name):
         found = find_weights(name)
@@ -79,25 +79,25 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
             "give a folder or hub id with the whole model"
         )
     check_weights(name, model)
-    model.name_or_path = model.config.name_or_path = name  # also where the weights come from the cache folder
+    model.name_or_path = model.config.name_or_path = name  # also if the weights are from the cache folder
     return model
 
 
 @contextmanager
 def readable_errors(name: str) -> Iterator[None]:
-    """Turn what transformers raises while it loads `name` into one line, and keep its own reports off the terminal."""
+    """Turn errors of transformers while it loads `name` into one line, and hide its own messages."""
     with quiet_transformers():
         try:
             yield
         except GemoclapError:
             raise
-        except Exception as error:  # a file of another shape raises whatever comes of it
+        except Exception as error:  # a malformed file can raise any error
             raise GemoclapError(_explanation(name, error)) from error
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep the reports and progress bars of transformers off the terminal."""
+    """Hide the messages and progress bars of transformers."""
     bars_were_on = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     loggers = [logging.getLogger(library) for library in ("transformers", "huggingface_hub")]

@@ -1,7 +1,7 @@
-"""Whom an encoder has heard, with and without labels: kept in its config.json, so that it goes wherever the encoder goes.
+"""Speakers that an encoder was trained on, with and without labels. They are stored in its config.json.
 
-An encoder that was trained with the labels of a speaker gives that speaker's emotions away to whatever is put on it. No
-split of a later training's own can mend that, so those who test say so.
+If an encoder was trained with the labels of a speaker, tests on that speaker are too good, whatever the split of a later
+training. Reports therefore say so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def named_speakers(rows: Iterable[Utterance]) -> set[str]:
 
 
 def remember(config: PreTrainedConfig, *, labelled: Iterable[str] = (), heard: Iterable[str] = ()) -> None:
-    """Add speakers to those an encoder was trained with: with labels, or without."""
+    """Add training speakers to an encoder's config, with labels or without."""
     fields: Any = config
     for name, new in ((LABELLED, labelled), (HEARD, heard)):
         known = {*getattr(config, name, ()), *new}
@@ -33,7 +33,7 @@ def remember(config: PreTrainedConfig, *, labelled: Iterable[str] = (), heard: I
 
 
 def known_speakers(config: PreTrainedConfig | None, among: Sequence[Utterance]) -> dict[str, list[str]]:
-    """Return which speakers of some utterances an encoder knows: `LABELLED` and `HEARD`, each only where there are some."""
+    """Return the speakers of some utterances that an encoder was trained on, under `LABELLED` and `HEARD` if there are any."""
     present = named_speakers(among)
     labelled = common_speakers(getattr(config, LABELLED, None) or (), present)
     heard = common_speakers(getattr(config, HEARD, None) or (), present) - labelled
@@ -41,7 +41,7 @@ def known_speakers(config: PreTrainedConfig | None, among: Sequence[Utterance]) 
 
 
 def warnings_of(encoders: dict[str, dict[str, list[str]]]) -> list[str]:
-    """Return a sentence for each encoder, by name, that knows speakers who are tested: what `known_speakers` found."""
+    """Return a warning for each encoder, by name, that was trained on test speakers, from `known_speakers`."""
     sentences = []
     for name, known in encoders.items():
         if labelled := known.get(LABELLED):
@@ -50,7 +50,9 @@ def warnings_of(encoders: dict[str, dict[str, list[str]]]) -> list[str]:
                 "are not speaker-independent"
             )
         if heard := known.get(HEARD):
-            sentences.append(f"the encoder {name} has heard speakers who are tested, without labels ({_few(heard)})")
+            sentences.append(
+                f"the encoder {name} was trained on speakers who are tested, without labels ({_few(heard)})"
+            )
     return sentences
 
 

@@ -1,4 +1,4 @@
-"""Varying log-mel spectrograms while training: tempo and vocal tract by resampling, SpecAugment by hiding stripes."""
+"""Augments log-mel spectrograms in training: tempo and vocal tract by resampling, and SpecAugment by hiding stripes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 def warp(frames: Tensor, lengths: Tensor, speed: Tensor, tract: Tensor) -> tuple[Tensor, Tensor]:
     """Resample each clip along time by `speed` and along the mel axis by `tract`, with linear interpolation.
 
-    A speed above 1 shortens the clip; a tract factor above 1 moves everything down the mel axis, as a longer vocal
-    tract does. Pitch and formants move together: the mel axis knows no difference.
+    A speed above 1 shortens the clip; a tract factor above 1 moves everything down the mel axis, like a longer vocal
+    tract. Pitch and formants move together.
 
     Parameters
     ----------
-    frames : ``(B, F, M)``, valid where the frame index is below `lengths` ``(B,)``; nothing else is read.
+    frames : ``(B, F, M)``, valid where the frame index is below `lengths` ``(B,)``; other frames are not read.
     speed, tract : factors, ``(B,)``.
 
     Returns
     -------
-    The warped frames ``(B, F', M)`` and their lengths ``(B,)``; what lies behind a length is to be masked.
+    The warped frames ``(B, F', M)`` and their lengths ``(B,)``; frames beyond the length must be masked.
     """
     batch, width, mels = frames.shape
     warped_lengths = (lengths / speed).round().long().clamp(min=1)

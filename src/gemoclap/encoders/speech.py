@@ -1,7 +1,7 @@
 """Speech encoders: a padded batch of raw waveforms -> frames and their mask, for every family that AutoModel loads.
 
 wav2vec 2.0, HuBERT, WavLM and data2vec-audio come from transformers; Whisper's encoder (`whisper.py`) and our own encoders
-are registered with AutoModel and come the same way. A clip has the same frames alone and in any batch (`padding.py`).
+are registered with AutoModel and load the same way. A clip has the same frames alone and in any batch (`padding.py`).
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 
 COMPILATIONS = 64
-"""Most forms of a layer that torch.compile makes."""
+"""Largest number of variants of a layer that torch.compile may make."""
 
 
 class SpeechEncoder(nn.Module):
-    """A transformers speech encoder that normalises, masks and freezes as its user expects.
+    """A transformers speech encoder with normalisation, masks, freezing and exact padding.
 
     Parameters
     ----------
-    model : takes ``input_values`` (B, T) and ``attention_mask``, and knows `_get_feat_extract_output_lengths`.
+    model : takes ``input_values`` (B, T) and ``attention_mask``, and has `_get_feat_extract_output_lengths`.
     do_normalize : bring each clip to zero mean and unit variance over its own samples, as the checkpoint's
         preprocessor_config.json says.
     layers : ``"last"`` hidden layer; the output of layer N (0 is the input of the first), as transformers'
@@ -63,8 +63,8 @@ class SpeechEncoder(nn.Module):
 
     Notes
     -----
-    In training mode the dropout, layer drop and SpecAugment of the model's own config are at work (SpecAugment draws
-    from NumPy's generator). Layer drop leaves parameters without gradient, which distributed training has to be told;
+    Training mode uses the dropout, layer drop and SpecAugment of the model's own config (SpecAugment uses NumPy's generator).
+    Layer drop leaves parameters without gradient, which distributed training must allow for;
     ``"weighted"`` and frozen layers switch it off, because both need every layer.
 
     Raises
@@ -104,19 +104,19 @@ class SpeechEncoder(nn.Module):
         keep_layers: int | None = None,
         options: dict[str, Any] | None = None,
     ) -> SpeechEncoder:
-        """Load from a hub id or a folder in the hub's layout; weights as tensors alone are read.
+        """Load from a hub id or a folder with the same files; only tensors are read.
 
         Parameters
         ----------
-        keep_layers : build only so many of the first layers; those above the layer that `layers` names are not built
-            either. The norm behind the last layer of all goes with that layer.
-        options : fields of the encoder's config that fit any weights: ``mask_time_prob`` and others of SpecAugment, dropouts,
-            ``padded`` of a Whisper.
+        keep_layers : build only this many of the first layers. Layers above the one in `layers` are not built either. If
+            the last layer is not built, the norm after it is left out too.
+        options : fields of the encoder's config that do not affect the shape of weights: SpecAugment's, such as
+            ``mask_time_prob``, dropouts, and ``padded`` of a Whisper.
 
         Raises
         ------
-        GemoclapError : nothing there, hub out of reach, an encoder that does not take 16 kHz audio, no
-            preprocessor_config.json, more layers than there are, or an option of another kind.
+        GemoclapError : no such encoder, the hub cannot be reached, an encoder for other than 16 kHz audio, no
+            preprocessor_config.json, more layers than there are, or a wrong option.
         """
         model, do_normalize = load_speech_model(str(name), layers, keep_layers, options or {})
         return cls(model, do_normalize, layers)
@@ -129,7 +129,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def feature_extractor(self) -> Wav2Vec2FeatureExtractor:
-        """What preprocessor_config.json says of this encoder; its `save_pretrained` writes that file."""
+        """The contents of this encoder's preprocessor_config.json; `save_pretrained` of the result writes that file."""
         return Wav2Vec2FeatureExtractor(
             sampling_rate=SAMPLE_RATE, do_normalize=self.do_normalize, return_attention_mask=True
         )
@@ -139,11 +139,11 @@ class SpeechEncoder(nn.Module):
 
         Parameters
         ----------
-        waveforms : float32 ``(B, T)``, raw audio at 16 kHz, padded behind.
-        lengths : samples of each clip, ``(B,)``. A clip shorter than the receptive field of the first frame is
-            followed by zeros up to there, so that every clip has a frame.
-        hidden : bool ``(B, F)``, frames that the layers do not get to see; needs `expect_hidden_frames`. Nothing else is
-            hidden then.
+        waveforms : float32 ``(B, T)``, raw audio at 16 kHz, padded at the end.
+        lengths : samples of each clip, ``(B,)``. A clip shorter than the receptive field of the first frame is padded with
+            zeros to this length, so that every clip has a frame.
+        hidden : bool ``(B, F)``, frames to hide from the layers; needs `expect_hidden_frames`. No other frames are hidden
+            then.
 
         Returns
         -------
@@ -184,25 +184,25 @@ class SpeechEncoder(nn.Module):
 
     @property
     def has_front_end(self) -> bool:
-        """Whether the model starts with convolutions over the waveform whose output can be given in their place."""
+        """Whether the model starts with convolutions over the waveform whose output can be given instead of the waveform."""
         return hasattr(self.model, "feature_extractor")
 
     def is_frozen(self, what: Literal["front_end", "all"]) -> bool:
-        """Whether a part is kept as it is, so that its output for a clip never changes."""
+        """Whether a part is frozen, so that its output for a clip never changes."""
         part: Any = self.model if what == "all" else getattr(self.model, "feature_extractor", self.model)
         return any(part is module for frozen in self._frozen for module in frozen.modules())
 
     @property
     def frozen_modules(self) -> list[nn.Module]:
-        """What `freeze` keeps as it was, from the input up."""
+        """The parts that `freeze` has frozen, from the input up."""
         return list(self._frozen)
 
     @property
     def constant_until(self) -> Literal["output"] | int | None:
-        """How far up the output for a clip never changes, so that `frozen_frames` can be computed once for all epochs.
+        """The last output that never changes for a clip, so that `frozen_frames` can be computed once for all epochs.
 
-        ``"output"``: all of it. n above 0: up to the output of layer n. 0: up to that of the front end. None: nowhere, or
-        nowhere where a call can go on from. What is hidden while pseudo-labels are learnt comes in behind the front end.
+        ``"output"`` = that of the encoder. n above 0 = that of layer n. 0 = that of the front end. None = there is none, or
+        none from which a call can continue. In training on pseudo-labels, frames are hidden after the front end.
         """
         if self.is_frozen("all") and self.layers != "weighted" and not self._hides_frames:
             return "output"
@@ -214,8 +214,8 @@ class SpeechEncoder(nn.Module):
         return min(self._frozen_layers or 0, used)
 
     def frozen_frames(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what comes out where `constant_until` says, ``(B, F, C)``, for what `forward` takes, and the valid frames
-        ``(B,)``."""
+        """Return the output at `constant_until`, ``(B, F, C)``, for the arguments of `forward`, and the numbers of valid
+        frames ``(B,)``."""
         until = self.constant_until
         if until == "output":
             frames, mask = self(waveforms, lengths)
@@ -229,7 +229,7 @@ class SpeechEncoder(nn.Module):
     def from_frozen_frames(
         self, features: Tensor, counts: Tensor, hidden: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return what `forward` does, from what `frozen_frames` returned: ``(B, F, C)`` of any precision, and ``(B,)``."""
+        """Return the result of `forward`, from the result of `frozen_frames`: ``(B, F, C)`` of any precision, and ``(B,)``."""
         until = self.constant_until
         if not until:
             return self.from_front_end(features, counts, hidden)
@@ -240,14 +240,14 @@ class SpeechEncoder(nn.Module):
         return features.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the convolutions' output ``(B, F, C)`` for what `forward` takes, and the valid frames ``(B,)``."""
+        """Return the convolutions' output ``(B, F, C)`` for the arguments of `forward`, and numbers of frames ``(B,)``."""
         model: Any = self.model
         waveforms, samples, counts = self._prepare(waveforms, lengths)
         with self._lengths.of(samples, counts):
             return model.feature_extractor(waveforms).transpose(1, 2), counts
 
     def from_front_end(self, features: Tensor, counts: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return what `forward` does, from what `front_end` returned: ``(B, F, C)`` of any precision, and ``(B,)``."""
+        """Return the result of `forward`, from the result of `front_end`: ``(B, F, C)`` of any precision, and ``(B,)``."""
         least = self._least_frames()
         features = functional.pad(features.float(), (0, 0, 0, max(0, least - features.shape[1])))
         samples = self.min_samples + (counts - 1) * self.hop_samples
@@ -269,7 +269,7 @@ class SpeechEncoder(nn.Module):
         return torch.stack([pool(states, mask) for states in hidden_states(output)], dim=1)
 
     def _prepare(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return normalised clips, each long enough for a frame, their samples and their frames."""
+        """Return normalised clips, each long enough for a frame, with their numbers of samples and frames."""
         waveforms = normalize_clips(waveforms, lengths, self.do_normalize)
         least_width = self.min_samples + (self._least_frames() - 1) * self.hop_samples
         waveforms = functional.pad(waveforms, (0, max(0, least_width - waveforms.shape[1])))
@@ -298,20 +298,20 @@ class SpeechEncoder(nn.Module):
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.weigh(hidden_states(output)) if self._wants_all_layers else output.last_hidden_state
-        # Augmentation inside an encoder of ours may change the number of frames while training.
+        # Augmentation inside our own encoders can change the number of frames in training.
         counts = output.get("frame_counts", counts)
         mask = valid_positions(counts, frames.shape[1])
         return frames.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     def freeze(self, what: str | int) -> None:
-        """Keep a part of the model as it is: no gradient, no dropout, also in training mode. Undoes an earlier call.
+        """Freeze a part of the model: no gradient and no dropout, in training mode too. Undoes an earlier call.
 
         Parameters
         ----------
         what : ``"none"``; ``"front_end"``, the convolutions over the waveform; ``"all"``, everything but the weights of
-            ``layers="weighted"``; or n, the front end, its projection and the first n transformer layers with all that
-            lies before them. Above 0, n switches SpecAugment and layer drop off, which would make frozen layers random; of a
-            Whisper, which hides mel frames, so does a frozen front end.
+            ``layers="weighted"``; or n, the front end, its projection and everything up to
+            transformer layer n. n above 0 switches off SpecAugment and layer drop, which would make frozen layers random. For
+            a Whisper, which hides mel frames, a frozen front end does this too.
 
         Raises
         ------
@@ -329,7 +329,7 @@ class SpeechEncoder(nn.Module):
     def settle(self, settings: ModelSettings) -> None:
         """Augment, freeze and adapt as `settings` say: once, before training.
 
-        With low-rank adaptation, the front end is frozen whatever `settings.freeze` says.
+        With low-rank adaptation, the front end is always frozen.
 
         Raises
         ------
@@ -351,12 +351,14 @@ class SpeechEncoder(nn.Module):
             add_lora(self.model, settings.lora_rank, settings.lora_alpha, first)
 
     def switch_off_augmentation(self) -> None:
-        """Train without the model's own SpecAugment and layer drop, whatever its config says; dropout stays."""
+        """Train without the model's own SpecAugment and layer drop, even if its config has them; dropout stays."""
         self._augmentation.switch_off()
 
     def expect_hidden_frames(self) -> None:
-        """Let a caller say which frames are hidden: nothing of the model's own is, no tempo changes, and what stands for a
-        hidden frame, if the model has weights for that, is learnt.
+        """Let the caller choose the hidden frames.
+
+        The model's own hiding and tempo changes are switched off. The vector that replaces hidden frames, if the model has
+        one, is trained.
 
         Raises
         ------
@@ -375,7 +377,7 @@ class SpeechEncoder(nn.Module):
             self.model.masked_spec_embed.requires_grad_(self.model not in self._frozen)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write the model, with the augmentation of its own config, and preprocessor_config.json, as the hub has them."""
+        """Write the model, with the original augmentation settings, and preprocessor_config.json, in the hub's format."""
         with readable_errors(str(folder)), self._augmentation.as_loaded():
             self.model.save_pretrained(folder, state_dict=merged_state(self.model))
         self.feature_extractor.save_pretrained(folder)
@@ -393,31 +395,31 @@ class SpeechEncoder(nn.Module):
         self.model.activation_checkpointing_enable(options)
 
     def compile_layers(self) -> None:
-        """Let torch.compile make each transformer layer faster; a compilation serves all layers of one form and all lengths.
+        """Compile each transformer layer with torch.compile; one compilation serves all layers of one form and all lengths.
 
-        There is one for each mode (training, evaluation, chunks), form of layer and a batch of one clip: up to a dozen.
+        There is one for each mode (training, evaluation, chunks), form of layer, and for a batch of one clip: up to a dozen.
 
         Raises
         ------
         GemoclapError : the model has no numbered layers.
         """
         layers = numbered_layers(self.model, "train.compile")
-        dynamo = torch._dynamo.config  # its default of 8 would send what comes later back to the plain way
+        dynamo = torch._dynamo.config  # with its default of 8, later variants would not be compiled
         dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILATIONS)
-        for layer in layers[self._frozen_layers or 0 :]:  # what is frozen runs once, and may be passed over
+        for layer in layers[self._frozen_layers or 0 :]:  # frozen layers run only once, so they need no compilation
             layer.compile(dynamic=True)
 
     def train(self, mode: bool = True) -> SpeechEncoder:
-        """Set training mode, but for the frozen parts: their dropout stays off."""
+        """Set training mode, except for frozen parts, whose dropout stays off."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
 
     def weigh(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the learned sum of what is given for each layer, or what is given for one; ``layers`` says which.
+        """Return the learned sum over layers, or the values of one layer, depending on ``layers``.
 
-        What is linear in the frames, as their mean is, may be taken of each layer first.
+        Linear functions of the frames, such as the mean, can be applied to each layer first.
         """
         if self.layer_weights is None:
             return states[-1 if self.layers == "last" else int(self.layers)]
@@ -427,7 +429,7 @@ class SpeechEncoder(nn.Module):
         return combined
 
     def _least_frames(self) -> int:
-        """Frames a batch needs: one, and in training one span of SpecAugment, which refuses less."""
+        """Least number of frames in a batch: one, and in training one span of SpecAugment, which needs as many."""
         config = self.model.config
         augments = self.training and getattr(config, "apply_spec_augment", True)
         return config.mask_time_length if augments and getattr(config, "mask_time_prob", 0.0) > 0 else 1

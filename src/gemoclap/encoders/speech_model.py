@@ -1,4 +1,4 @@
-"""What all models of emotion have in common: their classes, how audio is prepared, a speech encoder and its pooling."""
+"""Base of all emotion models: classes, preparation of audio, a speech encoder and its pooling."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from gemoclap.writing import readable_write_errors
 
 
 class LabelledConfig(PreTrainedConfig):
-    """What a model of emotion was trained on.
+    """Config of an emotion model: classes, preparation of audio and training speakers.
 
     Attributes
     ----------
     vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
-    preparation : `config.AudioSettings` as a dict: what was done to every clip, and is to be done again.
-    trained_speakers : "corpus/speaker" of all that the weights were trained or selected on, so that an evaluation can tell.
+    preparation : `config.AudioSettings` as a dict: how clips were prepared in training, and must be prepared in prediction.
+    trained_speakers : "corpus/speaker" of all training and development speakers, so that an evaluation can warn.
     """
 
     vocabulary: dict | None = None
@@ -47,12 +47,12 @@ class LabelledConfig(PreTrainedConfig):
 
     @property
     def emotions(self) -> Vocabulary:
-        """The classes, in order, with the merges that the training labels went through."""
+        """The classes, in order, with the merges of the training labels."""
         return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
 
     @property
     def audio_settings(self) -> AudioSettings:
-        """What is done to a clip before the model hears it."""
+        """How a clip is prepared before it is given to the model."""
         return AudioSettings(**(self.preparation or {}))
 
 
@@ -63,11 +63,11 @@ class SpeechModelConfig(LabelledConfig):
     ----------
     method : the method it was trained by, as in `config.TITLES`.
     audio_config : config of the encoder.
-    audio_normalize : whether each clip is brought to zero mean and unit variance first, as the encoder wants it.
+    audio_normalize : whether each clip is scaled to zero mean and unit variance first, if the encoder needs this.
     audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
     audio_standardize : whether pooled features are standardised by those of the training utterances.
-    calibration : what makes the probabilities of the trained classes say how often the answer is right: ``temperature``, which
-        their logits are divided by, ``fitted_on``, in words, and ``utterances``, how many; None where none was fitted.
+    calibration : of the probabilities of the trained classes: ``temperature``, by which the logits are divided, ``fitted_on``,
+        in words, and ``utterances``, their number; None if no temperature was fitted.
     """
 
     method: str | None = None
@@ -81,11 +81,11 @@ class SpeechModelConfig(LabelledConfig):
 
     @property
     def softmax_temperature(self) -> float:
-        """What the logits of the trained classes are divided by; 1 where no temperature was fitted.
+        """The number by which the logits of the trained classes are divided; 1 if no temperature was fitted.
 
         Raises
         ------
-        GemoclapError : config.json has one that is no positive number.
+        GemoclapError : the temperature in config.json is not a positive number.
         """
         value = (self.calibration or {}).get("temperature", 1.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
@@ -100,7 +100,7 @@ class SpeechModelConfig(LabelledConfig):
 
 
 def as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None:
-    """Return the config of an inner model, which config.json has as a mapping."""
+    """Return the config of an inner model, which is a mapping in config.json."""
     if not isinstance(config, dict):
         return config
     options = {name: value for name, value in config.items() if name != "model_type"}
@@ -115,7 +115,7 @@ class Projection(nn.Sequential):
 
 
 class SpeechModel(PreTrainedModel):
-    """A model over the pooled frames of a speech encoder; whoever inherits it adds a head."""
+    """A model on the pooled frames of a speech encoder; subclasses add a head."""
 
     base_model_prefix = ""
     main_input_name = "waveforms"
@@ -135,7 +135,7 @@ class SpeechModel(PreTrainedModel):
         return pooled_dim(self.config.audio_pooling, self.audio_encoder.output_dim)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Leave the modules as PyTorch made them; the encoders initialise themselves."""
+        """Do nothing: the modules keep PyTorch's initialisation, and the encoders initialise themselves."""
 
     def get_audio_features(
         self,
@@ -151,8 +151,8 @@ class SpeechModel(PreTrainedModel):
         Parameters
         ----------
         waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
-        frozen_frames, frame_counts : in their place what ``audio_encoder.frozen_frames`` makes of them.
-        layer_features : in their place the pooled frames of every layer, or of the used one alone, ``(B, L, D_a)``.
+        frozen_frames, frame_counts : in place of the audio, the result of ``audio_encoder.frozen_frames``.
+        layer_features : in place of the audio, the pooled frames of every layer, or of the used one only, ``(B, L, D_a)``.
         """
         if layer_features is not None:
             layers = layer_features.unbind(1)
@@ -166,7 +166,7 @@ class SpeechModel(PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Write config.json, model.safetensors and preprocessor_config.json; what adapters have learnt is in the weights."""
+        """Write config.json, model.safetensors and preprocessor_config.json; adapters are merged into the weights."""
         state = merged_state(self) if state_dict is None else state_dict
         with quiet_transformers(), readable_write_errors(save_directory):
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
@@ -176,7 +176,7 @@ class SpeechModel(PreTrainedModel):
 def speech_fields(
     speech: SpeechEncoder, vocabulary: Vocabulary, settings: ModelSettings, audio: AudioSettings | None
 ) -> dict[str, Any]:
-    """Return what every `SpeechModelConfig` says of its encoder, which has been settled, of classes and preparation."""
+    """Return the fields of `SpeechModelConfig` for an encoder, classes and preparation."""
     return {
         "audio_config": speech.model.config,
         "audio_normalize": speech.do_normalize,
@@ -190,11 +190,11 @@ def speech_fields(
 
 
 def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> None:
-    """Raise a GemoclapError if a model that was loaded from `name` is not all there.
+    """Raise a GemoclapError if a model loaded from `name` is incomplete.
 
     Parameters
     ----------
-    missing : names of weights that the file lacks, which transformers would draw at random.
+    missing : names of weights that the file lacks; transformers would initialise them at random.
     """
     if missing:
         raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {min(missing)}; {REMEDY}")
@@ -202,7 +202,7 @@ def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> N
 
 
 def check_config(name: str, config: LabelledConfig) -> None:
-    """Raise a GemoclapError where a config.json says what no training has written, which would come to light later."""
+    """Raise a GemoclapError if a config.json has values that no training writes, before they cause an error later."""
     own = [
         inspect.get_annotations(kind, eval_str=True)
         for kind in type(config).__mro__
@@ -225,7 +225,7 @@ def check_config(name: str, config: LabelledConfig) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from JSON is of an annotated type; what a list or a mapping holds is not looked at."""
+    """Whether a value read from JSON is of an annotated type; the elements of a list or mapping are not checked."""
     kind = get_origin(hint) or hint
     if kind is Literal:
         return any(value is known or value == known for known in get_args(hint))

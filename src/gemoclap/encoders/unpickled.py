@@ -1,7 +1,7 @@
-"""Weights that a hub repository or a folder holds pickled alone, as safetensors in the cache folder.
+"""Converts weights that exist only as pickles to safetensors in the cache folder.
 
-They are read once with ``torch.load(weights_only=True)``. That does unpickle, but builds tensors and plain containers only:
-it runs no code that a file names, and refuses a file that asks for it. Every later load reads safetensors.
+They are read once with ``torch.load(weights_only=True)``. This unpickles, but only builds tensors and plain containers: it
+runs no code from the file, and refuses a file that needs it. Later loads read the safetensors.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gemoclap.writing import reason_of, written_beside
 
 
 def unpickled_folder(pickled: WeightFiles) -> Path:
-    """Return the folder that holds the same weights in model.safetensors, made unless it is there.
+    """Return a folder with the same weights in model.safetensors, created if needed.
 
-    It lies in `cache_home` under a hash of the pickled files, so that other weights have another. Processes wait for the
-    one that makes it.
+    It is in `cache_home`, named after a hash of the pickled files, so that other weights have another folder. Processes wait
+    for the one that creates it.
 
     Raises
     ------
-    GemoclapError : a file holds more than tensors or is damaged, or the folder cannot be written.
+    GemoclapError : a file has more than tensors or is damaged, or the folder cannot be written.
     """
     folder = cache_home() / "unpickled" / pickled.hash()
     target = folder / "model.safetensors"
@@ -50,7 +50,7 @@ def unpickled_folder(pickled: WeightFiles) -> Path:
 
 
 def _write(pickled: WeightFiles, target: Path) -> None:
-    # Copies, because tied tensors share their memory, which safetensors refuses.
+    # Copies, because tied tensors share memory, which safetensors refuses.
     tensors = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for path in pickled.files
@@ -65,7 +65,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
     Raises
     ------
-    GemoclapError : it holds more than tensors, or is damaged.
+    GemoclapError : it has more than tensors, or is damaged.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)

@@ -1,12 +1,11 @@
-"""WavLM's attention, made fast: the same parameters and the same numbers.
+"""A faster attention for WavLM, with the same parameters and results.
 
-To the scores of its attention WavLM adds a bias that depends on the distance between key and query (one learnt value for
-each head and bucket of distances, shared by all layers), times a gate that each query computes from itself in each layer
-(Chen et al., "WavLM", 2022, section III-B). transformers looks up a bucket for each of the T x T pairs of frames, repeats
-the bias over the batch, (B * H, T, T), for every layer to read and to add a gradient to, and averages attention weights
-that nobody asked for. Here the 2T - 1 distances are embedded once a forward pass, layers and clips share one (H, T, T),
-and the gated bias, which is what an attention kernel takes for its mask, is written in one pass and differentiated
-without temporaries of its size.
+WavLM adds a bias to its attention scores. It depends on the distance between key and query (one learned value for each head
+and bucket of distances, shared by all layers), and is multiplied by a gate that each query computes in each layer (Chen et al.,
+"WavLM", 2022, section III-B). transformers looks up a bucket for each of the T x T pairs of frames, copies the bias for the
+whole batch, (B * H, T, T), and averages attention weights even if they are not requested. Here the 2T - 1 distances are
+embedded once per forward pass, and layers and clips share one (H, T, T). The gated bias, which is the mask of an attention
+kernel, is written in one pass and differentiated without temporaries of its size.
 """
 
 from __future__ import annotations
@@ -28,15 +27,14 @@ from gemoclap.errors import GemoclapError, did_you_mean
 Implementation = Literal["auto", "sdpa", "flex"]
 
 KEY_MULTIPLE = 8
-"""Keys are padded to a multiple of this, because CUDA's memory-efficient kernel copies a mask whose rows are not one."""
+"""Keys are padded to a multiple of this, because CUDA's memory-efficient kernel copies masks with other row lengths."""
 
 
 def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementation = "auto") -> None:
-    """Replace the attention in every layer of a WavLM; models of other families are left as they are.
+    """Replace the attention in every layer of a WavLM; models of other families are not changed.
 
-    Outputs and gradients are equal to those of transformers but for rounding, also at padded frames. Parameters keep
-    their names, so that a checkpoint of the model still loads in plain transformers. Called again, it does no more than
-    set `implementation`.
+    Outputs and gradients equal those of transformers apart from rounding, at padded frames too. Parameters keep their names,
+    so a checkpoint of the model still loads in plain transformers. A second call only sets `implementation`.
 
     Parameters
     ----------
@@ -44,9 +42,9 @@ def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementa
 
         - ``"sdpa"``: `scaled_dot_product_attention` with the gated bias as its mask.
         - ``"auto"``: the same, but in training on the CPU `ClipwiseAttention`.
-        - ``"flex"``: `flex_attention`, compiled, which never holds a (B, H, T, T) tensor. On the CPU, and where dropout
-          is at work on the attention weights, which it does not know, as ``"auto"``. The gradients of bias and gate are
-          summed by atomic additions, in no fixed order.
+        - ``"flex"``: `flex_attention`, compiled, which needs no (B, H, T, T) tensor. On the CPU, and with dropout of
+          attention weights, which it does not support, the same as ``"auto"``. The gradients of bias and gate are summed
+          by atomic additions, in no fixed order.
 
     Raises
     ------
@@ -64,7 +62,7 @@ def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementa
         )
     for module in model.modules():
         if type(module) in (WavLMAttention, FastWavLMAttention):
-            # Not a new module, so that names, hooks and placement of the old one stay as they are.
+            # The class is swapped, not the module, so that names, hooks and placement stay the same.
             attention: Any = module
             attention.__class__ = FastWavLMAttention
             attention.config, attention.implementation = model.config, implementation
@@ -75,7 +73,7 @@ class FastWavLMAttention(WavLMAttention):
 
     Attributes
     ----------
-    config : of the model; says whether attention weights are wanted.
+    config : of the model; it says whether attention weights are requested.
     implementation : see `make_wavlm_attention_fast`.
     """
 
@@ -100,8 +98,8 @@ class FastWavLMAttention(WavLMAttention):
 
         Returns
         -------
-        tuple : the output ``(B, T, D)``; the weights ``(B, H, T, T)`` if the model is asked for them, else None; the
-            position bias for the next layer, for K keys: T, and what makes it a multiple of `KEY_MULTIPLE`.
+        tuple : the output ``(B, T, D)``; the weights ``(B, H, T, T)`` if they are requested, else None; the
+            position bias for the next layer, for K keys: T rounded up to a multiple of `KEY_MULTIPLE`.
         """
         frames = hidden_states.shape[1]
         added = self.added_keys(frames)
@@ -119,7 +117,7 @@ class FastWavLMAttention(WavLMAttention):
         elif self.implementation == "flex" and dropout == 0.0 and _compiles_flex(query.device):
             context = _compiled_flex()(query, key, value, *bias)
         elif dropout > 0.0 and query.device.type == "cpu":
-            # No fused kernel there takes a mask with a gradient, and sdpa would draw a double for each weight to drop.
+            # On a CPU no fused kernel supports a mask with a gradient, and sdpa would draw a double for each weight's dropout.
             context, _ = attention_with_weights(query, key, value, _mask(query, bias), dropout)
         else:
             context = functional.scaled_dot_product_attention(query, key, value, _mask(query, bias), dropout)
@@ -127,7 +125,7 @@ class FastWavLMAttention(WavLMAttention):
 
     @staticmethod
     def added_keys(frames: int) -> int:
-        """Return how many keys of padding follow those of `frames` frames."""
+        """Return the number of padding keys after those of `frames` frames."""
         return -frames % KEY_MULTIPLE
 
     def compute_bias(self, query_length: int, key_length: int) -> Tensor:
@@ -142,10 +140,10 @@ class FastWavLMAttention(WavLMAttention):
         return rows[..., :key_length].contiguous()
 
     def compute_gate(self, hidden_states: Tensor) -> Tensor:
-        """Return the factor ``(B, H, T)`` that each query of ``(B, T, D)`` puts on its biases."""
+        """Return the gate ``(B, H, T)``, the factor of each query of ``(B, T, D)`` on its biases."""
         projected = self.gru_rel_pos_linear(self._split_heads(hidden_states)).unflatten(-1, (2, 4)).sum(-1)
         gate_a, gate_b = projected.sigmoid().unbind(-1)
-        # Contiguous, as the mask takes its layout from the gate.
+        # contiguous, because the layout of the mask follows that of the gate
         return (gate_a * (gate_b * self.gru_rel_pos_const.squeeze(-1) - 1.0) + 2.0).contiguous()
 
     def _split_heads(self, states: Tensor) -> Tensor:
@@ -155,7 +153,7 @@ class FastWavLMAttention(WavLMAttention):
 class GatedBias(torch.autograd.Function):
     """The mask for attention: ``gate * bias + padding``.
 
-    An autograd function because autograd would write two tensors of the mask's size on the way to the gradients of the
+    This is an autograd function, because autograd itself would write two tensors of the mask's size for the gradients of the
     factors, and sum them afterwards.
 
     Parameters
@@ -186,10 +184,10 @@ class GatedBias(torch.autograd.Function):
 
 
 class ClipwiseAttention(torch.autograd.Function):
-    """Attention with a gated bias one clip after another, the scores overwritten where they lie: for the CPU.
+    """Attention with a gated bias for CPUs, one clip after another, with scores overwritten in place.
 
-    There sdpa has no fused kernel for a mask that needs a gradient and is bound by memory; the scores of one clip stay
-    nearer. `benchmarks/wavlm_attention.py` measures the two.
+    On a CPU sdpa has no fused kernel for a mask that needs a gradient, and is limited by memory bandwidth. The scores of one
+    clip fit into the cache better. `benchmarks/wavlm_attention.py` compares the two.
 
     Parameters
     ----------
@@ -223,7 +221,7 @@ class ClipwiseAttention(torch.autograd.Function):
         query, key, value, gate, bias, context, *saved = ctx.saved_tensors
         of_query, of_key, of_value = (torch.empty_like(tensor) for tensor in (query, key, value))
         of_gate, of_bias = torch.empty_like(gate), torch.zeros_like(bias)
-        # The sum over the keys of weight times gradient, which the softmax takes off each gradient.
+        # sum over the keys of weight times gradient, which the backward pass of softmax subtracts from each gradient
         shared = (of_context * context).sum(-1, keepdim=True)
         for clip, (weights, dropped) in enumerate(zip(saved[: len(query)], saved[len(query) :], strict=True)):
             torch.bmm(dropped.transpose(1, 2), of_context[clip], out=of_value[clip])
@@ -239,7 +237,7 @@ class ClipwiseAttention(torch.autograd.Function):
 def padding_bias(hidden_states: Tensor, attention_mask: Tensor | None, added: int = 0) -> Tensor:
     """Return ``(B, 1, 1, T + added)``: -inf at padded and added keys, else 0.
 
-    A clip of padding alone keeps its keys: it has no numbers worth having, but without keys it would become NaN.
+    A clip of padding only keeps its keys. Its output is not used, but without keys it would be NaN.
     """
     batch, frames, _ = hidden_states.shape
     bias = hidden_states.new_zeros((batch, 1, 1, frames))
@@ -265,7 +263,7 @@ def gated_flex_attention(
 ) -> Tensor:
     """Return the context ``(B, H, T, D / H)``; shapes of the three terms of the mask as in `GatedBias`."""
 
-    # Padding is not left to a block mask: beside a score_mod its backward pass gives NaN at lengths that are no multiple
+    # No block mask for padding: with a score_mod its backward pass gives NaN at lengths that are not a multiple
     # of 128 (pytorch/pytorch#153799).
     def add_bias(score: Tensor, batch: Tensor, head: Tensor, query_frame: Tensor, key_frame: Tensor) -> Tensor:
         gated = gate[batch, head, query_frame] * bias[head, query_frame, key_frame]
@@ -276,7 +274,7 @@ def gated_flex_attention(
 
 @cache
 def _compiled_flex() -> Callable[..., Tensor]:
-    # Gate and bias are made outside: torch 2.8 loses the gradient of what a score_mod captures from its own compiled
+    # Gate and bias are computed outside: torch 2.8 loses the gradient of tensors that a score_mod captures from its compiled
     # region (pytorch/pytorch#162228).
     return torch.compile(gated_flex_attention)
 
@@ -292,6 +290,6 @@ def _mask(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> Tensor:
 
 def _trains_on_cpu(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> bool:
     wants_gradient = any(term.requires_grad for term in bias)
-    # Exported or compiled, a loop over the clips would fix their number.
+    # In an exported or compiled model, a loop over clips would fix their number.
     is_traced = torch.compiler.is_compiling()
     return wants_gradient and not is_traced and query.device.type == "cpu" and query.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""Which files hold a model's weights, in a folder or in the hub's cache, and a hash that tells them from others."""
+"""Finds the files of a model's weights, in a folder or in the hub's cache, and hashes them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from gemoclap.files import entry, file_hash, read_json
 
 INDEX = ".index.json"
 NAMES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
-"""What weights are called, the first that is there being taken; an index names shards."""
+"""Names of weight files; the first that exists is used. An index lists shards."""
 REMEDY = "give a folder with the whole model, or fetch it once where the hub is in reach"
 
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """The files that hold the weights of a model.
+    """The files with the weights of a model.
 
     Attributes
     ----------
     files : one, or the shards that an index names, in the order of their names.
-    commit : of the hub's repository, 40 hex digits; None of a folder.
+    commit : of the hub's repository, 40 hex digits; None for a folder.
     """
 
     files: tuple[Path, ...]
@@ -34,7 +34,7 @@ class WeightFiles:
 
     @property
     def are_pickled(self) -> bool:
-        """Whether they are no safetensors."""
+        """Whether they are pickles, not safetensors."""
         return self.files[0].suffix == ".bin"
 
     def hash(self) -> str:
@@ -44,14 +44,14 @@ class WeightFiles:
 
 
 def find_weights(name: str) -> WeightFiles:
-    """Find the weights of a folder or a hub id, which are fetched if they are not in the hub's cache.
+    """Find the weights of a folder or a hub id; they are downloaded if they are not in the hub's cache.
 
-    A hub id is looked up once a process, so that a run begins with one commit of it, whatever happens to the repository.
+    A hub id is looked up once per process, so that a run uses a single commit even if the repository changes.
 
     Raises
     ------
-    GemoclapError : there are none, or not all that an index names.
-    OSError : what transformers says of the hub.
+    GemoclapError : there are none, or some that an index lists are missing.
+    OSError : an error of transformers with the hub.
     """
     expect_hub(name)
     return _look_in(name) if Path(name).is_dir() else _of_hub(name)
@@ -73,7 +73,7 @@ def _look_in(name: str) -> WeightFiles:
 
 
 def _shards(index: Path) -> list[str]:
-    """Return the names of the files that an index of weights names, each beside it."""
+    """Return the names of the files in an index of weights, all in the same folder."""
     shards = list(entry(read_json(index, REMEDY), "weight_map", dict, index, REMEDY).values())
     for shard in shards:
         if not isinstance(shard, str) or shard != Path(shard).name:
@@ -89,11 +89,11 @@ def _locate_shard(name: str, shard: str, commit: str | None) -> Path:
 
 
 def _locate(name: str, filename: str, commit: str | None = None) -> Path | None:
-    """Return where a file of a folder or a hub id lies, on this machine; None if there is none or it cannot be had."""
+    """Return the local path of a file of a folder or a hub id; None if there is none or it cannot be downloaded."""
     found = cached_file(name, filename, revision=commit, _raise_exceptions_for_missing_entries=False)
     return Path(found) if found else None
 
 
 def _commit_of(path: Path) -> str | None:
-    """Return which commit a file in the hub's cache is of: ``.../snapshots/COMMIT/FILE``."""
+    """Return the commit of a file in the hub's cache: ``.../snapshots/COMMIT/FILE``."""
     return path.parent.name if path.parent.parent.name == "snapshots" else None

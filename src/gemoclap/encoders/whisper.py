@@ -1,10 +1,10 @@
-"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): raw waveforms to frames every 20 ms, the decoder never built.
+"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): raw waveforms to frames every 20 ms, without the decoder.
 
-The layers are transformers' own. What is ours is all around them: log-mel in torch, a clip as long as it is instead of
-padded to 30 seconds, windows where it is longer, and a mask, so that a clip has the same frames alone and in any batch.
+The layers are transformers' own. The rest is ours: log-mel features in torch, clips at their own length instead of padded to
+30 seconds, windows for longer clips, and a mask, so that a clip has the same frames alone and in any batch.
 
-The form is that of transformers' wav2vec 2.0: a convolutional `feature_extractor`, then an `encoder` of numbered layers. So
-freezing, caches and hidden frames treat it as they treat any other family.
+The structure is that of transformers' wav2vec 2.0: a convolutional `feature_extractor`, then an `encoder` of numbered layers.
+Freezing, caches and hidden frames therefore work as for any other family.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.encoders.padding import BatchLengths, valid_positions
 
 WINDOW, HOP = 400, 160
-"""Samples of a mel frame, and from one to the next."""
+"""Samples in a mel frame, and from one frame to the next."""
 FRAME = 2 * HOP
-"""Samples from one frame of the encoder to the next; a shorter clip is followed by zeros up to there."""
+"""Samples from one frame of the encoder to the next; a shorter clip is padded with zeros to this length."""
 CHUNK_SECONDS = 30
-"""What Whisper was trained on, and every checkpoint's positions are for."""
+"""Length of audio that Whisper was trained on; the positions of every checkpoint cover this length."""
 
 
 class WhisperSpeechConfig(PreTrainedConfig):
-    """Sizes of Whisper's encoder, under the names of transformers' WhisperConfig, and how it hears.
+    """Sizes of Whisper's encoder, with the names of transformers' WhisperConfig, and its augmentation and padding.
 
     Attributes
     ----------
     num_mel_bins, d_model, encoder_layers, encoder_attention_heads, encoder_ffn_dim, activation_function,
     max_source_positions, init_std : sizes.
-    dropout, attention_dropout, activation_dropout, encoder_layerdrop : while training; 0 in OpenAI's checkpoints.
+    dropout, attention_dropout, activation_dropout, encoder_layerdrop : in training; 0 in OpenAI's checkpoints.
     apply_spec_augment, mask_time_prob, mask_time_length, mask_time_min_masks, mask_feature_prob, mask_feature_length,
-    mask_feature_min_masks : SpecAugment of the mel frames while training, as in transformers; off in OpenAI's checkpoints.
-    padded : follow every clip by silence up to a multiple of 30 s, as OpenAI does; that silence has frames like the rest.
+    mask_feature_min_masks : SpecAugment of the mel frames in training, as in transformers; off in OpenAI's checkpoints.
+    padded : pad every clip with silence to a multiple of 30 s, as OpenAI does; the silence has frames too.
     """
 
     model_type = "gemoclap-whisper"
@@ -81,7 +81,7 @@ class WhisperSpeechConfig(PreTrainedConfig):
 
     @classmethod
     def from_whisper(cls, config: WhisperConfig) -> WhisperSpeechConfig:
-        """Take over what a checkpoint of Whisper says of its encoder."""
+        """Return the config of the encoder from the config of a Whisper checkpoint."""
         own = [name for name in cls.__annotations__ if name != "model_type" and hasattr(config, name)]
         found = cls(**{name: getattr(config, name) for name in own})
         found.name_or_path = config.name_or_path
@@ -108,10 +108,10 @@ def mel_filters(bands: int, device: torch.device) -> Tensor:
 
 
 def log_mel(waveforms: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Tensor]:
-    """Return what `WhisperFeatureExtractor` makes of each clip by itself, not padded to 30 s.
+    """Return the output of `WhisperFeatureExtractor` for each clip alone, without padding to 30 s.
 
-    Frames are centred, and a clip is continued beyond both its ends by its mirror image; the loudest value of each clip,
-    less 8, is its floor.
+    Frames are centred, and a clip is extended at both ends by its mirror image. Values are at least the loudest value of the
+    clip minus 8.
 
     Parameters
     ----------
@@ -127,7 +127,9 @@ def log_mel(waveforms: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Ten
     needed = (mask.shape[1] - 1) * HOP + WINDOW
     place = (torch.arange(needed, device=waveforms.device) - WINDOW // 2).abs().unsqueeze(0)
     last = lengths.unsqueeze(1) - 1
-    place = torch.where(place > last, 2 * last - place, place).clamp(min=0)  # beyond the mirror image all is padding
+    place = torch.where(place > last, 2 * last - place, place).clamp(
+        min=0
+    )  # everything beyond the mirror image is padding
     windows = waveforms.float().gather(1, place).unfold(1, WINDOW, HOP)
     spectrum = torch.fft.rfft(windows * torch.hann_window(WINDOW, device=waveforms.device))
     power = spectrum.real.square() + spectrum.imag.square()
@@ -170,7 +172,7 @@ class WhisperFrontEnd(nn.Module):
 
 
 def heard_samples(samples: Tensor, config: WhisperSpeechConfig) -> Tensor:
-    """Samples of each clip -> those that are heard: up to one frame at least, or up to a multiple of 30 s."""
+    """Samples of each clip -> samples after padding to at least one frame, or to a multiple of 30 s."""
     if not config.padded:
         return samples.clamp(min=FRAME)
     chunk = CHUNK_SECONDS * SAMPLE_RATE
@@ -202,15 +204,15 @@ def spec_augment(frames: Tensor, mask: Tensor, config: WhisperSpeechConfig) -> T
 
 @dataclass(frozen=True)
 class Windows:
-    """Clips of ``(B, F)`` frames cut into windows side by side, ``(R, W)``; clips that fit stay as they are.
+    """Clips of ``(B, F)`` frames cut into windows ``(R, W)``; short clips are not cut.
 
-    A longer clip is cut into as few windows as will do, of the same length but for the last, which may be shorter by less
-    than there are windows [C]. How depends on its own length alone.
+    A longer clip is cut into the smallest number of windows, of equal length except for the last, which is shorter by less
+    than the number of windows [C]. The cuts depend only on the clip's own length.
 
     Attributes
     ----------
     mask : bool ``(R, W)``, True at the frames of each window.
-    source : ``(R, W)``, the place of each of them in the flattened ``(B * F)``; None where nothing was cut.
+    source : ``(R, W)``, the position of each in the flattened ``(B * F)``; None if nothing was cut.
     """
 
     mask: Tensor
@@ -245,7 +247,7 @@ class Windows:
 
 
 class WhisperStack(nn.Module):
-    """Positions, Whisper's layers and the norm behind them: ``(B, F, D)`` to as many frames."""
+    """Positions, Whisper's layers and the norm after them: ``(B, F, D)`` to the same number of frames."""
 
     norm_is_last = True
 
@@ -274,7 +276,7 @@ class WhisperStack(nn.Module):
         return BaseModelOutput(last_hidden_state=last, hidden_states=tuple(states) if output_hidden_states else None)
 
     def _is_dropped(self) -> bool:
-        """Draw whether a layer is left out of this step (layer drop)."""
+        """Draw whether a layer is skipped in this step (layer drop)."""
         share = self.config.encoder_layerdrop
         return self.training and share > 0 and bool(torch.rand([]) < share)
 
@@ -282,8 +284,8 @@ class WhisperStack(nn.Module):
 class WhisperSpeechModel(PreTrainedModel):
     """Whisper's encoder: ``model(input_values (B, T) raw audio, attention_mask (B, T))`` to frames every 20 ms.
 
-    The ``hidden_states`` are the input of the first layer and the output of each. ``mask_time_indices (B, F)``, the name is
-    transformers', puts the learnt vector `masked_spec_embed` in the place of the convolutions' output [C].
+    The ``hidden_states`` are the input of the first layer and the output of each. ``mask_time_indices (B, F)``
+    (transformers' name) replaces the convolutions' output with the learned vector `masked_spec_embed` [C].
     """
 
     config_class = WhisperSpeechConfig
@@ -291,7 +293,7 @@ class WhisperSpeechModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     spec_augments_input = True
-    """SpecAugment hides mel frames; `masked_spec_embed` has no part in it."""
+    """SpecAugment hides mel frames and does not use `masked_spec_embed`."""
     config: WhisperSpeechConfig
 
     def __init__(self, config: WhisperSpeechConfig) -> None:
@@ -304,7 +306,7 @@ class WhisperSpeechModel(PreTrainedModel):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: WhisperCheckpoint, config: WhisperSpeechConfig) -> WhisperSpeechModel:
-        """Take over the weights of a checkpoint with as many layers as `config` has."""
+        """Load the weights of a checkpoint with the number of layers in `config`."""
         model = cls(config)
         state = checkpoint.encoder.state_dict()
         convolutions = {name: tensor for name, tensor in state.items() if name.startswith("conv")}
@@ -313,7 +315,7 @@ class WhisperSpeechModel(PreTrainedModel):
         return model
 
     def _get_feat_extract_output_lengths(self, samples: Tensor) -> Tensor:
-        """Samples -> frames; transformers' name for it. Less than a frame is none, unless clips are padded."""
+        """Samples -> frames; transformers' name for it. Less than a frame gives none, unless clips are padded."""
         if self.config.padded:
             samples = heard_samples(samples, self.config)
         return torch.where(samples < FRAME, 0, (samples // HOP + 1) // 2)
@@ -324,7 +326,7 @@ class WhisperSpeechModel(PreTrainedModel):
         return valid_positions(self._get_feat_extract_output_lengths(samples), frames)
 
     def freeze_feature_encoder(self) -> None:
-        """Keep the convolutions as they are; transformers' name for it."""
+        """Freeze the convolutions; transformers' name for it."""
         self.feature_extractor.requires_grad_(False)
 
     def forward(
@@ -346,7 +348,7 @@ class WhisperSpeechModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw new weights as transformers' Whisper does; positions are sinusoids."""
+        """Initialise weights as transformers' Whisper does; positions are sinusoids."""
         if isinstance(module, nn.Linear | nn.Conv1d):
             initialization.normal_(module.weight, std=self.config.init_std)
             if module.bias is not None:
