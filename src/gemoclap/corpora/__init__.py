@@ -1,4 +1,4 @@
-"""Corpora on disk -> manifest rows: a parser a corpus, and the forms that other toolkits read and write.
+"""Corpora on disk -> manifest rows: one parser per corpus, and the formats of other toolkits.
 
 A new corpus is one file with ``parse(root) -> list[Utterance]`` and one line of `CORPORA`.
 """
@@ -25,7 +25,7 @@ class Corpus:
 
     Attributes
     ----------
-    name, description, language, licence : for people; the language as ISO 639-1.
+    name, description, language, licence : for display; the language as ISO 639-1.
     parse : root -> rows.
     vocabulary : default of `config.DataSettings.vocabulary`.
     folds : defaults of other fields of `config.DataSettings`: ``{"folds": "kfold", "n_folds": 5}``.
@@ -65,7 +65,7 @@ EXPORTERS: dict[str, Callable[[Sequence[Utterance], str | os.PathLike], None]] =
     "audformat": write_audformat,
     "csv": write_csv,
 }
-"""Writers of other toolkits' forms: (rows, folder, or file for csv) -> None. Nothing there is overwritten."""
+"""Writers of other toolkits' formats: (rows, folder, or file for csv) -> None. Existing files are not overwritten."""
 
 
 def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
@@ -73,9 +73,9 @@ def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | 
 
     Parameters
     ----------
-    name : of `CORPORA` or `IMPORTERS`, in any case.
+    name : a key of `CORPORA` or `IMPORTERS`, in upper or lower case.
     root : the corpus's folder, or the importer's file or folder.
-    audio_root : for importers, the folder that the manifest's audio paths start from.
+    audio_root : for importers, the folder that the manifest's audio paths are relative to.
 
     Raises
     ------
@@ -97,17 +97,17 @@ def export(
     folds: Mapping[str, tuple[Iterable[str], Iterable[str]]] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write rows in another toolkit's form: a folder for emobox and audformat, a file for csv.
+    """Write rows in another toolkit's format: a folder for emobox and audformat, a file for csv.
 
     Parameters
     ----------
     name : of `EXPORTERS`.
     folds : name -> (training ids, test ids), for emobox.
-    overwrite : whether the file of csv may be there; folders are never written over.
+    overwrite : whether to replace an existing file, for csv; existing folders are never replaced.
 
     Raises
     ------
-    GemoclapError : unknown name, folds for a form that has none, or files there already.
+    GemoclapError : unknown name, folds for a format without folds, or existing files.
     """
     _require_known(name, list(EXPORTERS), "exporter")
     if name == "csv" and folds is None:

@@ -1,7 +1,7 @@
 """audformat databases (audEERING): ``db.yaml`` with schemes, and tables of labels by file or by segment.
 
-Reading does without audformat's own loader: it opens ``db.TABLE.pkl`` wherever the name of a table leads, and reading a
-pickle runs whatever its author wants.
+Reading does not use audformat's own loader, because it opens ``db.TABLE.pkl`` wherever the name of a table points,
+and reading a pickle can run any code.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ SCHEMES = {
     "id": "id", "corpus": "corpus", "session": "session", "speaker": "speaker", "gender": "gender",
     "emotion": "emotion", "text": "transcription", "language": "language",
 }  # fmt: skip
-"""Field -> scheme; the names are those of audEERING's published databases, as far as these have one."""
+"""Field -> scheme; the names are those of audEERING's published databases, if they have one."""
 
 _PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
-"""Names of tables that stay in the folder."""
+"""Names of tables that cannot point outside the folder."""
 
 _Key = tuple[str, float | None, float | None]
-"""File, start and end in seconds; None and None for the whole of it."""
+"""File, start and end in seconds; None and None for the whole file."""
 
 
 def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
-    """Read the labels of an audformat database: schemes emotion, and where there are, speaker, gender, transcription.
+    """Read the labels of an audformat database: schemes emotion and, if they exist, speaker, gender, transcription.
 
-    A gender kept with the speaker's labels, as is usual, is found too. Without a scheme *id* the id is the path without
+    Gender is usually stored in the labels of speaker, and is found there too. Without a scheme *id* the id is the path without
     its suffix, with ``#START-END`` after it for a segment. Columns that were not used are named on standard error.
 
     Parameters
     ----------
     source : folder with ``db.yaml``, or that file.
-    audio_root : the folder that the files start from; without it, the database's.
+    audio_root : the folder that paths are relative to; by default that of the database.
 
     Raises
     ------
@@ -76,9 +76,9 @@ def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | No
 
 
 def write_audformat(utterances: Sequence[Utterance], folder: str | os.PathLike) -> None:
-    """Write an audformat database with one table, ``utterances``, and a scheme a field; tables are CSV.
+    """Write an audformat database with one table, ``utterances``, and one scheme per field; tables are CSV.
 
-    Audio under `folder` is named relatively, which makes the database portable, else absolutely. No audio is copied.
+    Paths of audio below `folder` are relative, so that the database can be moved; others are absolute. No audio is copied.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def write_audformat(utterances: Sequence[Utterance], folder: str | os.PathLike) 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as beside:
         database.save(beside, storage_format="csv")
-        # The header last: without it there is no database, only files that the next run replaces.
+        # The header is written last. Without it there is no database, only files that the next run replaces.
         for path in sorted(Path(beside).iterdir(), key=lambda path: path.name == HEADER):
             path.replace(folder / path.name)
 
@@ -135,7 +135,7 @@ def _language(header: Mapping[str, Any]) -> str | None:
 
 
 def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (where it stands, value by column) of a table's file."""
+    """Yield (position in the file, value by column) for each row of a table's file."""
     parquet, plain = root / f"db.{table}.parquet", root / f"db.{table}.csv"
     if parquet.is_file():
         yield from _parquet_rows(parquet)
@@ -146,7 +146,7 @@ def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Here, because every command would wait for it, and few tables are stored so.
+    # Imported here, because it is slow, and few tables are Parquet.
     import pyarrow
     from pyarrow import parquet
 
@@ -158,27 +158,27 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class _Values:
-    """What the tables of a database say, by file and stretch and by our names of fields."""
+    """The contents of all tables of a database, by file and segment, and by our names of fields."""
 
     def __init__(self, root: Path, header: Mapping[str, Any]) -> None:
         self.root, self.header = root, header
         self.labelled: dict[_Key, None] = {}
-        """The stretches in tables that have a column of emotions, in their order."""
+        """The segments in tables with a column of emotions, in their order."""
         self.unused: dict[str, None] = {}
         self._found: dict[str, dict[_Key, str]] = {field: {} for field in SCHEMES}
         self._columns: set[str] = set()
 
     def has(self, field: str) -> bool:
-        """Say whether some table has a column of a field."""
+        """Return whether any table has a column of a field."""
         return field in self._columns
 
     def of(self, key: _Key) -> dict[str, str | None]:
-        """Return what is known of a stretch, by field; what is said of a whole file goes for its stretches too."""
+        """Return the fields of a segment; values of a whole file apply to its segments too."""
         whole = (key[0], None, None)
         return {field: found.get(key, found.get(whole)) for field, found in self._found.items()}
 
     def add_table(self, table: str, content: Any) -> None:
-        """Take in a table's rows."""
+        """Add the rows of a table."""
         columns = _mapping(content, "columns") if isinstance(content, dict) else {}
         sources = {column: self._fields_of(column, about) for column, about in columns.items()}
         self.unused |= dict.fromkeys(column for column, fields in sources.items() if not fields)
@@ -205,7 +205,7 @@ class _Values:
             )
 
     def _fields_of(self, column: str, about: Any) -> dict[str, dict[str, Any] | None]:
-        """Return which fields a column tells, each with the words that its values stand for, None where for themselves."""
+        """Return the fields of a column, each with a map from values to words, or None if values are words already."""
         scheme = about.get("scheme_id") if isinstance(about, dict) else None
         name = scheme if scheme is not None else column
         fields = {scheme: field for field, scheme in SCHEMES.items()}
@@ -220,7 +220,7 @@ class _Values:
         return found
 
     def _labels(self, scheme: str | None) -> dict[str, Any]:
-        """Return value -> what it stands for, a word or several by name; empty where values stand for themselves."""
+        """Return value -> its word, or several words by name; empty if values are words already."""
         about = _mapping(self.header, "schemes").get(scheme) if scheme is not None else None
         labels = about.get("labels") if isinstance(about, dict) else None
         if isinstance(labels, str) and labels in _mapping(self.header, "misc_tables"):
@@ -248,7 +248,7 @@ def _key(row: Mapping[str, Any], where: str) -> _Key:
     if file is None:
         raise GemoclapError(f"{where}: the row names no file; save the database again")
     start, end = seconds(row.get("start"), "start", where), seconds(row.get("end"), "end", where)
-    # A whole file is written as a stretch from 0 to no end.
+    # A whole file is written as a segment from 0 without an end.
     return (file, (start or 0.0) if start or end is not None else None, end)
 
 
@@ -273,7 +273,7 @@ def _utterance(
 
 
 def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Database:
-    # Here, because it takes a second that no other command should wait for.
+    # Imported here, because it takes a second, and no other command needs it.
     import audformat
 
     corpora = sorted({utterance.corpus for utterance in utterances if utterance.corpus})

@@ -1,7 +1,7 @@
 """CREMA-D (Cao et al. 2014): 91 actors, twelve sentences, six emotions, English.
 
-A file name is actor, sentence, emotion and level: ``AudioWAV/1001_DFA_ANG_XX.wav``; the actors' sex stands in
-``VideoDemographics.csv``. The label is the emotion that the actor was asked for, not the raters' vote.
+A file name is actor, sentence, emotion and level: ``AudioWAV/1001_DFA_ANG_XX.wav``; the actors' sex is in
+``VideoDemographics.csv``. The label is the emotion that the actor was asked to express, not the raters' vote.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ WOMEN = frozenset({
     1043, 1046, 1047, 1049, 1052, 1053, 1054, 1055, 1056, 1058, 1060, 1061, 1063, 1072, 1073, 1074, 1075, 1076, 1078,
     1079, 1082, 1084, 1089, 1091,
 })  # fmt: skip
-"""For copies of the audio without its table, and for other toolkits' manifests; the table wins where it is."""
+"""Sex of the actors, for copies of the audio without the table, and for other toolkits' manifests. The table overrides it."""
 
 DEMOGRAPHICS = "VideoDemographics.csv"
 FOLDS = {"folds": "kfold", "n_folds": 5}
-"""About 18 actors a fold [C]; published splits of CREMA-D share speakers."""
+"""About 18 actors per fold [C]; published splits of CREMA-D share speakers."""
 
 _NAME = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})_[A-Z]{1,2}")
 
 
 def describe(stem: str, path: str) -> Utterance | None:
-    """Return what a file name says, or None when it is not CREMA-D's."""
+    """Return the labels in a file name, or None if it is not CREMA-D's."""
     match = _NAME.fullmatch(stem)
     if match is None or match["emotion"] not in EMOTIONS:
         return None

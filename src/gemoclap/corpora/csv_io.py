@@ -1,4 +1,4 @@
-"""Tables of one utterance a line: CSV or TSV, columns named like the manifest's fields or in other toolkits' words."""
+"""Tables with one utterance per line: CSV or TSV, with columns named like the manifest's fields, or as in other toolkits."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "text": ("text", "transcription", "transcript", "sentence"),
     "language": ("language", "lang"),
 }
-"""Field -> column names it is read from, in any case; of several in one table the first counts."""
+"""Field -> names of columns, in upper or lower case; if a table has several, the first is used."""
 
 GENDER_WORDS = {
     "female": "female", "f": "female", "woman": "female", "w": "female",
@@ -43,19 +43,18 @@ GENDER_WORDS = {
 def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
     """Read a CSV (comma or semicolon) or TSV table with a header line.
 
-    A path column is needed; the others of `ALIASES` are read where they are, and columns that were not used are named on
-    standard error. What is not known may be empty or a word (`values.MISSING`), times are what `values.seconds` reads.
-    Without an id column the id is the path without its suffix, with ``#START-END`` after it for a stretch of a file.
+    A path column is required. The others of `ALIASES` are read if they exist, and unused columns are listed on standard error.
+    Unknown values can be empty or a word (`values.MISSING`). Times are read by `values.seconds`. Without an id column the id is
+    the path without its suffix, followed by ``#START-END`` for a part of a file.
 
     Parameters
     ----------
-    audio_root : the folder that relative paths start from; without it, the table's own.
+    audio_root : the folder of relative paths; by default that of the table.
 
     Raises
     ------
-    GemoclapError : no such file, no path column, or a row out of shape (`tables.read_table`), without a path to a file,
-        with a gender or time that cannot be read, text that is not UTF-8, or an id that another row has; the message
-        names the line.
+    GemoclapError : no such file, no path column, or a row that is malformed (`tables.read_table`), has no path to a file, a
+        gender or time that cannot be read, text that is not UTF-8, or the id of another row; the message has the line.
     """
     path = Path(source)
     if not path.is_file():
@@ -76,11 +75,11 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
 
 
 def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike, overwrite: bool = False) -> None:
-    """Write a CSV table with the manifest's fields as columns; audio under the table's folder is named relatively.
+    """Write a CSV table with the manifest's fields as columns; paths of audio below the table's folder are relative.
 
     Raises
     ------
-    GemoclapError : `target` is there already, or is a folder.
+    GemoclapError : `target` exists, or is a folder.
     """
     path = Path(target)
     if path.exists() and not overwrite and not is_stream(path):
@@ -130,7 +129,7 @@ def _utterance(values: dict[str, str], finder: AudioFinder, where: str) -> Utter
 
 
 def id_of(path: str, start: float | None, end: float | None) -> str:
-    """Return the id of a row that has none: the path without its suffix, with ``#START-END`` for a stretch of a file."""
+    """Return an id for a row without one: the path without its suffix, with ``#START-END`` for a part of a file."""
     stretch = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
     return Path(path).with_suffix("").as_posix() + stretch
 
@@ -145,7 +144,7 @@ def _path(value: str, where: str) -> str:
 
 
 def _require_utf8(values: dict[str, str], audio: str, where: str) -> None:
-    """Raise for bytes that are not UTF-8, but in the name of a file that is there by these bytes."""
+    """Raise for bytes that are not UTF-8, unless they are in the name of an existing file."""
     odd = [field for field, value in values.items() if re.search("[\udc80-\udcff]", value)]
     if odd and not (set(odd) <= {"id", "path"} and os.path.lexists(audio)):
         raise GemoclapError(f"{where}: the {odd[0]} is not UTF-8 text; save the table as UTF-8")

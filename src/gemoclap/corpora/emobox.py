@@ -1,7 +1,7 @@
 """EmoBox manifests (Ma et al. 2024): JSONL rows with key, dataset, wav, length and emo, a label map, and folds.
 
-EmoBox rows have no speaker, gender or session. For the corpora this project knows they follow from the file's name, by
-the parsers' own rules; other corpora keep what the rows say.
+EmoBox rows have no speaker, gender or session. For corpora that this project knows, they are derived from the file name by the
+parsers' rules. For other corpora they are read from the rows, if present.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ DESCRIBE: dict[str, Describe] = {
     "emodb": emodb.describe,
     "cremad": cremad.describe,
 }
-"""EmoBox's name of a corpus -> what the names of its files say."""
+"""EmoBox's name of a corpus -> function from a file name to its labels."""
 
 EMOBOX_NAMES = {"fearful": "Fear", "disgusted": "Disgust", "surprised": "Surprise", "bored": "Boredom"}
-"""The spellings of EmoBox's label maps where they are not just ours with a capital."""
+"""Labels in EmoBox's label maps that are not simply ours with a capital."""
 
 EXTRA_FIELDS = ("speaker", "gender", "session", "text", "language")
-"""Fields of ours that `write_emobox` adds to EmoBox's, which EmoBox passes over and `read_emobox` reads again."""
+"""Our fields that `write_emobox` adds to EmoBox's; EmoBox ignores them, and `read_emobox` reads them."""
 
 OTHER_FIELDS = ("type", "sample_rate", "num_frame", "task", "length", "channel")
-"""Fields of EmoBox's own that say nothing which a manifest holds."""
+"""EmoBox's own fields that a manifest does not need."""
 USED_FIELDS = ("key", "dataset", "wav", "emo", "start_time", "end_time")
 
 LABEL_MAP = "label_map.json"
@@ -51,16 +51,16 @@ def read_emobox(source: str | os.PathLike, audio_root: str | os.PathLike | None 
     Parameters
     ----------
     source : a JSONL or JSON manifest, or the folder of a corpus (``data/ravdess``, read as ``ravdess.jsonl``).
-    audio_root : the folder that EmoBox's paths (``downloads/ravdess/...``) start from, or, for the corpora this project
-        knows, any folder that has the corpus in it; clips are then found by their stems. Without it, the nearest folder
-        above the manifest in which the first row's audio lies.
+    audio_root : the folder that EmoBox's paths (``downloads/ravdess/...``) are relative to. For corpora that this project
+        knows, it can be any folder with the corpus; clips are then found by file name without suffix. By default it is the
+        nearest folder above the manifest in which the first row's audio exists.
 
     Returns
     -------
-    Rows whose ids are the stems of the corpora we know, else EmoBox's keys without the corpus name in front. The label
-    is EmoBox's own, unmerged (IEMOCAP's *exc* stays excited, though the label map makes it Happy); the map is asked
-    only where the label is no emotion word, such as EmoDB's *boredem*. What is not known may be a word
-    (`values.MISSING`); fields that are neither EmoBox's nor ours are named on standard error.
+    Rows. Ids are file names without suffix for corpora that we know, otherwise EmoBox's keys without the corpus name. Labels
+    are EmoBox's own, unmerged (IEMOCAP's *exc* stays excited, although the label map makes it Happy). The map is only used
+    for labels that are not emotions, such as EmoDB's *boredem*. Unknown values can be a word (`values.MISSING`). Fields that
+    are neither EmoBox's nor ours are listed on standard error.
 
     Raises
     ------
@@ -83,16 +83,17 @@ def write_emobox(
 ) -> None:
     """Write ``CORPUS.jsonl`` and ``label_map.json``, and with `folds` ``fold_N/CORPUS_{train,test}_fold_N.jsonl``.
 
-    Unlabelled rows are left out, which EmoBox cannot hold. Audio under `folder` is named relatively, else absolutely.
+    Rows without a label are left out, because EmoBox does not support them. Paths of audio below `folder` are relative, others
+    absolute.
 
     Parameters
     ----------
-    folds : name -> (training ids, test ids); they are numbered from 1 in this order, as EmoBox asks.
+    folds : name -> (training ids, test ids); they are numbered from 1 in this order, as EmoBox requires.
 
     Raises
     ------
-    GemoclapError : no labelled row, unusable audio (EmoBox wants lengths), a fold's id that is no labelled row, or
-        files there already.
+    GemoclapError : no labelled row, unusable audio (EmoBox needs lengths), a fold's id that is not a labelled row, or existing
+        files.
     """
     folder = Path(folder)
     labelled = [utterance for utterance in utterances if utterance.emotion is not None]
@@ -141,7 +142,7 @@ def _manifest(source: Path) -> Path:
 
 
 def _read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (where it stands, row) pairs of a JSONL file, or of a JSON file that maps keys to rows."""
+    """Return (position in the file, row) pairs of a JSONL file, or of a JSON file that maps keys to rows."""
     text = read_text(path)
     if path.suffix == ".json":
         entries = _from_json(text, str(path)).items()
@@ -188,7 +189,7 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
     dataset = known(row.get("dataset")) or ""
     describe = DESCRIBE.get(dataset, lambda stem, path: None)
     described = describe(Path(row["wav"]).stem, row["wav"])
-    # A known corpus goes by the stem: EmoBox's CREMA-D keys have hyphens where the names have underscores.
+    # Known corpora use the file name, because EmoBox's keys of CREMA-D have hyphens where the names have underscores.
     base = described or Utterance(id=row["key"].removeprefix(f"{dataset}-"), path=row["wav"], corpus=dataset or None)
     fields = _extra_fields(row, where)
     if fields.get("gender", "female") not in GENDERS:
@@ -204,7 +205,7 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
 
 
 def _extra_fields(row: dict[str, Any], where: str) -> dict[str, str]:
-    """Return those of `EXTRA_FIELDS` that are known; names may be numbers."""
+    """Return those of `EXTRA_FIELDS` that are known; names can be numbers."""
     fields = {}
     for field in EXTRA_FIELDS:
         value = row.get(field)

@@ -32,13 +32,13 @@ SENTENCES = {
 }
 
 FOLDS = {"folds": "kfold", "n_folds": 5}
-"""Two actors a fold [C]; published five-fold splits of EmoDB share speakers."""
+"""Two actors per fold [C]; published five-fold splits of EmoDB share speakers."""
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN])[a-z]")
 
 
 def describe(stem: str, path: str) -> Utterance | None:
-    """Return what a file name says, or None when it is not EmoDB's."""
+    """Return the labels in a file name, or None if it is not EmoDB's."""
     match = _NAME.fullmatch(stem)
     if match is None:
         return None

@@ -1,7 +1,7 @@
 """IEMOCAP (Busso et al. 2008), the raw release: ten actors in five dyadic sessions, English.
 
-Labels are the majority votes in ``Session*/dialog/EmoEvaluation/*.txt``; ``xxx``, no majority, becomes no emotion. All
-10,039 utterances are written, unmerged; a vocabulary such as ``iemocap4`` picks and merges.
+Labels are the majority votes in ``Session*/dialog/EmoEvaluation/*.txt``; ``xxx`` (no majority) becomes no emotion. All 10,039
+utterances are written, unmerged; a vocabulary such as ``iemocap4`` selects and merges later.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _TRANSCRIPT = re.compile(r"(?P<id>\S+) \[[\d.]+-[\d.]+\]:\s*(?P<text>.*)")
 
 
 def describe(stem: str, path: str) -> Utterance | None:
-    """Return what an utterance id says, or None when it is no IEMOCAP id.
+    """Return session, speaker and gender from an utterance id, or None if it is not IEMOCAP's.
 
     The speaker is the letter after the *last* underscore: ``Ses01F_impro01_M003`` is spoken by the man. The first
-    letter only says who wore the motion-capture markers; it is another in 2,750 of the 5,531 four-class rows.
+    letter only says who wore the motion-capture markers; it differs from the speaker in 2,750 of the 5,531 four-class rows.
     """
     match = _ID.fullmatch(stem)
     if match is None:
@@ -51,8 +51,7 @@ def describe(stem: str, path: str) -> Utterance | None:
 def parse(root: str | os.PathLike) -> list[Utterance]:
     """Read the raw release at `root`, or in a folder directly under it.
 
-    An utterance whose wav is missing is written all the same, with the path where it should be: ``gemoclap inspect``
-    names it.
+    If the wav of an utterance is missing, its row has the path where it should be, so that ``gemoclap inspect`` reports it.
 
     Raises
     ------

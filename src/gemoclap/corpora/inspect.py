@@ -1,4 +1,4 @@
-"""What a manifest holds, and everything that is wrong with it, row by row."""
+"""Counts the contents of a manifest, and finds every fault in it."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ KINDS = {
 """Kind of fault -> heading."""
 
 UNKNOWN = "(none)"
-"""What rows without a label, speaker, gender or session are counted under."""
+"""Name under which rows without a label, speaker, gender or session are counted."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of one row: `row` counts from 1, `kind` is a key of `KINDS`, `message` says what and what to do."""
+    """One fault of one row: `row` counts from 1, `kind` is a key of `KINDS`, `message` describes it and what to do."""
 
     row: int
     id: str
@@ -56,7 +56,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found.
+    """Result of `inspect`.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What listening to one row gave: its faults as (kind, message), and unless it could not be read, the rest."""
+    """Result of decoding one row: its faults as (kind, message), and the rest if it could be read."""
 
     faults: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
@@ -104,16 +104,16 @@ def inspect(
     *,
     speakers: bool = True,
 ) -> Inspection:
-    """Count a manifest's rows and find every fault in them; all audio is decoded, as training would.
+    """Count a manifest's rows and find every fault in them; all audio is decoded as in training.
 
     Parameters
     ----------
-    vocabulary : the set that labels must lie in after its merges; without it, `labels.EMOTIONS`.
+    vocabulary : labels must be in it after its merges; by default `labels.EMOTIONS`.
     progress : called with (rows done, rows in all) after each row.
-    speakers : whether speakers should be named; of files that were found in a folder none is.
+    speakers : whether rows should have speakers; files that were found in a folder have none.
 
-    Unlabelled rows and unknown genders are counted, not faults. Two rows of the same audio are found whether their
-    files are byte-identical or only the samples are.
+    Unlabelled rows and unknown genders are counted, not faults. Two rows with the same audio are found if
+    their files are byte-identical, or if only their samples are equal.
     """
     heard = _listen_to_all(utterances, progress)
     readable = [one for one in heard if one.sample_rate]
@@ -151,7 +151,7 @@ def _listen_to_all(utterances: Sequence[Utterance], progress: Progress | None) -
             if progress is not None:
                 progress(len(heard), len(utterances))
     finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the whole corpus
+        pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the whole corpus
     return heard
 
 
@@ -266,7 +266,7 @@ def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
 
 
 def _spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
-    """Name the first row of each speaker whose name is nearly that of another of the corpus: perhaps one person."""
+    """Report the first row of each speaker whose name is similar to another of the corpus; perhaps it is the same person."""
     first: dict[tuple[str, str], dict[str, int]] = {}
     for row, utterance in enumerate(utterances, 1):
         if utterance.speaker:
@@ -283,7 +283,7 @@ def _spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
 
 
 def _without_marks(name: str) -> str:
-    """Return what nearly equal names have in common: letters without accents, and numbers without leading zeros."""
+    """Return a key that similar names share: letters without accents, and numbers without leading zeros."""
     letters = "".join(letter for letter in unicodedata.normalize("NFKD", name) if letter.isalnum())
     return re.sub(r"0+(?=\d)", "", re.sub(r"(?<=\d)(?=\D)|(?<=\D)(?=\d)", " ", letters))
 

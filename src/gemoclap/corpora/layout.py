@@ -1,4 +1,4 @@
-"""What corpora on disk have in common: which audio lies below a folder, found by its stem, and what its name says."""
+"""Finds the audio files in a folder, by name without suffix, and reads the labels in their names."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ AUDIO_SUFFIXES = (
     ".wav", ".rf64", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc",
     ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
 )  # fmt: skip
-"""What counts as audio, the best first: CREMA-D ships each clip as wav and as mp3, and the wav is the one to take. From .m4a on
-they are read with PyAV (``pip install av``)."""
+"""Suffixes of audio files, the best first: CREMA-D has each clip as wav and as mp3, and the wav is preferred. From .m4a on they
+are read with PyAV (``pip install av``)."""
 
 Describe = Callable[[str, str], Utterance | None]
-"""Stem and path -> what the name of a corpus's file says, or None when the name is not of that corpus."""
+"""File name without suffix, and path -> labels, or None if the name is not of that corpus."""
 
 _BROWSER_COPY = re.compile(r".+ ?\(\d+\)")
-"""The stem of a file that a browser fetched a second time: ``name (1)``."""
+"""Name without suffix of a file that a browser downloaded a second time: ``name (1)``."""
 
 
 def require_folder(root: str | os.PathLike) -> Path:
-    """Return `root` as a path, or raise a GemoclapError when it is no folder."""
+    """Return `root` as a path, or raise a GemoclapError if it is not a folder."""
     root = Path(root)
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "no such folder"
@@ -44,37 +44,37 @@ def require_folder(root: str | os.PathLike) -> Path:
 
 @dataclass
 class Listing:
-    """The audio below a folder, and what else lies there.
+    """The audio files in a folder, and what was skipped.
 
     Attributes
     ----------
     files : sorted by path.
-    passed_over : why something is not among the files -> names of what.
+    passed_over : reason -> names of what was skipped.
     """
 
     files: list[Path] = field(default_factory=list)
     passed_over: dict[str, list[str]] = field(default_factory=dict)
 
     def pass_over(self, why: str, name: str) -> None:
-        """Note that something is left out."""
+        """Record that something is skipped."""
         self.passed_over.setdefault(why, []).append(name)
 
     @property
     def browser_copies(self) -> list[Path]:
-        """Files called like a browser's second download of another."""
+        """Files named like a browser's second download of another."""
         return [path for path in self.files if _BROWSER_COPY.fullmatch(path.stem)]
 
     def summary(self) -> str:
-        """Return how much was passed over and why, empty where there was nothing."""
+        """Return a sentence on what was skipped and why; empty if nothing was."""
         return ", ".join(f"{len(names)} {why} ({_few(names)})" for why, names in sorted(self.passed_over.items()))
 
 
 def audio_below(folder: Path) -> Listing:
-    """List the audio below a folder: the one rule for it, whichever command asks.
+    """List the audio files in a folder and its sub-folders, with the same rule for all commands.
 
-    Audio is a file whose suffix is one of `AUDIO_SUFFIXES`. Links are followed, and each folder is entered once however many
-    links lead to it, so that a loop ends. Left out is what is hidden (a name that begins with a dot, such as the ``._x.wav``
-    of macOS), what is no file (pipes, devices, sockets, links to nothing), and what has another suffix.
+    Audio files have one of `AUDIO_SUFFIXES`. Links are followed, and each folder is entered only once, so that loops of links
+    end. Skipped are hidden files (names that begin with a dot, such as the ``._x.wav`` of macOS), everything that is not a file
+    (pipes, devices, sockets, broken links), and other suffixes.
     """
     found = Listing()
     for current, folders, names in _walk(folder, found):
@@ -94,7 +94,7 @@ def audio_below(folder: Path) -> Listing:
 def _walk(folder: Path, found: Listing) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield each folder once, with the names of the folders and of the others in it, sorted.
 
-    Linked folders come last, so that of two ways to one folder the real one gives the names.
+    Linked folders come last, so that files in a folder with two paths get the real one.
     """
     entered: set[tuple[int, int]] = set()
     later: list[str] = [str(folder)]
@@ -130,7 +130,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _why_not(path: Path) -> str | None:
-    """Return why something that is no folder does not count as audio, None where it does."""
+    """Return why something that is not a folder is skipped, or None if it is audio."""
     if path.name.startswith("."):
         return "hidden"
     if path.suffix.lower() not in AUDIO_SUFFIXES:
@@ -142,7 +142,7 @@ def _why_not(path: Path) -> str | None:
 
 
 def list_audio(folder: Path) -> list[Path]:
-    """Return `audio_below` a folder, and say on standard error what was passed over.
+    """Return `audio_below` a folder, and print on standard error what was skipped.
 
     Raises
     ------
@@ -166,15 +166,15 @@ def list_audio(folder: Path) -> list[Path]:
 
 
 def rows_of_folder(folder: Path) -> list[Utterance]:
-    """Return a row without labels for each of `list_audio`, its path for an id; raises as that does."""
+    """Return a row without labels for each file of `list_audio`, with its path as id; raises as `list_audio`."""
     return [Utterance(file, file) for file in map(str, list_audio(folder))]
 
 
 def audio_by_stem(folder: Path) -> dict[str, Path]:
-    """Return stem -> file for all of `audio_below` a folder.
+    """Return name without suffix -> file for all of `audio_below` a folder.
 
-    Of several files with one stem it keeps the one of the best format, then the nearest to `folder`; some
-    redistributions hold a corpus twice. Stems are in composed characters (NFC), as corpora write their names.
+    If several files have the same name, the one with the best format is used, then the nearest to `folder`, because some copies
+    have a corpus twice. Names are in composed characters (NFC), as in the corpora.
     """
     return _by_stem(audio_below(folder).files)
 
@@ -196,13 +196,13 @@ def _rank(path: Path) -> int:
 
 
 def parse_by_name(root: str | os.PathLike, describe: Describe, expected: str) -> list[Utterance]:
-    """Return a row for every audio file under `root` that `describe` knows by its stem, sorted by stem.
+    """Return a row for every audio file under `root` whose name `describe` recognises, sorted by name.
 
-    What is passed over is said on standard error: no audio, and audio of other names.
+    What is skipped is printed on standard error: files that are not audio, and audio with other names.
 
     Raises
     ------
-    GemoclapError : no such folder, or nothing in it is named as `expected`.
+    GemoclapError : no such folder, or no file with a name as `expected`.
     """
     listing = audio_below(require_folder(root))
     found = _by_stem(listing.files)
@@ -230,7 +230,7 @@ def parse_by_name(root: str | os.PathLike, describe: Describe, expected: str) ->
 
 
 def _few(names: list[str]) -> str:
-    """Return up to three names, or where they say more, the suffixes and how many have each."""
+    """Return up to three names, or the number of files per suffix if this says more."""
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in names)
     if len(names) > 3 and len(suffixes) <= 5 and not any(suffix in AUDIO_SUFFIXES for suffix in suffixes):
         return ", ".join(f"{suffix or 'none'} {count}" for suffix, count in suffixes.most_common())
@@ -238,11 +238,11 @@ def _few(names: list[str]) -> str:
 
 
 class AudioFinder:
-    """Finds under `root` the audio that another toolkit's manifest names.
+    """Finds under `root` the audio files in another toolkit's manifest.
 
-    A file at ``root/name`` is taken as it is. With `by_stem`, for corpora whose stems are unique, a file of that stem
-    anywhere under `root` serves as well, whatever its suffix. What is found nowhere keeps the path where it should be,
-    so that ``gemoclap inspect`` can name it.
+    A file at ``root/name`` is used if it exists. With `by_stem`, for corpora with unique file names, a file of the same name
+    with any suffix, anywhere under `root`, is used otherwise. A missing file keeps the path where it should be, so that ``gemoclap
+    inspect`` reports it.
     """
 
     def __init__(self, root: Path):

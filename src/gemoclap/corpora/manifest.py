@@ -1,4 +1,4 @@
-"""The manifest: one utterance a line of JSON, the only form in which a corpus enters the rest of the code."""
+"""The manifest: one utterance per line of JSON. All other code reads corpora in this format only."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from gemoclap.writing import atomic_write
 
 @dataclass(frozen=True)
 class Utterance:
-    """One labelled stretch of speech.
+    """One utterance: a file, or a part of one, with its labels.
 
     Attributes
     ----------
     id : unique in its manifest.
     path : audio file; absolute, or relative to the manifest's folder. `read_manifest` returns it
-        with that folder in front.
-    start, end : seconds within the file, or None for the whole of it.
+        joined with that folder.
+    start, end : seconds within the file, or None for the whole file.
     corpus, session, speaker : names; None where unknown.
     gender : ``female``, ``male`` or None.
     emotion : a word of `gemoclap.labels.EMOTIONS`, unmerged, or None when unlabelled.
-    text : what is said, or None.
+    text : the words that are spoken, or None.
     language : ISO 639-1 code, or None.
     """
 
@@ -51,16 +51,16 @@ FIELDS = tuple(field.name for field in fields(Utterance))
 
 
 def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Utterance]:
-    """Read a JSONL manifest; a relative audio path gets the manifest's folder in front.
+    """Read a JSONL manifest; relative audio paths are joined with the manifest's folder.
 
-    What is not known may be null or a word such as nan, None, N/A or unknown (`values.MISSING`); blanks around names are
-    taken away. The name of a file that is not UTF-8 is whole (`files.to_json`); one whose letters the disk spells
-    otherwise, as macOS does, is found.
+    Unknown values can be null or a word such as nan, None, N/A or unknown (`values.MISSING`). Blanks around names are removed.
+    File names that are not UTF-8 are kept (`files.to_json`). File names with accents are found even if the disk stores the
+    accents in another form, as macOS does.
 
     Parameters
     ----------
-    as_spelt : leave the names of speakers as each row spells them. Otherwise those that differ in case or blanks alone are
-        one person, who is called as in the first of their rows.
+    as_spelt : keep the spelling of speaker names in each row. By default, names that differ only in case or blanks are one
+        speaker, with the spelling of the first row.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _parse_row(line: str, where: str) -> Utterance:
 
 
 def _word(value: Any, field: str, where: str) -> str | None:
-    """Return a field's text, or None where it is not known."""
+    """Return a field's text, or None if it is unknown."""
     if value is None or isinstance(value, float) and known(value) is None:
         return None
     if not isinstance(value, str):
@@ -132,10 +132,10 @@ def _word(value: Any, field: str, where: str) -> str | None:
 
 
 def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike) -> None:
-    """Write a JSONL manifest beside its final name and rename; audio under the manifest's folder is named relatively.
+    """Write a JSONL manifest to a temporary file and rename it; paths of audio below the manifest's folder are relative.
 
-    A link keeps its own name: in a store of links the name that says what a file is would be lost behind it. The name of a
-    file that is not UTF-8 is kept whole.
+    Links keep their own names, because in a store of links the names of the targets have no meaning. File names that are not
+    UTF-8 are kept.
 
     Raises
     ------

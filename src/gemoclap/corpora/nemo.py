@@ -26,8 +26,8 @@ FOLDS = {
 def parse(root: str | os.PathLike) -> list[Utterance]:
     """Read ``data.tsv`` at `root`, directly under it, or (given ``samples``) directly above it.
 
-    Audio is found by the stem of ``file_id``. A row whose audio is missing is written all the same, with the path where
-    it should be: ``gemoclap inspect`` names it.
+    Audio is found by the stem of ``file_id``. If the audio of a row is missing, the row has the path where the
+    file should be, so that ``gemoclap inspect`` reports it.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """RAVDESS (Livingstone and Russo 2018), the speech part: 24 actors, two statements, eight emotions, English.
 
 File names are modality-channel-emotion-intensity-statement-repetition-actor. Audio-only speech (``03-01-...``) is read;
-songs, videos and other files are passed over.
+songs, videos and other files are skipped.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FOLDS = {
         ["03", "05", "07", "24"], ["02", "15", "16", "18"], ["06", "13", "17", "22"],
     ],
 }  # fmt: skip
-"""The six speaker-disjoint folds that EmoBox publishes, as the actors tested in each [S]."""
+"""The test actors of the six speaker-disjoint folds that EmoBox publishes [S]."""
 
 _NAME = re.compile(r"03-01-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]-(?P<actor>\d\d)")
 
 
 def describe(stem: str, path: str) -> Utterance | None:
-    """Return what a file name says, or None when it is not RAVDESS's audio-only speech. Odd actors are men."""
+    """Return the labels in a file name, or None if it is not RAVDESS's audio-only speech. Odd actors are men."""
     match = _NAME.fullmatch(stem)
     if match is None:
         return None

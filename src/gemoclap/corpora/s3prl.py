@@ -1,7 +1,8 @@
-"""S3PRL's IEMOCAP manifests: ``{"labels": {...}, "meta_data": [{"path", "label", "speaker"}]}``, one pair a session.
+"""S3PRL's IEMOCAP manifests: ``{"labels": {...}, "meta_data": [{"path", "label", "speaker"}]}``, one pair per
+session.
 
-Two of its fields need care. ``speaker`` is the letter of the dialogue, wrong for half of the rows: the speaker is taken
-from the id instead. ``hap`` is happy and excited merged, which cannot be undone: both come out as happy.
+Two of its fields need care. ``speaker`` is the letter of the dialogue, which is wrong for half of the rows; the speaker is
+taken from the id instead. ``hap`` is happy and excited merged, which cannot be undone; both become happy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def read_s3prl(source: str | os.PathLike, audio_root: str | os.PathLike | None =
 
     Raises
     ------
-    GemoclapError : no such file, not S3PRL's form, or a row that is no IEMOCAP utterance; the message names the row.
+    GemoclapError : no such file, not S3PRL's format, or a row that is not an IEMOCAP utterance; the message names the row.
     """
     files = _meta_data(Path(source))
     finder = AudioFinder(Path(audio_root) if audio_root is not None else files[0].parent)

@@ -1,4 +1,4 @@
-"""Who is who: a speaker is a corpus's speaker, however the name is spelt."""
+"""Compares speakers: they belong to their corpus, and spelling variants of a name are one speaker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # manifest.py uses this file
 
 
 def speaker_name(utterance: Utterance) -> str:
-    """Return ``"corpus/speaker"``, by which a model remembers whom it was trained on."""
+    """Return ``"corpus/speaker"``, the form in which a model stores its training speakers."""
     return f"{(utterance.corpus or '').strip() or 'unnamed'}/{(utterance.speaker or '').strip() or 'unknown'}"
 
 
 def speaker_key(utterance: Utterance) -> str:
-    """Return what is equal for two rows of one person: ``"corpus/speaker"`` without regard to case and blanks."""
+    """Return a key that is equal for all rows of a speaker: ``"corpus/speaker"`` without differences in case and blanks."""
     return normal_name(speaker_name(utterance))
 
 
@@ -31,9 +31,9 @@ def normal_name(name: str) -> str:
 
 
 def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
-    """Return `speaker_key` -> how the speaker is called beside the others, in natural order; rows without one have none.
+    """Return `speaker_key` -> displayed name, in natural order; rows without a speaker are left out.
 
-    That is the speaker's own name, as it is spelt first, where all rows are of one corpus, else ``"corpus/speaker"``.
+    If all rows are from one corpus, it is the speaker's name as in the first row, otherwise ``"corpus/speaker"``.
     """
     first: dict[str, Utterance] = {}
     corpora: set[str] = set()
@@ -46,18 +46,18 @@ def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
 
 
 def row_speakers(rows: Sequence[Utterance], shown: dict[str, str]) -> list[str | None]:
-    """Return the name in `shown` of each row's speaker, None where there is none."""
+    """Return the name in `shown` of each row's speaker, or None."""
     return [shown.get(speaker_key(row)) for row in rows]
 
 
 def common_speakers(known: Iterable[str], present: Iterable[str]) -> set[str]:
-    """Return the names ``"corpus/speaker"`` of `present` that are in `known`, in whatever spelling."""
+    """Return the names ``"corpus/speaker"`` of `present` that are in `known`, in any spelling."""
     keys = set(map(normal_name, known))
     return {name for name in present if normal_name(name) in keys}
 
 
 def one_spelling(rows: Sequence[Utterance]) -> list[Utterance]:
-    """Return the rows with each corpus and each speaker spelt as in its first row."""
+    """Return the rows with the names of each corpus and speaker spelt as in the first row."""
     corpora: dict[str, str] = {}
     speakers: dict[str, str] = {}
     return [

@@ -1,4 +1,4 @@
-"""Tables of text, row by row: what is out of shape is named with its line."""
+"""Reads tables of text row by row; errors name the line of a malformed row."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ logger = logging.getLogger(__name__)
 
 
 def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
-    """Return the header of a CSV or TSV table, and its rows as (where it stands, cell by column); empty lines are skipped.
+    """Return the header of a CSV or TSV table, and its rows as (position in the file, cell by column); empty lines are skipped.
 
-    Bytes that are not UTF-8 stay what they are (`files.NOT_UTF8`): names of files may have them, other cells may not.
+    Bytes that are not UTF-8 are kept (`files.NOT_UTF8`), because file names can have them; other cells cannot.
 
     Parameters
     ----------
-    delimiter : without it, the one that the header has most of: comma, semicolon or tab.
+    delimiter : by default comma, semicolon or tab, whichever is most frequent in the header.
 
     Raises
     ------
-    GemoclapError : the file cannot be read, or names a column twice; when the rows are taken, one with more or fewer cells
-        than the header, a quote that is not closed or swallows the next line, a NUL, or a cell of more than 131,072
-        characters.
+    GemoclapError : the file cannot be read, or has a column twice. While rows are read: a row with more or fewer cells than the
+        header, a quote that is not closed or includes the next line, a NUL, or a cell of more than 131,072 characters.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", NOT_UTF8)
@@ -45,8 +44,8 @@ def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Ite
 
 
 def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line that a row begins on, and its cells."""
-    # Strict, so that text behind a closing quote, and a quote that is never closed, are no part of a cell.
+    """Yield the line number where a row begins, and its cells."""
+    # Strict, so that text after a closing quote, or an open quote, is an error.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     width, begins = 0, 1
     while True:
@@ -65,7 +64,7 @@ def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, l
         if any("\0" in line for line in taken):
             raise GemoclapError(f"{path}:{begins}: holds a NUL character; save the table again as plain text")
         width = width or len(row)
-        # A cell may have several lines, but hardly one that looks like a row by itself.
+        # A cell can have several lines, but a line that looks like a complete row is probably one.
         if len(taken) > 1 < width and all(line.count(delimiter) >= width - 1 for line in taken):
             raise GemoclapError(
                 f"{path}:{begins}: a quote is opened here and closed on line {reader.line_num}, with a whole row between; "
@@ -84,6 +83,6 @@ def _as_dict(header: list[str], row: list[str], where: str) -> dict[str, str]:
 
 
 def say_unused(source: str | Path, names: Iterable[str]) -> None:
-    """Say on standard error which columns or fields of a table were not used; those without a name are left out."""
+    """Print on standard error which columns or fields of a table were not used, except those without a name."""
     if unused := [str(name) for name in names if str(name).strip()]:
         logger.warning("%s: columns that were not used: %s", source, ", ".join(unused))

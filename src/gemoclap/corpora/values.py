@@ -1,4 +1,4 @@
-"""Single values as other people's tables have them: what is not known, numbers, times."""
+"""Reads single values of other people's tables: unknown values, numbers, times."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from gemoclap.errors import GemoclapError
 
 MISSING = frozenset({"", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "unknown", "-", "--"})
-"""Spellings of what is not known, in lower case."""
+"""Words for unknown values, in lower case."""
 
 _CLOCK = re.compile(r"(?:(?P<days>-?\d+) days?,? *)?(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d*)?)")
-"""As pandas and audformat write times, ``0 days 00:00:01.25``, and ``str`` of Python's timedelta."""
+"""Times as written by pandas and audformat, ``0 days 00:00:01.25``, and by ``str`` of Python's timedelta."""
 _DAYS = re.compile(r"(?P<days>-?\d+) days?")
 _ISO = re.compile(r"P(?:(?P<days>\d+)D)?T?(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d*)?)S)?")
-"""As ISO 8601 writes durations, ``P0DT0H0M1.25S``."""
+"""Durations in ISO 8601, ``P0DT0H0M1.25S``."""
 _UNIT = re.compile(r"(?P<number>\d+(?:\.\d*)?) *(?P<unit>ms|s|sec|seconds?|min|h)")
 _UNITS = {"ms": 0.001, "min": 60.0, "h": 3600.0}
 
 
 def known(value: Any) -> str | None:
-    """Return a value as text without blanks around it, or None where it is one of the spellings of "not known"."""
+    """Return a value as text without blanks around it, or None if it is a word for unknown."""
     if value is None or isinstance(value, float) and math.isnan(value):
         return None
     text = str(value).strip()
@@ -29,23 +29,23 @@ def known(value: Any) -> str | None:
 
 
 def name(value: Any) -> str | None:
-    """Return `known`, but a whole number that was written as a float is the number again: pandas makes ``3.0`` of 3."""
+    """Return `known`, but with a whole number in place of a float such as ``3.0``, which pandas makes of 3."""
     text = known(value)
     whole = re.fullmatch(r"([+-]?\d+)\.0+", text) if text else None
     return whole[1] if whole else text
 
 
 def seconds(value: Any, field: str, where: str) -> float | None:
-    """Return a time in seconds, or None where it is not known.
+    """Return a time in seconds, or None if it is unknown.
 
     Parameters
     ----------
     value : a number of seconds, text of one, a time as pandas, audformat or ISO 8601 write it, ``1.5 s``, or a timedelta.
-    field, where : for the complaint.
+    field, where : for the error message.
 
     Raises
     ------
-    GemoclapError : none of these, negative or infinite.
+    GemoclapError : the value is none of these, negative or infinite.
     """
     if isinstance(value, bool):
         raise _no_seconds(value, field, where)
