@@ -1,10 +1,10 @@
-"""Whether methods differ on unseen speakers: sign-flip tests over speakers, corrected for their number (Holm).
+"""Tests whether methods differ on unseen speakers: sign-flip tests over speakers, with Holm's correction.
 
     python benchmarks/differences.py runs/ravdess runs/emodb --first emo_clap
 
-Each run is a cross-validation, or one with several seeds, whose predictions of a method are then taken together. The figure
-is the difference of UAR from the method named first. If two methods were alike, each speaker's share of the difference could
-as well have the other sign: p is how often random signs give as large a difference. Up to 14 speakers all signs are tried.
+Each run is a cross-validation, or one with several seeds, whose predictions are joined. The table shows the difference in UAR
+from the first method. If two methods were equally good, each speaker's contribution to the difference could just as well have
+the other sign. p is the share of random signs that give a difference as large. With up to 14 speakers all signs are tried.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Which layer of a frozen speech encoder knows emotion: UAR of a linear probe by layer, on unseen speakers.
+"""UAR of a linear probe for each layer of a frozen speech encoder, on unseen speakers.
 
     python benchmarks/emotion_by_layer.py --encoder openai/whisper-base ravdess.jsonl emodb.jsonl -o layers
 
-Mean and standard deviation of each layer's frames, standardised on the training speakers, into scikit-learn's logistic
-regression (C = 0.01), in the corpus's usual speaker-disjoint folds. With `--center` each speaker's features are first
-brought to zero mean and unit variance, over all clips of that speaker, without labels. Writes layers.csv and layers.png;
-the features stay in the cache that `gemoclap crossval` uses.
+The features are mean and standard deviation of each layer's frames, standardised on the training speakers. The classifier is
+scikit-learn's logistic regression (C = 0.01), in the corpus's standard speaker-disjoint folds. With `--center` the features of
+each speaker are first scaled to zero mean and unit variance over all clips of the speaker, without labels. The script writes
+layers.csv and layers.png. Features are stored in the cache of `gemoclap crossval`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""How much emotion the frames' pseudo-labels tell of unseen speakers, by scale and by how far few frames are believed.
+"""UAR of emotions predicted from pseudo-labels of frames, on unseen speakers, for each scale and pseudo-count.
 
     gemoclap crossval emodb.jsonl --methods gmp_tl -o runs/gmp
     python benchmarks/frame_emotions.py runs/gmp
 
-For each fold of a cross-validation of gmp_tl that kept its models, the clips of the test speakers are named frame by
-frame (`gemoclap.inference.frames`). Shown are the UAR of single frames, each true to its clip's emotion, and that of
-clips, named by the mean of their frames; all folds together. Choose settings with it on folds that are not reported.
+For each fold of a cross-validation of gmp_tl that kept its models, emotions are predicted for each frame of the
+test speakers' clips (`gemoclap.inference.frames`). The table shows the UAR of single frames, whose true emotion is that of the
+clip, and of clips, predicted by the mean of their frames, over all folds. Use it to choose settings only on folds that are not
+reported.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""A cross-validation over a frozen encoder against its one encoding pass.
+"""Time of a cross-validation with a frozen encoder, relative to its encoding pass.
 
     python benchmarks/frozen_crossval.py                     # WavLM-base, a tenth of IEMOCAP
     python benchmarks/frozen_crossval.py --share 1           # all of it
     python benchmarks/frozen_crossval.py --manifest ravdess.jsonl --encoder openai/whisper-base --layers 3 --epochs 30
 
-Noise of IEMOCAP's durations, ten speakers in five sessions, a WavLM with random weights on disk in the hub's layout, and
-then what a user would run: `cross_validate` with the three objectives, five folds, 50 epochs. Encoding and training both
-grow with the number of utterances, so their ratio does not depend on the share. With a manifest and an encoder of one's own:
-that corpus's usual folds, and the two plain heads as well.
+The data are noise with IEMOCAP's durations, from ten speakers in five sessions. The encoder is a WavLM with random weights. The
+script runs `cross_validate` with the three objectives, five folds and 50 epochs. Encoding and training both grow with the
+number of utterances, so their ratio does not depend on the share. With your own manifest and encoder, it uses the corpus's
+standard folds, and the two plain heads too.
 """
 
 from __future__ import annotations

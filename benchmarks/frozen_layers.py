@@ -1,10 +1,10 @@
-"""An epoch of training above frozen layers: their output kept, or computed in every step.
+"""Time of a training epoch with frozen layers, whose output is stored, or computed in every step.
 
     python benchmarks/frozen_layers.py ravdess.jsonl --encoder openai/whisper-base --keep 5 --freeze 3
 
-The first layers of the encoder are frozen, those above and a cross-entropy head are trained, on the training part of the
-corpus's first fold. Both ways take turns, an epoch each, over the same batches and without dropout, so their losses must agree;
-what is kept is computed before, and its time shown apart.
+The first layers of the encoder are frozen. The layers above and a cross-entropy head are trained, on the training part of the
+corpus's first fold. Both variants run alternately, an epoch each, over the same batches and without dropout, so their losses
+must be equal. The stored output is computed first, and its time is shown separately.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""How often 95 % intervals over speakers cover the true figure, counted on made-up corpora whose true figure is known.
+"""Simulates how often 95 % intervals over speakers contain the true UAR, on synthetic corpora with a known UAR.
 
     python benchmarks/interval_coverage.py
 
-Speakers differ in how easy they are as a whole and class by class. Of each made-up corpus the interval is taken twice from the
-same resamples: as percentiles, and with Hesterberg's expanded tails, as the reports have it. Then the same with several seeds:
-each moves a method's recalls a little, and speakers and seeds are resampled, beside speakers alone.
+Speakers differ in difficulty, overall and for each class. For each synthetic corpus two intervals are computed from the same
+resamples: plain percentiles, and Hesterberg's expanded percentiles, which reports use. The same is repeated with several seeds,
+each of which changes a method's recalls a little; there, resampling speakers and seeds is compared with resampling speakers
+only.
 """
 
 from __future__ import annotations

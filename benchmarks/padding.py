@@ -1,10 +1,11 @@
-"""How much a clip's embedding changes when it is padded in a batch: transformers as it stands, and this project.
+"""Change of a clip's embedding when it is padded in a batch: plain transformers, and this project.
 
     python benchmarks/padding.py
 
-Tiny models with random weights, made from the config classes, in the forms of the published ones: group norm in the
-first convolution (the -base models), layer norm in all (the -large models, data2vec). Clips of 0.4 to 2 s; the figure
-is the largest absolute difference of a clip's masked-mean embedding alone and in the batch, over clips and dimensions.
+Tiny models with random weights, made from the config classes, with the structure of the published ones: group norm in the
+first convolution (the -base models), layer norm in all (the -large models, data2vec). Clips of 0.4 to 2 s; the table
+shows the largest absolute difference between the masked-mean embeddings of a clip alone and in the batch, over all clips and
+dimensions.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""How fast recordings are predicted: here, and by transformers' audio-classification pipeline over the same encoder.
+"""Speed of prediction: this project, and transformers' audio-classification pipeline with the same encoder.
 
     python benchmarks/predict.py ravdess.jsonl --encoder facebook/wav2vec2-base
 
 Both have an untrained linear head for six classes on the last layer of the encoder: speed does not depend on the weights.
-They take turns, in every round on the same clips, from files on disk to answers; the pipeline is given what soundfile reads,
-one clip at a time, which is its default, and in batches of 16. Then each answers about one clip in a process of its own, the
-first answer of a fresh start. Shown are medians over the rounds, of CPU seconds (all threads) and of seconds, and ratios.
+They run alternately, on the same clips in every round, from files on disk to predictions. The pipeline gets the samples that
+soundfile reads, one clip at a time, which is its default, and in batches of 16. Then each predicts one clip in a new process,
+to measure the first prediction after a start. The table shows medians over the rounds, of CPU seconds (all threads) and of
+seconds, and ratios.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Self-supervised pre-training: hours of speech a minute, and how much of a step goes into making features.
+"""Speed of self-supervised pre-training: hours of speech per minute, and the share of a step for computing features.
 
     python benchmarks/pretrain_step.py [--size paper] [--device cuda]
 
-Random sound of LibriSpeech-like durations, batches of 8 as in configs/ems.yaml, the encoders in turns in one process. A step
-is forward, backward and the optimiser's; features are made once more beside each step and timed alone. "PyTorch's dropout"
+The data are random sound with durations as in LibriSpeech, in batches of 8 as in configs/ems.yaml. The encoders run alternately
+in one process. A step is forward, backward and optimiser. Features are also computed and timed separately. "PyTorch's dropout"
 is the same step with `torch.nn.Dropout`, and for MockingJay with attention weights dropped.
 """
 

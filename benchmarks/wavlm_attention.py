@@ -1,4 +1,4 @@
-"""WavLM's attention: transformers as it stands against each implementation of this project, alternating in one process.
+"""Speed of WavLM's attention: plain transformers and each implementation of this project, alternating in one process.
 
     python benchmarks/wavlm_attention.py                                     # base size, on the CPU
     python benchmarks/wavlm_attention.py --device cuda --dtype bf16 --large --shapes 8x200 32x200 8x700

@@ -1,15 +1,15 @@
-"""How fast a corpus goes through a frozen Whisper: here, and as transformers is commonly used.
+"""Speed of encoding with a frozen Whisper: this project, and the common use of transformers.
 
     python benchmarks/whisper_encoding.py ravdess.jsonl --encoder openai/whisper-base --layer 3
 
-Four ways take turns on the same clips, each over all of them in every round:
+Four variants run alternately on the same clips:
 
 - transformers: WhisperFeatureExtractor pads every clip to 30 s, the whole encoder runs, `hidden_states[N]` is taken
-- transformers, layers above N left out: one more than N runs, since its last is normed
-- here, padded: the same numbers from here, with `{"padded": true}`; the largest difference from transformers is shown
-- here: every clip as long as it is
+- transformers, without layers above N: one more than N runs, because the final norm follows the last layer
+- here, padded: the same output from this project, with `{"padded": true}`; the largest difference from transformers is shown
+- here: every clip at its own length
 
-What is kept of a clip is the mean over its frames. Silence is trimmed and clips are cut as `gemoclap` does, for all alike.
+The result for a clip is the mean over its frames. For all variants, silence is trimmed and clips are cut as in `gemoclap`.
 """
 
 from __future__ import annotations

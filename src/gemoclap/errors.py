@@ -1,23 +1,23 @@
-"""The errors that are meant for people."""
+"""Errors with messages for users."""
 
 import difflib
 
 
 class GemoclapError(Exception):
-    """Something the user can mend: one line that names the file, row or setting and the remedy.
+    """An error that the user can fix. Its message is one line that names the file, row or setting, and what to do.
 
-    The command line prints it without a traceback and leaves with status 2; ``--debug`` shows the traceback.
+    The command line prints it without a traceback and exits with status 2; ``--debug`` shows the traceback.
     """
 
 
 class WriteError(GemoclapError):
-    """A file or folder that cannot be written, because the disk is full or for another reason of the file system's."""
+    """A file or folder that cannot be written, because the disk is full or for another reason of the file system."""
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string when nothing is near.
+    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string if none is similar.
 
-    Case does not count, but of two that are equally near the one in the same case is taken.
+    Upper and lower case are ignored, but of two equally similar names the one in the same case is chosen.
     """
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if not near:

@@ -1,4 +1,4 @@
-"""Reading with errors for people, and names of files as they are on disk; `gemoclap.writing` writes."""
+"""Reads files with clear error messages, and handles file names as they are on disk; `gemoclap.writing` writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gemoclap.writing import NOT_UTF8, atomic_write
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Return the text of a file, a byte order mark left out.
+    """Return the text of a file without a byte order mark.
 
     Raises
     ------
@@ -33,9 +33,9 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def cache_home(named: str | os.PathLike | None = None) -> Path:
-    """Return the folder of the caches on disk, which need not be there yet.
+    """Return the folder of the caches on disk, which need not exist yet.
 
-    It is the one that is `named`, or else $GEMOCLAP_CACHE, or else gemoclap in the user's own cache folder.
+    It is `named` if given, otherwise $GEMOCLAP_CACHE, otherwise gemoclap in the user's cache folder.
     """
     named = named or os.environ.get("GEMOCLAP_CACHE")
     if named:
@@ -59,12 +59,12 @@ def to_json(data: Any, indent: int | None = None) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Return what a JSON text holds.
+    """Return the contents of a JSON text.
 
     Raises
     ------
-    ValueError : it is not JSON, names a key twice in one object, is nested too deeply or has a number of thousands of
-        digits; the message is a short reason without a place.
+    ValueError : it is not JSON, has a key twice in one object, is nested too deeply or has a number of thousands of
+        digits; the message is a short reason without the position.
     """
     try:
         return json.loads(text, object_pairs_hook=_each_key_once)
@@ -78,7 +78,7 @@ def parse_json(text: str) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """Return what a YAML text holds: plain data alone, no Python objects. Raises as `parse_json`."""
+    """Return the contents of a YAML text: plain data only, no Python objects. Raises as `parse_json`."""
     try:
         return yaml.load(text, Loader=_EachKeyOnce)  # noqa: S506  # a subclass of the safe loader
     except yaml.YAMLError as error:
@@ -100,11 +100,11 @@ KINDS: dict[Any, str] = {
     float: "a number",
     type(None): "nothing",
 }
-"""Types as messages spell them."""
+"""Names of types in messages."""
 
 
 def read_json(path: str | os.PathLike, remedy: str, kind: type = dict) -> Any:
-    """Return what a JSON file holds, which must be of type `kind`.
+    """Return the contents of a JSON file, which must be of type `kind`.
 
     Parameters
     ----------
@@ -112,13 +112,13 @@ def read_json(path: str | os.PathLike, remedy: str, kind: type = dict) -> Any:
 
     Raises
     ------
-    GemoclapError : no such file, not UTF-8, not JSON, or of another kind; the message names the file.
+    GemoclapError : no such file, not UTF-8, not JSON, or of another type; the message names the file.
     """
     return _parsed(read_text(path), str(path), remedy, kind)
 
 
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
-    """Return the mapping that a YAML file holds; raises as `read_json`."""
+    """Return the mapping in a YAML file; raises as `read_json`."""
     try:
         data = parse_yaml(read_text(path))
     except ValueError as error:
@@ -146,7 +146,7 @@ def _kind_of(data: Any) -> str:
 
 
 def entry(data: Mapping[str, Any], name: str, kind: type, path: str | os.PathLike, remedy: str) -> Any:
-    """Return an entry of a mapping that was read from a file.
+    """Return an entry of a mapping from a file.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def _reason(error: ValueError) -> str:
 
 
 class _EachKeyOnce(yaml.SafeLoader):
-    """YAML's safe loader, but that a key may not be there twice."""
+    """YAML's safe loader, which also refuses a key that occurs twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
@@ -183,14 +183,14 @@ class _EachKeyOnce(yaml.SafeLoader):
 
 
 def as_bytes(text: str) -> bytes:
-    """Return text as UTF-8, and the name of a file as the bytes that it has on disk: what hashes are taken of."""
+    """Return text as UTF-8, and a file name as its bytes on disk, for hashing."""
     return text.encode("utf-8", NOT_UTF8)
 
 
 def absolute(path: str | os.PathLike) -> Path:
-    """Return an absolute path by the names that were given: links are not followed, so a file keeps its own name.
+    """Return an absolute path without following links, so that a file keeps its own name.
 
-    ``..`` is taken away where that leads to the same place, which it does not behind a link to a folder.
+    ``..`` is removed if the result is the same place, which is not so after a link to a folder.
     """
     plain = Path(path).absolute()
     short = Path(os.path.abspath(path))
@@ -198,11 +198,11 @@ def absolute(path: str | os.PathLike) -> Path:
 
 
 def relative_to(path: str | os.PathLike, folder: str | os.PathLike) -> Path:
-    """Return `path` from `folder` on where it lies below it, else `absolute`; a link to a file keeps its name."""
+    """Return `path` relative to `folder` if it is below it, otherwise `absolute`; a link to a file keeps its name."""
     full = absolute(path)
     for inside, root in (
         (full, absolute(folder)),
-        (full.parent.resolve() / full.name, Path(folder).resolve()),  # the two came by different links
+        (full.parent.resolve() / full.name, Path(folder).resolve()),  # the two paths go through different links
     ):
         if inside.is_relative_to(root):
             return inside.relative_to(root)
@@ -210,9 +210,9 @@ def relative_to(path: str | os.PathLike, folder: str | os.PathLike) -> Path:
 
 
 def as_on_disk(path: str | os.PathLike) -> Path:
-    """Return the path of a file whose letters are spelt otherwise on disk, or `path` itself.
+    """Return the path of a file whose accents are stored in another form on disk, or `path` itself.
 
-    A letter with an accent is one character (NFC) or two (NFD); macOS and its archives write the second.
+    A letter with an accent is one character (NFC) or two (NFD); macOS and its archives use the second.
     """
     path = Path(path)
     if str(path).isascii() or os.path.lexists(path):
@@ -225,6 +225,6 @@ def as_on_disk(path: str | os.PathLike) -> Path:
 
 
 def file_hash(path: str | os.PathLike) -> str:
-    """Return 16 hex digits of a file's content."""
+    """Return a hash of a file's content, 16 hex digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

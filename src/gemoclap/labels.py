@@ -1,8 +1,8 @@
 """Emotion and gender words, and the named sets of emotions that a model can be trained on.
 
 A corpus parser writes the corpus's own classes as the adjectives of `EMOTIONS`, unmerged (IEMOCAP's *excited* stays
-``excited``). Which of them a model knows, and which are merged, is a `Vocabulary`: plain data with a name, saved in the
-model's config.json.
+``excited``). A `Vocabulary` says which of them are a model's classes, and which are merged. It is plain data with a name,
+and is saved in the model's config.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EMOTIONS = (
 )  # fmt: skip
 GENDERS = ("female", "male")
 UNKNOWN_GENDER = -1
-"""Index of an unknown gender; such an utterance agrees in gender with itself alone ([C], METHODS section 1)."""
+"""Index of an unknown gender; such an utterance has the same gender as itself only ([C], docs/methods.md)."""
 
 SYNONYMS: Mapping[str, str] = {
     "anger": "angry", "ang": "angry", "happiness": "happy", "hap": "happy", "joy": "happy", "joyful": "happy",
@@ -27,7 +27,7 @@ SYNONYMS: Mapping[str, str] = {
     "sur": "surprised", "boredom": "bored", "exc": "excited", "excitement": "excited", "fru": "frustrated",
     "frustration": "frustrated", "contempt": "contemptuous", "oth": "other",
 }  # fmt: skip
-"""Other toolkits' and corpora's spellings of `EMOTIONS`, lower case."""
+"""Other words for `EMOTIONS` in toolkits and corpora, in lower case."""
 
 
 def canonical_emotion(word: str) -> str:
@@ -47,7 +47,7 @@ class Vocabulary:
 
     Attributes
     ----------
-    name : how the set is called in settings and reports, ``"iemocap4"``.
+    name : the name of the set in settings and reports, ``"iemocap4"``.
     emotions : the classes, in order.
     merges : label -> class, applied before look-up, ``{"excited": "happy"}``.
     """
@@ -57,12 +57,12 @@ class Vocabulary:
     merges: Mapping[str, str] = field(default_factory=dict)
 
     def resolve(self, emotion: str | None) -> str | None:
-        """Return the class of a label after merging, or None when the label is outside the set."""
+        """Return the class of a label after merging, or None if the label is not in the set."""
         merged = self.merges.get(emotion, emotion) if emotion is not None else None
         return merged if merged in self.emotions else None
 
     def index(self, emotion: str | None) -> int | None:
-        """Return the class index of a label after merging, or None when the label is outside the set."""
+        """Return the class index of a label after merging, or None if the label is not in the set."""
         resolved = self.resolve(emotion)
         return None if resolved is None else self.emotions.index(resolved)
 
@@ -107,5 +107,5 @@ def get_vocabulary(name: str) -> Vocabulary:
 
 
 def vocabulary_of(emotions: Iterable[str | None]) -> Vocabulary:
-    """Return the vocabulary that holds every label seen, in alphabetical order, nothing merged, named ``"manifest"``."""
+    """Return the vocabulary of all given labels, in alphabetical order, nothing merged, named ``"manifest"``."""
     return Vocabulary("manifest", tuple(sorted({emotion for emotion in emotions if emotion})))

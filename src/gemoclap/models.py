@@ -1,4 +1,4 @@
-"""Any model of emotion: load it by what its config says it is, and let it classify."""
+"""Loads any emotion model by the type in its config, and makes it a classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EmotionModel = GEmoClapModel | SpeechClassifier
 Classifier = PromptClassifier | HeadClassifier
 
 NO_NUMBERS = "its probabilities are no numbers; look for extreme samples in the recording"
-"""What is said of a clip for which a model gives NaN."""
+"""Message for a clip for which a model gives NaN."""
 
 
 def load_emotion_model(name: str | os.PathLike, with_text: bool = True) -> EmotionModel:
@@ -25,7 +25,7 @@ def load_emotion_model(name: str | os.PathLike, with_text: bool = True) -> Emoti
 
     Parameters
     ----------
-    with_text : False leaves a text encoder for later, where a model can predict its own classes without it.
+    with_text : False loads the text encoder only when it is needed, if the model can predict its own classes without it.
 
     Raises
     ------
@@ -40,11 +40,11 @@ def load_emotion_model(name: str | os.PathLike, with_text: bool = True) -> Emoti
 
 
 def classifier_of(model: EmotionModel, labels: Sequence[str] | None = None) -> Classifier:
-    """Return what gives the probabilities of `labels`, or of the trained classes.
+    """Return a classifier that gives the probabilities of `labels`, or of the trained classes.
 
     Raises
     ------
-    GemoclapError : the model cannot tell these labels.
+    GemoclapError : the model cannot predict these labels.
     """
     kind = PromptClassifier if isinstance(model, GEmoClapModel) else HeadClassifier
     return kind(model, labels)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The table of an evaluation's predictions: what was said about each test utterance, one row each."""
+"""The table of an evaluation's predictions, with one row per test utterance."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gemoclap.metrics.summary import Labelled
 from gemoclap.writing import NOT_UTF8, atomic_write
 
 COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
-"""The first columns of predictions.csv; one column ``p_EMOTION`` a class follows, in the order of the classes, then `PATH`."""
+"""The first columns of predictions.csv; then follow one column ``p_EMOTION`` per class, and `PATH`."""
 PROBABILITY_PREFIX = "p_"
 PATH = "path"
 """The last column, which files of earlier versions lack."""
@@ -31,8 +31,8 @@ class PredictionTable:
     ids : (N,) utterance ids.
     folds, speakers, genders : (N,) words, None where unknown.
     truth, prediction : (N,) words of `classes`.
-    probabilities : (N, C) float; NaN throughout where a method gives none.
-    paths : (N,) audio files, None where unknown; empty stands for all unknown.
+    probabilities : (N, C) float; NaN if a method gives none.
+    paths : (N,) audio files, None where unknown; empty if all are unknown.
     """
 
     classes: tuple[str, ...]
@@ -101,7 +101,7 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
 
 
 def clusters(table: PredictionTable) -> list[str]:
-    """Return (N,) whom intervals resample: the speakers, and where one is unknown the utterance itself, whatever the table."""
+    """Return (N,) the units that intervals resample: speakers, or the utterance itself if its speaker is unknown."""
     return [
         speaker if speaker is not None else f"utterance {fold} {one}"
         for fold, one, speaker in zip(table.folds, table.ids, table.speakers, strict=True)
@@ -111,7 +111,7 @@ def clusters(table: PredictionTable) -> list[str]:
 def aligned(tables: Sequence[PredictionTable]) -> list[Labelled]:
     """Return truth and prediction of the test utterances that all tables have, in one order.
 
-    Speakers are the `clusters` of the first table: other versions may have written them in another way.
+    Speakers are the `clusters` of the first table, because other versions may have written them differently.
     """
     keyed = [{key: place for place, key in enumerate(zip(one.folds, one.ids, strict=True))} for one in tables]
     common = [key for key in keyed[0] if all(key in other for other in keyed)]

@@ -241,8 +241,8 @@ class AudioFinder:
     """Finds under `root` the audio files in another toolkit's manifest.
 
     A file at ``root/name`` is used if it exists. With `by_stem`, for corpora with unique file names, a file of the same name
-    with any suffix, anywhere under `root`, is used otherwise. A missing file keeps the path where it should be, so that ``gemoclap
-    inspect`` reports it.
+    with any suffix, anywhere under `root`, is used otherwise. A missing file keeps the path where it should be, so that
+    ``gemoclap inspect`` reports it.
     """
 
     def __init__(self, root: Path):

@@ -35,7 +35,7 @@ BANDWIDTHS = np.array([70.0, 90.0, 140.0, 200.0, 260.0])
 
 @dataclass(frozen=True)
 class Consonant:
-    """What is heard before a vowel: loudness of voice and of noise against a vowel's, and where they resonate (Hz)."""
+    """Sound before a vowel: loudness of voice and of noise relative to the vowel, and their resonances (Hz)."""
 
     voice: float
     noise: float

@@ -145,7 +145,7 @@ def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def _copy_of(row: Utterance) -> list[int]:
-    """Return what tells a perturbed copy from the clip itself; nothing for that."""
+    """Return the part of a key that marks a perturbed copy; empty for the clip itself."""
     return [PERTURBATION, row.copy] if isinstance(row, PerturbedUtterance) else []
 
 

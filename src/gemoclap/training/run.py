@@ -231,7 +231,7 @@ class Run:
         set_random_state(checkpoint.process["random"])
 
     def write_log(self) -> None:
-        """Write ``log.jsonl`` anew from the history, so that a resumed run repeats no row."""
+        """Write all of ``log.jsonl`` again from the history, so that a resumed run repeats no row."""
         if self.accelerator.is_main_process:
             with atomic_write(self.output / "log.jsonl") as file:
                 file.writelines(json.dumps(row) + "\n" for row in self.state.history)
