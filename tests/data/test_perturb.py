@@ -44,6 +44,12 @@ def test_each_change_gives_a_waveform_of_about_the_same_length(change: Callable,
     assert np.array_equal(clip, before)
 
 
+@pytest.mark.parametrize(("form", "subtype"), perturb.MUSIC_CODECS)
+def test_every_quality_of_every_codec_can_be_had(form: str, subtype: str) -> None:
+    for quality in (0.5, 0.9999, 0.99995, 1.0):
+        assert len(perturb._coded(SPEECHLIKE, SAMPLE_RATE, form, subtype, quality)) == len(SPEECHLIKE)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_speed_changes_pitch_and_length_together(seed: int) -> None:
     tone = sound.tone(440, 1.0).astype(np.float32)

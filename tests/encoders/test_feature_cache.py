@@ -44,7 +44,8 @@ def store() -> AudioStore:
     return AudioStore(AUDIO)
 
 
-def test_a_padded_whisper_is_reckoned_with_by_what_it_hears(tmp_path: Path) -> None:
+def test_a_padded_whisper_is_reckoned_with_by_what_it_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feature_cache, "CPU_BATCH_SECONDS", 80)
     encoder = load_audio_encoder(str(save_whisper(tmp_path / "whisper")), options={"padded": True})
     encoder.freeze(1)
     rows = noisy_clips(tmp_path, [32000] * 5)
@@ -236,7 +237,7 @@ def test_the_table_of_layers_is_shared_on_disk_and_never_stale(tmp_path: Path, r
 
 
 def test_what_was_encoded_before_an_interruption_stays(tmp_path: Path, rows, store, monkeypatch) -> None:
-    monkeypatch.setattr(feature_cache, "BATCH_SECONDS", 0.1)
+    monkeypatch.setattr(feature_cache, "CPU_BATCH_SECONDS", 0.1)
     encoder = frozen_encoder(tmp_path, "all")
     plain, seen = encoder.layer_features, []
 

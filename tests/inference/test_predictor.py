@@ -242,15 +242,15 @@ def test_probabilities_that_are_no_numbers_are_an_error_that_names_the_clip(
     run: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor.from_pretrained(run / "model", device="cpu")
-    kind = type(predictor._classifier(None))
-    embed = kind.embed
+    kind = type(predictor.model)
+    features_of = kind.get_audio_features
 
     def overflow(self: Any, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        found = embed(self, waveforms, lengths)
+        found = features_of(self, waveforms, lengths)
         found[lengths.argmin()] = float("nan")
         return found
 
-    monkeypatch.setattr(kind, "embed", overflow)
+    monkeypatch.setattr(kind, "get_audio_features", overflow)
     good, bad = predictor.predict_many(clips[:2])  # the second is the shorter one
     assert isinstance(good, Prediction) and str(bad).startswith(f"{clips[1]}: its probabilities are no numbers")
     rows = [Utterance(str(clip), str(clip), emotion="angry") for clip in clips[:2]]

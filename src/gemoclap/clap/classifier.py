@@ -56,8 +56,12 @@ class PromptClassifier(nn.Module):
         self.register_buffer("weight", scale * embeddings / temperature, persistent=False)
 
     def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
-        """Return unit-length audio embeddings ``(B, E)`` for the inputs of `GEmoClapModel.get_audio_features`."""
-        return self.model.emotion_head.embed_audio(self.model.get_audio_features(waveforms, lengths, **cached))
+        """Return unit-length audio embeddings ``(B, E)`` of what `GEmoClapModel.get_audio_features` takes."""
+        return self.embed_features(self.model.get_audio_features(waveforms, lengths, **cached))
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Return unit-length audio embeddings ``(B, E)`` of what `GEmoClapModel.get_audio_features` returns."""
+        return self.model.emotion_head.embed_audio(features)
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Return probabilities ``(B, C)`` of audio embeddings ``(B, E)``."""

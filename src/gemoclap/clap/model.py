@@ -32,6 +32,7 @@ from gemoclap.encoders.speech_model import (
     as_config,
     check_config,
     check_loaded,
+    restore_audio,
     speech_fields,
 )
 from gemoclap.encoders.text import MINILM, TextEncoder
@@ -290,8 +291,9 @@ class GEmoClapModel(SpeechModel):
             )
         model, report = loaded
         by_reference = with_text and model.config.text_weights != "saved"
-        missing = [key for key in report["missing_keys"] if not (by_reference and key.startswith(TEXT_PREFIX))]
         check_config(name, model.config)
+        missing = restore_audio(model, report["missing_keys"])
+        missing = [key for key in missing if not (by_reference and key.startswith(TEXT_PREFIX))]
         if by_reference:
             model.text_encoder = TextEncoder.from_pretrained(model.config.text_weights, model.config.text_pooling)
         check_loaded(name, model, missing)

@@ -215,11 +215,14 @@ def add_report(parser: Parser) -> None:
 
 
 def add_model(parser: Parser) -> None:
-    parser.add_argument("--model", type=str, required=True, help="folder of a model, such as RUN/model")
+    about = "folder of a model, such as RUN/model; default and research come with gemoclap"
+    parser.add_argument("--model", type=str, default="default", help=about)
 
 
 def add_evaluate(parser: Parser) -> None:
-    parser.usage = "gemoclap evaluate MANIFEST --model DIR [--labels A,B,...] [--merges '{A: B}'] [-o FOLDER] [options]"
+    parser.usage = (
+        "gemoclap evaluate MANIFEST [--model DIR] [--labels A,B,...] [--merges '{A: B}'] [-o FOLDER] [options]"
+    )
     parser.add_argument("manifest", help="JSONL manifest with emotion labels")
     add_model(parser)
     labels = (
@@ -238,7 +241,7 @@ def add_evaluate(parser: Parser) -> None:
 
 
 def add_predict(parser: Parser) -> None:
-    parser.usage = "gemoclap predict PATH ... --model DIR [-o FILE] [options]"
+    parser.usage = "gemoclap predict PATH ... [--model DIR] [-o FILE] [options]"
     paths = (
         "audio files, folders, manifests, or CSV lists with a column 'path'; only the first seconds of a long clip are used, "
         "as in training"
@@ -252,6 +255,17 @@ def add_predict(parser: Parser) -> None:
         help="classes to choose from, in place of the model's own, such as bored,calm",
     )
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
+    adapt = (
+        "adapt to the recordings without labels: folder = they were recorded alike, speaker = see --by; or a file written "
+        "by --save_adapt. All clips are read before the first is predicted"
+    )
+    parser.add_argument("--adapt", type=str, default="none", help=adapt)
+    by = "with --adapt speaker, what tells speakers apart: manifest = its speaker column, folder = the folder of a clip"
+    parser.add_argument("--by", type=Literal["manifest", "folder"], default="manifest", help=by)
+    save = "with --adapt folder or speaker, JSON file to keep the statistics in, for later clips"
+    parser.add_argument("--save_adapt", type=str | None, default=None, help=save)
+    threshold = "answer 'unknown' where no class is as probable as this, 0 to 1"
+    parser.add_argument("--threshold", type=float, default=0.0, help=threshold)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     output = (
         "file to write, one row per clip: .csv, .jsonl or .parquet; repeat the command to resume an interrupted run"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from gemoclap.corpora.csv_io import read_csv
 from gemoclap.corpora.layout import AUDIO_SUFFIXES, rows_of_folder
 from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.model_folder import is_model_folder, require_model
+from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.terminal import progress_bar
 from gemoclap.writing import check_target
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from gemoclap.inference.predictor import Prediction, Predictor
 
 logger = logging.getLogger(__name__)
+ALL = "all"
+"""The one group of clips that were recorded alike."""
+UNKNOWN = "unknown"
+"""The answer below --threshold."""
 LISTS = (".csv", ".tsv")
 """Suffixes of a table that lists clips."""
 
@@ -35,18 +40,35 @@ def run_predict(args: Namespace) -> int:
     target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
     if target:
         check_parquet(target)
-    require_model(args.model)
+    if not 0 <= args.threshold <= 1:
+        raise GemoclapError(f"--threshold must lie between 0 and 1, not {args.threshold:g}")
+    require_model(model_source(args.model))
     clips = _clips(args.paths)
+    groups = _groups(clips, args)
+    if args.save_adapt:
+        check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
     predictor, fingerprint = _loaded(args.model)
     labels = args.labels or predictor.labels
 
     def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
-        found = predictor.predict_many(wanted, args.labels, args.batch_size)
-        return map(_row, wanted, found)
+        found: Iterable[Prediction | GemoclapError]
+        if groups is None:
+            found = predictor.predict_many(wanted, args.labels, args.batch_size)
+        else:
+            found = _adapted(predictor, clips, groups, args, fingerprint(predictor.model))
+        return (_row(clip, answer, args.threshold) for clip, answer in zip(wanted, found, strict=True))
 
     if target:
-        calibration = predictor.model.config.calibration
-        made_with = {"model": fingerprint(predictor.model), "calibration": calibration, "labels": [*labels]}
+        # Who is adapted to all clips at once depends on all of them, so that no row is kept for later.
+        made_with = {
+            "model": fingerprint(predictor.model),
+            "calibration": predictor.model.config.calibration,
+            "labels": [*labels],
+            "threshold": args.threshold,
+            "adapted_to": None
+            if groups is None
+            else {"how": args.adapt, "by": args.by, "clips": [key_of(_about(clip)) for clip in clips]},
+        }
         failed = _write(target, clips, answers, made_with, _columns(clips, labels), args.overwrite)
     else:
         failed = _print(answers(clips), labels, args.json)
@@ -62,6 +84,40 @@ def _loaded(model: str) -> tuple[Predictor, Callable[..., str]]:
     from gemoclap.inference.predictor import Predictor
 
     return Predictor.from_pretrained(model), fingerprint
+
+
+# Adaptation.
+
+
+def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
+    """Return, for each clip, with which others it is adapted to; None for no adaptation."""
+    if args.adapt == "none":
+        if args.save_adapt:
+            raise GemoclapError("--save_adapt: nothing is adapted; give --adapt folder or --adapt speaker with it")
+        return None
+    if args.adapt != "speaker":
+        return [ALL] * len(clips)
+    if args.by == "folder":
+        return [str(Path(clip.path).parent) for clip in clips]
+    for clip in clips:
+        if clip.speaker is None:
+            raise GemoclapError(
+                f"{clip.path}: its speaker is not known; give a manifest with a speaker column, or --by folder"
+            )
+    return [speaker_name(clip) for clip in clips]
+
+
+def _adapted(
+    predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str], args: Namespace, model: str
+) -> Iterable[Prediction | GemoclapError]:
+    # Imported here, since it needs numpy alone but belongs to what runs after the model is there.
+    from gemoclap.inference.adaptation import read_statistics, write_statistics
+
+    known = None if args.adapt in ("folder", "speaker") else read_statistics(args.adapt, model)
+    found, used = predictor.predict_adapted(clips, groups, args.labels, args.batch_size, known)
+    if args.save_adapt:
+        write_statistics(args.save_adapt, model, used)
+    return found
 
 
 # Which clips.
@@ -107,11 +163,12 @@ def _about(clip: Utterance) -> dict[str, Any]:
 # The rows.
 
 
-def _row(clip: Utterance, prediction: Prediction | GemoclapError) -> dict[str, Any]:
+def _row(clip: Utterance, prediction: Prediction | GemoclapError, threshold: float = 0.0) -> dict[str, Any]:
     if isinstance(prediction, GemoclapError):
         return _about(clip) | {"error": str(prediction)}
     scores = {"confidence": prediction.confidence, **prediction.probabilities}
-    row = _about(clip) | {"emotion": prediction.emotion, **{name: round(one, 6) for name, one in scores.items()}}
+    emotion = prediction.emotion if prediction.confidence >= threshold else UNKNOWN
+    row = _about(clip) | {"emotion": emotion, **{name: round(one, 6) for name, one in scores.items()}}
     return row | ({"remark": prediction.remark} if prediction.remark else {})
 
 

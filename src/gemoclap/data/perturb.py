@@ -15,7 +15,6 @@ import numpy as np
 import soundfile
 import soxr
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import fftconvolve
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.corpora.manifest import Utterance
@@ -43,7 +42,9 @@ def add_room(waveform: Waveform, random: np.random.Generator) -> Waveform:
     tail = random.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
     tail[: round(random.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0  # nothing comes back before the nearest wall
     tail *= 10 ** (-random.uniform(0, 12) / 20) / np.sqrt(np.square(tail).sum())
-    return (waveform + fftconvolve(waveform, tail)[: len(waveform)]).astype(np.float32)
+    size = next_fast_len(len(waveform) + len(tail) - 1, real=True)
+    echo = irfft(rfft(waveform, size) * rfft(tail, size), size)[: len(waveform)]
+    return (waveform + echo).astype(np.float32)
 
 
 def colour_spectrum(waveform: Waveform, random: np.random.Generator, most_db: float = 10.0) -> Waveform:
@@ -156,7 +157,8 @@ def _coded(waveform: Waveform, rate: int, form: str, subtype: str, compression: 
     """Return what a codec gives back, of the same length; beyond full scale is cut off, as codecs do."""
     coded = io.BytesIO()
     level = max(1.0, float(np.abs(waveform).max()) / 0.99)
-    options = {} if compression is None else {"compression_level": compression}
+    # libsndfile's MP3 refuses what is nearer to 1.
+    options = {} if compression is None else {"compression_level": min(compression, 0.9999)}
     soundfile.write(coded, waveform / level, rate, format=form, subtype=subtype, **options)
     coded.seek(0)
     decoded, _ = soundfile.read(coded, dtype="float32")

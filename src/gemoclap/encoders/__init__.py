@@ -7,6 +7,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from gemoclap.encoders.compact import CompactConfig
+from gemoclap.encoders.embedded import encoder_source
 from gemoclap.encoders.layers import Layers
 from gemoclap.encoders.mockingjay import MockingJayConfig
 from gemoclap.encoders.npc import NPCConfig
@@ -27,7 +28,7 @@ def load_audio_encoder(
     options: dict[str, Any] | None = None,
     keep_layers: int | None = None,
 ) -> SpeechEncoder:
-    """Return one of `UNTRAINED`, or an encoder from a hub id or a folder.
+    """Return one of `UNTRAINED`, ``"default"`` (embedded), or an encoder from a hub id or a folder.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def load_audio_encoder(
     """
     options = options or {}
     if name not in UNTRAINED:
-        return SpeechEncoder.from_pretrained(name, layers, keep_layers, options)
+        return SpeechEncoder.from_pretrained(encoder_source(name), layers, keep_layers, options)
     if keep_layers is not None:
         raise GemoclapError(
             f"model.keep_layers: {name} is built from its options; set num_hidden_layers in model.audio_options"

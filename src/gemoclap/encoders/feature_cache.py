@@ -37,7 +37,9 @@ from gemoclap.errors import GemoclapError
 VERSION = 2
 """Version; raised when the same weights and samples give other output. All earlier caches on disk are then ignored."""
 BATCH_SECONDS = 80
-"""Seconds of audio, padding included, that are encoded at a time."""
+"""Seconds of audio, padding included, that are encoded at a time on an accelerator."""
+CPU_BATCH_SECONDS = 5
+"""The same on a CPU, where the frames of more do not fit into the cache (benchmarks/predict.py)."""
 
 DEVICE_SHARE, MEMORY_SHARE = 0.25, 0.5
 """Share of the free memory of a GPU, and of the machine, that cached frames may use with `auto`."""
@@ -71,6 +73,7 @@ class FrozenClips(ABC):
     def encode(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
         """Encode those of `utterances` that are not stored yet; on disk, finished clips stay stored after a kill."""
         self.refresh()
+        self.store.preload(utterances)  # all at once: a content key decodes one clip by itself
         missing = {self.store.content_key(row): row for row in utterances}
         missing = {key: row for key, row in missing.items() if key not in self.kept}
         done = 0
@@ -88,10 +91,11 @@ class FrozenClips(ABC):
         """Yield the keys in batches of clips of similar length, each at most `BATCH_SECONDS` long including padding."""
         # Equal lengths are sorted by key, so that batches, and with them rounding, do not depend on the order of the request.
         keys, batch = sorted(missing), list[str]()
+        seconds = CPU_BATCH_SECONDS if self.encoder.model.device.type == "cpu" else BATCH_SECONDS
         lengths = self.store.lengths([missing[key] for key in keys])
         heard = np.maximum(lengths, frame_counts(self.encoder, lengths) * self.encoder.hop_samples)
         for place in np.argsort(lengths, kind="stable"):
-            if batch and (len(batch) + 1) * heard[place] > BATCH_SECONDS * SAMPLE_RATE:
+            if batch and (len(batch) + 1) * heard[place] > seconds * SAMPLE_RATE:
                 yield batch
                 batch = []
             batch.append(keys[place])

@@ -16,6 +16,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders.checks import REMEDY, check_weights
+from gemoclap.encoders.embedded import EMBEDDED, embedded_weights
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pooling import Standardizer, make_pooling, pooled_dim
 from gemoclap.encoders.pretrained import quiet_transformers
@@ -23,6 +24,9 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.writing import readable_write_errors
+
+AUDIO_PREFIX = "audio_encoder.model."
+"""Of the encoder's weights in a model's."""
 
 
 class LabelledConfig(PreTrainedConfig):
@@ -166,8 +170,13 @@ class SpeechModel(PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Write config.json, model.safetensors and preprocessor_config.json; adapters are merged into the weights."""
+        """Write config.json, model.safetensors and preprocessor_config.json; adapters are merged into the weights.
+
+        The weights of a frozen encoder that comes with this package are left out and read from there again.
+        """
         state = merged_state(self) if state_dict is None else state_dict
+        if self.config.audio_weights == EMBEDDED:
+            state = {name: value for name, value in state.items() if not name.startswith(AUDIO_PREFIX)}
         with quiet_transformers(), readable_write_errors(save_directory):
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
         self.audio_encoder.feature_extractor.save_pretrained(save_directory)
@@ -183,10 +192,22 @@ def speech_fields(
         "audio_layers": settings.layers,
         "audio_pooling": settings.pooling,
         "audio_pooling_heads": settings.pooling_heads,
+        "audio_weights": EMBEDDED if settings.audio_encoder == EMBEDDED and speech.is_frozen("all") else "saved",
         "audio_standardize": speech.is_frozen("all") if settings.standardize is None else settings.standardize,
         "vocabulary": vocabulary.to_dict(),
         "preparation": asdict(audio or AudioSettings()),
     }
+
+
+def restore_audio(model: SpeechModel, missing: Sequence[str]) -> list[str]:
+    """Give a model that was loaded without its encoder's weights those of the embedded one; return what is missing still."""
+    if model.config.audio_weights != EMBEDDED:
+        return list(missing)
+    own = model.audio_encoder.model.state_dict()
+    found = {name: tensor for name, tensor in embedded_weights().items() if name in own}
+    model.audio_encoder.model.load_state_dict(found, strict=False)
+    model.audio_encoder.freeze("all")
+    return [name for name in missing if name.removeprefix(AUDIO_PREFIX) not in found]
 
 
 def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from gemoclap.encoders.speech_model import (
     SpeechModelConfig,
     check_config,
     check_loaded,
+    restore_audio,
     speech_fields,
 )
 from gemoclap.errors import GemoclapError
@@ -147,7 +148,7 @@ class SpeechClassifier(SpeechModel):
             )
         model, report = loaded
         check_config(name, model.config)
-        check_loaded(name, model, list(report["missing_keys"]))
+        check_loaded(name, model, restore_audio(model, report["missing_keys"]))
         return model.eval()
 
 
@@ -182,8 +183,12 @@ class HeadClassifier(nn.Module):
 
     def embed(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
         """Return the pooled features ``(B, D_a)``, projected if the model does so, of unit length for a cosine head."""
-        features = self.model.projection(self.model.get_audio_features(waveforms, lengths, **cached))
-        return functional.normalize(features, dim=-1) if self.model.config.head == "cosine" else features
+        return self.embed_features(self.model.get_audio_features(waveforms, lengths, **cached))
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Return the same of what `SpeechClassifier.get_audio_features` returns."""
+        projected = self.model.projection(features)
+        return functional.normalize(projected, dim=-1) if self.model.config.head == "cosine" else projected
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Return probabilities ``(B, C)`` of what `embed` returned: for cosines the softmax of ``scale * cosine``.

@@ -7,6 +7,19 @@ from pathlib import Path
 
 from gemoclap.errors import GemoclapError
 
+EMBEDDED_MODELS = ("default", "research")
+"""Models that come with this package, by name."""
+DEFAULT = "default"
+WEIGHTS = Path(__file__).parents[1] / "weights"
+
+
+def model_source(name: str | os.PathLike) -> str:
+    """Return the folder of a model that comes with this package, or the folder or hub id that was given.
+
+    A folder of the same name in the current one is not looked at: ``./default`` names that.
+    """
+    return str(WEIGHTS / name) if name in EMBEDDED_MODELS else str(name)
+
 
 def is_model_folder(path: str | os.PathLike) -> bool:
     """Whether a path is a folder with a saved model."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, repeat, takewhile
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
 
 from gemoclap.audio import SAMPLE_RATE, Recording, check_samples, load_clip
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.model_folder import require_model
+from gemoclap.inference.adaptation import Statistics, adapt
+from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
 from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of, load_emotion_model
 
 Audio = str | os.PathLike | np.ndarray | Utterance | Recording
@@ -47,8 +49,8 @@ class Prediction:
 
 SORTED_TOGETHER = 16
 """Batches whose clips are sorted by length together, so that a batch holds little padding."""
-CPU_BATCH_SECONDS = 5.0
-"""Audio in a batch on a CPU. More costs more: the frames of a batch no longer fit into the cache (benchmarks/predict.py)."""
+DECIDED_TOGETHER = 1024
+"""Clips whose features go through the head at a time."""
 SHORTEST = 0.1
 """Seconds below which a clip is said to be very short: less than a syllable."""
 SILENT = 10 ** (-60 / 20)
@@ -74,19 +76,21 @@ class Predictor:
         self._classifiers: dict[str | tuple[str, ...] | None, Classifier] = {}
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike, device: str | torch.device | None = None) -> Self:
+    def from_pretrained(cls, name: str | os.PathLike = DEFAULT, device: str | torch.device | None = None) -> Self:
         """Load a model's folder, or a repository of the hub.
 
         Parameters
         ----------
+        name : ``"default"`` and ``"research"`` come with this package; docs/models.md says what they were trained on.
         device : where it runs; None takes the accelerator where there is one.
 
         Raises
         ------
         GemoclapError : there is no model.
         """
-        require_model(name)
-        model = load_emotion_model(name, with_text=False)
+        source = model_source(name)
+        require_model(source)
+        model = load_emotion_model(source, with_text=False)
         model.to(device or default_device())  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
         return cls(model)
 
@@ -121,31 +125,83 @@ class Predictor:
         `SORTED_TOGETHER` batches are decoded at a time and sorted by length; what is decoded next is decoded meanwhile.
         """
         classifier = self._classifier(labels)
+        for clip in self._featured(audios, batch_size):
+            yield clip if isinstance(clip, GemoclapError) else self._decide([clip], classifier)[0]
+
+    def predict_adapted(
+        self,
+        audios: Iterable[Audio],
+        groups: Sequence[str],
+        labels: Sequence[str] | None = None,
+        batch_size: int = 16,
+        known: Mapping[str, Statistics] | None = None,
+    ) -> tuple[list[Prediction | GemoclapError], dict[str, Statistics]]:
+        """Predict clips that are adapted to by group, without labels (`inference.adaptation`).
+
+        Every clip is looked at before the first is predicted; 4 kB of each stay in memory.
+
+        Parameters
+        ----------
+        groups : for each clip, whose it is: a speaker, or whatever was recorded together.
+        known : statistics of the groups, measured before; without them, each group's own are used.
+
+        Returns
+        -------
+        What `predict_many` yields, and the statistics of each group.
+
+        Raises
+        ------
+        GemoclapError : as `predict_many`; the model does not standardise its features; no statistics of a group.
+        """
+        if self.model.standardizer is None:
+            raise GemoclapError(
+                "this model does not standardise its features, so it cannot be adapted; train it frozen"
+            )
+        classifier = self._classifier(labels)
+        found = list(self._featured(audios, batch_size))
+        if len(found) != len(groups):
+            raise GemoclapError(f"{len(groups)} groups for {len(found)} clips; give one each")
+        readable = [number for number, clip in enumerate(found) if not isinstance(clip, GemoclapError)]
+        if not readable:
+            return [clip for clip in found if isinstance(clip, GemoclapError)], {}
+        clips = [cast(_Featured, found[number]) for number in readable]
+        features, used = adapt(
+            np.stack([clip.features for clip in clips]), [groups[number] for number in readable], known
+        )
+        adapted = [clip._replace(features=row) for clip, row in zip(clips, features, strict=True)]
+        answers: list[Prediction | GemoclapError] = [
+            answer
+            for first in range(0, len(adapted), DECIDED_TOGETHER)
+            for answer in self._decide(adapted[first : first + DECIDED_TOGETHER], classifier)
+        ]
+        by_number = dict(zip(readable, answers, strict=True))
+        return [by_number.get(number, cast(GemoclapError, clip)) for number, clip in enumerate(found)], used
+
+    def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[_Featured | GemoclapError]:
+        """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
         with ThreadPoolExecutor(1) as ahead:
             windows = ([*islice(audios, batch_size * SORTED_TOGETHER)] for audios in repeat(iter(audios)))
             loaded: deque[Future[list[_Clip | GemoclapError]]] = deque()
             for window in takewhile(bool, windows):
                 loaded.append(ahead.submit(self._load_all, window))
                 if len(loaded) > 1:
-                    yield from self._predict_window(loaded.popleft().result(), classifier, batch_size)
+                    yield from self._window(loaded.popleft().result(), batch_size)
             while loaded:
-                yield from self._predict_window(loaded.popleft().result(), classifier, batch_size)
+                yield from self._window(loaded.popleft().result(), batch_size)
 
     def _load_all(self, audios: Sequence[Audio]) -> list[_Clip | GemoclapError]:
         return [_attempt(self._load, audio) for audio in audios]
 
-    def _predict_window(
-        self, clips: Sequence[_Clip | GemoclapError], classifier: Classifier, batch_size: int
-    ) -> Iterator[Prediction | GemoclapError]:
-        """Yield the answers in the order of the clips; the model gets them in batches of like length."""
+    def _window(self, clips: Sequence[_Clip | GemoclapError], batch_size: int) -> Iterator[_Featured | GemoclapError]:
+        """Yield the features in the order of the clips; the model gets them in batches of like length."""
         readable = [(number, clip) for number, clip in enumerate(clips) if not isinstance(clip, GemoclapError)]
         readable.sort(key=lambda one: len(one[1].waveform))
-        answers: dict[int, Prediction | GemoclapError] = {}
+        found: dict[int, _Featured] = {}
         for batch in self._batches(readable, batch_size):
             numbers, of_batch = zip(*batch, strict=True)
-            answers |= zip(numbers, self._classify(of_batch, classifier), strict=True)
+            found |= zip(numbers, self._features(of_batch), strict=True)
         for number, clip in enumerate(clips):
-            yield clip if isinstance(clip, GemoclapError) else answers[number]
+            yield clip if isinstance(clip, GemoclapError) else found[number]
 
     def _batches(self, clips: Sequence[tuple[int, _Clip]], batch_size: int) -> Iterator[list[tuple[int, _Clip]]]:
         """Yield the clips, sorted by length, in batches; on a CPU of no more than `CPU_BATCH_SECONDS`."""
@@ -174,20 +230,40 @@ class Predictor:
             self._classifiers[key] = classifier_of(self.model, labels)
         return self._classifiers[key]
 
-    def _classify(self, clips: Sequence[_Clip], classifier: Classifier) -> Iterator[Prediction | GemoclapError]:
+    def _features(self, clips: Sequence[_Clip]) -> list[_Featured]:
         waveforms = [torch.from_numpy(clip.waveform) for clip in clips]
         lengths = torch.tensor([len(one) for one in waveforms], device=self.model.device)
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.model.device)
         with torch.inference_mode():
-            embeddings = classifier.embed(padded, lengths)
+            features = self.model.get_audio_features(padded, lengths).float().cpu().numpy()
+        return [_Featured(clip.name, row, clip.remark) for clip, row in zip(clips, features, strict=True)]
+
+    def _decide(self, clips: Sequence[_Featured], classifier: Classifier) -> list[Prediction | GemoclapError]:
+        """Return what is said of clips by their features, or an error where that is no number."""
+        with torch.inference_mode():
+            features = torch.from_numpy(np.stack([clip.features for clip in clips])).to(self.model.device)
+            embeddings = classifier.embed_features(features)
             probabilities = classifier.classify(embeddings).cpu().numpy()
-        for clip, scores, embedding in zip(clips, probabilities, embeddings.cpu().numpy(), strict=True):
-            by_label = {label: float(score) for label, score in zip(classifier.labels, scores, strict=True)}
-            emotion = max(by_label, key=lambda label: by_label[label])
-            if not np.isfinite(scores).all():
-                yield GemoclapError(f"{clip.name}: {NO_NUMBERS}")
-                continue
-            yield Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark)
+        decided = zip(clips, probabilities, embeddings.cpu().numpy(), strict=True)
+        return [_prediction(clip, scores, embedding, classifier.labels) for clip, scores, embedding in decided]
+
+
+def _prediction(
+    clip: _Featured, scores: np.ndarray, embedding: np.ndarray, labels: Sequence[str]
+) -> Prediction | GemoclapError:
+    if not np.isfinite(scores).all():
+        return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
+    by_label = {label: float(score) for label, score in zip(labels, scores, strict=True)}
+    emotion = max(by_label, key=lambda label: by_label[label])
+    return Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark)
+
+
+class _Featured(NamedTuple):
+    """What errors call a clip, its pooled features ``(P,)``, standardised by training, and what is remarkable about it."""
+
+    name: str
+    features: np.ndarray
+    remark: str | None
 
 
 class _Clip(NamedTuple):

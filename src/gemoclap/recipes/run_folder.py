@@ -13,6 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from gemoclap.config import METHODS, TRAINED, Settings
 from gemoclap.encoders import UNTRAINED
+from gemoclap.encoders.embedded import encoder_source
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.text import MINILM, minilm_folder
 from gemoclap.encoders.weights import WeightFiles, find_weights
@@ -76,7 +77,7 @@ def known_weights(encoder: str) -> WeightFiles | None:
         return None
     try:
         with readable_errors(encoder):
-            return find_weights(str(minilm_folder()) if encoder == MINILM else encoder)
+            return find_weights(str(minilm_folder()) if encoder == MINILM else encoder_source(encoder))
     except GemoclapError:
         return None
 

@@ -1,0 +1,39 @@
+"""The speech encoder that comes with this package: the first layers of Whisper base (OpenAI, MIT), in half precision."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gemoclap.errors import GemoclapError
+
+EMBEDDED = "default"
+"""What settings and a model's config.json call it."""
+FOLDER = Path(__file__).parents[1] / "weights" / "encoder"
+WEIGHTS = "model.safetensors"
+
+
+def embedded_encoder() -> Path:
+    """Return its folder.
+
+    Raises
+    ------
+    GemoclapError : this copy of the package lacks it.
+    """
+    if not (FOLDER / WEIGHTS).is_file():
+        raise GemoclapError(f"{FOLDER}: the speech encoder of this package is missing; install gemoclap again")
+    return FOLDER
+
+
+def encoder_source(name: str) -> str:
+    """Return the folder or hub id of an encoder that settings name."""
+    return str(embedded_encoder()) if name == EMBEDDED else name
+
+
+@lru_cache(maxsize=1)
+def embedded_weights() -> dict[str, Tensor]:
+    """Return its weights by name, float32."""
+    return {name: tensor.float() for name, tensor in load_file(embedded_encoder() / WEIGHTS).items()}

@@ -1,0 +1,164 @@
+"""Adaptation without labels: statistics against NumPy's, what few clips do, files of them, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import SMALL, complaint, run
+
+from gemoclap import Predictor
+from gemoclap.corpora.manifest import read_manifest, write_manifest
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.adaptation import Statistics, adapt, read_statistics, write_statistics
+
+
+def features(n: int, shift: float = 0.0, spread: float = 1.0, seed: int = 0) -> np.ndarray:
+    return (shift + spread * np.random.default_rng(seed).standard_normal((n, 6))).astype(np.float32)
+
+
+def test_statistics_are_those_of_numpy_at_once_and_running() -> None:
+    x = features(40, 3.0, 2.0)
+    whole = Statistics.of(x)
+    running = Statistics.of(x[:7])
+    for first, last in ((7, 8), (8, 30), (30, 40)):
+        running.add(x[first:last])
+    for found in (whole, running):
+        assert found.count == 40
+        np.testing.assert_allclose(found.mean, x.astype(float).mean(0), rtol=1e-9)
+        np.testing.assert_allclose(found.square - found.mean**2, x.astype(float).var(0), rtol=1e-6)
+
+
+def test_without_shrinking_a_group_has_mean_0_and_deviation_1() -> None:
+    x = features(50, 3.0, 2.0)
+    plain = Statistics.of(x).apply(x, strength=0)
+    np.testing.assert_allclose(plain, (x - x.mean(0)) / x.std(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("clips", [1, 2, 8, 100])
+def test_few_clips_are_drawn_towards_training(clips: int) -> None:
+    """As if `strength` clips of mean 0 and mean square 1 had been counted in."""
+    x = features(clips, 2.0, 0.5)
+    strength = 8.0
+    weight = clips / (clips + strength)
+    mean = weight * x.mean(0, dtype=float)
+    square = weight * np.square(x, dtype=float).mean(0) + (1 - weight)
+    np.testing.assert_allclose(
+        Statistics.of(x).apply(x, strength), (x - mean) / np.sqrt(square - mean**2), rtol=1e-4, atol=1e-5
+    )
+    assert np.abs(Statistics.of(x).apply(x, 1e9) - x).max() < 1e-5
+
+
+def test_groups_are_adapted_to_apart() -> None:
+    a, b = features(30, 5.0, seed=1), features(20, -4.0, seed=2)
+    order = np.random.default_rng(0).permutation(50)
+    groups = np.array(["a"] * 30 + ["b"] * 20)[order]
+    mixed, used = adapt(np.concatenate([a, b])[order], list(groups))
+    np.testing.assert_allclose(mixed[groups == "b"], adapt(b[order[groups == "b"] - 30], ["b"] * 20)[0], atol=1e-6)
+    assert set(used) == {"a", "b"} and used["a"].count == 30
+    again, _ = adapt(b, ["b"] * 20, used)
+    np.testing.assert_allclose(again, used["b"].apply(b))
+    with pytest.raises(GemoclapError, match="no statistics of 'c'"):
+        adapt(b, ["c"] * 20, used)
+
+
+def test_statistics_are_kept_in_a_file_of_their_model(tmp_path: Path) -> None:
+    used = {"all": Statistics.of(features(9, 2.0))}
+    write_statistics(tmp_path / "s.json", "m1", used)
+    found = read_statistics(tmp_path / "s.json", "m1")["all"]
+    assert found.count == 9
+    np.testing.assert_allclose(found.mean, used["all"].mean, rtol=1e-5)
+    with pytest.raises(GemoclapError, match="made with another model"):
+        read_statistics(tmp_path / "s.json", "m2")
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"groups": {}}', '{"groups": {"a": {"count": 0, "mean": [1], "square": [1]}}}',
+             '{"groups": {"a": {"count": 2, "mean": [1, 2], "square": [1]}}}',
+             '{"groups": {"a": {"count": 2, "mean": [NaN], "square": [1]}}}', '{"groups": {"a": 3}}'],
+)  # fmt: skip
+def test_a_damaged_file_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(GemoclapError, match=r"s\.json.*--save_adapt"):
+        read_statistics(tmp_path / "s.json", "m")
+
+
+# The command.
+
+
+@pytest.fixture(scope="module")
+def frozen_model(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("frozen")
+    options = ["--model.freeze", "all", "--cache.folder", str(folder / "cache")]
+    assert run("train", small_manifest, *SMALL, *options, "-o", folder / "run") == 0
+    return folder / "run" / "model"
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+def test_speakers_are_adapted_to_as_the_predictor_does(
+    frozen_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = read_manifest(small_manifest)
+    given = ["predict", small_manifest, "--model", frozen_model]
+    assert run(*given, "-o", tmp_path / "plain.csv") == 0
+    assert run(*given, "--adapt", "speaker", "-o", tmp_path / "speaker.csv") == 0
+    found, _ = Predictor.from_pretrained(frozen_model).predict_adapted(rows, [row.speaker or "" for row in rows])
+    adapted, plain = rows_of(tmp_path / "speaker.csv"), rows_of(tmp_path / "plain.csv")
+    for row, prediction in zip(rows, found, strict=True):
+        assert not isinstance(prediction, GemoclapError)
+        assert float(adapted[row.path]["angry"]) == pytest.approx(prediction.probabilities["angry"], abs=2e-6)
+    assert any(adapted[path]["angry"] != plain[path]["angry"] for path in plain)
+
+
+def test_statistics_of_yesterday_serve_today(
+    frozen_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = read_manifest(small_manifest)
+    write_manifest(rows[:5], tmp_path / "today.jsonl")
+    stats = tmp_path / "stats.json"
+    given = ["--model", frozen_model, "--json"]
+    assert run("predict", small_manifest, *given, "--adapt", "folder", "--save_adapt", stats) == 0
+    yesterday = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert run("predict", tmp_path / "today.jsonl", *given, "--adapt", stats) == 0
+    today = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for before, now in zip(yesterday, today, strict=False):
+        assert now["angry"] == pytest.approx(before["angry"], abs=1e-4)
+
+
+def test_one_bad_clip_costs_one_clip(frozen_model: Path, small_manifest: Path, tmp_path: Path) -> None:
+    rows = read_manifest(small_manifest)[:4]
+    (tmp_path / "bad.wav").write_text("no sound")
+    write_manifest([rows[0], replace(rows[1], path=str(tmp_path / "bad.wav")), *rows[2:]], tmp_path / "m.jsonl")
+    given = ["predict", tmp_path / "m.jsonl", "--model", frozen_model, "--adapt", "folder"]
+    assert run(*given, "-o", tmp_path / "out.csv") == 1
+    errors = [bool(row["error"]) for row in rows_of(tmp_path / "out.csv").values()]
+    assert errors == [False, True, False, False]
+
+
+def test_what_cannot_be_adapted_to_is_one_line(
+    frozen_model: Path, small_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    clip = read_manifest(small_manifest)[0].path
+    cases = {
+        "its speaker is not known": [clip, "--model", frozen_model, "--adapt", "speaker"],
+        "no such file; give --adapt none, folder": [clip, "--model", frozen_model, "--adapt", "speakers"],
+        "does not standardise its features": [clip, "--model", small_model, "--adapt", "folder"],
+        "nothing is adapted": [clip, "--model", frozen_model, "--save_adapt", tmp_path / "s.json"],
+        "between 0 and 1": [clip, "--model", frozen_model, "--threshold", "2"],
+    }
+    for says, given in cases.items():
+        assert says in complaint(capsys, "predict", *given)
+
+
+def test_below_the_threshold_the_answer_is_unknown(small_model: Path, small_manifest: Path, tmp_path: Path) -> None:
+    assert run("predict", small_manifest, "--model", small_model, "--threshold", "0.3", "-o", tmp_path / "o.csv") == 0
+    for row in rows_of(tmp_path / "o.csv").values():
+        assert (row["emotion"] == "unknown") == (float(row["confidence"]) < 0.3)
