@@ -38,7 +38,7 @@ def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
     """
     if batch_size < 2:
         raise GemoclapError(
-            f"train.batch_size is {batch_size}: a contrastive batch of one teaches nothing; "
+            f"train.batch_size is {batch_size}: a contrastive loss needs at least two utterances; "
             "set --train.batch_size to 2 or more"
         )
     _check_enough(items, processes)

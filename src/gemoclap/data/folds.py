@@ -180,7 +180,7 @@ def _named(speaker: str, known: list[str]) -> str:
     """Return the names in `known` that a given name can mean; with several corpora, CORPUS/ may be left out."""
     fitting = [name for name in known if speaker == name] or [name for name in known if name.endswith(f"/{speaker}")]
     if len(fitting) > 1:
-        raise GemoclapError(f"test speaker {speaker!r} may be {' or '.join(fitting)}; name the corpus so too")
+        raise GemoclapError(f"test speaker {speaker!r} may be {' or '.join(fitting)}; write CORPUS/SPEAKER")
     if not fitting:
         raise GemoclapError(
             f"test speaker {speaker!r} has no utterance in the manifest{did_you_mean(speaker, known)}; speakers: "

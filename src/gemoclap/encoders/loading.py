@@ -121,11 +121,13 @@ def read_do_normalize(name: str) -> bool:
     folder = Path(name)
     if folder.is_dir() and not any(folder.glob("*processor_config.json")):
         raise GemoclapError(
-            f"{name}: has no preprocessor_config.json, which says whether the encoder wants normalised clips; "
+            f"{name}: has no preprocessor_config.json, which says whether the encoder needs normalised clips; "
             'add one with {"do_normalize": true} or false'
         )
     with readable_errors(name):
         extractor = Wav2Vec2FeatureExtractor.from_pretrained(name)
     if extractor.sampling_rate != SAMPLE_RATE:
-        raise GemoclapError(f"{name}: hears {extractor.sampling_rate} Hz; give an encoder for {SAMPLE_RATE} Hz")
+        raise GemoclapError(
+            f"{name}: is for audio at {extractor.sampling_rate} Hz; give an encoder for {SAMPLE_RATE} Hz"
+        )
     return extractor.do_normalize

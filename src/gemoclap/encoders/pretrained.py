@@ -45,7 +45,7 @@ def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
     """
     found: Any = MODEL_MAPPING.get(type(config), None)
     if found is None:
-        raise GemoclapError(f"{name}: AutoModel knows no model of type {config.model_type!r}; give another encoder")
+        raise GemoclapError(f"{name}: transformers has no model of type {config.model_type!r}; give another encoder")
     return found[0] if isinstance(found, (list, tuple)) else found
 
 

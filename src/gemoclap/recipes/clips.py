@@ -138,9 +138,7 @@ class ClipSource:
                 what = f"{pooling} over weighted layers needs the frames of all; --model.pooling mean, or one --model.layers,"
                 print(f"the frozen encoder runs in every step: {what} would let it run once")
             else:
-                print(
-                    f"{pooling} pooling is trained, so the frozen encoder's frames are kept instead of pooled vectors"
-                )
+                print(f"{pooling} pooling is trained, so the frozen encoder's frames are stored, not pooled vectors")
 
     def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenClips:
         clips = self._known[key]

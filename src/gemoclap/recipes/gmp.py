@@ -199,7 +199,7 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
     encoder = _encoder_of(settings.model)
     if getattr(encoder.model.config, "padded", False):
         raise GemoclapError(
-            "model.audio_options: gmp_tl would cluster the silence that a padded Whisper hears; leave padded out"
+            "model.audio_options: gmp_tl would cluster the silence that pads a Whisper's clips; leave padded out"
         )
     if gmp.frame_epochs:
         encoder.expect_hidden_frames()
@@ -211,7 +211,7 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
     frozen = layer_count(settings.model.freeze)
     if frozen and frozen >= gmp.layer % (layers + 1):
         raise GemoclapError(
-            f"model.freeze {frozen}: the frames of gmp.layer {gmp.layer} would stay as they were, whatever is learnt; freeze "
+            f"model.freeze {frozen}: the frames of gmp.layer {gmp.layer} would stay as they were in training; freeze "
             "fewer layers, or cluster those of a later one"
         )
     frames = {}

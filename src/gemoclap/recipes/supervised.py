@@ -68,7 +68,7 @@ def fit_fold(
     """
     if method in NEEDS_GENDER | plain.GENDER_HEAD and not any(row.gender for row in fold.train):
         raise GemoclapError(
-            f"{method} learns from genders, and no training utterance of {fold.name} has one; fill the manifest's field "
+            f"{method} needs gender labels, and no training utterance of {fold.name} has one; fill the manifest's field "
             "gender, or train emo_clap"
         )
     state = process_state()
