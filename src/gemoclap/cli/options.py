@@ -215,7 +215,7 @@ def add_report(parser: Parser) -> None:
 
 
 def add_model(parser: Parser) -> None:
-    about = "folder of a model, such as RUN/model; default and research come with gemoclap"
+    about = "folder of a model, such as RUN/model, or a model that comes with gemoclap: default or research"
     parser.add_argument("--model", type=str, default="default", help=about)
 
 
@@ -256,15 +256,16 @@ def add_predict(parser: Parser) -> None:
     )
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     adapt = (
-        "adapt to the recordings without labels: folder = they were recorded alike, speaker = see --by; or a file written "
-        "by --save_adapt. All clips are read before the first is predicted"
+        "how to adapt to the recordings, without labels: none; folder = to all clips together, if recorded in the same "
+        "way; speaker = to each speaker (see --by); or a file that --save_adapt wrote. All clips are read before the first "
+        "prediction"
     )
     parser.add_argument("--adapt", type=str, default="none", help=adapt)
-    by = "with --adapt speaker, what tells speakers apart: manifest = its speaker column, folder = the folder of a clip"
+    by = "source of the speakers for --adapt speaker: manifest = its field 'speaker'; folder = the folder of each clip"
     parser.add_argument("--by", type=Literal["manifest", "folder"], default="manifest", help=by)
-    save = "with --adapt folder or speaker, JSON file to keep the statistics in, for later clips"
+    save = "JSON file to save the statistics of --adapt folder or --adapt speaker to, for later clips"
     parser.add_argument("--save_adapt", type=str | None, default=None, help=save)
-    threshold = "answer 'unknown' where no class is as probable as this, 0 to 1"
+    threshold = "predict 'unknown' if no class has at least this probability, from 0 to 1"
     parser.add_argument("--threshold", type=float, default=0.0, help=threshold)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     output = (
