@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "gemoclap"
 FLOORS = [
-    {"errors", "files", "writing", "labels", "audio", "metrics", "predictions", "config", "terminal"},
+    {"errors", "extras", "files", "writing", "labels", "audio", "metrics", "predictions", "config", "terminal"},
     {"corpora"},
     {"data"},
     {"encoders"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +123,8 @@ def test_adapters_without_anything_to_adapt(tmp_path: Path, monkeypatch: pytest.
     assert "model.freeze is all" in error_of(load_audio_encoder(folder), freeze="all")
     assert "3 of the 3 layers that are built are frozen" in error_of(load_audio_encoder(folder), freeze=3)
     assert "has attention to adapt" in error_of(load_audio_encoder("compact"))
-    imports = builtins.__import__
-
-    def without_peft(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "peft":
-            raise ImportError(name)
-        return imports(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without_peft)
-    assert error_of(load_audio_encoder(folder)) == "model.lora_rank needs the peft library: pip install peft"
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert error_of(load_audio_encoder(folder)) == "model.lora_rank needs the package peft: pip install peft"
 
 
 @pytest.mark.parametrize(("family", "norm"), FORMS)

@@ -15,6 +15,7 @@ from sklearn.svm import SVC
 
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
+from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.baseline import EgemapsFeatures, class_scores, fit_svm, run_fold
 
@@ -57,6 +58,25 @@ def test_features_are_opensmiles_own(rows: list[Utterance], features: EgemapsFea
     assert found.shape == (3, 88) and found.dtype == np.float32
     assert features.names == list(expected.columns)
     np.testing.assert_allclose(found, expected.to_numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_several_at_once_are_one_by_one(rows: list[Utterance], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers to the last bit, in the order asked for, and openSMILE's own of each signal."""
+    many = EgemapsFeatures()
+    seen: list[tuple[int, int]] = []
+    many.preload(rows, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, len(rows)) for done in range(1, len(rows) + 1)]
+    smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+    naive = [smile(soundfile.read(row.path, dtype="float32")[0], 16000).reshape(-1).astype(np.float32) for row in rows]
+    np.testing.assert_array_equal(many(rows[::-1]), np.stack(naive[::-1]))
+    monkeypatch.setattr("gemoclap.recipes.baseline.WORKERS", 1)
+    np.testing.assert_array_equal(EgemapsFeatures()(rows[:4]), np.stack(naive[:4]))
+
+
+def test_a_clip_that_cannot_be_read_is_named(rows: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(GemoclapError, match="bad.wav"):
+        EgemapsFeatures().preload([*rows[:2], Utterance("bad", str(tmp_path / "bad.wav")), *rows[2:4]])
 
 
 def test_a_stretch_is_a_clip_of_its_own_and_a_short_one_is_filled_up(

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontEntry
+from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.text import Text
 
 from gemoclap.reports import canvas
 from gemoclap.reports.canvas import COLOURS, drawing, fonts_for, lacking_remark, save
 
-OWN = [entry for entry in canvas.fontManager.ttflist if entry.name == canvas.FONT]
+OWN = [entry for entry in fontManager.ttflist if entry.name == canvas.FONT]
 
 
 @pytest.fixture
 def no_other_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine that has nothing but matplotlib's own font."""
-    monkeypatch.setattr(canvas.fontManager, "ttflist", OWN)
+    monkeypatch.setattr(fontManager, "ttflist", OWN)
     caches = (fonts_for, canvas._say_lacking)
     for cached in caches:
         cached.cache_clear()
@@ -72,7 +72,7 @@ def test_letters_are_taken_from_the_first_font_that_has_them(
     glyphs = {"/fonts/Bold": "生气", "/fonts/One": "生", "/fonts/Both": "生气", "/fonts/Last Resort HE": "生气高"}
     monkeypatch.setattr(canvas, "_glyphs", lambda path: frozenset(map(ord, glyphs.get(path, "abc"))))
     fonts = [entry("Last Resort HE"), entry("Bold", 700), entry("One"), entry("Both")]
-    monkeypatch.setattr(canvas.fontManager, "ttflist", [*OWN, *fonts])
+    monkeypatch.setattr(fontManager, "ttflist", [*OWN, *fonts])
     assert fonts_for(frozenset("a生气")) == (("DejaVu Sans", "One", "Both"), frozenset())
     assert fonts_for(frozenset("b高"))[1] == {"高"}
     assert fonts_for(frozenset("abc")) == (("DejaVu Sans",), frozenset())

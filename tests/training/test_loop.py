@@ -239,7 +239,7 @@ def test_mixed_precision_resumes_on_a_gpu(tmp_path, precision):
 
 def test_a_tracker_that_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "get_available_trackers", list)
-    with pytest.raises(GemoclapError, match=r"wandb is not installed; pip install 'gemoclap\[trackers\]'"):
+    with pytest.raises(GemoclapError, match="wandb is not installed; pip install wandb, or"):
         train(tmp_path, replace(PLAIN, trackers=["wandb"]))
 
 

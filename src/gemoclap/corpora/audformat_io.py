@@ -20,6 +20,7 @@ from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import read_table, say_unused
 from gemoclap.corpora.values import known, name, seconds
 from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
 from gemoclap.files import parse_yaml, read_text, relative_to
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
 
@@ -146,10 +147,8 @@ def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Imported here, because it is slow, and few tables are Parquet.
-    import pyarrow
-    from pyarrow import parquet
-
+    # Here, because every command would wait for it, and few tables are stored so.
+    pyarrow, parquet = (needed(name, f"{path}: Parquet") for name in ("pyarrow", "pyarrow.parquet"))
     try:
         rows = parquet.read_table(path).to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
@@ -273,9 +272,8 @@ def _utterance(
 
 
 def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Database:
-    # Imported here, because it takes a second, and no other command needs it.
-    import audformat
-
+    # Here, because it is an extra, and takes a second that no other command should wait for.
+    audformat = _audformat()
     corpora = sorted({utterance.corpus for utterance in utterances if utterance.corpus})
     database = audformat.Database(
         name=corpora[0] if len(corpora) == 1 else folder.resolve().name,
@@ -300,10 +298,12 @@ def _labels(field: str, values: list[str | None]) -> list[str] | None:
     return None if fixed is None or not (seen or fixed) else [*fixed, *sorted(seen - set(fixed))]
 
 
-def _index(utterances: Sequence[Utterance], folder: Path) -> pd.Index:
-    import audformat
-    import pandas as pd
+def _audformat() -> Any:
+    return needed("audformat", "writing an audformat database")
 
+
+def _index(utterances: Sequence[Utterance], folder: Path) -> pd.Index:
+    audformat, pd = _audformat(), needed("pandas", "writing an audformat database")
     names = [relative_to(utterance.path, folder).as_posix() for utterance in utterances]
     if all(utterance.start is None and utterance.end is None for utterance in utterances):
         return audformat.filewise_index(names)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gemoclap.encoders.layers import numbered_layers
 from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
 
 TARGETS = ("q_proj", "v_proj", "query_key_value")
 """Names of the projections that are adapted in a layer's attention [C: queries and values, as in the paper above]."""
@@ -30,10 +31,7 @@ def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
     ------
     GemoclapError : peft is not installed, or no layer is left that has attention.
     """
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise GemoclapError("model.lora_rank needs the peft library: pip install peft") from None
+    peft = needed("peft", "model.lora_rank")  # an extra: few train adapters
     layers = numbered_layers(model, "model.lora_rank")
     adapted = {part for layer in layers[first:] for name, part in layer.named_modules() if name.endswith(TARGETS)}
     names = [name for name, part in model.named_modules() if part in adapted]
@@ -42,8 +40,8 @@ def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
             f"model.lora_rank: {first} of the {len(layers)} layers that are built are frozen, and no other has attention to "
             "adapt; freeze fewer layers (model.freeze), or leave lora_rank out"
         )
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)  # type: ignore[arg-type]  # any factor will do
-    inject_adapter_in_model(config, model, ADAPTER)
+    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=names)
+    peft.inject_adapter_in_model(config, model, ADAPTER)
 
 
 def merged_state(module: nn.Module) -> dict[str, Tensor]:

@@ -23,8 +23,8 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import faiss
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -32,6 +32,7 @@ from scipy import sparse
 from sklearn.cluster import kmeans_plusplus
 
 from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
 from gemoclap.gmp.frames import Frames
 from gemoclap.writing import atomic_write
 
@@ -250,6 +251,11 @@ def _draw(frames: Frames, k: int, sample_bytes: int, rng: np.random.Generator) -
     return _gather(frames, rng.choice(len(frames), points, replace=False))
 
 
+def faiss_package() -> Any:
+    """Return faiss. It is an extra: only GMP-TL needs it."""
+    return needed("faiss", "clustering frames (gmp_tl)", "faiss-cpu")
+
+
 def _cluster_sample(
     sample: np.ndarray, offset: np.ndarray, k: int, sample_bytes: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -258,7 +264,7 @@ def _cluster_sample(
     _log.info("k-means, k = %d: clusters a sample of %d frames", k, len(sample))
     among = max(k, min(max(START_POINTS * k, LEAST_POINTS), sample_bytes // (8 * sample.shape[1])))
     start, _ = kmeans_plusplus(sample[:among].astype(np.float64), k, random_state=int(rng.integers(2**30)))
-    kmeans = faiss.Kmeans(
+    kmeans = faiss_package().Kmeans(
         sample.shape[1],
         k,
         niter=SAMPLE_ITERATIONS,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import opensmile
 from safetensors.numpy import load_file, save
 from scipy.special import softmax
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -24,11 +25,15 @@ from sklearn.svm import SVC
 from gemoclap.audio import SAMPLE_RATE, load_audio
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
+from gemoclap.extras import needed
 from gemoclap.labels import Vocabulary
 from gemoclap.writing import atomic_write
 
 SHORTEST = 960
 """Samples (60 ms) that openSMILE needs for one frame; shorter clips are padded with zeros."""
+
+WORKERS = 8
+"""Clips that are extracted at once, where there are as many cores: openSMILE computes one on one core."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``."""
@@ -43,11 +48,16 @@ class EgemapsFeatures:
     Parameters
     ----------
     cache_dir : folder for the features between runs; None keeps them in memory only.
+
+    Raises
+    ------
+    GemoclapError : openSMILE is not installed.
     """
 
     def __init__(self, cache_dir: Path | None = None) -> None:
         self.cache_dir = cache_dir
         self._rows: dict[str, np.ndarray] = {}
+        opensmile = opensmile_package()
         self._smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals
         )
@@ -59,10 +69,8 @@ class EgemapsFeatures:
 
     def __call__(self, utterances: Sequence[Utterance]) -> np.ndarray:
         """Return the functionals of `utterances`, (N, 88) float32; extracts those that `preload` has not seen."""
-        for utterance in utterances:
-            key = _stretch(utterance)
-            if key not in self._rows:
-                self._rows[key] = self._extract(utterance)
+        lacking = {_stretch(utterance): utterance for utterance in utterances}
+        self._extract_all({key: utterance for key, utterance in lacking.items() if key not in self._rows})
         return np.stack([self._rows[_stretch(utterance)] for utterance in utterances])
 
     def preload(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
@@ -77,18 +85,29 @@ class EgemapsFeatures:
         if path is not None and path.is_file():
             self._rows |= dict(zip((key for key, _ in keys), load_file(path)["functionals"], strict=True))
             return
-        for done, (_, utterance) in enumerate(keys, 1):
-            self([utterance])
-            if progress is not None:
-                progress(done, len(keys))
+        self._extract_all(dict(keys), progress)
         if path is not None:
             with atomic_write(path, "wb") as file:
                 file.write(save({"functionals": np.stack([self._rows[key] for key, _ in keys])}))
+
+    def _extract_all(self, utterances: Mapping[str, Utterance], progress: Progress | None = None) -> None:
+        """Extract several clips at once; openSMILE sets up a pipeline of its own for each, and lets go of Python's lock."""
+        with ThreadPoolExecutor(max(1, min(WORKERS, len(utterances), os.cpu_count() or 1))) as pool:
+            found = pool.map(self._extract, utterances.values())
+            for done, (key, functionals) in enumerate(zip(utterances, found, strict=True), 1):
+                self._rows[key] = functionals
+                if progress is not None:
+                    progress(done, len(utterances))
 
     def _extract(self, utterance: Utterance) -> np.ndarray:
         waveform = load_audio(utterance.path, utterance.start, utterance.end)
         filled = np.pad(waveform, (0, max(0, SHORTEST - len(waveform))))
         return self._smile(filled, SAMPLE_RATE).reshape(-1).astype(np.float32)
+
+
+def opensmile_package() -> Any:
+    """Return opensmile. It is an extra, and slow to import: only this baseline and the ranks of EMS need it."""
+    return needed("opensmile", "openSMILE's features (egemaps_svm, EMS)")
 
 
 def _stretch(utterance: Utterance) -> str:
@@ -98,7 +117,7 @@ def _stretch(utterance: Utterance) -> str:
 
 def _fingerprint(keys: Sequence[tuple[str, Utterance]]) -> str:
     """Return 16 hex digits over the stretches, their files' size and modification time, and the extractor's version."""
-    digest = hashlib.sha256(f"eGeMAPSv02 {opensmile.__version__} {SHORTEST}".encode())
+    digest = hashlib.sha256(f"eGeMAPSv02 {opensmile_package().__version__} {SHORTEST}".encode())
     for key, utterance in keys:
         path = Path(utterance.path)
         stat = path.stat() if path.is_file() else None

@@ -24,7 +24,7 @@ from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
-from gemoclap.recipes.baseline import EgemapsFeatures, run_fold
+from gemoclap.recipes.baseline import EgemapsFeatures, opensmile_package, run_fold
 from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
@@ -75,6 +75,8 @@ def cross_validate(
     refuse_other_run(output, config, plan)
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
     trained = [method for method in methods if method not in BASELINES and pending[method]]
+    if any(pending[method] for method in methods if method in BASELINES):
+        opensmile_package()  # before the other methods take hours
     # Read all audio before anything is written, so that a faulty file leaves no run behind.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
     source = ClipSource(store or load_audio_store(settings.cache, data.audio, rows), settings)

@@ -40,6 +40,7 @@ from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json, write_json
+from gemoclap.gmp.clustering import faiss_package
 from gemoclap.gmp.codebooks import codebook_path, is_clustered
 from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels
 from gemoclap.labels import Vocabulary
@@ -159,7 +160,7 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
     ------
     GemoclapError : the encoder is fully frozen, or frozen up to the layer whose frames are clustered; it cannot hide frames or
         has no such layer; there are more clusters than frames; no gender is known; `chunk_size` is used with
-        `batch_seconds`; the features of the other run do not exist.
+        `batch_seconds`; the features of the other run do not exist; faiss is not installed.
     """
     gmp = settings.gmp
     pending = {
@@ -177,6 +178,7 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
     # Without a first stage, clusters are needed only if this step was requested.
     clustered = pending if gmp.frame_epochs else folds if step == "cluster" else {}
     if clustered:
+        faiss_package()
         _check_clusters(settings, list(clustered.values()), store)
 
 

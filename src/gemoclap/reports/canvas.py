@@ -12,15 +12,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
-from matplotlib.text import Text
+from typing import TYPE_CHECKING, Any
 
 from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
 from gemoclap.writing import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C7B00",
@@ -58,8 +57,23 @@ NO_DATE: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {
 @contextmanager
 def drawing() -> Iterator[None]:
     """Draw in the style of all pictures inside the block; `save` belongs inside it too."""
-    with rc_context(STYLE):
+    with matplotlib("").rc_context(STYLE):
         yield
+
+
+def matplotlib(module: str) -> Any:
+    """Return a module of matplotlib, such as ``"figure"``; ``""`` is matplotlib itself.
+
+    Raises
+    ------
+    GemoclapError : it is not installed; everything but pictures does without it.
+    """
+    return needed(f"matplotlib.{module}".rstrip("."), "a picture")
+
+
+def new_figure(width: float, height: float, layout: str) -> Figure:
+    """Return an empty figure of so many inches."""
+    return matplotlib("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout)
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -77,7 +91,7 @@ def save(figure: Figure, path: str | os.PathLike, formats: Sequence[str] = FORMA
     Letters that the usual font lacks are taken from another one of this machine. Where none has them, PNG and PDF show their
     numbers in Unicode, so that two words never look alike, and one line on standard error says so.
     """
-    texts = [one for one in figure.findobj(Text) if isinstance(one, Text) and one.get_text()]
+    texts: list[Any] = [one for one in figure.findobj(matplotlib("text").Text) if one.get_text()]  # type: ignore[attr-defined]
     families, lacking = fonts_for(_letters(one.get_text() for one in texts))
     _say_lacking(lacking)
     for one in texts:
@@ -97,8 +111,14 @@ def save(figure: Figure, path: str | os.PathLike, formats: Sequence[str] = FORMA
 
 
 def lacking_remark(words: Iterable[str]) -> str:
-    """Return a sentence on the letters of `words` that no font of this machine has; empty where it has all."""
-    return _remark(fonts_for(_letters(words))[1])
+    """Return a sentence on the letters of `words` that no font of this machine has; empty where it has all.
+
+    Without matplotlib there are no pictures to remark on.
+    """
+    try:
+        return _remark(fonts_for(_letters(words))[1])
+    except GemoclapError:
+        return ""
 
 
 def _remark(lacking: frozenset[str]) -> str:
@@ -124,11 +144,13 @@ def _letters(words: Iterable[str]) -> frozenset[str]:
 @lru_cache(maxsize=64)
 def fonts_for(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     """Return names of fonts that have all letters together, the usual one first, and the letters that none has."""
-    lacking = {letter for letter in letters if ord(letter) not in _glyphs(findfont(FontProperties(family=[FONT])))}
+    fonts = matplotlib("font_manager")
+    usual = fonts.findfont(fonts.FontProperties(family=[FONT]))
+    lacking = {letter for letter in letters if ord(letter) not in _glyphs(usual)}
     families = [FONT]
     # Regular faces first: a bold or a slanted one is taken only where there is no other.
     for entry in sorted(
-        fontManager.ttflist, key=lambda one: (str(one.weight) not in ("400", "normal"), one.style != "normal")
+        fonts.fontManager.ttflist, key=lambda one: (str(one.weight) not in ("400", "normal"), one.style != "normal")
     ):
         if not lacking:
             break
@@ -145,7 +167,7 @@ def fonts_for(letters: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]
 @lru_cache(maxsize=512)
 def _glyphs(path: str) -> frozenset[int]:
     try:
-        return frozenset(get_font(path).get_charmap())
+        return frozenset(matplotlib("font_manager").get_font(path).get_charmap())
     except (OSError, RuntimeError):  # a font that is gone, or that FreeType cannot read
         return frozenset()
 

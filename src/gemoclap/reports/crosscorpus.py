@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -20,10 +19,13 @@ from gemoclap.encoders.provenance import named_speakers
 from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
-from gemoclap.reports.canvas import DPI, drawing, save
+from gemoclap.reports.canvas import FORMATS, drawing, new_figure, save
+from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, scores_row, with_interval, write_csv
-from gemoclap.writing import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 HOW_TO_READ = (
     "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average recall) is the "
@@ -70,11 +72,8 @@ def write_crosscorpus(matrix: CrossCorpus) -> Path:
     entries = read_entries(matrix)
     write_csv(matrix.output / "crosscorpus.csv", [_row(one) for one in entries])
     write_json(matrix.output / "crosscorpus.json", _data(matrix, entries))
-    draw_matrix(matrix, entries, matrix.output / "crosscorpus.png")
-    page = matrix.output / "crosscorpus.md"
-    with atomic_write(page) as file:
-        file.write("\n\n".join(_sections(matrix, entries)) + "\n")
-    return page
+    pictures: dict[str, Picture] = {"crosscorpus.png": ("UAR of every pair", partial(draw_matrix, matrix, entries))}
+    return write_illustrated(matrix.output / "crosscorpus.md", _sections(matrix, entries), pictures)
 
 
 def read_entries(matrix: CrossCorpus) -> list[Entry]:
@@ -212,13 +211,13 @@ def _pair_table(entries: Sequence[Entry]) -> str:
 # The picture.
 
 
-def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path) -> None:
+def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path, formats: Sequence[str] = FORMATS) -> None:
     """Draw the UAR of every pair, the darker the higher, with figures, labels and utterances written in."""
     grid = _grid(matrix, entries)
     names, side = list(grid), len(grid)
     shares = np.array([[one.scores.uar if one and one.scores else np.nan for one in row] for row in grid.values()])
     with drawing():
-        figure = Figure(figsize=(1.55 * side + 2.2, 1.15 * side + 1.5), dpi=DPI, layout="constrained")
+        figure = new_figure(1.55 * side + 2.2, 1.15 * side + 1.5, "constrained")
         axes = figure.add_subplot()
         # One hue that only grows darker, so that a copy in grey orders the cells alike.
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
@@ -240,7 +239,7 @@ def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path) -> No
             "[95 % interval over the speakers tested and, of several, the seeds]; guessing has a UAR of 100 / labels",
             fontsize=7.5,
         )
-        save(figure, path)
+        save(figure, path, formats)
 
 
 def _write_cell(axes: Axes, column: int, row: int, one: Entry | None) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from gemoclap.audio import SAMPLE_RATE, Recording
 from gemoclap.inference.frames import FrameEmotions
-from gemoclap.reports.canvas import COLOURS, DPI, drawing, save
+from gemoclap.reports.canvas import COLOURS, drawing, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LEGEND_COLUMNS = 5
 COLUMNS = 2000
@@ -30,7 +33,7 @@ def plot_curve(
     title : of the picture.
     """
     with drawing():
-        figure = Figure(figsize=(7.2, 3.4), dpi=DPI, layout="constrained")
+        figure = new_figure(7.2, 3.4, "constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         _draw_scores(above, times, scores)
         _draw_waveform(below, recording)
@@ -52,7 +55,7 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, recording: Reco
     """
     heights = [2.6, 0.25 + 0.25 * len(found.scales), 1.0]
     with drawing():
-        figure = Figure(figsize=(7.2, 1.15 * sum(heights)), dpi=DPI, layout="constrained")
+        figure = new_figure(7.2, 1.15 * sum(heights), "constrained")
         above, between, below = figure.subplots(3, 1, sharex=True, height_ratios=heights)
         _draw_emotions(above, found)
         _draw_clusters(between, found)

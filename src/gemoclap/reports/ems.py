@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from gemoclap.config import TITLES
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
 from gemoclap.files import write_json
 from gemoclap.recipes.ems import Comparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
-from gemoclap.reports.canvas import COLOURS, DPI, drawing, save
+from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
+from gemoclap.reports.page import write_illustrated
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
 from gemoclap.writing import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Trial = tuple[str, str]
 """Task and corpus."""
@@ -67,11 +70,10 @@ def write_ems_report(comparison: Comparison, output: Path) -> Path:
         writer.writerow(["task", "corpus", "variant", "seed", "war", "uar"])
         writer.writerows((one.task, one.corpus, one.variant, one.seed, one.war, one.uar) for one in comparison.scores)
     write_json(output / "ems.json", _as_data(comparison, trials))
-    draw_comparison(comparison, trials, output / "ems.png")
-    page = output / "ems.md"
-    with atomic_write(page) as file:
-        file.write("\n\n".join(_sections(comparison, trials)) + "\n")
-    return page
+    draw = partial(draw_comparison, comparison, trials)
+    return write_illustrated(
+        output / "ems.md", _sections(comparison, trials), {"ems.png": ("UAR of each encoder", draw)}
+    )
 
 
 def by_seed(comparison: Comparison, trial: Trial, variant: str, figure: str = "uar") -> dict[int, float]:
@@ -214,14 +216,16 @@ def _title(trial: Trial) -> str:
     return f"{corpus}, {TITLES.get(task, task)}"
 
 
-def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path) -> None:
+def draw_comparison(
+    comparison: Comparison, trials: Sequence[Trial], path: Path, formats: Sequence[str] = FORMATS
+) -> None:
     """Draw the UAR of every variant, one panel a task and corpus: a ring a seed, the mean, its interval.
 
     A dashed line goes through log-mel, the baseline.
     """
     names = _variants(comparison)
     with drawing():
-        figure = Figure(figsize=(2.6 + 2.7 * len(trials), 0.3 * len(names) + 1.3), dpi=DPI, layout="constrained")
+        figure = new_figure(2.6 + 2.7 * len(trials), 0.3 * len(names) + 1.3, "constrained")
         panels = figure.subplots(1, len(trials), sharey=True, squeeze=False)[0]
         for panel, trial in zip(panels, trials, strict=True):
             _draw_trial(panel, comparison, trial, names)
@@ -229,17 +233,17 @@ def draw_comparison(comparison: Comparison, trials: Sequence[Trial], path: Path)
             panel.set_xlabel("UAR (%)")
         panels[0].set_yticks(range(len(names)), [VARIANTS[name].title for name in names])
         panels[0].set_ylim(len(names) - 0.5, -0.5)
-        present = {_kind(name) for name in names}
+        present, line = {_kind(name) for name in names}, matplotlib("lines").Line2D
         handles = [
-            Line2D([], [], linestyle="", marker="o", color=colour, label=kind)
+            line([], [], linestyle="", marker="o", color=colour, label=kind)
             for kind, colour in KINDS.items()
             if kind in present
         ]
         if any(VARIANTS[name].encoder is None for name in names):
-            handles.append(Line2D([], [], linestyle=(0, (4, 3)), linewidth=0.8, color="#555555", label="log-mel"))
+            handles.append(line([], [], linestyle=(0, (4, 3)), linewidth=0.8, color="#555555", label="log-mel"))
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         figure.supxlabel("● mean, bar: 95 % interval over seeds, arrows where it goes on   ○ one seed", fontsize=8)
-        save(figure, path)
+        save(figure, path, formats)
 
 
 def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequence[str]) -> None:

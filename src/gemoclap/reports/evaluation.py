@@ -19,7 +19,7 @@ from gemoclap.reports import plots, tables
 from gemoclap.reports.canvas import lacking_remark
 from gemoclap.reports.confidence import NOT_FITTED
 from gemoclap.reports.made import made_line
-from gemoclap.reports.page import Picture, draw_pictures, write_page
+from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
 
 WORST_MISTAKES = 10
@@ -78,14 +78,8 @@ def write_scores(
     sections = _sections(scores, table, title, trained_speakers, remarks, confidence, made or {})
     write_json(output_dir / "scores.json", data)
     tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
-    page = output_dir / "report.md"
-    linked = {name: f"![{caption}]({name})" for name, (caption, _) in pictures.items()}
-    write_page(page, [*sections, *linked.values()])
-    failed = draw_pictures(output_dir, pictures)
-    if failed:
-        kept = [link for name, link in linked.items() if name not in failed]
-        write_page(page, [*sections, *kept, *failed.values()])
-    return page
+    linked = [f"![{caption}]({name})" for name, (caption, _) in pictures.items()]
+    return write_illustrated(output_dir / "report.md", [*sections, *linked], pictures)
 
 
 def absent_classes(table: PredictionTable) -> list[str]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
-from gemoclap.errors import WriteError
+from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
 from gemoclap.metrics.calibration import BINS
 from gemoclap.recipes.run_files import SELECTIONS
 from gemoclap.reports import plots, tables
-from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark
+from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark, matplotlib
 from gemoclap.reports.made import made_line
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
@@ -64,7 +65,7 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     failed = draw_pictures(results.output, pictures, formats)
     if failed:
         kept = {name: caption for name, (caption, _) in pictures.items() if name not in failed}
-        write_page(page, [*report_sections(results, kept), *failed.values()])
+        write_page(page, [*report_sections(results, kept), *dict.fromkeys(failed.values())])
     if results.is_joined:
         _let_go(results.output, pictures)
     return page
@@ -80,8 +81,14 @@ def write_page(path: Path, sections: list[str]) -> Path:
 def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[str] = FORMATS) -> dict[str, str]:
     """Draw pictures by file name; return a sentence for each that could not be drawn.
 
-    A report of hours of training is not lost for a picture: whatever a drawing library raises is said on the page.
+    A report of hours of training is not lost for a picture: whatever a drawing library raises is said on the page. Without
+    matplotlib none is drawn, which is said once.
     """
+    try:
+        matplotlib("figure")
+    except GemoclapError as error:
+        print(f"beware: {error}", file=sys.stderr)
+        return dict.fromkeys(pictures, f"**There are no pictures:** {error}, and write the report again.")
     failed = {}
     for name, (_, draw) in pictures.items():
         try:
@@ -93,6 +100,21 @@ def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[
                 f"**{name} could not be drawn:** {type(error).__name__}: {' '.join(str(error).split())[:300]}"
             )
     return failed
+
+
+def write_illustrated(
+    page: Path, sections: list[str], pictures: dict[str, Picture], formats: Sequence[str] = FORMATS
+) -> Path:
+    """Write a page and then its pictures, each of which one section shows; return the page's path.
+
+    Of a picture that cannot be drawn the page says so instead.
+    """
+    write_page(page, sections)
+    failed = draw_pictures(page.parent, pictures, formats)
+    if failed:
+        kept = [one for one in sections if not any(f"]({name})" in one for name in failed)]
+        write_page(page, [*kept, *dict.fromkeys(failed.values())])
+    return page
 
 
 def _pictures(results: Results) -> dict[str, Picture]:

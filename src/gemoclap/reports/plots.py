@@ -6,18 +6,18 @@ import math
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from gemoclap.metrics import Scores
 from gemoclap.metrics.calibration import BINS, Confidence
-from gemoclap.reports.canvas import COLOURS, DPI, FORMATS, drawing, save
+from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.records import Results, Row, RowConfidence
 from gemoclap.reports.tables import UNDEFINED, count, percent, resampled, row_label, with_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NOT_CURVES = frozenset({"epoch", "step", "lr", "seconds", "utterances_per_second", "data_wait_seconds", "selected"})
 """Columns of log.jsonl that are not drawn; of the development figures (``dev_*``) only ``dev_uar`` is."""
@@ -36,7 +36,7 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats
     shares = np.divide(scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
     side = max(3.2, 0.72 * len(classes) + 1.4)
     with drawing():
-        figure = Figure(figsize=(side + 0.9, side), dpi=DPI, layout="tight")
+        figure = new_figure(side + 0.9, side, "tight")
         axes = figure.add_subplot()
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
         _write_cells(axes, scores.confusion, shares, support.ravel())
@@ -97,7 +97,7 @@ def write_curves(
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
     with drawing():
-        figure = Figure(figsize=(3.1 * columns + 0.4, 2.5 * rows + 0.7), dpi=DPI, layout="constrained")
+        figure = new_figure(3.1 * columns + 0.4, 2.5 * rows + 0.7, "constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, name in zip(panels, names, strict=False):
             _draw_curves(panel, logs, name)
@@ -148,7 +148,7 @@ def _draw_curves(axes: Axes, logs: Mapping[str, Sequence[Mapping[str, Any]]], na
         axes.plot(common, mean, color="black", linewidth=1.8, label="mean of folds")
     axes.set_title("UAR on the development speakers (%)" if name == "dev_uar" else name.replace("_", " "))
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    axes.xaxis.set_major_locator(matplotlib("ticker").MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
 
@@ -185,7 +185,7 @@ def _draw_comparison(
     labels = [_lines(label, 30) for label, *_ in rows]
     row_height = max(0.62, 0.16 * max(label.count("\n") + 1 for label in labels) + 0.2)
     with drawing():
-        figure = Figure(figsize=(6.6, row_height * len(rows) + 1.5), dpi=DPI, layout="tight")
+        figure = new_figure(6.6, row_height * len(rows) + 1.5, "tight")
         axes = figure.add_subplot()
         for row, (_, uar, interval, parts) in enumerate(rows):
             colour = COLOURS[row % len(COLOURS)]
@@ -228,7 +228,7 @@ def write_reliability(
     columns = min(3, len(named))
     rows = math.ceil(len(named) / columns)
     with drawing():
-        figure = Figure(figsize=(2.9 * columns + 0.3, 3.0 * rows + 0.6), dpi=DPI, layout="constrained")
+        figure = new_figure(2.9 * columns + 0.3, 3.0 * rows + 0.6, "constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, (title, one) in zip(panels, named.items(), strict=False):
             panel.plot([0, 100], [0, 100], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))

@@ -63,8 +63,7 @@ def start_accelerator(settings: TrainSettings, output: Path) -> Accelerator:
     available = {str(tracker) for tracker in get_available_trackers()}
     for name in settings.trackers:
         if name not in available:
-            package = "tensorboard" if name == "tensorboard" else "'gemoclap[trackers]'"
-            raise GemoclapError(f"train.trackers: {name} is not installed; pip install {package}, or leave it out")
+            raise GemoclapError(f"train.trackers: {name} is not installed; pip install {name}, or leave it out")
     state = process_state()
     precision = resolve_precision(settings.precision, state.device)
     if is_initialized() and AcceleratorState().mixed_precision != precision:

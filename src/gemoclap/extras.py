@@ -1,0 +1,30 @@
+"""Packages that only some commands need, so that an installation may lack them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from gemoclap.errors import GemoclapError
+
+
+def needed(module: str, what: str, package: str | None = None) -> Any:
+    """Import a module of an optional package and return it.
+
+    It is called where the module is used, so that every other command runs without the package.
+
+    Parameters
+    ----------
+    module : such as ``"matplotlib.figure"``.
+    what : what needs it, as the message begins: ``"a picture"``.
+    package : what pip installs, where that is not the first word of `module`.
+
+    Raises
+    ------
+    GemoclapError : the package is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        package = package or module.partition(".")[0]
+        raise GemoclapError(f"{what} needs the package {package}: pip install {package}") from None
