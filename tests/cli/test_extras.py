@@ -41,6 +41,7 @@ def test_predicting_does_without_every_optional_package(
         ["prepare", "csv", str(tmp_path / "list.csv"), "-o", str(tmp_path / "m.jsonl")],
         ["inspect", str(small_manifest)],
         ["predict", clip, "--model", str(small_model), "-o", str(tmp_path / "out.csv")],
+        ["timeline", clip, "--model", str(small_model), "-o", str(tmp_path / "time.vtt")],
         ["evaluate", str(small_manifest), "--model", str(small_model), "-o", str(tmp_path / "scores")],
     ]
     code = (

@@ -4,26 +4,32 @@ soundfile decodes (wav, flac, mp3, ogg, opus, ...), soxr resamples, channels are
 containers that libsndfile cannot read go through PyAV where it is installed. `containers.py` says what the length in a
 header is worth, `decoders.py` decodes block by block, `checks.py` refuses what is no sound, `reading.py` joins these,
 `recording.py` goes through a recording several times, and `clips.py` makes a clip, without the silence that `silence.py`
-finds.
+finds. `channels.py` and `resampling.py` are for hours-long recordings and live sound: channels apart, and a resampler whose
+state can be stored.
 """
 
+from gemoclap.audio.channels import Channels, open_channels
 from gemoclap.audio.checks import SAMPLE_RATE, check_samples, regular_file
 from gemoclap.audio.clips import from_int16, kept_range, load_clip, prepare_clip, to_int16
 from gemoclap.audio.containers import SLACK_SECONDS
 from gemoclap.audio.reading import AudioInfo, AudioStream, load_audio, probe_audio, resample_blocks, stream_audio
 from gemoclap.audio.recording import Recording
+from gemoclap.audio.resampling import BlockResampler
 
 __all__ = [
     "SAMPLE_RATE",
     "SLACK_SECONDS",
     "AudioInfo",
     "AudioStream",
+    "BlockResampler",
+    "Channels",
     "Recording",
     "check_samples",
     "from_int16",
     "kept_range",
     "load_audio",
     "load_clip",
+    "open_channels",
     "prepare_clip",
     "probe_audio",
     "regular_file",

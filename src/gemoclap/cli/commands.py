@@ -34,6 +34,7 @@ from gemoclap.cli.options import (
     add_probe,
     add_report,
     add_table1,
+    add_timeline,
     add_train,
 )
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -107,10 +108,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
+    "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
 }
 
 SHELVES: dict[str, dict[str, str]] = {
-    "": {name: COMMANDS[name].summary for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict")},
+    "": {
+        name: COMMANDS[name].summary
+        for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline")
+    },
     "more tables and reports": {
         name: COMMANDS[name].summary for name in ("report", "crosscorpus", "table1", "convert")
     },

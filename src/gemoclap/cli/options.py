@@ -275,6 +275,43 @@ def add_predict(parser: Parser) -> None:
     add_overwrite(parser)
 
 
+def add_timeline(parser: Parser) -> None:
+    parser.usage = "gemoclap timeline RECORDING [--model DIR] [-o FILE ...] [options]"
+    parser.add_argument("audio", help="audio file of any length")
+    add_model(parser)
+    output = (
+        "files to write: .json (everything), .csv (one row per segment), .vtt (subtitles), .txt (Audacity labels), .png "
+        "(picture); default: print a table"
+    )
+    parser.add_argument("-o", "--output", nargs="+", type=str, default=[], help=output)
+    by = "recording: mix the channels; channel: look at each channel separately (a call with one speaker per channel)"
+    parser.add_argument("--by", type=Literal["recording", "channel"], default="recording", help=by)
+    turns = (
+        "file that says who speaks when, for a look at each speaker: .rttm, or a CSV with columns speaker, start, end"
+    )
+    parser.add_argument("--turns", type=str | None, default=None, help=turns)
+    labels = "classes to choose from, in place of the model's own, such as bored,calm"
+    parser.add_argument("--labels", type=list[str] | None, default=None, help=labels)
+    window = "length of the windows in seconds; default: 4, or what the model uses of a clip if that is less"
+    parser.add_argument("--window", type=float | None, default=None, help=window)
+    hop = "seconds from the start of one window to the start of the next"
+    parser.add_argument("--hop", type=float, default=1.0, help=hop)
+    smooth = "windows less than this many seconds away are averaged, near ones with more weight; 0 = no averaging"
+    parser.add_argument("--smooth", type=float, default=2.0, help=smooth)
+    unknown = "show 'unknown' where no class has at least this smoothed probability, from 0 to 1"
+    parser.add_argument("--threshold", type=float, default=0.0, help=unknown)
+    speech = "detect: only look at speech (silero-vad); all: treat the whole recording as speech"
+    parser.add_argument("--speech", type=Literal["detect", "all"], default="detect", help=speech)
+    threshold = "probability from which sound counts as speech"
+    parser.add_argument("--speech_threshold", type=float, default=0.5, help=threshold)
+    silence = "pauses shorter than this many seconds belong to the speech around them"
+    parser.add_argument("--min_silence", type=float, default=0.3, help=silence)
+    shortest = "speech shorter than this many seconds is left out"
+    parser.add_argument("--min_speech", type=float, default=0.25, help=shortest)
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE.replace("clips", "windows"))
+    add_overwrite(parser)
+
+
 def add_pretrain_intensity(parser: Parser) -> None:
     parser.usage = "gemoclap pretrain intensity MANIFEST -o RUN [--config YAML ...] [options]"
     add_manifest(parser)

@@ -18,6 +18,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
+from gemoclap.inference.smoothing import UNKNOWN
 from gemoclap.terminal import progress_bar
 from gemoclap.writing import check_target
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 ALL = "all"
 """The one group of clips that were recorded alike."""
-UNKNOWN = "unknown"
-"""The answer below --threshold."""
 LISTS = (".csv", ".tsv")
 """Suffixes of a table that lists clips."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, repeat, takewhile
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
+from gemoclap.inference.stream import EmotionStream
 from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of, load_emotion_model
 
 Audio = str | os.PathLike | np.ndarray | Utterance | Recording
@@ -188,6 +189,20 @@ class Predictor:
                     yield from self._window(loaded.popleft().result(), batch_size)
             while loaded:
                 yield from self._window(loaded.popleft().result(), batch_size)
+
+    def stream(self, sample_rate: int = SAMPLE_RATE, **options: Any) -> EmotionStream:
+        """Return a stream that takes chunks of sound and gives the emotion of each window of speech.
+
+        Parameters
+        ----------
+        sample_rate : Hz of the chunks.
+        options : `settings`, `turns`, `labels`, `batch_size` and `state` of `inference.stream.EmotionStream`.
+
+        Raises
+        ------
+        GemoclapError : a setting makes no sense.
+        """
+        return EmotionStream(self, sample_rate, **options)
 
     def _load_all(self, audios: Sequence[Audio]) -> list[_Clip | GemoclapError]:
         return [_attempt(self._load, audio) for audio in audios]

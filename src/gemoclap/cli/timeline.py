@@ -1,0 +1,97 @@
+"""`timeline`. It looks at paths first and imports torch then, so that a misspelt one is found at once."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemoclap.audio import regular_file
+from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
+from gemoclap.inference.model_folder import model_source, require_model
+from gemoclap.inference.turns import read_turns
+from gemoclap.terminal import output_console, progress_bar
+from gemoclap.writing import check_target
+
+if TYPE_CHECKING:
+    from gemoclap.inference.emotion_timeline import EmotionTimeline
+
+FORMS = (".json", ".csv", ".vtt", ".txt", ".png")
+"""How the name of an output may end."""
+
+
+def run_timeline(args: Namespace) -> int:
+    """A recording -> emotion over time, as a table on the terminal or as files."""
+    targets = [check_target(name, FORMS, args.overwrite) for name in args.output]
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise GemoclapError("-o names the same file twice; give each output another name")
+    if any(target.suffix.lower() == ".png" for target in targets):
+        needed("matplotlib", "a picture")
+    if args.turns and args.by == "channel":
+        raise GemoclapError("give --turns or --by channel, not both: turns say who speaks in the recording as a whole")
+    regular_file(args.audio)
+    turns = read_turns(args.turns, args.audio) if args.turns else None
+    require_model(model_source(args.model))
+    # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
+    from gemoclap.encoders.fingerprint import fingerprint
+    from gemoclap.inference.emotion_timeline import emotion_timeline
+    from gemoclap.inference.predictor import Predictor
+    from gemoclap.inference.speech import SpeechRules
+    from gemoclap.inference.stream import StreamSettings
+    from gemoclap.recipes.made import made_with
+    from gemoclap.reports.timeline_files import remarks_of, write_timeline
+
+    rules = SpeechRules(args.speech_threshold, args.min_silence, args.min_speech) if args.speech == "detect" else None
+    predictor = Predictor.from_pretrained(args.model)
+    with progress_bar("listening") as bar:
+        found = emotion_timeline(
+            predictor,
+            args.audio,
+            by=args.by,
+            turns=turns,
+            settings=StreamSettings(args.window, args.hop, rules),
+            smooth=args.smooth,
+            labels=args.labels,
+            threshold=args.threshold,
+            batch_size=args.batch_size,
+            progress=lambda done, total: bar(round(done), round(total or done)),
+        )
+    about = {"model": {"name": args.model, "fingerprint": fingerprint(predictor.model)}, "made_with": made_with()}
+    for target in targets:
+        write_timeline(target, found, about)
+        print(f"{target}: {_summary(found)}")
+    if not targets:
+        _print(found)
+    for remark in remarks_of(found):
+        print(f"beware: {remark}", file=sys.stderr)
+    return 0
+
+
+def _summary(found: EmotionTimeline) -> str:
+    """Return how much of the speech has which emotion, in a line."""
+    seconds: dict[str, float] = {}
+    for lane in found.lanes:
+        for segment in lane.segments:
+            seconds[segment.emotion] = seconds.get(segment.emotion, 0.0) + segment.end - segment.start
+    total = sum(seconds.values())
+    shares = sorted(((share / total, label) for label, share in seconds.items()), reverse=True)
+    said = ", ".join(f"{label} {100 * share:.0f} %" for share, label in shares) or "no speech"
+    return f"{total:.1f} s of speech in {found.duration:.1f} s: {said}"
+
+
+def _print(found: EmotionTimeline) -> None:
+    # Imported here for the reason above.
+    from rich.table import Table
+
+    from gemoclap.reports.timeline_files import by_time, clock
+
+    table = Table(*(["speaker"] if len(found.lanes) > 1 else []), "from", "to", "emotion", "confidence")
+    for name, segment in by_time(found):
+        row = [clock(segment.start), clock(segment.end), segment.emotion, f"{100 * segment.confidence:.0f} %"]
+        table.add_row(*([name] if len(found.lanes) > 1 else []), *row)
+    console = output_console()
+    if table.rows:
+        console.print(table)
+    print(f"{Path(found.path).name}: {_summary(found)}")

@@ -1,0 +1,145 @@
+"""From the emotions of single windows to stretches of one leading emotion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SMOOTH_SECONDS = 2.0
+"""Reach of the smoothing where nobody says otherwise [C]."""
+UNKNOWN = "unknown"
+"""The emotion where none is likely enough."""
+
+
+@dataclass(frozen=True)
+class EmotionSegment:
+    """A stretch of speech with one leading emotion.
+
+    Attributes
+    ----------
+    start, end : seconds.
+    emotion : the likeliest label all through it, or `UNKNOWN`.
+    confidence : its mean probability, smoothed; of `UNKNOWN` that of the likeliest label.
+    probabilities : label -> mean probability, smoothed.
+    """
+
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+def smoothed(middles: np.ndarray, probabilities: np.ndarray, reach: float) -> np.ndarray:
+    """Average probabilities over time with a triangular kernel.
+
+    A window counts with the weight ``1 - d / reach``, where d is the distance of the two middles in seconds, and not at all
+    from `reach` on. The weights are divided by their sum, so rows still add up to one.
+
+    Parameters
+    ----------
+    middles : ``(N,)`` seconds, rising.
+    probabilities : ``(N, C)``.
+    reach : seconds; 0 leaves each window as it is.
+
+    Returns
+    -------
+    ``(N, C)`` float64.
+    """
+    found = np.array(probabilities, np.float64)
+    if reach <= 0:
+        return found
+    lows = np.searchsorted(middles, middles - reach, side="left")
+    highs = np.searchsorted(middles, middles + reach, side="right")
+    for place, (low, high) in enumerate(zip(lows, highs, strict=True)):
+        weights = np.maximum(0.0, 1 - np.abs(middles[low:high] - middles[place]) / reach)
+        found[place] = weights @ np.asarray(probabilities[low:high], np.float64) / weights.sum()
+    return found
+
+
+def segments(
+    labels: Sequence[str],
+    speech: Sequence[tuple[float, float]],
+    windows: Sequence[tuple[float, float]],
+    probabilities: np.ndarray,
+    threshold: float = 0.0,
+) -> list[EmotionSegment]:
+    """Merge neighbouring windows with the same leading emotion.
+
+    Every moment of speech belongs to the window whose middle is nearest. No segment reaches over a pause.
+
+    Parameters
+    ----------
+    labels : names of the C columns.
+    speech : (start, end) of stretches of speech in seconds, in order.
+    windows : (start, end) of N windows in seconds, in order; each lies in one stretch.
+    probabilities : ``(N, C)``, smoothed.
+    threshold : a window in which no label has this probability is `UNKNOWN`.
+    """
+    found: list[EmotionSegment] = []
+    leading = [_leading(labels, row, threshold) for row in probabilities]
+    first = 0
+    own = owned(speech, windows)
+    for place, (_, end) in enumerate(own, 1):
+        if place < len(own) and leading[place] == leading[first] and own[place][0] == end:
+            continue
+        seconds = np.array([last - start for start, last in own[first:place]])
+        mean = seconds @ probabilities[first:place] / seconds.sum()
+        found.append(_segment(labels, own[first][0], end, leading[first], mean))
+        first = place
+    return found
+
+
+def owned(speech: Sequence[tuple[float, float]], windows: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return (start, end) of the speech that belongs to each window, as `segments` divides it."""
+    found: list[tuple[float, float]] = []
+    for start, end in speech:
+        inside = len(found)
+        while inside < len(windows) and windows[inside][0] < end:
+            inside += 1
+        middles = [sum(window) / 2 for window in windows[len(found) : inside]]
+        between = [(before + after) / 2 for before, after in zip(middles, middles[1:], strict=False)]
+        edges = [start, *between, end]
+        found += zip(edges[: len(middles)], edges[1:], strict=False)
+    return found
+
+
+def summed_up(
+    labels: Sequence[str],
+    own: Sequence[tuple[float, float]],
+    probabilities: np.ndarray,
+    width: float,
+    threshold: float = 0.0,
+) -> list[EmotionSegment]:
+    """Return a segment for every `width` seconds in which there is speech, with the mean over that speech.
+
+    Parameters
+    ----------
+    own : what `owned` returned.
+    probabilities : ``(N, C)``, smoothed.
+    threshold : as for `segments`.
+    """
+    seconds: dict[int, float] = {}
+    sums: dict[int, np.ndarray] = {}
+    for (start, end), row in zip(own, probabilities, strict=True):
+        for number in range(int(start // width), int(end // width) + 1):
+            share = min(end, (number + 1) * width) - max(start, number * width)
+            if share > 0:
+                seconds[number] = seconds.get(number, 0.0) + share
+                sums[number] = sums.get(number, np.zeros(len(labels))) + share * row
+    means = {number: sums[number] / seconds[number] for number in sorted(sums)}
+    return [
+        _segment(labels, number * width, (number + 1) * width, _leading(labels, mean, threshold), mean)
+        for number, mean in means.items()
+    ]
+
+
+def _leading(labels: Sequence[str], row: np.ndarray, threshold: float) -> str:
+    return labels[int(row.argmax())] if row.max() >= threshold else UNKNOWN
+
+
+def _segment(labels: Sequence[str], start: float, end: float, emotion: str, mean: np.ndarray) -> EmotionSegment:
+    by_label = dict(zip(labels, map(float, mean), strict=True))
+    return EmotionSegment(float(start), float(end), emotion, by_label.get(emotion, max(by_label.values())), by_label)

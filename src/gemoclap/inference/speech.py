@@ -1,0 +1,147 @@
+"""Where people speak in sound that comes bit by bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.inference.silero import CONTEXT, FRAME, SIZE, SpeechNet, speech_probabilities
+
+GROUP = 16 * FRAME
+"""Samples that are looked at together, about half a second. The groups are the same whatever the chunks are, so that the
+probabilities are too, to the last bit."""
+HYSTERESIS = 0.15
+"""Silero's: speech goes on until its probability is so much below the threshold."""
+PAD_SECONDS = 0.03
+"""Silero's: what is added before and behind speech."""
+
+
+@dataclass(frozen=True)
+class SpeechRules:
+    """When sound is speech.
+
+    Attributes
+    ----------
+    threshold : probability from which a frame is speech, above `HYSTERESIS` and below 1.
+    min_silence : seconds; a shorter pause belongs to the speech around it.
+    min_speech : seconds; shorter speech is left out.
+    """
+
+    threshold: float = 0.5
+    min_silence: float = 0.3
+    min_speech: float = 0.25
+
+
+class Speech(NamedTuple):
+    """A stretch of speech as far as it is known.
+
+    Attributes
+    ----------
+    first : its first sample.
+    until : it reaches at least to before this sample.
+    has_ended : whether it ends there.
+    """
+
+    first: int
+    until: int
+    has_ended: bool
+
+
+@dataclass
+class SpeechState:
+    """What `SpeechDetector` remembers.
+
+    Attributes
+    ----------
+    samples : number of samples that were looked at.
+    context, hidden, cell : see `silero.speech_probabilities`.
+    speaks_since : first sample of the speech that goes on, -1 where nobody speaks.
+    silent_since : first sample of the pause in it, -1 where there is none.
+    """
+
+    samples: int = 0
+    context: np.ndarray = field(default_factory=lambda: np.zeros(CONTEXT, np.float32))
+    hidden: np.ndarray = field(default_factory=lambda: np.zeros(SIZE, np.float32))
+    cell: np.ndarray = field(default_factory=lambda: np.zeros(SIZE, np.float32))
+    speaks_since: int = -1
+    silent_since: int = -1
+
+
+class SpeechDetector:
+    """Finds speech in sound at 16 kHz with Silero's model and the rules of its ``get_speech_timestamps``.
+
+    It differs from those in one point: a pause at the very end of the sound is not speech.
+
+    Parameters
+    ----------
+    net : gives the probabilities.
+    rules : what is made of them.
+    state : to go on from.
+    """
+
+    def __init__(self, net: SpeechNet, rules: SpeechRules, state: SpeechState) -> None:
+        self._net, self._rules, self.state = net, rules, state
+        self._min_silence = round(rules.min_silence * SAMPLE_RATE)
+        self._min_speech = round(rules.min_speech * SAMPLE_RATE)
+        self._pad = min(round(PAD_SECONDS * SAMPLE_RATE), self._min_silence // 2)
+
+    def add(self, samples: np.ndarray) -> list[Speech]:
+        """Take the next samples ``(GROUP,)``, fewer only at the very end, and return the speech in them.
+
+        Returns
+        -------
+        Each stretch that has ended, and the one that goes on, once it is long enough to count.
+        """
+        state = self.state
+        frames = np.concatenate([samples, np.zeros(-len(samples) % FRAME, np.float32)])
+        probabilities, state.context, state.hidden, state.cell = speech_probabilities(
+            self._net, frames, state.context, state.hidden, state.cell
+        )
+        found = []
+        for place, probability in enumerate(probabilities):
+            if ended := self._frame(float(probability), state.samples + place * FRAME):
+                found.append(ended)
+        state.samples += len(samples)
+        if state.speaks_since >= 0 and self._counts(known := self._known()):
+            found.append(Speech(self._start(), known, False))
+        return found
+
+    def finish(self) -> list[Speech]:
+        """Return the speech that the end of the sound has cut off."""
+        state = self.state
+        known = min(self._known() + (self._pad if state.silent_since >= 0 else 0), state.samples)
+        last = [Speech(self._start(), known, True)] if state.speaks_since >= 0 and self._counts(self._known()) else []
+        state.speaks_since = state.silent_since = -1
+        return last
+
+    def _frame(self, probability: float, first: int) -> Speech | None:
+        """Take a frame that begins at sample `first`; return speech that has ended before it."""
+        state, rules = self.state, self._rules
+        if probability >= rules.threshold:
+            state.silent_since = -1
+            if state.speaks_since < 0:
+                state.speaks_since = first
+            return None
+        if state.speaks_since < 0 or probability >= rules.threshold - HYSTERESIS:
+            return None
+        if state.silent_since < 0:
+            state.silent_since = first
+        if first - state.silent_since < self._min_silence:
+            return None
+        ended = Speech(self._start(), state.silent_since + self._pad, True)
+        counts = self._counts(state.silent_since)
+        state.speaks_since = state.silent_since = -1
+        return ended if counts else None
+
+    def _known(self) -> int:
+        """Return up to where the speech that goes on reaches at least."""
+        return self.state.samples if self.state.silent_since < 0 else self.state.silent_since
+
+    def _start(self) -> int:
+        return max(0, self.state.speaks_since - self._pad)
+
+    def _counts(self, until: int) -> bool:
+        return until - self.state.speaks_since > self._min_speech

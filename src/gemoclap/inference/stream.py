@@ -1,0 +1,265 @@
+"""Emotion in sound that comes bit by bit: a microphone, a call that goes on, or a file of any length.
+
+`inference.emotion_timeline` goes through files with this too, so that both give the same windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gemoclap.audio import SAMPLE_RATE, BlockResampler, check_samples
+from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.silero import load_speech_net
+from gemoclap.inference.speech import GROUP, HYSTERESIS, PAD_SECONDS, Speech, SpeechDetector, SpeechRules
+from gemoclap.inference.stream_state import LaneState, PendingWindow, StreamState
+from gemoclap.inference.windows import Turns, WindowCutter, within_turns
+
+if TYPE_CHECKING:
+    from gemoclap.inference.predictor import Predictor
+
+WINDOW_SECONDS = 4.0
+"""Length of a window where nobody says otherwise: about that of a clip in the usual corpora [C]."""
+SHORTEST_WINDOW = 0.1
+"""Seconds that a window must have: less is less than a syllable."""
+
+
+@dataclass(frozen=True)
+class StreamSettings:
+    """How sound becomes windows.
+
+    Attributes
+    ----------
+    window : seconds; None takes `WINDOW_SECONDS`, or what the model uses of a clip if that is less.
+    hop : seconds from the start of one window to the start of the next.
+    speech : when sound is speech; None takes all sound for speech.
+    """
+
+    window: float | None = None
+    hop: float = 1.0
+    speech: SpeechRules | None = SpeechRules()
+
+
+@dataclass(frozen=True)
+class EmotionWindow:
+    """The emotion in a window of speech.
+
+    Attributes
+    ----------
+    start, end : seconds since the sound began.
+    emotion : the likeliest label.
+    confidence : its probability.
+    probabilities : label -> probability; they add up to one.
+    remark : why this may mean less than it seems, as for `inference.predictor.Prediction`.
+    speaker : who speaks, where turns were given.
+    """
+
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+    remark: str | None = None
+    speaker: str | None = None
+
+
+class EmotionStream:
+    """Takes chunks of sound and returns the emotion of each window of speech as soon as the window is complete.
+
+    A stretch of speech up to `StreamSettings.window` long is one window. In a longer one a window starts every
+    `StreamSettings.hop`, and the last one ends where the speech ends. The windows depend on the sound alone: any chunks, and
+    a stop with `state` between them, give the same ones. Their probabilities are those of ``predictor(samples)``.
+
+    Sound is looked at in groups of half a second, so a window comes up to half a second after its last sample. The last
+    window of a stretch comes when the pause has lasted `SpeechRules.min_silence`.
+
+    Parameters
+    ----------
+    predictor : classifies the windows.
+    sample_rate : Hz of the chunks.
+    settings : how sound becomes windows.
+    turns : speaker -> (start, end) in seconds, of whom speech between these times is; each speaker has own windows. None
+        makes no difference between speakers.
+    labels : as for `Predictor`.
+    batch_size : how many windows are classified together. More than one is faster on some machines and comes later; the
+        probabilities then differ by up to 1e-6.
+    state : of an earlier stream, to go on behind it.
+
+    Attributes
+    ----------
+    state : all that is remembered between two chunks.
+    speech : (speaker, start, end) in seconds of each stretch of speech that has ended since this object was made.
+
+    Raises
+    ------
+    GemoclapError : a setting makes no sense, or is longer than what the model uses of a clip.
+
+    Examples
+    --------
+    >>> stream = predictor.stream(sample_rate=8000)  # doctest: +SKIP
+    >>> for chunk in microphone:  # doctest: +SKIP
+    ...     for window in stream.add(chunk):
+    ...         print(window.start, window.emotion)
+    >>> stream.finish()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        sample_rate: int = SAMPLE_RATE,
+        settings: StreamSettings | None = None,
+        turns: Turns | None = None,
+        labels: Sequence[str] | None = None,
+        batch_size: int = 1,
+        state: StreamState | None = None,
+    ) -> None:
+        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise GemoclapError(f"sample_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {sample_rate}")
+        if batch_size < 1:
+            raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
+        self.predictor, self.labels, self.batch_size = predictor, labels, batch_size
+        self.settings = complete(settings or StreamSettings(), predictor.model.config.audio_settings.max_seconds)
+        self.state = _begun(state, sample_rate, turns)
+        self.speech: list[tuple[str | None, float, float]] = []
+        self._turns = turns
+        self._resampler = BlockResampler(sample_rate)
+        self._resampler.held, self._resampler.left = self.state.held, self.state.left
+        rules = self.settings.speech
+        self._detector = SpeechDetector(load_speech_net(), rules, self.state.speech) if rules else None
+        min_speech = rules.min_speech if rules else 0.0
+        self._cutter = WindowCutter(self.settings.window or WINDOW_SECONDS, self.settings.hop, min_speech)
+        # The oldest sample that a window may still need: its length before the speech was known to reach so far.
+        behind = self._cutter.window / SAMPLE_RATE + PAD_SECONDS + min_speech + (rules.min_silence if rules else 0.0)
+        self._keep = round(behind * SAMPLE_RATE) + 3 * GROUP
+
+    def add(self, chunk: np.ndarray) -> list[EmotionWindow]:
+        """Take the next samples and return the windows that are complete now.
+
+        Parameters
+        ----------
+        chunk : mono ``(T,)``, T >= 0, at `sample_rate`: float with full scale at 1, or signed PCM.
+
+        Raises
+        ------
+        GemoclapError : the chunk is no sound, or the stream was finished.
+        """
+        if self.state.is_finished:
+            raise GemoclapError("the stream was finished; make another one")
+        self._take(self._resampler.add(_as_float(chunk)))
+        return self._classified(self.batch_size)
+
+    def finish(self) -> list[EmotionWindow]:
+        """Return the windows that are left. The sound may have ended anywhere; nothing can be added afterwards."""
+        if self.state.is_finished:
+            return []
+        self._take(self._resampler.finish())
+        if len(self.state.waiting):
+            self._look_at(self.state.waiting)
+            self.state.waiting = self.state.waiting[:0]
+        ends = self._detector.finish() if self._detector else [Speech(0, self.state.samples, True)]
+        self._cut(ends if self.state.samples else [])
+        self.state.is_finished = True
+        return self._classified(1)
+
+    def _take(self, blocks: Sequence[np.ndarray]) -> None:
+        """Look at the groups that are complete with these blocks at 16 kHz."""
+        state = self.state
+        state.held, state.left = self._resampler.held, self._resampler.left
+        waiting = np.concatenate([state.waiting, *blocks])
+        whole = len(waiting) // GROUP * GROUP
+        for first in range(0, whole, GROUP):
+            self._look_at(waiting[first : first + GROUP])
+        state.waiting = waiting[whole:].copy()
+
+    def _look_at(self, samples: np.ndarray) -> None:
+        state = self.state
+        state.recent = np.concatenate([state.recent, samples])[-self._keep :]
+        state.samples += len(samples)
+        self._cut(self._detector.add(samples) if self._detector else [Speech(0, state.samples, False)])
+
+    def _cut(self, found: Sequence[Speech]) -> None:
+        """Put aside the windows that are complete in this speech."""
+        oldest = self.state.samples - len(self.state.recent)
+        for speaker, lane in self.state.lanes.items():
+            turns = self._turns[speaker] if self._turns is not None else None
+            for speech in within_turns(found, turns):
+                windows, ended = self._cutter.cut(lane, speech)
+                for first, last in windows:
+                    samples = self.state.recent[first - oldest : last - oldest].copy()
+                    self.state.pending.append(PendingWindow(speaker, first, last, samples))
+                if ended:
+                    start, end = (place / SAMPLE_RATE for place in ended)
+                    self.speech.append((self._named(speaker), start, end))
+
+    def _classified(self, at_least: int) -> list[EmotionWindow]:
+        """Classify windows batch by batch while there are `at_least` so many."""
+        found: list[EmotionWindow] = []
+        pending = self.state.pending
+        while pending and len(pending) >= at_least:
+            batch, pending[:] = pending[: self.batch_size], pending[self.batch_size :]
+            answers = self.predictor.predict_many([one.samples for one in batch], self.labels, self.batch_size)
+            for one, answer in zip(batch, answers, strict=True):
+                start, end = one.first / SAMPLE_RATE, one.last / SAMPLE_RATE
+                if isinstance(answer, GemoclapError):
+                    raise GemoclapError(f"from {start:.2f} to {end:.2f} s: {answer}")
+                said = (answer.emotion, answer.confidence, answer.probabilities, answer.remark)
+                found.append(EmotionWindow(start, end, *said, speaker=self._named(one.speaker)))
+        return found
+
+    def _named(self, speaker: str) -> str | None:
+        return speaker if self._turns is not None else None
+
+
+def complete(settings: StreamSettings, max_seconds: float | None) -> StreamSettings:
+    """Return settings with the window filled in.
+
+    Parameters
+    ----------
+    max_seconds : what the model uses of a clip, None for all of it.
+
+    Raises
+    ------
+    GemoclapError : a setting makes no sense, or the window is longer than that.
+    """
+    window = min(WINDOW_SECONDS, max_seconds or WINDOW_SECONDS) if settings.window is None else settings.window
+    if not SHORTEST_WINDOW <= window < float("inf"):
+        raise GemoclapError(f"window must be {SHORTEST_WINDOW} seconds or more, not {window}")
+    if max_seconds is not None and window > max_seconds:
+        raise GemoclapError(f"window: the model uses {max_seconds:g} s of a clip, so {window:g} s is too long")
+    if not 1 / SAMPLE_RATE <= settings.hop <= window:
+        raise GemoclapError(f"hop must be above 0 and at most the window, {window:g} s, not {settings.hop}")
+    if rules := settings.speech:
+        if not HYSTERESIS < rules.threshold < 1:
+            raise GemoclapError(f"speech threshold must be above {HYSTERESIS} and below 1, not {rules.threshold}")
+        for name in ("min_silence", "min_speech"):
+            if not 0 <= getattr(rules, name) < float("inf"):
+                raise GemoclapError(f"{name} must be 0 seconds or more, not {getattr(rules, name)}")
+    return StreamSettings(window, settings.hop, settings.speech)
+
+
+def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None) -> StreamState:
+    speakers = [""] if turns is None else [*turns]
+    if state is None:
+        return StreamState(sample_rate, lanes={speaker: LaneState() for speaker in speakers})
+    if state.sample_rate != sample_rate:
+        raise GemoclapError(f"the state is of sound at {state.sample_rate} Hz, not {sample_rate}; give that rate")
+    if [*state.lanes] != speakers:
+        raise GemoclapError("the state is of other speakers; give the turns that the stream began with")
+    return state
+
+
+def _as_float(chunk: np.ndarray) -> np.ndarray:
+    """Return a chunk as float32, full scale at 1."""
+    chunk = np.asarray(chunk)
+    if chunk.ndim != 1:
+        raise GemoclapError(f"a chunk must be mono, of shape (T,), not {chunk.shape}; give each channel its own stream")
+    if chunk.dtype.kind == "i":
+        chunk = chunk / -float(np.iinfo(chunk.dtype).min)
+    if chunk.dtype.kind != "f" and len(chunk):
+        raise GemoclapError(f"a chunk must hold float or signed PCM samples, not {chunk.dtype}")
+    check_samples(chunk, "the chunk")
+    return chunk.astype(np.float32)

@@ -1,0 +1,114 @@
+"""What a stream remembers between two chunks, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.speech import SpeechState
+
+
+@dataclass
+class LaneState:
+    """How far one speaker's speech was cut into windows.
+
+    Attributes
+    ----------
+    first : first sample of the speech that goes on, -1 where there is none.
+    made : how many windows of it there are.
+    done : first sample behind the speech before.
+    """
+
+    first: int = -1
+    made: int = 0
+    done: int = 0
+
+
+@dataclass
+class PendingWindow:
+    """A window that waits until there are enough for a batch.
+
+    Attributes
+    ----------
+    speaker : name of its lane.
+    first, last : first sample, and first sample behind.
+    samples : float32 ``(last - first,)``.
+    """
+
+    speaker: str
+    first: int
+    last: int
+    samples: np.ndarray
+
+
+def _no_samples() -> np.ndarray:
+    return np.zeros(0, np.float32)
+
+
+@dataclass
+class StreamState:
+    """All that an `EmotionStream` remembers. Numbers, text and float32 arrays ``(T,)``, nothing of the model.
+
+    Attributes
+    ----------
+    sample_rate : Hz of what is added.
+    held, left : of the resampler, see `audio.BlockResampler`.
+    waiting : at 16 kHz, not yet looked at.
+    recent : at 16 kHz, the last samples that were looked at, as many as a window may still need.
+    samples : how many were looked at.
+    speech : of the speech detector.
+    lanes : speaker -> how far the windows are; one lane with an empty name where no turns are given.
+    pending : windows not yet classified.
+    is_finished : whether the stream has ended.
+    """
+
+    sample_rate: int
+    held: np.ndarray = field(default_factory=_no_samples)
+    left: int = 0
+    waiting: np.ndarray = field(default_factory=_no_samples)
+    recent: np.ndarray = field(default_factory=_no_samples)
+    samples: int = 0
+    speech: SpeechState = field(default_factory=SpeechState)
+    lanes: dict[str, LaneState] = field(default_factory=dict)
+    pending: list[PendingWindow] = field(default_factory=list)
+    is_finished: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold; float32 goes through it unchanged."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the state that `to_dict` gave.
+
+        Raises
+        ------
+        GemoclapError : it is something else.
+        """
+        try:
+            found = cls(**data)
+            found.speech = _with_arrays(SpeechState(**data["speech"]))
+            found.lanes = {name: LaneState(**lane) for name, lane in data["lanes"].items()}
+            found.pending = [_with_arrays(PendingWindow(**one)) for one in data["pending"]]
+            return _with_arrays(found)
+        except (TypeError, KeyError, AttributeError, ValueError):
+            raise GemoclapError("this is not the state of a stream; give what 'to_dict' returned") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list) else value
+
+
+def _with_arrays(state: Any) -> Any:
+    """Make arrays of the lists in those fields that hold arrays."""
+    for one in fields(state):
+        if one.type == "np.ndarray":
+            setattr(state, one.name, np.array(getattr(state, one.name), dtype=np.float32))
+    return state

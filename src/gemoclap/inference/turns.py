@@ -1,0 +1,145 @@
+"""Who speaks when, as diarisation tools write it: RTTM, or a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemoclap.corpora.tables import read_table
+from gemoclap.corpora.values import known, seconds
+from gemoclap.errors import GemoclapError
+from gemoclap.files import read_text
+
+COLUMNS = ("speaker", "start", "end")
+"""Of a table of turns."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn.
+
+    Attributes
+    ----------
+    speaker : the name.
+    start, end : seconds in the recording, start < end.
+    line : of the file.
+    """
+
+    speaker: str
+    start: float
+    end: float
+    line: int
+
+
+def read_turns(path: str | os.PathLike, recording: str | os.PathLike) -> list[Turn]:
+    """Read the turns of one recording.
+
+    Parameters
+    ----------
+    path : RTTM (.rttm: lines ``SPEAKER FILE CHANNEL START DURATION <NA> <NA> NAME ...``), or a CSV or TSV table with the
+        columns speaker, start and end, in seconds.
+    recording : whose turns are wanted. If an RTTM is about several recordings, those under its name without the suffix are
+        taken.
+
+    Raises
+    ------
+    GemoclapError : the file cannot be read, has no turns, or a row is out of shape; the message names the line.
+    """
+    path = Path(path)
+    turns = _of_rttm(path, Path(recording).stem) if path.suffix.lower() == ".rttm" else _of_table(path)
+    if not turns:
+        raise GemoclapError(f"{path}: has no turns; check that it is the right file")
+    return turns
+
+
+def _of_table(path: Path) -> list[Turn]:
+    header, rows = read_table(path)
+    if missing := [column for column in COLUMNS if column not in header]:
+        raise GemoclapError(f"{path}:1: has no column {missing[0]!r}; name the columns {', '.join(COLUMNS)}")
+    return [_turn(row["speaker"], row["start"], row["end"], where) for where, row in rows]
+
+
+def _of_rttm(path: Path, stem: str) -> list[Turn]:
+    lines = [(f"{path}:{number}", line.split()) for number, line in enumerate(read_text(path).splitlines(), 1)]
+    rows = [(where, cells) for where, cells in lines if cells and cells[0] == "SPEAKER"]
+    for where, cells in rows:
+        if len(cells) < 8:
+            raise GemoclapError(f"{where}: {len(cells)} fields, an RTTM line has 8 or more; mend the line")
+    files = {cells[1] for _, cells in rows}
+    if len(files) > 1 and stem not in files:
+        raise GemoclapError(
+            f"{path}: is about {len(files)} recordings and none is called {stem!r}; rename it there, or keep only its lines"
+        )
+    found = []
+    for where, cells in rows:
+        if len(files) == 1 or cells[1] == stem:
+            start, duration = (seconds(cells[place], name, where) for place, name in ((3, "start"), (4, "duration")))
+            end = None if start is None or duration is None else start + duration
+            found.append(_turn(cells[7], start, end, where))
+    return found
+
+
+def _turn(speaker: str, start: str | float | None, end: str | float | None, where: str) -> Turn:
+    name, first, last = known(speaker), seconds(start, "start", where), seconds(end, "end", where)
+    if name is None:
+        raise GemoclapError(f"{where}: no speaker; name one")
+    if first is None or last is None:
+        raise GemoclapError(f"{where}: no {'start' if first is None else 'end'}; give seconds")
+    if first >= last:
+        raise GemoclapError(f"{where}: start {first:g} s is not before end {last:g} s; mend the row")
+    return Turn(name, first, last, int(where.rpartition(":")[2]))
+
+
+def joined(turns: Iterable[Turn]) -> dict[str, list[tuple[float, float]]]:
+    """Return speaker -> (start, end) in order; turns of one speaker that touch or overlap are made one."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for turn in sorted(turns, key=lambda turn: turn.start):
+        own = found.setdefault(turn.speaker, [])
+        if own and turn.start <= own[-1][1]:
+            own[-1] = (own[-1][0], max(own[-1][1], turn.end))
+        else:
+            own.append((turn.start, turn.end))
+    return found
+
+
+def remarks_on_turns(turns: Sequence[Turn], duration: float) -> list[str]:
+    """Return in a line each what is odd about turns: some end behind the recording, or two speakers talk at once.
+
+    Parameters
+    ----------
+    duration : of the recording, in seconds.
+    """
+    found = []
+    # Half a millisecond: what tools round off.
+    if beyond := [turn for turn in turns if turn.end > duration + 0.0005]:
+        outside = sum(turn.start >= duration for turn in beyond)
+        found.append(
+            f"{_count(len(beyond), 'turn ends', 'turns end')} behind the end of the recording at {duration:.2f} s, the first "
+            f"in line {beyond[0].line}: {outside} left out, {len(beyond) - outside} cut short"
+        )
+    if (overlap := seconds_at_once(joined(turns), duration)) > 0:
+        found.append(
+            f"for {overlap:.2f} s two or more speakers talk at once: each gets the emotion of all voices together"
+        )
+    return found
+
+
+def seconds_at_once(turns: Mapping[str, Sequence[tuple[float, float]]], duration: float) -> float:
+    """Return for how many seconds, up to `duration`, more than one speaker talks."""
+    edges = sorted(
+        (min(time, duration), step)
+        for own in turns.values()
+        for turn in own
+        for time, step in zip(turn, (1, -1), strict=True)
+    )
+    total, speaking, before = 0.0, 0, 0.0
+    for time, step in edges:
+        total += time - before if speaking > 1 else 0.0
+        speaking, before = speaking + step, time
+    return total
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"

@@ -1,0 +1,210 @@
+"""The picture of emotion over time: for each speaker the waveform, a band of the leading emotion, and a line an emotion."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
+from gemoclap.inference.smoothing import UNKNOWN, EmotionSegment, owned, summed_up
+from gemoclap.reports.canvas import COLOURS, drawing, matplotlib, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+USUAL = {
+    "neutral": "#7F7F7F", "calm": "#009E73", "happy": "#E69F00", "excited": "#FF99AA", "sad": "#0072B2", "angry": "#C0392B",
+    "fearful": "#6A3D9A", "disgusted": "#8C7B00", "surprised": "#56B4E9", "bored": "#4D4D4D",
+}  # fmt: skip
+"""Colours that an emotion has in every picture. Other labels get what is left of `COLOURS`."""
+UNSURE = "#D0D0D0"
+"""Colour of a segment below the threshold."""
+WIDTH = 10.0
+"""Inches."""
+LANE_HEIGHT, LONGEST = 2.5, 200.0
+"""Inches of a lane, and of a whole picture: more than matplotlib could draw."""
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
+"""Seconds between two times on the axis."""
+LETTER = 0.065
+"""Inches that a letter in the band takes."""
+DETAILED = 600.0
+"""Seconds up to which every segment is drawn."""
+MOST_BARS = 200
+"""Of a longer recording."""
+Points = list[tuple[float, dict[str, float]]]
+"""Times and label -> value; an empty one breaks the lines."""
+TITLE, LINE = 90, 130
+"""Letters of the title and of a line of remarks, at most."""
+PALE = 0.72
+"""Share of white in the colour of that part of the band that is not confidence."""
+
+
+def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
+    """Draw a timeline, one lane a speaker or channel.
+
+    A long recording is summed up in bars of equal length, since single segments would be too narrow to see.
+    In the band the full colour is as high as the confidence, and the rest is pale, so that a glance tells emotion and
+    certainty. Where the band is white nobody speaks.
+
+    Parameters
+    ----------
+    path : PNG to write.
+    """
+    colours = colours_of(found.labels)
+    width, threshold = _bar_seconds(found.duration), float(found.settings.get("threshold", 0.0))
+    height = min(0.9 + LANE_HEIGHT * len(found.lanes), LONGEST)
+    with drawing():
+        figure = new_figure(WIDTH, height, "constrained")
+        axes = figure.subplots(
+            3 * len(found.lanes), 1, sharex=True, squeeze=False, height_ratios=[0.8, 0.5, 1.2] * len(found.lanes)
+        )[:, 0]
+        for place, lane in enumerate(found.lanes):
+            above, between, below = axes[3 * place : 3 * place + 3]
+            _draw_waveform(above, lane, found.duration)
+            bars = (
+                summed_up(found.labels, owned(lane.speech, _places(lane)), lane.smoothed, width, threshold)
+                if width
+                else None
+            )
+            _draw_band(between, lane.segments if bars is None else bars, colours, found.duration)
+            _draw_lines(below, _points(lane) if bars is None else _bar_points(bars), found.labels, colours)
+        axes[-1].set_xlim(0, found.duration)
+        ticker = matplotlib("ticker")
+        axes[-1].xaxis.set_major_locator(ticker.MultipleLocator(_step(found.duration)))
+        axes[-1].xaxis.set_major_formatter(ticker.FuncFormatter(lambda seconds, _: _clock(seconds, found.duration)))
+        remarks = [*([f"each bar: the speech in {_spoken(width)}"] if width else []), *found.remarks]
+        unit = "time (hours:minutes:seconds)" if found.duration >= 3600 else "time (minutes:seconds)"
+        axes[-1].set_xlabel("\n".join([unit, *_wrapped(remarks)]))
+        handles = [matplotlib("patches").Patch(color=colours[label], label=label) for label in found.labels]
+        name = Path(found.path).name
+        title = name if len(name) <= TITLE else f"{name[:TITLE]}..."
+        figure.legend(
+            handles=handles, title=title, loc="outside upper left", alignment="left", ncols=8, title_fontsize=11
+        )
+        save(figure, path, ("png",))
+
+
+def colours_of(labels: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each label, the same for the same emotion in every picture; no two have one as long as it goes."""
+    found = {label: USUAL[label] for label in labels if label in USUAL}
+    spare = [colour for colour in COLOURS if colour not in found.values()]
+    others = [label for label in labels if label not in found]
+    return {UNKNOWN: UNSURE} | found | {label: spare[place % len(spare)] for place, label in enumerate(others)}
+
+
+def _wrapped(remarks: Sequence[str]) -> list[str]:
+    return [line for remark in remarks for line in wrap(f"({remark})", LINE)]
+
+
+def _clock(seconds: float, duration: float) -> str:
+    if _step(duration) < 1:
+        return f"0:{seconds:04.1f}"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if duration >= 3600 else f"{minutes}:{rest:02d}"
+
+
+def _step(duration: float) -> float:
+    """Return the least seconds between two times on the axis that do not crowd it."""
+    return next((step for step in STEPS if duration / step <= 12), 3600 * max(1.0, duration // (12 * 3600) + 1))
+
+
+def _draw_waveform(axes: Axes, lane: Lane, duration: float) -> None:
+    """Draw the outline, dark where this speaker speaks."""
+    times, low, high = lane.envelope.outline()
+    speaks = np.zeros(len(times), bool)
+    for start, end in lane.speech:
+        speaks[np.searchsorted(times, start) : np.searchsorted(times, end)] = True
+    axes.fill_between(times, low, high, color="#CCCCCC", linewidth=0.5)
+    axes.fill_between(times, low, high, where=speaks, color="#444444", linewidth=0.5)
+    peak = lane.envelope.peak or 1.0
+    axes.set_ylim(-1.05 * peak, 1.05 * peak)
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="x", length=0)
+    remarks = f"   ({'; '.join(lane.remarks)})" if lane.remarks else ""
+    axes.set_title(f"{lane.name}{remarks}", loc="left", fontweight="bold", pad=2)
+
+
+def _bar_seconds(duration: float) -> float:
+    """Return the seconds that a bar stands for, 0 where there is room for every segment."""
+    if duration <= DETAILED:
+        return 0.0
+    return next((step for step in STEPS if duration / step <= MOST_BARS), 3600.0)
+
+
+def _spoken(seconds: float) -> str:
+    return f"{seconds:g} seconds" if seconds < 60 else "a minute" if seconds == 60 else f"{seconds / 60:g} minutes"
+
+
+def _places(lane: Lane) -> list[tuple[float, float]]:
+    return [(window.start, window.end) for window in lane.windows]
+
+
+def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, str], duration: float) -> None:
+    """Draw a box a segment, filled up to its confidence, with the name of the emotion where there is room."""
+    for segment in boxes:
+        colour, width = colours[segment.emotion], segment.end - segment.start
+        axes.bar(segment.start, 1.0, width, align="edge", color=_paler(colour), linewidth=0)
+        axes.bar(segment.start, segment.confidence, width, align="edge", color=colour, linewidth=0)
+        if width / duration * 0.9 * WIDTH > LETTER * (len(segment.emotion) + 1):
+            text = axes.text(
+                segment.start + width / 2, 0.5, segment.emotion, ha="center", va="center", fontsize=8, clip_on=True
+            )
+            text.set_bbox({"facecolor": "white", "alpha": 0.85, "linewidth": 0, "boxstyle": "round,pad=0.15"})
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 1], ["0", "100 %"], fontsize=7)
+    axes.set_ylabel("confidence", fontsize=7, rotation=0, ha="right", va="center")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="x", length=0)
+
+
+def _draw_lines(axes: Axes, points: Points, labels: Sequence[str], colours: dict[str, str]) -> None:
+    """Draw the smoothed probabilities, bold for emotions that lead somewhere; lines break where nobody speaks."""
+    leading = {max(row, key=lambda label: row[label]) for _, row in points if row}
+    times = [time for time, _ in points]
+    for label in labels:
+        values = [row.get(label, np.nan) for _, row in points]
+        bold = label in leading
+        axes.plot(times, values, color=colours[label], linewidth=1.8 if bold else 0.9, alpha=1.0 if bold else 0.6)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"], fontsize=7)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _points(lane: Lane) -> Points:
+    """Return the points of the lines.
+
+    A stretch of speech begins and ends with the values of its first and last window, so that short ones are seen too.
+    """
+    points: Points = []
+    own = owned(lane.speech, _places(lane))
+    for number, (window, (start, end)) in enumerate(zip(lane.windows, own, strict=True)):
+        row = dict(zip(window.probabilities, lane.smoothed[number].tolist(), strict=True))
+        if number == 0 or own[number - 1][1] < start:
+            points += [(start, {}), (start, row)]
+        points.append(((window.start + window.end) / 2, row))
+        if number + 1 == len(own) or end < own[number + 1][0]:
+            points.append((end, row))
+    return points
+
+
+def _bar_points(bars: Sequence[EmotionSegment]) -> Points:
+    """Return the points of the lines through the middles of bars; a lone bar has a line as wide as itself."""
+    points: Points = []
+    for number, bar in enumerate(bars):
+        if number == 0 or bars[number - 1].end < bar.start:
+            points += [(bar.start, {}), (bar.start, bar.probabilities)]
+        points.append(((bar.start + bar.end) / 2, bar.probabilities))
+        if number + 1 == len(bars) or bar.end < bars[number + 1].start:
+            points.append((bar.end, bar.probabilities))
+    return points
+
+
+def _paler(colour: str) -> tuple[float, ...]:
+    return tuple(PALE + (1 - PALE) * part for part in matplotlib("colors").to_rgb(colour))

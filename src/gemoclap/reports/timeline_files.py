@@ -1,0 +1,165 @@
+"""Emotion over time as files: JSON with everything, CSV, WebVTT for players, a label track for Audacity."""
+
+from __future__ import annotations
+
+import csv
+import html
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from gemoclap.files import write_json
+from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
+from gemoclap.inference.smoothing import EmotionSegment
+from gemoclap.reports.timeline import plot_timeline
+from gemoclap.writing import atomic_write
+
+Seconds = float
+
+
+def write_timeline(path: Path, found: EmotionTimeline, made_with: dict[str, Any]) -> None:
+    """Write a timeline in the form that the name of the file asks for; CSV where it asks for none.
+
+    Parameters
+    ----------
+    path : ends in .json, .csv, .vtt, .txt or .png, or is a device or a pipe.
+    made_with : what JSON says of the model and the versions.
+
+    Raises
+    ------
+    WriteError : the file cannot be written.
+    """
+    writers: dict[str, Callable[[], None]] = {
+        ".json": lambda: write_json(path, timeline_data(found) | made_with),
+        ".vtt": lambda: _write_lines(path, _vtt(found)),
+        ".txt": lambda: _write_lines(path, _labels(found)),
+        ".png": lambda: plot_timeline(path, found),
+    }
+    writers.get(path.suffix.lower(), lambda: _write_csv(path, found))()
+
+
+def timeline_data(found: EmotionTimeline) -> dict[str, Any]:
+    """Return a timeline as plain data: all of it but the outline of the waveform."""
+    return {
+        "file": found.path,
+        "duration": _rounded(found.duration),
+        "emotions": [*found.labels],
+        "settings": found.settings,
+        "remarks": found.remarks,
+        "speakers": [_lane_data(lane, found.labels) for lane in found.lanes],
+    }
+
+
+def _lane_data(lane: Lane, labels: tuple[str, ...]) -> dict[str, Any]:
+    windows = []
+    for window, means in zip(lane.windows, lane.smoothed, strict=True):
+        row = {
+            "start": _rounded(window.start),
+            "end": _rounded(window.end),
+            "probabilities": _each_rounded(window.probabilities),
+            "smoothed": _each_rounded(dict(zip(labels, map(float, means), strict=True))),
+        }
+        windows.append(row | ({"remark": window.remark} if window.remark else {}))
+    return {
+        "speaker": lane.name,
+        "remarks": lane.remarks,
+        "speech": [[_rounded(start), _rounded(end)] for start, end in lane.speech],
+        "segments": [_segment_data(segment) for segment in lane.segments],
+        "windows": windows,
+    }
+
+
+def _segment_data(segment: EmotionSegment) -> dict[str, Any]:
+    return {
+        "start": _rounded(segment.start),
+        "end": _rounded(segment.end),
+        "emotion": segment.emotion,
+        "confidence": round(segment.confidence, 6),
+        "probabilities": _each_rounded(segment.probabilities),
+    }
+
+
+def _write_csv(path: Path, found: EmotionTimeline) -> None:
+    """Write a row a segment; a speaker without any has one row that says why."""
+    columns = ["speaker", "start", "end", "emotion", "confidence", *found.labels, "remark"]
+    with atomic_write(path) as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        for name, segment in by_time(found):
+            row = _segment_data(segment)
+            writer.writerow({"speaker": name} | row.pop("probabilities") | row)
+        for lane in found.lanes:
+            if not lane.segments:
+                about = {"speaker": lane.name, "start": 0, "end": _rounded(found.duration)}
+                writer.writerow(about | {"remark": "; ".join(lane.remarks)})
+
+
+def _vtt(found: EmotionTimeline) -> Iterator[str]:
+    """Yield the lines of WebVTT: a cue a segment, with the speaker's voice tag where there are several."""
+    yield "WEBVTT"
+    for remark in remarks_of(found):
+        yield f"\nNOTE {_one_line(remark).replace('-->', '->')}"
+    for name, segment in by_time(found):
+        voice = f"<v {html.escape(_one_line(name))}>" if len(found.lanes) > 1 else ""
+        yield f"\n{_clock(segment.start)} --> {_clock(segment.end)}"
+        yield f"{voice}{html.escape(_said(segment))}"
+
+
+def _labels(found: EmotionTimeline) -> Iterator[str]:
+    """Yield the lines of a label track: start, end and text, with tabs between."""
+    for name, segment in by_time(found):
+        voice = f"{_one_line(name)}: " if len(found.lanes) > 1 else ""
+        yield f"{segment.start:.6f}\t{segment.end:.6f}\t{voice}{_said(segment)}"
+
+
+def by_time(found: EmotionTimeline) -> list[tuple[str, EmotionSegment]]:
+    """Return the segments of all lanes with the names of these, in the order in which they begin."""
+    rows = [
+        (segment.start, place, lane.name, segment)
+        for place, lane in enumerate(found.lanes)
+        for segment in lane.segments
+    ]
+    return [(name, segment) for _, _, name, segment in sorted(rows, key=itemgetter(0, 1))]
+
+
+def remarks_of(found: EmotionTimeline) -> list[str]:
+    """Return all remarks, each with the name of what it is about."""
+    about = [(lane.name, remark) for lane in found.lanes for remark in lane.remarks]
+    return [*found.remarks, *(f"{name}: {remark}" if len(found.lanes) > 1 else remark for name, remark in about)]
+
+
+def clock(seconds: Seconds) -> str:
+    """Return ``3:07.5``, or ``1:03:07.5`` from an hour on."""
+    tenths = round(10 * seconds)
+    hours, minutes = divmod(tenths // 600, 60)
+    rest = f"{minutes:02d}:{tenths % 600 / 10:04.1f}" if hours else f"{minutes}:{tenths % 600 / 10:04.1f}"
+    return f"{hours}:{rest}" if hours else rest
+
+
+def _clock(seconds: Seconds) -> str:
+    """Return ``HH:MM:SS.mmm`` as WebVTT has it."""
+    milliseconds = round(1000 * seconds)
+    minutes, left = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{left / 1000:06.3f}"
+
+
+def _said(segment: EmotionSegment) -> str:
+    return f"{_one_line(segment.emotion)} {100 * segment.confidence:.0f} %"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _rounded(seconds: Seconds) -> float:
+    return round(seconds, 4)
+
+
+def _each_rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    return {label: round(one, 6) for label, one in probabilities.items()}
+
+
+def _write_lines(path: Path, lines: Iterator[str]) -> None:
+    with atomic_write(path) as file:
+        file.writelines(f"{line}\n" for line in lines)

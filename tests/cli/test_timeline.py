@@ -1,0 +1,115 @@
+"""`gemoclap timeline`: from a call to its files, and what is refused in a line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import complaint, run
+from sound import noise, write
+
+from gemoclap.audio import load_audio
+from gemoclap.corpora.synthetic import generate
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two made voices, one a channel, one after the other; on the second channel a voice twice."""
+    folder = tmp_path_factory.mktemp("call")
+    rows = generate(folder / "voices", speakers=2, sentences=1, takes=1)
+    first, second = (
+        load_audio(next(row.path for row in rows if row.speaker == who))
+        for who in sorted({row.speaker for row in rows})
+    )
+    gap = np.zeros(16000, np.float32)
+    left = np.concatenate([first, gap, 0 * second, gap, 0 * second])
+    right = np.concatenate([0 * first, gap, second, gap, second])
+    return write(folder / "call.wav", np.stack([left, right], axis=1))
+
+
+def test_a_call_becomes_files(call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    names = [tmp_path / f"a.{suffix}" for suffix in ("json", "csv", "vtt", "txt", "png")]
+    assert run("timeline", call, "--model", small_model, "--by", "channel", "-o", *names) == 0
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 5 and "s of speech in" in shown.out and not shown.err
+    data = json.loads(names[0].read_text())
+    assert [len(one["speech"]) for one in data["speakers"]] == [1, 2]
+    assert data["model"]["name"] == str(small_model) and len(data["model"]["fingerprint"]) == 16
+    assert data["settings"]["hop"] == 1.0 and data["made_with"]["torch"]
+    with names[1].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["speaker"] for row in rows} == {"channel 1", "channel 2"}
+    for row in rows:
+        assert row["emotion"] in data["emotions"] and 0.2 < float(row["confidence"]) <= 1
+    said = complaint(capsys, "timeline", call, "--model", small_model, "-o", names[1])
+    assert "is there already; add --overwrite" in said
+
+
+def test_without_a_file_a_table_is_printed(
+    call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    turns = tmp_path / "turns.csv"
+    turns.write_text("speaker,start,end\nAnn,0,2.2\nBob,2,7\nBob,90,95\n")
+    assert run("timeline", call, "--model", small_model, "--turns", turns, "--window", "1", "--hop", "0.5") == 0
+    shown = capsys.readouterr()
+    assert "Ann" in shown.out and "Bob" in shown.out and "emotion" in shown.out
+    beware = shown.err.splitlines()
+    assert len(beware) == 2 and all(line.startswith("beware: ") for line in beware)
+    assert "1 turn ends behind the end of the recording" in beware[0] and "talk at once" in beware[1]
+
+
+def test_no_speech_is_said(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path = write(tmp_path / "a.flac", np.stack([0.01 * noise(3.0), np.zeros(48000)], axis=1))
+    assert run("timeline", path, "--model", small_model, "--by", "channel", "-o", tmp_path / "a.csv") == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{tmp_path / 'a.csv'}: 0.0 s of speech in 3.0 s: no speech\n"
+    assert "channel 1: no speech was found" in shown.err and "channel 2: silent" in shown.err
+    assert run("timeline", path, "--model", small_model, "--speech", "all") == 0
+    assert "3.0 s of speech in 3.0 s" in capsys.readouterr().out
+
+
+def test_what_is_wrong_is_said_in_a_line(
+    call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bad_turns, text = tmp_path / "bad.csv", tmp_path / "text.wav"
+    bad_turns.write_text("speaker,start,end\nAnn,5,2\n")
+    text.write_text("no sound")
+    model = ["--model", small_model]
+    for options, said in (
+        ([tmp_path / "none.wav", *model], "no such audio file"),
+        ([text, *model], "text.wav: "),
+        ([tmp_path, *model], "is a folder"),
+        ([call, "--model", tmp_path], "no model in it"),
+        ([call, *model, "-o", tmp_path / "a.mp4"], "a name that ends in .json or .csv or .vtt or .txt or .png"),
+        ([call, *model, "-o", tmp_path / "a.csv", tmp_path / "a.csv"], "names the same file twice"),
+        ([call, *model, "--turns", bad_turns], "bad.csv:2: start 5 s is not before end 2 s"),
+        ([call, *model, "--turns", bad_turns, "--by", "channel"], "not both"),
+        ([call, *model, "--hop", "0"], "hop must be above 0"),
+        ([call, *model, "--window", "100"], "is too long"),
+        ([call, *model, "--threshold", "2"], "threshold must lie between 0 and 1"),
+        ([call, *model, "--speech_threshold", "2"], "speech threshold must be"),
+        ([call, *model, "--labels", "one"], "two or more different words"),
+    ):
+        assert said in complaint(capsys, "timeline", *options)
+    assert not list(tmp_path.glob("a.*"))
+
+
+def test_pictures_alone_need_matplotlib(
+    call: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # type: ignore[arg-type]
+    given = ["timeline", call, "--model", small_model, "-o", tmp_path / "a.csv"]
+    assert "a picture needs the package matplotlib: pip install" in complaint(capsys, *given, tmp_path / "a.png")
+    assert not list(tmp_path.glob("a.*"))
+    assert run(*given) == 0
+
+
+def test_below_the_threshold_nothing_is_claimed(call: Path, small_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    assert run("timeline", call, "--model", small_model, "--threshold", "1", "-o", out, tmp_path / "a.png") == 0
+    with out.open(newline="") as file:
+        assert {row["emotion"] for row in csv.DictReader(file)} == {"unknown"}

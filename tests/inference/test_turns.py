@@ -1,0 +1,95 @@
+"""Turns of speakers as other tools write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.turns import Turn, joined, read_turns, remarks_on_turns, seconds_at_once
+
+RTTM = "SPEAKER call 1 {start} {length} <NA> <NA> {name} <NA> <NA>\n"
+
+
+def test_rttm_and_tables_say_the_same(tmp_path: Path) -> None:
+    rttm, table = tmp_path / "a.rttm", tmp_path / "a.csv"
+    rows = [("Ann", 0.5, 2.25), ("Bob", 2.0, 4.0), ("Ann", 7.0, 7.5)]
+    lines = [RTTM.format(start=start, length=end - start, name=name) for name, start, end in rows]
+    rttm.write_text(";; a comment\nSPKR-INFO call 1 <NA> <NA> <NA> adult_female Ann <NA> <NA>\n\n" + "".join(lines))
+    table.write_text("start,end,speaker,text\n" + "".join(f"{start},{end},{name},hm\n" for name, start, end in rows))
+    found = read_turns(rttm, "else/where.wav")
+    assert [(one.speaker, one.start, one.end) for one in found] == rows
+    assert [one.line for one in found] == [4, 5, 6]
+    assert [(one.speaker, one.start, one.end, one.line) for one in read_turns(table, "x.wav")] == [
+        (*row, line) for row, line in zip(rows, (2, 3, 4), strict=True)
+    ]
+
+
+def test_of_several_recordings_the_one_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "all.rttm"
+    path.write_text("SPEAKER one 1 0 1 <NA> <NA> A <NA> <NA>\nSPEAKER two 1 3 1 <NA> <NA> B <NA> <NA>\n")
+    assert [turn.speaker for turn in read_turns(path, "calls/two.wav")] == ["B"]
+    with pytest.raises(GemoclapError, match="2 recordings and none is called 'three'"):
+        read_turns(path, "three.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.rttm", "SPEAKER call 1 0 1 <NA> <NA>\n", "a.rttm:1: 7 fields"),
+        ("a.rttm", "\nSPEAKER call 1 0 -1 <NA> <NA> A <NA> <NA>\n", "a.rttm:2: duration must be seconds"),
+        ("a.rttm", RTTM.format(start="x", length=1, name="A"), "a.rttm:1: start must be seconds"),
+        ("a.rttm", RTTM.format(start=1, length=0, name="A"), "a.rttm:1: start 1 s is not before end 1 s"),
+        ("a.rttm", RTTM.format(start=1, length="<NA>", name="A"), "a.rttm:1: no end"),
+        ("a.rttm", "no turns\n", "has no turns"),
+        ("a.csv", "speaker,start,end\n", "has no turns"),
+        ("a.csv", "speaker,begin,end\nA,0,1\n", "a.csv:1: has no column 'start'"),
+        ("a.csv", "speaker,start,end\nA,0,1\nB,2\n", "a.csv:3: 2 cells"),
+        ("a.csv", "speaker,start,end\nA,0,1\n,2,3\n", "a.csv:3: no speaker"),
+        ("a.csv", "speaker,start,end\nA,5,3\n", "a.csv:2: start 5 s is not before end 3 s"),
+        ("a.csv", "speaker,start,end\nA,nan,3\n", "a.csv:2: no start"),
+        ("a.csv", "speaker,start,end\nA,0,inf\n", "a.csv:2: end must be seconds"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(name: str, text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(GemoclapError, match=said) as caught:
+        read_turns(tmp_path / name, "call.wav")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    for name in ("a.rttm", "a.csv"):
+        with pytest.raises(GemoclapError, match=name):
+            read_turns(tmp_path / name, "call.wav")
+
+
+def random_turns(seed: int) -> list[Turn]:
+    rng = np.random.default_rng(seed)
+    starts = rng.integers(0, 90, 25)
+    return [Turn(str(rng.choice([*"ABC"])), float(start), float(start + rng.integers(1, 9)), 1) for start in starts]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_turns_of_a_speaker_are_joined_and_overlap_is_counted(seed: int) -> None:
+    turns = random_turns(seed)
+    by_second = {
+        name: {t for one in turns if one.speaker == name for t in range(int(one.start), int(one.end))} for name in "ABC"
+    }
+    found = joined(turns)
+    for name, own in found.items():
+        assert {t for start, end in own for t in range(int(start), int(end))} == by_second[name]
+        assert all(end < start for (_, end), (start, _) in zip(own, own[1:], strict=False))
+    at_once = sum(sum(t in own for own in by_second.values()) > 1 for t in range(80))
+    assert seconds_at_once(found, 80.0) == at_once
+
+
+def test_remarks() -> None:
+    turns = [Turn("A", 0, 5, 1), Turn("B", 4, 11, 2), Turn("A", 12, 13, 3)]
+    beyond, at_once = remarks_on_turns(turns, 10.0)
+    assert "2 turns end behind the end of the recording at 10.00 s" in beyond
+    assert "line 2: 1 left out, 1 cut short" in beyond
+    assert at_once.startswith("for 1.00 s two or more speakers talk at once")
+    assert remarks_on_turns([Turn("A", 0, 5, 1), Turn("B", 5, 10.0004, 2)], 10.0) == []

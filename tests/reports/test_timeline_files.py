@@ -1,0 +1,161 @@
+"""A timeline as JSON, CSV, WebVTT, labels and a picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from sound import noise
+
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
+from gemoclap.inference.envelope import Envelope
+from gemoclap.inference.smoothing import segments
+from gemoclap.inference.stream import EmotionWindow
+from gemoclap.reports.timeline import USUAL, colours_of
+from gemoclap.reports.timeline_files import by_time, clock, remarks_of, timeline_data, write_timeline
+
+LABELS = ("happy", "sad")
+ODD = "A & <b>\n-->"
+
+
+def lane(name: str, offset: float, remark: str | None = None) -> Lane:
+    """Return two stretches of speech with three windows, and the emotion changing once."""
+    places = [(offset, offset + 4), (offset + 1, offset + 5), (offset + 10, offset + 11.5)]
+    shares = np.array([[0.8, 0.2], [0.25, 0.75], [0.6, 0.4]])
+    windows = [
+        EmotionWindow(start, end, LABELS[row.argmax()], row.max(), dict(zip(LABELS, row.tolist(), strict=True)), remark)
+        for (start, end), row in zip(places, shares, strict=True)
+    ]
+    speech = [(offset, offset + 5.25), (offset + 10, offset + 11.5)]
+    envelope = Envelope(8000)
+    envelope.add(noise(20, 8000).astype(np.float32))
+    return Lane(name, speech, windows, shares, segments(LABELS, speech, places, shares), [], envelope)
+
+
+def silent(name: str) -> Lane:
+    envelope = Envelope(8000)
+    envelope.add(np.zeros(160_000, np.float32))
+    return Lane(name, [], [], np.zeros((0, 2)), [], ["no speech was found"], envelope)
+
+
+@pytest.fixture
+def found() -> EmotionTimeline:
+    lanes = [lane("Ann", 0.5), lane(ODD, 1.0, "silent"), silent("Cid")]
+    return EmotionTimeline("calls/a.wav", 20.0, LABELS, lanes, ["something --> odd"], {"hop": 1.0})
+
+
+def test_json_has_everything(found: EmotionTimeline, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_timeline(path, found, {"model": "m"})
+    data = json.loads(path.read_text())
+    assert data == timeline_data(found) | {"model": "m"}
+    assert (data["file"], data["duration"], data["emotions"], data["settings"]) == (
+        "calls/a.wav",
+        20.0,
+        [*LABELS],
+        {"hop": 1.0},
+    )
+    assert data["remarks"] == ["something --> odd"]
+    ann, odd, cid = data["speakers"]
+    assert ann["speech"] == [[0.5, 5.75], [10.5, 12.0]]
+    assert [window["smoothed"] for window in ann["windows"]] == [window["probabilities"] for window in ann["windows"]]
+    assert [(one["start"], one["end"], one["emotion"], one["confidence"]) for one in ann["segments"]] == [
+        (0.5, 3.0, "happy", 0.8),
+        (3.0, 5.75, "sad", 0.75),
+        (10.5, 12.0, "happy", 0.6),
+    ]
+    assert odd["speaker"] == ODD and odd["windows"][0]["remark"] == "silent" and "remark" not in ann["windows"][0]
+    assert (cid["segments"], cid["remarks"]) == ([], ["no speech was found"])
+
+
+def test_csv_has_a_row_a_segment_in_order_of_time(found: EmotionTimeline, tmp_path: Path) -> None:
+    write_timeline(tmp_path / "a.csv", found, {})
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]] == ["speaker", "start", "end", "emotion", "confidence", "happy", "sad", "remark"]
+    assert [row["speaker"] for row in rows] == ["Ann", ODD] * 3 + ["Cid"]
+    assert (rows[2]["start"], rows[2]["end"], rows[2]["emotion"], rows[2]["sad"]) == ("3.0", "5.75", "sad", "0.75")
+    assert rows[-1] == dict.fromkeys(rows[0], "") | {
+        "speaker": "Cid", "start": "0", "end": "20.0", "remark": "no speech was found",
+    }  # fmt: skip
+
+
+def test_subtitles_are_webvtt(found: EmotionTimeline, tmp_path: Path) -> None:
+    write_timeline(tmp_path / "a.vtt", found, {})
+    header, *blocks = (tmp_path / "a.vtt").read_text().strip().split("\n\n")
+    assert header == "WEBVTT"
+    notes, cues = (
+        [one for one in blocks if one.startswith("NOTE")],
+        [one for one in blocks if not one.startswith("NOTE")],
+    )
+    assert notes == ["NOTE something -> odd", "NOTE Cid: no speech was found"]
+    assert cues[0] == "00:00:00.500 --> 00:00:03.000\n<v Ann>happy 80 %"
+    assert cues[1] == "00:00:01.000 --> 00:00:03.500\n<v A &amp; &lt;b&gt; --&gt;>happy 80 %"
+    assert len(cues) == 6 and all(
+        re.match(r"\d\d:\d\d:\d\d\.\d{3} --> \d\d:\d\d:\d\d\.\d{3}\n[^\n]+$", cue) for cue in cues
+    )
+
+
+def test_labels_are_audacitys(found: EmotionTimeline, tmp_path: Path) -> None:
+    write_timeline(tmp_path / "a.txt", found, {})
+    rows = [line.split("\t") for line in (tmp_path / "a.txt").read_text().splitlines()]
+    assert rows[:2] == [
+        ["0.500000", "3.000000", "Ann: happy 80 %"],
+        ["1.000000", "3.500000", "A & <b> -->: happy 80 %"],
+    ]
+    assert len(rows) == 6 and all(len(row) == 3 for row in rows)
+
+
+def test_one_speaker_needs_no_name(found: EmotionTimeline, tmp_path: Path) -> None:
+    alone = EmotionTimeline(found.path, 20.0, LABELS, found.lanes[:1], [], {})
+    write_timeline(tmp_path / "a.vtt", alone, {})
+    write_timeline(tmp_path / "a.txt", alone, {})
+    assert "<v" not in (tmp_path / "a.vtt").read_text() and "Ann" not in (tmp_path / "a.txt").read_text()
+    only_silent = EmotionTimeline(found.path, 20.0, LABELS, found.lanes[2:], [], {})
+    assert remarks_of(only_silent) == ["no speech was found"] and by_time(only_silent) == []
+
+
+def test_the_picture_has_the_colours_of_its_emotions(found: EmotionTimeline, tmp_path: Path) -> None:
+    write_timeline(tmp_path / "a.png", found, {})
+    pixels = (imread(tmp_path / "a.png")[..., :3] * 255).round().astype(int).reshape(-1, 3)
+    for label in LABELS:
+        colour = [int(USUAL[label][place : place + 2], 16) for place in (1, 3, 5)]
+        assert (pixels == colour).all(axis=1).sum() > 500  # boxes, not the legend alone
+    angry = [int(USUAL["angry"][place : place + 2], 16) for place in (1, 3, 5)]
+    assert not (pixels == angry).all(axis=1).any()
+
+
+@pytest.mark.parametrize("duration", [0.02, 3.0, 86_400.0])
+def test_a_picture_of_any_length_can_be_drawn(duration: float, tmp_path: Path) -> None:
+    many = EmotionTimeline(
+        "x" * 300, duration, tuple(f"$word {n}" for n in range(20)), [silent("s")], ["odd " * 100], {}
+    )
+    write_timeline(tmp_path / "a.png", many, {})
+    assert imread(tmp_path / "a.png").shape[1] == 1500
+
+
+def test_colours_differ() -> None:
+    labels = [*USUAL, "one", "two", "three"]
+    found = colours_of(labels)
+    assert {*found} == {*labels, "unknown"} and len(set(found.values())) == len(found)
+    assert colours_of(["sad", "odd"])["sad"] == found["sad"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0:00.0"), (7.26, "0:07.3"), (59.96, "1:00.0"), (3599.96, "1:00:00.0"), (3727.5, "1:02:07.5")],
+)
+def test_times_are_told_by_the_clock(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
+
+
+def test_what_cannot_be_written_is_said(found: EmotionTimeline, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GemoclapError, match="cannot be written"):
+        write_timeline(tmp_path / "file" / "a.csv", found, {})

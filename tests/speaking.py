@@ -1,0 +1,54 @@
+"""Stand-ins for streams: a net that hears loud frames as speech, and a model whose answer can be told from the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+from torch import Tensor
+
+from gemoclap.inference.predictor import Prediction
+from gemoclap.inference.silero import CONTEXT
+
+LABELS = ("calm", "loud")
+
+
+class LoudNet:
+    """Takes a frame whose RMS is above 0.02 for speech."""
+
+    def __call__(self, frames: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loud = frames[:, CONTEXT:].square().mean(1).sqrt() > 0.02
+        return loud.float() * 0.9 + 0.05, hidden, cell
+
+
+class LoudnessPredictor:
+    """Says how loud a window is."""
+
+    labels = LABELS
+
+    def __init__(self, max_seconds: float | None = None) -> None:
+        self.model = SimpleNamespace(config=SimpleNamespace(audio_settings=SimpleNamespace(max_seconds=max_seconds)))
+        self.batches: list[int] = []
+
+    def predict_many(
+        self, audios: Sequence[np.ndarray], labels: Sequence[str] | None = None, batch_size: int = 16
+    ) -> Iterator[Prediction]:
+        self.batches.append(len(audios))
+        return map(self.predict, audios)
+
+    def predict(self, samples: np.ndarray) -> Prediction:
+        loud = float(min(1.0, np.sqrt(np.mean(np.square(samples, dtype=np.float64)))))
+        by_label = {"calm": 1 - loud, "loud": loud}
+        emotion = max(by_label, key=lambda label: by_label[label])
+        return Prediction(emotion, by_label[emotion], by_label, np.zeros(1))
+
+
+def speech_like(seconds: float, seed: int = 0, sample_rate: int = 16000) -> np.ndarray:
+    """Return bursts of noise of several lengths and levels with pauses between, float32 ``(T,)``."""
+    rng = np.random.default_rng(seed)
+    parts: list[np.ndarray] = []
+    while sum(map(len, parts)) < seconds * sample_rate:
+        burst, pause = rng.integers(int(0.2 * sample_rate), int(7 * sample_rate)), rng.integers(int(1.5 * sample_rate))
+        parts += [rng.uniform(0.05, 0.9) * rng.uniform(-1, 1, burst), np.zeros(pause)]
+    return np.concatenate(parts)[: round(seconds * sample_rate)].astype(np.float32)
