@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gemoclap.errors import GemoclapError
+from gemoclap.metrics.comparisons import holm, sign_flip_p
 from gemoclap.predictions import read_predictions
 
 Hits = dict[str, dict[tuple[str, str], list[float]]]
@@ -28,7 +29,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--first", default="emo_clap", help="the method that the others are compared with")
-    parser.add_argument("--draws", type=int, default=20000)
     options = parser.parse_args()
     rows = []
     try:
@@ -38,7 +38,7 @@ def main() -> None:
                 parser.error(f"{run}: holds no predictions of {options.first}; it has {', '.join(hits) or 'none'}")
             for method in hits.keys() - {options.first}:
                 shares = shares_of(hits[method], hits[options.first])
-                rows.append((run.name, method, 100 * shares.sum(), p_value(shares, options.draws), len(shares)))
+                rows.append((run.name, method, 100 * shares.sum(), sign_flip_p(shares), len(shares)))
     except GemoclapError as error:
         parser.error(str(error))
     show(rows, options.first)
@@ -66,26 +66,6 @@ def shares_of(one: dict[tuple[str, str], list[float]], other: dict[tuple[str, st
             for place, speaker in enumerate(speakers):
                 shares[place] += sign * sum(hits.get((speaker, truth), [])) / number / len(classes)
     return shares
-
-
-def p_value(shares: np.ndarray, draws: int) -> float:
-    """Return the two-sided p of a sum under random signs of its terms."""
-    count = len(shares)
-    if count <= 14:
-        signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1, 1], (draws, count))
-        signs[0] = 1
-    return float((np.abs(signs @ shares) >= abs(shares.sum()) - 1e-12).mean())
-
-
-def holm(values: list[float]) -> list[float]:
-    """Return p-values corrected for their number, Holm (1979)."""
-    order, corrected, largest = np.argsort(values), [0.0] * len(values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
-        corrected[place] = largest
-    return corrected
 
 
 def show(rows: list[tuple[str, str, float, float, int]], first: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import ModuleType
 
 import pytest
 from matplotlib import pyplot
+from small import crossval, run
 from tiny import save_speech_encoder
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -67,3 +69,18 @@ def test_every_benchmark_finds_what_it_imports(name: str, monkeypatch: pytest.Mo
     """What the library renames, a script that nobody runs in a test would miss."""
     monkeypatch.syspath_prepend(FOLDER)  # some take from each other
     benchmark(name, monkeypatch)
+
+
+def test_differences_are_those_of_the_reports(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The table of benchmarks/differences.py has the difference and the p that the report of the same run has."""
+    assert run(*crossval(small_manifest, "emo_clap,ce", tmp_path / "run")) == 0
+    (difference,) = json.loads((tmp_path / "run" / "results.json").read_text())["differences"]
+    capsys.readouterr()
+    call(benchmark("differences", monkeypatch), monkeypatch, tmp_path / "run")
+    shown = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("│ run"))
+    _, method, value, p, corrected, speakers = [cell.strip() for cell in shown.strip("│").split("│")]
+    assert (method, speakers) == ("ce", "4")
+    assert float(value) == pytest.approx(100 * difference["uar"]["value"], abs=0.06)
+    assert float(p) == pytest.approx(difference["p"], abs=1e-4)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gemoclap.config import METHODS, Settings, TrainSettings
+from gemoclap.config import METHODS, ModelSettings, Settings, TrainSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
-from gemoclap.recipes.model_card import write_model_card
+from gemoclap.recipes.model_card import public_name, write_model_card
 
 
 def rows(corpus: str | None, *speakers: str | None) -> tuple[Utterance, ...]:
@@ -59,3 +59,15 @@ def test_every_method_has_a_title(method: str, tmp_path: Path) -> None:
     title = next(line for line in card(tmp_path / "README.md", method=method).splitlines() if line.startswith("# "))
     letters = "".join(character for character in title.split(":")[0].lower() if character.isalpha())
     assert letters == method.replace("_", "")
+
+
+def test_a_folder_of_this_machine_is_named_without_its_path(tmp_path: Path) -> None:
+    folder = tmp_path / "private" / "my-encoder" / "model"
+    folder.mkdir(parents=True)
+    encoders = {"audio_encoder": str(folder), "text_encoder": "./secret/text-encoder"}
+    write_model_card(tmp_path / "README.md", Settings(model=ModelSettings(**encoders)), "emo_clap", FOLD)
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "# Emo-CLAP: my-encoder and text-encoder\n" in text and "private" not in text and "secret" not in text
+    assert [public_name(name) for name in ("openai/whisper-base", "compact", "runs/mockingjay/model")] == [
+        "openai/whisper-base", "compact", "mockingjay",
+    ]  # fmt: skip

@@ -110,6 +110,16 @@ def test_no_two_rows_share_a_name_or_a_picture(tmp_path: Path) -> None:
     assert len(list(output.glob("confusion_*.png"))) == len(re.findall(r"\]\(confusion_[\w.-]+\.png\)", page)) == 8
 
 
+def test_the_page_names_the_settings_of_the_first_run_too(runs: list[Path], tmp_path: Path) -> None:
+    """Its rows have plain titles, so the page says what the other rows have otherwise."""
+    results = collect_together(runs, tmp_path / "joined")
+    assert results.first_settings == ("gmp.gender: true", "gmp.scales: [64, 512]", "train.seed: 0")
+    page = write_report(results).read_text(encoding="utf-8")
+    assert "The first has `gmp.gender: true`, `gmp.scales: [64, 512]`, `train.seed: 0`; the rows of the others" in page
+    alone = collect_together(runs[:1], tmp_path / "alone")
+    assert alone.first_settings == () and "The first has" not in write_report(alone).read_text(encoding="utf-8")
+
+
 def test_a_method_of_a_later_run_is_compared_with_the_first_run_too(tmp_path: Path) -> None:
     one = told(
         make_run(tmp_path / "one", ("ce",), **SMALL), model={"pooling": "mean"}, gmp={"head": "ce"}, train={"seed": 0}

@@ -13,7 +13,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from gemoclap.corpora.layout import parse_by_name, require_folder
+from gemoclap.corpora.layout import describe_by_name, parse_by_name, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
@@ -48,25 +48,21 @@ DEMOGRAPHICS = "VideoDemographics.csv"
 FOLDS = {"folds": "kfold", "n_folds": 5}
 """About 18 actors per fold [C]; published splits of CREMA-D share speakers."""
 
-_NAME = re.compile(r"(?P<actor>\d{4})_(?P<sentence>[A-Z]{3})_(?P<emotion>[A-Z]{3})_[A-Z]{1,2}")
+_NAME = re.compile(rf"(?P<actor>\d{{4}})_(?P<sentence>[A-Z]{{3}})_(?P<emotion>{'|'.join(EMOTIONS)})_[A-Z]{{1,2}}")
 
 
-def describe(stem: str, path: str) -> Utterance | None:
-    """Return the labels in a file name, or None if it is not CREMA-D's."""
-    match = _NAME.fullmatch(stem)
-    if match is None or match["emotion"] not in EMOTIONS:
-        return None
+def _labels(match: re.Match[str]) -> dict[str, str | None]:
     actor = int(match["actor"])
-    return Utterance(
-        id=stem,
-        path=path,
-        corpus="cremad",
-        speaker=match["actor"],
-        gender=("female" if actor in WOMEN else "male") if actor in ACTORS else None,
-        emotion=EMOTIONS[match["emotion"]],
-        text=SENTENCES.get(match["sentence"]),
-        language="en",
-    )
+    return {
+        "speaker": match["actor"],
+        "gender": ("female" if actor in WOMEN else "male") if actor in ACTORS else None,
+        "emotion": EMOTIONS[match["emotion"]],
+        "text": SENTENCES.get(match["sentence"]),
+    }
+
+
+describe = describe_by_name(_NAME, _labels, corpus="cremad", language="en")
+"""Reads the labels from a file name, ``describe(stem, path)``; None if the name is not CREMA-D's."""
 
 
 def parse(root: str | os.PathLike) -> list[Utterance]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from gemoclap.corpora.layout import parse_by_name
+from gemoclap.corpora.layout import describe_by_name, parse_by_name
 from gemoclap.corpora.manifest import Utterance
 
 EMOTIONS = {
@@ -37,21 +37,17 @@ FOLDS = {"folds": "kfold", "n_folds": 5}
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN])[a-z]")
 
 
-def describe(stem: str, path: str) -> Utterance | None:
-    """Return the labels in a file name, or None if it is not EmoDB's."""
-    match = _NAME.fullmatch(stem)
-    if match is None:
-        return None
-    return Utterance(
-        id=stem,
-        path=path,
-        corpus="emodb",
-        speaker=match["speaker"],
-        gender=GENDERS.get(match["speaker"]),
-        emotion=EMOTIONS[match["emotion"]],
-        text=SENTENCES.get(match["sentence"]),
-        language="de",
-    )
+def _labels(match: re.Match[str]) -> dict[str, str | None]:
+    return {
+        "speaker": match["speaker"],
+        "gender": GENDERS.get(match["speaker"]),
+        "emotion": EMOTIONS[match["emotion"]],
+        "text": SENTENCES.get(match["sentence"]),
+    }
+
+
+describe = describe_by_name(_NAME, _labels, corpus="emodb", language="de")
+"""Reads the labels from a file name, ``describe(stem, path)``; None if the name is not EmoDB's."""
 
 
 def parse(root: str | os.PathLike) -> list[Utterance]:

@@ -8,10 +8,11 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
@@ -193,6 +194,25 @@ def composed(name: str) -> str:
 
 def _rank(path: Path) -> int:
     return AUDIO_SUFFIXES.index(path.suffix.lower())
+
+
+def describe_by_name(
+    pattern: re.Pattern[str], labels: Callable[[re.Match[str]], Mapping[str, Any]], **same: Any
+) -> Describe:
+    """Return a function that reads the labels of a clip from the name of its file.
+
+    Parameters
+    ----------
+    pattern : of the whole name without its suffix; other names are not the corpus's.
+    labels : from a match, fields of `Utterance`.
+    same : fields that are the same for all clips, such as the corpus.
+    """
+
+    def describe(stem: str, path: str) -> Utterance | None:
+        match = pattern.fullmatch(stem)
+        return None if match is None else Utterance(id=stem, path=path, **same, **labels(match))
+
+    return describe
 
 
 def parse_by_name(root: str | os.PathLike, describe: Describe, expected: str) -> list[Utterance]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 
-from gemoclap.corpora.layout import parse_by_name
+from gemoclap.corpora.layout import describe_by_name, parse_by_name
 from gemoclap.corpora.manifest import Utterance
 
 EMOTIONS = {
@@ -30,21 +30,17 @@ FOLDS = {
 _NAME = re.compile(r"03-01-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]-(?P<actor>\d\d)")
 
 
-def describe(stem: str, path: str) -> Utterance | None:
-    """Return the labels in a file name, or None if it is not RAVDESS's audio-only speech. Odd actors are men."""
-    match = _NAME.fullmatch(stem)
-    if match is None:
-        return None
-    return Utterance(
-        id=stem,
-        path=path,
-        corpus="ravdess",
-        speaker=match["actor"],
-        gender="male" if int(match["actor"]) % 2 else "female",
-        emotion=EMOTIONS[match["emotion"]],
-        text=STATEMENTS[match["statement"]],
-        language="en",
-    )
+def _labels(match: re.Match[str]) -> dict[str, str | None]:
+    return {
+        "speaker": match["actor"],
+        "gender": "male" if int(match["actor"]) % 2 else "female",  # odd actors are men
+        "emotion": EMOTIONS[match["emotion"]],
+        "text": STATEMENTS[match["statement"]],
+    }
+
+
+describe = describe_by_name(_NAME, _labels, corpus="ravdess", language="en")
+"""Reads the labels from a file name, ``describe(stem, path)``; None if it is not that of RAVDESS's audio-only speech."""
 
 
 def parse(root: str | os.PathLike) -> list[Utterance]:

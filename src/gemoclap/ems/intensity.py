@@ -19,8 +19,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.data.audio_store import pad_waveforms
 from gemoclap.encoders.hub import expect_hub
-from gemoclap.encoders.mel import mel_filterbank, refuse_impossible_sizes
-from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.mel import MelFrames, mel_filterbank, refuse_impossible_sizes
 from gemoclap.encoders.pooling import masked_mean
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech_model import LabelledConfig, check_config, check_loaded
@@ -79,36 +78,21 @@ class IntensityConfig(LabelledConfig):
             raise ValueError(f"channels must be whole numbers above 0, one or more, not {self.channels!r}")
 
 
-class MelMagnitudes(nn.Module):
+class MelMagnitudes(MelFrames):
     """Raw audio -> mel frames, without logarithm or normalisation [S], because loudness is a part of intensity.
 
-    A bin is the mean magnitude over its triangle. Frames are cut as `encoders.mel.LogMel` cuts them: none sees padding.
+    A bin is the mean magnitude over its triangle.
     """
 
-    filters: Tensor
-    window_values: Tensor
-
     def __init__(self, config: IntensityConfig) -> None:
-        super().__init__()
-        self.n_fft, self.window, self.hop = config.n_fft, config.window, config.hop
         filters = mel_filterbank(config.n_mels, config.n_fft, SAMPLE_RATE, 0.0, SAMPLE_RATE / 2)
-        # Saved with the weights, because transformers builds a model without data and fills it from the file.
-        self.register_buffer("filters", filters / filters.sum(0).clamp(min=1e-6))
-        self.register_buffer("window_values", torch.hamming_window(config.window))
-
-    def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames, at least one."""
-        return ((lengths - self.window).div(self.hop, rounding_mode="floor") + 1).clamp(min=1)
+        filters = filters / filters.sum(0).clamp(min=1e-6)
+        super().__init__(filters, torch.hamming_window(config.window), config.hop, config.n_fft)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(magnitudes (B, F, n_mels), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``; padding is 0."""
-        counts = self.frame_counts(lengths)
-        frames = int(counts.max())
-        needed = (frames - 1) * self.hop + self.window
-        waveforms = nn.functional.pad(waveforms[:, :needed].float(), (0, max(0, needed - waveforms.shape[1])))
-        windows = waveforms.unfold(1, self.window, self.hop) * self.window_values
-        mask = valid_positions(counts, frames)
-        return torch.fft.rfft(windows, self.n_fft).abs() @ self.filters * mask.unsqueeze(-1), mask
+        spectrum, mask = self.spectra(waveforms, lengths)
+        return spectrum.abs() @ self.filters * mask.unsqueeze(-1), mask
 
 
 class BidirectionalLSTM(nn.Module):

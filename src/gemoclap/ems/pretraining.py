@@ -15,7 +15,7 @@ Once trained, ``model.encoder.save_pretrained(folder)`` saves the encoder withou
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +41,47 @@ class SpectralHead(nn.Sequential):
         )
 
 
-class MockingJayForPretraining(nn.Module):
+class _Pretraining(nn.Module):
+    """What MockingJay and NPC have in common: which frames and which intensity a clip has, and what masks follow.
+
+    A subclass sets `encoder`, `masking` and `score_head`, and predicts in `_predict`.
+    """
+
+    encoder: Any
+    masking: str
+    score_head: nn.Module | None
+    add_intensity = False
+
+    def forward(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        intensity: Tensor | None = None,
+        intensity_lengths: Tensor | None = None,
+        intensity_shift: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Hide frames and predict them; the module's page lists what comes back.
+
+        Parameters
+        ----------
+        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
+        intensity, intensity_lengths : curves ``(B, F')`` in [0, 1] at any frame rate, and their valid values ``(B,)``.
+        intensity_shift : ``(B,)`` in [0, 1), shift of shifted masks as a share of each clip; it is the same in every
+            epoch, like EMS's masks.
+        """
+        frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
+        is_needed = self.masking in FOLLOW_INTENSITY or self.score_head is not None or self.add_intensity
+        curve = _curve(intensity, intensity_lengths, mask) if is_needed else None
+        return self._predict(frames, mask, curve, _followed(curve, mask, self.masking, intensity_shift))
+
+    def _predict(
+        self, frames: Tensor, mask: Tensor, curve: Tensor | None, followed: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Predict ``frames (B, F, M)``, valid where `mask` is; `followed` is the curve ``(B, F)`` that masks follow."""
+        raise NotImplementedError
+
+
+class MockingJayForPretraining(_Pretraining):
     """MockingJay that predicts the frames of hidden spans, and with a score head their intensity too.
 
     EMS as in its authors' code is ``score_head="intensity_track"`` with `add_intensity` [S]. The saved encoder
@@ -64,6 +104,8 @@ class MockingJayForPretraining(nn.Module):
     GemoclapError : in a call without the intensity that `masking`, the score head or `add_intensity` needs.
     """
 
+    encoder: MockingJayModel
+
     def __init__(
         self,
         encoder: MockingJayModel,
@@ -84,27 +126,9 @@ class MockingJayForPretraining(nn.Module):
             if head is not None:
                 _initialize(head, config.initializer_range)
 
-    def forward(
-        self,
-        waveforms: Tensor,
-        lengths: Tensor,
-        intensity: Tensor | None = None,
-        intensity_lengths: Tensor | None = None,
-        intensity_shift: Tensor | None = None,
+    def _predict(
+        self, frames: Tensor, mask: Tensor, curve: Tensor | None, followed: Tensor | None
     ) -> dict[str, Tensor]:
-        """Hide spans and predict them.
-
-        Parameters
-        ----------
-        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
-        intensity, intensity_lengths : curves ``(B, F')`` in [0, 1] at any frame rate, and their valid values ``(B,)``.
-        intensity_shift : ``(B,)`` in [0, 1), shift of shifted masks as a share of each clip; it is the same in every
-            epoch, like EMS's masks.
-        """
-        frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        is_needed = self.masking in FOLLOW_INTENSITY or self.score_head is not None or self.add_intensity
-        curve = _curve(intensity, intensity_lengths, mask) if is_needed else None
-        followed = _followed(curve, mask, self.masking, intensity_shift)
         # Masked together, so that the intensity is hidden at the same frames and in the same way as the features.
         both = frames if curve is None else torch.cat([frames, curve.unsqueeze(-1)], dim=-1)
         masked = mask_spans(both, mask, followed, self.rule)
@@ -146,7 +170,7 @@ class GroupedQuantizer(nn.Module):
         return torch.cat(codes, dim=-1), chosen
 
 
-class NPCForPretraining(nn.Module):
+class NPCForPretraining(_Pretraining):
     """NPC that predicts every frame, and with a score head its intensity, from the frames around it.
 
     How intensity enters is not published; both readings are ours [C]. Compare with plain NPC at both mask sizes
@@ -171,6 +195,8 @@ class NPCForPretraining(nn.Module):
     ------
     GemoclapError : in a call without the intensity that `masking` or the score head needs.
     """
+
+    encoder: NPCModel
 
     def __init__(
         self,
@@ -197,19 +223,10 @@ class NPCForPretraining(nn.Module):
         outputs = {"none": 0, "speech": 1, "intensity_track": config.n_mels}[score_head]
         self.score_head = nn.Linear(config.hidden_size, outputs) if outputs else None
 
-    def forward(
-        self,
-        waveforms: Tensor,
-        lengths: Tensor,
-        intensity: Tensor | None = None,
-        intensity_lengths: Tensor | None = None,
-        intensity_shift: Tensor | None = None,
+    def _predict(
+        self, frames: Tensor, mask: Tensor, curve: Tensor | None, followed: Tensor | None
     ) -> dict[str, Tensor]:
-        """Predict every frame; parameters as `MockingJayForPretraining.forward`. ``positions`` are all valid frames."""
-        frames, mask = self.encoder.features(waveforms, valid_positions(lengths, waveforms.shape[1]))
-        is_needed = self.masking in FOLLOW_INTENSITY or self.score_head is not None
-        curve = _curve(intensity, intensity_lengths, mask) if is_needed else None
-        followed = _followed(curve, mask, self.masking, intensity_shift)
+        # ``positions`` are all valid frames: NPC predicts each from those around it.
         seen, wide, shares = self._hide(frames, mask, followed)
         hidden = self.encoder.encode(seen, mask, wide=wide).last_hidden_state
         codes, chosen = self.quantizer(hidden)

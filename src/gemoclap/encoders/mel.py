@@ -30,20 +30,51 @@ def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, hig
     return torch.minimum(rising, falling).clamp(min=0).float()
 
 
-class LogMel(nn.Module):
-    """Raw audio -> log-mel frames.
+class MelFrames(nn.Module):
+    """Cuts raw audio into windows and computes their spectra; what log-mel and mel magnitudes have in common.
 
     Frames are not centred: frame t covers the samples ``[t * hop, t * hop + window)``, so no frame of a clip includes
     padding. A clip shorter than one window has one frame, of the clip and zeros.
 
     Parameters
     ----------
-    n_mels, low_hz, high_hz : of `mel_filterbank`.
-    n_fft, window, hop : samples; the Hann window is padded with zeros to `n_fft`.
+    filters : mel filters, ``(n_fft // 2 + 1, n_mels)``.
+    window_values : the window, padded with zeros to `n_fft` samples.
+    hop, n_fft : samples.
     """
 
     filters: Tensor
     window_values: Tensor
+
+    def __init__(self, filters: Tensor, window_values: Tensor, hop: int, n_fft: int) -> None:
+        super().__init__()
+        self.n_fft, self.window, self.hop = n_fft, len(window_values), hop
+        # Saved with the weights, because transformers builds a model without data and fills it from the file.
+        self.register_buffer("filters", filters)
+        self.register_buffer("window_values", window_values)
+
+    def frame_counts(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames, at least one."""
+        return ((lengths - self.window).div(self.hop, rounding_mode="floor") + 1).clamp(min=1)
+
+    def spectra(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(complex spectra (B, F, n_fft // 2 + 1), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``."""
+        counts = self.frame_counts(lengths)
+        frames = int(counts.max())
+        needed = (frames - 1) * self.hop + self.window
+        waveforms = nn.functional.pad(waveforms[:, :needed].float(), (0, max(0, needed - waveforms.shape[1])))
+        windows = waveforms.unfold(1, self.window, self.hop) * self.window_values
+        return torch.fft.rfft(windows, self.n_fft), valid_positions(counts, frames)
+
+
+class LogMel(MelFrames):
+    """Raw audio -> log-mel frames, cut as `MelFrames` does.
+
+    Parameters
+    ----------
+    n_mels, low_hz, high_hz : of `mel_filterbank`.
+    n_fft, window, hop : samples; the Hann window is padded with zeros to `n_fft`.
+    """
 
     def __init__(
         self,
@@ -55,28 +86,14 @@ class LogMel(nn.Module):
         low_hz: float = 50.0,
         high_hz: float = 7600.0,
     ) -> None:
-        super().__init__()
-        self.n_fft, self.window, self.hop = n_fft, window, hop
         filters = mel_filterbank(n_mels, n_fft, sample_rate, low_hz, high_hz)
-        # Saved with the weights, because transformers builds a model without data and fills it from the file.
-        self.register_buffer("filters", filters)
-        self.register_buffer("window_values", torch.hann_window(window))
-
-    def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames, at least one."""
-        return ((lengths - self.window).div(self.hop, rounding_mode="floor") + 1).clamp(min=1)
+        super().__init__(filters, torch.hann_window(window), hop, n_fft)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(log-mel (B, F, n_mels), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``; padding is 0."""
-        counts = self.frame_counts(lengths)
-        frames = int(counts.max())
-        needed = (frames - 1) * self.hop + self.window
-        waveforms = nn.functional.pad(waveforms[:, :needed].float(), (0, max(0, needed - waveforms.shape[1])))
-        windows = waveforms.unfold(1, self.window, self.hop) * self.window_values
-        spectrum = torch.fft.rfft(windows, self.n_fft)
+        spectrum, mask = self.spectra(waveforms, lengths)
         power = spectrum.real.square() + spectrum.imag.square()  # faster than abs(), which takes a root
         log_mel = (power @ self.filters).add(1e-6).log()
-        mask = valid_positions(counts, frames)
         return log_mel * mask.unsqueeze(-1), mask
 
 

@@ -137,9 +137,25 @@ def _what(settings: Settings, method: str) -> list[str]:
             if method == "gmp_tl"
             else f"Speech emotion recognition by a plain head ({TITLES[method]}) on a speech encoder."
         )
-        return [f"# {TITLES[method]}: {settings.model.audio_encoder}", "", what]
+        return [f"# {TITLES[method]}: {public_name(settings.model.audio_encoder)}", "", what]
     what = "Speech emotion recognition by contrastive language-audio pretraining (Pan et al., arXiv 2306.07848)."
-    return [f"# {TITLES[method]}: {settings.model.audio_encoder} and {settings.model.text_encoder}", "", what]
+    encoders = " and ".join(map(public_name, (settings.model.audio_encoder, settings.model.text_encoder)))
+    return [f"# {TITLES[method]}: {encoders}", "", what]
+
+
+def public_name(encoder: str) -> str:
+    """Return an encoder's name as a card may show it: of a folder only its name, because the path is nobody else's business.
+
+    A folder called model says nothing, so it is named after the one that it is in: ``"runs/mockingjay/model"`` is
+    ``"mockingjay"``.
+    """
+    is_folder = (
+        Path(encoder).is_dir() or encoder.startswith((".", "/", "~")) or encoder.count("/") > 1 or "\\" in encoder
+    )
+    if not is_folder:
+        return encoder
+    parts = [part for part in Path(encoder).absolute().parts if part != "model"]
+    return parts[-1]
 
 
 def _corpora(rows: Sequence[Utterance]) -> list[str]:

@@ -64,6 +64,7 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
         folds=tuple(replace(fold, test_speakers=speakers.get(fold.name, ())) for fold in first.folds),
         methods=methods,
         rows=rows,
+        first_settings=_first_settings(list(runs.values())),
         differences=differences(rows),
         made=read_made(method.folder / fold.name for method in methods for fold in first.folds),
     )
@@ -255,15 +256,11 @@ def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collecti
     """
     if method in BASELINES:
         return []
-    first = _told(runs[0].config, method)
-    if method == "gmp_tl":
-        having = next(one for one in runs if "gmp_tl" in one.config["methods"])
-        first |= _section(having.config, "gmp")
-    told = _told(run.config, method)
+    first, told = _told_first(method, runs), _told(run.config, method)
     changed = {
         name: value for name, value in told.items() if name in first and value != first[name] and name not in but
     }
-    words = [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()]
+    words = [_setting(name, value) for name, value in changed.items()]
     if _differs(ENCODER_WEIGHTS, run, runs[0]) and "model.audio_encoder" not in changed:
         words.append("other encoder weights")
     if method in METHODS and _differs(TEXT_WEIGHTS, run, runs[0]) and "model.text_encoder" not in changed:
@@ -271,6 +268,29 @@ def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collecti
     if _differs(MANIFEST_HASH, run, runs[0]):
         words.append(f"manifest: {Path(run.manifest).name}")
     return words
+
+
+def _first_settings(runs: Sequence[Results]) -> tuple[str, ...]:
+    """Return the settings of the first run that another run has otherwise; those name no row of the first run."""
+    found: dict[str, Any] = {}
+    for run in runs[1:]:
+        for method in (method.name for method in run.methods if method.name not in BASELINES):
+            first, told = _told_first(method, runs), _told(run.config, method)
+            found |= {name: value for name, value in first.items() if told.get(name, value) != value}
+    return tuple(_setting(name, value) for name, value in found.items())
+
+
+def _told_first(method: str, runs: Sequence[Results]) -> dict[str, Any]:
+    """Return the settings that a method's rows are compared with: the first run's, of GMP-TL those of the first that has it."""
+    first = _told(runs[0].config, method)
+    if method == "gmp_tl":
+        having = next(one for one in runs if "gmp_tl" in one.config["methods"])
+        first |= _section(having.config, "gmp")
+    return first
+
+
+def _setting(name: str, value: Any) -> str:
+    return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _differs(name: str, one: Results, other: Results) -> bool:

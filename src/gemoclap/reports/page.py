@@ -275,7 +275,11 @@ def _trained(results: Results) -> list[str]:
 
 def _settings(results: Results) -> str:
     if results.is_joined:
-        return f"Runs, each with its config.yaml and folds.json: {', '.join(f'`{run}`' for run in results.runs)}"
+        runs = f"Runs, each with its config.yaml and folds.json: {', '.join(f'`{run}`' for run in results.runs)}"
+        if not results.first_settings:
+            return runs
+        shown = ", ".join(f"`{one}`" for one in results.first_settings)
+        return f"{runs}. The first has {shown}; the rows of the others are named after what they have in its place"
     return "Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json)"
 
 

@@ -161,6 +161,7 @@ class Results:
     rows : of the tables; what differs in its seed alone is one.
     differences : each later row against the first.
     made : versions, machine, date and seconds (`recipes.made`), empty where the runs do not say.
+    first_settings : of several runs, the settings of the first that others have otherwise, ``"model.pooling: mean"``.
     """
 
     output: Path
@@ -177,6 +178,7 @@ class Results:
     rows: tuple[Row, ...]
     differences: tuple[PairedDifference, ...]
     made: Mapping[str, Any] = field(default_factory=dict)
+    first_settings: tuple[str, ...] = ()
 
     @property
     def is_joined(self) -> bool:

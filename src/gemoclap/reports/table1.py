@@ -28,6 +28,9 @@ from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, with_interval, with_sd, write_csv
 from gemoclap.writing import atomic_write
 
+LEAST_HOURS = 0.01
+"""Less is said in minutes."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -360,11 +363,18 @@ def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
     console.print(grid)
     steps = sum(sum(one.steps.values()) for one in costs)
     hours = sum(sum(one.hours.values()) for one in costs)
+    in_all = f"{_minutes(hours)} minutes" if 0 < hours < LEAST_HOURS else f"{_hours(hours)} hours"
     console.print(
-        f"{_hours(hours)} hours in all for {steps:,} steps in one process on this machine, by a step over {batch} timed here; "
+        f"{in_all} in all for {steps:,} steps in one process on this machine, by a step over {batch} timed here; "
         "processes that share the work, each on a device of its own, divide them"
     )
 
 
 def _hours(hours: float) -> str:
-    return "<0.01" if 0 < hours < 0.01 else f"{hours:,.1f}" if hours >= 10 else f"{hours:.2f}"
+    if 0 < hours < LEAST_HOURS:
+        return f"{_minutes(hours)} min"
+    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2f}"
+
+
+def _minutes(hours: float) -> str:
+    return f"{60 * hours:.2g}"
