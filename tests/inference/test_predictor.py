@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -256,3 +258,15 @@ def test_probabilities_that_are_no_numbers_are_an_error_that_names_the_clip(
     rows = [Utterance(str(clip), str(clip), emotion="angry") for clip in clips[:2]]
     with pytest.raises(GemoclapError, match=rf"{clips[1]}: its probabilities are no numbers"):
         predict_table(predictor.model, rows, AudioStore(predictor.model.config.audio_settings))
+
+
+def test_a_model_of_before_a_setting_was_there_predicts_alike(small_model: Path, tmp_path: Path) -> None:
+    """An earlier version wrote neither where the encoder's weights are nor whether features are standardised."""
+    older = shutil.copytree(small_model, tmp_path / "older")
+    config = json.loads((older / "config.json").read_text())
+    written = {name: config.pop(name) for name in ("audio_weights", "audio_standardize")}
+    assert written == {"audio_weights": "saved", "audio_standardize": False}
+    (older / "config.json").write_text(json.dumps(config))
+    clip = sound.noise(0.5).astype(np.float32)
+    found, expected = (Predictor.from_pretrained(folder)(clip) for folder in (older, small_model))
+    assert found.probabilities == expected.probabilities

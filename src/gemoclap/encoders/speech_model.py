@@ -69,6 +69,7 @@ class SpeechModelConfig(LabelledConfig):
     audio_config : config of the encoder.
     audio_normalize : whether each clip is scaled to zero mean and unit variance first, if the encoder needs this.
     audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
+    audio_weights : "saved" with the model, or "default": a frozen encoder that comes with this package and is read from there.
     audio_standardize : whether pooled features are standardised by those of the training utterances.
     calibration : of the probabilities of the trained classes: ``temperature``, by which the logits are divided, ``fitted_on``,
         in words, and ``utterances``, their number; None if no temperature was fitted.
@@ -80,6 +81,7 @@ class SpeechModelConfig(LabelledConfig):
     audio_layers: Literal["last", "weighted"] | int = "last"
     audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
     audio_pooling_heads: int = 4
+    audio_weights: Literal["saved", "default"] = "saved"
     audio_standardize: bool = False
     calibration: dict[str, Any] | None = None
 
