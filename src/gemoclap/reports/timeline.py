@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,8 @@ USUAL = {
 }  # fmt: skip
 """Colours that an emotion has in every picture. Other labels get what is left of `COLOURS`."""
 UNSURE = "#D0D0D0"
-"""Colour of a segment below the threshold."""
+HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": UNSURE, "hatch": "//////", "linewidth": 0}
+"""How speech below the threshold is drawn: unlike any emotion."""
 WIDTH = 10.0
 """Inches."""
 LANE_HEIGHT, LONGEST = 2.5, 200.0
@@ -81,6 +82,8 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
         unit = "time (hours:minutes:seconds)" if found.duration >= 3600 else "time (minutes:seconds)"
         axes[-1].set_xlabel("\n".join([unit, *_wrapped(remarks)]))
         handles = [matplotlib("patches").Patch(color=colours[label], label=label) for label in found.labels]
+        if threshold:
+            handles.append(matplotlib("patches").Patch(label=f"{UNKNOWN}: below {100 * threshold:g} %", **HATCHED))
         name = Path(found.path).name
         title = name if len(name) <= TITLE else f"{name[:TITLE]}..."
         figure.legend(
@@ -150,7 +153,8 @@ def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, s
     for segment in boxes:
         colour, width = colours[segment.emotion], segment.end - segment.start
         axes.bar(segment.start, 1.0, width, align="edge", color=_paler(colour), linewidth=0)
-        axes.bar(segment.start, segment.confidence, width, align="edge", color=colour, linewidth=0)
+        full = {"color": colour, "linewidth": 0} if segment.emotion != UNKNOWN else HATCHED
+        axes.bar(segment.start, segment.confidence, width, align="edge", **full)
         if width / duration * 0.9 * WIDTH > LETTER * (len(segment.emotion) + 1):
             text = axes.text(
                 segment.start + width / 2, 0.5, segment.emotion, ha="center", va="center", fontsize=8, clip_on=True
