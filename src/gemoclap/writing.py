@@ -28,6 +28,11 @@ _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _PARTIAL = re.compile(r"\..+?\.(?P<process>\d+)(?:-(?P<host>[0-9a-f]{6}))?\.partial")
 
 
+def as_unicode(text: str) -> str:
+    r"""Return text in which bytes that are not UTF-8 are spelt ``\xNN``, for what has no place for them."""
+    return text.encode(errors=NOT_UTF8).decode(errors="backslashreplace")
+
+
 # Where a command may write.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -113,3 +114,11 @@ def test_below_the_threshold_nothing_is_claimed(call: Path, small_model: Path, t
     assert run("timeline", call, "--model", small_model, "--threshold", "1", "-o", out, tmp_path / "a.png") == 0
     with out.open(newline="") as file:
         assert {row["emotion"] for row in csv.DictReader(file)} == {"unknown"}
+
+
+def test_a_name_that_is_not_utf8_is_a_name(call: Path, small_model: Path, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"b\xe4d.wav")
+    odd.write_bytes(call.read_bytes())
+    names = [tmp_path / f"a.{suffix}" for suffix in ("json", "csv", "vtt", "txt", "png")]
+    assert run("timeline", odd, "--model", small_model, "-o", *names) == 0
+    assert json.loads(names[0].read_text())["file"] == str(odd)

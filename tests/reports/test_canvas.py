@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -83,3 +84,8 @@ def test_colours_can_be_told_apart() -> None:
     shades = {name: np.array(to_rgb(name)) for name in COLOURS}
     near = [pair for pair in combinations(COLOURS, 2) if np.abs(shades[pair[0]] - shades[pair[1]]).sum() < 0.3]
     assert near == []
+
+
+def test_a_name_that_is_not_utf8_is_drawn(tmp_path: Path) -> None:
+    assert drawn([os.fsdecode(b"b\xe4d.wav"), "plain"], tmp_path / "one.png").count("b\\xe4d.wav") == 2
+    assert "b\\xe4d.wav" in (tmp_path / "one.svg").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import parse_json, to_json
-from gemoclap.writing import NOT_UTF8, atomic_write, is_stream, readable_write_errors, written_beside
+from gemoclap.writing import NOT_UTF8, as_unicode, atomic_write, is_stream, readable_write_errors, written_beside
 
 Row = Mapping[str, Any]
 SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -177,10 +177,7 @@ def _pyarrow(path: Path) -> tuple[Any, Any]:
 
 def _readable(row: Row) -> dict[str, Any]:
     """Return a row whose words are Unicode: Parquet has no place for the bytes of a name that is not UTF-8."""
-    return {
-        name: value.encode(errors=NOT_UTF8).decode(errors="backslashreplace") if isinstance(value, str) else value
-        for name, value in row.items()
-    }
+    return {name: as_unicode(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def _groups(rows: Iterable[Row], size: int) -> Iterator[list[Row]]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.writing import atomic_write
+from gemoclap.writing import as_unicode, atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,6 +92,8 @@ def save(figure: Figure, path: str | os.PathLike, formats: Sequence[str] = FORMA
     numbers in Unicode, so that two words never look alike, and one line on standard error says so.
     """
     texts: list[Any] = [one for one in figure.findobj(matplotlib("text").Text) if one.get_text()]  # type: ignore[attr-defined]
+    for one in texts:
+        one.set_text(as_unicode(one.get_text()))  # a title may be the name of a file, in any encoding
     families, lacking = fonts_for(_letters(one.get_text() for one in texts))
     _say_lacking(lacking)
     for one in texts:
