@@ -25,6 +25,9 @@ def needed(module: str, what: str, package: str | None = None) -> Any:
     """
     try:
         return import_module(module)
-    except ImportError:
-        package = package or module.partition(".")[0]
+    except ImportError as error:
+        root = module.partition(".")[0]
+        lacking = (error.name or root).partition(".")[0]
+        # Where the package is there, one that it needs itself may be missing.
+        package = package or root if lacking == root else lacking
         raise GemoclapError(f"{what} needs the package {package}: pip install {package}") from None

@@ -65,7 +65,9 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
         name for name in COMMANDS if name.split()[0] in named and name not in named
     }
     first = shown.split("commands:\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split()[0] for line in first] == ["prepare", "inspect", "crossval", "train", "evaluate", "predict"]
+    assert [line.split()[0] for line in first] == [
+        *("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline"),
+    ]
     assert run("--version") == 0
     assert capsys.readouterr().out.startswith("gemoclap ")
 
@@ -77,7 +79,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
         (("crossvl",), "did you mean 'crossval'"),
         (("--debgu",), "--debgu"),
         (("crossval",), "give -o/--output"),
-        (("predict",), "give PATHS, --model"),
+        (("predict",), "give PATHS;"),
         (("crossval", "-o", "r", "--train.lrr", "1"), "--train.lrr (did you mean '--train.lr'?)"),
         (("crossval", "-o", "r", "--lr", "1"), "did you mean '--train.lr'"),
         (("crossval", "-o", "r", "--train.lr", "abc"), "train.lr must be a number, not 'abc'"),
