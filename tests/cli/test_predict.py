@@ -88,7 +88,7 @@ def test_rows_of_another_model_or_other_labels_are_not_mixed(
     small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "out.jsonl"
-    given = ["predict", *clips, "--model", small_model, "-o", output]
+    given = ["predict", *clips, "--model", small_model, "-o", output, "--speech", "all"]
     with pytest.MonkeyPatch.context() as patch:
         interrupted_after(3, patch)
         complaint(capsys, *given, status=130)
@@ -201,15 +201,35 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
     }
     for name, samples in names.items():
         write(tmp_path / name, samples)
-    assert run("predict", *(tmp_path / name for name in names), "--model", small_model, "-o", tmp_path / "out.csv") == 0
+    given = ["predict", *(tmp_path / name for name in names), "--model", small_model, "--speech", "all"]
+    assert run(*given, "-o", tmp_path / "out.csv") == 0
     remarks = {Path(row["path"]).name: row["remark"] for row in rows_of(tmp_path / "out.csv")}
     assert remarks["silent.wav"].startswith("silent") and remarks["hiss.wav"].startswith("silent")
     assert remarks["short.wav"] == "very short: 20 ms"
     assert remarks["long.wav"] == "only 14 of 20.0 s were used, as in training"
     assert remarks["fine.wav"] == ""
     assert "cancel each other" in remarks["inverted.wav"] and "cancel each other" in remarks["opposite.wav"]
-    assert run("predict", tmp_path / "long.wav", "--model", small_model) == 0
+    assert run("predict", tmp_path / "long.wav", "--model", small_model, "--speech", "all") == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("[only 14 of 20.0 s were used, as in training]")
+
+
+def test_where_nobody_speaks_no_emotion_is_predicted(
+    small_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    voice = read_manifest(small_manifest)[0].path
+    silent, hiss = write(tmp_path / "silent.wav", np.zeros(16000)), write(tmp_path / "hiss.wav", noise(3.0))
+    given = ["predict", voice, silent, hiss, "--model", small_model]
+    assert run(*given, "-o", tmp_path / "out.csv") == run(*given, "--speech", "all", "-o", tmp_path / "all.csv") == 0
+    found, always = rows_of(tmp_path / "out.csv"), rows_of(tmp_path / "all.csv")
+    assert found[0]["emotion"] in EMOTIONS and found[0] == always[0]
+    assert [row["emotion"] for row in found[1:]] == ["no speech", "no speech"]
+    assert found[1]["remark"].startswith("silent") and found[2]["remark"] == "no speech was found"
+    assert all(row["emotion"] in EMOTIONS for row in always)
+    for label in EMOTIONS:
+        assert [row[label] for row in found] == [row[label] for row in always]
+    capsys.readouterr()
+    assert run("predict", hiss, "--model", small_model) == 0
+    assert f"{hiss}: no speech (" in capsys.readouterr().out
 
 
 def test_predict_loads_nothing_that_it_does_not_need(small_model: Path, clips: list[Path]) -> None:

@@ -18,7 +18,7 @@ from gemoclap.corpora.synthetic import generate
 from gemoclap.errors import GemoclapError
 from gemoclap.inference import silero
 from gemoclap.inference.silero import CONTEXT, FRAME, SIZE, SpeechNet, load_speech_net, speech_probabilities
-from gemoclap.inference.speech import GROUP, Speech, SpeechDetector, SpeechRules, SpeechState
+from gemoclap.inference.speech import GROUP, Speech, SpeechDetector, SpeechRules, SpeechState, has_speech
 
 PACKAGE = Path(find_spec("silero_vad").submodule_search_locations[0])  # type: ignore[union-attr, index]
 
@@ -66,6 +66,18 @@ def test_voices_are_speech_and_noise_tones_and_silence_are_not(tmp_path: Path) -
         whole = sound[: len(sound) // FRAME * FRAME].astype(np.float32)
         found, *_ = speech_probabilities(load_speech_net(), whole, *start())
         assert low <= (found > 0.5).mean() <= high
+
+
+def test_a_clip_has_speech_wherever_it_is_in_it(tmp_path: Path) -> None:
+    row = generate(tmp_path, speakers=1, sentences=1, takes=1)[0]
+    voice, hiss = load_audio(row.path), (0.02 * noise(4.0)).astype(np.float32)
+    for before in (0, 5000, 64000):
+        sound = np.concatenate([hiss[:before], voice])
+        assert has_speech([sound]) and has_speech(np.array_split(sound, 37))
+    assert not has_speech([hiss]) and not has_speech([]) and not has_speech(np.array_split(hiss, 37))
+    read: list[int] = []
+    assert has_speech(block for block in np.array_split(np.tile(voice, 50), 100) if read.append(0) is None)
+    assert len(read) < 5  # the rest is not looked at
 
 
 def test_a_missing_or_other_package_is_said_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

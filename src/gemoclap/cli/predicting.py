@@ -16,9 +16,9 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
+from gemoclap.inference.answers import NO_SPEECH, NO_SPEECH_REMARK, SILENT_REMARK, UNKNOWN
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
-from gemoclap.inference.smoothing import UNKNOWN
 from gemoclap.terminal import progress_bar
 from gemoclap.writing import check_target
 
@@ -47,6 +47,7 @@ def run_predict(args: Namespace) -> int:
     if args.save_adapt:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
     predictor, fingerprint = _loaded(args.model)
+    predictor.check_speech = args.speech == "detect"
     labels = args.labels or predictor.labels
 
     def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
@@ -55,7 +56,10 @@ def run_predict(args: Namespace) -> int:
             found = predictor.predict_many(wanted, args.labels, args.batch_size)
         else:
             found = _adapted(predictor, clips, groups, args, fingerprint(predictor.model))
-        return (_row(clip, answer, args.threshold) for clip, answer in zip(wanted, found, strict=True))
+        return (
+            _row(clip, answer, args.threshold, predictor.check_speech)
+            for clip, answer in zip(wanted, found, strict=True)
+        )
 
     if target:
         # Who is adapted to all clips at once depends on all of them, so that no row is kept for later.
@@ -64,6 +68,7 @@ def run_predict(args: Namespace) -> int:
             "calibration": predictor.model.config.calibration,
             "labels": [*labels],
             "threshold": args.threshold,
+            "speech": args.speech,
             "adapted_to": None
             if groups is None
             else {"how": args.adapt, "by": args.by, "clips": [key_of(_about(clip)) for clip in clips]},
@@ -162,11 +167,15 @@ def _about(clip: Utterance) -> dict[str, Any]:
 # The rows.
 
 
-def _row(clip: Utterance, prediction: Prediction | GemoclapError, threshold: float = 0.0) -> dict[str, Any]:
+def _row(
+    clip: Utterance, prediction: Prediction | GemoclapError, threshold: float = 0.0, detect: bool = False
+) -> dict[str, Any]:
     if isinstance(prediction, GemoclapError):
         return _about(clip) | {"error": str(prediction)}
     scores = {"confidence": prediction.confidence, **prediction.probabilities}
     emotion = prediction.emotion if prediction.confidence >= threshold else UNKNOWN
+    if detect and prediction.remark in (SILENT_REMARK, NO_SPEECH_REMARK):
+        emotion = NO_SPEECH
     row = _about(clip) | {"emotion": emotion, **{name: round(one, 6) for name, one in scores.items()}}
     return row | ({"remark": prediction.remark} if prediction.remark else {})
 

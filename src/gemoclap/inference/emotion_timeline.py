@@ -12,6 +12,7 @@ import numpy as np
 
 from gemoclap.audio import Channels, open_channels
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import SILENT, Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, segments, smoothed
@@ -166,9 +167,9 @@ def _lane(
     means = smoothed(np.array([sum(place) / 2 for place in places]), table, smooth)
     remarks = []
     if envelope.peak < SILENT:
-        remarks.append("silent: nothing is louder than -60 dB")
+        remarks.append(SILENT_REMARK)
     elif not speech:
-        remarks.append("no speech was found")
+        remarks.append(NO_SPEECH_REMARK)
     return Lane(name, speech, windows, means, segments(labels, speech, places, means, threshold), remarks, envelope)
 
 

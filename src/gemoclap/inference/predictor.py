@@ -18,7 +18,9 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt
+from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
+from gemoclap.inference.speech import has_speech
 from gemoclap.inference.stream import EmotionStream
 from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of, load_emotion_model
 
@@ -63,6 +65,10 @@ class Predictor:
 
     The same clip gives the same numbers alone, among others (to within 1e-6), and at every call.
 
+    Attributes
+    ----------
+    check_speech : whether clips in which nobody speaks get a remark that says so. It takes a few milliseconds a clip.
+
     Examples
     --------
     >>> predictor = Predictor.from_pretrained("runs/demo/model")  # doctest: +SKIP
@@ -74,6 +80,7 @@ class Predictor:
 
     def __init__(self, model: EmotionModel) -> None:
         self.model = model.eval()
+        self.check_speech = False
         self._classifiers: dict[str | tuple[str, ...] | None, Classifier] = {}
 
     @classmethod
@@ -237,7 +244,11 @@ class Predictor:
     def _load(self, audio: Audio) -> _Clip:
         recording, settings = recording_of(audio), self.model.config.audio_settings
         waveform = load_clip(recording, settings)
-        return _Clip(recording.name, waveform, _remark(recording, len(waveform), settings.max_seconds))
+        remark = _remark(recording, len(waveform), settings.max_seconds)
+        is_sound = recording.peak >= SILENT and not recording.channels_cancel
+        if self.check_speech and is_sound and not has_speech([waveform]):
+            remark = NO_SPEECH_REMARK
+        return _Clip(recording.name, waveform, remark)
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
@@ -295,7 +306,7 @@ def _remark(recording: Recording, used: int, max_seconds: float | None) -> str |
     if recording.channels_cancel:
         return "the channels cancel each other when they are mixed: one is inverted"
     if recording.peak < SILENT:
-        return "silent: nothing is louder than -60 dB"
+        return SILENT_REMARK
     if seconds < SHORTEST:
         return f"very short: {1000 * seconds:.0f} ms"
     if max_seconds is not None and used >= round(max_seconds * SAMPLE_RATE) < recording.samples:

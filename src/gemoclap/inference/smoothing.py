@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gemoclap.inference.answers import UNKNOWN
+
 SMOOTH_SECONDS = 2.0
 """Reach of the smoothing where nobody says otherwise [C]."""
-UNKNOWN = "unknown"
-"""The emotion where none is likely enough."""
 
 
 @dataclass(frozen=True)

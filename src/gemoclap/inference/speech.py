@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.inference.silero import CONTEXT, FRAME, SIZE, SpeechNet, speech_probabilities
+from gemoclap.inference.silero import CONTEXT, FRAME, SIZE, SpeechNet, load_speech_net, speech_probabilities
 
 GROUP = 16 * FRAME
 """Samples that are looked at together, about half a second. The groups are the same whatever the chunks are, so that the
@@ -33,6 +34,11 @@ class SpeechRules:
     threshold: float = 0.5
     min_silence: float = 0.3
     min_speech: float = 0.25
+
+
+ANY_SPEECH = SpeechRules(threshold=0.3, min_speech=0.0)
+"""When a clip has speech at all. Noise, tones, music and clicks stay below 0.15; of 1,600 clips of four corpora one is
+below 0.3."""
 
 
 class Speech(NamedTuple):
@@ -145,3 +151,25 @@ class SpeechDetector:
 
     def _counts(self, until: int) -> bool:
         return until - self.state.speaks_since > self._min_speech
+
+
+def has_speech(blocks: Iterable[np.ndarray], rules: SpeechRules = ANY_SPEECH) -> bool:
+    """Whether there is speech in sound; no more of it is looked at than needed to find out.
+
+    Parameters
+    ----------
+    blocks : 16 kHz mono, float32 ``(T,)`` each.
+
+    Raises
+    ------
+    GemoclapError : the package silero-vad is not installed.
+    """
+    detector = SpeechDetector(load_speech_net(), rules, SpeechState())
+    waiting = np.zeros(0, np.float32)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        whole = len(waiting) // GROUP * GROUP
+        if any(detector.add(waiting[first : first + GROUP]) for first in range(0, whole, GROUP)):
+            return True
+        waiting = waiting[whole:]
+    return bool((len(waiting) and detector.add(waiting)) or detector.finish())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
-from gemoclap.inference.smoothing import UNKNOWN, EmotionSegment, owned, summed_up
+from gemoclap.inference.smoothing import EmotionSegment, owned, summed_up
 from gemoclap.reports.canvas import COLOURS, drawing, matplotlib, new_figure, save
 
 if TYPE_CHECKING:
