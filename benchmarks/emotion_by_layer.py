@@ -34,7 +34,7 @@ from gemoclap.encoders.feature_cache import LayerFeatures
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import bootstrap_interval, unweighted_average_recall
-from gemoclap.recipes.clips import cache_folder, load_audio_store
+from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 

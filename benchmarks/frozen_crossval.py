@@ -106,7 +106,7 @@ def main() -> None:
         parser.error("--manifest and --encoder go together")
 
     encoding = Stopwatch()
-    feature_cache.FrozenClips.encode = encoding.around(feature_cache.FrozenClips.encode)  # type: ignore[method-assign]
+    feature_cache.FrozenInputs.encode = encoding.around(feature_cache.FrozenInputs.encode)  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data, model = real(options) if options.manifest else made(folder, options)

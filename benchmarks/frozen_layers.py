@@ -25,7 +25,7 @@ from gemoclap.data.dataset import TrainBatches
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.supervised import build_model
 from gemoclap.training.distributed import process_state
 from gemoclap.training.optim import optimizer_for
@@ -61,11 +61,11 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
         train=TrainSettings(lr=1e-5, batch_size=32, precision="no"),
         cache=CacheSettings(folder=str(folder)),
     )
-    source = ClipSource(load_audio_store(settings.cache, data.audio, train), settings)
+    sources = InputSources(load_audio_store(settings.cache, data.audio, train), settings)
     device = process_state().device
     models = {name: build_model(settings, "ce", vocabulary).to(device).eval() for name in ("in every step", "kept")}
     began = perf_counter()
-    clips = {"in every step": source.store, "kept": source.for_model(models["kept"], train)}
+    clips = {"in every step": sources.store, "kept": sources.for_model(models["kept"], train)}
     once = perf_counter() - began
     seconds: dict[str, list[float]] = {name: [] for name in models}
     losses: dict[str, list[float]] = {name: [] for name in models}

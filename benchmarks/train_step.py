@@ -185,7 +185,7 @@ def plain_loss(outputs: dict[str, Tensor], emotions: Tensor) -> Tensor:
 
 
 class OurLoop:
-    """The pieces of `training.loop.fit`: one step after another."""
+    """The pieces of `training.loop.run_epochs`: one step after another."""
 
     def __init__(self, model: GEmoClapModel, settings: TrainSettings, folder: Path) -> None:
         self.accelerator = start_accelerator(settings, folder)

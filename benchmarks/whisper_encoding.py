@@ -31,7 +31,7 @@ from gemoclap.data.audio_store import pad_waveforms
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.pooling import masked_mean
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.clips import load_audio_store
+from gemoclap.recipes.inputs import load_audio_store
 
 Encode = Callable[[list[np.ndarray]], torch.Tensor]
 

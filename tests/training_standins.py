@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from gemoclap.config import TrainSettings
 from gemoclap.training.distributed import gather_outputs, process_state
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 FRAME = 8
 CLASSES = 3
@@ -196,7 +196,9 @@ def train_noisy(output: Path, process: int = 0, processes: int = 1, pause: float
     """Train with everything that has state switched on, and write the final weights."""
     model = tiny_model(dropout=0.3)
     batches = TinyBatches(30, 4 // processes, process=process, processes=processes, pause=pause)
-    fit(model, ContrastiveObjective(), batches, KILLABLE, output, run_key="noisy", evaluate=development_uar(model))
+    run_epochs(
+        model, ContrastiveObjective(), batches, KILLABLE, output, run_key="noisy", evaluate=development_uar(model)
+    )
     save_weights(model, output / f"final-{process}.safetensors")
 
 
@@ -205,7 +207,7 @@ def train_exact(output: Path, process: int = 0, processes: int = 1, settings: di
     model = tiny_model(layerdrop=bool((settings or {}).pop("layerdrop", False))).double()
     batches = TinyBatches(21, 8 // processes, process=process, processes=processes, dtype=torch.float64)
     chosen = TrainSettings(epochs=3, lr=0.02, warmup_epochs=1, precision="no", **(settings or {}))
-    fit(model, ContrastiveObjective(), batches, chosen, output, run_key="exact")
+    run_epochs(model, ContrastiveObjective(), batches, chosen, output, run_key="exact")
     save_weights(model, output / f"final-{process}.safetensors")
 
 

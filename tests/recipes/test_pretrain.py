@@ -22,7 +22,7 @@ from gemoclap.ems.intensity import IntensityConfig, IntensityModel
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes import pretrain as recipe
-from gemoclap.recipes.clips import load_audio_store
+from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.pretrain import divide, pretrain, read_speech
 
 TINY = {
@@ -292,12 +292,12 @@ def test_shifted_masks_of_a_clip_stay_where_they_are(
     settings = settings_of(small_manifest, encoder, "shifted", intensity_model=str(intensity_model))
     rows = read_speech(settings)
     store = load_audio_store(settings.cache, settings.audio, rows)
-    clips = recipe._clips(settings, store, rows)
+    clips = recipe._source(settings, store, rows)
     shifts = clips.inputs(rows)["intensity_shift"]
     assert torch.equal(clips.inputs(rows[::-1])["intensity_shift"], shifts.flip(0))
     assert 0 <= shifts.min() < 0.2 and 0.8 < shifts.max() < 1 and len(set(shifts.tolist())) == len(rows)
     settings.train.seed = 1
-    assert not torch.equal(recipe._clips(settings, store, rows).inputs(rows)["intensity_shift"], shifts)
+    assert not torch.equal(recipe._source(settings, store, rows).inputs(rows)["intensity_shift"], shifts)
     folder = pretrain(settings, tmp_path / "run")
     assert "(a control)" in (folder / "README.md").read_text(encoding="utf-8")
     assert load_audio_encoder(str(folder)).output_dim == 16

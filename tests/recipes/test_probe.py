@@ -38,7 +38,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes import probe as recipe
-from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.probe import ProbeHead, fit_head, layer_means, probe
 from gemoclap.recipes.seeds import over_seeds
 from gemoclap.reports import collect, write_report
@@ -219,7 +219,7 @@ def test_the_table_is_shared_with_a_frozen_cross_validation(tmp_path: Path, rows
     text = save_text_encoder(tmp_path / "text")
     model = GEmoClapModel.from_audio_text_pretrained(str(audio), str(text), vocabulary, chosen)
     store = AudioStore(PLAIN)
-    expected = ClipSource(store, Settings()).for_model(model, rows).inputs(rows)["layer_features"]
+    expected = InputSources(store, Settings()).for_model(model, rows).inputs(rows)["layer_features"]
     monkeypatch.setattr(LayerFeatures, "_encode", lambda *args: pytest.fail("encoded again"))
     encoder = SpeechEncoder.from_pretrained(str(audio), "weighted")
     encoder.freeze("all")

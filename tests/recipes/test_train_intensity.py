@@ -18,13 +18,13 @@ from gemoclap.config import AudioSettings, CacheSettings, DataSettings, TrainSet
 from gemoclap.config.ems import IntensityModelSettings, IntensitySettings, RankingSettings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips
+from gemoclap.data.dataset import InputSource
 from gemoclap.ems.intensity import IntensityModel, intensity_curve
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import unweighted_average_recall
 from gemoclap.recipes import intensity
 from gemoclap.recipes.intensity import (
-    StrengthClips,
+    StrengthInputs,
     curves,
     score_intensity,
     train_intensity,
@@ -104,7 +104,7 @@ def test_the_log_scores_the_speakers_that_were_held_out(settings: IntensitySetti
             "rank_correlation": spearmanr(scores, wanted).statistic,
             "uar": unweighted_average_recall([str(row.emotion) for row in mine], named),
         }
-        found = score_intensity(model, mine, StrengthClips(store, strengths))
+        found = score_intensity(model, mine, StrengthInputs(store, strengths))
         assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-4)
         if found["mae"] == pytest.approx(log["dev_mae"], abs=1e-5):
             return
@@ -140,7 +140,7 @@ def test_a_finished_training_is_left_alone_and_a_stopped_one_goes_on(
 
 def test_strengths_ride_beside_the_waveforms(settings: IntensitySettings, small_manifest: Path) -> None:
     rows, store = read_manifest(small_manifest)[:3], AudioStore(settings.data.audio)
-    clips: Clips = StrengthClips(store, {rows[0].id: 0.25, rows[1].id: 1.0, rows[2].id: 0.0})
+    clips: InputSource = StrengthInputs(store, {rows[0].id: 0.25, rows[1].id: 1.0, rows[2].id: 0.0})
     inputs = clips.inputs([rows[2], rows[0]])
     assert inputs.keys() == {"waveforms", "lengths", "strength"} and inputs["strength"].tolist() == [0.0, 0.25]
     assert inputs["lengths"].tolist() == clips.lengths([rows[2], rows[0]]).tolist()

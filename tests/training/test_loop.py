@@ -20,7 +20,7 @@ from training_standins import (
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.training import distributed, progress, run
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 PLAIN = TrainSettings(
     epochs=2, lr=0.05, weight_decay=0, warmup_epochs=0, schedule="constant", clip_norm=None, precision="no"
@@ -29,7 +29,7 @@ PLAIN = TrainSettings(
 
 def train(output, settings=PLAIN, *, model=None, objective=None, batches=None, key="key", **options):
     model = tiny_model() if model is None else model
-    history = fit(
+    history = run_epochs(
         model,
         objective or ContrastiveObjective(),
         TinyBatches(12, 4) if batches is None else batches,

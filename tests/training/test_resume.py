@@ -22,7 +22,7 @@ from training_standins import (
 
 from gemoclap.errors import GemoclapError
 from gemoclap.training import checkpoint as checkpoint_module
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 TIMINGS = {"seconds", "utterances_per_second", "data_wait_seconds"}
 PAUSE = 0.01  # seconds a batch, so that there is time to kill within an epoch
@@ -122,7 +122,7 @@ def test_another_number_of_processes_is_refused(tmp_path):
     kill_when(tmp_path, lambda: steps_saved(tmp_path) >= 1, processes=2)
     model = tiny_model(dropout=0.3)
     with pytest.raises(GemoclapError, match="written by 2 processes"):
-        fit(
+        run_epochs(
             model, ContrastiveObjective(), TinyBatches(30, 4), KILLABLE, tmp_path, run_key="noisy",
             evaluate=development_uar(model),
         )  # fmt: skip

@@ -42,7 +42,7 @@ PADDED = {
 """Inputs that are padded along their second dimension, and the inputs with the length of each row."""
 
 
-class Clips(Protocol):
+class InputSource(Protocol):
     """Source of the model's inputs: waveforms (`AudioStore`), or the output of frozen parts of the encoder."""
 
     at_hand: bool
@@ -57,31 +57,31 @@ class Clips(Protocol):
         """Return the keyword arguments of the model, with one row per utterance."""
 
 
-class ClipsWithSeries:
+class InputsWithSeries:
     """A source of model inputs that adds a series of values for each clip, padded to the longest.
 
     Parameters
     ----------
-    clips : the source.
+    source : the source.
     store : gives the clips' content keys.
     kept : content key -> series ``(F, ...)``.
     name : name of the model's argument for the series ``(B, F, ...)``, one of `PADDED`.
     """
 
-    def __init__(self, clips: Clips, store: AudioStore, kept: Shards, name: str) -> None:
-        self.clips, self.store, self.kept, self.name = clips, store, kept, name
-        self.at_hand, self.is_exact = False, clips.is_exact
+    def __init__(self, source: InputSource, store: AudioStore, kept: Shards, name: str) -> None:
+        self.source, self.store, self.kept, self.name = source, store, kept, name
+        self.at_hand, self.is_exact = False, source.is_exact
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the length of each clip, as `clips` has it."""
-        return self.clips.lengths(utterances)
+        """Return the length of each clip, as `source` has it."""
+        return self.source.lengths(utterances)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
-        """Return the inputs of `clips`, the series and their lengths."""
+        """Return the inputs of `source`, the series and their lengths."""
         found = [self.kept[self.store.content_key(row)] for row in utterances]
         padded = torch.nn.utils.rnn.pad_sequence(found, batch_first=True)
         lengths = torch.tensor([len(series) for series in found])
-        return {**self.clips.inputs(utterances), self.name: padded, PADDED[self.name]: lengths}
+        return {**self.source.inputs(utterances), self.name: padded, PADDED[self.name]: lengths}
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,11 @@ class Batch:
         return Batch(inputs, change(self.emotions), change(self.genders), self.ids, classes)
 
 
-def collate(utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None) -> Batch:
+def collate(utterances: Sequence[Utterance], source: InputSource, vocabulary: Vocabulary | None) -> Batch:
     """Return the inputs and labels of `utterances` as a batch."""
     emotions, genders = _labels(utterances, vocabulary)
     labels = torch.from_numpy(emotions), torch.from_numpy(genders)
-    return Batch(clips.inputs(utterances), *labels, tuple(row.id for row in utterances))
+    return Batch(source.inputs(utterances), *labels, tuple(row.id for row in utterances))
 
 
 def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> tuple[np.ndarray, np.ndarray]:
@@ -186,7 +186,7 @@ class TrainBatches:
     Parameters
     ----------
     utterances : the training part of a fold.
-    clips : the source of the inputs. All are prepared here, because batches are grouped by length.
+    source : where the inputs come from. All are prepared here, because batches are grouped by length.
     vocabulary : the classes; None for speech without labels, where all utterances are used and every label is -1.
     settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
@@ -199,7 +199,7 @@ class TrainBatches:
     def __init__(
         self,
         utterances: Sequence[Utterance],
-        clips: Clips,
+        source: InputSource,
         vocabulary: Vocabulary | None,
         settings: TrainSettings,
         process: int = 0,
@@ -209,14 +209,14 @@ class TrainBatches:
             utterances = [row for row in utterances if vocabulary.index(row.emotion) is not None]
             check_classes(utterances, vocabulary)
         self.utterances = list(utterances)
-        self.clips = clips
+        self.source = source
         self.vocabulary = vocabulary
         self.settings = settings
         self.process = process
         self.processes = processes
         self._emotions, self._genders = _labels(self.utterances, vocabulary)
         self._classes = classes_by_corpus(self.utterances, vocabulary) if vocabulary else None
-        self._lengths = clips.lengths(self.utterances)
+        self._lengths = source.lengths(self.utterances)
         self._number = self._count()
 
     def _count(self) -> int:
@@ -264,7 +264,7 @@ class TrainBatches:
 
     def epoch(self, index: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of epoch `index` from batch `start` on."""
-        if self.clips.at_hand:
+        if self.source.at_hand:
             yield from map(self._collate, self.plan(index)[start:])
             return
         pool = ThreadPoolExecutor(1)
@@ -284,16 +284,16 @@ class TrainBatches:
             # Clips of similar length then share a chunk, which saves padding.
             places = sorted(places, key=lambda place: self._lengths[place])
         rows = [self.utterances[place] for place in places]
-        batch = collate(rows, self.clips, self.vocabulary)
+        batch = collate(rows, self.source, self.vocabulary)
         if self._classes is not None:
             batch = replace(batch, classes=torch.from_numpy(self._classes[places]))
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
 
 def eval_batches(
-    utterances: Sequence[Utterance], clips: Clips, vocabulary: Vocabulary | None, batch_size: int
+    utterances: Sequence[Utterance], source: InputSource, vocabulary: Vocabulary | None, batch_size: int
 ) -> Iterator[Batch]:
     """Yield every utterance once, in batches of at most `batch_size`, shortest first to save padding."""
-    order = np.argsort(clips.lengths(utterances), kind="stable")
+    order = np.argsort(source.lengths(utterances), kind="stable")
     for first in range(0, len(order), batch_size):
-        yield collate([utterances[place] for place in order[first : first + batch_size]], clips, vocabulary)
+        yield collate([utterances[place] for place in order[first : first + batch_size]], source, vocabulary)

@@ -3,7 +3,7 @@
 There are three kinds. `FrozenFrames` has the output of a frozen front end and the frozen layers above it, which replaces the
 waveform in training. `LayerFeatures` has the pooled frames of each layer of a fully frozen encoder, which is all that a head
 needs. `LayerFrames` has the frames of one layer, from which pseudo-labels are made. All are sources of model inputs
-(`data.dataset.Clips`), like the audio store.
+(`data.dataset.InputSource`), like the audio store.
 
 The key of a clip is the hash of its prepared samples, and the key of an encoder the hash of its weights. Changed content has
 another key, so outdated results are never used. A clip has the same output in any batch (`padding.py`), so it does not matter
@@ -49,7 +49,7 @@ Progress = Callable[[int, int], None]
 Place = Literal["device", "memory", "disk"]
 
 
-class FrozenClips(ABC):
+class FrozenInputs(ABC):
     """Base of the caches: which clips are stored, and encoding those that are not.
 
     Parameters
@@ -146,7 +146,7 @@ def as_it_predicts(encoder: SpeechEncoder) -> Iterator[None]:
         encoder.train(training)
 
 
-class FrozenFrames(FrozenClips):
+class FrozenFrames(FrozenInputs):
     """The output of a frozen front end and the frozen layers above it, in place of the waveform.
 
     Parameters
@@ -176,7 +176,7 @@ class FrozenFrames(FrozenClips):
         return [row[:count].clone() for row, count in zip(features, counts.tolist(), strict=True)]
 
 
-class LayerFeatures(FrozenClips):
+class LayerFeatures(FrozenInputs):
     """The pooled frames of every layer of a frozen encoder, in one table for all runs.
 
     Parameters
@@ -222,7 +222,7 @@ class LayerFeatures(FrozenClips):
         return self.encoder.layer_features(waveforms, lengths, POOLINGS[self.pooling]).cpu().unbind()
 
 
-class LayerFrames(FrozenClips):
+class LayerFrames(FrozenInputs):
     """The frames of one layer of a frozen encoder, from which pseudo-labels are clustered.
 
     Parameters

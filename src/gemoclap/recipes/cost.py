@@ -14,7 +14,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import TrainBatches, collate
 from gemoclap.data.folds import Fold
 from gemoclap.labels import Vocabulary
-from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.supervised import OBJECTIVES, build_model
 from gemoclap.recipes.table1 import Cell, TableRun
@@ -98,9 +98,9 @@ def _time(settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, s
     train = replace(settings.train, gather=settings.train.gather and method not in HEADS)
     batches = TrainBatches(fold.train, store, vocabulary, train)
     largest, average = ([batches.utterances[place] for place in places] for places in _chosen(batches))
-    source = ClipSource(store, replace(settings, cache=_off_the_disk(settings.cache)))
-    clips = source.for_model(model, [*largest, *average])
-    warm_up, timed = (collate(rows, clips, vocabulary) for rows in (largest, average))
+    sources = InputSources(store, replace(settings, cache=_off_the_disk(settings.cache)))
+    source = sources.for_model(model, [*largest, *average])
+    warm_up, timed = (collate(rows, source, vocabulary) for rows in (largest, average))
     return seconds_a_step(model, OBJECTIVES[method](settings.objective), warm_up, timed, train)
 
 
@@ -116,7 +116,7 @@ def _off_the_disk(cache: CacheSettings) -> CacheSettings:
 def _chosen(batches: TrainBatches) -> tuple[list[int], list[int]]:
     """Return, of the first epoch, the batch with the most samples, padding included, and the one nearest the mean."""
     plan = batches.plan(0)
-    lengths = batches.clips.lengths(batches.utterances)
+    lengths = batches.source.lengths(batches.utterances)
     sizes = [len(places) * int(lengths[places].max()) for places in plan]
     mean = sum(sizes) / len(sizes)
     nearest = min(range(len(plan)), key=lambda place: abs(sizes[place] - mean))

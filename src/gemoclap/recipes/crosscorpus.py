@@ -27,10 +27,10 @@ from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import Vocabulary
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import PredictionTable, read_predictions
-from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.crossval import encoder_config
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holding
+from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.run_folder import (
     ENCODER_WEIGHTS,
     refuse_other_run,
@@ -172,9 +172,9 @@ class CrossCorpus:
         return load_audio_store(self.settings.cache, self.settings.data.audio, rows)
 
     @cached_property
-    def source(self) -> ClipSource:
+    def sources(self) -> InputSources:
         """Inputs of the tested models, shared among all of them."""
-        return ClipSource(self.store, self.settings)
+        return InputSources(self.store, self.settings)
 
     def predictions_path(self, pair: Pair, seed: int) -> Path:
         """Return the path of a pair's predictions; if the file exists, the pair is finished."""
@@ -228,9 +228,9 @@ class CrossCorpus:
             model.audio_encoder.freeze(settings.model.freeze)
             for pair in pending:
                 rows = self.corpora[pair.tested].of(pair.labels)
-                heard = self.source.for_test(model, rows)
+                source = self.sources.for_test(model, rows)
                 with progress_bar(f"testing on {pair.tested}") as progress:
-                    table = predict_table(model, rows, heard, fold=pair.name, progress=progress)
+                    table = predict_table(model, rows, source, fold=pair.name, progress=progress)
                 table.write(self.predictions_path(pair, training.seed))
         if not keep_models:
             for name in ("model", *ENCODERS):

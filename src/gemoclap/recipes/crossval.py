@@ -26,13 +26,13 @@ from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.baseline import EgemapsFeatures, opensmile_package, run_fold
 from gemoclap.recipes.calibration import CALIBRATION
-from gemoclap.recipes.clips import ClipSource, load_audio_store
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holds_output
+from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
-from gemoclap.recipes.train import check_folds, train_fold
+from gemoclap.recipes.train import check_folds, train_method
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibrate
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
@@ -79,17 +79,17 @@ def cross_validate(
         opensmile_package()  # before the other methods take hours
     # Read all audio before anything is written, so that a faulty file leaves no run behind.
     rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
-    source = ClipSource(store or load_audio_store(settings.cache, data.audio, rows), settings)
-    say_all(refuse_same_audio(folds if rows else (), source.store, data))
+    sources = InputSources(store or load_audio_store(settings.cache, data.audio, rows), settings)
+    say_all(refuse_same_audio(folds if rows else (), sources.store, data))
     for method in trained:
-        check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, source.store)
+        check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, sources.store)
     claim(output, config, methods, plan)
     for method in methods:
         _finish_off([output / method / fold.name for fold in folds if fold not in pending[method]], keep_models)
         if method in BASELINES:
             _baseline(pending[method], vocabulary, output / method)
         for fold in pending[method] if method in TRAINED else ():
-            _train_and_test(settings, method, fold, vocabulary, source, output / method / fold.name, keep_models)
+            _train_and_test(settings, method, fold, vocabulary, sources, output / method / fold.name, keep_models)
     return folds
 
 
@@ -184,15 +184,15 @@ def _train_and_test(
     method: str,
     fold: Fold,
     vocabulary: Vocabulary,
-    source: ClipSource,
+    sources: InputSources,
     folder: Path,
     keep_models: bool,
 ) -> None:
     begun = time.monotonic()
-    model, clips = train_fold(settings, method, fold, vocabulary, source, folder)
+    model, source = train_method(settings, method, fold, vocabulary, sources, folder)
     # The table has the model's own probabilities; the report applies the temperature.
-    table = predict_table(model, fold.test, clips, fold=fold.name)
-    calibrate(model, fold.dev, clips)
+    table = predict_table(model, fold.test, source, fold=fold.name)
+    calibrate(model, fold.dev, source)
     calibration = model.config.calibration
     if calibration is not None:
         on_main_process(lambda: write_json(folder / CALIBRATION, calibration))

@@ -31,7 +31,7 @@ from gemoclap.config import (
     meaningless_to_heads,
 )
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches
+from gemoclap.data.dataset import InputSource, InputsWithSeries, TrainBatches
 from gemoclap.data.folds import Fold
 from gemoclap.data.shards import Shards
 from gemoclap.encoders import load_audio_encoder
@@ -45,8 +45,8 @@ from gemoclap.gmp.codebooks import codebook_path, is_clustered
 from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
-from gemoclap.recipes.clips import ClipSource
 from gemoclap.recipes.clusters import cluster
+from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
     ENCODER_WEIGHTS,
@@ -60,9 +60,9 @@ from gemoclap.recipes.run_folder import (
     seed_folder,
     weights_hash,
 )
-from gemoclap.recipes.supervised import fit_fold, is_trained, prepare_encoder
+from gemoclap.recipes.supervised import is_trained, prepare_encoder, train_in_one_stage
 from gemoclap.training.distributed import process_state
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 ENCODERS = ("features", "frames")
 """Folders of a fold with an encoder each, as large as the model itself."""
@@ -74,26 +74,26 @@ Step = Literal["features", "cluster", "pretrain", "finetune"]
 """A, the clustering, B, and C."""
 
 
-def fit_gmp_fold(
-    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
-) -> tuple[EmotionModel, Clips]:
-    """Train GMP-TL on a fold's training part; see `recipes.train.train_fold`, and `check_folds` for what to look at first."""
+def train_gmp_tl(
+    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
+) -> tuple[EmotionModel, InputSource]:
+    """Train GMP-TL on a fold's training part; see `recipes.train.train_method`, and `check_folds` for what to look at first."""
     gmp = settings.gmp
     for step in _steps_before(settings, output):
-        do_step(step, settings, fold, vocabulary, source, output)
+        run_gmp_step(step, settings, fold, vocabulary, sources, output)
     encoder = str(output / "frames" / "model") if gmp.frame_epochs else _start(settings, output)
-    model, clips = fit_fold(
+    model, source = train_in_one_stage(
         _starting_from(settings, encoder),
         gmp.head,
         fold,
         vocabulary,
-        source,
+        sources,
         output,
         asked=settings,
         label=f"gmp_tl {fold.name}",
     )
     model.config.method = method
-    return model, clips
+    return model, source
 
 
 def _steps_before(settings: Settings, output: Path) -> list[Step]:
@@ -103,8 +103,8 @@ def _steps_before(settings: Settings, output: Path) -> list[Step]:
     return ["features"] if settings.gmp.start == "features" else []
 
 
-def do_step(
-    step: Step, settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
+def run_gmp_step(
+    step: Step, settings: Settings, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
 ) -> Path:
     """Do a step before C in a fold's folder, unless it is done; return its folder. Earlier steps must be done."""
     features, frames = output / "features", output / "frames"
@@ -113,15 +113,15 @@ def do_step(
         # Copying features is quick, so no process may see them before all processes have checked.
         process_state().wait_for_everyone()
         if not is_done:
-            _train_features(settings, fold, vocabulary, source, features)
+            _train_features(settings, fold, vocabulary, sources, features)
         _let_go(features)
         return features
     if step == "cluster":
-        cluster(settings, fold, vocabulary, source.store, features / "model", output / "clusters")
+        cluster(settings, fold, vocabulary, sources.store, features / "model", output / "clusters")
         return output / "clusters"
     if not is_trained(frames):
-        labels = cluster(settings, fold, vocabulary, source.store, features / "model", output / "clusters")
-        _train_on_frames(settings, _start(settings, output), fold, source, labels, frames)
+        labels = cluster(settings, fold, vocabulary, sources.store, features / "model", output / "clusters")
+        _train_on_frames(settings, _start(settings, output), fold, sources, labels, frames)
     _let_go(frames)
     return frames
 
@@ -246,7 +246,9 @@ def _starting_from(settings: Settings, encoder: str) -> Settings:
     return replace(settings, model=replace(settings.model, audio_encoder=encoder, audio_options={}))
 
 
-def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path) -> None:
+def _train_features(
+    settings: Settings, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
+) -> None:
     """A: train an encoder on emotion and, by default, gender; or copy it from another run."""
     gmp, made_of = settings.gmp, _made_of(settings, fold)
     if gmp.features is not None:
@@ -254,7 +256,7 @@ def _train_features(settings: Settings, fold: Fold, vocabulary: Vocabulary, sour
         return
     head = "multi_task" if gmp.gender else "ce"
     label = f"gmp_tl features {fold.name}"
-    model, _ = fit_fold(_alone(settings), head, fold, vocabulary, source, output, label=label)
+    model, _ = train_in_one_stage(_alone(settings), head, fold, vocabulary, sources, output, label=label)
     on_main_process(lambda: write_json(output / ORIGIN, made_of))
     _save_encoder(model.audio_encoder, fold, output)
 
@@ -341,7 +343,7 @@ def _copy_features(run: Path, made_of: dict[str, Any], output: Path) -> None:
 
 
 def _train_on_frames(
-    settings: Settings, encoder_name: str, fold: Fold, source: ClipSource, labels: Shards, output: Path
+    settings: Settings, encoder_name: str, fold: Fold, sources: InputSources, labels: Shards, output: Path
 ) -> None:
     """B: train an encoder to predict the pseudo-labels of hidden frames."""
     gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
@@ -352,13 +354,13 @@ def _train_on_frames(
     prepare_encoder(encoder, settings)
     model = FrameLabelModel(encoder, gmp.scales, gmp.span_seconds, gmp.hidden_share).to(state.device)
     # The whole fold, although only the training part is trained on, because the last stage uses the same cache.
-    clips = source.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
-    clips = ClipsWithSeries(clips, source.store, labels, "frame_labels")
+    source = sources.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
+    source = InputsWithSeries(source, sources.store, labels, "frame_labels")
     codebooks = [file_hash(codebook_path(output.parent / "clusters", k)) for k in gmp.scales]
-    fit(
+    run_epochs(
         model,
         FramePseudoLabels(gmp.scales),
-        TrainBatches(fold.train, clips, None, train, state.process_index, state.num_processes),
+        TrainBatches(fold.train, source, None, train, state.process_index, state.num_processes),
         train,
         output,
         run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),

@@ -31,8 +31,8 @@ from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.recipes.baseline import EgemapsFeatures
-from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.holding import holds_output
+from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.model_card import write_intensity_card
 from gemoclap.recipes.run_files import last_row
 from gemoclap.recipes.run_folder import (
@@ -49,15 +49,15 @@ from gemoclap.recipes.run_folder import (
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 CURVES = 2
 """Version of the curves; raised when the same weights and samples give other curves."""
 CLIPS_AT_A_TIME = 16
 
 
-class StrengthClips:
-    """The waveforms of a store with the strength of each utterance; a source of model inputs (`Clips`)."""
+class StrengthInputs:
+    """The waveforms of a store with the strength of each utterance; a source of model inputs (`InputSource`)."""
 
     at_hand, is_exact = False, True
 
@@ -98,7 +98,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
         say_all(refuse_same_audio([everyone], store, data))
         claim(output, config)
         on_main_process(lambda: write_json(output / "ranking.json", _as_data(rankers, strengths)))
-        _fit(settings, model, everyone, vocabulary, StrengthClips(store, strengths), output)
+        _fit(settings, model, everyone, vocabulary, StrengthInputs(store, strengths), output)
         _save(model, settings, everyone, output)
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
@@ -171,12 +171,12 @@ def _fit(
     model: IntensityModel,
     fold: Fold,
     vocabulary: Vocabulary,
-    clips: StrengthClips,
+    source: StrengthInputs,
     output: Path,
 ) -> None:
     state = process_state()
-    batches = TrainBatches(fold.train, clips, vocabulary, settings.train, state.process_index, state.num_processes)
-    fit(
+    batches = TrainBatches(fold.train, source, vocabulary, settings.train, state.process_index, state.num_processes)
+    run_epochs(
         model,
         IntensityObjective(),
         batches,
@@ -184,12 +184,12 @@ def _fit(
         replace(settings.train, gather=False),
         output,
         run_key=run_key(determining(asdict(settings)), fold.hash),
-        evaluate=(lambda: score_intensity(model, fold.dev, clips)) if fold.dev else None,
+        evaluate=(lambda: score_intensity(model, fold.dev, source)) if fold.dev else None,
         label="intensity",
     )
 
 
-def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], clips: StrengthClips) -> dict[str, float]:
+def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], source: StrengthInputs) -> dict[str, float]:
     """Compare a model with the strengths of held-out utterances; it is left in evaluation mode.
 
     Returns
@@ -201,7 +201,7 @@ def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], clip
     vocabulary = model.config.emotions
     found: list[tuple[float, float, str, str]] = []
     with torch.inference_mode():
-        for batch in eval_batches(utterances, clips, vocabulary, CLIPS_AT_A_TIME):
+        for batch in eval_batches(utterances, source, vocabulary, CLIPS_AT_A_TIME):
             outputs = model(**batch.to(model.device).inputs)
             named = (vocabulary.emotions[index] for index in outputs["logits"].argmax(1).tolist())
             true = (vocabulary.emotions[index] for index in batch.emotions.tolist())

@@ -19,7 +19,7 @@ from gemoclap.corpora.layout import rows_of_folder
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips, ClipsWithSeries, TrainBatches, eval_batches
+from gemoclap.data.dataset import InputSource, InputsWithSeries, TrainBatches, eval_batches
 from gemoclap.ems.guesses import l1_beside_guesses, not_beaten, told
 from gemoclap.ems.intensity import IntensityModel
 from gemoclap.ems.losses import Reconstruction
@@ -31,8 +31,8 @@ from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import as_bytes, file_hash
-from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.holding import holds_output
+from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.intensity import curves
 from gemoclap.recipes.model_card import write_encoder_card
 from gemoclap.recipes.run_folder import (
@@ -45,7 +45,7 @@ from gemoclap.recipes.run_folder import (
 )
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.training.distributed import process_state
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "mockingjay": {
@@ -76,10 +76,10 @@ def pretrain(settings: PretrainSettings, output: Path) -> Path:
     if not is_trained(output):
         model = build(settings)
         store = load_audio_store(settings.cache, settings.audio, rows)
-        clips = _clips(settings, store, rows)
+        source = _source(settings, store, rows)
         claim(output, config)
         train_rows, held_out = divide(rows, settings.held_out)
-        _fit(settings, model, train_rows, held_out, clips, run_key(determining(config)), output)
+        _fit(settings, model, train_rows, held_out, source, run_key(determining(config)), output)
         on_main_process(
             lambda: save_folder(output / "model", lambda folder: save_encoder(model, folder, settings, rows))
         )
@@ -162,30 +162,30 @@ def _config(config_class: type, options: dict[str, Any]) -> Any:
     return config_class(**options)
 
 
-def _clips(settings: PretrainSettings, store: AudioStore, rows: Sequence[Utterance]) -> Clips:
+def _source(settings: PretrainSettings, store: AudioStore, rows: Sequence[Utterance]) -> InputSource:
     if not settings.needs_intensity:
         return store
     model = load_intensity_model(str(settings.model.intensity_model))
     kept = curves(model, store, rows, cache_folder(settings.cache))
-    clips = ClipsWithSeries(store, store, kept, "intensity")
-    return ShiftedClips(clips, store, settings.train.seed) if settings.model.masking == "shifted" else clips
+    source = InputsWithSeries(store, store, kept, "intensity")
+    return ShiftedInputs(source, store, settings.train.seed) if settings.model.masking == "shifted" else source
 
 
-class ShiftedClips:
+class ShiftedInputs:
     """Clips with their intensity, and the shift of shifted masks, which a hash of clip and seed determines."""
 
-    def __init__(self, clips: ClipsWithSeries, store: AudioStore, seed: int) -> None:
-        self.clips, self.store, self.seed = clips, store, seed
-        self.at_hand, self.is_exact = clips.at_hand, clips.is_exact
+    def __init__(self, source: InputsWithSeries, store: AudioStore, seed: int) -> None:
+        self.source, self.store, self.seed = source, store, seed
+        self.at_hand, self.is_exact = source.at_hand, source.is_exact
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
         """Return the samples of each clip, (N,) int64."""
-        return self.clips.lengths(utterances)
+        return self.source.lengths(utterances)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
         """Return the inputs of the clips and ``intensity_shift`` (B,) float64."""
         shifts = [_share_from(f"{self.seed} {self.store.content_key(row)}") for row in utterances]
-        return {**self.clips.inputs(utterances), "intensity_shift": torch.tensor(shifts, dtype=torch.float64)}
+        return {**self.source.inputs(utterances), "intensity_shift": torch.tensor(shifts, dtype=torch.float64)}
 
 
 def load_intensity_model(name: str) -> IntensityModel:
@@ -206,15 +206,15 @@ def _fit(
     model: nn.Module,
     rows: Sequence[Utterance],
     held_out: Sequence[Utterance],
-    clips: Clips,
+    source: InputSource,
     key: str,
     output: Path,
 ) -> None:
     state = process_state()
     objective = Reconstruction(settings.model.intensity_weight)
-    batches = TrainBatches(rows, clips, None, settings.train, state.process_index, state.num_processes)
+    batches = TrainBatches(rows, source, None, settings.train, state.process_index, state.num_processes)
     label = f"{settings.model.encoder} {settings.model.masking}"
-    history = fit(
+    history = run_epochs(
         model,
         objective,
         batches,
@@ -222,7 +222,7 @@ def _fit(
         replace(settings.train, gather=False),
         output,
         run_key=key,
-        evaluate=(lambda: held_out_losses(model, objective, held_out, clips)) if held_out else None,
+        evaluate=(lambda: held_out_losses(model, objective, held_out, source)) if held_out else None,
         label=label,
     )
     if held_out and settings.model.encoder == "mockingjay":
@@ -242,7 +242,7 @@ def _tell(label: str, row: Mapping[str, Any]) -> None:
 
 
 def held_out_losses(
-    model: nn.Module, objective: Reconstruction, rows: Sequence[Utterance], clips: Clips
+    model: nn.Module, objective: Reconstruction, rows: Sequence[Utterance], source: InputSource
 ) -> dict[str, float]:
     """Return the mean of every named loss over held-out clips, masked as in training, with the same masks each time.
 
@@ -253,7 +253,7 @@ def held_out_losses(
     sums: dict[str, float] = {}
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(HELD_OUT_SEED)
-        for batch in eval_batches(rows, clips, None, 16):
+        for batch in eval_batches(rows, source, None, 16):
             moved = batch.to(device)
             outputs = model(**moved.inputs)
             losses = objective(outputs, moved.emotions, moved.genders)

@@ -46,9 +46,9 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import concatenate, read_predictions
-from gemoclap.recipes.clips import cache_folder, load_audio_store
 from gemoclap.recipes.crossval import plan_of
 from gemoclap.recipes.holding import holds_output
+from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.terminal import progress_bar
@@ -200,8 +200,8 @@ def fit_head(
 ) -> tuple[ProbeHead, list[dict[str, float]]]:
     """Train a head on ``features (N, L, D)`` and ``classes (N,)`` of the training speakers.
 
-    This does not use `training.loop.fit`, which saves checkpoints and groups batches for padding and contrast. Here an epoch
-    takes milliseconds, nothing is padded, and an interrupted training is quickly repeated.
+    This does not use `training.loop.run_epochs`, which saves checkpoints and groups batches for padding and contrast. Here an
+    epoch takes milliseconds, nothing is padded, and an interrupted training is quickly repeated.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
-from gemoclap.data.dataset import Clips, TrainBatches, check_classes, eval_batches
+from gemoclap.data.dataset import InputSource, TrainBatches, check_classes, eval_batches
 from gemoclap.data.folds import Fold
 from gemoclap.data.perturb import with_copies
 from gemoclap.encoders.provenance import LABELLED
@@ -25,7 +25,7 @@ from gemoclap.heads import objectives as plain
 from gemoclap.heads.classifier import SpeechClassifier
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
-from gemoclap.recipes.clips import ClipSource
+from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.model_card import write_model_card
 from gemoclap.recipes.run_folder import (
     determining,
@@ -37,7 +37,7 @@ from gemoclap.recipes.run_folder import (
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
-from gemoclap.training.loop import fit
+from gemoclap.training.loop import run_epochs
 
 STANDARDIZE_BATCH = 32
 """Utterances encoded at a time to measure mean and deviation of the features."""
@@ -50,17 +50,17 @@ def is_trained(output: Path) -> bool:
     return (output / "model" / "config.json").is_file()
 
 
-def fit_fold(
+def train_in_one_stage(
     settings: Settings,
     method: str,
     fold: Fold,
     vocabulary: Vocabulary,
-    source: ClipSource,
+    sources: InputSources,
     output: Path,
     *,
     asked: Settings | None = None,
     label: str | None = None,
-) -> tuple[EmotionModel, Clips]:
+) -> tuple[EmotionModel, InputSource]:
     """Train a model with one head on a fold's training part; log and checkpoint go to `output`.
 
     `asked` are the settings that identify the run, if a step of a method trains with others. `label` is shown in the
@@ -75,19 +75,19 @@ def fit_fold(
     check_classes(fold.train, vocabulary)
     model = build_model(settings, method, vocabulary)
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
-    clips = source.for_model(model, [*learnt_from, *fold.dev, *fold.test])
+    source = sources.for_model(model, [*learnt_from, *fold.dev, *fold.test])
     # Half precision is for training only; scores are computed with the saved model.
-    heard = clips if clips.is_exact else source.store
-    standardize_features(model, learnt_from, clips)
-    batches = TrainBatches(learnt_from, clips, vocabulary, settings.train, state.process_index, state.num_processes)
+    for_scoring = source if source.is_exact else sources.store
+    standardize_features(model, learnt_from, source)
+    batches = TrainBatches(learnt_from, source, vocabulary, settings.train, state.process_index, state.num_processes)
     known_by = determining((asked or settings).to_dict())
     if asked is None:  # a separate model, which GMP-TL's settings do not affect
         del known_by["gmp"]
 
     def development() -> dict[str, float]:
-        return headline_scores(predict_table(model, fold.dev, heard))
+        return headline_scores(predict_table(model, fold.dev, for_scoring))
 
-    fit(
+    run_epochs(
         model,
         OBJECTIVES[method](settings.objective),
         batches,
@@ -98,10 +98,10 @@ def fit_fold(
         evaluate=development if fold.dev else None,
         label=label or f"{method} {fold.name}",
     )
-    return model, heard
+    return model, for_scoring
 
 
-def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], clips: Clips) -> None:
+def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], source: InputSource) -> None:
     """Set mean and deviation of a model that standardises its pooled features, measured on `utterances`.
 
     Every process uses all of them, so that all have the same values.
@@ -111,7 +111,7 @@ def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], c
     model.eval()
     with torch.inference_mode(), progress_bar("features of the training set") as progress:
         features, done = [], 0
-        for batch in eval_batches(utterances, clips, None, STANDARDIZE_BATCH):
+        for batch in eval_batches(utterances, source, None, STANDARDIZE_BATCH):
             features.append(model.get_audio_features(**batch.to(model.device).inputs).cpu())
             done += len(batch)
             progress(done, len(utterances))

@@ -22,9 +22,9 @@ from gemoclap.encoders.pretrained import load_config
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import entry, file_hash
 from gemoclap.labels import Vocabulary
-from gemoclap.recipes.clips import load_audio_store
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
+from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import REMEDY, read_run_config
 from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, refuse_other_run, seed_folder
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share

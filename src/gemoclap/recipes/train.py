@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gemoclap.config import Settings
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips
+from gemoclap.data.dataset import InputSource
 from gemoclap.data.folds import Fold, undivided
 from gemoclap.data.reading import left_out, read_data
 from gemoclap.data.same_audio import refuse_same_audio
@@ -17,11 +17,11 @@ from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
 from gemoclap.recipes.calibration import calibration_of_run, set_calibration
-from gemoclap.recipes.clips import ClipSource, load_audio_store
-from gemoclap.recipes.gmp import Step, check_step, do_step, fit_gmp_fold
+from gemoclap.recipes.gmp import Step, check_step, run_gmp_step, train_gmp_tl
 from gemoclap.recipes.holding import holds_output
+from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
-from gemoclap.recipes.supervised import fit_fold, is_trained, save_model
+from gemoclap.recipes.supervised import is_trained, save_model, train_in_one_stage
 from gemoclap.training.calibration import calibrate
 
 
@@ -60,15 +60,15 @@ def train(
     if step not in (None, "finetune") or not is_trained(output):
         store = store or load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
         say_all(refuse_same_audio([everyone], store, data))
-        source = ClipSource(store, settings)
+        sources = InputSources(store, settings)
         if step is not None:
             check_step(step, settings, output)
         check_folds(settings, method, {output: everyone}, store, step)
         claim(output, config)
         if step is not None and step != "finetune":
-            return do_step(step, settings, everyone, vocabulary, source, output)
-        model, clips = train_fold(settings, method, everyone, vocabulary, source, output)
-        calibrate(model, () if calibration else everyone.dev, clips)
+            return run_gmp_step(step, settings, everyone, vocabulary, sources, output)
+        model, source = train_method(settings, method, everyone, vocabulary, sources, output)
+        calibrate(model, () if calibration else everyone.dev, source)
         save_model(model, output / "model", settings, method, everyone)
     if calibration is not None:
         on_main_process(lambda: set_calibration(output / "model", calibration))
@@ -84,12 +84,12 @@ def check_folds(
         gmp.check_folds(settings, folds, store, step)
 
 
-def train_fold(
-    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, source: ClipSource, output: Path
-) -> tuple[EmotionModel, Clips]:
+def train_method(
+    settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
+) -> tuple[EmotionModel, InputSource]:
     """Train `method` on a fold's training part; logs, checkpoints and results of single steps go to `output`.
 
     Returns the model, and the source of its inputs for scoring, prepared for every utterance of the fold.
     """
-    fit = fit_gmp_fold if method == "gmp_tl" else fit_fold
-    return fit(settings, method, fold, vocabulary, source, output)
+    train_one = train_gmp_tl if method == "gmp_tl" else train_in_one_stage
+    return train_one(settings, method, fold, vocabulary, sources, output)

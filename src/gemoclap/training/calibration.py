@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.dataset import Clips
+from gemoclap.data.dataset import InputSource
 from gemoclap.metrics.calibration import class_numbers, fit_temperature
 from gemoclap.models import EmotionModel
 from gemoclap.predictions import PredictionTable
@@ -26,7 +26,7 @@ def calibration_on(table: PredictionTable, whom: str) -> dict[str, Any]:
     return {"temperature": temperature, "fitted_on": whom, "utterances": len(table)}
 
 
-def calibrate(model: EmotionModel, development: Sequence[Utterance], clips: Clips) -> None:
+def calibrate(model: EmotionModel, development: Sequence[Utterance], source: InputSource) -> None:
     """Fit a model's temperature on its development speakers and store it in its config; without any, do nothing.
 
     The model is left in evaluation mode.
@@ -37,5 +37,5 @@ def calibrate(model: EmotionModel, development: Sequence[Utterance], clips: Clip
     """
     model.config.calibration = None
     if development:
-        table = predict_table(model, development, clips)
+        table = predict_table(model, development, source)
         model.config.calibration = calibration_on(table, DEVELOPMENT)

@@ -10,7 +10,7 @@ import torch
 
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
-from gemoclap.data.dataset import Clips, eval_batches
+from gemoclap.data.dataset import InputSource, eval_batches
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
@@ -23,7 +23,7 @@ Progress = Callable[[int, int], None]
 def predict_table(
     model: EmotionModel,
     utterances: Sequence[Utterance],
-    clips: Clips,
+    source: InputSource,
     *,
     fold: str | None = None,
     batch_size: int = 32,
@@ -39,7 +39,7 @@ def predict_table(
     """
     vocabulary = model.config.emotions
     rows = labelled_rows(utterances, vocabulary)
-    scores = class_scores(model, rows, clips, classifier_of(model), batch_size, progress)
+    scores = class_scores(model, rows, source, classifier_of(model), batch_size, progress)
     return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
 
 
@@ -62,7 +62,7 @@ def labelled_rows(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> li
 def class_scores(
     model: EmotionModel,
     rows: Sequence[Utterance],
-    clips: Clips,
+    source: InputSource,
     classifier: Classifier,
     batch_size: int = 32,
     progress: Progress | None = None,
@@ -71,7 +71,7 @@ def class_scores(
     model.eval()
     probabilities: dict[str, np.ndarray] = {}
     with torch.inference_mode():
-        for batch in eval_batches(rows, clips, model.config.emotions, batch_size):
+        for batch in eval_batches(rows, source, model.config.emotions, batch_size):
             scores = classifier(**batch.to(model.device).inputs).cpu().numpy()
             probabilities |= dict(zip(batch.ids, scores, strict=True))
             if progress is not None:

@@ -33,7 +33,7 @@ class Batches(Protocol):
     def epoch(self, index: int, start: int = 0) -> Iterator[Any]: ...
 
 
-def fit(
+def run_epochs(
     model: nn.Module,
     objective: Objective,
     batches: Batches,

@@ -30,7 +30,7 @@ def seconds_a_step(
 
     Parameters
     ----------
-    model, objective, settings : as `training.loop.fit` takes them.
+    model, objective, settings : as `training.loop.run_epochs` takes them.
     """
     # The steps here go past the end of a short schedule, where a cosine is not defined.
     quiet = replace(settings, trackers=[], schedule="constant")

@@ -10,11 +10,11 @@ from accelerate.utils import broadcast_object_list
 from gemoclap.config import AudioSettings, CacheSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import Clips
+from gemoclap.data.dataset import InputSource
 from gemoclap.encoders.feature_cache import (
     DTYPES,
-    FrozenClips,
     FrozenFrames,
+    FrozenInputs,
     LayerFeatures,
     Place,
     frames_bytes,
@@ -58,7 +58,7 @@ def in_shares(work: Callable[[Sequence[Utterance]], None], utterances: Sequence[
     on_every_process(lambda: work(utterances))
 
 
-class ClipSource:
+class InputSources:
     """Chooses the inputs of each model, and shares computed inputs among all models of a run.
 
     Parameters
@@ -69,9 +69,9 @@ class ClipSource:
 
     def __init__(self, store: AudioStore, settings: Settings) -> None:
         self.store, self.settings = store, settings
-        self._known: dict[str, FrozenClips] = {}
+        self._known: dict[str, FrozenInputs] = {}
 
-    def for_model(self, model: EmotionModel, utterances: Sequence[Utterance]) -> Clips:
+    def for_model(self, model: EmotionModel, utterances: Sequence[Utterance]) -> InputSource:
         """Return the source of `model`'s inputs, prepared for `utterances`; moves the model to the device.
 
         This is the waveforms, or the output of frozen parts of its audio encoder if `cache` allows it.
@@ -84,7 +84,7 @@ class ClipSource:
             self._say_what_is_kept(model.config.audio_pooling)
         return self.for_encoder(encoder, utterances)
 
-    def for_test(self, model: EmotionModel, utterances: Sequence[Utterance]) -> Clips:
+    def for_test(self, model: EmotionModel, utterances: Sequence[Utterance]) -> InputSource:
         """Return the source of inputs for a trained `model` that processes `utterances` once; moves it to the device.
 
         This is the waveforms, or the pooled layers of a fully frozen audio encoder, which other models share.
@@ -92,7 +92,7 @@ class ClipSource:
         model.to(process_state().device)  # type: ignore[arg-type]
         return self._pooled_layers(model, utterances) if self._keeps_pooled_layers(model) else self.store
 
-    def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> Clips:
+    def for_encoder(self, encoder: SpeechEncoder, utterances: Sequence[Utterance]) -> InputSource:
         """Return the source of inputs for an encoder on its device: waveforms, or the output of its frozen part."""
         if encoder.constant_until is None or self.settings.cache.frames == "never":
             return self.store
@@ -123,7 +123,7 @@ class ClipSource:
         encoder, allowed = model.audio_encoder, self.settings.cache.layers != "never"
         return allowed and encoder.is_frozen("all") and is_cacheable(encoder, model.config.audio_pooling)
 
-    def _pooled_layers(self, model: EmotionModel, utterances: Sequence[Utterance]) -> FrozenClips:
+    def _pooled_layers(self, model: EmotionModel, utterances: Sequence[Utterance]) -> FrozenInputs:
         encoder, cache, pooling = model.audio_encoder, self.settings.cache, model.config.audio_pooling
         key = f"{fingerprint(encoder.model)} {encoder.layers} {pooling}"
         if key not in self._known:
@@ -140,9 +140,9 @@ class ClipSource:
             else:
                 print(f"{pooling} pooling is trained, so the frozen encoder's frames are stored, not pooled vectors")
 
-    def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenClips:
-        clips = self._known[key]
-        clips.encoder = encoder
+    def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenInputs:
+        source = self._known[key]
+        source.encoder = encoder
         with progress_bar(what) as progress:
-            in_shares(lambda share: clips.encode(share, progress), utterances, clips.is_shared)
-        return clips
+            in_shares(lambda share: source.encode(share, progress), utterances, source.is_shared)
+        return source

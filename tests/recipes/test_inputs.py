@@ -20,8 +20,8 @@ from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import get_vocabulary
 from gemoclap.predictions import read_predictions
-from gemoclap.recipes.clips import ClipSource, cache_folder, load_audio_store
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.inputs import InputSources, cache_folder, load_audio_store
 from gemoclap.recipes.supervised import build_model
 
 NO_DROPOUT = {
@@ -160,7 +160,9 @@ def make_ready(
     rows = read_manifest(manifest)
     store = load_audio_store(settings.cache, settings.data.audio, rows)
     model = build_model(settings, "emo_clap", get_vocabulary("iemocap4"))
-    save_file(ClipSource(store, settings).for_model(model, rows).inputs(rows), output / f"inputs-{process}.safetensors")
+    save_file(
+        InputSources(store, settings).for_model(model, rows).inputs(rows), output / f"inputs-{process}.safetensors"
+    )
 
 
 def test_two_processes_fail_together(tmp_path: Path, small_manifest: Path) -> None:
