@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -379,3 +381,23 @@ def test_balanced_draw_leaves_nobody_out_for_good() -> None:
 def test_balanced_draw_of_balanced_classes_is_a_permutation() -> None:
     classes = np.repeat(np.arange(4), 7)
     assert sorted(balanced_draw(classes, np.random.default_rng(7))) == list(range(28))
+
+
+def test_batches_stay_what_they_were() -> None:
+    """Resumed runs, and published figures, depend on every batch. The hash is of version 0.1's first batches."""
+    plans: list[list[list[int]]] = []
+    for items, classes in ((9, 2), (61, 1), (200, 4), (997, 6)):
+        clips = made_up(items, classes, seed=items)
+        for processes in (1, 2, 3):
+            for size in (2, 5, 32):
+                rng = np.random.default_rng([items, processes, size])
+                plans += [length_bucketed(*clips, size, rng, processes), shuffled(items, size, rng, processes)]
+            for times_longest in (2.5, 9.0):
+                budget = int(times_longest * clips[0].max())
+                try:
+                    plans.append(length_budgeted(*clips, budget, np.random.default_rng(items), processes))
+                except GemoclapError:
+                    plans.append([])
+        plans.append([balanced_draw(clips[1], np.random.default_rng(items)).tolist()])
+    digest = hashlib.sha256(json.dumps(plans).encode()).hexdigest()
+    assert digest[:16] == "2d8ef08d1baa5b15"
