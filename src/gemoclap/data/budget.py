@@ -1,0 +1,96 @@
+"""How many clips of similar length fit into batches of a limited number of samples, whatever the random order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.errors import GemoclapError
+
+BUCKET_ITEMS = 64
+"""Approximate number of clips in a bucket; a bucket has at least two batches."""
+JITTER = 0.02
+"""Before sorting, each length is multiplied by a random factor, so that batches differ from epoch to epoch. This is the
+standard deviation of its logarithm. With a budget, which must hold in every epoch, the logarithm is uniform between -JITTER
+and JITTER."""
+
+
+@dataclass
+class Bucket:
+    """`clips` clips from position `first` on, longest first, for `batches` batches of at most `size` clips."""
+
+    first: int
+    clips: int
+    batches: int
+    size: int
+
+    def filled_with_one_more(self) -> float:
+        """Return how full the batches are after adding one batch, at most 1; 0 if this makes a batch of one clip."""
+        batches = self.batches + 1
+        return self.clips / (batches * self.size) if self.clips >= 2 * batches else 0.0
+
+
+def fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucket]:
+    """Divide the positions 0 .. N-1 of a jittered order, longest first, into buckets that fit for any jitter."""
+    check_enough(len(lengths), processes)
+    longest = int(lengths.max())
+    buckets = _try_buckets(lengths, budget, processes)
+    if buckets is not None:
+        return buckets
+    # This ends: at the last budget tried, one batch for each process is enough.
+    tried = (size * longest for size in range(max(2, budget // longest + 1), len(lengths) + 1))
+    needed = next(enough for enough in tried if _try_buckets(lengths, enough, processes) is not None)
+    raise GemoclapError(
+        f"train.batch_seconds is {budget / SAMPLE_RATE:g}: {len(lengths)} training utterances of up to "
+        f"{longest / SAMPLE_RATE:.1f} s do not fit in batches of two or more for {processes} process(es); "
+        f"set --train.batch_seconds to {math.ceil(10 * needed / SAMPLE_RATE) / 10:g} or more"
+    )
+
+
+def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucket] | None:
+    """Return the buckets of `fill_buckets`, or None where the budget is too small for batches of two.
+
+    The longest clip of a bucket decides how many clips its batches have, so the clips fit in any arrangement. A bucket of
+    two or more batches ends where clips are short enough for larger batches.
+    """
+    items = len(lengths)
+    limits = _longest_from(lengths)
+    buckets: list[Bucket] = []
+    first = 0
+    while first < items:
+        size = int(budget // limits[first])
+        if size < 2:
+            return None
+        larger_from = int(np.searchsorted(-limits, -(budget // (size + 1))))
+        batches = min(max(2, -(-(larger_from - first) // size)), max(2, BUCKET_ITEMS // size))
+        clips = batches * size
+        # The remaining clips join this bucket if they would otherwise form a small batch of their own.
+        if items - first <= clips + size:
+            clips = items - first
+        buckets.append(Bucket(first, clips, -(-clips // size), size))
+        first += clips
+    for _ in range(-sum(bucket.batches for bucket in buckets) % processes):
+        max(buckets, key=Bucket.filled_with_one_more).batches += 1
+    return buckets if all(bucket.clips >= 2 * bucket.batches for bucket in buckets) else None
+
+
+def _longest_from(lengths: np.ndarray) -> np.ndarray:
+    """Return the largest length of any clip at each position or later in a jittered order, longest first: ``(N,)`` samples.
+
+    The jitter lengthens no clip by more than ``exp(JITTER)``, so the k-th longest jittered length is at most that
+    times the k-th longest; and it shortens no clip by more, so the clips from there on are at most that times longer.
+    """
+    longest_first = np.sort(lengths)[::-1]
+    return np.minimum(longest_first[0], np.ceil(longest_first * np.exp(2 * JITTER))).astype(np.int64)
+
+
+def check_enough(items: int, processes: int) -> None:
+    """Raise a GemoclapError unless there are two clips for a batch of every process."""
+    if items < 2 * processes:
+        raise GemoclapError(
+            f"{items} training utterances cannot give {processes} process(es) a batch of two each; "
+            "add data or start fewer processes"
+        )
