@@ -20,14 +20,8 @@ from sklearn.metrics import balanced_accuracy_score
 from small import contents
 
 from gemoclap.config import TrainSettings
-from gemoclap.config.ems import (
-    LOG_MEL,
-    CompareSettings,
-    FinetuneStage,
-    PretrainTrainSettings,
-    ProbeStage,
-    ProbeTrainSettings,
-)
+from gemoclap.config.ems import CompareSettings, FinetuneStage, PretrainTrainSettings, ProbeStage
+from gemoclap.config.probe import LOG_MEL, ProbeTrainSettings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.ems.intensity import IntensityConfig, IntensityModel
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS

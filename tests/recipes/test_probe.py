@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, CacheSettings, DataSettings, ModelSettings, Settings
-from gemoclap.config.ems import LOG_MEL, ProbeHeadSettings, ProbeSettings, ProbeTrainSettings
+from gemoclap.config.probe import LOG_MEL, ProbeHeadSettings, ProbeSettings, ProbeTrainSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders.feature_cache import LayerFeatures

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
-from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings, ProbeSettings
+from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings
+from gemoclap.config.probe import ProbeSettings
 from gemoclap.inference.timeline import intensity_over_time
 from gemoclap.recipes.ems import Comparison, compare
 from gemoclap.recipes.holding import holding

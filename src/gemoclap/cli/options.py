@@ -21,17 +21,15 @@ from gemoclap.config import (
     TrainSettings,
 )
 from gemoclap.config.ems import (
-    LOG_MEL,
     CompareSettings,
     IntensityModelSettings,
     PretrainModelSettings,
     PretrainSettings,
     PretrainTrainSettings,
-    ProbeHeadSettings,
-    ProbeTrainSettings,
     RankingSettings,
 )
 from gemoclap.config.paper import PAPER_ENCODERS, paper_settings
+from gemoclap.config.probe import LOG_MEL, ProbeHeadSettings, ProbeTrainSettings
 
 RUN_FOLDER = "folder to write the run to; repeat the command to resume an interrupted run"
 SHARED_FOLDER = f"{RUN_FOLDER}; start the command several times to share the work"

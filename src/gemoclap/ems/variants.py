@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gemoclap.config.ems import FOLLOW_INTENSITY, LOG_MEL, ScoreHead
+from gemoclap.config.ems import FOLLOW_INTENSITY, ScoreHead
+from gemoclap.config.probe import LOG_MEL
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
-from gemoclap.config.ems import CompareSettings, PretrainModelSettings, PretrainSettings, ProbeSettings
+from gemoclap.config.ems import CompareSettings, PretrainModelSettings, PretrainSettings
+from gemoclap.config.probe import ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.data.folds import make_folds

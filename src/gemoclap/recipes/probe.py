@@ -30,7 +30,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from gemoclap.config import CacheSettings
-from gemoclap.config.ems import LOG_MEL, ProbeSettings
+from gemoclap.config.probe import LOG_MEL, ProbeSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.folds import Fold, make_folds
