@@ -15,17 +15,25 @@ import argparse
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from gemoclap.cli import main as gemoclap
+from gemoclap.config import CacheSettings, Settings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.embedded import FOLDER, WEIGHTS
-from gemoclap.models import load_emotion_model
-from gemoclap.predictions import read_predictions
+from gemoclap.inference.adaptation import adapt
+from gemoclap.models import classifier_of, load_emotion_model
+from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.reports.results import score_table
+from gemoclap.training.evaluate import table_of
+from gemoclap.writing import atomic_write
 
 LAYERS = 3
 CORPORA = ("cremad", "emodb", "ravdess", "nemo")
@@ -36,6 +44,11 @@ MODELS = {
 }
 """Model -> its corpora and its classes."""
 METHOD = "emo_clap"
+LICENCES = {"cremad": "ODbL", "emodb": "CC", "ravdess": "CC BY-NC-SA 4.0", "nemo": "CC BY-NC-SA 4.0"}
+LICENCE_OF = {
+    "default": "MIT, as this package; the corpora allow sharing and use",
+    "research": "CC BY-NC-SA 4.0, as the corpora ask: research, not business",
+}
 
 
 def main() -> None:
@@ -44,16 +57,20 @@ def main() -> None:
     for corpus in CORPORA:
         parser.add_argument(f"--{corpus}", required=True, help="its manifest")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), help="which; default: all")
     options = parser.parse_args()
     if options.whisper:
         pack_encoder(options.whisper)
     manifests = {corpus: Path(getattr(options, corpus)) for corpus in CORPORA}
     options.output.mkdir(parents=True, exist_ok=True)
-    for name, (corpora, emotions) in MODELS.items():
+    for name in options.models:
+        corpora, emotions = MODELS[name]
         joint = joined(manifests, corpora, options.output / f"{name}.jsonl")
         train(joint, emotions, options.output / name)
-        test_elsewhere(name, manifests, options.output)
+        within = scores_by_corpus(options.output / f"{name}-crossval")
+        elsewhere = test_elsewhere(name, manifests, options.output)
         pack(options.output / name / "model", FOLDER.parent / name)
+        write_card(FOLDER.parent / name / "README.md", name, within, elsewhere)
 
 
 def pack_encoder(whisper: str) -> None:
@@ -71,28 +88,91 @@ def joined(manifests: dict[str, Path], corpora: Sequence[str], target: Path) -> 
 
 def train(manifest: Path, emotions: str, output: Path) -> None:
     """Cross-validate the recipe, then train it on all speakers and fit its temperature on the cross-validation."""
-    settings = [str(manifest), "--config", "default_model", "--cache.audio", "disk", "--data.emotions", emotions]
+    settings = settings_of(manifest, emotions)
     checked = output.with_name(f"{output.name}-crossval")
     run("crossval", *settings, "--methods", METHOD, "--keep_models", "false", "-o", str(checked))
     run("train", *settings, "--method", METHOD, "--calibrate_on", str(checked), "-o", str(output))
 
 
-def test_elsewhere(name: str, manifests: dict[str, Path], output: Path) -> None:
-    """Test on corpora that were not trained on: those that a model never saw, and each that is left out for it."""
+def settings_of(manifest: Path, emotions: str) -> list[str]:
+    return [str(manifest), "--config", "default_model", "--cache.audio", "disk", "--data.emotions", emotions]
+
+
+def test_elsewhere(name: str, manifests: dict[str, Path], output: Path) -> dict[str, dict[str, Score]]:
+    """Return corpus -> way of adapting -> scores, on corpora that were not trained on.
+
+    Those are the corpora that a model never saw, and each of the others, left out for it.
+    """
     corpora, emotions = MODELS[name]
+    found: dict[str, dict[str, Score]] = {}
     for corpus in CORPORA:
-        model = output / name / "model"
+        folder = output / name
         if corpus in corpora:
             if len(corpora) == 2:
                 continue  # with one corpus of two left there is little of the recipe
             others = [other for other in corpora if other != corpus]
-            joint = joined(manifests, others, output / f"{name}-without-{corpus}.jsonl")
-            settings = [str(joint), "--config", "default_model", "--cache.audio", "disk", "--data.emotions", emotions]
-            run("train", *settings, "--method", METHOD, "-o", str(output / f"{name}-without-{corpus}"))
-            model = output / f"{name}-without-{corpus}" / "model"
-        scores = output / f"{name}-on-{corpus}"
-        if not scores.exists():
-            run("evaluate", str(manifests[corpus]), "--model", str(model), "-o", str(scores))
+            folder = output / f"{name}-without-{corpus}"
+            joint = joined(manifests, others, output / f"{folder.name}.jsonl")
+            run("train", *settings_of(joint, emotions), "--method", METHOD, "-o", str(folder))
+        found[corpus] = tested(folder / "model", manifests[corpus])
+        for way, score in found[corpus].items():
+            print(f"{folder.name} on {corpus}, adapted to {way}: UAR {score.text}", flush=True)
+    return found
+
+
+class Score(NamedTuple):
+    """UAR with its interval over speakers, and WAR, all shares from 0 to 1."""
+
+    uar: float
+    low: float
+    high: float
+    war: float
+    classes: int
+
+    @property
+    def text(self) -> str:
+        """In per cent, as a card has it."""
+        return f"{100 * self.uar:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def tested(folder: Path, manifest: Path) -> dict[str, Score]:
+    """Return the scores of a model on a corpus: as it is, adapted to the whole corpus, and to each speaker.
+
+    Classes that the corpus lacks cannot be right, so the model chooses among those that both have.
+    """
+    model: Any = load_emotion_model(folder)
+    vocabulary = model.config.emotions
+    rows = [row for row in read_manifest(manifest) if vocabulary.resolve(row.emotion)]
+    shared = tuple(word for word in vocabulary.emotions if word in {vocabulary.resolve(row.emotion) for row in rows})
+    settings = Settings(cache=CacheSettings(audio="disk"))
+    store = load_audio_store(settings.cache, model.config.audio_settings, rows)
+    clips = ClipSource(store, settings).for_test(model, rows)
+    classifier = classifier_of(model, shared)
+    with torch.inference_mode():
+        features = torch.cat(
+            [model.get_audio_features(**clips.inputs(rows[first : first + 512])) for first in range(0, len(rows), 512)]
+        ).numpy()
+        ways = {
+            "nothing": features,
+            "corpus": adapt(features, ["all"] * len(rows))[0],
+            "speaker": adapt(features, [speaker_name(row) for row in rows])[0],
+        }
+        tables = {
+            way: table_of(
+                rows,
+                classifier.classify(classifier.embed_features(torch.from_numpy(adapted))).numpy(),
+                shared,
+                vocabulary.resolve,
+                None,
+            )
+            for way, adapted in ways.items()
+        }
+    return {way: score_of(table) for way, table in tables.items()}
+
+
+def score_of(table: PredictionTable) -> Score:
+    scores = score_table(table)
+    return Score(scores.uar, *scores.uar_interval, scores.war, len(table.classes))
 
 
 def run(*arguments: str) -> None:
@@ -114,6 +194,57 @@ def pack(model: Path, target: Path) -> None:
     print(f"{target}: {sum(path.stat().st_size for path in target.iterdir()) / 1e6:.1f} MB")
 
 
+def write_card(path: Path, name: str, within: dict[str, Score], elsewhere: dict[str, dict[str, Score]]) -> None:
+    """Write the README of a model that comes with this package."""
+    corpora, emotions = MODELS[name]
+    lines = [
+        f"# The {name} model of gemoclap",
+        "",
+        f"Predicts {emotions.replace(',', ', ')} from speech. `gemoclap predict clip.wav --model {name}`",
+        "",
+        "- Encoder: the first three layers of Whisper base (OpenAI, MIT licence), frozen; mean and deviation over frames.",
+        f"- Head: {METHOD} (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
+        f"- Trained on {', '.join(f'{TITLES[corpus]} ({LICENCES[corpus]})' for corpus in corpora)}, and on one perturbed "
+        "copy of each clip (speed, room, microphone, noise, telephone line, codec).",
+        f"- Licence of these weights: {LICENCE_OF[name]}.",
+        "",
+        "## Speakers that were not trained on",
+        "",
+        "Speaker-disjoint cross-validation of the same recipe in five folds, among the classes that a corpus has.",
+        "UAR and WAR in per cent; the 95 % interval is over speakers.",
+        "",
+        "| corpus | classes | UAR | WAR |",
+        "|---|---|---|---|",
+        *(
+            f"| {TITLES[corpus]} | {score.classes} | {score.text} | {100 * score.war:.1f} |"
+            for corpus, score in within.items()
+        ),
+        "",
+        "## Corpora that were not trained on",
+        "",
+        "What a stranger's recordings meet. Where a corpus was trained on, the same recipe was trained without it.",
+        "UAR in per cent, among the classes that both have.",
+        "",
+        "| corpus | classes | as it is | `--adapt folder` | `--adapt speaker` |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {TITLES[corpus]} | {ways['nothing'].classes} | {ways['nothing'].text} | {ways['corpus'].text} | "
+            f"{ways['speaker'].text} |"
+            for corpus, ways in elsewhere.items()
+        ),
+        "",
+        "## Known failures, and what it is not for",
+        "",
+        "- All of its speech is acted, in a few languages. Spontaneous speech is harder, and other languages were not tried.",
+        "- On recordings unlike those of training many answers are wrong: see the second table, and adapt to the recordings.",
+        "- Non-speech, music and silence get an emotion too; see the remark in the output.",
+        "- An expressed emotion need not be the felt one. Do not use it to judge people: in hiring, school, policing, health.",
+        "",
+    ]
+    with atomic_write(path) as file:
+        file.write("\n".join(lines))
+
+
 def _halved(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
@@ -122,22 +253,26 @@ def _rounded(tensor: torch.Tensor) -> torch.Tensor:
     return _halved(tensor).to(tensor.dtype)
 
 
-def scores_by_corpus(run_folder: Path) -> dict[str, dict[str, float]]:
-    """Return corpus -> WAR and UAR, shares from 0 to 1, of a cross-validation's predictions of unseen speakers."""
-    rows: dict[str, list[tuple[str, str]]] = {}
-    for path in sorted(run_folder.glob(f"{METHOD}/fold_*/predictions.csv")):
-        table = read_predictions(path)
-        for speaker, truth, said in zip(table.speakers, table.truth, table.prediction, strict=True):
-            rows.setdefault(str(speaker).split("/")[0], []).append((truth, said))
-    found = {}
-    for corpus, pairs in rows.items():
-        recalls = [
-            sum(said == truth for truth, said in pairs if truth == emotion)
-            / sum(truth == emotion for truth, _ in pairs)
-            for emotion in {truth for truth, _ in pairs}
-        ]
-        found[corpus] = {"war": sum(a == b for a, b in pairs) / len(pairs), "uar": sum(recalls) / len(recalls)}
-    return found
+def scores_by_corpus(run_folder: Path) -> dict[str, Score]:
+    """Return corpus -> scores of a cross-validation's predictions of unseen speakers, among the corpus's own classes."""
+    whole = concatenate(
+        [read_predictions(path) for path in sorted(run_folder.glob(f"{METHOD}/fold_*/predictions.csv"))]
+    )
+    corpora = np.array([str(speaker).split("/")[0] for speaker in whole.speakers])
+    return {corpus: score_of(_rows_of(whole, corpora == corpus)) for corpus in dict.fromkeys(corpora)}
+
+
+def _rows_of(table: PredictionTable, chosen: np.ndarray) -> PredictionTable:
+    """Return some rows of a table, with the classes that occur in them alone; the prediction is the likeliest of those."""
+    places = np.flatnonzero(chosen)
+    classes = tuple(name for name in table.classes if name in {table.truth[place] for place in places})
+    kept = table.probabilities[places][:, [table.classes.index(name) for name in classes]]
+    words = {
+        name: tuple(getattr(table, name)[place] for place in places)
+        for name in ("ids", "folds", "speakers", "genders", "truth", "paths")
+    }
+    prediction = tuple(classes[index] for index in kept.argmax(1))
+    return PredictionTable(classes=classes, prediction=prediction, probabilities=kept, **words)
 
 
 if __name__ == "__main__":
