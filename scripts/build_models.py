@@ -191,6 +191,8 @@ def pack(model: Path, target: Path) -> None:
     loaded.save_pretrained(target)
     weights = load_file(target / WEIGHTS)
     save_file({name: _halved(tensor) for name, tensor in weights.items()}, target / WEIGHTS, {"format": "pt"})
+    for path in target.iterdir():
+        path.chmod(0o644)  # safetensors writes files that their owner alone may read
     print(f"{target}: {sum(path.stat().st_size for path in target.iterdir()) / 1e6:.1f} MB")
 
 
