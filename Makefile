@@ -34,9 +34,8 @@ demo: install
 	$(BIN)/gemoclap prepare $(CORPUS) $(ROOT) -o demo/$(CORPUS).jsonl --overwrite
 	$(BIN)/gemoclap inspect demo/$(CORPUS).jsonl || true
 	$(BIN)/gemoclap crossval demo/$(CORPUS).jsonl $(CONFIG) -o $(DEMO)
-	$(BIN)/gemoclap train demo/$(CORPUS).jsonl $(CONFIG) -o $(DEMO)-model
 	$(BIN)/python -c "from gemoclap.corpora.manifest import read_manifest; print(read_manifest('demo/$(CORPUS).jsonl')[0].path)" > demo/clip.txt
-	$(BIN)/gemoclap predict "$$(cat demo/clip.txt)" --model $(DEMO)-model/model
+	$(BIN)/gemoclap predict "$$(cat demo/clip.txt)"
 	@echo "the report is $(DEMO)/report.md"
 
 test: install
