@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from gemoclap.clap.model import TEXT_PREFIX
 from gemoclap.cli import main as gemoclap
 from gemoclap.config import CacheSettings, Settings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
@@ -30,7 +31,7 @@ from gemoclap.encoders.embedded import FOLDER, WEIGHTS
 from gemoclap.inference.adaptation import adapt
 from gemoclap.models import classifier_of, load_emotion_model
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
-from gemoclap.recipes.clips import ClipSource, load_audio_store
+from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.reports.results import score_table
 from gemoclap.training.evaluate import table_of
 from gemoclap.writing import atomic_write
@@ -148,7 +149,7 @@ def tested(folder: Path, manifest: Path) -> dict[str, Score]:
     shared = tuple(word for word in vocabulary.emotions if word in {vocabulary.resolve(row.emotion) for row in rows})
     settings = Settings(cache=CacheSettings(audio="disk"))
     store = load_audio_store(settings.cache, model.config.audio_settings, rows)
-    clips = ClipSource(store, settings).for_test(model, rows)
+    clips = InputSources(store, settings).for_test(model, rows)
     classifier = classifier_of(model, shared)
     with torch.inference_mode():
         features = torch.cat(
@@ -188,7 +189,9 @@ def pack(model: Path, target: Path) -> None:
     """Copy a model in half precision; its prompts are embedded by the rounded weights."""
     loaded: Any = load_emotion_model(model)
     state = loaded.state_dict()
-    loaded.load_state_dict({name: _rounded(tensor) for name, tensor in state.items()})
+    # The text encoder is not saved, and is read in full precision.
+    rounded = {name: tensor if name.startswith(TEXT_PREFIX) else _rounded(tensor) for name, tensor in state.items()}
+    loaded.load_state_dict(rounded)
     shutil.rmtree(target, ignore_errors=True)
     loaded.save_pretrained(target)
     weights = load_file(target / WEIGHTS)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -22,6 +23,7 @@ from gemoclap.encoders.pooling import Standardizer, make_pooling, pooled_dim
 from gemoclap.encoders.pretrained import quiet_transformers
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json, write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.writing import readable_write_errors
 
@@ -48,6 +50,12 @@ class LabelledConfig(PreTrainedConfig):
         if self.vocabulary is not None:
             self.id2label = dict(enumerate(self.vocabulary["emotions"]))
             self.label2id = {label: index for index, label in self.id2label.items()}
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write config.json, without the places where the encoders lay on the machine that trained them."""
+        super().save_pretrained(save_directory, **kwargs)
+        path = Path(save_directory) / "config.json"
+        write_json(path, _without_places(read_json(path, REMEDY)))
 
     @property
     def emotions(self) -> Vocabulary:
@@ -199,6 +207,15 @@ def speech_fields(
         "vocabulary": vocabulary.to_dict(),
         "preparation": asdict(audio or AudioSettings()),
     }
+
+
+def _without_places(value: Any) -> Any:
+    """Return JSON data without the fields in which transformers keeps the name or folder that a model was loaded from."""
+    if isinstance(value, list):
+        return [_without_places(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_places(one) for name, one in value.items() if name != "_name_or_path"}
 
 
 def restore_audio(model: SpeechModel, missing: Sequence[str]) -> list[str]:
