@@ -45,7 +45,12 @@ MODELS = {
 }
 """Model -> its corpora and its classes."""
 METHOD = "emo_clap"
-LICENCES = {"cremad": "ODbL", "emodb": "CC", "ravdess": "CC BY-NC-SA 4.0", "nemo": "CC BY-NC-SA 4.0"}
+LICENCES = {
+    "cremad": "ODbL",
+    "emodb": "CC0 or CC BY 4.0, sources differ",
+    "ravdess": "CC BY-NC-SA 4.0",
+    "nemo": "CC BY-NC-SA 4.0",
+}
 LICENCE_OF = {
     "default": "MIT, as this package; the corpora allow sharing and use",
     "research": "CC BY-NC-SA 4.0, as the corpora ask: research, not business",
@@ -244,7 +249,8 @@ def write_card(path: Path, name: str, within: dict[str, Score], elsewhere: dict[
         "",
         "- All of its speech is acted, in a few languages. Spontaneous speech is harder, and other languages were not tried.",
         "- On recordings unlike those of training many answers are wrong: see the second table, and adapt to the recordings.",
-        "- Non-speech, music and silence get an emotion too; see the remark in the output.",
+        "- `predict` answers `no speech` where nobody speaks. With `--speech all`, and in Python, "
+        "such sound gets an emotion too.",
         "- An expressed emotion need not be the felt one. Do not use it to judge people: in hiring, school, policing, health.",
         "",
     ]

@@ -19,7 +19,7 @@ from sound import noise, tone, write
 
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.inference.predictor import Predictor
-from gemoclap.inference.rows import PARTIAL, RowFile
+from gemoclap.inference.rows import PARTIAL, RowFile, key_of
 
 EMOTIONS = ["angry", "happy", "neutral", "sad"]
 
@@ -128,6 +128,10 @@ def test_a_partial_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="holds something else"):
         RowFile(tmp_path / "out.csv", {}, ["path"]).__enter__()
     assert (tmp_path / "out.csv.partial").read_text() == "my notes\n"
+    with RowFile(tmp_path / "out.csv", {}, ["path"], overwrite=True) as rows:
+        rows.add({"path": "a.wav"})
+        rows.finish([key_of({"path": "a.wav"})])
+    assert (tmp_path / "out.csv").read_text() == "path\na.wav\n"
 
 
 def test_csv_jsonl_and_parquet_hold_the_same(small_model: Path, clips: list[Path], tmp_path: Path) -> None:

@@ -15,22 +15,61 @@ from gemoclap import Predictor
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, read_statistics, write_statistics
+from gemoclap.inference.rows import RowFile
 
 
 def features(n: int, shift: float = 0.0, spread: float = 1.0, seed: int = 0) -> np.ndarray:
     return (shift + spread * np.random.default_rng(seed).standard_normal((n, 6))).astype(np.float32)
 
 
-def test_statistics_are_those_of_numpy_at_once_and_running() -> None:
+def test_statistics_are_those_of_numpy() -> None:
     x = features(40, 3.0, 2.0)
-    whole = Statistics.of(x)
-    running = Statistics.of(x[:7])
-    for first, last in ((7, 8), (8, 30), (30, 40)):
-        running.add(x[first:last])
-    for found in (whole, running):
-        assert found.count == 40
-        np.testing.assert_allclose(found.mean, x.astype(float).mean(0), rtol=1e-9)
-        np.testing.assert_allclose(found.square - found.mean**2, x.astype(float).var(0), rtol=1e-6)
+    found = Statistics.of(x)
+    assert found.count == 40
+    np.testing.assert_allclose(found.mean, x.astype(float).mean(0), rtol=1e-9)
+    np.testing.assert_allclose(found.square - found.mean**2, x.astype(float).var(0), rtol=1e-6)
+
+
+def test_clips_without_speech_do_not_count() -> None:
+    x, silence = features(20, 1.0), features(10, 40.0, seed=3)
+    both, used = adapt(np.concatenate([x, silence]), ["a"] * 30, counted=[True] * 20 + [False] * 10)
+    np.testing.assert_allclose(both[:20], adapt(x, ["a"] * 20)[0], rtol=1e-6)
+    assert used["a"].count == 20
+    alone, used = adapt(silence, ["a"] * 10, counted=[False] * 10)
+    np.testing.assert_allclose(alone, silence, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_an_ended_run_that_adapts_goes_on(
+    count: int, frozen_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = ["predict", small_manifest, "--model", frozen_model, "--adapt", "folder", "-o", tmp_path / "out.csv"]
+    add = RowFile.add
+    with pytest.MonkeyPatch.context() as patch:
+
+        def some(self: RowFile, row: dict) -> None:
+            if len(self.failed) == count:
+                raise KeyboardInterrupt
+            add(self, row)
+
+        patch.setattr(RowFile, "add", some)
+        assert run(*given) == 130
+    assert run(*given) == 0
+    assert run(*given[:-1], tmp_path / "whole.csv") == 0
+    assert (tmp_path / "out.csv").read_text() == (tmp_path / "whole.csv").read_text()
+
+
+def test_statistics_of_speakers_serve_their_later_clips(
+    frozen_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stats, given = tmp_path / "s.json", ["predict", small_manifest, "--model", frozen_model]
+    options = ["--adapt", "speaker", "--save_adapt", stats, "-o", tmp_path / "a.csv"]
+    assert run(*given, *options) == 0
+    assert run(*given, "--adapt", stats, "-o", tmp_path / "b.csv") == 0
+    for path, row in rows_of(tmp_path / "b.csv").items():
+        assert float(row["angry"]) == pytest.approx(float(rows_of(tmp_path / "a.csv")[path]["angry"]), abs=1e-4)
+    clip = read_manifest(small_manifest)[0].path
+    assert "its speaker is not known" in complaint(capsys, "predict", clip, "--model", frozen_model, "--adapt", stats)
 
 
 def test_without_shrinking_a_group_has_mean_0_and_deviation_1() -> None:

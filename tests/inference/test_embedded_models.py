@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def test_an_embedded_model_predicts(name: str, clip: Path) -> None:
 def test_its_config_names_no_path_and_its_card_its_licence(name: str) -> None:
     folder = Path(model_source(name))
     text = (folder / "config.json").read_text()
-    assert "/work" not in text and "/home" not in text and "/tmp" not in text
+    assert not re.search(r'"(/|[A-Z]:)', text)
     card = (folder / "README.md").read_text()
     assert ("CC BY-NC-SA 4.0" in card.split("Licence of these weights:")[1].splitlines()[0]) == (name == "research")
     corpora = {speaker.split("/")[0] for speaker in json.loads(text)["trained_speakers"]}

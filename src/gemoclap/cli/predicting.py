@@ -16,11 +16,12 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.answers import NO_SPEECH, NO_SPEECH_REMARK, SILENT_REMARK, UNKNOWN
+from gemoclap.inference.adaptation import groups_in, read_statistics, write_statistics
+from gemoclap.inference.answers import NO_SPEECH, UNKNOWN
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.terminal import progress_bar
-from gemoclap.writing import check_target
+from gemoclap.writing import check_target, is_stream
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Prediction, Predictor
@@ -49,20 +50,15 @@ def run_predict(args: Namespace) -> int:
     predictor, fingerprint = _loaded(args.model)
     predictor.check_speech = args.speech == "detect"
     labels = args.labels or predictor.labels
+    predict = _way_to_predict(predictor, clips, groups, args, fingerprint(predictor.model))
 
     def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
-        found: Iterable[Prediction | GemoclapError]
-        if groups is None:
-            found = predictor.predict_many(wanted, args.labels, args.batch_size)
-        else:
-            found = _adapted(predictor, clips, groups, args, fingerprint(predictor.model))
         return (
             _row(clip, answer, args.threshold, predictor.check_speech)
-            for clip, answer in zip(wanted, found, strict=True)
+            for clip, answer in zip(wanted, predict(wanted), strict=True)
         )
 
     if target:
-        # Who is adapted to all clips at once depends on all of them, so that no row is kept for later.
         made_with = {
             "model": fingerprint(predictor.model),
             "calibration": predictor.model.config.calibration,
@@ -99,8 +95,13 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
         if args.save_adapt:
             raise GemoclapError("--save_adapt: nothing is adapted; give --adapt folder or --adapt speaker with it")
         return None
-    if args.adapt != "speaker":
+    if args.adapt == "folder":
         return [ALL] * len(clips)
+    if args.adapt != "speaker":
+        if args.save_adapt:
+            raise GemoclapError("--save_adapt: the statistics come from a file already; leave it out")
+        if groups_in(args.adapt) == [ALL]:
+            return [ALL] * len(clips)
     if args.by == "folder":
         return [str(Path(clip.path).parent) for clip in clips]
     for clip in clips:
@@ -111,17 +112,28 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
     return [speaker_name(clip) for clip in clips]
 
 
-def _adapted(
-    predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str], args: Namespace, model: str
-) -> Iterable[Prediction | GemoclapError]:
-    # Imported here, since it needs numpy alone but belongs to what runs after the model is there.
-    from gemoclap.inference.adaptation import read_statistics, write_statistics
+def _way_to_predict(
+    predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str] | None, args: Namespace, model: str
+) -> Callable[[Sequence[Utterance]], Iterable[Prediction | GemoclapError]]:
+    """Return what predicts some of the clips; whose statistics are not known is adapted to all clips, whichever are asked."""
+    if groups is None:
+        return lambda wanted: predictor.predict_many(wanted, args.labels, args.batch_size)
+    keys = [key_of(_about(clip)) for clip in clips]
+    group_of = dict(zip(keys, groups, strict=True))
 
-    known = None if args.adapt in ("folder", "speaker") else read_statistics(args.adapt, model)
-    found, used = predictor.predict_adapted(clips, groups, args.labels, args.batch_size, known)
-    if args.save_adapt:
-        write_statistics(args.save_adapt, model, used)
-    return found
+    def adapted(wanted: Sequence[Utterance]) -> Iterable[Prediction | GemoclapError]:
+        asked = [key_of(_about(clip)) for clip in wanted]
+        if args.adapt not in ("folder", "speaker"):
+            known = read_statistics(args.adapt, model)
+            of_wanted = [group_of[key] for key in asked]
+            return predictor.predict_adapted(wanted, of_wanted, args.labels, args.batch_size, known)[0]
+        found, used = predictor.predict_adapted(clips, groups, args.labels, args.batch_size)
+        if args.save_adapt and used:
+            write_statistics(args.save_adapt, model, used)
+        by_key = dict(zip(keys, found, strict=True))
+        return [by_key[key] for key in asked]
+
+    return adapted
 
 
 # Which clips.
@@ -174,7 +186,7 @@ def _row(
         return _about(clip) | {"error": str(prediction)}
     scores = {"confidence": prediction.confidence, **prediction.probabilities}
     emotion = prediction.emotion if prediction.confidence >= threshold else UNKNOWN
-    if detect and prediction.remark in (SILENT_REMARK, NO_SPEECH_REMARK):
+    if detect and not prediction.has_speech:
         emotion = NO_SPEECH
     row = _about(clip) | {"emotion": emotion, **{name: round(one, 6) for name, one in scores.items()}}
     return row | ({"remark": prediction.remark} if prediction.remark else {})
@@ -204,7 +216,8 @@ def _write(
             rows.add(row)
             progress(done, len(clips))
         rows.finish(keys)
-    print(f"{path}: {len(clips)} rows")
+    if not is_stream(path):  # rows may have gone to the terminal
+        print(f"{path}: {len(clips)} rows")
     return sum(rows.failed[key] for key in keys)
 
 

@@ -19,14 +19,14 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 
 STRENGTH = 8.0
-"""How many clips' worth the statistics of training count for; chosen on corpora that were left out (docs/models.md)."""
+"""How many clips' worth the statistics of training count for [C]; not tuned."""
 SMALLEST_DEVIATION = 1e-3
 REMEDY = "make it again with 'gemoclap predict ... --adapt folder --save_adapt FILE'"
 
 
 @dataclass
 class Statistics:
-    """Count, mean and mean square of the pooled features of some clips, ``(P,)`` float64: of a group, or running.
+    """Count, mean and mean square of the pooled features of a group of clips, ``(P,)`` float64.
 
     The features are standardised by training, so that mean 0 and deviation 1 are those of training.
     """
@@ -37,17 +37,11 @@ class Statistics:
 
     @classmethod
     def of(cls, features: np.ndarray) -> Statistics:
-        """Return those of ``features (N, P)``."""
+        """Return those of ``features (N, P)``; of no clip at all, what leaves everything as it is."""
         wide = features.astype(np.float64)
+        if not len(wide):
+            return cls(0.0, np.zeros(wide.shape[1]), np.ones(wide.shape[1]))
         return cls(len(wide), wide.mean(0), np.square(wide).mean(0))
-
-    def add(self, features: np.ndarray) -> None:
-        """Count further ``features (N, P)`` in, as a call goes on."""
-        other = Statistics.of(features)
-        share = other.count / (self.count + other.count)
-        self.count += other.count
-        self.mean = self.mean + share * (other.mean - self.mean)
-        self.square = self.square + share * (other.square - self.square)
 
     def apply(self, features: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
         """Bring ``features (N, P)`` to mean 0 and deviation 1, with `strength` clips of training counted in."""
@@ -59,26 +53,40 @@ class Statistics:
 
 
 def adapt(
-    features: np.ndarray, groups: Sequence[str], known: Mapping[str, Statistics] | None = None
+    features: np.ndarray,
+    groups: Sequence[str],
+    known: Mapping[str, Statistics] | None = None,
+    counted: Sequence[bool] | None = None,
 ) -> tuple[np.ndarray, dict[str, Statistics]]:
     """Standardise ``features (N, P)`` by group, each by the statistics that are `known` of it, or else by its own.
 
     Returns the features and the statistics of every group that was met.
 
+    Parameters
+    ----------
+    counted : which clips count in their group's statistics: not those in which nobody speaks. None: all.
+
     Raises
     ------
     GemoclapError : statistics are given, and not those of some group.
     """
+    check_groups(groups, known)
     names = np.array(groups)
+    counts = np.ones(len(names), dtype=bool) if counted is None else np.array(counted)
     adapted = np.empty_like(features)
     used: dict[str, Statistics] = {}
     for name in dict.fromkeys(groups):
         members = names == name
-        if known is not None and name not in known:
-            raise GemoclapError(f"--adapt: the file has no statistics of {name!r}, but of {', '.join(known)}")
-        used[name] = known[name] if known is not None else Statistics.of(features[members])
+        used[name] = known[name] if known is not None else Statistics.of(features[members & counts])
         adapted[members] = used[name].apply(features[members])
     return adapted, used
+
+
+def check_groups(groups: Sequence[str], known: Mapping[str, Statistics] | None) -> None:
+    """Raise a GemoclapError if statistics are given, and not those of every group."""
+    for name in dict.fromkeys(groups):
+        if known is not None and name not in known:
+            raise GemoclapError(f"--adapt: the file has no statistics of {name!r}, but of {', '.join(known)}")
 
 
 def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[str, Statistics]) -> None:
@@ -90,6 +98,16 @@ def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[st
     write_json(path, {"model": model, "groups": groups})
 
 
+def groups_in(path: str | os.PathLike) -> list[str]:
+    """Return the groups that a file of statistics has, found without loading a model; raises as `read_statistics`."""
+    if not Path(path).is_file():
+        raise GemoclapError(f"{path}: no such file; give --adapt none, folder, speaker or a file of statistics")
+    groups = read_json(path, REMEDY).get("groups")
+    if not isinstance(groups, dict) or not groups:
+        raise GemoclapError(f"{path}: damaged; {REMEDY}")
+    return list(groups)
+
+
 def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics]:
     """Read what `write_statistics` wrote.
 
@@ -97,8 +115,7 @@ def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics
     ------
     GemoclapError : no such file, damaged, or of another model's features.
     """
-    if not Path(path).is_file():
-        raise GemoclapError(f"{path}: no such file; give --adapt none, folder, speaker or a file of statistics")
+    groups_in(path)
     data = read_json(path, REMEDY)
     try:
         found = {
@@ -106,7 +123,7 @@ def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics
             for name, one in data["groups"].items()
         }
         sizes = {len(array) for one in found.values() for array in (one.mean, one.square)}
-        if len(sizes) != 1 or not all(one.count > 0 for one in found.values()):
+        if len(sizes) != 1 or not all(one.count >= 0 for one in found.values()):
             raise ValueError
     except (AttributeError, KeyError, TypeError, ValueError):
         raise GemoclapError(f"{path}: damaged; {REMEDY}") from None

@@ -17,7 +17,7 @@ from gemoclap.audio import SAMPLE_RATE, Recording, check_samples, load_clip
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics, adapt
+from gemoclap.inference.adaptation import Statistics, adapt, check_groups
 from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
 from gemoclap.inference.speech import has_speech
@@ -41,6 +41,7 @@ class Prediction:
     embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
         pooled features.
     remark : why the answer may mean less than it seems, such as "silent"; None where nothing is remarkable.
+    has_speech : False of a silent clip, of channels that cancel, and where `Predictor.check_speech` found no speech.
     """
 
     emotion: str
@@ -48,6 +49,7 @@ class Prediction:
     probabilities: dict[str, float]
     embedding: np.ndarray = field(repr=False)
     remark: str | None = None
+    has_speech: bool = True
 
 
 SORTED_TOGETHER = 16
@@ -166,6 +168,7 @@ class Predictor:
                 "this model does not standardise its features, so it cannot be adapted; train it frozen"
             )
         classifier = self._classifier(labels)
+        check_groups(groups, known)
         found = list(self._featured(audios, batch_size))
         if len(found) != len(groups):
             raise GemoclapError(f"{len(groups)} groups for {len(found)} clips; give one each")
@@ -174,7 +177,10 @@ class Predictor:
             return [clip for clip in found if isinstance(clip, GemoclapError)], {}
         clips = [cast(_Featured, found[number]) for number in readable]
         features, used = adapt(
-            np.stack([clip.features for clip in clips]), [groups[number] for number in readable], known
+            np.stack([clip.features for clip in clips]),
+            [groups[number] for number in readable],
+            known,
+            [clip.has_speech for clip in clips],
         )
         adapted = [clip._replace(features=row) for clip, row in zip(clips, features, strict=True)]
         answers: list[Prediction | GemoclapError] = [
@@ -246,9 +252,10 @@ class Predictor:
         waveform = load_clip(recording, settings)
         remark = _remark(recording, len(waveform), settings.max_seconds)
         is_sound = recording.peak >= SILENT and not recording.channels_cancel
-        if self.check_speech and is_sound and not has_speech([waveform]):
-            remark = NO_SPEECH_REMARK
-        return _Clip(recording.name, waveform, remark)
+        speaks = is_sound and (not self.check_speech or has_speech([waveform]))
+        if is_sound and not speaks:
+            remark = f"{NO_SPEECH_REMARK}; {remark}" if remark else NO_SPEECH_REMARK
+        return _Clip(recording.name, waveform, remark, speaks)
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
@@ -262,7 +269,9 @@ class Predictor:
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.model.device)
         with torch.inference_mode():
             features = self.model.get_audio_features(padded, lengths).float().cpu().numpy()
-        return [_Featured(clip.name, row, clip.remark) for clip, row in zip(clips, features, strict=True)]
+        return [
+            _Featured(clip.name, row, clip.remark, clip.has_speech) for clip, row in zip(clips, features, strict=True)
+        ]
 
     def _decide(self, clips: Sequence[_Featured], classifier: Classifier) -> list[Prediction | GemoclapError]:
         """Return what is said of clips by their features, or an error where that is no number."""
@@ -281,7 +290,7 @@ def _prediction(
         return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
     by_label = {label: float(score) for label, score in zip(labels, scores, strict=True)}
     emotion = max(by_label, key=lambda label: by_label[label])
-    return Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark)
+    return Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark, clip.has_speech)
 
 
 class _Featured(NamedTuple):
@@ -290,6 +299,7 @@ class _Featured(NamedTuple):
     name: str
     features: np.ndarray
     remark: str | None
+    has_speech: bool
 
 
 class _Clip(NamedTuple):
@@ -298,6 +308,7 @@ class _Clip(NamedTuple):
     name: str
     waveform: np.ndarray
     remark: str | None
+    has_speech: bool
 
 
 def _remark(recording: Recording, used: int, max_seconds: float | None) -> str | None:

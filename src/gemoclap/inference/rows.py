@@ -70,9 +70,9 @@ class RowFile:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._leave.__exit__(*error)
         if not self.failed and not self._is_stream:
             self.partial.unlink(missing_ok=True)  # nothing to go on with
+        self._leave.__exit__(*error)
 
     def add(self, row: Row) -> None:
         """Keep a row; when this returns, it outlives the process."""
@@ -96,36 +96,48 @@ class RowFile:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Have the file for this process alone."""
-        lock = self.path.with_name(f".{self.path.name}.lock")
+        lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with readable_write_errors(self.path):
             self.path.parent.mkdir(exist_ok=True)
             try:
-                with FileLock(lock, timeout=0):
-                    try:
-                        yield
-                    finally:
-                        lock.unlink(missing_ok=True)
+                lock.acquire(timeout=0)
             except Timeout:
                 raise GemoclapError(
                     f"{self.path}: another 'gemoclap predict' is writing it; wait, or give -o another name"
                 ) from None
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     def _begun(self) -> IO[str]:
         """Return the file of rows to append to: the one that an ended run has left, or a new one."""
+        try:
+            found = self._found()
+        except GemoclapError:
+            if not self._overwrite:
+                raise
+            found = None
+        if found is not None:
+            self.failed = found
+            return self.partial.open("a", encoding="utf-8", errors=NOT_UTF8)
+        file = self.partial.open("w", encoding="utf-8", errors=NOT_UTF8)
+        file.write(to_json({"made_with": self._made_with}) + "\n")
+        return file
+
+    def _found(self) -> dict[str, bool] | None:
+        """Return what an ended run has left, as `failed` has it, and cut off a half line at its end; None for nothing."""
         whole = _end_of_whole_lines(self.partial) if self.partial.exists() else 0
-        is_same = whole and _parsed(next(_lines(self.partial)), self.partial).get("made_with") == self._made_with
-        if whole and not is_same and not self._overwrite:
+        if not whole:
+            return None
+        if _parsed(next(_lines(self.partial)), self.partial).get("made_with") != self._made_with:
             raise GemoclapError(
                 f"{self.partial}: begun with another model or other options; run that command again to finish it, or add "
                 "--overwrite to begin anew"
             )
-        if not is_same:
-            file = self.partial.open("w", encoding="utf-8", errors=NOT_UTF8)
-            file.write(to_json({"made_with": self._made_with}) + "\n")
-            return file
         os.truncate(self.partial, whole)
-        self.failed = {key_of(row): "error" in row for row in self._rows()}
-        return self.partial.open("a", encoding="utf-8", errors=NOT_UTF8)
+        return {key_of(row): "error" in row for row in self._rows()}
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         lines = _lines(self.partial)
