@@ -180,3 +180,15 @@ def test_two_corpora_with_the_same_numbers_are_scored_as_two_people(small_manife
     assert {one: who for table in tables for one, who in zip(table.ids, table.speakers, strict=True)} == expected
     plan = json.loads((tmp_path / "run" / "folds.json").read_text())
     assert plan["speaker_overlap"] is False
+
+
+def test_how_many_trainings_there_are_and_how_long_they_take_is_said(
+    small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = crossval(small_manifest, "ce,am_softmax,egemaps_svm", tmp_path / "run")
+    assert run(*command) == 0
+    shown = capsys.readouterr().out
+    assert "4 trainings: 2 methods, one for each fold" in shown
+    assert shown.count("the other 3 trainings will take about 0 min") == 1
+    assert run(*command) == 0
+    assert "trainings:" not in capsys.readouterr().out

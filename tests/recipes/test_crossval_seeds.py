@@ -47,7 +47,7 @@ def test_all_are_reported_together_and_each_alone(finished: Path) -> None:
         uars,
         pytest.approx(sum(uars) / 2),
     )
-    assert "### Mean over seeds" in (finished / "report.md").read_text()
+    assert "### Each seed" in (finished / "report.md").read_text()
     for seed in (0, 1):
         assert (finished / f"seed_{seed}" / "report.md").is_file()
 
@@ -59,7 +59,7 @@ def test_what_is_done_is_not_done_again_and_seeds_are_added(
     shutil.copytree(finished, output)
     for name in ("report.md", "results.json", "results.csv"):  # stopped in the second seed, before any report of both
         (output / name).unlink()
-    for picture in output.glob("*.png"):
+    for picture in [path for form in ("png", "svg", "pdf") for path in output.glob(f"*.{form}")]:
         picture.unlink()
     shutil.rmtree(output / "seed_1" / "ce" / "fold_2")
     before = contents(output / "seed_0" / "ce")

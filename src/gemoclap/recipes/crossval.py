@@ -84,13 +84,33 @@ def cross_validate(
     for method in trained:
         check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, sources.store)
     claim(output, config, methods, plan)
+    outlook = _Outlook(sum(len(pending[method]) for method in trained), len(trained))
     for method in methods:
         _finish_off([output / method / fold.name for fold in folds if fold not in pending[method]], keep_models)
         if method in BASELINES:
             _baseline(pending[method], vocabulary, output / method)
         for fold in pending[method] if method in TRAINED else ():
             _train_and_test(settings, method, fold, vocabulary, sources, output / method / fold.name, keep_models)
+            outlook.one_done()
     return folds
+
+
+class _Outlook:
+    """Says first how many trainings there are, and after the first how long the others will take if they are alike."""
+
+    def __init__(self, trainings: int, methods: int) -> None:
+        self.left = trainings
+        self.begun: float | None = time.monotonic()
+        if trainings:
+            say(f"{trainings} trainings: {methods} {'method' if methods == 1 else 'methods'}, one for each fold")
+
+    def one_done(self) -> None:
+        """Count a training, and say after the first how long the others will take."""
+        self.left -= 1
+        if self.begun is not None and self.left:
+            minutes = self.left * (time.monotonic() - self.begun) / 60
+            say(f"the other {self.left} trainings will take about {minutes:.0f} min, if they are like the first")
+        self.begun = None
 
 
 def cross_validate_seeds(
