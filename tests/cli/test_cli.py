@@ -225,6 +225,13 @@ def test_help_shows_what_people_set_daily_and_all_on_demand(command: str, capsys
     assert "--train.epochs" in shown and "--train.clip_norm" in known - shown
 
 
+def test_help_leaves_out_what_the_command_refuses(capsys: pytest.CaptureFixture) -> None:
+    assert run("compare", "ems", "--help-all") == 0
+    shown = capsys.readouterr().out
+    assert not re.search(r"--(probe\.train\.seeds|train\.seed|finetune\.train\.seed)\b", shown)
+    assert "--seeds" in shown and "--finetune.seeds" in shown
+
+
 def test_lists_with_commas() -> None:
     lists = parser_of("crossval").lists() | parser_of("predict").lists()
     assert {

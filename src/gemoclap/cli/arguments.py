@@ -94,13 +94,21 @@ class Parser(ArgumentParser):
             if action.dest not in self.settings():
                 action.help = SUPPRESS
 
+    def hide(self, *names: str) -> None:
+        """Leave settings (dotted names) out of the help: those that a command refuses, since another option names them."""
+        for action in self._actions:
+            if action.dest in names:
+                action.help = SUPPRESS
+
     def hide_rare_settings(self, daily: Collection[str]) -> int:
         """Leave the settings (dotted names) that are not `daily` out of the help, and return how many."""
         rare = [name for name in self.settings() if "." in name and name not in daily]
-        for action in self._actions:
-            if action.dest in rare:
-                action.help = SUPPRESS
+        rare = [name for name in rare if not self._is_hidden(name)]
+        self.hide(*rare)
         return len(rare)
+
+    def _is_hidden(self, name: str) -> bool:
+        return any(action.dest == name and action.help == SUPPRESS for action in self._actions)
 
     def _in_words(self, complaint: str) -> str:
         """Return one of jsonargparse's complaints as people would put it."""

@@ -380,4 +380,5 @@ def add_compare_ems(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(CompareSettings)
+    parser.hide("train.seed", "probe.train.seeds", "finetune.train.seed")  # --seeds names them
     parser.hide_groups()
