@@ -5,8 +5,8 @@
 
 In order: the first three layers of Whisper base in half precision (src/gemoclap/weights/encoder); a speaker-disjoint
 cross-validation of each model's recipe; each model on all speakers, its temperature fitted on the cross-validation; the recipe
-trained without each corpus and tested on that; and the folders in src/gemoclap/weights with their cards. What is done already
-is not done again.
+trained without each corpus and tested on that; and the folders in src/gemoclap/weights with their cards. Finished trainings are
+not repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.reports.results import score_table
 from gemoclap.training.evaluate import table_of
-from gemoclap.writing import atomic_write
+from gemoclap.writing import atomic_write, folder_written_beside
 
 LAYERS = 3
 CORPORA = ("cremad", "emodb", "ravdess", "nemo")
@@ -45,6 +45,8 @@ MODELS = {
 }
 """Model -> its corpora and its classes."""
 METHOD = "emo_clap"
+KEPT = ("LICENSE",)
+"""Files of a packed model that nobody generates."""
 LICENCES = {
     "cremad": "ODbL",
     "emodb": "CC0 or CC BY 4.0, sources differ",
@@ -197,12 +199,13 @@ def pack(model: Path, target: Path) -> None:
     # The text encoder is not saved, and is read in full precision.
     rounded = {name: tensor if name.startswith(TEXT_PREFIX) else _rounded(tensor) for name, tensor in state.items()}
     loaded.load_state_dict(rounded)
-    shutil.rmtree(target, ignore_errors=True)
-    loaded.save_pretrained(target)
-    weights = load_file(target / WEIGHTS)
-    save_file({name: _halved(tensor) for name, tensor in weights.items()}, target / WEIGHTS, {"format": "pt"})
-    for path in target.iterdir():
-        path.chmod(0o644)  # safetensors writes files that their owner alone may read
+    with folder_written_beside(target) as folder:
+        loaded.save_pretrained(folder)
+        weights = load_file(folder / WEIGHTS)
+        save_file({name: _halved(tensor) for name, tensor in weights.items()}, folder / WEIGHTS, {"format": "pt"})
+        for kept in KEPT:
+            if (target / kept).is_file():
+                shutil.copy(target / kept, folder)
     print(f"{target}: {sum(path.stat().st_size for path in target.iterdir()) / 1e6:.1f} MB")
 
 

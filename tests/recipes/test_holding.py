@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import platform
-import socket
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from pairs import be_one_of_two, started_pair
 from small import SMALL, complaint, contents, crossval, run
 
 from gemoclap.errors import GemoclapError
@@ -228,10 +227,7 @@ def test_wrong_settings_leave_no_folder(
 
 def hold_in_turn(rank: int, port: int, folder: Path) -> None:
     """One of two processes of a distributed run: holds the folder with the other, and says what it sees."""
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    be_one_of_two(rank, port)
     try:
         with holding(folder / "run"):
             claim(folder / "run", CONFIG, ["emo_clap"])
@@ -244,14 +240,8 @@ def hold_in_turn(rank: int, port: int, folder: Path) -> None:
 
 
 def test_the_processes_of_one_distributed_run_are_one_holder(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     other = OtherProcess(tmp_path / "taken")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=hold_in_turn, args=(rank, port, tmp_path)) for rank in range(2)]
-    for process in processes:
-        process.start()
+    processes = started_pair(hold_in_turn, tmp_path)
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from pairs import be_one_of_two, started_pair
 from small import contents
 
 from gemoclap.config import ModelSettings, Settings
@@ -167,10 +165,7 @@ def test_a_folder_is_saved_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def claim_in_turn(rank: int, port: int, folder: Path) -> None:
     """One of two processes: claims the folder, then tries to with other settings; says how that went."""
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    be_one_of_two(rank, port)
     claim(folder / "run", CONFIG, ["emo_clap"], FOLDS)
     if rank == 0:
         begin(folder / "run")
@@ -182,13 +177,7 @@ def claim_in_turn(rank: int, port: int, folder: Path) -> None:
 
 
 def test_two_processes_claim_once_and_fail_together(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=claim_in_turn, args=(rank, port, tmp_path)) for rank in range(2)]
-    for process in processes:
-        process.start()
+    processes = started_pair(claim_in_turn, tmp_path)
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]

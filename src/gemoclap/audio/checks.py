@@ -107,6 +107,21 @@ def check_form(path: str | os.PathLike, sample_rate: int, channels: int) -> None
         raise GemoclapError(f"{path}: has {channels} channels, 1 to {MOST_CHANNELS} are read; keep fewer")
 
 
+def as_float(samples: np.ndarray, what: str) -> np.ndarray:
+    """Return samples that a program holds as float32, full scale at 1; `what` is what messages call them.
+
+    Raises
+    ------
+    GemoclapError : neither floats nor signed PCM, or no sound (`check_samples`).
+    """
+    if samples.dtype.kind == "i":
+        samples = samples / -float(np.iinfo(samples.dtype).min)
+    if samples.dtype.kind != "f" and len(samples):
+        raise GemoclapError(f"{what} must hold float or signed PCM samples, not {samples.dtype}")
+    check_samples(samples, f"the {what.split()[-1]}")
+    return samples.astype(np.float32)
+
+
 def check_samples(samples: np.ndarray, name: str | os.PathLike) -> None:
     """Raise a GemoclapError where samples are no numbers, or far beyond full scale.
 

@@ -50,7 +50,9 @@ def run_predict(args: Namespace) -> int:
     predictor, fingerprint = _loaded(args.model)
     predictor.check_speech = args.speech == "detect"
     labels = args.labels or predictor.labels
-    predict = _way_to_predict(predictor, clips, groups, args, fingerprint(predictor.model))
+    # Hashing takes a moment that an answer on the terminal can do without.
+    model = fingerprint(predictor.model) if target or groups else ""
+    predict = _way_to_predict(predictor, clips, groups, args, model)
 
     def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
         return (
@@ -60,7 +62,7 @@ def run_predict(args: Namespace) -> int:
 
     if target:
         made_with = {
-            "model": fingerprint(predictor.model),
+            "model": model,
             "calibration": predictor.model.config.calibration,
             "labels": [*labels],
             "threshold": args.threshold,

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,12 +102,7 @@ def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[st
 
 def groups_in(path: str | os.PathLike) -> list[str]:
     """Return the groups that a file of statistics has, found without loading a model; raises as `read_statistics`."""
-    if not Path(path).is_file():
-        raise GemoclapError(f"{path}: no such file; give --adapt none, folder, speaker or a file of statistics")
-    groups = read_json(path, REMEDY).get("groups")
-    if not isinstance(groups, dict) or not groups:
-        raise GemoclapError(f"{path}: damaged; {REMEDY}")
-    return list(groups)
+    return list(_read(path)["groups"])
 
 
 def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics]:
@@ -116,8 +112,7 @@ def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics
     ------
     GemoclapError : no such file, damaged, or of another model's features.
     """
-    groups_in(path)
-    data = read_json(path, REMEDY)
+    data = _read(path)
     try:
         found = {
             name: Statistics(float(one["count"]), _numbers(one["mean"]), _numbers(one["square"]))
@@ -131,6 +126,15 @@ def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics
     if data.get("model") != model:
         raise GemoclapError(f"{path}: made with another model; {REMEDY}")
     return found
+
+
+def _read(path: str | os.PathLike) -> dict[str, Any]:
+    if not Path(path).is_file():
+        raise GemoclapError(f"{path}: no such file; give --adapt none, folder, speaker or a file of statistics")
+    data = read_json(path, REMEDY)
+    if not isinstance(data.get("groups"), dict) or not data["groups"]:
+        raise GemoclapError(f"{path}: damaged; {REMEDY}")
+    return data
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self, cast
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, Recording, check_samples, load_clip
+from gemoclap.audio import SAMPLE_RATE, Recording, as_float, load_clip
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
@@ -355,9 +355,4 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
         raise GemoclapError(
             f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}"
         )
-    if waveform.dtype.kind == "i":
-        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
-    if waveform.dtype.kind != "f":
-        raise GemoclapError(f"a waveform must hold float or signed PCM samples, not {waveform.dtype}")
-    check_samples(waveform, "the waveform")
-    return waveform.astype(np.float32)
+    return as_float(waveform, "a waveform")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemoclap.audio import SAMPLE_RATE, BlockResampler, check_samples
+from gemoclap.audio import SAMPLE_RATE, BlockResampler, as_float
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.silero import load_speech_net
@@ -257,9 +257,4 @@ def _as_float(chunk: np.ndarray) -> np.ndarray:
     chunk = np.asarray(chunk)
     if chunk.ndim != 1:
         raise GemoclapError(f"a chunk must be mono, of shape (T,), not {chunk.shape}; give each channel its own stream")
-    if chunk.dtype.kind == "i":
-        chunk = chunk / -float(np.iinfo(chunk.dtype).min)
-    if chunk.dtype.kind != "f" and len(chunk):
-        raise GemoclapError(f"a chunk must hold float or signed PCM samples, not {chunk.dtype}")
-    check_samples(chunk, "the chunk")
-    return chunk.astype(np.float32)
+    return as_float(chunk, "a chunk")
