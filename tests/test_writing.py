@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def test_a_pipe_gets_what_is_written(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"a,b\n"
     assert stat.S_ISFIFO(os.stat(pipe).st_mode) and os.listdir(tmp_path) == ["out.csv"]
     os.close(reader)
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd"])
+def test_what_is_open_already_is_written_to_where_it_stands(folder: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("before\n")
+    with path.open("a") as open_file:  # as the shell does for ``>> rows.csv``
+        with atomic_write(f"{folder}/{open_file.fileno()}") as file:
+            file.write("after\n")
+        open_file.write("last\n")
+    assert path.read_text() == "before\nafter\nlast\n"
+
+
+def test_a_socket_that_is_open_already_is_written_to() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        with atomic_write(f"/dev/fd/{near.fileno()}") as file:
+            file.write("a,b\n")
+        assert far.recv(100) == b"a,b\n"
 
 
 def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:

@@ -7,18 +7,45 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from gemoclap.writing import is_stream
 
 WIDE = 200
 """Columns of a table that goes into a file or a pipe, where nothing is cut off."""
 
 
-def output_console() -> Console:
-    """Return a console on standard output, as wide as the terminal or, without one, `WIDE`."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+STANDARD_ERROR = ("/dev/stderr", "/dev/fd/2", "/proc/self/fd/2")
+
+
+def summary_stream(*targets: Path | None) -> TextIO:
+    """Return where a command can print lines that are not part of its output: standard output if possible.
+
+    If the output goes to a pipe or a device, such as ``-o /dev/stdout``, its reader may see standard output too. It must not
+    find a summary among the rows. Lines go to standard error then.
+
+    Parameters
+    ----------
+    targets : all files that the command writes; None stands for an option that was not given.
+    """
+    is_mixed = any(target and str(target) not in STANDARD_ERROR and is_stream(target) for target in targets)
+    return sys.stderr if is_mixed else sys.stdout
+
+
+def print_summary(summary: str, *targets: Path | None) -> None:
+    """Print a line about what a command has written to `targets`, where it does not mix with that; see `summary_stream`."""
+    print(summary, file=summary_stream(*targets), flush=True)
+
+
+def output_console(*targets: Path | None) -> Console:
+    """Return a console on the `summary_stream` of what a command writes, as wide as the terminal or, without one, `WIDE`."""
+    stream = summary_stream(*targets)
+    console = Console(file=stream, highlight=False)
+    return console if console.is_terminal else Console(file=stream, highlight=False, width=WIDE)
 
 
 def show_what_cannot_be_encoded() -> None:

@@ -189,6 +189,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def _open_stream(path: str | os.PathLike) -> int:
+    if (number := _open_already(path)) is not None:
+        return os.dup(number)
     # Opened without waiting first: a pipe that nobody reads would wait for ever.
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -200,6 +202,18 @@ def _open_stream(path: str | os.PathLike) -> int:
         raise
     os.set_blocking(descriptor, True)
     return descriptor
+
+
+def _open_already(path: str | os.PathLike) -> int | None:
+    """Return the number of a file that the process has open under this name, None for any other name.
+
+    Opened by its name, a file behind ``>> file`` would be written from its beginning, and a socket not at all.
+    """
+    name = os.fspath(path)
+    if name in STREAMS[:2]:
+        return 1 + STREAMS.index(name)
+    folder, number = os.path.split(name)
+    return int(number) if f"{folder}/" in STREAMS[2:] and number.isdecimal() else None
 
 
 @contextmanager

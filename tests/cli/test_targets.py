@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import stat
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 from small import complaint, contents, run
 
-from gemoclap.reports import plots
+from gemoclap.corpora.manifest import read_manifest
+from gemoclap.reports import plots, timeline_files
 
 
 @pytest.fixture
@@ -52,6 +54,59 @@ def test_a_pipe_is_written_to(small_manifest: Path, tmp_path: Path) -> None:
     assert run("inspect", small_manifest, "-o", tmp_path / "pipe") == 0
     assert json.loads(os.read(reader, 2**16)) and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     os.close(reader)
+
+
+@pytest.mark.parametrize("target", ["/dev/stdout", "/dev/fd/1"])
+@pytest.mark.parametrize("command", ["prepare", "convert", "inspect"])
+def test_standard_output_has_the_rows_alone(
+    command: str, target: str, small_manifest: Path, table: Path, capfd: pytest.CaptureFixture
+) -> None:
+    given = arguments(command, small_manifest, table)
+    assert run(*given, "-o", table.with_name("same")) == 0
+    capfd.readouterr()
+    assert run(*given, "-o", target) == 0
+    shown = capfd.readouterr()
+    assert shown.out == table.with_name("same").read_text() and "utterances" in shown.err
+    assert run(*given, "-o", "/dev/stderr") == 0
+    shown = capfd.readouterr()
+    assert shown.err == table.with_name("same").read_text() and "utterances" in shown.out
+
+
+def test_predictions_on_standard_output_are_a_table(
+    small_model: Path, small_manifest: Path, capfd: pytest.CaptureFixture
+) -> None:
+    clips = [row.path for row in read_manifest(small_manifest)[:2]]
+    capfd.readouterr()
+    assert run("predict", *clips, "--model", small_model, "-o", "/dev/stdout") == 0
+    shown = capfd.readouterr()
+    assert [row["path"] for row in csv.DictReader(shown.out.splitlines())] == clips
+    assert shown.err.endswith("/dev/stdout: 2 rows\n")
+
+
+def test_a_timeline_on_standard_output_is_a_table_whatever_else_is_written(
+    small_model: Path, small_manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    clip = read_manifest(small_manifest)[0].path
+    capfd.readouterr()
+    given = ["timeline", clip, "--model", small_model, "--speech", "all", "-o", tmp_path / "a.vtt", "/dev/stdout"]
+    assert run(*given) == 0
+    shown = capfd.readouterr()
+    rows = list(csv.DictReader(shown.out.splitlines()))
+    assert rows and all(float(row["end"]) > float(row["start"]) for row in rows)
+    assert shown.err.count(" s of speech in ") == 2 and (tmp_path / "a.vtt").read_text().startswith("WEBVTT")
+
+
+def test_a_picture_that_fails_does_not_cost_the_other_files_of_a_timeline(
+    small_model: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no font")
+
+    monkeypatch.setattr(timeline_files, "plot_timeline", broken)
+    clip = read_manifest(small_manifest)[0].path
+    names = [tmp_path / name for name in ("a.png", "a.csv")]
+    assert run("timeline", clip, "--model", small_model, "--speech", "all", "-o", *names) == 1
+    assert [path.name for path in tmp_path.glob("a.*")] == ["a.csv"]
 
 
 @pytest.mark.parametrize("command", ["prepare", "convert", "inspect"])

@@ -26,6 +26,12 @@ def test_a_table_is_what_the_terminal_has(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out == f"{path}: 3 frames\n"
 
 
+def test_standard_output_has_rows_alone_by_its_name_too(capfd: pytest.CaptureFixture) -> None:
+    write_series(series_path("/dev/stdout"), ROWS, never, "3 frames")
+    shown = capfd.readouterr()
+    assert shown.out == "seconds,intensity\n0.010,0.5\n0.030,0.7\n" and shown.err == "/dev/stdout: 3 frames\n"
+
+
 def test_a_picture_is_drawn_where_it_is_told(tmp_path: Path) -> None:
     drawn: list[Path] = []
     write_series(series_path(str(tmp_path / "a.png")), ROWS, drawn.append, "3 frames")

@@ -14,7 +14,7 @@ from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.files import write_json
 from gemoclap.labels import get_vocabulary
-from gemoclap.terminal import output_console, progress_bar
+from gemoclap.terminal import output_console, print_summary, progress_bar
 from gemoclap.writing import check_target
 
 
@@ -25,7 +25,7 @@ def run_prepare(args: Namespace) -> int:
     write_manifest(utterances, output)
     speakers = len(shown_speakers(utterances))
     counts = f"{len(utterances)} utterances, {speakers} speakers"
-    print(f"{output}: {counts}; look at it with: gemoclap inspect {output}")
+    print_summary(f"{output}: {counts}; look at it with: gemoclap inspect {output}", output)
     return 0
 
 
@@ -37,7 +37,7 @@ def run_inspect(args: Namespace) -> int:
     vocabulary = get_vocabulary(args.vocabulary) if args.vocabulary else None
     with progress_bar("listening") as progress:
         inspection = inspect(utterances, vocabulary, progress, speakers=not is_folder)
-    output_console().print(render(inspection, None if args.all else 10))
+    output_console(output).print(render(inspection, None if args.all else 10))
     if output:
         write_json(output, inspection.to_dict())
     return 1 if inspection.faults else 0
@@ -57,5 +57,5 @@ def run_convert(args: Namespace) -> int:
     else:
         utterances = read_manifest(args.manifest)
     corpora.export(args.form, utterances, args.output, folds, args.overwrite)
-    print(f"{args.output}: {len(utterances)} utterances as {args.form}")
+    print_summary(f"{args.output}: {len(utterances)} utterances as {args.form}", Path(args.output))
     return 0

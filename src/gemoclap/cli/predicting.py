@@ -20,8 +20,8 @@ from gemoclap.inference.adaptation import groups_in, read_statistics, write_stat
 from gemoclap.inference.answers import NO_SPEECH, UNKNOWN
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
-from gemoclap.terminal import progress_bar
-from gemoclap.writing import check_target, is_stream
+from gemoclap.terminal import print_summary, progress_bar
+from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Prediction, Predictor
@@ -213,13 +213,12 @@ def _write(
     with RowFile(path, made_with, columns, overwrite) as rows, progress_bar("predicting") as progress:
         left = [clip for key, clip in zip(keys, clips, strict=True) if key not in rows.failed]
         if len(left) < len(clips):
-            print(f"{path}: {len(clips) - len(left)} of {len(clips)} rows are there already")
+            print_summary(f"{path}: {len(clips) - len(left)} of {len(clips)} rows are there already", path)
         for done, row in enumerate(answers(left), len(clips) - len(left) + 1):
             rows.add(row)
             progress(done, len(clips))
         rows.finish(keys)
-    if not is_stream(path):  # rows may have gone to the terminal
-        print(f"{path}: {len(clips)} rows")
+    print_summary(f"{path}: {len(clips)} rows", path)
     return sum(rows.failed[key] for key in keys)
 
 

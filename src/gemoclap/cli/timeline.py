@@ -12,7 +12,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.turns import read_turns
-from gemoclap.terminal import output_console, progress_bar
+from gemoclap.terminal import output_console, print_summary, progress_bar
 from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
@@ -59,9 +59,10 @@ def run_timeline(args: Namespace) -> int:
             progress=lambda done, total: bar(round(done), round(total or done)),
         )
     about = {"model": {"name": args.model, "fingerprint": fingerprint(predictor.model)}, "made_with": made_with()}
-    for target in targets:
+    # Pictures come last, so that one that cannot be drawn does not cost the other files.
+    for target in sorted(targets, key=lambda target: target.suffix.lower() == ".png"):
         write_timeline(target, found, about)
-        print(f"{target}: {_summary(found)}")
+        print_summary(f"{target}: {_summary(found)}", *targets)
     if not targets:
         _print(found)
     for remark in remarks_of(found):

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from gemoclap.terminal import print_summary
 from gemoclap.writing import atomic_write, check_target
 
 
@@ -21,7 +22,7 @@ def series_path(output: str | None, overwrite: bool = False) -> Path | None:
 
 
 def write_series(path: Path | None, rows: Iterable[Sequence[str]], draw: Callable[[Path], None], summary: str) -> None:
-    """Write `rows`, a header first, or let `draw` make a picture; `summary` is printed where the terminal is free for it."""
+    """Write `rows`, a header first, or let `draw` make a picture; `summary` is printed where it does not mix with the rows."""
     if path is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
         return
@@ -30,4 +31,4 @@ def write_series(path: Path | None, rows: Iterable[Sequence[str]], draw: Callabl
     else:
         with atomic_write(path) as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
-    print(f"{path}: {summary}")
+    print_summary(f"{path}: {summary}", path)
