@@ -326,6 +326,16 @@ def test_the_report_has_what_was_measured(tmp_path: Path) -> None:
     assert (tmp_path / "ems.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_that_fails_does_not_cost_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("gemoclap.reports.ems.draw_comparison", fail)
+    page = write_ems_report(made_up({"npc5": [0.5], "npc5_ems": [0.6]}), tmp_path).read_text(encoding="utf-8")
+    assert "**ems.png could not be drawn:** MemoryError" in page and "](ems.png)" not in page
+    assert "| NPC 5 | 50.0 |" in page and {path.name for path in tmp_path.iterdir()} == {"ems.md", "ems.csv", "ems.json"}
+
+
 def test_two_seeds_have_no_interval_either(tmp_path: Path) -> None:
     page = write_ems_report(made_up({"npc5": [0.5, 0.6], "npc5_ems": [0.6, 0.6]}), tmp_path).read_text(encoding="utf-8")
     assert "| NPC 5 | 55.0 |" in page and "| +5.0 |" in page

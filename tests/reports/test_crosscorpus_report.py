@@ -84,6 +84,17 @@ def test_the_page_has_a_row_for_what_was_trained_on(matrix: Any) -> None:
     assert rows.keys() == rows_under(page, "WAR").keys()
 
 
+def test_a_picture_that_fails_does_not_cost_the_table(matrix: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no font")
+
+    whole = write_crosscorpus(matrix).read_text()
+    monkeypatch.setattr("gemoclap.reports.crosscorpus.draw_matrix", fail)
+    page = write_crosscorpus(matrix).read_text()
+    assert "**crosscorpus.png could not be drawn:** ValueError: no font" in page and "](crosscorpus.png)" not in page
+    assert rows_under(page, "UAR") == rows_under(whole, "UAR") and (matrix.output / "crosscorpus.json").is_file()
+
+
 def test_warnings_come_first(matrix: Any) -> None:
     matrix.warnings = ["two of them are one"]
     assert write_crosscorpus(matrix).read_text().split("\n\n")[1] == "**Beware: two of them are one.**"

@@ -21,6 +21,7 @@ from gemoclap.recipes.run_files import SELECTIONS
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.table1 import Cell, Table
 from gemoclap.reports.latex import latex_table
+from gemoclap.reports.page import write_page
 from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
 from gemoclap.reports.records import MethodResults, Results
 from gemoclap.reports.results import collect
@@ -98,10 +99,7 @@ def write_table1(table: Table) -> Path:
     )
     with atomic_write(table.output / "table1.tex") as file:
         file.write(_latex(table, entries, first))
-    page = table.output / "table1.md"
-    with atomic_write(page) as file:
-        file.write("\n\n".join(_sections(table, entries, first)) + "\n")
-    return page
+    return write_page(table.output / "table1.md", _sections(table, entries, first))
 
 
 def _read(asked: Table) -> tuple[Table, list[Entry], Results | None]:
