@@ -1,9 +1,20 @@
-"""What is said of utterances that no class takes."""
+"""What is said of utterances that no class takes, and of corpora with one class."""
 
 from __future__ import annotations
 
-from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.reading import left_out
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small import SMALL, run
+
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
+from gemoclap.data.dataset import classes_by_corpus
+from gemoclap.data.folds import Fold
+from gemoclap.data.reading import left_out, one_class_corpora
+from gemoclap.errors import GemoclapError
+from gemoclap.heads.losses import am_softmax, cross_entropy
 from gemoclap.labels import Vocabulary
 
 TWO = Vocabulary("two", ("angry", "happy"), {"excited": "happy"})
@@ -20,3 +31,72 @@ def test_utterances_of_other_classes_are_counted_by_label() -> None:
 
 def test_nothing_is_said_where_all_are_taken() -> None:
     assert left_out(rows("angry", "excited", "happy"), TWO) == ""
+
+
+def fold(name: str, *pairs: tuple[str | None, str]) -> Fold:
+    """Return a fold that is trained on (corpus, emotion), and tested on the same."""
+    made = tuple(Utterance(str(n), "x.wav", corpus=corpus, emotion=word) for n, (corpus, word) in enumerate(pairs))
+    return Fold(name, made, (), made)
+
+
+BOTH = (("a", "angry"), ("a", "happy"))
+
+
+@pytest.mark.parametrize(
+    ("folds", "begins"),
+    [
+        (
+            [fold("all", *BOTH, ("b", "happy"), ("b", "excited"))],
+            "corpus b has only 'happy' among the training utterances:",
+        ),
+        (
+            [fold("all", *BOTH, ("b", "angry"), ("b", "bored"))],
+            "corpus b has only 'angry' among the training utterances:",
+        ),
+        ([fold("all", *BOTH, (None, "angry"))], "the corpus without a name has only 'angry' among"),
+        (
+            [fold("fold_1", *BOTH, ("b", "angry"), ("b", "happy")), fold("fold_2", *BOTH, ("b", "angry"))],
+            "corpus b has only 'angry' among the training utterances of fold_2:",
+        ),
+    ],
+)
+def test_a_corpus_of_one_class_is_named_with_its_class(folds: list[Fold], begins: str) -> None:
+    (sentence,) = one_class_corpora(folds, TWO)
+    assert sentence.startswith(begins)
+
+
+@pytest.mark.parametrize("pairs", [BOTH, (*BOTH, ("b", "angry"), ("b", "excited")), (*BOTH, ("b", "bored"))])
+def test_nothing_is_said_of_corpora_of_two_classes_or_none(pairs: tuple[tuple[str, str], ...]) -> None:
+    assert one_class_corpora([fold("all", *pairs)], TWO) == []
+
+
+def test_an_utterance_of_such_a_corpus_has_no_gradient() -> None:
+    made = fold("all", *BOTH, ("b", "happy"))
+    allowed = torch.from_numpy(classes_by_corpus(made.train, TWO))
+    for loss in (
+        lambda logits: cross_entropy(logits, torch.tensor([0, 1, 1]), -1, allowed),
+        lambda logits: am_softmax(logits, torch.tensor([0, 1, 1]), 30.0, 0.2, allowed),
+    ):
+        logits = torch.tensor([[0.3, 0.1], [0.2, 0.5], [0.6, 0.4]], requires_grad=True)
+        loss(logits).backward()
+        assert logits.grad is not None
+        assert (logits.grad[2] == 0).all() and (logits.grad[:2] != 0).all()
+
+
+@pytest.mark.parametrize("command", ["train", "crossval"])
+def test_it_is_said_before_anything_is_trained(
+    command: str, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise GemoclapError("enough")
+
+    monkeypatch.setattr(f"gemoclap.recipes.{command}.claim", stop)
+    made = read_manifest(small_manifest)
+    other = [replace(row, id=f"other-{row.id}", corpus="other") for row in made if row.emotion == "sad"]
+    write_manifest([*made, *other], tmp_path / "joined.jsonl")
+    methods = ["--methods", "ce"] if command == "crossval" else ["--method", "ce"]
+    given = [command, tmp_path / "joined.jsonl", *SMALL, *methods, "--data.allow_speaker_overlap", "true"]
+    assert run(*given, "-o", tmp_path / "run") == 2
+    shown = capsys.readouterr()
+    assert shown.out.count("beware: corpus other has only 'sad' among the training utterances: ") == 1
+    assert shown.err == "gemoclap: enough\n"

@@ -333,7 +333,11 @@ def test_a_picture_that_fails_does_not_cost_the_table(tmp_path: Path, monkeypatc
     monkeypatch.setattr("gemoclap.reports.ems.draw_comparison", fail)
     page = write_ems_report(made_up({"npc5": [0.5], "npc5_ems": [0.6]}), tmp_path).read_text(encoding="utf-8")
     assert "**ems.png could not be drawn:** MemoryError" in page and "](ems.png)" not in page
-    assert "| NPC 5 | 50.0 |" in page and {path.name for path in tmp_path.iterdir()} == {"ems.md", "ems.csv", "ems.json"}
+    assert "| NPC 5 | 50.0 |" in page and {path.name for path in tmp_path.iterdir()} == {
+        "ems.md",
+        "ems.csv",
+        "ems.json",
+    }
 
 
 def test_two_seeds_have_no_interval_either(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from gemoclap.config import DataSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.data.folds import Fold
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
 
@@ -49,6 +50,32 @@ def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
         f"{sum(labels.values()):,} of {len(utterances):,} utterances are left out, as {vocabulary.name} has no such class: "
         f"{found} (--data.emotions takes other classes)"
     )
+
+
+def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:
+    """Return a warning for each of several corpora of which only one class is trained on.
+
+    Classes that a corpus does not have are left out of its utterances' loss (`dataset.classes_by_corpus`). With one class
+    left there is nothing to compare, and the loss gives the encoder no gradient for emotion. This is no error: heads for
+    gender, GMP-TL's frames and the prompts of contrastive methods can still use the utterances.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    for fold in folds:
+        classes: dict[str, set[str]] = {}
+        for row in fold.train:
+            if (index := vocabulary.index(row.emotion)) is not None:
+                classes.setdefault(row.corpus or "", set()).add(vocabulary.emotions[index])
+        if len(classes) > 1:
+            for corpus, (label, *others) in classes.items():
+                if not others:
+                    found.setdefault((corpus, label), []).append(fold.name)
+    return [
+        f"{f'corpus {corpus}' if corpus else 'the corpus without a name'} has only {label!r} among the training utterances"
+        f"{'' if len(names) == len(folds) else ' of ' + ', '.join(names)}: with nothing to compare them with, training learns "
+        "little or nothing about emotion from them; leave the corpus out, or choose classes that it has two of "
+        "(--data.emotions)"
+        for (corpus, label), names in found.items()
+    ]
 
 
 def _vocabulary(data: DataSettings, utterances: Sequence[Utterance]) -> Vocabulary:

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from gemoclap.config import BASELINES, TRAINED, Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
-from gemoclap.data.reading import left_out, read_data
+from gemoclap.data.reading import left_out, one_class_corpora, read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED
 from gemoclap.encoders.embedded import encoder_source
@@ -69,6 +69,8 @@ def cross_validate(
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
     say(left_out(utterances, vocabulary))
+    if set(methods) - set(BASELINES):  # baselines compare every utterance with every class
+        say_all(one_class_corpora(folds, vocabulary))
     config = run_config(settings, methods)
     encoder = settings.model.audio_encoder
     plan = plan_of(folds, vocabulary, str(data.manifest), {encoder: encoder_config(encoder)})

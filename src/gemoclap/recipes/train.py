@@ -11,7 +11,7 @@ from gemoclap.config import Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource
 from gemoclap.data.folds import Fold, undivided
-from gemoclap.data.reading import left_out, read_data
+from gemoclap.data.reading import left_out, one_class_corpora, read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
@@ -54,6 +54,7 @@ def train(
     settings = replace(settings, data=data)
     everyone = undivided(utterances, data, vocabulary)
     say(left_out(utterances, vocabulary))
+    say_all(one_class_corpora([everyone], vocabulary))
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
     calibration = calibration_of_run(calibrate_on, config, method, vocabulary.emotions) if calibrate_on else None
