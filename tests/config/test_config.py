@@ -20,8 +20,9 @@ from gemoclap.config import (
     Settings,
     TrainSettings,
 )
-from gemoclap.config.ems import CompareSettings
+from gemoclap.config.ems import CompareSettings, IntensitySettings
 from gemoclap.config.files import FOLDER as CONFIGS
+from gemoclap.config.probe import ProbeSettings
 from gemoclap.errors import GemoclapError
 
 DIFFS = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name not in ("base.yaml", "ems.yaml"))
@@ -161,6 +162,11 @@ def test_lists_may_be_given_with_commas(given: str) -> None:
         (lambda: ObjectiveSettings(alpha=1.5), "objective.alpha"),
         (lambda: ModelSettings(projection_dropout=-0.1), "model.projection_dropout"),
         (lambda: DataSettings(dev_speakers=-1), "data.dev_speakers"),
+        (
+            lambda: ProbeSettings(data=DataSettings(perturbed_copies=1)),
+            "data.perturbed_copies has no effect in 'probe'",
+        ),
+        (lambda: IntensitySettings(data=DataSettings(perturbed_copies=1)), "no effect in 'pretrain intensity'"),
     ],
 )
 def test_values_that_cannot_be_are_refused_by_name(make: Any, names: str) -> None:

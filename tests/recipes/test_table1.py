@@ -180,6 +180,15 @@ def test_the_estimate_counts_steps_and_leaves_no_trace(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_estimate_counts_perturbed_copies(
+    small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    few = ("--estimate", "--encoders", "one=compact", "--methods", "ce", "--data.perturbed_copies", "2")
+    assert run(*command(small_manifest, tmp_path / "run", *few)) == 0
+    steps = 2 * math.ceil(3 * len(read_manifest(small_manifest)) / 2 / 8) * 2  # 2 folds, 2 epochs
+    assert f" for {steps} steps in one process" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("freeze", "kept"), [("all", "layers"), ("front_end", "frames")])
 def test_what_is_frozen_is_timed_and_not_written(small_manifest: Path, tmp_path: Path, freeze: str, kept: str) -> None:
     line = command(small_manifest, tmp_path / "run", "--model.freeze", freeze, f"--cache.{kept}", "disk")

@@ -95,7 +95,7 @@ class Parser(ArgumentParser):
                 action.help = SUPPRESS
 
     def hide(self, *names: str) -> None:
-        """Leave settings (dotted names) out of the help: those that a command refuses, since another option names them."""
+        """Leave settings (dotted names) out of the help: those that a command refuses or ignores."""
         for action in self._actions:
             if action.dest in names:
                 action.help = SUPPRESS

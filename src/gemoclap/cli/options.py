@@ -97,6 +97,7 @@ def add_convert(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str, required=True, help="folder to write; for csv, file to write")
     add_overwrite(parser)
     parser.add_class_arguments(DataSettings, "data")
+    parser.hide("data.perturbed_copies")
     parser.hide_groups()
 
 
@@ -323,6 +324,7 @@ def add_pretrain_intensity(parser: Parser) -> None:
     parser.add_class_arguments(TrainSettings, "train")
     parser.add_class_arguments(CacheSettings, "cache")
     parser.set_defaults({"data.dev_speakers": 2})
+    parser.hide("data.perturbed_copies")
     parser.hide_groups()
 
 
@@ -360,6 +362,7 @@ def add_probe(parser: Parser) -> None:
     parser.add_class_arguments(ProbeHeadSettings, "head")
     parser.add_class_arguments(ProbeTrainSettings, "train")
     parser.add_class_arguments(CacheSettings, "cache")
+    parser.hide("data.perturbed_copies")
     parser.hide_groups()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gemoclap.config.limits import AT_LEAST_0, check_limits
+from gemoclap.errors import GemoclapError
 
 
 @dataclass
@@ -43,8 +44,10 @@ class DataSettings:
             development set.
         allow_speaker_overlap: Allow a speaker, or the same audio under two ids, on both sides of a split. If a speaker is
             shared, the report says so in its first line.
-        perturbed_copies: Number of perturbed copies of each training utterance to train on beside it [C]: other speeds, rooms,
-            microphones, noise, telephone lines and codecs. Test and development speakers are not perturbed.
+        perturbed_copies: Number of perturbed copies of each training utterance to train on as well [C]: other speeds, rooms,
+            microphones, noise, telephone lines and codecs. Test and development speakers are not perturbed. Every method that
+            trains on labels uses the copies, with these exceptions: egemaps_svm does not, and gmp_tl does not in the steps
+            'cluster' and 'pretrain'.
         audio: How each clip is prepared.
     """
 
@@ -63,6 +66,12 @@ class DataSettings:
 
     def __post_init__(self) -> None:
         check_limits("data", self, dev_speakers=AT_LEAST_0, perturbed_copies=AT_LEAST_0)
+
+
+def refuse_perturbed_copies(data: DataSettings, command: str) -> None:
+    """Raise a GemoclapError if copies are asked for in a command that would ignore them."""
+    if data.perturbed_copies:
+        raise GemoclapError(f"data.perturbed_copies has no effect in '{command}'; leave it out")
 
 
 @dataclass

@@ -17,6 +17,7 @@ from gemoclap.config import (
     check_limits,
     check_seeds,
 )
+from gemoclap.config.data import refuse_perturbed_copies
 from gemoclap.config.probe import ProbeHeadSettings, ProbeTrainSettings
 from gemoclap.errors import GemoclapError
 
@@ -86,6 +87,7 @@ class IntensitySettings:
 
     def __post_init__(self) -> None:
         _refuse_supervised(self.train)
+        refuse_perturbed_copies(self.data, "pretrain intensity")
 
 
 @dataclass

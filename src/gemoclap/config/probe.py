@@ -13,6 +13,7 @@ from gemoclap.config import (
     check_limits,
     check_seeds,
 )
+from gemoclap.config.data import refuse_perturbed_copies
 from gemoclap.errors import GemoclapError
 
 LOG_MEL = "log_mel"
@@ -95,5 +96,6 @@ class ProbeSettings:
     cache: CacheSettings = field(default_factory=CacheSettings)
 
     def __post_init__(self) -> None:
+        refuse_perturbed_copies(self.data, "probe")
         if not self.encoders:
             raise GemoclapError(f"no encoder to probe; give hub ids, folders or {LOG_MEL} with --encoders")

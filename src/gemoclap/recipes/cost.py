@@ -10,9 +10,11 @@ from pathlib import Path
 import torch
 
 from gemoclap.config import HEADS, CacheSettings, Settings
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import TrainBatches, collate
 from gemoclap.data.folds import Fold
+from gemoclap.data.perturb import with_copies
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_files import read_log
@@ -72,10 +74,15 @@ def _steps_left(run: TableRun, cell: Cell) -> int:
     """Return the number of remaining batches in the cell's trainings."""
     left = 0
     for fold in run.pending(cell):
-        batches = TrainBatches(fold.train, run.store, run.vocabulary, run.settings_of(cell).train)
+        batches = TrainBatches(_learnt_from(run.settings, fold), run.store, run.vocabulary, run.settings_of(cell).train)
         epochs = run.settings.train.epochs - epochs_done(run.fold_folder(cell, fold))
         left += len(batches) * epochs
     return left
+
+
+def _learnt_from(settings: Settings, fold: Fold) -> list[Utterance]:
+    """Return what a training on a fold sees: its utterances and their perturbed copies."""
+    return with_copies(fold.train, settings.data.perturbed_copies)
 
 
 def epochs_done(folder: Path) -> int:
@@ -96,7 +103,7 @@ def _time_a_step(run: TableRun, cell: Cell, fold: Fold) -> float:
 def _time(settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, store: AudioStore) -> float:
     model = build_model(settings, method, vocabulary)
     train = replace(settings.train, gather=settings.train.gather and method not in HEADS)
-    batches = TrainBatches(fold.train, store, vocabulary, train)
+    batches = TrainBatches(_learnt_from(settings, fold), store, vocabulary, train)
     largest, average = ([batches.utterances[place] for place in places] for places in _chosen(batches))
     sources = InputSources(store, replace(settings, cache=_off_the_disk(settings.cache)))
     source = sources.for_model(model, [*largest, *average])
