@@ -91,6 +91,37 @@ def test_a_stretch_is_a_clip_of_its_own_and_a_short_one_is_filled_up(
     assert np.isfinite(features([Utterance("short", str(tmp_path / "short.wav"))])).all()
 
 
+@pytest.mark.parametrize("start", [None, 0.05])
+def test_of_a_long_clip_the_first_seconds_are_used(
+    rows: list[Utterance], features: EgemapsFeatures, start: float | None
+) -> None:
+    long = replace(rows[0], start=start)
+    cut = replace(long, end=(start or 0) + 0.25)
+    np.testing.assert_array_equal(EgemapsFeatures(max_seconds=0.25)([long]), features([cut]))
+    assert not np.array_equal(features([long]), features([cut]))
+    np.testing.assert_array_equal(EgemapsFeatures(max_seconds=14.0)(rows), features(rows))  # all are shorter
+
+
+def test_what_lies_beyond_is_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "damaged_late.flac"
+    soundfile.write(path, buzz(200, 0.5, 40.0, 0), 16000)
+    data = bytearray(path.read_bytes())
+    data[-len(data) // 8 : -len(data) // 16] = bytes(len(data) // 8 - len(data) // 16)
+    path.write_bytes(data)
+    assert np.isfinite(EgemapsFeatures(max_seconds=5.0)([Utterance("a", str(path))])).all()
+    with pytest.raises(GemoclapError, match="damaged_late"):
+        EgemapsFeatures()([Utterance("a", str(path))])
+
+
+def test_features_of_another_length_are_not_taken_from_the_cache(rows: list[Utterance], tmp_path: Path) -> None:
+    found = []
+    for most in (0.25, None):
+        made = EgemapsFeatures(tmp_path, most)
+        made.preload(rows[:1])
+        found.append(made(rows[:1]))
+    assert not np.array_equal(*found)
+
+
 def test_cache_spares_extraction_and_is_never_stale(
     rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """The field's baseline: openSMILE eGeMAPS functionals and a support vector machine, in the same folds as the methods.
 
-Features: the 88 functionals of eGeMAPSv02 (Eyben et al., 2016) over the whole clip, neither trimmed nor cut.
+Features: the 88 functionals of eGeMAPSv02 (Eyben et al., 2016) over a clip whose silence is kept. Of a longer clip only the
+first ``data.audio.max_seconds`` are used, as with the methods that the baseline is compared with. This also bounds the memory.
 Classifier [C]: standardised features, RBF kernel, cost 1 (scikit-learn's default; nothing is tuned),
 classes weighted by their inverse frequency, because UAR is compared.
 """
@@ -22,7 +23,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from gemoclap.audio import SAMPLE_RATE, load_audio
+from gemoclap.audio import SAMPLE_RATE, Recording
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
 from gemoclap.extras import needed
@@ -42,20 +43,22 @@ Progress = Callable[[int, int], None]
 class EgemapsFeatures:
     """eGeMAPSv02 functionals of utterances; each is extracted once, shared by folds and, with a folder, by runs.
 
-    A file in `cache_dir` is used only if the openSMILE version, the files (path, size, modification time) and the parts of the
-    files are the same.
+    A file in `cache_dir` is used only if the openSMILE version, the files (path, size, modification time), the parts of the
+    files and `max_seconds` are the same.
 
     Parameters
     ----------
     cache_dir : folder for the features between runs; None keeps them in memory only.
+    max_seconds : how much of a longer clip is used, from its start; None uses all of it.
 
     Raises
     ------
     GemoclapError : openSMILE is not installed.
     """
 
-    def __init__(self, cache_dir: Path | None = None) -> None:
+    def __init__(self, cache_dir: Path | None = None, max_seconds: float | None = None) -> None:
         self.cache_dir = cache_dir
+        self._most = None if max_seconds is None else max(1, round(max_seconds * SAMPLE_RATE))
         self._rows: dict[str, np.ndarray] = {}
         opensmile = opensmile_package()
         self._smile = opensmile.Smile(
@@ -81,7 +84,7 @@ class EgemapsFeatures:
         GemoclapError : an audio file cannot be read.
         """
         keys = sorted({_stretch(utterance): utterance for utterance in utterances}.items())
-        path = None if self.cache_dir is None else self.cache_dir / f"egemaps-{_fingerprint(keys)}.safetensors"
+        path = None if self.cache_dir is None else self.cache_dir / f"egemaps-{self._fingerprint(keys)}.safetensors"
         if path is not None and path.is_file():
             self._rows |= dict(zip((key for key, _ in keys), load_file(path)["functionals"], strict=True))
             return
@@ -100,9 +103,19 @@ class EgemapsFeatures:
                     progress(done, len(utterances))
 
     def _extract(self, utterance: Utterance) -> np.ndarray:
-        waveform = load_audio(utterance.path, utterance.start, utterance.end)
+        waveform = Recording(utterance.path, utterance.start, utterance.end).read(0, self._most)
         filled = np.pad(waveform, (0, max(0, SHORTEST - len(waveform))))
         return self._smile(filled, SAMPLE_RATE).reshape(-1).astype(np.float32)
+
+    def _fingerprint(self, keys: Sequence[tuple[str, Utterance]]) -> str:
+        """Return 16 hex digits over all that the features of these stretches depend on; see the class."""
+        made_with = f"eGeMAPSv02 {opensmile_package().__version__} {SHORTEST} {self._most}"
+        digest = hashlib.sha256(made_with.encode())
+        for key, utterance in keys:
+            path = Path(utterance.path)
+            stat = path.stat() if path.is_file() else None
+            digest.update(f"\n{key} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+        return digest.hexdigest()[:16]
 
 
 def opensmile_package() -> Any:
@@ -113,16 +126,6 @@ def opensmile_package() -> Any:
 def _stretch(utterance: Utterance) -> str:
     """Return a name for the stretch of audio: absolute path, start, end."""
     return json.dumps([os.path.abspath(utterance.path), utterance.start, utterance.end])
-
-
-def _fingerprint(keys: Sequence[tuple[str, Utterance]]) -> str:
-    """Return 16 hex digits over the stretches, their files' size and modification time, and the extractor's version."""
-    digest = hashlib.sha256(f"eGeMAPSv02 {opensmile_package().__version__} {SHORTEST}".encode())
-    for key, utterance in keys:
-        path = Path(utterance.path)
-        stat = path.stat() if path.is_file() else None
-        digest.update(f"\n{key} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
-    return digest.hexdigest()[:16]
 
 
 def run_fold(fold: Fold, features: EgemapsFeatures, vocabulary: Vocabulary) -> np.ndarray:

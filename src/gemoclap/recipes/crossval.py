@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from gemoclap.config import BASELINES, TRAINED, Settings
+from gemoclap.config import BASELINES, TRAINED, AudioSettings, Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import left_out, one_class_corpora, read_data
@@ -90,7 +90,7 @@ def cross_validate(
     for method in methods:
         _finish_off([output / method / fold.name for fold in folds if fold not in pending[method]], keep_models)
         if method in BASELINES:
-            _baseline(pending[method], vocabulary, output / method)
+            _baseline(pending[method], vocabulary, data.audio, output / method)
         for fold in pending[method] if method in TRAINED else ():
             _train_and_test(settings, method, fold, vocabulary, sources, output / method / fold.name, keep_models)
             outlook.one_done()
@@ -224,10 +224,10 @@ def _train_and_test(
     _finish(table, folder, *(() if keep_models else ENCODERS))
 
 
-def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, folder: Path) -> None:
+def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, audio: AudioSettings, folder: Path) -> None:
     if not folds:
         return
-    features = EgemapsFeatures(folder)
+    features = EgemapsFeatures(folder, audio.max_seconds)
     with progress_bar("eGeMAPS functionals") as progress:
         features.preload([row for fold in folds for row in (*fold.train, *fold.test)], progress)
     for fold in folds:

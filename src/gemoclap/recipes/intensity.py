@@ -113,7 +113,7 @@ def rank(settings: IntensitySettings, fold: Fold, vocabulary: Vocabulary) -> tup
     """
     check_neutral(fold.train, vocabulary, settings.ranking.neutral)  # fail before the long work, not after it
     rows = [*fold.train, *fold.dev]
-    functionals = EgemapsFeatures(cache_folder(settings.cache))
+    functionals = EgemapsFeatures(cache_folder(settings.cache), settings.data.audio.max_seconds)
     with progress_bar("eGeMAPS functionals") as progress:
         functionals.preload(rows, progress)
     chosen = settings.ranking
