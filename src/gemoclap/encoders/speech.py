@@ -6,7 +6,6 @@ are registered with AutoModel and load the same way. A clip has the same frames 
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -17,11 +16,8 @@ from torch.nn import functional
 from transformers import AutoModel, PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtractor
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.config import ModelSettings
-from gemoclap.encoders.augmentation import OwnAugmentation
 from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.framing import frame_counts_of, normalize_clips, receptive_field
-from gemoclap.encoders.freezing import layer_count, parts_to_freeze, unfreeze
 from gemoclap.encoders.layers import (
     Layers,
     check_layers,
@@ -32,10 +28,11 @@ from gemoclap.encoders.layers import (
     pass_final_norm,
 )
 from gemoclap.encoders.loading import load_speech_model, refuse_unfit
-from gemoclap.encoders.lora import add_lora, merged_state
+from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.overriding import front_end_given, hiding
 from gemoclap.encoders.padding import make_padding_exact, valid_positions
 from gemoclap.encoders.pretrained import model_class, readable_errors
+from gemoclap.encoders.trainable import TrainableModel
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
 from gemoclap.errors import GemoclapError
 
@@ -43,7 +40,7 @@ COMPILATIONS = 64
 """Largest number of variants of a layer that torch.compile may make."""
 
 
-class SpeechEncoder(nn.Module):
+class SpeechEncoder(TrainableModel):
     """A transformers speech encoder with normalisation, masks, freezing and exact padding.
 
     Parameters
@@ -73,10 +70,9 @@ class SpeechEncoder(nn.Module):
     """
 
     def __init__(self, model: PreTrainedModel, do_normalize: bool, layers: Layers = "last") -> None:
-        super().__init__()
         check_layers(layers, model.config.num_hidden_layers)
         refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
-        self.model = model
+        super().__init__(model, needs_every_layer=layers == "weighted")
         self.do_normalize = do_normalize
         self.layers = layers
         self.output_dim: int = model.config.hidden_size
@@ -89,11 +85,6 @@ class SpeechEncoder(nn.Module):
         make_dropout_fast(model)
         make_wavlm_attention_fast(model)
         pass_final_norm(model)
-        self._frozen: list[nn.Module] = []
-        self._frozen_layers: int | None = None
-        self._trained_before: list[nn.Parameter] = []
-        self._hides_frames = False
-        self._augmentation = OwnAugmentation(model, needs_every_layer=layers == "weighted")
         self.freeze("none")
 
     @classmethod
@@ -181,21 +172,6 @@ class SpeechEncoder(nn.Module):
             )
         mask = valid_positions(counts, states[layer].shape[1])
         return states[layer].masked_fill(~mask.unsqueeze(-1), 0.0), mask
-
-    @property
-    def has_front_end(self) -> bool:
-        """Whether the model starts with convolutions over the waveform whose output can be given instead of the waveform."""
-        return hasattr(self.model, "feature_extractor")
-
-    def is_frozen(self, what: Literal["front_end", "all"]) -> bool:
-        """Whether a part is frozen, so that its output for a clip never changes."""
-        part: Any = self.model if what == "all" else getattr(self.model, "feature_extractor", self.model)
-        return any(part is module for frozen in self._frozen for module in frozen.modules())
-
-    @property
-    def frozen_modules(self) -> list[nn.Module]:
-        """The parts that `freeze` has frozen, from the input up."""
-        return list(self._frozen)
 
     @property
     def constant_until(self) -> Literal["output"] | int | None:
@@ -303,79 +279,6 @@ class SpeechEncoder(nn.Module):
         mask = valid_positions(counts, frames.shape[1])
         return frames.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
-    def freeze(self, what: str | int) -> None:
-        """Freeze a part of the model: no gradient and no dropout, in training mode too. Undoes an earlier call.
-
-        Parameters
-        ----------
-        what : ``"none"``; ``"front_end"``, the convolutions over the waveform; ``"all"``, everything but the weights of
-            ``layers="weighted"``; or n, the front end, its projection and everything up to
-            transformer layer n. n above 0 switches off SpecAugment and layer drop, which would make frozen layers random. For
-            a Whisper, which hides mel frames, a frozen front end does this too.
-
-        Raises
-        ------
-        GemoclapError : another word, or more layers than there are.
-        """
-        unfreeze(self._frozen, self._trained_before)
-        self._frozen, self._frozen_layers = [], None
-        self._trained_before = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self._frozen, self._frozen_layers = parts_to_freeze(self.model, what), layer_count(what)
-        for module in self._frozen:
-            module.requires_grad_(False)
-        self._augmentation.settle(self.is_frozen("front_end"), bool(self._frozen_layers), self.model in self._frozen)
-        self.train(self.training)
-
-    def settle(self, settings: ModelSettings) -> None:
-        """Augment, freeze and adapt as `settings` say: once, before training.
-
-        With low-rank adaptation, the front end is always frozen.
-
-        Raises
-        ------
-        GemoclapError : as `freeze` and `lora.add_lora`.
-        """
-        if not settings.augment:
-            self.switch_off_augmentation()
-        what = settings.freeze
-        if settings.lora_rank is not None:
-            what = 0 if what in ("none", "front_end") else what
-        self.freeze(what)
-        if settings.lora_rank is not None:
-            first = layer_count(what)
-            if first is None:
-                raise GemoclapError(
-                    f"model.lora_rank: adapters need layers that are not frozen, and model.freeze is {what}; give it a number "
-                    "below that of the layers"
-                )
-            add_lora(self.model, settings.lora_rank, settings.lora_alpha, first)
-
-    def switch_off_augmentation(self) -> None:
-        """Train without the model's own SpecAugment and layer drop, even if its config has them; dropout stays."""
-        self._augmentation.switch_off()
-
-    def expect_hidden_frames(self) -> None:
-        """Let the caller choose the hidden frames.
-
-        The model's own hiding and tempo changes are switched off. The vector that replaces hidden frames, if the model has
-        one, is trained.
-
-        Raises
-        ------
-        GemoclapError : the model cannot hide frames.
-        """
-        if "mask_time_indices" not in inspect.signature(self.model.forward).parameters:
-            raise GemoclapError(f"a {self.model.config.model_type} encoder cannot hide frames; take another one")
-        if self.has_front_end and not hasattr(self.model, "masked_spec_embed"):
-            raise GemoclapError(
-                f"this {self.model.config.model_type} encoder has nothing to put in the place of hidden frames; set "
-                "mask_time_prob above 0 in its config.json"
-            )
-        self.switch_off_augmentation()
-        self._hides_frames = True
-        if hasattr(self.model, "masked_spec_embed"):
-            self.model.masked_spec_embed.requires_grad_(self.model not in self._frozen)
-
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write the model, with the original augmentation settings, and preprocessor_config.json, in the hub's format."""
         with readable_errors(str(folder)), self._augmentation.as_loaded():
@@ -408,13 +311,6 @@ class SpeechEncoder(nn.Module):
         dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILATIONS)
         for layer in layers[self._frozen_layers or 0 :]:  # frozen layers run only once, so they need no compilation
             layer.compile(dynamic=True)
-
-    def train(self, mode: bool = True) -> SpeechEncoder:
-        """Set training mode, except for frozen parts, whose dropout stays off."""
-        super().train(mode)
-        for module in self._frozen:
-            module.eval()
-        return self
 
     def weigh(self, states: Sequence[Tensor]) -> Tensor:
         """Return the learned sum over layers, or the values of one layer, depending on ``layers``.
