@@ -27,6 +27,7 @@ from gemoclap.config import CacheSettings, Settings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.cards import head, usage
 from gemoclap.encoders.embedded import FOLDER, WEIGHTS
 from gemoclap.inference.adaptation import adapt
 from gemoclap.models import classifier_of, load_emotion_model
@@ -57,6 +58,8 @@ LICENCE_OF = {
     "default": "MIT, as this package; the corpora allow sharing and use",
     "research": "CC BY-NC-SA 4.0, as the corpora ask: research, not business",
 }
+
+LICENCE_ON_THE_HUB = {"default": "mit", "research": "cc-by-nc-sa-4.0"}
 
 
 def main() -> None:
@@ -212,7 +215,9 @@ def pack(model: Path, target: Path) -> None:
 def write_card(path: Path, name: str, within: dict[str, Score], elsewhere: dict[str, dict[str, Score]]) -> None:
     """Write the README of a model that comes with this package."""
     corpora, emotions = MODELS[name]
+    tags = ["speech-emotion-recognition", "clap"]
     lines = [
+        *head({"license": LICENCE_ON_THE_HUB[name], "tags": tags, "base_model": ["openai/whisper-base"]}),
         f"# The {name} model of gemoclap",
         "",
         f"Predicts {emotions.replace(',', ', ')} from speech. `gemoclap predict clip.wav --model {name}`",
@@ -223,6 +228,7 @@ def write_card(path: Path, name: str, within: dict[str, Score], elsewhere: dict[
         "copy of each clip (speed, room, microphone, noise, telephone line, codec).",
         f"- Licence of these weights: {LICENCE_OF[name]}.",
         "",
+        *usage(),
         "## Speakers that were not trained on",
         "",
         "Speaker-disjoint cross-validation of the same recipe in five folds, among the classes that a corpus has.",

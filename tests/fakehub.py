@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import HfApi, RepoUrl
 from safetensors.torch import load_file
 
 from gemoclap.encoders import weights
@@ -38,3 +41,17 @@ def pickle_weights(folder: Path) -> Path:
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
     return folder / "pytorch_model.bin"
+
+
+def accepting_uploads(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what a program uploads be found in the hub's cache on disk, as if it had been downloaded again."""
+
+    def create_repo(self: HfApi, repo_id: str, **options: Any) -> RepoUrl:
+        return RepoUrl(f"https://huggingface.co/{repo_id}")
+
+    def upload_folder(self: HfApi, *, repo_id: str, folder_path: str, **options: Any) -> str:
+        shutil.copytree(folder_path, snapshot(cache, repo_id), dirs_exist_ok=True)
+        return f"https://huggingface.co/{repo_id}/commit/{COMMIT}"
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)

@@ -11,7 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "gemoclap"
 FLOORS = [
-    {"errors", "extras", "files", "writing", "labels", "audio", "metrics", "predictions", "config", "terminal"},
+    {
+        "errors",
+        "extras",
+        "files",
+        "writing",
+        "labels",
+        "audio",
+        "metrics",
+        "predictions",
+        "config",
+        "terminal",
+        "registering",
+    },
     {"corpora"},
     {"data"},
     {"encoders"},

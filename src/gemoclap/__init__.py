@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gemoclap.registering import register_with_transformers
+
 if TYPE_CHECKING:
     from gemoclap.clap.model import GEmoClapConfig, GEmoClapModel
     from gemoclap.errors import GemoclapError
@@ -27,3 +29,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'gemoclap' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+register_with_transformers()

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoTokeni
 
 from gemoclap.clap.model import TEXT_PREFIX, GEmoClapModel
 from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.encoders.clip_extractor import ClipExtractor
 from gemoclap.encoders.text import TextEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import get_vocabulary
@@ -232,7 +233,8 @@ def test_the_folder_is_one_that_other_tools_read(with_minilm: tuple[GEmoClapMode
     assert config["architectures"] == ["GEmoClapModel"]
     assert config["vocabulary"]["merges"] == {"excited": "happy"}
     extractor = AutoFeatureExtractor.from_pretrained(folder)
-    assert (extractor.sampling_rate, extractor.do_normalize) == (16000, False)
+    assert type(extractor) is ClipExtractor and extractor.sampling_rate == 16000
+    assert AudioSettings(extractor.max_seconds, extractor.trim_silence_db) == model.config.audio_settings
     tokens = AutoTokenizer.from_pretrained(folder)(list(model.emotion_prompts), padding=True)["input_ids"]
     assert tokens == model.text_encoder.tokenizer(list(model.emotion_prompts), padding=True)["input_ids"]
     suffixes = {path.suffix for path in folder.iterdir()}

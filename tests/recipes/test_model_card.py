@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from huggingface_hub import ModelCard
 
 from gemoclap.config import METHODS, ModelSettings, Settings, TrainSettings
 from gemoclap.corpora import CORPORA
@@ -41,6 +42,16 @@ def test_it_names_corpora_with_their_licences_and_the_split(tmp_path: Path) -> N
 def test_its_head_is_yaml_for_the_hub(tmp_path: Path) -> None:
     head = card(tmp_path / "README.md").split("---\n")[1]
     assert yaml.safe_load(head)["pipeline_tag"] == "audio-classification"
+    assert "model-index" not in head and "base_model" not in head
+
+
+def test_the_hub_reads_its_scores_and_the_encoders_of_the_hub(tmp_path: Path) -> None:
+    encoders = ModelSettings(audio_encoder="openai/whisper-base", text_encoder="./mine")
+    write_model_card(tmp_path / "README.md", Settings(model=encoders), "emo_clap", FOLD, {"war": 0.5, "uar": 0.4567})
+    data = ModelCard((tmp_path / "README.md").read_text(encoding="utf-8")).data
+    assert data.base_model == ["openai/whisper-base"] and data.eval_results is not None
+    assert {one.metric_name: one.metric_value for one in data.eval_results} == {"WAR": 50.0, "UAR": 45.67}
+    assert {one.dataset_type for one in data.eval_results} == {"ravdess"}
 
 
 def test_speakers_in_training_and_test_are_told(tmp_path: Path) -> None:

@@ -65,7 +65,11 @@ class PromptClassifier(nn.Module):
 
     def classify(self, embeddings: Tensor) -> Tensor:
         """Return probabilities ``(B, C)`` of audio embeddings ``(B, E)``."""
-        return (embeddings.float() @ self.weight.T).softmax(dim=-1)
+        return self.logits(embeddings).softmax(dim=-1)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Return what the softmax is over, ``eps_a * cosine / T`` ``(B, C)``, of audio embeddings ``(B, E)``."""
+        return embeddings.float() @ self.weight.T
 
     def forward(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
         return self.classify(self.embed(waveforms, lengths, **cached))

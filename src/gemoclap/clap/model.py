@@ -21,6 +21,7 @@ from transformers import (
 from gemoclap.clap.saved_prompts import has_prompts, read_prompts, write_prompts
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.cards import read_card
 from gemoclap.encoders.checks import REMEDY
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pretrained import readable_errors
@@ -299,6 +300,7 @@ class GEmoClapModel(SpeechModel):
         check_loaded(name, model, missing)
         if by_reference:
             model.text_encoder.freeze()
+        model.card = read_card(name, hub)
         if not with_text:
             model._folder = Path(name).absolute()
             model._saved_prompts = read_prompts(Path(name), model.emotion_head.text_projection)

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
+from huggingface_hub import HfApi
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.encoders.cards import plain_card, published, write_card
 from gemoclap.encoders.checks import REMEDY, check_weights
+from gemoclap.encoders.clip_extractor import ClipExtractor
 from gemoclap.encoders.embedded import EMBEDDED, embedded_weights
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pooling import Standardizer, make_pooling, pooled_dim
@@ -129,11 +133,17 @@ class Projection(nn.Sequential):
 
 
 class SpeechModel(PreTrainedModel):
-    """A model on the pooled frames of a speech encoder; subclasses add a head."""
+    """A model on the pooled frames of a speech encoder; subclasses add a head.
+
+    Attributes
+    ----------
+    card : the README.md of the folder that it was loaded from, which is saved with it; None if there was none.
+    """
 
     base_model_prefix = ""
     main_input_name = "waveforms"
     config: SpeechModelConfig
+    card: str | None = None
 
     def __init__(self, config: SpeechModelConfig, audio_encoder: SpeechEncoder | None = None) -> None:
         super().__init__(config)
@@ -180,16 +190,58 @@ class SpeechModel(PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Write config.json, model.safetensors and preprocessor_config.json; adapters are merged into the weights.
+        """Write config.json, model.safetensors, preprocessor_config.json and the card; adapters are merged into the weights.
 
         The weights of a frozen encoder that comes with this package are left out and read from there again.
+
+        Raises
+        ------
+        GemoclapError : ``push_to_hub=True``, which would upload before all files are there; or a file cannot be written.
         """
+        if kwargs.pop("push_to_hub", False):
+            raise GemoclapError("save_pretrained does not upload; call push_to_hub(repo_id) of the model")
         state = merged_state(self) if state_dict is None else state_dict
         if self.config.audio_weights == EMBEDDED:
             state = {name: value for name, value in state.items() if not name.startswith(AUDIO_PREFIX)}
         with quiet_transformers(), readable_write_errors(save_directory):
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
-        self.audio_encoder.feature_extractor.save_pretrained(save_directory)
+            ClipExtractor(**asdict(self.config.audio_settings)).save_pretrained(save_directory)
+            if self.card is not None:
+                write_card(save_directory, self.card)
+
+    def push_to_hub(  # type: ignore[override]
+        self,
+        repo_id: str,
+        *,
+        commit_message: str | None = None,
+        commit_description: str | None = None,
+        private: bool | None = None,
+        token: bool | str | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        max_shard_size: int | str = "50GB",
+        tags: Sequence[str] | None = None,
+    ) -> str:
+        """Upload what `save_pretrained` writes, with the model's card, and return the address of the commit.
+
+        transformers' own method would put a card without content in the place of the model's. The arguments are the same.
+        """
+        api = HfApi(token=token)
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+            card = self.card or plain_card(repo_id, self.config.emotions.emotions, self.config.audio_settings)
+            write_card(folder, published(card, repo_id, tags))
+            return str(
+                api.upload_folder(
+                    repo_id=repo_id,
+                    folder_path=folder,
+                    commit_message=commit_message or "Upload model",
+                    commit_description=commit_description,
+                    revision=revision,
+                    create_pr=create_pr,
+                )
+            )
 
 
 def speech_fields(

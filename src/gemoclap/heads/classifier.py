@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders.cards import read_card
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.speech_model import (
@@ -149,6 +150,7 @@ class SpeechClassifier(SpeechModel):
         model, report = loaded
         check_config(name, model.config)
         check_loaded(name, model, restore_audio(model, report["missing_keys"]))
+        model.card = read_card(name, kwargs)
         return model.eval()
 
 
@@ -195,11 +197,15 @@ class HeadClassifier(nn.Module):
 
         If a temperature was fitted, the logits are divided by it.
         """
+        return self.logits(embeddings).softmax(dim=-1)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Return what the softmax is over, ``(B, C)``."""
         scale = self.model.config.scale if self.model.config.head == "cosine" else 1.0
         logits = (scale * self.model.emotion_head(embeddings)).float()
         if self._columns is not None:
             logits = logits[:, self._columns]
-        return (logits / self.model.config.softmax_temperature).softmax(dim=-1)
+        return logits / self.model.config.softmax_temperature
 
     def forward(self, waveforms: Tensor | None = None, lengths: Tensor | None = None, **cached: Tensor) -> Tensor:
         return self.classify(self.embed(waveforms, lengths, **cached))

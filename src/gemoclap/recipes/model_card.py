@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from gemoclap.config import METHODS, TITLES, Settings
 from gemoclap.config.ems import IntensitySettings, PretrainSettings
@@ -13,34 +13,35 @@ from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import Fold
+from gemoclap.encoders.cards import CAUTION, head, input_lines, usage
+from gemoclap.labels import Vocabulary
 from gemoclap.writing import atomic_write
-
-CAUTION = (
-    "Acted speech is not spontaneous speech, and an expressed emotion need not be the felt one. Do not use "
-    "this model to judge people."
-)
 
 ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
 
 
 def write_model_card(
-    path: Path, settings: Settings, method: str, fold: Fold, scores: Mapping[str, float] | None = None
+    path: Path,
+    settings: Settings,
+    method: str,
+    fold: Fold,
+    scores: Mapping[str, float] | None = None,
+    vocabulary: Vocabulary | None = None,
 ) -> None:
-    """Write the card: corpora with their licences, the split and its hash, the main settings, and scores if known."""
+    """Write the card: corpora with their licences, the split and its hash, the main settings, and scores if known.
+
+    Parameters
+    ----------
+    vocabulary : the model's classes; None leaves out what it takes and gives.
+    """
+    title, *about = _what(settings, method)
     lines = [
-        "---",
-        "library_name: gemoclap",
-        "pipeline_tag: audio-classification",
-        f"tags: [speech-emotion-recognition{', clap' if method in METHODS else ''}]",
-        "---",
+        *head(_head(settings, method, fold, scores, title.removeprefix("# "))),
+        title,
+        *about,
         "",
-        *_what(settings, method),
-        "",
-        "```python",
-        "from gemoclap import Predictor",
-        'print(Predictor.from_pretrained("this folder")("clip.wav").probabilities)',
-        "```",
-        "",
+        *usage(),
+        *(input_lines(vocabulary.emotions, settings.data.audio) if vocabulary else ()),
         "## Trained on",
         "",
         *_corpora(fold.train),
@@ -56,6 +57,33 @@ def write_model_card(
     ]
     with atomic_write(path) as file:
         file.write("\n".join(lines) + "\n")
+
+
+def _head(
+    settings: Settings, method: str, fold: Fold, scores: Mapping[str, float] | None, title: str
+) -> dict[str, Any]:
+    """Return what the hub reads: tags, the encoders of the hub, and the scores as it lists them."""
+    encoders = [settings.model.audio_encoder, *([settings.model.text_encoder] if method in METHODS else [])]
+    return {
+        "tags": ["speech-emotion-recognition", *(["clap"] if method in METHODS else [])],
+        "base_model": [name for name in map(public_name, encoders) if "/" in name],
+        "metrics": ["recall", "accuracy"] if scores else [],
+        "model-index": [{"name": title, "results": [_result(fold, scores)]}] if scores else [],
+    }
+
+
+def _result(fold: Fold, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Return scores as the hub's model index wants them."""
+    corpora = sorted({row.corpus or "unnamed corpus" for row in fold.test})
+    kinds = {"uar": "recall", "war": "accuracy"}
+    return {
+        "task": {"type": "audio-classification", "name": "speech emotion recognition"},
+        "dataset": {"type": "+".join(corpora), "name": f"{', '.join(corpora)}, {fold.name}"},
+        "metrics": [
+            {"type": kinds.get(name, name), "name": name.upper(), "value": round(100 * value, 2)}
+            for name, value in scores.items()
+        ],
+    }
 
 
 def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, scores: Mapping[str, float]) -> None:

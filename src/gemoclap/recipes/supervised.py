@@ -177,6 +177,6 @@ def save_model(
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
-        write_model_card(folder / "README.md", settings, method, fold, scores)
+        write_model_card(folder / "README.md", settings, method, fold, scores, model.config.emotions)
 
     on_main_process(lambda: save_folder(target, write))

@@ -1,0 +1,79 @@
+"""An emotion model as transformers' pipeline "audio-classification" calls it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, ClassVar, Protocol, Self, cast
+
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig
+from gemoclap.errors import GemoclapError
+
+
+class EmotionClassifier(Protocol):
+    """A classifier of one kind of model: `clap.classifier.PromptClassifier` or `heads.classifier.HeadClassifier`."""
+
+    model: Any
+
+    def embed(self, waveforms: Tensor, lengths: Tensor) -> Tensor: ...
+    def logits(self, embeddings: Tensor) -> Tensor: ...
+
+
+class ForAudioClassification(PreTrainedModel):
+    """Base of the classes that AutoModelForAudioClassification loads a model's folder into, one for each kind of model.
+
+    ``model(input_values (B, T), attention_mask (B, T))``, clips that a `ClipExtractor` has prepared, returns ``logits
+    (B, C)``. Their softmax is what `Predictor` gives for the trained classes. Saving and uploading give the same files as
+    for the model itself.
+    """
+
+    main_input_name = "input_values"
+    model_kind: ClassVar[type[SpeechModel]]
+    load_options: ClassVar[dict[str, Any]] = {}
+    config: SpeechModelConfig
+
+    def __init__(self, config: SpeechModelConfig, classifier: EmotionClassifier | None = None) -> None:
+        if classifier is None:
+            raise GemoclapError(f"{type(self).__name__} is loaded from a model's folder: use from_pretrained")
+        super().__init__(config)
+        self.classifier: Any = classifier
+
+    @classmethod
+    def classifier_of(cls, model: Any) -> EmotionClassifier:
+        """Return the classifier of a loaded model for its trained classes."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Self:
+        """Load a model's folder, or such a repository of the hub, as `model_kind` does, in evaluation mode.
+
+        Raises
+        ------
+        GemoclapError : there is no model, it is of another kind, or weights are missing or not finite.
+        """
+        options = {**cls.load_options, **kwargs}
+        model: Any = cls.model_kind.from_pretrained(pretrained_model_name_or_path, *model_args, **options)
+        return cast(Self, cls(model.config, cls.classifier_of(model)).eval())
+
+    def forward(
+        self, input_values: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> SequenceClassifierOutput:
+        if attention_mask is None:
+            lengths = input_values.new_full((len(input_values),), input_values.shape[1]).long()
+        else:
+            lengths = attention_mask.sum(1)
+        embeddings = self.classifier.embed(input_values, lengths)
+        return SequenceClassifierOutput(logits=self.classifier.logits(embeddings))
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write the files of the model itself."""
+        self.classifier.model.save_pretrained(save_directory, **kwargs)
+
+    def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
+        """Upload the model itself with its card, as `SpeechModel.push_to_hub`."""
+        return self.classifier.model.push_to_hub(repo_id, **kwargs)

@@ -1,0 +1,128 @@
+"""The card of an emotion model: the README.md of its folder, which goes where the model goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+from transformers.utils import cached_file
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.config import AudioSettings
+
+CARD = "README.md"
+THIS_FOLDER = "this folder"
+"""How a card names its model, until it is uploaded under another name."""
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")
+CAUTION = (
+    "Acted speech is not spontaneous speech, and an expressed emotion need not be the felt one. Do not use "
+    "this model to judge people."
+)
+
+
+def head(fields: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a card's head, from which the hub reads what a model is; a field without value is left out."""
+    known = {
+        "library_name": "gemoclap",
+        "pipeline_tag": "audio-classification",
+        **{name: value for name, value in fields.items() if value},
+    }
+    # JSON is YAML too, and quotes what would be read as something else.
+    return ["---", *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in known.items()), "---", ""]
+
+
+def usage() -> list[str]:
+    """Return the lines that say how a model is used."""
+    return [
+        "```python",
+        "from gemoclap import Predictor",
+        f'print(Predictor.from_pretrained("{THIS_FOLDER}")("clip.wav").probabilities)',
+        "```",
+        "",
+        "Or with transformers, which gives the same numbers; `import gemoclap` makes the model known to it:",
+        "",
+        "```python",
+        "import gemoclap",
+        "from transformers import pipeline",
+        f'classify = pipeline("audio-classification", model="{THIS_FOLDER}")',
+        f'print(classify({{"raw": waveform, "sampling_rate": {SAMPLE_RATE}}}))  # a float32 array (T,), mono',
+        "```",
+        "",
+    ]
+
+
+def input_lines(labels: Sequence[str], audio: AudioSettings) -> list[str]:
+    """Return the lines that say what a model takes and gives."""
+    trimmed = (
+        "nothing is cut off"
+        if audio.trim_silence_db is None
+        else f"head and tail more than {audio.trim_silence_db:g} dB below the loudest frame are cut off"
+    )
+    bounded = "the whole clip is used" if audio.max_seconds is None else f"the first {audio.max_seconds:g} s are used"
+    return [
+        "## Input and output",
+        "",
+        f"- Mono speech at {SAMPLE_RATE} Hz of one person, a clip of some seconds: {trimmed}, then {bounded}.",
+        f"- One probability for each of {len(labels)} classes: {', '.join(labels)}.",
+        "",
+    ]
+
+
+def plain_card(title: str, labels: Sequence[str], audio: AudioSettings) -> str:
+    """Return the card of a model of which no more is known than its config."""
+    lines = [
+        *head({"tags": ["speech-emotion-recognition"]}),
+        f"# {title}",
+        "",
+        "Speech emotion recognition with gemoclap.",
+        "",
+        *usage(),
+        *input_lines(labels, audio),
+        "## Trained and tested on",
+        "",
+        "Not stated.",
+        "",
+        CAUTION,
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read_card(name: str, options: Mapping[str, Any]) -> str | None:
+    """Return the card of a model's folder, or of a repository of the hub; None if it has none, or the hub is out of reach.
+
+    Parameters
+    ----------
+    options : of `from_pretrained`, such as ``revision``.
+    """
+    path = Path(name) / CARD
+    if not Path(name).is_dir():
+        found = cached_file(
+            name,
+            CARD,
+            **{option: options[option] for option in HUB_OPTIONS if option in options},
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        if found is None:
+            return None
+        path = Path(found)
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+
+
+def write_card(folder: str | os.PathLike, card: str) -> None:
+    (Path(folder) / CARD).write_text(card, encoding="utf-8")
+
+
+def published(card: str, repo_id: str, tags: Sequence[str] | None) -> str:
+    """Return a card as it is uploaded: it names the repository, and has the `tags` too."""
+    card = card.replace(f'"{THIS_FOLDER}"', f'"{repo_id}"')
+    if not tags:
+        return card
+    parsed = ModelCard(card, ignore_metadata_errors=True)
+    data: Any = parsed.data
+    data.tags = [*dict.fromkeys([*(data.get("tags") or []), *tags])]
+    return str(parsed)
