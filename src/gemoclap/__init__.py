@@ -10,7 +10,8 @@ from gemoclap.registering import register_with_transformers
 if TYPE_CHECKING:
     from gemoclap.clap.model import GEmoClapConfig, GEmoClapModel
     from gemoclap.errors import GemoclapError
-    from gemoclap.inference.predictor import Prediction, Predictor
+    from gemoclap.inference.prediction import Prediction
+    from gemoclap.inference.predictor import Predictor
 
 __version__ = "0.1.0"
 __all__ = ["GEmoClapConfig", "GEmoClapModel", "GemoclapError", "Prediction", "Predictor"]
@@ -19,7 +20,7 @@ _HOMES = {
     "GEmoClapConfig": "gemoclap.clap.model",
     "GEmoClapModel": "gemoclap.clap.model",
     "GemoclapError": "gemoclap.errors",
-    "Prediction": "gemoclap.inference.predictor",
+    "Prediction": "gemoclap.inference.prediction",
     "Predictor": "gemoclap.inference.predictor",
 }
 

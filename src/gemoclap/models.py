@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import cast
 
+from torch import Tensor, nn
 from transformers import AutoConfig
 
 from gemoclap.clap.classifier import PromptClassifier
-from gemoclap.clap.model import GEmoClapModel
+from gemoclap.clap.model import ContrastiveHead, GEmoClapModel
 from gemoclap.encoders.hub import expect_hub
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.heads.classifier import HeadClassifier, SpeechClassifier, SpeechClassifierConfig
@@ -48,3 +50,21 @@ def classifier_of(model: EmotionModel, labels: Sequence[str] | None = None) -> C
     """
     kind = PromptClassifier if isinstance(model, GEmoClapModel) else HeadClassifier
     return kind(model, labels)  # type: ignore[arg-type]
+
+
+def predicts_gender(model: EmotionModel) -> bool:
+    """Whether a model has a head for gender."""
+    return model.gender_head is not None
+
+
+def gender_probabilities(model: EmotionModel, features: Tensor) -> Tensor:
+    """Return the probabilities ``(B, 2)`` of `labels.GENDERS` for what ``model.get_audio_features`` returns.
+
+    They are those of the training: no temperature is fitted for them.
+    """
+    if isinstance(model, GEmoClapModel):
+        head = cast(ContrastiveHead, model.gender_head)
+        scale, _ = head.scales()
+        prompts = head.embed_text(model.get_text_features(model.gender_prompts))
+        return (scale * head.embed_audio(features) @ prompts.T).softmax(dim=-1)
+    return cast(nn.Module, model.gender_head)(model.projection(features)).softmax(dim=-1)

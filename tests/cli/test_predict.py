@@ -14,10 +14,11 @@ import numpy as np
 import pandas
 import pytest
 from filelock import FileLock
-from small import complaint, contents, run
+from small import SMALL, complaint, contents, run
 from sound import noise, tone, write
 
 from gemoclap.corpora.manifest import read_manifest
+from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.rows import PARTIAL, RowFile, key_of
 
@@ -30,6 +31,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("clips")
     seconds = (0.7, 0.3, 1.1, 0.5, 0.9, 0.4, 0.6, 0.8)
     return [write(folder / f"{n}.wav", noise(length, seed=n)) for n, length in enumerate(seconds)]
+
+
+@pytest.fixture(scope="module")
+def gender_model(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was trained on emotion and gender."""
+    output = tmp_path_factory.mktemp("gender")
+    assert run("train", small_manifest, *SMALL, "--method", "ml_gemo_clap", "-o", output) == 0
+    return output / "model"
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -146,6 +155,43 @@ def test_csv_jsonl_and_parquet_hold_the_same(small_model: Path, clips: list[Path
         pandas.testing.assert_frame_equal(other[columns[:7]], table[columns[:7]], check_dtype=False)
 
 
+def test_further_columns_are_there_on_request(
+    small_model: Path, gender_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    tables = []
+    for suffix in ("csv", "jsonl", "parquet"):
+        output = tmp_path / f"out.{suffix}"
+        wanted = ("--columns", "gender,seconds,embedding", "--speech", "all")
+        assert run("predict", *clips, "--model", gender_model, *wanted, "-o", output) == 0
+        if suffix == "csv":
+            table = pandas.read_csv(output)
+            assert list(table) == [
+                "path", "emotion", "confidence", *EMOTIONS, "gender", "seconds", "embedding", "error", "remark"
+            ]  # fmt: skip
+            table["embedding"] = table["embedding"].map(json.loads)
+        else:
+            table = pandas.read_json(output, lines=True) if suffix == "jsonl" else pandas.read_parquet(output)
+        tables.append(table)
+    predictor = Predictor.from_pretrained(gender_model)
+    predictor.predict_gender = True
+    for place, answer in enumerate(predictor.predict_many(clips)):
+        assert isinstance(answer, Prediction) and answer.genders is not None
+        for table in tables:
+            assert table["gender"][place] == max(answer.genders, key=answer.genders.__getitem__)
+            assert table["seconds"][place] == pytest.approx(answer.seconds, abs=1e-3)
+            np.testing.assert_allclose(np.array(table["embedding"][place]), answer.embedding, atol=1e-5)
+    line = complaint(capsys, "predict", clips[0], "--model", small_model, "--columns", "gender")
+    assert "this model does not predict gender" in line
+    assert run("predict", clips[0], "--model", small_model, "--columns", "age") == 2
+
+
+def test_threads_that_read_change_no_answer(small_model: Path, clips: list[Path], tmp_path: Path) -> None:
+    for workers in ("1", "3"):
+        given = ("predict", *clips, "--model", small_model, "--workers", workers, "--batch_size", "2")
+        assert run(*given, "-o", tmp_path / f"{workers}.csv") == 0
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "3.csv").read_bytes()
+
+
 @pytest.mark.parametrize("name", ["out.txt", "out", "out.CSV.gz"])
 def test_other_suffixes_are_refused(
     name: str, small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
@@ -210,11 +256,11 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
     remarks = {Path(row["path"]).name: row["remark"] for row in rows_of(tmp_path / "out.csv")}
     assert remarks["silent.wav"].startswith("silent") and remarks["hiss.wav"].startswith("silent")
     assert remarks["short.wav"] == "very short: 20 ms"
-    assert remarks["long.wav"] == "only 14 of 20.0 s were used, as in training"
+    assert remarks["long.wav"] == "mean of 2 parts of 10.0 s; 'gemoclap timeline' shows emotion over time"
     assert remarks["fine.wav"] == ""
     assert "cancel each other" in remarks["inverted.wav"] and "cancel each other" in remarks["opposite.wav"]
     assert run("predict", tmp_path / "long.wav", "--model", small_model, "--speech", "all") == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("[only 14 of 20.0 s were used, as in training]")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("'gemoclap timeline' shows emotion over time]")
 
 
 def test_where_nobody_speaks_no_emotion_is_predicted(

@@ -104,7 +104,6 @@ def test_a_clip_is_trimmed_as_in_training(predictor: Predictor, clips: list[Path
     waveform = load_audio(clips[2])
     assert len(waveform) > 16000 == len(predictor.load(waveform))
     assert np.array_equal(predictor.load(waveform), prepare_clip(waveform, AudioSettings(1.0, 35.0)))
-    assert same(predictor(waveform), predictor(waveform[:16000]), tolerance=0)
     loud = load_audio(clips[0])
     padded = np.concatenate([np.zeros(20000, np.float32), loud, np.zeros(20000, np.float32)])
     assert len(predictor.load(padded)) < len(loud) + 4000

@@ -10,7 +10,7 @@ state can be stored.
 
 from gemoclap.audio.channels import Channels, open_channels
 from gemoclap.audio.checks import SAMPLE_RATE, as_float, check_samples, regular_file
-from gemoclap.audio.clips import from_int16, kept_range, load_clip, prepare_clip, to_int16
+from gemoclap.audio.clips import from_int16, kept_range, load_clip, part_edges, prepare_clip, to_int16
 from gemoclap.audio.containers import SLACK_SECONDS
 from gemoclap.audio.reading import AudioInfo, AudioStream, load_audio, probe_audio, resample_blocks, stream_audio
 from gemoclap.audio.recording import Recording
@@ -31,6 +31,7 @@ __all__ = [
     "load_audio",
     "load_clip",
     "open_channels",
+    "part_edges",
     "prepare_clip",
     "probe_audio",
     "regular_file",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from gemoclap.audio.checks import SAMPLE_RATE
@@ -63,6 +66,20 @@ def kept_range(recording: Recording, settings: AudioSettings) -> tuple[int, int 
         longest = first + max(1, round(settings.max_seconds * SAMPLE_RATE))
         last = longest if last is None else min(last, longest)
     return first, last
+
+
+def part_edges(recording: Recording, settings: AudioSettings, longest_seconds: float) -> list[int]:
+    """Return the samples at which the parts of a recording begin and end, ``(N + 1,)``.
+
+    Silence at head and tail is left out as `settings` ask. The rest is cut into as few parts as possible of at most
+    `max_seconds`, or `longest_seconds` where that is None. Their lengths differ by one sample at most.
+    """
+    first, last = kept_range(recording, replace(settings, max_seconds=None))
+    samples = (recording.samples if last is None else last) - first
+    longest = max(1, round((settings.max_seconds or longest_seconds) * SAMPLE_RATE))
+    number = math.ceil(samples / longest)
+    shorter, longer = divmod(samples, number)  # so many parts have one sample more
+    return [first + place * shorter + min(place, longer) for place in range(number + 1)]
 
 
 def to_int16(waveform: np.ndarray) -> tuple[np.ndarray, int]:

@@ -242,8 +242,8 @@ def add_evaluate(parser: Parser) -> None:
 def add_predict(parser: Parser) -> None:
     parser.usage = "gemoclap predict PATH ... [--model DIR] [-o FILE] [options]"
     paths = (
-        "audio files, folders, manifests, or CSV lists with a column 'path'; only the first seconds of a long clip are used, "
-        "as in training"
+        "audio files, folders, manifests, or CSV lists with a column 'path'; the answer for a long recording is the mean over "
+        "its parts ('gemoclap timeline' shows the emotions one after another)"
     )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)
@@ -253,7 +253,15 @@ def add_predict(parser: Parser) -> None:
         default=None,
         help="classes to choose from, in place of the model's own, such as bored,calm",
     )
+    add_any_words(parser)
+    columns = (
+        "further columns: gender (only with a model of ml_gemo_clap or multi_task), seconds (length of the sound used), "
+        "embedding (the numbers that the model compares with prompts)"
+    )
+    parser.add_argument("--columns", type=list[Literal["gender", "seconds", "embedding"]], default=[], help=columns)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
+    workers = "threads that read clips while the model works; default: 1 on a CPU, up to 8 with a GPU"
+    parser.add_argument("--workers", type=PositiveInt | None, default=None, help=workers)
     adapt = (
         "how to adapt to the recordings, without labels: none; folder = to all clips together, if recorded in the same "
         "way; speaker = to each speaker (see --by); or a file that --save_adapt wrote. All clips are read before the first "
@@ -276,6 +284,11 @@ def add_predict(parser: Parser) -> None:
     add_overwrite(parser)
 
 
+def add_any_words(parser: Parser) -> None:
+    any_words = "accept --labels that are like no word for an emotion, such as banana; their probabilities mean nothing"
+    parser.add_argument("--any_words", action="store_true", help=any_words)
+
+
 def add_timeline(parser: Parser) -> None:
     parser.usage = "gemoclap timeline RECORDING [--model DIR] [-o FILE ...] [options]"
     parser.add_argument("audio", help="audio file of any length")
@@ -293,6 +306,7 @@ def add_timeline(parser: Parser) -> None:
     parser.add_argument("--turns", type=str | None, default=None, help=turns)
     labels = "classes to choose from, in place of the model's own, such as bored,calm"
     parser.add_argument("--labels", type=list[str] | None, default=None, help=labels)
+    add_any_words(parser)
     window = "length of the windows in seconds; default: 4, or what the model uses of a clip if that is less"
     parser.add_argument("--window", type=float | None, default=None, help=window)
     hop = "seconds from the start of one window to the start of the next"

@@ -24,7 +24,8 @@ from gemoclap.terminal import print_summary, progress_bar
 from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
-    from gemoclap.inference.predictor import Prediction, Predictor
+    from gemoclap.inference.prediction import Prediction
+    from gemoclap.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
 ALL = "all"
@@ -49,6 +50,10 @@ def run_predict(args: Namespace) -> int:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
     predictor, fingerprint = _loaded(args.model)
     predictor.check_speech = args.speech == "detect"
+    predictor.any_words = args.any_words
+    predictor.predict_gender = "gender" in args.columns
+    if args.workers:
+        predictor.workers = args.workers
     labels = args.labels or predictor.labels
     # Hashing takes a moment that an answer on the terminal can do without.
     model = fingerprint(predictor.model) if target or groups else ""
@@ -56,7 +61,7 @@ def run_predict(args: Namespace) -> int:
 
     def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
         return (
-            _row(clip, answer, args.threshold, predictor.check_speech)
+            _row(clip, answer, args.threshold, predictor.check_speech, args.columns)
             for clip, answer in zip(wanted, predict(wanted), strict=True)
         )
 
@@ -67,11 +72,12 @@ def run_predict(args: Namespace) -> int:
             "labels": [*labels],
             "threshold": args.threshold,
             "speech": args.speech,
+            "columns": args.columns,
             "adapted_to": None
             if groups is None
             else {"how": args.adapt, "by": args.by, "clips": [key_of(_about(clip)) for clip in clips]},
         }
-        failed = _write(target, clips, answers, made_with, _columns(clips, labels), args.overwrite)
+        failed = _write(target, clips, answers, made_with, _columns(clips, labels, args.columns), args.overwrite)
     else:
         failed = _print(answers(clips), labels, args.json)
     if failed:
@@ -182,7 +188,11 @@ def _about(clip: Utterance) -> dict[str, Any]:
 
 
 def _row(
-    clip: Utterance, prediction: Prediction | GemoclapError, threshold: float = 0.0, detect: bool = False
+    clip: Utterance,
+    prediction: Prediction | GemoclapError,
+    threshold: float = 0.0,
+    detect: bool = False,
+    columns: Sequence[str] = (),
 ) -> dict[str, Any]:
     if isinstance(prediction, GemoclapError):
         return _about(clip) | {"error": str(prediction)}
@@ -191,13 +201,24 @@ def _row(
     if detect and not prediction.has_speech:
         emotion = NO_SPEECH
     row = _about(clip) | {"emotion": emotion, **{name: round(one, 6) for name, one in scores.items()}}
+    row |= {name: value for name, value in _further(prediction).items() if name in columns}
     return row | ({"remark": prediction.remark} if prediction.remark else {})
 
 
-def _columns(clips: Sequence[Utterance], labels: Sequence[str]) -> list[str]:
+def _further(prediction: Prediction) -> dict[str, Any]:
+    """Return the columns that are there on request."""
+    genders = prediction.genders or {}
+    return {
+        "gender": max(genders, key=lambda name: genders[name]) if genders else None,
+        "seconds": round(prediction.seconds, 3),
+        "embedding": [float(f"{value:.6g}") for value in prediction.embedding.tolist()],
+    }
+
+
+def _columns(clips: Sequence[Utterance], labels: Sequence[str], further: Sequence[str]) -> list[str]:
     of_manifests = {name for clip in clips for name in _about(clip)}
     about = [name for name in ("path", "id", "start", "end") if name in of_manifests]
-    return [*about, "emotion", "confidence", *labels, "error", "remark"]
+    return [*about, "emotion", "confidence", *labels, *further, "error", "remark"]
 
 
 def _write(

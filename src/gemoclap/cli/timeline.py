@@ -45,6 +45,7 @@ def run_timeline(args: Namespace) -> int:
 
     rules = SpeechRules(args.speech_threshold, args.min_silence, args.min_speech) if args.speech == "detect" else None
     predictor = Predictor.from_pretrained(args.model)
+    predictor.any_words = args.any_words
     with progress_bar("listening") as bar:
         found = emotion_timeline(
             predictor,

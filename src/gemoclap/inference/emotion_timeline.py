@@ -13,8 +13,9 @@ import numpy as np
 from gemoclap.audio import Channels, open_channels
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
+from gemoclap.inference.clips import SILENT
 from gemoclap.inference.envelope import Envelope
-from gemoclap.inference.predictor import SILENT, Predictor
+from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, segments, smoothed
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings
 from gemoclap.inference.turns import Turn, joined, remarks_on_turns

@@ -18,7 +18,8 @@ from gemoclap.files import file_hash
 from gemoclap.gmp.clustering import assign
 from gemoclap.gmp.codebooks import Codebooks, is_clustered, load_codebooks
 from gemoclap.gmp.frame_emotions import emotion_given_cluster, smooth
-from gemoclap.inference.predictor import Audio, default_device, recording_of
+from gemoclap.inference.clips import Audio, recording_of
+from gemoclap.inference.predictor import default_device
 from gemoclap.inference.timeline import windows
 
 SMOOTH_SECONDS = 0.5

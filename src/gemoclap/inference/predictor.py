@@ -4,62 +4,39 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice, repeat, takewhile
-from typing import Any, NamedTuple, Self, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, Recording, as_float, load_clip
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.audio import SAMPLE_RATE, load_clip
+from gemoclap.clap.model import GEmoClapModel
+from gemoclap.clap.words import check_words
 from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, check_groups
-from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
+from gemoclap.inference.clips import Audio, Clip, ClipReader, Part, recording_of
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
-from gemoclap.inference.speech import has_speech
+from gemoclap.inference.prediction import Featured, Prediction, prediction_of
 from gemoclap.inference.stream import EmotionStream
-from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of, load_emotion_model
-
-Audio = str | os.PathLike | np.ndarray | Utterance | Recording
-"""A file, a manifest row (its stretch of the file), a waveform (T,) at 16 kHz mono: float with full scale at 1, or
-signed PCM; or what `recording_of` makes of one."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is said of one clip.
-
-    Attributes
-    ----------
-    emotion : the likeliest label.
-    confidence : its probability.
-    probabilities : label -> probability; they add up to one.
-    embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
-        pooled features.
-    remark : why the answer may mean less than it seems, such as "silent"; None where nothing is remarkable.
-    has_speech : False of a silent clip, of channels that cancel, and where `Predictor.check_speech` found no speech.
-    """
-
-    emotion: str
-    confidence: float
-    probabilities: dict[str, float]
-    embedding: np.ndarray = field(repr=False)
-    remark: str | None = None
-    has_speech: bool = True
-
+from gemoclap.models import (
+    Classifier,
+    EmotionModel,
+    classifier_of,
+    gender_probabilities,
+    load_emotion_model,
+    predicts_gender,
+)
 
 SORTED_TOGETHER = 16
 """Batches whose clips are sorted by length together, so that a batch holds little padding."""
+GROUP_SECONDS = 1200.0
+"""Seconds of sound after which clips are not collected any longer to be sorted: 77 MB."""
 DECIDED_TOGETHER = 1024
 """Clips whose features go through the head at a time."""
-SHORTEST = 0.1
-"""Seconds below which a clip is said to be very short: less than a syllable."""
-SILENT = 10 ** (-60 / 20)
-"""Peak (full scale 1) below which a clip is said to be silent: -60 dB."""
 
 
 class Predictor:
@@ -70,6 +47,8 @@ class Predictor:
     Attributes
     ----------
     check_speech : whether clips in which nobody speaks get a remark that says so. It takes a few milliseconds a clip.
+    workers : threads that read clips while the model works on others.
+    any_words : whether `labels` may be words that are like no word for an emotion.
 
     Examples
     --------
@@ -78,12 +57,28 @@ class Predictor:
     'happy'
     >>> predictor("clip.wav", labels=["bored", "excited"]).probabilities  # doctest: +SKIP
     {'bored': 0.07, 'excited': 0.93}
+    >>> predictor({"array": samples, "sampling_rate": 8000}).emotion  # doctest: +SKIP
+    'sad'
     """
 
     def __init__(self, model: EmotionModel) -> None:
         self.model = model.eval()
         self.check_speech = False
+        self.workers = 1 if model.device.type == "cpu" else min(8, os.cpu_count() or 1)
+        self.any_words = False
+        self._predict_gender = False
         self._classifiers: dict[str | tuple[str, ...] | None, Classifier] = {}
+
+    @property
+    def predict_gender(self) -> bool:
+        """Whether answers have the probabilities of the genders; only a model that was trained on both can."""
+        return self._predict_gender
+
+    @predict_gender.setter
+    def predict_gender(self, wanted: bool) -> None:
+        if wanted and not predicts_gender(self.model):
+            raise GemoclapError("this model does not predict gender; take one of ml_gemo_clap or multi_task")
+        self._predict_gender = wanted
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike = DEFAULT, device: str | torch.device | None = None) -> Self:
@@ -112,15 +107,19 @@ class Predictor:
     def __call__(self, audio: Audio, labels: Sequence[str] | None = None) -> Prediction:
         """Classify one clip, trimmed as in training.
 
+        A clip longer than what the model uses of one is cut into parts of equal length, and the answer is the mean of theirs.
+        `inference.emotion_timeline` shows the emotions of a long recording one by one.
+
         Parameters
         ----------
-        audio : a file of any format that soundfile reads, or a waveform (T,) at 16 kHz mono, float with full scale at 1
-            or signed PCM.
+        audio : a file of any format that soundfile reads, a waveform (T,) at 16 kHz mono, float with full scale at 1 or
+            signed PCM, or ``{"array": waveform, "sampling_rate": Hz}``.
         labels : classes to choose among, put into the model's emotion prompt; None takes the trained ones.
 
         Raises
         ------
-        GemoclapError : the audio cannot be read or has no samples, or fewer than two labels, or others than a plain head knows.
+        GemoclapError : the audio cannot be read or has no samples, or fewer than two labels, others than a plain head knows, or
+            words that are like no word for an emotion (see `any_words`).
         """
         prediction = next(self.predict_many([audio], labels))
         if isinstance(prediction, GemoclapError):
@@ -130,9 +129,10 @@ class Predictor:
     def predict_many(
         self, audios: Iterable[Audio], labels: Sequence[str] | None = None, batch_size: int = 16
     ) -> Iterator[Prediction | GemoclapError]:
-        """Yield, for each clip in turn, what is said of it, or the error that kept it from being read.
+        """Yield the answer for each clip in turn, or the error that kept it from being read.
 
-        `SORTED_TOGETHER` batches are decoded at a time and sorted by length; what is decoded next is decoded meanwhile.
+        Clips are collected up to `SORTED_TOGETHER` batches or `GROUP_SECONDS` and sorted by length. Meanwhile `workers`
+        threads read the next ones.
         """
         classifier = self._classifier(labels)
         for clip in self._featured(audios, batch_size):
@@ -148,7 +148,7 @@ class Predictor:
     ) -> tuple[list[Prediction | GemoclapError], dict[str, Statistics]]:
         """Predict clips that are adapted to by group, without labels (`inference.adaptation`).
 
-        Every clip is looked at before the first is predicted; 4 kB of each stay in memory.
+        Every clip is read before the first is predicted; 4 kB of each part of a clip stay in memory.
 
         Parameters
         ----------
@@ -175,14 +175,19 @@ class Predictor:
         readable = [number for number, clip in enumerate(found) if not isinstance(clip, GemoclapError)]
         if not readable:
             return [clip for clip in found if isinstance(clip, GemoclapError)], {}
-        clips = [cast(_Featured, found[number]) for number in readable]
+        clips = [cast(Featured, found[number]) for number in readable]
         features, used = adapt(
-            np.stack([clip.features for clip in clips]),
-            [groups[number] for number in readable],
+            np.concatenate([clip.features for clip in clips]),
+            [
+                group
+                for number, clip in zip(readable, clips, strict=True)
+                for group in [groups[number]] * len(clip.features)
+            ],
             known,
-            [clip.has_speech for clip in clips],
+            [bool(speaks) for clip in clips for speaks in clip.speaks],
         )
-        adapted = [clip._replace(features=row) for clip, row in zip(clips, features, strict=True)]
+        ends = np.cumsum([len(clip.features) for clip in clips])[:-1]
+        adapted = [clip._replace(features=part) for clip, part in zip(clips, np.split(features, ends), strict=True)]
         answers: list[Prediction | GemoclapError] = [
             answer
             for first in range(0, len(adapted), DECIDED_TOGETHER)
@@ -191,17 +196,68 @@ class Predictor:
         by_number = dict(zip(readable, answers, strict=True))
         return [by_number.get(number, cast(GemoclapError, clip)) for number, clip in enumerate(found)], used
 
-    def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[_Featured | GemoclapError]:
+    def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[Featured | GemoclapError]:
         """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
-        with ThreadPoolExecutor(1) as ahead:
-            windows = ([*islice(audios, batch_size * SORTED_TOGETHER)] for audios in repeat(iter(audios)))
-            loaded: deque[Future[list[_Clip | GemoclapError]]] = deque()
-            for window in takewhile(bool, windows):
-                loaded.append(ahead.submit(self._load_all, window))
-                if len(loaded) > 1:
-                    yield from self._window(loaded.popleft().result(), batch_size)
-            while loaded:
-                yield from self._window(loaded.popleft().result(), batch_size)
+        for group in self._groups(audios, batch_size * SORTED_TOGETHER):
+            of_held = self._features_of_held(group, batch_size)
+            for number, clip in enumerate(group):
+                if isinstance(clip, GemoclapError):
+                    yield clip
+                elif clip.held is not None:
+                    yield Featured.of(clip, of_held[number], clip.held)
+                else:
+                    yield self._featured_in_turn(clip, batch_size)
+
+    def _groups(self, audios: Iterable[Audio], size: int) -> Iterator[list[Clip | GemoclapError]]:
+        """Yield clips that are sorted together, `size` at most; the next ones are read meanwhile."""
+        reader = ClipReader(self.model.config.audio_settings, self.check_speech)
+        left = iter(audios)
+        group: list[Clip | GemoclapError] = []
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            ahead = deque(pool.submit(reader.attempt, audio) for audio in islice(left, size))
+            while ahead:
+                group.append(ahead.popleft().result())
+                ahead.extend(pool.submit(reader.attempt, audio) for audio in islice(left, 1))
+                seconds = sum(clip.seconds for clip in group if isinstance(clip, Clip))
+                if len(group) == size or seconds > GROUP_SECONDS:
+                    yield group
+                    group = []
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if group:
+            yield group
+
+    def _features_of_held(self, clips: Sequence[Clip | GemoclapError], batch_size: int) -> dict[int, np.ndarray]:
+        """Return the features ``(parts, P)`` of the clips in memory, by place; batches are of like length."""
+        parts = [
+            (number, part)
+            for number, clip in enumerate(clips)
+            if isinstance(clip, Clip) and clip.held is not None
+            for part in clip.held
+        ]
+        order = sorted(range(len(parts)), key=lambda place: len(parts[place][1].waveform))
+        found: dict[int, np.ndarray] = {}
+        for batch in self._batches(((place, parts[place][1]) for place in order), batch_size):
+            places, of_batch = zip(*batch, strict=True)
+            found |= zip(places, self._features(of_batch), strict=True)
+        rows: dict[int, list[np.ndarray]] = {}
+        for place, (number, _) in enumerate(parts):
+            rows.setdefault(number, []).append(found[place])
+        return {number: np.stack(of_clip) for number, of_clip in rows.items()}
+
+    def _featured_in_turn(self, clip: Clip, batch_size: int) -> Featured | GemoclapError:
+        """Return the features of a clip whose parts are read one by one."""
+        features: list[np.ndarray] = []
+        speaks: list[Part] = []
+        try:
+            for batch in self._batches(enumerate(clip), batch_size):
+                of_batch = [part for _, part in batch]
+                features.append(self._features(of_batch))
+                speaks += [part._replace(waveform=part.waveform[:0]) for part in of_batch]
+        except GemoclapError as error:
+            return error
+        return Featured.of(clip, np.concatenate(features), speaks)
 
     def stream(self, sample_rate: int = SAMPLE_RATE, **options: Any) -> EmotionStream:
         """Return a stream that takes chunks of sound and gives the emotion of each window of speech.
@@ -217,142 +273,54 @@ class Predictor:
         """
         return EmotionStream(self, sample_rate, **options)
 
-    def _load_all(self, audios: Sequence[Audio]) -> list[_Clip | GemoclapError]:
-        return [_attempt(self._load, audio) for audio in audios]
-
-    def _window(self, clips: Sequence[_Clip | GemoclapError], batch_size: int) -> Iterator[_Featured | GemoclapError]:
-        """Yield the features in the order of the clips; the model gets them in batches of like length."""
-        readable = [(number, clip) for number, clip in enumerate(clips) if not isinstance(clip, GemoclapError)]
-        readable.sort(key=lambda one: len(one[1].waveform))
-        found: dict[int, _Featured] = {}
-        for batch in self._batches(readable, batch_size):
-            numbers, of_batch = zip(*batch, strict=True)
-            found |= zip(numbers, self._features(of_batch), strict=True)
-        for number, clip in enumerate(clips):
-            yield clip if isinstance(clip, GemoclapError) else found[number]
-
-    def _batches(self, clips: Sequence[tuple[int, _Clip]], batch_size: int) -> Iterator[list[tuple[int, _Clip]]]:
-        """Yield the clips, sorted by length, in batches; on a CPU of no more than `CPU_BATCH_SECONDS`."""
+    def _batches(self, parts: Iterable[tuple[int, Part]], batch_size: int) -> Iterator[list[tuple[int, Part]]]:
+        """Yield numbered parts in batches; on a CPU of no more than `CPU_BATCH_SECONDS`."""
         most = CPU_BATCH_SECONDS * SAMPLE_RATE if self.model.device.type == "cpu" else np.inf
-        batch: list[tuple[int, _Clip]] = []
-        for one in clips:
-            if batch and (len(batch) == batch_size or (len(batch) + 1) * len(one[1].waveform) > most):
+        batch: list[tuple[int, Part]] = []
+        longest = 0
+        for number, part in parts:
+            longest = max(longest, len(part.waveform))
+            if batch and (len(batch) == batch_size or (len(batch) + 1) * longest > most):
                 yield batch
-                batch = []
-            batch.append(one)
+                batch, longest = [], len(part.waveform)
+            batch.append((number, part))
         if batch:
             yield batch
 
     def load(self, audio: Audio) -> np.ndarray:
-        """Return a clip as the encoder gets it, (T,) float32: decoded and trimmed as in training."""
-        return self._load(audio).waveform
-
-    def _load(self, audio: Audio) -> _Clip:
-        recording, settings = recording_of(audio), self.model.config.audio_settings
-        waveform = load_clip(recording, settings)
-        remark = _remark(recording, len(waveform), settings.max_seconds)
-        is_sound = recording.peak >= SILENT and not recording.channels_cancel
-        speaks = is_sound and (not self.check_speech or has_speech([waveform]))
-        if is_sound and not speaks:
-            remark = f"{NO_SPEECH_REMARK}; {remark}" if remark else NO_SPEECH_REMARK
-        return _Clip(recording.name, waveform, remark, speaks)
+        """Return a clip as training would have it, (T,) float32: decoded, trimmed, its first `max_seconds`."""
+        return load_clip(recording_of(audio), self.model.config.audio_settings)
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         key = labels if labels is None or isinstance(labels, str) else tuple(labels)
         if key not in self._classifiers:
             self._classifiers[key] = classifier_of(self.model, labels)
+        if isinstance(self.model, GEmoClapModel) and not self.any_words:
+            check_words(self.model, self._classifiers[key].labels)
         return self._classifiers[key]
 
-    def _features(self, clips: Sequence[_Clip]) -> list[_Featured]:
-        waveforms = [torch.from_numpy(clip.waveform) for clip in clips]
+    def _features(self, parts: Sequence[Part]) -> np.ndarray:
+        waveforms = [torch.from_numpy(part.waveform) for part in parts]
         lengths = torch.tensor([len(one) for one in waveforms], device=self.model.device)
         padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.model.device)
         with torch.inference_mode():
-            features = self.model.get_audio_features(padded, lengths).float().cpu().numpy()
-        return [
-            _Featured(clip.name, row, clip.remark, clip.has_speech) for clip, row in zip(clips, features, strict=True)
-        ]
+            return self.model.get_audio_features(padded, lengths).float().cpu().numpy()
 
-    def _decide(self, clips: Sequence[_Featured], classifier: Classifier) -> list[Prediction | GemoclapError]:
-        """Return what is said of clips by their features, or an error where that is no number."""
+    def _decide(self, clips: Sequence[Featured], classifier: Classifier) -> list[Prediction | GemoclapError]:
+        """Return the answer for clips by their features, or an error where that is no number."""
+        parts = [clip.counted for clip in clips]
         with torch.inference_mode():
-            features = torch.from_numpy(np.stack([clip.features for clip in clips])).to(self.model.device)
+            features = torch.from_numpy(np.concatenate(parts)).to(self.model.device)
             embeddings = classifier.embed_features(features)
-            probabilities = classifier.classify(embeddings).cpu().numpy()
-        decided = zip(clips, probabilities, embeddings.cpu().numpy(), strict=True)
-        return [_prediction(clip, scores, embedding, classifier.labels) for clip, scores, embedding in decided]
-
-
-def _prediction(
-    clip: _Featured, scores: np.ndarray, embedding: np.ndarray, labels: Sequence[str]
-) -> Prediction | GemoclapError:
-    if not np.isfinite(scores).all():
-        return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
-    by_label = {label: float(score) for label, score in zip(labels, scores, strict=True)}
-    emotion = max(by_label, key=lambda label: by_label[label])
-    return Prediction(emotion, by_label[emotion], by_label, embedding, clip.remark, clip.has_speech)
-
-
-class _Featured(NamedTuple):
-    """What errors call a clip, its pooled features ``(P,)``, standardised by training, and what is remarkable about it."""
-
-    name: str
-    features: np.ndarray
-    remark: str | None
-    has_speech: bool
-
-
-class _Clip(NamedTuple):
-    """What errors call it, what the encoder gets, and what is remarkable about it."""
-
-    name: str
-    waveform: np.ndarray
-    remark: str | None
-    has_speech: bool
-
-
-def _remark(recording: Recording, used: int, max_seconds: float | None) -> str | None:
-    """Return why a clip's answer may mean little, None where it need not; `used` is the number of samples used."""
-    seconds = recording.samples / SAMPLE_RATE
-    if recording.channels_cancel:
-        return "the channels cancel each other when they are mixed: one is inverted"
-    if recording.peak < SILENT:
-        return SILENT_REMARK
-    if seconds < SHORTEST:
-        return f"very short: {1000 * seconds:.0f} ms"
-    if max_seconds is not None and used >= round(max_seconds * SAMPLE_RATE) < recording.samples:
-        return f"only {max_seconds:g} of {seconds:.1f} s were used, as in training"
-    return None
+            scores = [classifier.classify(embeddings).cpu().numpy(), embeddings.cpu().numpy()]
+            if self.predict_gender:
+                scores.append(gender_probabilities(self.model, features).cpu().numpy())
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        by_clip = zip(clips, *(np.split(score, ends) for score in scores), strict=True)
+        return [prediction_of(clip, classifier.labels, *of_parts) for clip, *of_parts in by_clip]
 
 
 def default_device() -> torch.device:
     """Return the accelerator, or the CPU where there is none."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
-
-
-def recording_of(audio: Audio) -> Recording:
-    """Return a clip as it was recorded, which is read when it is needed."""
-    if isinstance(audio, Recording):
-        return audio
-    if isinstance(audio, Utterance):
-        return Recording(audio.path, audio.start, audio.end)
-    if isinstance(audio, str | os.PathLike):
-        return Recording(audio)
-    return Recording(_checked(np.asarray(audio)))
-
-
-def _attempt(load: Callable[[Audio], _Clip], audio: Audio) -> _Clip | GemoclapError:
-    try:
-        return load(audio)
-    except GemoclapError as error:
-        return error
-
-
-def _checked(waveform: np.ndarray) -> np.ndarray:
-    """Return a waveform as `load_audio` would have: float32, full scale at 1."""
-    if waveform.ndim != 1 or not len(waveform):
-        raise GemoclapError(
-            f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}"
-        )
-    return as_float(waveform, "a waveform")

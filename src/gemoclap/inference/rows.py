@@ -175,8 +175,9 @@ def check_parquet(path: Path) -> None:
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
     pyarrow, parquet = _pyarrow(path)
-    words = ("path", "id", "emotion", "remark", "error")
-    schema = pyarrow.schema([(name, pyarrow.string() if name in words else pyarrow.float64()) for name in columns])
+    kinds = dict.fromkeys(("path", "id", "emotion", "gender", "remark", "error"), pyarrow.string())
+    kinds["embedding"] = pyarrow.list_(pyarrow.float32())
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.float64())) for name in columns])
     with written_beside(path) as beside, parquet.ParquetWriter(beside, schema) as writer:
         for group in _groups(rows, 10_000):
             writer.write_table(pyarrow.Table.from_pylist([_readable(row) for row in group], schema=schema))

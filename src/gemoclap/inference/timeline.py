@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 
-from gemoclap.audio import SAMPLE_RATE, Recording, from_int16, kept_range, to_int16
+from gemoclap.audio import SAMPLE_RATE, Recording, from_int16, part_edges, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.ems.intensity import IntensityModel, intensity_curve
 
@@ -31,11 +29,7 @@ def windows(recording: Recording, audio: AudioSettings) -> Iterator[tuple[float,
     ------
     Of each window where it starts, in seconds of the recording, and its samples.
     """
-    first, last = kept_range(recording, replace(audio, max_seconds=None))
-    samples = (recording.samples if last is None else last) - first
-    number = math.ceil(samples / ((audio.max_seconds or WINDOW_SECONDS) * SAMPLE_RATE))
-    shorter, longer = divmod(samples, number)  # so many windows have one sample more
-    edges = [first + place * shorter + min(place, longer) for place in range(number + 1)]
+    edges = part_edges(recording, audio, WINDOW_SECONDS)
     for start, window in zip(edges, recording.pieces(edges), strict=False):
         yield start / SAMPLE_RATE, from_int16(*to_int16(window))
 

@@ -1,0 +1,54 @@
+"""Whether a word that somebody asks for is one for an emotion.
+
+A model that compares with prompts gives probabilities for any words; "banana" next to "happy" gets its share too. MiniLM knows
+which words mean similar things, so that words unlike every word for an emotion can be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional
+
+from gemoclap.clap.model import GEmoClapModel
+from gemoclap.encoders.text import MINILM
+from gemoclap.errors import GemoclapError
+
+_WORDS = """
+afraid aggressive amused angry annoyed anxious arrogant ashamed bored calm cheerful confused contemptuous content
+crying curious depressed desperate disappointed disgusted embarrassed enthusiastic euphoric excited fearful friendly
+frustrated furious grateful grieving guilty happy hopeful hostile hurt impatient indifferent interested irritated
+jealous joyful laughing lonely loving melancholic nervous neutral panicked polite proud relaxed relieved sad sarcastic
+satisfied scared serious shouting shy stressed surprised tender tired unfriendly unhappy upset urgent whispering
+worried
+"""
+EMOTION_WORDS = tuple(_WORDS.split())
+"""Common English words for emotions and ways to speak, with which others are compared."""
+FLOOR = 0.4
+"""Smallest cosine with one of them [C]. English words for emotions have 0.41 or more, and so have words for ways to speak, such
+as loud; banana, car and Tuesday have less than 0.4."""
+
+
+def check_words(model: GEmoClapModel, labels: Sequence[str]) -> None:
+    """Raise a GemoclapError if a label is like no word for an emotion."""
+    for label, cosine in unlike_emotions(model, labels).items():
+        raise GemoclapError(
+            f"labels: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g}); "
+            "take another word, or add --any_words (in Python: predictor.any_words = True)"
+        )
+
+
+def unlike_emotions(model: GEmoClapModel, labels: Sequence[str]) -> dict[str, float]:
+    """Return the labels that are like no word for an emotion, and their largest cosine with one.
+
+    Labels that the model was trained on are never among them. Only MiniLM's vectors of single words can be compared in this
+    way; with another text encoder the result is empty.
+    """
+    others = [label for label in labels if label not in model.config.emotions.emotions]
+    if not others or model.config.text_weights != MINILM:
+        return {}
+    with torch.no_grad():
+        known = functional.normalize(model.get_text_features(EMOTION_WORDS), dim=-1)
+        cosines = (functional.normalize(model.get_text_features(tuple(others)), dim=-1) @ known.T).amax(1)
+    return {label: cosine for label, cosine in zip(others, cosines.tolist(), strict=True) if cosine < FLOOR}

@@ -1,0 +1,170 @@
+"""From whatever a clip is given as to the sound that a model gets, in parts where the clip is longer than the model uses."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gemoclap.audio import (
+    SAMPLE_RATE,
+    Recording,
+    as_float,
+    from_int16,
+    part_edges,
+    resample_blocks,
+    to_int16,
+)
+from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
+from gemoclap.config import AudioSettings
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.answers import SILENT_REMARK
+from gemoclap.inference.speech import has_speech
+
+Audio = str | os.PathLike | np.ndarray | Utterance | Recording | Mapping[str, Any]
+"""A file; a manifest row (its stretch of the file); a waveform (T,) at 16 kHz mono, float with full scale at 1, or signed
+PCM; a waveform at another rate as the datasets library has it, ``{"array": (T,), "sampling_rate": Hz}``; or what
+`recording_of` returns."""
+
+SHORTEST = 0.1
+"""Seconds below which a clip gets the remark that it is very short: less than a syllable."""
+SILENT = 10 ** (-60 / 20)
+"""Peak (full scale 1) below which a clip gets the remark that it is silent: -60 dB."""
+LONGEST_SECONDS = 60.0
+"""Longest part of a clip for a model that was trained on clips of any length."""
+HELD_PARTS = 2
+"""A clip of more parts is not kept in memory."""
+
+
+class Part(NamedTuple):
+    """A part of a clip: the waveform ``(T,)`` float32 that the model gets, and whether somebody speaks in it."""
+
+    waveform: np.ndarray
+    has_speech: bool
+
+
+class Clip:
+    """A clip that was read. Iterating over it gives its parts; there is one unless it is longer than the model uses.
+
+    Attributes
+    ----------
+    name : what errors call it.
+    remark : why the answer may mean less than it seems, None where it does not.
+    is_sound : False where it is silent, or where its channels cancel each other.
+    seconds : length without the silence at head and tail.
+    held : the parts if they are in memory. Those of a long clip are read from the file again, one by one.
+    """
+
+    def __init__(self, recording: Recording, edges: Sequence[int], reader: ClipReader) -> None:
+        self.name = recording.name
+        self.remark = _remark(recording, edges)
+        self.is_sound = recording.peak >= SILENT and not recording.channels_cancel
+        self.seconds = (edges[-1] - edges[0]) / SAMPLE_RATE
+        self._recording, self._edges, self._reader = recording, edges, reader
+        self.held: list[Part] | None = None
+        if len(edges) - 1 <= HELD_PARTS:
+            self.held = [*self._read()]
+
+    def __len__(self) -> int:
+        return len(self._edges) - 1
+
+    def __iter__(self) -> Iterator[Part]:
+        return self._read() if self.held is None else iter(self.held)
+
+    def _read(self) -> Iterator[Part]:
+        for samples in self._recording.pieces(self._edges):
+            waveform = from_int16(*to_int16(samples))
+            yield Part(waveform, self.is_sound and (not self._reader.check_speech or has_speech([waveform])))
+
+
+class ClipReader:
+    """Reads clips as a model needs them.
+
+    A clip up to the length that the model was trained with is prepared as in training. A longer one is cut into as few parts
+    of equal length as possible [C].
+
+    Parameters
+    ----------
+    settings : how clips were prepared in training.
+    check_speech : whether to look for speech.
+    """
+
+    def __init__(self, settings: AudioSettings, check_speech: bool = False) -> None:
+        self.settings = settings
+        self.check_speech = check_speech
+
+    def read(self, audio: Audio) -> Clip:
+        """Return the clip.
+
+        Raises
+        ------
+        GemoclapError : it cannot be read, or has no samples.
+        """
+        recording = recording_of(audio)
+        return Clip(recording, part_edges(recording, self.settings, LONGEST_SECONDS), self)
+
+    def attempt(self, audio: Audio) -> Clip | GemoclapError:
+        """Return the clip, or the error that kept it from being read."""
+        try:
+            return self.read(audio)
+        except GemoclapError as error:
+            return error
+
+
+def recording_of(audio: Audio) -> Recording:
+    """Return a clip as it was recorded, which is read when it is needed.
+
+    Raises
+    ------
+    GemoclapError : it is no sound.
+    """
+    if isinstance(audio, Recording):
+        return audio
+    if isinstance(audio, Utterance):
+        return Recording(audio.path, audio.start, audio.end)
+    if isinstance(audio, str | os.PathLike):
+        return Recording(audio)
+    if isinstance(audio, Mapping):
+        return Recording(_at_16_khz(audio))
+    return Recording(_checked(np.asarray(audio)))
+
+
+def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:
+    """Return the waveform of ``{"array": (T,), "sampling_rate": Hz}``, resampled."""
+    if audio.get("array") is None or audio.get("sampling_rate") is None:
+        raise GemoclapError(
+            'a clip given as a dict needs "array" and "sampling_rate", as the datasets library decodes it, not '
+            f"{', '.join(map(repr, audio)) or 'nothing'}"
+        )
+    waveform, rate = _checked(np.asarray(audio["array"])), audio["sampling_rate"]
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise GemoclapError(f"sampling_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate}")
+    return np.concatenate([*resample_blocks([waveform], rate)])
+
+
+def _checked(waveform: np.ndarray) -> np.ndarray:
+    """Return a waveform as `load_audio` would have: float32, full scale at 1."""
+    if waveform.ndim != 1 or not len(waveform):
+        raise GemoclapError(
+            f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}"
+        )
+    return as_float(waveform, "a waveform")
+
+
+def _remark(recording: Recording, edges: Sequence[int]) -> str | None:
+    """Return why a clip's answer may mean little, None where it does not."""
+    seconds = recording.samples / SAMPLE_RATE
+    if recording.channels_cancel:
+        return "the channels cancel each other when they are mixed: one is inverted"
+    if recording.peak < SILENT:
+        return SILENT_REMARK
+    if seconds < SHORTEST:
+        return f"very short: {1000 * seconds:.0f} ms"
+    if len(edges) > 2:
+        longest = max(last - first for first, last in pairwise(edges)) / SAMPLE_RATE
+        return f"mean of {len(edges) - 1} parts of {longest:.1f} s; 'gemoclap timeline' shows emotion over time"
+    return None

@@ -1,0 +1,109 @@
+"""The answer for a clip, from those for its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.answers import NO_SPEECH_REMARK
+from gemoclap.inference.clips import Clip, Part
+from gemoclap.labels import GENDERS
+from gemoclap.models import NO_NUMBERS
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one clip.
+
+    Attributes
+    ----------
+    emotion : the likeliest label.
+    confidence : its probability.
+    probabilities : label -> probability; they add up to one. For a clip of several parts, their mean over the parts.
+    embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
+        pooled features.
+    remark : why the answer may mean less than it seems, such as "silent"; None where it does not.
+    has_speech : False for a silent clip, for channels that cancel, and where `Predictor.check_speech` found no speech.
+    seconds : length of the sound that was used, without the silence at head and tail.
+    parts : number of parts that a clip was cut into, because it is longer than the model uses of a clip.
+    genders : gender -> probability, if `Predictor.predict_gender` was set.
+    """
+
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+    embedding: np.ndarray = field(repr=False)
+    remark: str | None = None
+    has_speech: bool = True
+    seconds: float = 0.0
+    parts: int = 1
+    genders: dict[str, float] | None = None
+
+
+class Featured(NamedTuple):
+    """A clip and the pooled features of its parts, ``(parts, P)``, standardised by training.
+
+    `speaks` (parts,) bool says in which parts somebody speaks. `name`, `remark` and `seconds` are the clip's.
+    """
+
+    name: str
+    features: np.ndarray
+    speaks: np.ndarray
+    remark: str | None
+    seconds: float
+
+    @classmethod
+    def of(cls, clip: Clip, features: np.ndarray, parts: Sequence[Part]) -> Featured:
+        speaks = np.array([part.has_speech for part in parts])
+        remarks = [NO_SPEECH_REMARK] if clip.is_sound and not speaks.any() else []
+        remarks += [clip.remark] if clip.remark else []
+        return cls(clip.name, features, speaks, "; ".join(remarks) or None, clip.seconds)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """The features that the answer is based on: those of the parts with speech, if there is any."""
+        return self.features[self.speaks] if self.speaks.any() else self.features
+
+
+def prediction_of(
+    clip: Featured,
+    labels: Sequence[str],
+    probabilities: np.ndarray,
+    embeddings: np.ndarray,
+    genders: np.ndarray | None = None,
+) -> Prediction | GemoclapError:
+    """Return the answer for a clip, the mean over its parts, or an error where that is no number.
+
+    Parameters
+    ----------
+    probabilities, embeddings, genders : for each part that counts, ``(parts, C)``, ``(parts, E)`` and ``(parts, 2)``.
+    """
+    if not np.isfinite(probabilities).all():
+        return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
+    by_label = _means(labels, probabilities)
+    emotion = max(by_label, key=lambda label: by_label[label])
+    return Prediction(
+        emotion,
+        by_label[emotion],
+        by_label,
+        embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings),
+        clip.remark,
+        bool(clip.speaks.any()),
+        clip.seconds,
+        len(clip.features),
+        None if genders is None else _means(GENDERS, genders),
+    )
+
+
+def _means(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
+    return {label: float(score) for label, score in zip(labels, probabilities.mean(0), strict=True)}
+
+
+def _mean_embedding(embeddings: np.ndarray) -> np.ndarray:
+    """Return the mean; of unit length, if all `embeddings` are."""
+    mean, lengths = embeddings.mean(0), np.linalg.norm(embeddings, axis=1)
+    return mean / np.linalg.norm(mean) if np.allclose(lengths, 1, atol=1e-4) else mean

@@ -1,0 +1,64 @@
+"""Words for emotions and other words: what MiniLM tells apart, and who may ask for what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small import complaint, run
+from sound import noise, write
+
+from gemoclap import Predictor
+from gemoclap.clap.words import EMOTION_WORDS, FLOOR, unlike_emotions
+from gemoclap.encoders.text import MINILM, TextEncoder
+from gemoclap.errors import GemoclapError
+
+EMOTIONS = ("furious", "cheerful", "bored", "excited", "very tired", "in love", "ecstatic", "gloomy", "loud")
+OTHERS = ("banana", "car", "Tuesday", "table", "London", "invoice")
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return Predictor.from_pretrained("default", device="cpu")
+
+
+def test_words_for_emotions_are_told_from_others(predictor: Predictor) -> None:
+    assert unlike_emotions(predictor.model, EMOTIONS) == {}
+    found = unlike_emotions(predictor.model, (*EMOTIONS, *OTHERS, "happy"))
+    assert tuple(found) == OTHERS
+    text = TextEncoder.from_pretrained(MINILM)
+    with torch.no_grad():
+        known, asked = (text(list(words)).double().numpy() for words in (EMOTION_WORDS, OTHERS))
+    for place, word in enumerate(OTHERS):
+        cosines = [asked[place] @ one / np.linalg.norm(asked[place]) / np.linalg.norm(one) for one in known]
+        assert found[word] == pytest.approx(max(cosines), abs=1e-5) and found[word] < FLOOR
+
+
+def test_a_word_for_no_emotion_is_refused_unless_asked_for(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    clip = noise(0.5)
+    with pytest.raises(GemoclapError, match=r"'banana' is like no English word for an emotion \(similarity 0\.\d\d"):
+        predictor(clip, labels=["happy", "banana"])
+    with pytest.raises(GemoclapError, match="banana"):
+        next(predictor.predict_many([clip], labels=["happy", "banana"]))
+    predictor.any_words = True
+    assert predictor(clip, labels=["happy", "banana"]).probabilities.keys() == {"happy", "banana"}
+    predictor.any_words = False
+    with pytest.raises(GemoclapError):  # the classes are kept, the permission is not
+        predictor(clip, labels=["happy", "banana"])
+    path = write(tmp_path / "a.wav", clip)
+    for command in ("predict", "timeline"):
+        assert "add --any_words" in complaint(capsys, command, path, "--labels", "happy,banana", "--speech", "all")
+        assert run(command, path, "--labels", "happy,banana", "--speech", "all", "--any_words") == 0
+
+
+def test_other_text_encoders_are_not_asked(small_model: Path) -> None:
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    is_minilm = predictor.model.config.text_weights == MINILM
+    predictor.model.config.text_weights = "saved"
+    assert unlike_emotions(predictor.model, OTHERS) == {}
+    predictor.model.config.text_weights = MINILM
+    assert bool(unlike_emotions(predictor.model, OTHERS)) or not is_minilm

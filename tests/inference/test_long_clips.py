@@ -1,0 +1,190 @@
+"""Clips longer than a model uses: parts, their mean, and no difference between sound in memory and sound in a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sound import noise, tone, write
+
+from gemoclap.audio import Recording, load_audio, part_edges, recording, resample_blocks
+from gemoclap.config import AudioSettings
+from gemoclap.errors import GemoclapError
+from gemoclap.inference import clips, predictor
+from gemoclap.inference.clips import ClipReader
+from gemoclap.inference.prediction import Prediction
+from gemoclap.inference.predictor import Predictor
+
+SETTINGS = AudioSettings(max_seconds=1.0, trim_silence_db=35.0)
+
+
+@pytest.fixture
+def short_sighted(small_model: Path) -> Predictor:
+    """A predictor whose model uses one second of a clip."""
+    found = Predictor.from_pretrained(small_model, device="cpu")
+    found.model.config.preparation = asdict(SETTINGS)
+    assert found.model.config.audio_settings == SETTINGS
+    return found
+
+
+def long_clip(seconds: float, seed: int = 0) -> np.ndarray:
+    """A voice-like sound whose second half differs from its first."""
+    first = tone(300, seconds / 2) + noise(seconds / 2, rms=0.02, seed=seed)
+    return np.concatenate([first, noise(seconds - seconds / 2, rms=0.05, seed=seed + 1)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.5, 1.0, 1.0001, 2.0, 7.3])
+def test_parts_are_all_of_the_clip_and_as_few_as_can_be(seconds: float) -> None:
+    waveform = noise(seconds) if seconds > 0.001 else np.array([0.5])
+    edges = part_edges(Recording(waveform), AudioSettings(max_seconds=1.0, trim_silence_db=None), 60.0)
+    lengths = np.diff(edges)
+    assert (edges[0], edges[-1]) == (0, len(waveform))
+    assert len(lengths) == np.ceil(len(waveform) / 16000)
+    assert lengths.max() <= 16000 and np.ptp(lengths) <= 1
+
+
+def test_the_answer_for_a_long_clip_is_the_mean_over_its_parts(short_sighted: Predictor) -> None:
+    waveform = long_clip(3.7)
+    found = short_sighted(waveform)
+    parts = [short_sighted(part) for part in np.array_split(waveform, 4)]
+    for label in short_sighted.labels:
+        assert found.probabilities[label] == pytest.approx(
+            np.mean([part.probabilities[label] for part in parts]), abs=1e-6
+        )
+    mean = np.mean([part.embedding for part in parts], axis=0)
+    np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
+    assert found.parts == 4 and found.seconds == pytest.approx(3.7)
+    assert found.remark == "mean of 4 parts of 0.9 s; 'gemoclap timeline' shows emotion over time"
+    assert parts[0].parts == 1 and parts[0].remark is None
+
+
+def test_a_clip_as_long_as_the_model_uses_is_one_part(short_sighted: Predictor) -> None:
+    waveform = noise(1.0).astype(np.float32)
+    assert short_sighted(waveform).parts == 1
+    assert short_sighted(np.concatenate([np.zeros(30000, np.float32), waveform, np.zeros(9000, np.float32)])).parts == 2
+    quiet = short_sighted(np.concatenate([np.zeros(30000, np.float32), waveform[:12000], np.zeros(9000, np.float32)]))
+    assert quiet.parts == 1 and quiet.seconds == pytest.approx(0.85, abs=0.05)  # 50 ms are kept at each end
+
+
+def test_sound_in_memory_and_sound_that_is_read_again_give_the_same(
+    short_sighted: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "long.wav", long_clip(6.0), subtype="FLOAT")
+    others = [write(tmp_path / f"{number}.wav", noise(0.4, seed=number)) for number in range(3)]
+    given = [others[0], path, others[1], load_audio(path), others[2]]
+    expected = list(short_sighted.predict_many(given))
+    for parts, seconds, batch_size in ((0, 0.5, 16), (100, 120.0, 16), (2, 0.5, 1)):
+        monkeypatch.setattr(clips, "HELD_PARTS", parts)
+        monkeypatch.setattr(recording, "HELD_SECONDS", seconds)
+        for found, wanted in zip(short_sighted.predict_many(given, batch_size=batch_size), expected, strict=True):
+            assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
+            assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
+            assert (found.parts, found.remark) == (wanted.parts, wanted.remark)
+
+
+def test_no_more_than_a_part_of_a_long_recording_is_in_memory(
+    short_sighted: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "HELD_SECONDS", 1.0)
+    path = write(tmp_path / "long.wav", noise(30.0))
+    clip = ClipReader(SETTINGS).read(path)
+    assert clip.held is None and len(clip) == 30
+    assert [len(part.waveform) for part in clip] == [16000] * 30
+    lengths: list[tuple[int, ...]] = []
+    kind = type(short_sighted.model)
+    whole = kind.get_audio_features
+
+    def watched(self: object, waveforms: torch.Tensor, *arguments: object) -> torch.Tensor:
+        lengths.append(tuple(waveforms.shape))
+        return whole(self, waveforms, *arguments)
+
+    monkeypatch.setattr(kind, "get_audio_features", watched)
+    assert short_sighted(path).parts == 30
+    assert all(rows * width <= 5 * 16000 for rows, width in lengths)  # a CPU's batch
+
+
+def test_a_file_that_breaks_while_it_is_read_again_costs_one_clip(
+    short_sighted: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "HELD_SECONDS", 1.0)
+    path, other = write(tmp_path / "long.wav", noise(6.0)), write(tmp_path / "other.wav", noise(0.5))
+    read = ClipReader.read
+
+    def then_gone(self: ClipReader, audio: object) -> object:
+        clip = read(self, audio)
+        if audio == path:
+            path.unlink()
+        return clip
+
+    monkeypatch.setattr(ClipReader, "read", then_gone)
+    broken, good = short_sighted.predict_many([path, other])
+    assert isinstance(broken, GemoclapError) and "long.wav" in str(broken) and isinstance(good, Prediction)
+
+
+def test_parts_in_which_nobody_speaks_do_not_count(short_sighted: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "has_speech", lambda blocks: float(np.abs(blocks[0]).max()) > 0.3)
+    loud, quiet = noise(1.0, rms=0.2).astype(np.float32), noise(1.0, rms=0.02, seed=1).astype(np.float32)
+    short_sighted.check_speech = True
+    mixed = short_sighted(np.concatenate([quiet, loud, quiet]))
+    assert mixed.has_speech and mixed.probabilities == pytest.approx(short_sighted(loud).probabilities, abs=1e-6)
+    nobody = short_sighted(np.concatenate([quiet, quiet]))
+    assert (
+        not nobody.has_speech
+        and nobody.remark is not None
+        and nobody.remark.startswith("no speech was found; mean of 2")
+    )
+    short_sighted.check_speech = False
+    everything = short_sighted(np.concatenate([quiet, loud, quiet]))
+    assert everything.probabilities != pytest.approx(mixed.probabilities, abs=1e-6)
+
+
+def test_every_part_counts_in_adaptation() -> None:
+    short_sighted = Predictor.from_pretrained("default", device="cpu")
+    short_sighted.model.config.preparation = asdict(SETTINGS)
+    audios = [long_clip(2.5), noise(0.7).astype(np.float32)]
+    found, used = short_sighted.predict_adapted(audios, ["a", "a"])
+    parts = [*np.array_split(audios[0], 3), audios[1]]
+    each, expected = short_sighted.predict_adapted(parts, ["a"] * 4)
+    assert used["a"].count == expected["a"].count == 4
+    np.testing.assert_allclose(used["a"].mean, expected["a"].mean, atol=1e-5)
+    of_parts = [one.probabilities for one in each[:3] if isinstance(one, Prediction)]
+    assert isinstance(found[0], Prediction) and len(of_parts) == 3
+    for label in short_sighted.labels:
+        assert found[0].probabilities[label] == pytest.approx(np.mean([one[label] for one in of_parts]), abs=1e-5)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_clips_as_the_datasets_library_has_them(short_sighted: Predictor, rate: int) -> None:
+    waveform = tone(300, 0.8, rate) + noise(0.8, rate, rms=0.02)
+    resampled = np.concatenate([*resample_blocks([waveform.astype(np.float32)], rate)])
+    found = short_sighted({"array": waveform, "sampling_rate": rate, "path": "a.wav"})
+    assert found.probabilities == short_sighted(resampled).probabilities
+
+
+@pytest.mark.parametrize(
+    ("clip", "complaint"),
+    [
+        ({"array": np.zeros(10)}, 'needs "array" and "sampling_rate"'),
+        ({"sampling_rate": 8000, "array": None}, 'needs "array"'),
+        ({}, "not nothing"),
+        ({"array": np.zeros(10), "sampling_rate": 0}, "sampling_rate must be"),
+        ({"array": np.zeros((2, 10)), "sampling_rate": 8000}, "one-dimensional"),
+    ],
+)
+def test_dicts_that_are_no_clip(short_sighted: Predictor, clip: dict, complaint: str) -> None:
+    with pytest.raises(GemoclapError) as raised:
+        short_sighted(clip)
+    assert complaint in str(raised.value)
+
+
+def test_groups_that_are_sorted_together_are_bounded_by_seconds(
+    short_sighted: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictor, "GROUP_SECONDS", 1.0)
+    audios = [noise(0.45, seed=seed).astype(np.float32) for seed in range(8)]
+    groups = list(short_sighted._groups(audios, 100))
+    assert [len(group) for group in groups] == [3, 3, 2]
+    assert [len(group) for group in short_sighted._groups(audios, 2)] == [2, 2, 2, 2]
