@@ -33,6 +33,7 @@ FLOORS = [
     {"training"},
     {"recipes", "inference"},
     {"reports"},
+    {"serving"},
     {"cli"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -27,6 +27,12 @@ EXTRAS = (
     "av",
     "wandb",
     "mlflow",
+    "fastapi",
+    "uvicorn",
+    "websockets",
+    "multipart",
+    "python_multipart",
+    "prometheus_client",
 )
 """Modules of the optional packages of pyproject.toml."""
 

@@ -33,6 +33,7 @@ from gemoclap.cli.options import (
     add_pretrain_intensity,
     add_probe,
     add_report,
+    add_serve,
     add_table1,
     add_timeline,
     add_train,
@@ -109,12 +110,13 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
     "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
+    "serve": Command(add_serve, "answer over HTTP and WebSocket, with a page in the browser", "gemoclap.cli.serving"),
 }
 
 SHELVES: dict[str, dict[str, str]] = {
     "": {
         name: COMMANDS[name].summary
-        for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline")
+        for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve")
     },
     "more tables and reports": {
         name: COMMANDS[name].summary for name in ("report", "crosscorpus", "table1", "convert")

@@ -327,6 +327,26 @@ def add_timeline(parser: Parser) -> None:
     add_overwrite(parser)
 
 
+def add_serve(parser: Parser) -> None:
+    parser.usage = "gemoclap serve [--model DIR] [--port PORT] [--key_file FILE] [options]"
+    add_model(parser)
+    host = "address to listen on; with the default only this machine can reach the server, 0.0.0.0 = every address"
+    parser.add_argument("--host", type=str, default="127.0.0.1", help=host)
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 = any that is free")
+    key = "file with a key that clients must send; the default is the environment variable GEMOCLAP_API_KEY, or no key"
+    parser.add_argument("--key_file", type=str | None, default=None, help=key)
+    batch = "clips of different clients that go through the model together; it does not change the answers"
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help=batch)
+    parser.add_argument("--max_megabytes", type=float, default=50.0, help="largest request")
+    parser.add_argument("--max_seconds", type=float, default=1800.0, help="longest recording or stream, in seconds")
+    parser.add_argument("--max_requests", type=PositiveInt, default=64, help="requests at work at the same time")
+    parser.add_argument("--max_per_client", type=PositiveInt, default=32, help="the same, for one address")
+    parser.add_argument("--max_streams", type=PositiveInt, default=16, help="WebSockets that are open at the same time")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds until a request has to be answered")
+    decode = "seconds that decoding a file may take; after that the decoder is ended"
+    parser.add_argument("--decode_timeout", type=float, default=20.0, help=decode)
+
+
 def add_pretrain_intensity(parser: Parser) -> None:
     parser.usage = "gemoclap pretrain intensity MANIFEST -o RUN [--config YAML ...] [options]"
     add_manifest(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -74,7 +74,7 @@ class EmotionTimeline:
 
 def emotion_timeline(
     predictor: Predictor,
-    path: str | os.PathLike,
+    path: str | os.PathLike | Channels,
     by: By = "recording",
     turns: Sequence[Turn] | None = None,
     settings: StreamSettings | None = None,
@@ -90,6 +90,7 @@ def emotion_timeline(
 
     Parameters
     ----------
+    path : of the recording, or the recording opened.
     by : "channel" looks at each channel apart, "recording" at their mean.
     turns : who speaks when (`turns.read_turns`): a lane each. Only together with "recording".
     settings : how sound becomes windows.
@@ -107,7 +108,7 @@ def emotion_timeline(
         raise GemoclapError(f"smooth must be 0 seconds or more, not {smooth}")
     if not 0 <= threshold <= 1:
         raise GemoclapError(f"threshold must lie between 0 and 1, not {threshold}")
-    with open_channels(path) as file:
+    with nullcontext(path) if isinstance(path, Channels) else open_channels(path) as file:
         count = file.channels if by == "channel" else 1
         by_speaker = None if turns is None else joined(turns)
         streams = [
@@ -145,7 +146,7 @@ def emotion_timeline(
         "smooth": smooth,
         "threshold": threshold,
     }
-    return EmotionTimeline(os.fspath(path), duration, known, lanes, remarks, made_with)
+    return EmotionTimeline(file.path, duration, known, lanes, remarks, made_with)
 
 
 def _columns(file: Channels, by: By) -> Generator[np.ndarray]:

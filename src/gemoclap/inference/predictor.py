@@ -37,6 +37,8 @@ GROUP_SECONDS = 1200.0
 """Seconds of sound after which clips are not collected any longer to be sorted: 77 MB."""
 DECIDED_TOGETHER = 1024
 """Clips whose features go through the head at a time."""
+CLASSIFIERS = 256
+"""Sets of labels that are remembered; the oldest makes room."""
 
 
 class Predictor:
@@ -67,7 +69,7 @@ class Predictor:
         self.workers = 1 if model.device.type == "cpu" else min(8, os.cpu_count() or 1)
         self.any_words = False
         self._predict_gender = False
-        self._classifiers: dict[str | tuple[str, ...] | None, Classifier] = {}
+        self._classifiers: dict[tuple[str | tuple[str, ...] | None, bool], Classifier] = {}
 
     @property
     def predict_gender(self) -> bool:
@@ -229,22 +231,33 @@ class Predictor:
             yield group
 
     def _features_of_held(self, clips: Sequence[Clip | GemoclapError], batch_size: int) -> dict[int, np.ndarray]:
-        """Return the features ``(parts, P)`` of the clips in memory, by place; batches are of like length."""
+        """Return the features ``(parts, P)`` of the clips in memory, by place."""
         parts = [
             (number, part)
             for number, clip in enumerate(clips)
             if isinstance(clip, Clip) and clip.held is not None
             for part in clip.held
         ]
-        order = sorted(range(len(parts)), key=lambda place: len(parts[place][1].waveform))
+        rows: dict[int, list[np.ndarray]] = {}
+        for (number, _), row in zip(parts, self.features_of([part for _, part in parts], batch_size), strict=True):
+            rows.setdefault(number, []).append(row)
+        return {number: np.stack(of_clip) for number, of_clip in rows.items()}
+
+    def features_of(self, parts: Sequence[Part], batch_size: int) -> list[np.ndarray]:
+        """Return the pooled features ``(P,)`` of each part; the model gets them in batches of like length."""
+        order = sorted(range(len(parts)), key=lambda place: len(parts[place].waveform))
         found: dict[int, np.ndarray] = {}
-        for batch in self._batches(((place, parts[place][1]) for place in order), batch_size):
+        for batch in self._batches(((place, parts[place]) for place in order), batch_size):
             places, of_batch = zip(*batch, strict=True)
             found |= zip(places, self._features(of_batch), strict=True)
-        rows: dict[int, list[np.ndarray]] = {}
-        for place, (number, _) in enumerate(parts):
-            rows.setdefault(number, []).append(found[place])
-        return {number: np.stack(of_clip) for number, of_clip in rows.items()}
+        return [found[place] for place in range(len(parts))]
+
+    def decide(self, clip: Featured, labels: Sequence[str] | None = None) -> Prediction | GemoclapError:
+        """Return the answer for a clip of which the features are known, or the error that the labels lead to."""
+        try:
+            return self._decide([clip], self._classifier(labels))[0]
+        except GemoclapError as error:
+            return error
 
     def _featured_in_turn(self, clip: Clip, batch_size: int) -> Featured | GemoclapError:
         """Return the features of a clip whose parts are read one by one."""
@@ -292,11 +305,15 @@ class Predictor:
         return load_clip(recording_of(audio), self.model.config.audio_settings)
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
-        key = labels if labels is None or isinstance(labels, str) else tuple(labels)
+        own = labels if labels is None or isinstance(labels, str) else tuple(labels)
+        key = own, self.any_words
         if key not in self._classifiers:
-            self._classifiers[key] = classifier_of(self.model, labels)
-        if isinstance(self.model, GEmoClapModel) and not self.any_words:
-            check_words(self.model, self._classifiers[key].labels)
+            found = classifier_of(self.model, labels)
+            if isinstance(self.model, GEmoClapModel) and not self.any_words:
+                check_words(self.model, found.labels)
+            if len(self._classifiers) == CLASSIFIERS:
+                del self._classifiers[next(iter(self._classifiers))]
+            self._classifiers[key] = found
         return self._classifiers[key]
 
     def _features(self, parts: Sequence[Part]) -> np.ndarray:

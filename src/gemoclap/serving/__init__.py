@@ -1,0 +1,1 @@
+"""The model behind HTTP and WebSocket: what `gemoclap serve` runs."""

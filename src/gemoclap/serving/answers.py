@@ -1,0 +1,166 @@
+"""The answers as the OpenAPI page describes them, each with an example."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROBABILITIES: dict[str, Any] = {
+    "neutral": 0.11,
+    "happy": 0.74,
+    "sad": 0.02,
+    "angry": 0.1,
+    "fearful": 0.02,
+    "disgusted": 0.01,
+}
+
+
+class _Answer(BaseModel):
+    # What a later version adds is passed on.
+    model_config = ConfigDict(extra="allow")
+
+
+class PredictionAnswer(_Answer):
+    """The emotion of a clip."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "file": "clip.wav",
+                    "duration": 2.31,
+                    "emotion": "happy",
+                    "confidence": 0.74,
+                    "probabilities": PROBABILITIES,
+                    "has_speech": True,
+                    "parts": 1,
+                    "remark": None,
+                }
+            ]
+        },
+    )
+
+    file: str = Field(description="Name of the file, for people.")
+    duration: float = Field(description="Seconds of sound in the file.")
+    emotion: str = Field(description="The likeliest label, or 'unknown' or 'no speech'.")
+    confidence: float = Field(description="Probability of the likeliest label.")
+    probabilities: dict[str, float] = Field(description="Probability of each label; they add up to 1.")
+    has_speech: bool = Field(description="Whether somebody speaks.")
+    parts: int = Field(description="Parts that a long clip was cut into; the answer is their mean.")
+    remark: str | None = Field(description="Why the answer may mean less than it seems.")
+
+
+class Segment(_Answer):
+    """A stretch of speech with one leading emotion."""
+
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class Speaker(_Answer):
+    """The emotions of one speaker, one channel, or the recording as a whole; with its speech and its windows."""
+
+    speaker: str
+    remarks: list[str]
+    speech: list[list[float]]
+    segments: list[Segment]
+    windows: list[dict[str, Any]]
+
+
+class TimelineAnswer(_Answer):
+    """Emotion over time."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "file": "call.wav",
+                    "duration": 6.5,
+                    "emotions": [*PROBABILITIES],
+                    "settings": {"window": 4.0, "hop": 1.0, "by": "recording", "smooth": 2.0, "threshold": 0.0},
+                    "remarks": [],
+                    "speakers": [
+                        {
+                            "speaker": "recording",
+                            "remarks": [],
+                            "speech": [[0.4, 5.1]],
+                            "segments": [
+                                {
+                                    "start": 0.4,
+                                    "end": 5.1,
+                                    "emotion": "happy",
+                                    "confidence": 0.74,
+                                    "probabilities": PROBABILITIES,
+                                }
+                            ],
+                            "windows": [
+                                {
+                                    "start": 0.4,
+                                    "end": 4.4,
+                                    "probabilities": PROBABILITIES,
+                                    "smoothed": PROBABILITIES,
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ]
+        },
+    )
+
+    file: str
+    duration: float = Field(description="Seconds.")
+    emotions: list[str]
+    settings: dict[str, Any]
+    remarks: list[str]
+    speakers: list[Speaker]
+
+
+class ErrorText(BaseModel):
+    code: str = Field(description="A word for programs.")
+    message: str = Field(description="A line for people: what is wrong, and what to do.")
+
+
+class ErrorAnswer(BaseModel):
+    """Why there is no answer."""
+
+    error: ErrorText
+
+
+class Health(BaseModel):
+    """Whether the server takes requests."""
+
+    status: str = Field(examples=["ok"])
+    model: str = Field(examples=["default"])
+
+
+class ModelAnswer(_Answer):
+    """What the model knows, and what the server takes."""
+
+    model: str
+    emotions: list[str]
+    takes_any_labels: bool = Field(description="Whether other labels than its own can be asked for.")
+    seconds_used_of_a_clip: float | None
+    limits: dict[str, float]
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorAnswer, "description": text}
+    for status, text in {
+        401: "The key is missing or wrong.",
+        403: "A page of another address asks.",
+        408: "The body came too slowly.",
+        413: "The file is too large, or the recording too long.",
+        415: "The file is no audio, or the body no form.",
+        422: "Nothing can be made of the file or of an option.",
+        429: "Too many requests of this address are in work.",
+        503: "No room, no time, or the server is stopping.",
+    }.items()
+}
+"""What every path of the API may answer in place of its answer."""

@@ -1,0 +1,222 @@
+"""What stands before every request: the key, the number of requests, the size of a body and the time it takes to come."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import HTTPException
+
+from gemoclap.serving.limits import Limits, Refused, busy, stopping, too_large, too_many, too_slow_body
+from gemoclap.serving.metrics import Metrics
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+LINGER_SECONDS = 5.0
+"""For so long the rest of a refused body is read and thrown away. A connection that is closed while bytes come in is reset,
+and many clients then never see the answer."""
+GUARDED = ("/v1/", "/metrics")
+"""How the paths begin that need the key, where there is one."""
+SUBPROTOCOL = "gemoclap"
+"""What a page names as WebSocket protocol, with the key as a second one: browsers let it set no headers."""
+
+
+class Gate:
+    """Lets requests in, or says why not.
+
+    Parameters
+    ----------
+    key : that clients have to know; None for no key.
+    limits : see there.
+
+    Attributes
+    ----------
+    is_stopping : nobody is let in any more.
+    """
+
+    def __init__(self, key: str | None, limits: Limits) -> None:
+        self.limits = limits
+        self.is_stopping = False
+        self._key = key
+        self._by_client: Counter[str] = Counter()
+        self.streams = 0
+
+    def check(self, scope: Message) -> None:
+        """Raise a `Refused` if the request may not come in at all, whoever else is there."""
+        if not scope["path"].startswith(GUARDED):
+            return
+        headers = _headers(scope)
+        if self._key is not None and not hmac.compare_digest(_given_key(headers).encode(), self._key.encode()):
+            raise Refused(401, "no_key", "this server wants a key; send it as the header 'Authorization: Bearer KEY'")
+        if (origin := headers.get("origin")) and urlsplit(origin).netloc != headers.get("host"):
+            raise Refused(
+                403,
+                "other_origin",
+                "a page of another address asks for this; open the server's own page, or use a program",
+            )
+        if self.is_stopping:
+            raise stopping()
+
+    def enter(self, scope: Message) -> Callable[[], None]:
+        """Take one of the places for requests, and return what gives it back; raises a `Refused` if there is none."""
+        client = _client(scope)
+        if self._by_client[client] >= self.limits.per_client:
+            raise too_many(self.limits)
+        if self._by_client.total() >= self.limits.requests:
+            raise busy()
+        self._by_client[client] += 1
+
+        def leave() -> None:
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+        return leave
+
+    def open_stream(self) -> Callable[[], None]:
+        """As `enter`, for a WebSocket."""
+        if self.streams >= self.limits.streams:
+            raise busy()
+        self.streams += 1
+
+        def leave() -> None:
+            self.streams -= 1
+
+        return leave
+
+
+class GateKeeper:
+    """ASGI middleware: asks the gate before anything of a body is read, counts the body, and counts requests.
+
+    Parameters
+    ----------
+    app : what is behind the gate.
+    gate, metrics : see there.
+    """
+
+    def __init__(self, app: Any, gate: Gate, metrics: Metrics) -> None:
+        self._app, self._gate, self._metrics = app, gate, metrics
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        exchange = _Exchange(scope, receive, send, self._gate.limits)
+        leave = None
+        try:
+            self._gate.check(scope)
+            if scope["method"] == "POST":
+                exchange.check_length()
+                leave = self._gate.enter(scope)
+                self._metrics.in_work.inc()
+        except Refused as error:
+            await exchange.refuse(error)
+        else:
+            await self._app(scope, exchange.receive, exchange.send)
+        finally:
+            if leave:
+                leave()
+                self._metrics.in_work.dec()
+            path = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(path, exchange.status).inc()
+            self._metrics.seconds.labels(path).observe(time.monotonic() - began)
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(self, scope: Message, receive: Receive, send: Send, limits: Limits) -> None:
+        self._receive, self._send, self._limits = receive, send, limits
+        headers = _headers(scope)
+        length = headers.get("content-length", "")
+        self._length = int(length) if length.isdecimal() else None
+        self._is_complete = not self._length and "transfer-encoding" not in headers
+        self._began, self._received = time.monotonic(), 0
+        self.status = 0
+
+    def check_length(self) -> None:
+        if self._length and self._length > self._limits.body_bytes:
+            raise too_large(self._limits)
+
+    async def receive(self) -> Message:
+        """Return the next part of the body; raises an HTTPException where it is too large or comes too slowly."""
+        if self._is_complete:
+            return await self._receive()
+        allowed = self._limits.idle_seconds + self._received / self._limits.slowest
+        left = self._began + allowed - time.monotonic()
+        try:
+            async with asyncio.timeout(min(self._limits.idle_seconds, left)):
+                message = await self._receive()
+        except TimeoutError:
+            raise _as_http(too_slow_body(self._limits)) from None
+        self._received += len(message.get("body", b""))
+        self._is_complete = _is_last(message)
+        if self._received > self._limits.body_bytes:
+            raise _as_http(too_large(self._limits))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer; before the last, the rest of a body that nobody wants is thrown away for a while."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            if not self._is_complete:
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+        elif not message.get("more_body") and not self._is_complete:
+            await self._send({**message, "more_body": True})
+            await self._throw_away()
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def refuse(self, error: Refused) -> None:
+        body = json.dumps(error.body).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers_of(error)}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        await self.send({"type": "http.response.start", "status": error.status, "headers": raw})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _throw_away(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while not self._is_complete:
+                    self._is_complete = _is_last(await self._receive())
+
+
+def headers_of(error: Refused) -> dict[str, str]:
+    """Return the headers of an answer that refuses."""
+    wanted = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return wanted | ({"WWW-Authenticate": "Bearer"} if error.status == 401 else {})
+
+
+def _as_http(error: Refused) -> HTTPException:
+    """Return an exception that FastAPI does not take for a fault of the form."""
+    return HTTPException(error.status, error.body["error"], headers_of(error))
+
+
+def _is_last(message: Message) -> bool:
+    return message["type"] == "http.disconnect" or not message.get("more_body")
+
+
+def _headers(scope: Message) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _given_key(headers: dict[str, str]) -> str:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    first, _, second = headers.get("sec-websocket-protocol", "").partition(",")
+    return second.strip() if first.strip() == SUBPROTOCOL else ""
+
+
+def _client(scope: Message) -> str:
+    return scope["client"][0] if scope.get("client") else ""

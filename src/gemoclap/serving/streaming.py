@@ -1,0 +1,179 @@
+"""The WebSocket: sound comes in, windows go out.
+
+The client sends binary messages of mono PCM, of any size, and at the end the text ``{"type": "end"}``. The server sends
+text messages of JSON: ``ready`` once, a ``window`` for each, then ``end``; or an ``error``, after which it closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+from anyio.to_thread import run_sync
+from fastapi import WebSocket, WebSocketDisconnect
+
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.stream import EmotionStream
+from gemoclap.serving.gate import SUBPROTOCOL, Gate
+from gemoclap.serving.limits import Refused, checked_labels, for_clients, too_long, unusable
+from gemoclap.serving.service import Service, Speech, WindowOptions, window_data
+
+PATH = "/v1/stream"
+FORMATS = {"s16le": "<i2", "f32le": "<f4"}
+NORMAL, REFUSED, UNFORESEEN, TRY_LATER = 1000, 1008, 1011, 1013
+"""Codes with which a WebSocket is closed (RFC 6455)."""
+LONGEST = 2.0
+"""A stream may stay open for so many times the seconds of sound that it may have."""
+TICK_SECONDS = 0.25
+"""How often a stream looks whether the server is stopping, and how long it then takes what was sent before."""
+
+
+async def answer_stream(
+    websocket: WebSocket, service: Service, gate: Gate, asked: Mapping[str, str], labels: list[str] | None
+) -> None:
+    """Talk with a client until it has ended, has met a limit, or the server stops.
+
+    Parameters
+    ----------
+    asked : sample_rate, format, window, hop, speech and any_words as text.
+    labels : as for `limits.checked_labels`.
+    """
+    offered = websocket.scope.get("subprotocols") or []
+    await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
+    talk = _Talk(websocket, service, gate)
+    leave = None
+    with suppress(WebSocketDisconnect, RuntimeError, TimeoutError, asyncio.CancelledError):  # the client has left
+        try:
+            gate.check(cast(Any, websocket.scope))
+            leave = gate.open_stream()
+            await talk.go(asked, labels)
+        except Refused as error:
+            await talk.refuse(error)
+        except GemoclapError as error:
+            await talk.refuse(unusable(for_clients(error)))
+        finally:
+            if leave:
+                leave()
+
+
+class _Talk:
+    """One client."""
+
+    def __init__(self, websocket: WebSocket, service: Service, gate: Gate) -> None:
+        self._websocket, self._service, self._gate = websocket, service, gate
+        self._limits = service.limits
+        self._windows = self._samples = 0
+        self._last_turn = 0.0
+
+    async def go(self, asked: Mapping[str, str], labels: list[str] | None) -> None:
+        options, rate, kind = _options(asked, checked_labels(labels, self._limits))
+        stream = self._service.stream(rate, options)
+        settings = stream.settings
+        emotions = [*(options.labels or stream.predictor.labels)]
+        await self._send({"type": "ready", "emotions": emotions, "window": settings.window, "hop": settings.hop})
+        until = time.monotonic() + LONGEST * self._limits.seconds
+        rest = b""
+        with self._service.metrics.in_work.track_inprogress():
+            while (chunk := await self._next()) is not None:
+                data = rest + chunk
+                whole = len(data) // kind.itemsize * kind.itemsize
+                rest = data[whole:]
+                self._samples += whole // kind.itemsize
+                if self._samples > self._limits.seconds * rate or time.monotonic() > until:
+                    raise too_long(self._limits)
+                await self._send_windows(stream, np.frombuffer(data[:whole], kind))
+            await self._send_windows(stream, None)
+        duration = self._samples / rate
+        self._service.metrics.audio.labels(PATH).inc(duration)
+        reason = "stopping" if self._gate.is_stopping else "done"
+        await self._send({"type": "end", "duration": duration, "windows": self._windows, "reason": reason})
+        await self._websocket.close(NORMAL)
+
+    async def refuse(self, error: Refused) -> None:
+        await self._send({"type": "error", "status": error.status, **error.body["error"]})
+        await self._websocket.close(TRY_LATER if error.status == 503 else REFUSED, error.code)
+
+    async def _next(self) -> bytes | None:
+        """Return the next sound, or None at the end or when the server stops and nothing has come yet."""
+        waited = 0.0
+        coming = asyncio.ensure_future(self._websocket.receive())
+        try:
+            while not coming.done():
+                if self._gate.is_stopping:
+                    self._last_turn = self._last_turn or time.monotonic() + TICK_SECONDS
+                    await asyncio.wait([coming], timeout=max(0.0, self._last_turn - time.monotonic()))
+                    if not coming.done():
+                        return None
+                    break
+                if waited >= self._limits.idle_seconds:
+                    raise Refused(
+                        408,
+                        "too_slow",
+                        f'nothing came for {self._limits.idle_seconds:g} s; send sound without pauses, or {{"type": "end"}}',
+                    )
+                await asyncio.wait([coming], timeout=TICK_SECONDS)
+                waited += TICK_SECONDS
+        finally:
+            if not coming.done():
+                coming.cancel()
+        message = coming.result()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        if (data := message.get("bytes")) is not None:
+            return data
+        _check_end(message.get("text") or "")
+        return None
+
+    async def _send_windows(self, stream: EmotionStream, samples: np.ndarray | None) -> None:
+        found = await run_sync(stream.finish) if samples is None else await run_sync(stream.add, samples)
+        for window in found:
+            self._windows += 1
+            await self._send(window_data(window))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        async with asyncio.timeout(self._limits.idle_seconds):  # a client that does not read is left
+            await self._websocket.send_text(json.dumps(message))
+
+
+def _check_end(text: str) -> None:
+    """Raise a Refused if a text message is not the one that ends a stream."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict) or message.get("type") != "end":
+        raise unusable('a text message must be {"type": "end"}; send sound as binary messages')
+
+
+def _options(asked: Mapping[str, str], labels: tuple[str, ...] | None) -> tuple[WindowOptions, int, np.dtype]:
+    """Return what a client wants, its sample rate, and the type of its samples; raises a Refused for nonsense."""
+    if asked["format"] not in FORMATS:
+        raise unusable(f"format: must be {' or '.join(FORMATS)}, not {asked['format'][:20]!r}")
+    if asked["speech"] not in ("detect", "all"):
+        raise unusable(f"speech: must be detect or all, not {asked['speech'][:20]!r}")
+    if asked["any_words"] not in ("true", "false"):
+        raise unusable(f"any_words: must be true or false, not {asked['any_words'][:20]!r}")
+    rate = _number("sample_rate", asked["sample_rate"])
+    if rate != int(rate):
+        raise unusable("sample_rate: must be a whole number; give it in Hz, such as 16000")
+    window = _number("window", asked["window"]) if asked["window"] else None
+    hop = _number("hop", asked["hop"])
+    if hop < 0.1:
+        raise unusable(f"hop: must be 0.1 seconds or more, not {hop:g}")
+    options = WindowOptions(labels, asked["any_words"] == "true", window, hop, cast(Speech, asked["speech"]))
+    return options, int(rate), np.dtype(FORMATS[asked["format"]])
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not np.isfinite(number):
+        raise unusable(f"{name}: must be a number, not {text[:20]!r}")
+    return number

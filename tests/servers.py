@@ -1,0 +1,35 @@
+"""A server in this process, and what it says when it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from gemoclap import Predictor
+from gemoclap.serving.app import make_app
+from gemoclap.serving.gate import Gate
+from gemoclap.serving.limits import Limits
+from gemoclap.serving.service import Service
+
+Serve = Callable[..., TestClient]
+
+
+def started(stack: ExitStack, predictor: Predictor, key: str | None = None, **limits: Any) -> TestClient:
+    """Start a server, which ends with the stack, and return a client of it."""
+    bounds = Limits(**limits)
+    service, gate = Service(predictor, "small", bounds), Gate(key, bounds)
+    client = stack.enter_context(TestClient(make_app(service, gate), "http://127.0.0.1"))
+    client.service, client.gate = service, gate  # type: ignore[attr-defined]
+    return client
+
+
+def message_of(answer: Any, status: int) -> str:
+    """Return the line for people of an error."""
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error"} and set(answer.json()["error"]) == {"code", "message"}
+    message = answer.json()["error"]["message"]
+    assert "\n" not in message and "Traceback" not in message
+    return message
