@@ -41,7 +41,7 @@ CLIPS = [
     clip.astype(np.float32)
     for clip in (
         noise(0.4, seed=1),
-        noise(2.5, seed=2, rms=0.03),  # longer than the model keeps
+        noise(2.5, seed=2, rms=0.03),  # longer than the model uses of a clip
         np.concatenate([silence(0.5), tone(300, 0.7), silence(0.6)]),  # trimmed
         noise(0.02, seed=3),
         0.3 + noise(0.9, seed=4),  # an offset, which an encoder may take away
@@ -173,8 +173,8 @@ def test_the_extractor_prepares_clips_and_refuses_what_is_none(folder: Path, tmp
     extractor = ClipExtractor.from_pretrained(folder)
     assert (extractor.max_seconds, extractor.trim_silence_db) == (1.0, 30.0)
     found = extractor([CLIPS[0], CLIPS[1]], sampling_rate=16000, return_tensors="pt")
-    assert found["attention_mask"].sum(1).tolist() == [6400, 16000]
-    assert found["input_values"].shape == (2, 16000) and not found["input_values"][0, 6400:].any()
+    assert found["attention_mask"].sum(1).tolist() == [6400, 40000]
+    assert found["input_values"].shape == (2, 40000) and not found["input_values"][0, 6400:].any()
     for given, rate in ((CLIPS[0], 8000), (np.zeros((2, 100), np.float32)[:, None], None), ([], None)):
         with pytest.raises(GemoclapError, match="Hz"):
             extractor(given, sampling_rate=rate)

@@ -10,13 +10,23 @@ state can be stored.
 
 from gemoclap.audio.channels import Channels, open_channels
 from gemoclap.audio.checks import SAMPLE_RATE, as_float, check_samples, regular_file
-from gemoclap.audio.clips import from_int16, kept_range, load_clip, part_edges, prepare_clip, to_int16
+from gemoclap.audio.clips import (
+    LONGEST_SECONDS,
+    even_edges,
+    from_int16,
+    kept_range,
+    load_clip,
+    part_edges,
+    prepare_clip,
+    to_int16,
+)
 from gemoclap.audio.containers import SLACK_SECONDS
 from gemoclap.audio.reading import AudioInfo, AudioStream, load_audio, probe_audio, resample_blocks, stream_audio
 from gemoclap.audio.recording import Recording
 from gemoclap.audio.resampling import BlockResampler
 
 __all__ = [
+    "LONGEST_SECONDS",
     "SAMPLE_RATE",
     "SLACK_SECONDS",
     "AudioInfo",
@@ -26,6 +36,7 @@ __all__ = [
     "Recording",
     "as_float",
     "check_samples",
+    "even_edges",
     "from_int16",
     "kept_range",
     "load_audio",

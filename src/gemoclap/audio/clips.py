@@ -13,6 +13,9 @@ from gemoclap.audio.silence import loud_range
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
 
+LONGEST_SECONDS = 60.0
+"""Longest part of a clip for a model that was trained on clips of any length."""
+
 
 def load_clip(recording: Recording, settings: AudioSettings) -> np.ndarray:
     """Prepare a clip as `prepare_clip` does, in memory that does not grow with the recording.
@@ -76,10 +79,14 @@ def part_edges(recording: Recording, settings: AudioSettings, longest_seconds: f
     """
     first, last = kept_range(recording, replace(settings, max_seconds=None))
     samples = (recording.samples if last is None else last) - first
-    longest = max(1, round((settings.max_seconds or longest_seconds) * SAMPLE_RATE))
-    number = math.ceil(samples / longest)
+    return [first + edge for edge in even_edges(samples, settings.max_seconds or longest_seconds)]
+
+
+def even_edges(samples: int, longest_seconds: float) -> list[int]:
+    """Return where as few parts as possible of at most `longest_seconds` begin and end, ``(N + 1,)`` from 0 to `samples`."""
+    number = math.ceil(samples / max(1, round(longest_seconds * SAMPLE_RATE)))
     shorter, longer = divmod(samples, number)  # so many parts have one sample more
-    return [first + place * shorter + min(place, longer) for place in range(number + 1)]
+    return [place * shorter + min(place, longer) for place in range(number + 1)]
 
 
 def to_int16(waveform: np.ndarray) -> tuple[np.ndarray, int]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, ClassVar, Protocol, Self, cast
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from gemoclap.audio import LONGEST_SECONDS, even_edges
 from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig
 from gemoclap.errors import GemoclapError
+
+PARTS_TOGETHER = 16
+"""Parts of clips that go through the model at a time."""
 
 
 class EmotionClassifier(Protocol):
@@ -26,8 +33,8 @@ class ForAudioClassification(PreTrainedModel):
     """Base of the classes that AutoModelForAudioClassification loads a model's folder into, one for each kind of model.
 
     ``model(input_values (B, T), attention_mask (B, T))``, clips that a `ClipExtractor` has prepared, returns ``logits
-    (B, C)``. Their softmax is what `Predictor` gives for the trained classes. Saving and uploading give the same files as
-    for the model itself.
+    (B, C)``. Their softmax is what `Predictor` gives for the trained classes: of a clip longer than the model uses, the mean
+    over its parts. Saving and uploading give the same files as for the model itself.
     """
 
     main_input_name = "input_values"
@@ -63,12 +70,25 @@ class ForAudioClassification(PreTrainedModel):
     def forward(
         self, input_values: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
     ) -> SequenceClassifierOutput:
-        if attention_mask is None:
-            lengths = input_values.new_full((len(input_values),), input_values.shape[1]).long()
-        else:
-            lengths = attention_mask.sum(1)
-        embeddings = self.classifier.embed(input_values, lengths)
-        return SequenceClassifierOutput(logits=self.classifier.logits(embeddings))
+        lengths = [input_values.shape[1]] * len(input_values)
+        if attention_mask is not None:
+            lengths = attention_mask.sum(1).tolist()
+        longest = self.config.audio_settings.max_seconds or LONGEST_SECONDS
+        parts = [
+            [clip[first:last] for first, last in pairwise(even_edges(length, longest))]
+            for clip, length in zip(input_values, lengths, strict=True)
+        ]
+        logits = torch.cat([*self._logits([part for of_clip in parts for part in of_clip])])
+        by_clip = [_mean(of_clip) for of_clip in logits.split([len(of_clip) for of_clip in parts])]
+        return SequenceClassifierOutput(logits=torch.cat(by_clip))  # type: ignore[arg-type]  # named after a class of tensors
+
+    def _logits(self, parts: list[Tensor]) -> Iterator[Tensor]:
+        """Yield the logits of waveforms ``(T,)``, some at a time."""
+        for first in range(0, len(parts), PARTS_TOGETHER):
+            some = parts[first : first + PARTS_TOGETHER]
+            lengths = torch.tensor([len(part) for part in some], device=some[0].device)
+            padded = torch.nn.utils.rnn.pad_sequence(some, batch_first=True)
+            yield self.classifier.logits(self.classifier.embed(padded, lengths))
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the files of the model itself."""
@@ -77,3 +97,11 @@ class ForAudioClassification(PreTrainedModel):
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
         """Upload the model itself with its card, as `SpeechModel.push_to_hub`."""
         return self.classifier.model.push_to_hub(repo_id, **kwargs)
+
+
+def _mean(logits: Tensor) -> Tensor:
+    """Return logits ``(1, C)`` whose softmax is the mean of those of ``(parts, C)``."""
+    if len(logits) == 1:
+        return logits
+    probabilities = logits.softmax(dim=-1).mean(0, keepdim=True)
+    return probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()

@@ -62,11 +62,15 @@ def input_lines(labels: Sequence[str], audio: AudioSettings) -> list[str]:
         if audio.trim_silence_db is None
         else f"head and tail more than {audio.trim_silence_db:g} dB below the loudest frame are cut off"
     )
-    bounded = "the whole clip is used" if audio.max_seconds is None else f"the first {audio.max_seconds:g} s are used"
+    bounded = (
+        "the rest is used as a whole"
+        if audio.max_seconds is None
+        else f"if more than {audio.max_seconds:g} s are left, the answer is the mean over parts"
+    )
     return [
         "## Input and output",
         "",
-        f"- Mono speech at {SAMPLE_RATE} Hz of one person, a clip of some seconds: {trimmed}, then {bounded}.",
+        f"- Mono speech at {SAMPLE_RATE} Hz of one person, a clip of some seconds: {trimmed}; {bounded}.",
         f"- One probability for each of {len(labels)} classes: {', '.join(labels)}.",
         "",
     ]

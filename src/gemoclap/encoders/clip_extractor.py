@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from gemoclap.audio import SAMPLE_RATE, as_float, prepare_clip
+from gemoclap.audio import LONGEST_SECONDS, SAMPLE_RATE, Recording, as_float, from_int16, part_edges, to_int16
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
 
 
 class ClipExtractor(SequenceFeatureExtractor):
-    """Prepares clips as `Predictor` does: trims silence, bounds the length, rounds to 16 bits; the level stays.
+    """Prepares clips as `Predictor` does: trims silence and rounds to 16 bits; the level stays.
+
+    A clip longer than `max_seconds` stays whole here. `ForAudioClassification` cuts it, where the cuts are known.
 
     Parameters
     ----------
@@ -69,4 +71,7 @@ class ClipExtractor(SequenceFeatureExtractor):
     def _prepared(self, clip: np.ndarray) -> np.ndarray:
         if clip.ndim != 1 or not len(clip):
             raise GemoclapError(f"a clip must be a waveform (T,), mono at {SAMPLE_RATE} Hz, not of shape {clip.shape}")
-        return prepare_clip(as_float(clip, "a clip"), AudioSettings(self.max_seconds, self.trim_silence_db))
+        recording = Recording(as_float(clip, "a clip"))
+        edges = part_edges(recording, AudioSettings(self.max_seconds, self.trim_silence_db), LONGEST_SECONDS)
+        # Each part is rounded by its own peak.
+        return np.concatenate([from_int16(*to_int16(part)) for part in recording.pieces(edges)])

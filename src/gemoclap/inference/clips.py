@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gemoclap.audio import (
+    LONGEST_SECONDS,
     SAMPLE_RATE,
     Recording,
     as_float,
@@ -34,8 +35,6 @@ SHORTEST = 0.1
 """Seconds below which a clip gets the remark that it is very short: less than a syllable."""
 SILENT = 10 ** (-60 / 20)
 """Peak (full scale 1) below which a clip gets the remark that it is silent: -60 dB."""
-LONGEST_SECONDS = 60.0
-"""Longest part of a clip for a model that was trained on clips of any length."""
 HELD_PARTS = 2
 """A clip of more parts is not kept in memory."""
 
