@@ -133,7 +133,7 @@ def test_evaluate_says_which_classes_do_not_occur_and_which_labels_are_unknown(
     assert set(absent) == {classes[1], classes[2]}
     lost = sum(said in absent for said in table.prediction)
     assert (
-        f"beware: {', '.join(absent)}: no utterance has these classes of the model, so {lost} of {len(table)} answers"
+        f"beware: {', '.join(absent)}: no utterance has these classes of the model, so {lost} of {len(table)} predictions"
         in shown
     )
     assert "bored 8: the model does not know this label" in shown

@@ -115,9 +115,11 @@ def test_the_page_names_the_settings_of_the_first_run_too(runs: list[Path], tmp_
     results = collect_together(runs, tmp_path / "joined")
     assert results.first_settings == ("gmp.gender: true", "gmp.scales: [64, 512]", "train.seed: 0")
     page = write_report(results).read_text(encoding="utf-8")
-    assert "The first has `gmp.gender: true`, `gmp.scales: [64, 512]`, `train.seed: 0`; the rows of the others" in page
+    assert (
+        "The first run has `gmp.gender: true`, `gmp.scales: [64, 512]`, `train.seed: 0`; rows of the other runs" in page
+    )
     alone = collect_together(runs[:1], tmp_path / "alone")
-    assert alone.first_settings == () and "The first has" not in write_report(alone).read_text(encoding="utf-8")
+    assert alone.first_settings == () and "The first run has" not in write_report(alone).read_text(encoding="utf-8")
 
 
 def test_a_method_of_a_later_run_is_compared_with_the_first_run_too(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ def test_an_unfinished_run_says_what_it_lacks(runs: list[Path], tmp_path: Path) 
     ("other", "says"),
     [
         ({"classes": CLASSES[:4]}, "its classes are neutral, calm, happy, sad, not neutral"),
-        ({"n_folds": 3}, "its folds are others"),
+        ({"n_folds": 3}, "their folds differ"),
     ],
 )
 def test_runs_that_do_not_compare_are_refused(other: dict, says: str, tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def test_runs_that_do_not_compare_are_refused(other: dict, says: str, tmp_path: 
     two = make_run(tmp_path / "two", ("ce",), **{**SMALL, **other})
     with pytest.raises(GemoclapError, match=says) as caught:
         collect_together([one, two], tmp_path / "joined")
-    assert str(caught.value).startswith(f"{two}: cannot stand beside {one}")
+    assert str(caught.value).startswith(f"{two}: cannot be compared with {one}")
 
 
 def test_other_labels_are_refused(runs: list[Path], tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_one_method_with_nothing_known_of_speakers(tmp_path):
     run = make_run(tmp_path / "run", known_speakers=False, known_genders=False, **ONE)
     page = write_report(run).read_text()
     assert "Differences from" not in page.replace("**Differences**", "")
-    assert "the speaker of 192 tested utterances is unknown" in page
+    assert "the speaker of 192 test utterances is unknown" in page
     json.loads((run / "results.json").read_text(), parse_constant=refuse)
 
 
@@ -260,7 +260,7 @@ def test_an_evaluation_says_which_answers_cannot_be_right(tmp_path):
     )  # fmt: skip
     page = write_scores(score_table(table), table, tmp_path, "m on n", unknown={"bored": 7, "tired": 1}).read_text()
     lost = sum(one in ("calm", "fearful") for one in said)
-    assert f"calm, fearful: no utterance has these classes of the model, so {lost} of 40 answers" in page
+    assert f"calm, fearful: no utterance has these classes of the model, so {lost} of 40 predictions" in page
     assert "bored 7, tired 1: the model does not know these labels, so they are left out" in page
     data = json.loads((tmp_path / "scores.json").read_text())
     assert (data["answers_that_cannot_be_right"], data["absent_classes"]) == (lost, ["calm", "fearful"])

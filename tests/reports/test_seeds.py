@@ -221,7 +221,7 @@ def test_one_seed_is_no_mean_and_an_earlier_reports_pictures_go(runs: list[Path]
     assert (
         results.seed_means == ()
         and "speakers and seeds" not in page
-        and "In brackets: 95 % intervals over speakers." in page
+        and "Brackets are 95 % intervals over speakers." in page
     )
     assert not list((tmp_path / "joined").glob("mean_over_seeds.*")) and read_rows(results) == []
 
@@ -231,7 +231,7 @@ def test_a_row_of_one_seed_beside_others_says_what_its_interval_is_over(runs: li
         shutil.rmtree(run / "ce")
         (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("- ce\n", ""))
     page = write_report(collect_together(runs, tmp_path / "joined")).read_text()
-    assert "over speakers, and over seeds too where a row has several" in page
+    assert "over speakers (and seeds, if a row has several)" in page
 
 
 def test_of_two_seeds_there_is_no_interval_over_seeds(runs: list[Path], tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_unfinished_cells_say_so_and_have_no_figures(table: Table) -> None:
 
 
 def test_the_papers_figures_stand_beside_in_both_readings(table: Table) -> None:
-    rows = rows_under(write_table1(table).read_text(), "Beside the paper's")
+    rows = rows_under(write_table1(table).read_text(), "Comparison with the paper")
     assert [row[:2] for row in rows] == [
         ["hubert-large-ll60k", "here"],
         ["HuBERT-large", "the paper, labelled as in its Table 2"],
@@ -142,7 +142,7 @@ def test_where_the_tables_of_two_commands_cross_nothing_is_unfinished(tmp_path: 
     assert rows["hubert-large-ll60k"][1].endswith("(1 of 2 seeds)") and "seeds" not in "".join(rows["my_own"])
     with open(tmp_path / "table1.csv", newline="") as file:
         found = {(row["encoder"], row["method"]): (row["state"], row["seeds"]) for row in csv.DictReader(file)}
-    assert found.pop(("hubert-large-ll60k", "emo_clap")) == ("not asked for", "0")
+    assert found.pop(("hubert-large-ll60k", "emo_clap")) == ("not requested", "0")
     assert found.pop(("hubert-large-ll60k", "ce")) == ("finished", "1")
     assert set(found.values()) == {("finished", "2")}
     # What another command has begun and not finished is still said.
@@ -169,7 +169,7 @@ def test_hours_are_steps_times_seconds() -> None:
     costs = [Cost("a", "ce", 2.0, {"ce": 1800, "emo_clap": 0}), Cost("b", "ce", 0.5, {"ce": 7200, "emo_clap": 72000})]
     assert [one.hours for one in costs] == [{"ce": 1.0, "emo_clap": 0.0}, {"ce": 1.0, "emo_clap": 10.0}]
     text = shown(lambda console: print_costs(costs, "8 utterances on cpu", console))
-    assert "12.0 hours in all for 81,000 steps" in " ".join(text.split())
+    assert "12.0 hours in total for 81,000 steps" in " ".join(text.split())
     assert re.search(r" a +2 +1\.00 +0\.00 +1\.00", text) and re.search(r" b +0\.5 +1\.00 +10\.0 +11\.0", text)
     little = shown(lambda console: print_costs([Cost("a", "ce", 0.1, {"ce": 9})], "8 utterances on cpu", console))
-    assert "0.015 minutes in all for 9 steps" in " ".join(little.split())
+    assert "0.015 minutes in total for 9 steps" in " ".join(little.split())

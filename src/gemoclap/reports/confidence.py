@@ -1,7 +1,8 @@
-"""Whether a row's probabilities say how often it is right, before and after a temperature.
+"""Measures how well probabilities match the share of correct predictions, before and after a temperature.
 
-The temperature of a fold's model was fitted on its development speakers, where it had some. Otherwise the report fits one for
-each fold on the test predictions of the other folds: of models that were trained alike, and never on what it is applied to.
+If a fold had development speakers, its model's temperature was fitted on them. Otherwise the report fits a temperature for each
+fold on the test predictions of the other folds. Their models were trained in the same way, and a temperature is never applied
+to the predictions that it was fitted on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NOT_FITTED = "no temperature was fitted"
 
 
 def confidence_of_row(members: Sequence[MethodResults]) -> RowConfidence | None:
-    """Return the confidence of a method's trainings together, one a seed; None where they give no probabilities."""
+    """Return the confidence of a method over all its seeds; None if it gives no probabilities."""
     tables = [(method.predictions, method.temperatures) for method in members if method.predictions is not None]
     if not tables or not all(np.isfinite(table.probabilities).all() for table, _ in tables):
         return None
@@ -41,7 +42,7 @@ def confidence_of_row(members: Sequence[MethodResults]) -> RowConfidence | None:
 
 
 def _temperatures(table: PredictionTable, known: Mapping[str, float]) -> tuple[dict[str | None, float], str]:
-    """Return a temperature a fold, and what they were fitted on; nothing where one fold alone is finished."""
+    """Return fold -> temperature, and on what the temperatures were fitted; empty if only one fold is finished."""
     folds = list(dict.fromkeys(table.folds))
     if all(fold in known for fold in folds):
         return {fold: known[str(fold)] for fold in folds}, DEVELOPMENT

@@ -1,4 +1,4 @@
-"""A matrix of corpora as a page, a picture, a table on a terminal, and figures for programs."""
+"""Reports a cross-corpus matrix: as a page, a picture, a table on the terminal, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 HOW_TO_READ = (
-    "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average recall) is the "
-    "mean of the labels' recalls. Guessing has a UAR of 100 % divided by the number of labels, so cells with other numbers of "
-    "labels do not compare.\n"
-    "- **[95 % CI]**: expanded percentile bootstrap over the speakers of the corpus that is tested and, of several "
-    "seeds, over the seeds too: how far the figure would move with others. That of one seed says nothing about other seeds.\n"
-    "- A pair is about the labels that both corpora have, and the model was trained on those alone, with all speakers of its "
-    "corpus. The diagonal is empty: a corpus is not tested on itself here; `gemoclap crossval` does that, over folds."
+    "- **WAR** (weighted average recall) is the share of utterances that are predicted correctly. **UAR** (unweighted average "
+    "recall) is the mean of the recalls of the labels. Guessing has a UAR of 100 % divided by the number of labels, so cells "
+    "with different numbers of labels cannot be compared.\n"
+    "- **[95 % CI]**: expanded percentile bootstrap over the speakers of the test corpus, and over seeds if there are several. "
+    "It shows how much the figure would change with other speakers (and seeds). With one seed, it says nothing about other "
+    "seeds.\n"
+    "- A pair uses the labels that both corpora have. The model was trained on these labels only, with all speakers of its "
+    "corpus. The diagonal is empty, because no corpus is tested on itself here: use `gemoclap crossval` for that."
 )
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A pair, how many seeds of it are finished, and what they come to on average; None where none is."""
+    """A pair, its number of finished seeds, and their mean scores (None if no seed is finished)."""
 
     pair: Pair
     finished: int
@@ -49,12 +50,12 @@ class Entry:
 
     @property
     def n(self) -> int:
-        """How many utterances were tested, each once however many seeds there are."""
+        """Number of test utterances; each counts once, even with several seeds."""
         return self.scores.n if self.scores else 0
 
     @property
     def state(self) -> str:
-        """What is there, in words."""
+        """The state of the cell, in words."""
         if self.pair.is_empty:
             return f"only {self.pair.labels[0]} shared" if self.pair.labels else "no label shared"
         if self.finished == self.n_seeds:
@@ -67,7 +68,7 @@ def write_crosscorpus(matrix: CrossCorpus) -> Path:
 
     Raises
     ------
-    GemoclapError : predictions that do not belong to the manifests.
+    GemoclapError : predictions do not belong to the manifests.
     """
     entries = read_entries(matrix)
     write_csv(matrix.output / "crosscorpus.csv", [_row(one) for one in entries])
@@ -77,7 +78,7 @@ def write_crosscorpus(matrix: CrossCorpus) -> Path:
 
 
 def read_entries(matrix: CrossCorpus) -> list[Entry]:
-    """Return what every ordered pair has come to, in the matrix's order."""
+    """Return the results of every ordered pair, in the order of the matrix."""
     entries = []
     for pair in matrix.pairs:
         tables = [] if pair.is_empty else matrix.predictions(pair)
@@ -136,7 +137,7 @@ def _sections(matrix: CrossCorpus, entries: Sequence[Entry]) -> list[str]:
     seeds = f"{'seed' if len(matrix.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, matrix.seeds))}"
     title = TITLES[matrix.method]
     lacking = sum(one.finished < one.n_seeds for one in entries if not one.pair.is_empty)
-    unfinished = f"**Unfinished:** {lacking} pairs are not finished; the same command goes on."
+    unfinished = f"**Unfinished:** {lacking} pairs are not finished; repeat the command to resume."
     return [
         f"# {title} across {len(matrix.corpora)} corpora",
         *(f"**Beware: {one}.**" for one in matrix.warnings),
@@ -144,9 +145,9 @@ def _sections(matrix: CrossCorpus, entries: Sequence[Entry]) -> list[str]:
         f"Encoder `{matrix.settings.model.audio_encoder}`, {matrix.settings.train.epochs} epochs, {seeds}; all settings: "
         "[config.yaml](config.yaml).",
         _corpus_table(matrix),
-        "![UAR by the corpus that was trained on and the one that was tested on](crosscorpus.png)",
+        "![UAR by training corpus and test corpus](crosscorpus.png)",
         "## UAR",
-        "Percent [95 % CI]. A row is what was trained on, a column what was tested on.",
+        "In percent, with [95 % CI]. Rows: corpus that was trained on. Columns: corpus that was tested on.",
         _matrix_table(matrix, entries, "uar"),
         "## WAR",
         _matrix_table(matrix, entries, "war"),
@@ -154,10 +155,15 @@ def _sections(matrix: CrossCorpus, entries: Sequence[Entry]) -> list[str]:
         _pair_table(entries),
         "## How to read this",
         HOW_TO_READ,
-        "Figures for programs: [crosscorpus.csv](crosscorpus.csv), [crosscorpus.json](crosscorpus.json); what was said of each "
-        "utterance: cells/TRAINED_to_TESTED/seed_N/predictions.csv; the models, where they are kept: "
+        "Figures for programs: [crosscorpus.csv](crosscorpus.csv), [crosscorpus.json](crosscorpus.json). Prediction of each "
+        "utterance: cells/TRAINED_to_TESTED/seed_N/predictions.csv. Models, if they are kept: "
         "trainings/TRAINED/LABELS/seed_N/model.",
     ]
+
+
+def _over(matrix: CrossCorpus) -> str:
+    """Return in words what the intervals resample."""
+    return "test speakers and seeds" if len(matrix.seeds) > 1 else "test speakers"
 
 
 def _corpus_table(matrix: CrossCorpus) -> str:
@@ -212,14 +218,14 @@ def _pair_table(entries: Sequence[Entry]) -> str:
 
 
 def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path, formats: Sequence[str] = FORMATS) -> None:
-    """Draw the UAR of every pair, the darker the higher, with figures, labels and utterances written in."""
+    """Draw the UAR of every pair. A darker cell has a higher UAR; each cell shows its figures, labels and utterances."""
     grid = _grid(matrix, entries)
     names, side = list(grid), len(grid)
     shares = np.array([[one.scores.uar if one and one.scores else np.nan for one in row] for row in grid.values()])
     with drawing():
         figure = new_figure(1.55 * side + 2.2, 1.15 * side + 1.5, "constrained")
         axes = figure.add_subplot()
-        # One hue that only grows darker, so that a copy in grey orders the cells alike.
+        # One hue that only gets darker, so that the order of the cells is the same in a grey copy.
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         for row, entries_of_row in enumerate(grid.values()):
             for column, one in enumerate(entries_of_row):
@@ -228,15 +234,15 @@ def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path, forma
         axes.set_yticks(range(side), names)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        axes.set_facecolor("#F2F2F2")  # of what is empty
+        axes.set_facecolor("#F2F2F2")  # empty cells
         axes.set_xlabel("tested on")
         axes.set_ylabel("trained on")
-        axes.set_title(f"{TITLES[matrix.method]} across corpora, percent", pad=9)
+        axes.set_title(f"{TITLES[matrix.method]} across corpora, in percent", pad=9)
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
         bar.set_label("UAR (%)")
         bar.outline.set_visible(False)  # type: ignore[operator]
         figure.supxlabel(
-            "[95 % interval over the speakers tested and, of several, the seeds]; guessing has a UAR of 100 / labels",
+            f"[95 % interval over {_over(matrix)}]; guessing has a UAR of 100 % / number of labels",
             fontsize=7.5,
         )
         save(figure, path, formats)
@@ -257,7 +263,7 @@ def _write_cell(axes: Axes, column: int, row: int, one: Entry | None) -> None:
 
 
 def ink_on(share: float) -> str:
-    """Return the colour of letters that can be read on the cell of a figure."""
+    """Return a colour of text that can be read on the cell of this UAR."""
     return "white" if share > 0.71 else "black"
 
 
@@ -265,12 +271,12 @@ def ink_on(share: float) -> str:
 
 
 def print_crosscorpus(matrix: CrossCorpus, console: Console) -> None:
-    """Print the matrix: UAR over WAR over the number of labels and utterances."""
+    """Print the matrix. A cell has UAR, WAR, and the numbers of labels and utterances, one below the other."""
     for warning in matrix.warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
-        title=f"{TITLES[matrix.method]} across corpora, percent: upper line UAR, lower line WAR",
-        caption="rows: trained on; columns: tested on; [95 % interval over the speakers tested and, of several, the seeds]",
+        title=f"{TITLES[matrix.method]} across corpora, in percent: upper line UAR, lower line WAR",
+        caption=f"rows: trained on; columns: tested on; [95 % interval over {_over(matrix)}]",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         show_lines=True,

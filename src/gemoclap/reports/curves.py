@@ -1,4 +1,4 @@
-"""Pictures of emotion over time, above the waveform that it was heard in: its intensity, or frame by frame which one."""
+"""Pictures over the time of a clip, with its waveform below: intensity of emotion, or GMP-TL's emotions of each frame."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 LEGEND_COLUMNS = 5
 COLUMNS = 2000
-"""Of the waveform, each drawn from its least to its largest sample: more than the picture has pixels."""
+"""Number of columns of the waveform, each drawn from its smallest to its largest sample; more than the picture has pixels."""
 
 
 def plot_curve(
     path: str | os.PathLike, times: np.ndarray, scores: np.ndarray, recording: Recording, title: str = ""
 ) -> None:
-    """Draw the intensity of a clip's frames over time, their mean, and the waveform beneath on the same axis.
+    """Draw the intensity of a clip over time, its mean, and the waveform below.
 
     Parameters
     ----------
     path : PNG to write.
-    times, scores : (F,) seconds and intensities, as `ems.intensity.intensity_curve` gives them.
-    recording : what they are of.
-    title : of the picture.
+    times, scores : (F,) seconds and intensities, from `ems.intensity.intensity_curve`.
+    recording : the clip.
+    title : title of the picture.
     """
     with drawing():
         figure = new_figure(7.2, 3.4, "constrained")
@@ -42,16 +42,16 @@ def plot_curve(
 
 
 def plot_emotions(path: str | os.PathLike, found: FrameEmotions, recording: Recording, title: str = "") -> None:
-    """Draw what the clusters of a clip's frames say of emotion over time, the clusters at each scale, and the waveform.
+    """Draw the emotions of a clip's frames over time, their clusters at each scale, and the waveform.
 
-    Where nothing is drawn, at the head and tail of a recording, is the silence that is left out.
+    Nothing is drawn over the silence at the start and end of a recording, which is left out.
 
     Parameters
     ----------
     path : PNG to write.
-    found : what `inference.frames.FrameLabeler` says of the clip.
+    found : from `inference.frames.FrameLabeler`.
     recording : the clip.
-    title : of the picture.
+    title : title of the picture.
     """
     heights = [2.6, 0.25 + 0.25 * len(found.scales), 1.0]
     with drawing():
@@ -66,7 +66,7 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, recording: Reco
 
 
 def frame_edges(times: np.ndarray) -> np.ndarray:
-    """Return where frames begin and end, ``(F + 1,)``: half way between the middles ``(F,)``; a lone one is 20 ms long."""
+    """Return the edges of frames, ``(F + 1,)``, half way between their middles ``(F,)``; a single frame is 20 ms long."""
     if len(times) == 1:
         return np.array([times[0] - 0.01, times[0] + 0.01])
     between = (times[1:] + times[:-1]) / 2
@@ -74,20 +74,20 @@ def frame_edges(times: np.ndarray) -> np.ndarray:
 
 
 def _save(figure: Figure, path: str | os.PathLike, axes: Axes, recording: Recording, times: np.ndarray) -> None:
-    # The one frame of the shortest clips has its middle behind their end.
+    # The shortest clips have one frame, and its middle lies after the end of the clip.
     axes.set_xlim(0, max(recording.samples / SAMPLE_RATE, float(times[-1])))
     save(figure, path, ("png",))
 
 
 def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
-    """Draw a line an emotion, and where all would lie if the clusters told nothing."""
+    """Draw one line per emotion, and a dashed line at chance, where all lines would be if clusters had no information."""
     chance = 1 / len(found.emotions)
     axes.axhline(chance, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
     lone = "o" if len(found.times) == 1 else ""
     for place, emotion in enumerate(found.emotions):
         colour = COLOURS[place % len(COLOURS)]
         axes.plot(found.times, found.probabilities[:, place], color=colour, linewidth=1.4, marker=lone, label=emotion)
-    # At least to twice chance, or noise about it would fill the picture.
+    # At least up to twice chance, so that noise around chance does not fill the picture.
     axes.set_ylim(0, max(2 * chance, 1.05 * float(found.probabilities.max())))
     axes.set_ylabel("p(emotion | clusters)")
     axes.text(1.01, chance, "chance", transform=axes.get_yaxis_transform(), va="center", color="#555555")
@@ -97,8 +97,8 @@ def _draw_emotions(axes: Axes, found: FrameEmotions) -> None:
 
 
 def _draw_clusters(axes: Axes, found: FrameEmotions) -> None:
-    """Draw a strip a scale, a shade a cluster: where labels change, and where they stay."""
-    # Neighbouring numbers have nothing in common, and get shades far apart.
+    """Draw one strip per scale with a shade of grey per cluster, which shows when the cluster changes."""
+    # Clusters with neighbouring numbers have nothing in common, so their shades should differ much.
     shades = 0.15 + 0.7 * ((found.clusters.T * 0.618034) % 1.0)
     rows = np.arange(len(found.scales) + 1)
     axes.pcolormesh(frame_edges(found.times), rows, shades, cmap="Greys", vmin=0, vmax=1, rasterized=True)
@@ -115,7 +115,7 @@ def _draw_scores(axes: Axes, times: np.ndarray, scores: np.ndarray) -> None:
     mean = float(np.mean(scores))
     axes.axhline(mean, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
     axes.text(1.01, mean, f"mean\n{mean:.2f}", transform=axes.get_yaxis_transform(), va="center", color="#555555")
-    # Scores are about 0 to 1 but not bound to it.
+    # Scores are mostly between 0 and 1, but can lie outside.
     axes.set_ylim(min(0.0, float(scores.min()) - 0.03), max(1.0, float(scores.max()) + 0.03))
     axes.set_ylabel("emotion intensity")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)

@@ -31,39 +31,39 @@ FIGURES = {"uar": "UAR", "war": "WAR"}
 LOGGED = {
     "step": "steps",
     "dev_spectral_l1": "held-out L1",
-    "dev_spectral_l1_zeros": "that of zeros",
-    "dev_spectral_l1_interpolated": "of straight lines",
+    "dev_spectral_l1_zeros": "L1 of zeros",
+    "dev_spectral_l1_interpolated": "L1 of straight lines",
     "dev_intensity_l1": "held-out intensity L1",
     "dev_sum_l1": "held-out L1 of features + intensity",
-    "masked_share": "hidden or wide (%)",
-    "fallbacks": "fallbacks a batch",
+    "masked_share": "frames hidden or masked more widely (%)",
+    "fallbacks": "fallbacks per batch",
     "code_perplexity": "code perplexity",
     "utterances_per_second": "utterances/s",
 }
-"""Columns of a pre-training's log that are shown, of its last epoch and as a mean over seeds."""
+"""Columns of a pre-training's log that are shown. The values are those of the last epoch, averaged over seeds."""
 KINDS = {
     "plain": COLOURS[0],
     "EMS": COLOURS[1],
     "control of EMS's masks": COLOURS[2],
     "not trained": COLOURS[6],
 }
-"""What a variant is, and its colour in the picture."""
+"""Kind of a variant -> its colour in the picture."""
 
 DIFFERENCES = (
-    "UAR in points, paired by seed: both of a pair began with the same encoder weights and saw the same batches. Its masks "
-    "change more than where they are: MockingJay's spans overlap at the intense frames, so that fewer frames are hidden; NPC's "
-    "are wider there. The controls, as shifted spans or as many frames wide at random, have that without the emotion. Of "
-    "intervals like these one in twenty leaves zero out by chance."
+    "UAR in points, paired by seed: both encoders of a pair start with the same weights and see the same batches. EMS changes "
+    "more than the position of the masks. With MockingJay, spans overlap at the intense frames, so fewer frames are hidden. "
+    "With NPC, masks are wider there. The controls do the same without following emotion: their spans are shifted, or their "
+    "wide masks are placed at random. About one in twenty such intervals excludes zero by chance."
 )
 PRETRAINING = (
-    "The last epoch, mean over seeds. Each row's held-out loss is over frames, or under masks, of its own: rows do not "
-    "compare. Beside MockingJay's is that of zeros, and of straight lines between the frames beside a span, for the same "
-    "frames: what nobody has to learn."
+    "Values of the last epoch, mean over seeds. Held-out losses of different rows cannot be compared, because each row hides "
+    "other frames. For MockingJay the table also has the loss of two predictions that need no training, for the same frames: "
+    "zeros, and straight lines between the visible frames around a span."
 )
 
 
 def write_ems_report(comparison: Comparison, output: Path) -> Path:
-    """Write ems.md, ems.csv (a row a score), ems.json (means and differences) and ems.png; return the page's path."""
+    """Write ems.md, ems.csv (one row per score), ems.json (means and differences) and ems.png; return the page's path."""
     trials = list(dict.fromkeys((one.task, one.corpus) for one in comparison.scores))
     with atomic_write(output / "ems.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -77,7 +77,7 @@ def write_ems_report(comparison: Comparison, output: Path) -> Path:
 
 
 def by_seed(comparison: Comparison, trial: Trial, variant: str, figure: str = "uar") -> dict[int, float]:
-    """Return a variant's figure by seed, a share between 0 and 1."""
+    """Return seed -> a variant's figure, between 0 and 1."""
     return {
         one.seed: getattr(one, figure)
         for one in comparison.scores
@@ -86,7 +86,7 @@ def by_seed(comparison: Comparison, trial: Trial, variant: str, figure: str = "u
 
 
 def difference(comparison: Comparison, trial: Trial, pairs: Sequence[tuple[str, str]]) -> OverSeeds | None:
-    """Return how much more UAR the first of each pair has, mean over pairs, seed by seed; None without a common seed."""
+    """Return the UAR of the first minus the second of each pair, mean over pairs, for each seed; None without common seeds."""
     tables = [tuple(by_seed(comparison, trial, name) for name in pair) for pair in pairs]
     seeds = set.intersection(*(set(one) & set(other) for one, other in tables))
     if not seeds:
@@ -140,13 +140,14 @@ def _variants(comparison: Comparison) -> list[str]:
 def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
     seeds = sorted({one.seed for one in comparison.scores})
     intro = (
-        f"Seeds {', '.join(map(str, seeds))}: one encoder, and one head on it, a seed; without training or without an encoder "
-        "only what is left of that depends on the seed. A cell is the mean over seeds, in percent, with its 95 % interval "
-        "(Student's t, from three seeds on): how far the mean would move with other seeds, the speakers being the same."
+        f"Seeds {', '.join(map(str, seeds))}: for each seed, one encoder is pre-trained and one head is trained on it. For an "
+        "untrained encoder the seed sets its weights and the head; for log-mel, only the head. A cell is the mean over seeds, "
+        "in percent, with its 95 % interval (Student's t, with three seeds or more). The interval shows how much the mean "
+        "would change with other seeds and the same speakers."
     )
     warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
     facts = "\n".join(f"- {fact}" for fact in comparison.facts)
-    parts = ["# Ways to pre-train, compared", *warnings, facts, intro, "![UAR of each encoder](ems.png)"]
+    parts = ["# Comparison of ways to pre-train", *warnings, facts, intro, "![UAR of each encoder](ems.png)"]
     for figure, name in FIGURES.items():
         parts += [f"## {name}", _score_table(comparison, trials, figure)]
     if any(difference(comparison, trial, [pair]) for trial in trials for pair in ALL_PAIRS):
@@ -197,7 +198,7 @@ def _pretraining_table(comparison: Comparison) -> str:
     for name in (name for name in VARIANTS if name in rows_of):
         cells = []
         for column in columns:
-            # Plain NPC hides nothing for a time: its mask is always there.
+            # Plain NPC has the same mask at every frame, so the share has no meaning.
             is_shown = column != "masked_share" or VARIANTS[name].masking != "none"
             values = [row[column] for row in rows_of[name] if column in row and is_shown]
             cells.append(_number(column, float(np.mean(values))) if values else UNDEFINED)
@@ -219,9 +220,9 @@ def _title(trial: Trial) -> str:
 def draw_comparison(
     comparison: Comparison, trials: Sequence[Trial], path: Path, formats: Sequence[str] = FORMATS
 ) -> None:
-    """Draw the UAR of every variant, one panel a task and corpus: a ring a seed, the mean, its interval.
+    """Draw the UAR of every variant, with one panel per task and corpus: a ring per seed, the mean, and its interval.
 
-    A dashed line goes through log-mel, the baseline.
+    A dashed line marks log-mel, the baseline.
     """
     names = _variants(comparison)
     with drawing():
@@ -242,13 +243,15 @@ def draw_comparison(
         if any(VARIANTS[name].encoder is None for name in names):
             handles.append(line([], [], linestyle=(0, (4, 3)), linewidth=0.8, color="#555555", label="log-mel"))
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-        figure.supxlabel("● mean, bar: 95 % interval over seeds, arrows where it goes on   ○ one seed", fontsize=8)
+        figure.supxlabel(
+            "● mean, with 95 % interval over seeds (arrow: it continues beyond the axis)   ○ one seed", fontsize=8
+        )
         save(figure, path, formats)
 
 
 def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequence[str]) -> None:
     found = {name: over for name in names if (over := _over(comparison, trial, name, "uar"))}
-    # An interval over few seeds can be wider than all that was measured; the seeds set the scale.
+    # An interval over few seeds can be much wider than the range of the seeds, so the seeds set the scale.
     seen = [100 * value for over in found.values() for value in over.values]
     margin = 0.15 * (max(seen) - min(seen)) + 1.0
     low, high = min(seen) - margin, max(seen) + margin
@@ -261,8 +264,8 @@ def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequenc
         axes.plot(100 * over.mean, row, marker="o", markersize=6, color=colour)
         if over.has_interval:
             axes.plot([100 * over.low, 100 * over.high], [row, row], color=colour, linewidth=1.8, solid_capstyle="butt")
-            for edge, marker, goes_on in ((low, "<", 100 * over.low < low), (high, ">", 100 * over.high > high)):
-                if goes_on:
+            for edge, marker, is_beyond in ((low, "<", 100 * over.low < low), (high, ">", 100 * over.high > high)):
+                if is_beyond:
                     axes.plot(edge, row, marker=marker, markersize=5, color=colour, clip_on=False)
         if VARIANTS[name].encoder is None:
             axes.axvline(100 * over.mean, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)

@@ -1,4 +1,4 @@
-"""Writes the report of one evaluation: its scores, its most confident mistakes, and what its labels cannot tell."""
+"""Writes the report of one evaluation: scores, the most confident mistakes, and labels that do not fit the model's classes."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def write_scores(
 
     Parameters
     ----------
-    scores : what `table` comes to.
+    scores : the scores of `table`.
     table : the predictions; the report counts its classes and speakers and lists its most confident mistakes.
-    output_dir : folder to write into; predictions.csv is the evaluation's own to write.
+    output_dir : folder to write into. predictions.csv is not written here.
     title : names model and data, ``"models/iemocap on emodb.jsonl"``.
-    trained_speakers : of the speakers scored here, those that the model was trained on; the report then says so first.
-    unknown : how many utterances have each label that is none of the classes, `training.evaluate.unknown_labels`.
-    trained_classes : the classes of the model, of which the table may have some only.
-    calibration : the model's own, which the table's probabilities went through; None where no temperature was fitted.
-    uncalibrated : the table's probabilities without that temperature; None where there was none.
-    made : versions and machine, `recipes.made.made_with`.
+    trained_speakers : the tested speakers that the model was trained on. If there are any, the report begins with a warning.
+    unknown : label -> number of utterances, for labels that are not among the classes (`training.evaluate.unknown_labels`).
+    trained_classes : all classes of the model; the table may have fewer.
+    calibration : the model's calibration, which is already applied to the table's probabilities; None if it has none.
+    uncalibrated : the table's probabilities before calibration; None if there is no calibration.
+    made : versions and machine, from `recipes.made.made_with`.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def write_scores(
     }
     if confidence is not None:
         draw = partial(plots.write_reliability, {"evaluation": confidence})
-        pictures["reliability.png"] = ("How often answers are right against how sure they are", draw)
+        pictures["reliability.png"] = ("Share of correct predictions against their probability", draw)
     data = {
         "title": title,
         **scores.to_dict(),
@@ -83,28 +83,28 @@ def write_scores(
 
 
 def absent_classes(table: PredictionTable) -> list[str]:
-    """Return the classes of the model that no utterance has."""
+    """Return the classes that no utterance is labelled with."""
     return [name for name in table.classes if name not in set(table.truth)]
 
 
 def impossible_answers(table: PredictionTable) -> int:
-    """Return how many answers name a class that no utterance has, and so cannot be right."""
+    """Return how many predictions are a class that no utterance is labelled with; these cannot be right."""
     absent = set(absent_classes(table))
     return sum(said in absent for said in table.prediction)
 
 
 def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = ()) -> list[str]:
-    """Return sentences on classes that do not occur and labels that are no classes; none where they agree.
+    """Return a sentence on classes that do not occur, and sentences on labels that are not classes.
 
     Parameters
     ----------
-    unknown : how many utterances have each label that is none of the table's classes.
-    trained : the classes of the model, of which the table may have some only.
+    unknown : label -> number of utterances, for labels that are not among the table's classes.
+    trained : all classes of the model; the table may have fewer.
     """
     remarks = []
     absent, answers = absent_classes(table), impossible_answers(table)
     if absent:
-        share = f"{answers:,} of {len(table):,} answers ({100 * answers / len(table):.1f} %)"
+        share = f"{answers:,} of {len(table):,} predictions ({100 * answers / len(table):.1f} %)"
         remarks.append(
             f"{', '.join(absent)}: no utterance has {'this class' if len(absent) == 1 else 'these classes'} of the model, so "
             f"{share} cannot be right"
@@ -113,7 +113,7 @@ def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: S
     not_known = {name: number for name, number in unknown.items() if name not in trained}
     if not_chosen:
         many = "this label is" if len(not_chosen) == 1 else "these labels are"
-        remarks.append(f"{_counted(not_chosen)}: {many} none of the classes that are chosen from, so they are left out")
+        remarks.append(f"{_counted(not_chosen)}: {many} not among the classes to choose from, so they are left out")
     if not_known:
         many = "this label" if len(not_known) == 1 else "these labels"
         remarks.append(f"{_counted(not_known)}: the model does not know {many}, so they are left out")
@@ -127,12 +127,12 @@ def _counted(labels: Mapping[str, int]) -> str:
 def evaluated_confidence(
     table: PredictionTable, calibration: Mapping[str, Any] | None, uncalibrated: np.ndarray | None = None
 ) -> RowConfidence | None:
-    """Return how far the table's probabilities are from how often it is right; None where it has none.
+    """Return the calibration error of the table before and after the temperature; None if it has no probabilities.
 
     Parameters
     ----------
-    uncalibrated : the probabilities without the temperature; None computes them from those of the table, which is only right
-        where no classes were joined.
+    uncalibrated : the probabilities before the temperature. None computes them from the table's own, which is only correct
+        if no classes were joined.
     """
     if not np.isfinite(table.probabilities).all():
         return None
@@ -172,8 +172,8 @@ def _sections(
     return [
         *([warning] if trained_speakers else []),
         f"# Evaluation: {title}",
-        f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers, an utterance of an unknown speaker "
-        f"counting as one. Percent. Intervals: {INTERVAL}.",
+        f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers. An utterance of an unknown speaker counts as "
+        f"a speaker of its own. All figures are percentages. Intervals: {INTERVAL}.",
         *made_line(made),
         tables.markdown_table(header, [figures], text_columns=0),
         *(f"**Beware: {remark}.**" for remark in (*remarks, *scores.cautions, lacking_remark(table.classes)) if remark),
@@ -195,14 +195,14 @@ def _about_confidence(one: RowConfidence | None) -> list[str]:
     ]
     fitted = f" The model's temperature is {one.temperatures[0]:.2f}, fitted on {one.fitted_on}." if one.after else ""
     about = (
-        f"ECE is how far the probability of an answer is from the share that is right, in points, over {BINS} bins of equal "
-        f"width; NLL is the negative log-likelihood.{fitted}"
+        "ECE is the expected calibration error: the average distance, in points, between the probability of a prediction and "
+        f"the share of correct ones, over {BINS} bins of equal width. NLL is the negative log-likelihood.{fitted}"
     )
     return ["## Confidence", about, tables.markdown_table(["probabilities", "ECE", "NLL", "Brier score"], rows)]
 
 
 def _mistakes(table: PredictionTable, confidence: RowConfidence | None) -> list[str]:
-    """Return the wrong predictions with the highest probabilities, which are worth listening to."""
+    """Return a table of the wrong predictions with the highest probabilities: clips that are worth listening to."""
     if confidence is None:
         return []
     chosen = class_numbers(table.prediction, table.classes)

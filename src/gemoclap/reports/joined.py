@@ -1,4 +1,4 @@
-"""Reads several cross-validations over the same folds as one: ablations, seeds, encoders side by side."""
+"""Joins several cross-validations over the same folds into one report, to compare ablations, seeds or encoders."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from gemoclap.reports.rows import differences, make_row
 from gemoclap.writing import is_passing
 
 DECIDING = ("model", "objective", "train", "cache")
-"""Sections of config.yaml that may decide a result; of `data` only what is done to audio may, folds and labels being equal."""
+"""Sections of config.yaml that can affect a result. Of `data`, only the settings of audio can: folds and labels are equal."""
 
 
 def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.PathLike) -> Results:
     """Read the folders of cross-validations, finished or not, for one report in the folder `output`.
 
-    A method that several runs have is there several times, as ``METHOD_RUN``. What differs in its seed alone is one row, a mean
-    over its seeds. A row's title says in which settings its run differs from the first run, and of the first run's own, which
-    run it is. Differences are from the first row.
+    If several runs have the same method, it appears once per run, as ``METHOD_RUN``. Trainings that only differ in their seed
+    are averaged in one row. A row is named after the settings in which its run differs from the first run; rows without such a
+    difference are named after their run. All rows are compared with the first row.
 
     Raises
     ------
-    GemoclapError : as `collect`; there is no run, the same one twice, or a probe; the runs have other classes, folds, labels
-        or speakers, or report other epochs; `output` holds something else.
+    GemoclapError : as `collect`; there is no run, or the same one twice, or a probe; the runs differ in classes, folds, labels,
+        speakers or reported epoch; `output` contains other files.
     """
     output = Path(output)
     refuse_other_files(output, run_dirs)
@@ -71,8 +71,9 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
 
 
 def refuse_other_files(output: Path, run_dirs: Sequence[str | os.PathLike]) -> None:
-    """Raise a GemoclapError unless a report of several runs may go to `output`: it is new, holds nothing but those runs, or
-    has held a report before.
+    """Raise a GemoclapError unless a report of several runs may be written to `output`.
+
+    The folder may be new, contain nothing but those runs, or contain an earlier report of several runs.
     """
     if (output / "folds.json").is_file():
         raise GemoclapError(f"{output}: is a run of its own; choose another folder for the report with -o")
@@ -80,14 +81,14 @@ def refuse_other_files(output: Path, run_dirs: Sequence[str | os.PathLike]) -> N
         if "runs" in read_json(output / "results.json", ""):
             return
     except GemoclapError:
-        pass  # none, or not that of a report
+        pass  # there is no such file, or it is not that of a report
     runs = {Path(run).resolve() for run in run_dirs}
     if not (output.is_dir() and all(is_passing(path) or path.resolve() in runs for path in output.iterdir())):
         refuse_used_folder(output)
 
 
 def _read(run_dirs: Sequence[str | os.PathLike]) -> dict[str, Results]:
-    """Return what each run says, by a word for it that no other has and that may stand in a file's name."""
+    """Return the results of each run, by a unique word for the run that can be used in file names."""
     if not run_dirs:
         raise GemoclapError("no run to report; name the folders of cross-validations")
     runs: dict[str, Results] = {}
@@ -114,30 +115,30 @@ def _word(folder: Path, taken: Collection[str]) -> str:
 
 
 def _refuse_unlike(first: Results, other: Results) -> None:
-    where = f"{other.runs[0]}: cannot stand beside {first.runs[0]}"
+    where = f"{other.runs[0]}: cannot be compared with {first.runs[0]}"
     if other.classes != first.classes:
         raise GemoclapError(f"{where}; its classes are {', '.join(other.classes)}, not {', '.join(first.classes)}")
     divided = [[(fold.name, fold.hash, fold.shared_speakers) for fold in one.folds] for one in (first, other)]
     if divided[0] != divided[1]:
         raise GemoclapError(
-            f"{where}; its folds are others (folds.json); give both the same manifest and data settings"
+            f"{where}; their folds differ (folds.json); run both with the same manifest and data settings"
         )
 
 
 def _selection(runs: Sequence[Results]) -> str:
-    """Return which epoch all runs report; baselines have none."""
+    """Return which epoch all runs report; baselines have no epochs and do not count."""
     trained = [run for run in runs if any(method.name not in BASELINES for method in run.methods)] or runs[:1]
     for run in trained:
         if run.selection != trained[0].selection:
             raise GemoclapError(
-                f"{run.runs[0]}: cannot stand beside {trained[0].runs[0]}; its train.select is {run.selection}, not "
+                f"{run.runs[0]}: cannot be compared with {trained[0].runs[0]}; its train.select is {run.selection}, not "
                 f"{trained[0].selection}"
             )
     return trained[0].selection
 
 
 def _refuse_other_labels(methods: Sequence[MethodResults]) -> None:
-    """Refuse runs that know other things of an utterance: they have read other manifests, or merged other labels."""
+    """Refuse runs that have different labels, speakers or genders for an utterance: their manifests or merges differ."""
     known: dict[tuple[str | None, str], tuple[str | None, ...]] = {}
     for method in methods:
         table = method.predictions
@@ -151,34 +152,34 @@ def _refuse_other_labels(methods: Sequence[MethodResults]) -> None:
         if changed:
             one, other = (", ".join(map(str, of)) for of in (here[changed], known[changed]))
             raise GemoclapError(
-                f"{method.folder}: cannot stand beside the runs before it; {changed[1]} is {one} here and {other} there; "
+                f"{method.folder}: cannot be compared with the runs before it; {changed[1]} is {one} here and {other} there; "
                 "run both with the same manifest, emotions and merges"
             )
         known |= here
 
 
 def _side_by_side(runs: Mapping[str, Results]) -> tuple[MethodResults, ...]:
-    """Return the methods of all runs, those of the same name told apart."""
+    """Return the methods of all runs, with names and titles that differ."""
     names = [method.name for run in runs.values() for method in run.methods]
     found = []
     for word, run in runs.items():
         for method in run.methods:
             name = f"{method.name}_{word}" if names.count(method.name) > 1 else method.name
-            title = ", ".join([method.title, *_otherwise(run, method.name, list(runs.values()))])
+            title = ", ".join([method.title, *_changes(run, method.name, list(runs.values()))])
             found.append(replace(method, name=name, title=title))
-    titles = _told_apart([(method.title, method) for method in found])
+    titles = _made_unique([(method.title, method) for method in found])
     return tuple(replace(method, title=title) for title, method in zip(titles, found, strict=True))
 
 
-def _told_apart(titled: Sequence[tuple[str, MethodResults]]) -> list[str]:
-    """Return the titles, with the method's run behind those that stand there more than once."""
+def _made_unique(titled: Sequence[tuple[str, MethodResults]]) -> list[str]:
+    """Return the titles; where a title appears more than once, the folder of the run is added to it."""
     titles = [title for title, _ in titled]
     return [f"{title} ({method.folder.parent})" if titles.count(title) > 1 else title for title, method in titled]
 
 
 @dataclass
 class _Group:
-    """Trainings with the same settings, each with a seed of its own; `place` is that of the first, finished or not."""
+    """Trainings with the same settings and different seeds; `place` is the place of the first one, finished or not."""
 
     settings: str
     base: str
@@ -187,10 +188,10 @@ class _Group:
 
 
 def _rows(runs: Sequence[Results], methods: Sequence[MethodResults]) -> tuple[Row, ...]:
-    """Return the rows of the tables, in the order of the runs; an unfinished training is no part of a mean over seeds."""
+    """Return the rows of the tables, in the order of the runs. Unfinished trainings are left out of means over seeds."""
     groups: list[_Group] = []
     described = list(zip((one for one in runs for _ in one.methods), methods, strict=True))
-    # The finished ones come first, so that an unfinished one never takes the place of a finished one with the same seed.
+    # Finished trainings are placed first, so that an unfinished one never replaces a finished one with the same seed.
     for place, (run, method) in sorted(enumerate(described), key=lambda one: bool(one[1][1].missing)):
         settings, seed = _identity(run, method)
         same = [one for one in groups if one.settings == settings]
@@ -202,7 +203,7 @@ def _rows(runs: Sequence[Results], methods: Sequence[MethodResults]) -> tuple[Ro
             free.place = min(free.place, place)
         else:
             kind = method.folder.name
-            base = ", ".join([TITLES.get(kind, kind), *_otherwise(run, kind, runs, but=("train.seed",))])
+            base = ", ".join([TITLES.get(kind, kind), *_changes(run, kind, runs, but=("train.seed",))])
             groups.append(_Group(settings, base, place, {seed: method}))
     groups.sort(key=lambda one: one.place)
     names, titles = _names(groups), _titles(groups)
@@ -215,29 +216,29 @@ def _rows(runs: Sequence[Results], methods: Sequence[MethodResults]) -> tuple[Ro
 
 
 def _identity(run: Results, method: MethodResults) -> tuple[str, int | None]:
-    """Return a key of a training's settings but the seed, and the seed; None of a baseline, and where it is not known.
+    """Return a key of a training's settings without the seed, and the seed; None for a baseline, or if it is unknown.
 
-    No title stands for the settings here: it leaves out what one of two versions of this project does not know.
+    The title is not used as a key, because it omits settings that only one of two versions of this project has.
     """
     kind = method.folder.name
-    told = _told(run.config, kind)
-    seed = told.pop("train.seed", None)
+    settings = _settings(run.config, kind)
+    seed = settings.pop("train.seed", None)
     if kind in BASELINES:
         return kind, None
     text = [TEXT_WEIGHTS] if kind in METHODS else []
-    begun_with = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH, *text)]
-    return json.dumps([kind, told, begun_with], sort_keys=True), seed
+    hashes = [run.config.get(name) for name in (ENCODER_WEIGHTS, MANIFEST_HASH, *text)]
+    return json.dumps([kind, settings, hashes], sort_keys=True), seed
 
 
 def _names(groups: Sequence[_Group]) -> list[str]:
-    """Return a name for each row that may stand in a file's name: that of the method, or of its first training."""
+    """Return a name for each row that can be used in file names: the method's, or its first training's."""
     firsts = [next(iter(group.members.values())) for group in groups]
     kinds = [first.folder.name for first in firsts]
     return [kind if kinds.count(kind) == 1 else first.name for kind, first in zip(kinds, firsts, strict=True)]
 
 
 def _titles(groups: Sequence[_Group]) -> list[str]:
-    """Return what differs from the first run's settings; of what does not differ, which run it is, where a reader may ask."""
+    """Return a title for each row: its differences from the first run, or its run if there are none and titles would clash."""
     firsts = [next(iter(group.members.values())) for group in groups]
     titled = []
     for group, first in zip(groups, firsts, strict=True):
@@ -246,20 +247,19 @@ def _titles(groups: Sequence[_Group]) -> list[str]:
         has_sibling = sum(one.folder.name == kind for one in firsts) > 1
         is_plain = alone == TITLES.get(kind, kind)
         titled.append((f"{alone} ({first.folder.parent})" if is_plain and has_sibling else alone, first))
-    return _told_apart(titled)
+    return _made_unique(titled)
 
 
-def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collection[str] = ()) -> list[str]:
-    """Return what a run was told otherwise than the first, of GMP-TL than the first that has it, as words of a title.
+def _changes(run: Results, method: str, runs: Sequence[Results], but: Collection[str] = ()) -> list[str]:
+    """Return the settings in which a run differs from the first, as words of a title.
 
-    Settings that only one of two versions of this project knows are not compared, nor are those in `but`.
+    For GMP-TL, the run is compared with the first that has GMP-TL. Settings that only one of two versions of this project has
+    are not compared, nor are those in `but`.
     """
     if method in BASELINES:
         return []
-    first, told = _told_first(method, runs), _told(run.config, method)
-    changed = {
-        name: value for name, value in told.items() if name in first and value != first[name] and name not in but
-    }
+    first, own = _settings_of_first(method, runs), _settings(run.config, method)
+    changed = {name: value for name, value in own.items() if name in first and value != first[name] and name not in but}
     words = [_setting(name, value) for name, value in changed.items()]
     if _differs(ENCODER_WEIGHTS, run, runs[0]) and "model.audio_encoder" not in changed:
         words.append("other encoder weights")
@@ -271,18 +271,18 @@ def _otherwise(run: Results, method: str, runs: Sequence[Results], but: Collecti
 
 
 def _first_settings(runs: Sequence[Results]) -> tuple[str, ...]:
-    """Return the settings of the first run that another run has otherwise; those name no row of the first run."""
+    """Return the settings of the first run that differ in another run. They are not part of the titles of its rows."""
     found: dict[str, Any] = {}
     for run in runs[1:]:
         for method in (method.name for method in run.methods if method.name not in BASELINES):
-            first, told = _told_first(method, runs), _told(run.config, method)
-            found |= {name: value for name, value in first.items() if told.get(name, value) != value}
+            first, own = _settings_of_first(method, runs), _settings(run.config, method)
+            found |= {name: value for name, value in first.items() if own.get(name, value) != value}
     return tuple(_setting(name, value) for name, value in found.items())
 
 
-def _told_first(method: str, runs: Sequence[Results]) -> dict[str, Any]:
-    """Return the settings that a method's rows are compared with: the first run's, of GMP-TL those of the first that has it."""
-    first = _told(runs[0].config, method)
+def _settings_of_first(method: str, runs: Sequence[Results]) -> dict[str, Any]:
+    """Return the settings of the first run; for GMP-TL, its own settings come from the first run that has it."""
+    first = _settings(runs[0].config, method)
     if method == "gmp_tl":
         having = next(one for one in runs if "gmp_tl" in one.config["methods"])
         first |= _section(having.config, "gmp")
@@ -294,22 +294,22 @@ def _setting(name: str, value: Any) -> str:
 
 
 def _differs(name: str, one: Results, other: Results) -> bool:
-    """Whether both say what a run began with, and not the same."""
-    told = [run.config.get(name) for run in (one, other)]
-    return None not in told and told[0] != told[1]
+    """Whether both runs have a value of this name, and the values differ."""
+    values = [run.config.get(name) for run in (one, other)]
+    return None not in values and values[0] != values[1]
 
 
-def _told(config: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return the settings that may decide a trained method's results, by their dotted names."""
-    told = {f"data.audio.{name}": value for name, value in ((config.get("data") or {}).get("audio") or {}).items()}
+def _settings(config: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """Return the settings that can affect a trained method's results, by their dotted names."""
+    found = {f"data.audio.{name}": value for name, value in ((config.get("data") or {}).get("audio") or {}).items()}
     for section in (*DECIDING, *(["gmp"] if method == "gmp_tl" else [])):
-        told |= _section(config, section)
+        found |= _section(config, section)
     ignored = set(DECIDE_NOTHING)
     if method in METHODS:
         ignored.add("model.project_plain_heads")
     else:
-        ignored |= {f"model.{name}" for name in meaningless_to_heads(bool(told.get("model.project_plain_heads")))}
-    return {name: value for name, value in told.items() if name not in ignored}
+        ignored |= {f"model.{name}" for name in meaningless_to_heads(bool(found.get("model.project_plain_heads")))}
+    return {name: value for name, value in found.items() if name not in ignored}
 
 
 def _section(config: Mapping[str, Any], section: str) -> dict[str, Any]:

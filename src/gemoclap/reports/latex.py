@@ -1,4 +1,4 @@
-r"""Tables in LaTeX, for papers: booktabs' rules, nothing else needed."""
+r"""Tables in LaTeX, for papers; they only need the package booktabs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 Row = tuple[str, Sequence[Sequence[str]]]
-"""A label, and for each group its cells: as many as the group has columns, or one that goes over all of them."""
+"""A label, and the cells of each group: one per column of the group, or a single one that spans all of them."""
 
 SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"} | {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\N{EN DASH}": "--",
@@ -14,7 +14,7 @@ SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{
 
 
 def escaped(text: str) -> str:
-    """Return text as LaTeX prints it; an interval in brackets is set smaller."""
+    """Return text with LaTeX's special characters escaped; an interval in brackets is printed smaller."""
     plain = "".join(SPECIAL.get(letter, letter) for letter in text)
     return re.sub(r"\[.*?\]", r"{\\scriptsize \g<0>}", plain)
 
@@ -22,13 +22,13 @@ def escaped(text: str) -> str:
 def latex_table(
     caption: str, groups: Sequence[str], columns: Sequence[str], blocks: Sequence[tuple[str, Sequence[Row]]]
 ) -> str:
-    r"""Return a ``table*`` with booktabs' rules.
+    r"""Return a ``table*`` with the lines of booktabs.
 
     Parameters
     ----------
-    groups : headings, each over as many columns as `columns` names.
-    columns : of every group.
-    blocks : a heading (or an empty one) and rows each; rules stand between.
+    groups : headings; each spans all `columns`.
+    columns : headings of the columns in every group.
+    blocks : parts of the table, with a line between them; each has a heading, which may be empty, and rows.
     """
     width = len(columns)
     spans = [(2 + width * place, 1 + width * (place + 1)) for place in range(len(groups))]

@@ -1,4 +1,4 @@
-"""The line of a page that says what its figures were made with."""
+"""The line of a report that lists versions, machine, date and duration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ NAMES = {"gemoclap": "gemoclap", "torch": "torch", "transformers": "transformers
 
 
 def made_line(made: Mapping[str, Any]) -> list[str]:
-    """Return a line of a list, or none where the runs do not say.
+    """Return one line, or an empty list if the runs do not have this information.
 
     Parameters
     ----------
-    made : what `recipes.made.read_made` or `recipes.made.made_with` returned: a value each, or a list of them.
+    made : from `recipes.made.read_made` or `recipes.made.made_with`: name -> a value, or a list of values.
     """
     if not made:
         return []

@@ -1,4 +1,4 @@
-"""Writes the reports: one Markdown page, JSON, CSV and pictures beside what they were computed from."""
+"""Writes the report of a cross-validation: a Markdown page, JSON, CSV and pictures, in the folder of the run."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ CSV_FIRST = (
     "uar", "uar_low", "uar_high", "uar_sd", "macro_f1", "macro_f1_sd",
 )  # fmt: skip
 COMPARISON = "comparison.png"
-"""The picture that comes first on the page."""
+"""The first picture on the page."""
 
 Picture = tuple[str, Callable[..., object]]
-"""A caption, and what draws the picture to a path, given the formats."""
+"""A caption, and a function ``draw(path, formats=...)`` that writes the picture."""
 
 
 def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORMATS) -> Path:
     """Write report.md, results.json, results.csv and the pictures of a cross-validation into its folder.
 
-    An unfinished run gives a report too, which names the folds that are missing. What `reports.joined` read of several runs is
-    written into the folder it names.
+    An unfinished run gets a report too, which names the folds that are missing. The report of several runs
+    (`reports.joined`) goes to a folder of its own.
 
     Parameters
     ----------
-    run : the run's folder, or what `gemoclap.reports.results.collect` read of it.
-    formats : of the pictures: ``"png"``, which the page shows, ``"svg"``, ``"pdf"``.
+    run : the run's folder, or the results that `gemoclap.reports.results.collect` read from it.
+    formats : formats of the pictures: ``"svg"``, ``"pdf"``, and ``"png"``, which is always written for the page.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     check_formats(formats)
     results = run if isinstance(run, Results) else collect(run)
     pictures = _pictures(results)
-    # All is computed before the first file is written, and the pictures come last.
+    # Everything is computed before the first file is written, and pictures are drawn last.
     data, rows = results.to_dict(), tables.csv_rows(results)
     sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
     write_json(results.output / "results.json", data)
@@ -67,7 +67,7 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
         kept = {name: caption for name, (caption, _) in pictures.items() if name not in failed}
         write_page(page, [*report_sections(results, kept), *dict.fromkeys(failed.values())])
     if results.is_joined:
-        _let_go(results.output, pictures)
+        _remove_old_pictures(results.output, pictures)
     return page
 
 
@@ -81,8 +81,8 @@ def write_page(path: Path, sections: list[str]) -> Path:
 def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[str] = FORMATS) -> dict[str, str]:
     """Draw pictures by file name; return a sentence for each that could not be drawn.
 
-    A report of hours of training is not lost for a picture: whatever a drawing library raises is said on the page. Without
-    matplotlib none is drawn, which is said once.
+    An error of the drawing library must not cost the report of hours of training. It goes on the page instead. Without
+    matplotlib no picture is drawn, and one sentence says so.
     """
     try:
         matplotlib("figure")
@@ -105,9 +105,9 @@ def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[
 def write_illustrated(
     page: Path, sections: list[str], pictures: dict[str, Picture], formats: Sequence[str] = FORMATS
 ) -> Path:
-    """Write a page and then its pictures, each of which one section shows; return the page's path.
+    """Write a page and then its pictures; return the page's path.
 
-    Of a picture that cannot be drawn the page says so instead.
+    Each picture is shown by one of the sections. If it cannot be drawn, the page has a sentence about that instead.
     """
     write_page(page, sections)
     failed = draw_pictures(page.parent, pictures, formats)
@@ -118,14 +118,17 @@ def write_illustrated(
 
 
 def _pictures(results: Results) -> dict[str, Picture]:
-    """Return what is to be drawn by file name, in the order of the page: one of each kind a row of the tables."""
-    parts = "folds, of a mean over seeds the seeds" if results.seed_means else "folds"
+    """Return the pictures by file name, in the order of the page."""
+    parts = "folds (or seeds, where a row is a mean over seeds)" if results.seed_means else "folds"
     over = tables.resampled(results)
-    caption = f"UAR of each method, pooled, with its 95 % interval over {over}; circles are {parts}; dotted: guessing"
+    caption = (
+        f"UAR of each method over all folds together, with its 95 % interval over {over}; circles: single {parts}; dotted "
+        "line: guessing"
+    )
     pictures: dict[str, Picture] = {COMPARISON: (caption, partial(plots.write_comparison, results))}
     confident = {tables.row_label(row): row.confidence for row in results.scored_rows if row.confidence is not None}
     if confident:
-        caption = "How often answers are right against how sure they are, before and after a temperature"
+        caption = "Share of correct predictions against their probability, before and after a temperature"
         pictures["reliability.png"] = (caption, partial(plots.write_reliability, confident))
     for row in results.scored_rows:
         assert row.scores is not None
@@ -140,8 +143,8 @@ def _pictures(results: Results) -> dict[str, Picture]:
     return pictures
 
 
-def _let_go(output: Path, pictures: Collection[str]) -> None:
-    """Delete the pictures that an earlier report, of other runs, left in the folder."""
+def _remove_old_pictures(output: Path, pictures: Collection[str]) -> None:
+    """Delete pictures that an earlier report of other runs left in the folder."""
     kept = {Path(name).stem for name in pictures}
     for kind in ("confusion_*", "curves_*", "mean_over_seeds", "reliability"):
         for path in output.glob(f"{kind}.*"):
@@ -153,7 +156,7 @@ def _let_go(output: Path, pictures: Collection[str]) -> None:
 
 
 def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
-    """Return the page's paragraphs; the first is the warning where speakers are shared, else the title."""
+    """Return the page's paragraphs. If speakers are shared, a warning comes first; otherwise the title does."""
     recalls = {tables.row_label(row): row.scores for row in results.scored_rows if row.scores is not None}
     n_folds = tables.count(results.folds, "fold")
     sections = [
@@ -165,15 +168,16 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         *(f"![{caption}]({name})" for name, caption in pictures.items() if name == COMPARISON),
         _protocol(results),
         "## Results",
-        f"Percent. {_about_intervals(results)} The last column is the UAR of female minus that of male speakers, in points.",
+        f"In percent. {_about_intervals(results)} The last column is the UAR of female speakers minus the UAR of male "
+        "speakers, in points.",
         tables.summary_table(results),
         *(f"**Beware: {caution}.**" for caution in results.cautions),
     ]
     if results.differences:
-        about = "Paired by speaker. p is that of a sign-flip test over speakers, corrected for all comparisons of this table."
+        about = "Paired by speaker. p comes from a sign-flip test over speakers, corrected for all comparisons in this table."
         sections += ["### Differences from the first method", about, tables.difference_table(results)]
     if results.seed_means:
-        sections += ["### Each seed", "Pooled over folds, percent.", tables.seed_table(results)]
+        sections += ["### Each seed", "Pooled over folds, in percent.", tables.seed_table(results)]
     sections += [
         "### Recall by class, pooled",
         tables.recall_table(recalls),
@@ -186,7 +190,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         "## How to read this",
         _how_to_read(results),
         "## Pictures",
-        "Each is there as SVG too; `gemoclap report --formats pdf` writes PDF.",
+        "Each picture is also there as SVG. `gemoclap report --formats pdf` writes PDF.",
         *(f"![{caption}]({name})" for name, caption in pictures.items() if name != COMPARISON),
     ]
     return sections
@@ -198,20 +202,20 @@ def _lacking_letters(results: Results) -> list[str]:
 
 
 def _about_intervals(results: Results) -> str:
-    return f"In brackets: 95 % intervals over {tables.resampled(results)}."
+    return f"Brackets are 95 % intervals over {tables.resampled(results)}."
 
 
 def _about_confidence() -> str:
     return (
-        "Confidence is the probability of the answer. ECE, the expected calibration error, is its distance from the share of "
-        f"right answers, in points, over {BINS} bins of equal width; NLL is the negative log-likelihood. A temperature changes "
-        "probabilities but no answer. predictions.csv has the probabilities before it. A saved model with a temperature in its "
-        "config.json gives those after it."
+        "Confidence is the probability of the predicted class. ECE, the expected calibration error, is the average distance "
+        f"between confidence and the share of correct predictions, in points, over {BINS} bins of equal width. NLL is the "
+        "negative log-likelihood. A temperature changes probabilities, but never which class is predicted. predictions.csv has "
+        "the probabilities before the temperature. A saved model with a temperature in its config.json gives those after it."
     )
 
 
 def _pseudo_labels(results: Results) -> list[str]:
-    """Return what is known of the clusters of gmp_tl, where a method has some."""
+    """Return tables about the clusters of gmp_tl; an empty list if no method has clusters."""
     tables_of = []
     for method in results.methods:
         folders = [method.folder / fold.name / "clusters" for fold in results.folds]
@@ -226,8 +230,13 @@ def _overlap_warning(results: Results) -> list[str]:
         return []
     shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
     who = tables.shorten(shared, 10)
-    what = f"are shared between training and test in this run ({who})" if who else "may be shared: some are unknown"
-    return [f"**Speakers {what}: the figures are not speaker-independent.**"]
+    if not who:
+        return [
+            "**Some speakers are unknown and may be in both training and test: the figures may not be speaker-independent.**"
+        ]
+    return [
+        f"**Speakers are shared between training and test in this run ({who}): the figures are not speaker-independent.**"
+    ]
 
 
 def _partial_warning(results: Results) -> list[str]:
@@ -235,8 +244,8 @@ def _partial_warning(results: Results) -> list[str]:
         return []
     lacking = [f"{method.title} lacks {_missing(method)}" for method in results.methods if method.missing]
     return [
-        f"**Partial results:** {'; '.join(lacking)}. Figures cover the finished folds alone: compare methods here only "
-        "by the differences below, which use the folds that both have."
+        f"**Partial results:** {'; '.join(lacking)}. The figures cover finished folds only. To compare methods, use the "
+        "differences below: they only use folds that both methods have finished."
     ]
 
 
@@ -261,16 +270,16 @@ def _protocol(results: Results) -> str:
 
 
 def _trained(results: Results) -> list[str]:
-    """Return what is trained, in a line; nothing of a run that trains no encoder, or says nothing of it."""
+    """Return a line about the encoder and its training; nothing if no encoder is trained, or config.yaml does not say."""
     model, train = results.config.get("model") or {}, results.config.get("train") or {}
     if not model.get("audio_encoder") or any(train.get(name) is None for name in ("epochs", "lr", "seed")):
         return []
     details = {"layers": "last", "keep_layers": None, "freeze": "none", "pooling": None, "lora_rank": None}
-    told = [f"{name} {model[name]}" for name, usual in details.items() if model.get(name, usual) != usual]
+    changed = [f"{name} {model[name]}" for name, usual in details.items() if model.get(name, usual) != usual]
     epochs = tables.count(range(train["epochs"]), "epoch")
-    whose = " of the first run" if results.is_joined else ""
-    encoder = f"`{model['audio_encoder']}` ({', '.join(told)})"
-    return [f"- Audio encoder{whose}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
+    of_run = " of the first run" if results.is_joined else ""
+    encoder = f"`{model['audio_encoder']}` ({', '.join(changed)})"
+    return [f"- Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
 
 
 def _settings(results: Results) -> str:
@@ -279,20 +288,20 @@ def _settings(results: Results) -> str:
         if not results.first_settings:
             return runs
         shown = ", ".join(f"`{one}`" for one in results.first_settings)
-        return f"{runs}. The first has {shown}; the rows of the others are named after what they have in its place"
+        return f"{runs}. The first run has {shown}; rows of the other runs are named after the values that they have instead"
     return "Settings: [config.yaml](config.yaml); utterances of each fold: [folds.json](folds.json)"
 
 
 def _disjoint(results: Results) -> str:
     if any(fold.shared_speakers for fold in results.folds):
-        return "**some speakers are both trained and tested on**"
+        return "**some speakers are in both training and test**"
     unknown = max(sum(name is None for name in _speakers(method)) for method in results.scored)
     if results.speaker_overlap or unknown:
-        who = f"the speaker of {unknown:,} tested" if unknown else "the speaker of some trained"
-        return f"{who} utterances is unknown, so whether they are unseen cannot be told"
+        which = f"{unknown:,} test utterances" if unknown else "some training utterances"
+        return f"the speaker of {which} is unknown, so the report cannot say whether all test speakers are unseen"
     if results.encoder_warnings:
-        return "no speaker is both trained and tested on in this run; what its encoders know stands above"
-    return "no speaker is both trained and tested on"
+        return "no speaker is in both training and test of this run; for the encoders see the warning above"
+    return "no speaker is in both training and test"
 
 
 def _speakers(method: MethodResults) -> tuple[str | None, ...]:
@@ -303,17 +312,17 @@ def _how_to_read(results: Results) -> str:
     fullest = max((method.pooled for method in results.scored if method.pooled is not None), key=lambda one: one.n)
     interval = INTERVAL_SEEDS if results.seed_means else INTERVAL
     lines = [
-        "- **WAR** (weighted average recall) is the share of utterances that are right; **UAR** (unweighted average "
-        f"recall) is the mean of the classes' recalls, for which guessing gives {100 / len(results.classes):.1f} %.",
-        "- **Pooled**: the test utterances of all folds together, scored once. **Mean of folds**: each fold is scored "
-        "on its own and counts the same; ± is the standard deviation over folds. The two differ where folds differ in "
-        "size or in classes; compare with others' work by the one they use.",
-        f"- **[95 % CI]**: {interval}: how far the figure would move with others. There are {fullest.n_clusters:,} speakers "
-        "here, an utterance of an unknown speaker counting as one. The tails are wider than those of plain percentiles, which "
-        "cover too little with few speakers (Hesterberg, 2015). Of one seed the interval says nothing about other seeds.",
-        "- **Differences** resample the same speakers for both methods. A difference counts as one where p is below "
-        f"{LEVEL:g} after correction for the number of comparisons. No method is compared with itself under another seed.",
-        f"- The figures are those of {SELECTIONS[results.selection]} of each fold, never of the epoch that is best on "
-        "the test speakers.",
+        "- **WAR** (weighted average recall) is the share of utterances that are predicted correctly. **UAR** (unweighted "
+        f"average recall) is the mean of the recalls of the classes. Guessing has a UAR of {100 / len(results.classes):.1f} %.",
+        "- **Pooled**: the test utterances of all folds are scored together. **Mean of folds**: each fold is scored alone, and "
+        "all folds count the same; ± is the standard deviation over folds. The two differ if folds differ in size or "
+        "classes. To compare with a published figure, use the one that its authors use.",
+        f"- **[95 % CI]**: {interval}. It shows how much the figure would change with other speakers. There are "
+        f"{fullest.n_clusters:,} speakers here; an utterance of an unknown speaker counts as a speaker of its own. The "
+        "interval is wider than one of plain percentiles, which is too narrow with few speakers (Hesterberg, 2015). With one "
+        "seed, the interval says nothing about other seeds.",
+        "- **Differences** resample the same speakers for both methods. Two methods are said to differ if p is below "
+        f"{LEVEL:g} after correction for the number of comparisons. A method is never compared with itself with another seed.",
+        f"- The figures are those of {SELECTIONS[results.selection]} of each fold. No epoch was chosen on the test speakers.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Pictures of results: confusion matrices, learning curves, methods side by side, reliability of the probabilities."""
+"""Pictures of results: confusion matrices, learning curves, a comparison of methods, reliability of the probabilities."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NOT_CURVES = frozenset({"epoch", "step", "lr", "seconds", "utterances_per_second", "data_wait_seconds", "selected"})
-"""Columns of log.jsonl that are not drawn; of the development figures (``dev_*``) only ``dev_uar`` is."""
+"""Columns of log.jsonl that are not drawn. Of the figures on development speakers (``dev_*``) only ``dev_uar`` is drawn."""
 
 
 def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats: Sequence[str] = FORMATS) -> None:
-    """Draw a confusion matrix: rows in percent of the true class, with the counts beneath.
+    """Draw a confusion matrix: percentages of each true class, with the counts below.
 
     Parameters
     ----------
-    scores : of one evaluation.
-    path : PNG to write, with the other formats beside it.
+    scores : the scores of one evaluation.
+    path : PNG to write; other formats get the same name.
     title : first line of the title; WAR, UAR and the number of utterances follow.
     """
     classes, support = list(scores.recalls), scores.confusion.sum(axis=1, keepdims=True)
@@ -58,7 +58,7 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats
 
 
 def _write_cells(axes: Axes, counts: np.ndarray, shares: np.ndarray, support: np.ndarray) -> None:
-    """Write percent over count into each cell; a lone grey 0 or dash keeps empty cells out of the way."""
+    """Write the percentage and the count into each cell; an empty cell only has a grey 0 or a dash."""
     for row, column in np.ndindex(*counts.shape):
         if counts[row, column] == 0:
             text = "0" if support[row] else UNDEFINED
@@ -79,17 +79,17 @@ def write_curves(
     title: str,
     formats: Sequence[str] = FORMATS,
 ) -> bool:
-    """Draw each logged loss, and the UAR on the development speakers where logged, by epoch: a thin line a fold.
+    """Draw each loss, and the UAR on the development speakers if there are any, over epochs: one thin line per fold.
 
     Parameters
     ----------
-    logs : rows of log.jsonl by fold.
-    path : PNG to write, with the other formats beside it.
-    title : of the whole figure.
+    logs : fold -> rows of log.jsonl.
+    path : PNG to write; other formats get the same name.
+    title : title of the whole figure.
 
     Returns
     -------
-    Whether there was anything to draw; nothing is written otherwise.
+    False if there was nothing to draw; then no file is written.
     """
     names = _curve_names(logs)
     if not names:
@@ -154,7 +154,7 @@ def _draw_curves(axes: Axes, logs: Mapping[str, Sequence[Mapping[str, Any]]], na
 
 
 def write_comparison(results: Results, path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> None:
-    """Draw each row's pooled UAR with its 95 % interval, a circle for each fold or, of several, seed, and guessing."""
+    """Draw the pooled UAR of each row with its 95 % interval, a circle for each fold (or seed), and a line for guessing."""
     rows = [
         (
             _label(row),
@@ -166,7 +166,7 @@ def write_comparison(results: Results, path: str | os.PathLike, formats: Sequenc
         if row.scores is not None
     ]
     parts = "fold or seed" if results.seed_means else "fold"
-    legend = f"● pooled, bar: 95 % interval over {resampled(results)}\n○ one {parts}   ┆ guessing"
+    legend = f"● pooled, with 95 % interval over {resampled(results)}\n○ one {parts}   ┆ guessing"
     _draw_comparison(rows, results, legend, path, formats)
 
 
@@ -181,7 +181,7 @@ def _draw_comparison(
     path: str | os.PathLike,
     formats: Sequence[str],
 ) -> None:
-    """Draw a row a method: its label, a UAR, the interval of that, and what it is the UAR of."""
+    """Draw one row per method; `rows` has its label, UAR, interval, and the UARs of single folds or seeds."""
     labels = [_lines(label, 30) for label, *_ in rows]
     row_height = max(0.62, 0.16 * max(label.count("\n") + 1 for label in labels) + 0.2)
     with drawing():
@@ -207,7 +207,7 @@ def _draw_comparison(
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
-        # To the right, where long lines have room under the names of the methods.
+        # Aligned right, so that long lines have room below the names of the methods.
         axes.set_xlabel(f"UAR (%)\n{legend}", loc="right", fontsize=8)
         axes.set_title(
             f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}", loc="left"
@@ -218,12 +218,14 @@ def _draw_comparison(
 def write_reliability(
     named: Mapping[str, RowConfidence], path: str | os.PathLike, formats: Sequence[str] = FORMATS
 ) -> None:
-    """Draw how often answers are right against how sure they are: a panel each, before and after a temperature.
+    """Draw a reliability diagram per panel: the share of correct predictions against confidence.
+
+    Each panel shows the probabilities before the temperature, and after it if one was fitted.
 
     Parameters
     ----------
-    named : what each panel is called.
-    path : PNG to write, with the other formats beside it.
+    named : title of a panel -> its figures.
+    path : PNG to write; other formats get the same name.
     """
     columns = min(3, len(named))
     rows = math.ceil(len(named) / columns)
@@ -240,10 +242,10 @@ def write_reliability(
             panel.set_ylim(0, 100)
             panel.legend(loc="upper left", fontsize=7)
             panel.set_xlabel("mean confidence (%)")
-            panel.set_ylabel("right (%)")
+            panel.set_ylabel("correct (%)")
         for panel in panels[len(named) :]:
             panel.set_visible(False)
-        figure.suptitle(f"Confidence, {BINS} bins of equal width; dots as large as the bins", fontsize=9)
+        figure.suptitle(f"Reliability over {BINS} bins of equal width; larger dots: more utterances", fontsize=9)
         save(figure, path, formats)
 
 
@@ -255,5 +257,5 @@ def _draw_reliability(axes: Axes, one: Confidence, colour: str, name: str, line:
 
 
 def _lines(title: str, width: int = 42) -> str:
-    """Return a title in as many lines as it needs: that of an ablation names what differs."""
+    """Return a title broken into lines; titles of ablations can be long."""
     return textwrap.fill(title, width, break_on_hyphens=False, break_long_words=False)

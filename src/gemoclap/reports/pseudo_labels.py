@@ -1,4 +1,4 @@
-"""What the pseudo-labels of GMP-TL know, as a table."""
+"""A table that shows how well the pseudo-labels of GMP-TL agree with emotion, gender and speaker."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from gemoclap.reports.tables import UNDEFINED, markdown_table, percent
 
 KNOWN = ("emotion", "gender", "speaker")
 EXPLANATION = (
-    "Of the training frames, mean over folds: purity (%), the share of frames of the most frequent class of their cluster, "
-    "which rises with the number of clusters by itself, and normalised mutual information."
+    "Measured on the training frames, mean over folds. Purity (%) is the share of frames that have the most frequent label of "
+    "their cluster; it always rises with the number of clusters. NMI is the normalised mutual information."
 )
 
 
 def pseudo_label_table(folders: Sequence[Path]) -> str:
-    """Return a row a scale: inertia, and agreement with emotion, gender and speaker.
+    """Return a table with one row per scale: inertia, and agreement with emotion, gender and speaker.
 
     Parameters
     ----------
-    folders : of clusters of the same scales, one a fold; the mean is shown.
+    folders : folders of clusters, one per fold, all with the same scales; the mean over folds is shown.
     """
     found = [read_json(folder / QUALITY, REMEDY) for folder in folders]
     try:

@@ -1,4 +1,4 @@
-"""What a report is made from, as plain records: folds, methods, the rows of the tables, and how rows compare."""
+"""The data of a report as plain records: folds, methods, rows of the tables, and differences between rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.seeds import OverSeeds
 
 LEVEL = 0.05
-"""A difference is called one where its corrected p-value is below this."""
+"""Two rows are said to differ if the corrected p-value is below this."""
 
 
 @dataclass(frozen=True)
 class FoldInfo:
-    """A fold as it was meant: its hash, how many utterances it tests, and the speakers on both sides of its split.
+    """A fold as folds.json describes it: its hash, number of test utterances, and speakers in both training and test.
 
-    `test_speakers` come from the predictions, so they are empty for a fold that no method has finished.
+    `test_speakers` come from the predictions, so they are empty if no method has finished the fold.
     """
 
     name: str
@@ -34,7 +34,7 @@ class FoldInfo:
 
 @dataclass(frozen=True)
 class FoldMean:
-    """Figures averaged over folds, each counting the same; sd is the sample standard deviation (NaN of one fold)."""
+    """Figures averaged over folds with equal weight; sd is the sample standard deviation (NaN if there is only one fold)."""
 
     n_folds: int
     war: float
@@ -47,11 +47,16 @@ class FoldMean:
 
 @dataclass(frozen=True)
 class MethodResults:
-    """One method, trained with one seed: `folds` holds the finished folds in order; the others are named in `missing`.
+    """One method, trained with one seed.
 
-    `title` is how reports call the method, and `folder` holds its folds. `pooled` scores all test utterances together;
-    `pooled` and `mean` are None where no fold is finished. `temperatures` are those that were fitted on development speakers,
-    by fold.
+    Attributes
+    ----------
+    title : name of the method in reports.
+    folder : folder that contains the folds.
+    folds : scores of the finished folds, in order; `missing` names the other folds.
+    pooled : scores of all test utterances together; None if no fold is finished.
+    mean : mean over folds; None if no fold is finished.
+    temperatures : fold -> temperature, for those that were fitted on development speakers.
     """
 
     name: str
@@ -68,13 +73,14 @@ class MethodResults:
 
 @dataclass(frozen=True)
 class RowConfidence:
-    """How far a row's probabilities are from how often it is right, before and after a temperature.
+    """Calibration of a row's probabilities, before and after the temperature.
 
     Attributes
     ----------
-    before, after : of the model's own probabilities, and of those at the temperatures; `after` is None where none was fitted.
-    temperatures : one a fold and seed.
-    fitted_on : in words.
+    before, after : calibration of the model's own probabilities, and after the temperature; `after` is None if no temperature
+        was fitted.
+    temperatures : one per fold and seed.
+    fitted_on : the data that the temperatures were fitted on, in words.
     """
 
     before: Confidence
@@ -89,14 +95,14 @@ class Row:
 
     Attributes
     ----------
-    name : goes into the names of pictures.
-    title : how the report calls it.
-    settings : a key that rows share which differ in their seeds alone.
-    members : the method by seed; None where the seed is not known, or there is none.
-    scores : pooled over folds, means over the seeds; None where no fold is finished.
-    mean : over folds, each figure and standard deviation a mean over the seeds.
-    war, uar : of each seed, and what they are on average; None where there is one.
-    confidence : None where the method gives no probabilities.
+    name : used in the names of pictures.
+    title : name of the row in the report.
+    settings : a key for the settings without the seed; rows that only differ in their seed have the same key.
+    members : seed -> training; the key is None if the seed is unknown, or the method has none.
+    scores : pooled over folds, mean over seeds; None if no fold is finished.
+    mean : mean over folds; each figure and standard deviation is a mean over seeds.
+    war, uar : the score of each seed and their mean; None if there is only one seed.
+    confidence : None if the method gives no probabilities.
     """
 
     name: str
@@ -116,7 +122,7 @@ class Row:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds, where there are several."""
+        """The seeds if there are several, otherwise empty."""
         return tuple(seed for seed in self.members if seed is not None) if len(self.members) > 1 else ()
 
 
@@ -124,7 +130,7 @@ class Row:
 class PairedDifference:
     """UAR of the row `method` minus UAR of the row `baseline` on the `n` test utterances that both have predicted.
 
-    `p` is that of a sign-flip test over speakers, NaN where there is one speaker alone, and `p_corrected` the same after Holm's
+    `p` comes from a sign-flip test over speakers; it is NaN if there is only one speaker. `p_corrected` is p after Holm's
     correction for all comparisons of the report.
     """
 
@@ -137,31 +143,31 @@ class PairedDifference:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the difference is clear of chance after correction; None where that cannot be told."""
+        """Whether the rows differ significantly after correction; None if there is no p-value."""
         return None if self.p != self.p else self.p_corrected < LEVEL
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a report says about a cross-validation, or about several over the same folds (`reports.joined`).
+    """All results of a cross-validation, or of several over the same folds (`reports.joined`).
 
     Attributes
     ----------
-    output : folder for the report; that of the cross-validation, where it is one.
-    runs : the folders it was read from.
-    config : what the config.yaml of the first run says.
-    manifest : path of the manifest, as the first run was given it.
+    output : folder for the report; for a single cross-validation, its own folder.
+    runs : the folders that were read.
+    config : contents of config.yaml of the first run.
+    manifest : path of the manifest as the first run has it.
     vocabulary : name of the set of classes.
     classes : the emotions, in order.
     selection : ``"last"`` or ``"dev"``: which epoch is reported (`TrainSettings.select`).
-    speaker_overlap : some speaker stands on both sides of a split.
-    encoder_warnings : sentences on encoders that know speakers who are tested.
+    speaker_overlap : whether some speaker is in both training and test of a fold.
+    encoder_warnings : sentences on encoders that were trained on test speakers.
     folds : every fold of the run, finished or not.
     methods : every training with one seed, in the order of the runs.
-    rows : of the tables; what differs in its seed alone is one.
-    differences : each later row against the first.
-    made : versions, machine, date and seconds (`recipes.made`), empty where the runs do not say.
-    first_settings : of several runs, the settings of the first that others have otherwise, ``"model.pooling: mean"``.
+    rows : rows of the tables; trainings that only differ in their seed share a row.
+    differences : the difference of each later row from the first.
+    made : versions, machine, date and seconds (`recipes.made`); empty if the runs do not have them.
+    first_settings : for several runs, settings of the first run that differ in another, ``"model.pooling: mean"``.
     """
 
     output: Path
@@ -182,7 +188,7 @@ class Results:
 
     @property
     def is_joined(self) -> bool:
-        """Whether it goes to a folder of its own, not into that of the run it was read from."""
+        """Whether the report goes to a folder of its own, and not into the folder of its run."""
         return self.runs != (self.output,)
 
     @property
@@ -202,12 +208,12 @@ class Results:
 
     @property
     def partial(self) -> bool:
-        """Whether some method lacks some fold."""
+        """Whether some fold of some method is not finished."""
         return any(method.missing for method in self.methods)
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Test utterances of each class, of the method that has most folds."""
+        """Number of test utterances of each class, counted in the method with the most finished folds."""
         fullest = max(self.scored, key=lambda method: len(method.folds))
         counts: Counter[str] = Counter()
         for scores in fullest.folds.values():
@@ -216,13 +222,13 @@ class Results:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What the intervals of the rows cannot know, each sentence once."""
+        """Warnings about the intervals of the rows, each sentence once."""
         return tuple(
             dict.fromkeys(one for row in self.scored_rows for one in (row.scores.cautions if row.scores else ()))
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON: figures are shares between 0 and 1, None where undefined; folders from `output`."""
+        """Return plain data for JSON: figures between 0 and 1, or None if undefined; folders are relative to `output`."""
         return {
             "runs": [os.path.relpath(run, self.output) for run in self.runs],
             "manifest": self.manifest,

@@ -1,4 +1,4 @@
-"""Reads a cross-validation's folder, finished or not, into plain data: scores by method and fold."""
+"""Reads the folder of a cross-validation, finished or not: scores for each method and fold."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from gemoclap.reports.rows import differences, make_row, score_table
 def collect(run_dir: str | os.PathLike) -> Results:
     """Read the folder of a cross-validation or a probe; folds without predictions are listed as missing.
 
-    A probe's encoders are rows, each a mean over the seeds of its heads.
+    Each encoder of a probe is a row: the mean over the seeds of its heads.
 
     Raises
     ------
-    GemoclapError : the folder is not a cross-validation's, nothing in it is finished, or predictions do not belong to
+    GemoclapError : the folder is not that of a cross-validation, nothing in it is finished, or predictions do not belong to
         the folds; the message names the file.
     """
     run_dir = Path(run_dir)
@@ -72,7 +72,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
 
 
 def _seeds_of(config: dict[str, Any]) -> list[int]:
-    """Return the seeds whose predictions lie below each fold, as those of a probe do; none of a cross-validation."""
+    """Return the seeds that have a folder of their own below each fold of a probe; empty for a cross-validation."""
     seeds = (config.get("train") or {}).get("seeds") if "encoders" in config else []
     return [seed for seed in seeds if type(seed) is int] if isinstance(seeds, list) else []
 
@@ -159,7 +159,10 @@ def _sd(values: Sequence[float]) -> float:
 
 
 def tested_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ...]]:
-    """Return the speakers of each fold that some method has finished; those of one corpus without its name in front."""
+    """Return fold -> test speakers, for folds that some method has finished.
+
+    If all speakers belong to one corpus, their names are given without the name of the corpus.
+    """
     speakers: dict[str, set[str]] = {}
     for method in methods:
         table = method.predictions
@@ -167,7 +170,6 @@ def tested_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ..
             if fold is not None and speaker is not None:
                 speakers.setdefault(fold, set()).add(speaker)
     corpora = {name.rpartition("/")[0] for names in speakers.values() for name in names}
-    # Of one corpus alone its name would only be repeated.
     if len(corpora) == 1:
         speakers = {fold: {name.rpartition("/")[2] for name in names} for fold, names in speakers.items()}
     return {fold: tuple(sorted(names)) for fold, names in speakers.items()}

@@ -1,4 +1,4 @@
-"""From trainings to the rows of the tables: what differs in its seed alone is one row, a mean over its seeds."""
+"""Makes the rows of the tables: trainings that only differ in their seed become one row, the mean over seeds."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def score_table(table: PredictionTable) -> Scores:
 
 
 def score_tables(tables: Sequence[PredictionTable]) -> Scores:
-    """Return every figure as a mean over seeds: one table a seed, all of the same utterances."""
+    """Return every figure as a mean over seeds. There is one table per seed, all of the same utterances."""
     return score_seeds(aligned(tables), tables[0].classes)
 
 
 def make_row(name: str, title: str, settings: str, members: Mapping[int | None, MethodResults]) -> Row:
-    """Return the row of a method by seed; of several seeds all folds are finished."""
+    """Return the row of a method. If there are several seeds, all their folds must be finished."""
     finished = [method for method in members.values() if method.pooled is not None and method.mean is not None]
     tables = tables_of(finished)
     several = len(members) > 1
@@ -54,15 +54,15 @@ def make_row(name: str, title: str, settings: str, members: Mapping[int | None, 
 
 
 def tables_of(methods: Sequence[MethodResults]) -> list[PredictionTable]:
-    """Return the predictions of those that have some."""
+    """Return the predictions of the methods that have some."""
     return [method.predictions for method in methods if method.predictions is not None]
 
 
 def differences(rows: Sequence[Row]) -> tuple[PairedDifference, ...]:
     """Compare each later row with the first on the utterances that both have predicted.
 
-    Rows of the same settings are compared only where their seeds are the same, as those of two versions of this project: a
-    method is never compared with itself under another seed.
+    Two rows with the same settings are only compared if their seeds are the same too, as in runs of two versions of this
+    project. A method is never compared with itself with another seed.
     """
     baseline, *others = rows
     found = []
@@ -90,6 +90,6 @@ def _corrected(baseline: str, found: Sequence[tuple[str, int, Difference, float]
 
 
 def _mean_of(means: Sequence[FoldMean]) -> FoldMean:
-    """Return every figure and standard deviation over folds as a mean over seeds."""
+    """Return the mean over seeds of every figure and of every standard deviation over folds."""
     names = [one.name for one in fields(FoldMean) if one.name != "n_folds"]
     return FoldMean(means[0].n_folds, **{name: float(np.mean([getattr(one, name) for one in means])) for name in names})

@@ -1,4 +1,4 @@
-"""What changes over a clip's time, as the commands give it: CSV on the terminal or in a file, or a picture."""
+"""Writes values over the time of a clip: CSV on the terminal or in a file, or a picture."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from gemoclap.writing import atomic_write, check_target
 
 
 def series_path(output: str | None, overwrite: bool = False) -> Path | None:
-    """Return where a series goes, None for the terminal.
+    """Return the file for a series; None stands for the terminal.
 
     Raises
     ------
-    GemoclapError : the name ends in neither .csv nor .png, or as `files.check_target`.
+    GemoclapError : the name does not end in .csv or .png, or as `writing.check_target`.
     """
     return None if output is None else check_target(output, (".csv", ".png"), overwrite)
 

@@ -1,4 +1,4 @@
-"""Table 1 as a page, as CSV and JSON, and in LaTeX; the paper's own figures beside it where the corpus is IEMOCAP."""
+"""Writes Table 1 as a page, CSV, JSON and LaTeX. On IEMOCAP, the paper's own figures are shown too."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, w
 from gemoclap.writing import atomic_write
 
 LEAST_HOURS = 0.01
-"""Less is said in minutes."""
+"""Shorter times are given in minutes."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of an encoder under a method.
+    """A cell of the table: one encoder with one method.
 
     Attributes
     ----------
-    encoder, method : by their names in the table.
-    finished : one cross-validation a seed, those with all folds.
-    seeds : those that were asked for or have begun; none where nobody asked for the cell.
-    n_table_seeds : how many seeds the table has.
-    folds : finished folds of the first seed, and how many there are of them; 0 of 0 where none is.
-    scores : means over the finished seeds, with intervals over speakers and, of several, seeds; None where no seed is finished.
+    encoder, method : their names in the table.
+    finished : the cross-validations that have all their folds, one per seed.
+    seeds : the seeds that were requested or have begun; empty if no command requested the cell.
+    n_table_seeds : number of seeds of the table.
+    folds : number of finished folds of the seed that has most, and number of all its folds; (0, 0) if no seed has begun.
+    scores : means over the finished seeds, with intervals over speakers (and seeds, if there are several); None if no seed
+        is finished.
     """
 
     encoder: str
@@ -61,9 +62,9 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """What is there: ``"finished"``, ``"2 of 3 seeds"``, ``"3 of 5 folds"``, ``"not begun"`` or ``"not asked for"``."""
+        """State of the cell: ``"finished"``, ``"2 of 3 seeds"``, ``"3 of 5 folds"``, ``"not begun"`` or ``"not requested"``."""
         if not self.seeds:
-            return "not asked for"
+            return "not requested"
         if self.is_finished:
             return "finished"
         if self.finished:
@@ -73,23 +74,23 @@ class Entry:
 
     @property
     def instead(self) -> str:
-        """What stands where there are no figures."""
+        """Text of a cell without figures."""
         return self.state if self.seeds else UNDEFINED
 
     def beside(self, figures: str) -> str:
-        """Return figures with a word on how far they are, unless they are of all seeds that the table has."""
+        """Return figures, followed by the number of finished seeds if it is not the number of seeds of the table."""
         lacks = len(self.finished) < self.n_table_seeds
         return f"{figures} ({len(self.finished)} of {self.n_table_seeds} seeds)" if lacks else figures
 
     def mean_of_folds(self, figure: str) -> float:
-        """Return ``"war"``, ``"uar"``, ``"war_sd"`` or ``"uar_sd"`` over folds, as a mean over the finished seeds."""
+        """Return ``"war"``, ``"uar"``, ``"war_sd"`` or ``"uar_sd"`` over folds, averaged over the finished seeds."""
         return float(np.mean([getattr(one.mean, figure) for one in self.finished]))
 
 
 def write_table1(table: Table) -> Path:
     """Write table1.md, table1.csv, table1.json and table1.tex into the table's folder, finished or not; return the page's path.
 
-    Cells that other commands have put into the folder are there too.
+    Cells that other commands have added to the folder are included.
     """
     table, entries, first = _read(table)
     write_csv(table.output / "table1.csv", [_row(table, one) for one in entries])
@@ -103,10 +104,10 @@ def write_table1(table: Table) -> Path:
 
 
 def _read(asked: Table) -> tuple[Table, list[Entry], Results | None]:
-    """Return the table with what others have put into its folder, what every cell of it holds, row by row, and of the fullest
-    run what it was run on.
+    """Return the table with the rows and columns that other commands have added, its cells row by row, and the results of the
+    run with the most folds (None if there is none).
 
-    Rows, columns and seeds of several commands cross in cells that none of them asked for: these are left out of the count.
+    If several commands add rows, columns and seeds, the table can have cells that no command requested. These have no seeds.
     """
     table = asked.with_found()
     own = set(asked.cells)
@@ -199,21 +200,21 @@ def _sections(table: Table, entries: Sequence[Entry], first: Results | None) -> 
         *_unfinished(entries),
         *([_protocol(table, first)] if first else []),
         "## All test utterances together",
-        f"WAR / UAR in percent, each with its 95 % interval over {_over(table)}: how far it would move with others.",
+        f"WAR / UAR in percent, each with its 95 % interval over {_over(table)}: how much it would change with others.",
         markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _pooled), 1),
         "## Mean of folds",
-        "WAR / UAR in percent, each fold counting the same, ± the standard deviation over folds. Compare with others' work by "
-        "the table that they use.",
+        "WAR / UAR in percent; all folds count the same; ± is the standard deviation over folds. To compare with a published "
+        "figure, use the table with the same kind of mean.",
         markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _by_fold), 1),
         *_beside_the_paper(table, entries),
-        "Figures for programs: [table1.csv](table1.csv), [table1.json](table1.json); for a paper: [table1.tex](table1.tex). "
-        "Each cell is a run of its own below cells/, with a report.md; `gemoclap report` sets several side by side.",
+        "Figures for programs: [table1.csv](table1.csv), [table1.json](table1.json). For a paper: [table1.tex](table1.tex). "
+        "Each cell is a run of its own in cells/, with its own report.md; `gemoclap report` compares several of them.",
     ]
     return sections
 
 
 def _over(table: Table) -> str:
-    """Return what the intervals are over."""
+    """Return in words what the intervals resample."""
     return "speakers and seeds" if len(table.seeds) > 1 else "speakers"
 
 
@@ -230,8 +231,8 @@ def _unfinished(entries: Sequence[Entry]) -> list[str]:
         return []
     asked = sum(bool(one.seeds) for one in entries)
     return [
-        f"**Unfinished:** {lacking} of {asked} cells; the command that asked for a cell goes on with it. They say how far they "
-        "are."
+        f"**Unfinished:** {lacking} of {asked} cells; each shows how far it is. To resume, repeat the command that requested "
+        "the cell."
     ]
 
 
@@ -243,7 +244,7 @@ def _protocol(table: Table, first: Results) -> str:
         f"- Manifest: `{first.manifest}`, {tested:,} utterances of {len(counts)} classes ({', '.join(counts)})",
         f"- Protocol: {count(first.folds, 'fold')}; reported: {SELECTIONS[first.selection]}; {seeds}",
         f"- Encoders: {', '.join(f'{name} is `{one}`' for name, one in table.encoders.items())}",
-        "- Settings of all: [config.yaml](config.yaml)",
+        "- Settings of all cells: [config.yaml](config.yaml)",
     ]
     return "\n".join(lines)
 
@@ -270,7 +271,7 @@ def _by_fold(one: Entry) -> str:
 
 
 def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
-    """Return, where the corpus is IEMOCAP, each of the paper's encoders that is here with the paper's own figures."""
+    """Return a table of our figures and the paper's, for encoders that the paper has; nothing if the corpus is not IEMOCAP."""
     rows = []
     for name, encoder in table.encoders.items():
         own = [one for one in entries if one.encoder == name]
@@ -284,8 +285,8 @@ def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
             rows.append([title, f"the paper, labelled as in its {labels}", *cells])
     if not rows:
         return []
-    header = ["audio encoder", "whose", *(f"{TITLES[method]} WAR / UAR" for method in table.methods)]
-    return ["## Beside the paper's", PUBLISHED, markdown_table(header, rows, text_columns=2)]
+    header = ["audio encoder", "source", *(f"{TITLES[method]} WAR / UAR" for method in table.methods)]
+    return ["## Comparison with the paper", PUBLISHED, markdown_table(header, rows, text_columns=2)]
 
 
 def _short(one: Entry) -> str:
@@ -305,12 +306,12 @@ def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str
         ]
     what = f" on {first.vocabulary}, {count(first.folds, 'fold')}" if first else ""
     interval = f"with 95 % intervals over {_over(table)}"
-    caption = f"Audio encoders by methods{what}: percent, all test utterances together, {interval}."
+    caption = f"Audio encoders by methods{what}: in percent, all test utterances together, {interval}."
     return latex_table(caption, [TITLES[method] for method in table.methods], ("WAR", "UAR"), blocks)
 
 
 def _latex_cells(one: Entry) -> list[str]:
-    """Return WAR and UAR, or how far an unfinished cell is, in one cell for both."""
+    """Return WAR and UAR, or the state of an unfinished cell in a single cell."""
     if one.scores is None:
         return [one.instead]
     pairs = ((one.scores.war, one.scores.war_interval), (one.scores.uar, one.scores.uar_interval))
@@ -332,10 +333,10 @@ def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]
 
 
 def print_table1(table: Table, console: Console) -> None:
-    """Print the table: WAR over UAR, with intervals, or how far a cell is."""
+    """Print the table: WAR above UAR, with intervals, or the state of a cell that is not finished."""
     table, entries, first = _read(table)
     grid = Grid(
-        title=f"{first.vocabulary if first else 'table 1'}, percent",
+        title=f"{first.vocabulary if first else 'table 1'}, in percent",
         caption=f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -349,11 +350,11 @@ def print_table1(table: Table, console: Console) -> None:
 
 
 def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
-    """Print the hours that are left by cell; `batch` says what a step is over."""
+    """Print the remaining hours of each cell; `batch` describes the batch and device of a step."""
     methods = list(dict.fromkeys(method for one in costs for method in one.steps))
-    grid = Grid(title="hours left, training alone", box=box.SIMPLE_HEAD, show_edge=False)
+    grid = Grid(title="remaining hours of training", box=box.SIMPLE_HEAD, show_edge=False)
     grid.add_column("audio encoder", overflow="fold")
-    for heading in ("seconds a step", *(TITLES[method] for method in methods), "in all"):
+    for heading in ("seconds per step", *(TITLES[method] for method in methods), "total"):
         grid.add_column(heading, justify="right")
     for one in costs:
         cells = [_hours(one.hours.get(method, 0.0)) for method in methods]
@@ -363,8 +364,8 @@ def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
     hours = sum(sum(one.hours.values()) for one in costs)
     in_all = f"{_minutes(hours)} minutes" if 0 < hours < LEAST_HOURS else f"{_hours(hours)} hours"
     console.print(
-        f"{in_all} in all for {steps:,} steps in one process on this machine, by a step over {batch} timed here; "
-        "processes that share the work, each on a device of its own, divide them"
+        f"{in_all} in total for {steps:,} steps in one process on this machine (estimated from a timed step over {batch}); "
+        "several processes, each on its own device, share this time"
     )
 
 

@@ -1,6 +1,6 @@
 """Tables of results: Markdown for the page, CSV for other tools, rich for a terminal.
 
-People read percent with one decimal; files for programs hold shares between 0 and 1.
+Tables for people have percentages with one decimal. Files for programs have shares between 0 and 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNDEFINED = "\N{EN DASH}"
 
 
 def percent(share: float | None) -> str:
-    """Return ``"61.3"`` for 0.613, a dash where the figure is not defined."""
+    """Return ``"61.3"`` for 0.613, or a dash if the figure is not defined."""
     return UNDEFINED if share is None or math.isnan(share) else f"{100 * share:.1f}"
 
 
@@ -32,23 +32,23 @@ def points(difference: float | None) -> str:
     """Return a difference in percentage points with its sign, ``"+1.2"``."""
     if difference is None or math.isnan(difference):
         return UNDEFINED
-    rounded = round(100 * difference, 1) + 0.0  # no minus before a zero
+    rounded = round(100 * difference, 1) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def with_interval(share: float, interval: tuple[float, float], gap: str = " ") -> str:
-    """Return ``"61.3 [55.1, 67.0]"``; the figure alone where the interval is not defined."""
+    """Return ``"61.3 [55.1, 67.0]"``, or only the figure if the interval is not defined."""
     low, high = interval
     return percent(share) if math.isnan(low) else f"{percent(share)}{gap}[{percent(low)}, {percent(high)}]"
 
 
 def with_sd(mean: float, sd: float, gap: str = " ") -> str:
-    """Return ``"61.3 ± 4.2"``; the mean alone where there is one fold."""
+    """Return ``"61.3 ± 4.2"``, or only the mean if there is one fold."""
     return percent(mean) if math.isnan(sd) else f"{percent(mean)}{gap}± {percent(sd)}"
 
 
 def with_points(difference: Difference | None, gap: str = " ") -> str:
-    """Return ``"+1.2 [−0.3, +2.7]"``; the figure alone where the interval is not defined, a dash where neither is."""
+    """Return ``"+1.2 [−0.3, +2.7]"``, only the figure if the interval is not defined, or a dash if neither is."""
     if difference is None:
         return UNDEFINED
     interval = "" if math.isnan(difference.low) else f"{gap}[{points(difference.low)}, {points(difference.high)}]"
@@ -56,14 +56,14 @@ def with_points(difference: Difference | None, gap: str = " ") -> str:
 
 
 def p_value(p: float) -> str:
-    """Return a p-value with three digits, ``"< 0.001"`` below that, a dash where it is not defined."""
+    """Return a p-value with three decimals, ``"< 0.001"`` if it is smaller, or a dash if it is not defined."""
     if math.isnan(p):
         return UNDEFINED
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(difference: PairedDifference) -> str:
-    """Say whether a difference is clear of chance after correction for the number of comparisons."""
+    """Return ``"yes"`` if a difference is significant after correction, ``"no"`` if not, or a dash if there is no p-value."""
     return {None: UNDEFINED, True: "yes", False: "no"}[difference.differs]
 
 
@@ -73,33 +73,33 @@ def count(things: Sequence[Any], noun: str) -> str:
 
 
 def row_label(row: Row) -> str:
-    """Return the row's title, with the number of its finished folds where some are missing."""
+    """Return the row's title, and the number of finished folds if some are missing."""
     first = row.first
     total = len(first.folds) + len(first.missing)
     return f"{row.title} ({len(first.folds)} of {total} folds)" if first.missing else row.title
 
 
 def resampled(results: Results) -> str:
-    """Return in words what the intervals of the rows are over."""
+    """Return in words what the intervals of the rows resample."""
     if not results.seed_means:
         return "speakers"
     if all(row.seeds for row in results.scored_rows):
         return "speakers and seeds"
-    return "speakers, and over seeds too where a row has several"
+    return "speakers (and seeds, if a row has several)"
 
 
 # Markdown.
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
-    """Return a Markdown table: the first `text_columns` flush left, the others flush right."""
+    """Return a Markdown table; the first `text_columns` columns are aligned left, the others right."""
     ruler = [":---" if index < text_columns else "---:" for index in range(len(header))]
     cells = [header, ruler, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def summary_table(results: Results) -> str:
-    """Return the table to publish: each row pooled over folds and as a mean of folds."""
+    """Return the main table: the figures of each row, pooled over folds and as a mean of folds."""
     several = bool(results.seed_means)
     header = [
         "method", *(["seeds"] if several else []), "WAR pooled [95 % CI]", "UAR pooled [95 % CI]", "macro F1 pooled [95 % CI]",
@@ -130,14 +130,14 @@ def _seeds(row: Row) -> str:
 
 
 def recall_table(scores: Mapping[str, Scores]) -> str:
-    """Return recall by class, one row for each entry of `scores` (label -> scores)."""
+    """Return the recall of each class, one row per entry of `scores` (label -> scores)."""
     classes = next(iter(scores.values())).recalls
     rows = [[label, *(percent(recall) for recall in one.recalls.values())] for label, one in scores.items()]
     return markdown_table(["method", *classes], rows)
 
 
 def fold_table(results: Results) -> str:
-    """Return a row a fold and row of the other tables: the fold's hash, test speakers and size, then WAR and UAR."""
+    """Return one row per fold and method: the fold's hash, test speakers and size, and the method's WAR and UAR."""
     header = ["fold", "hash", "test speakers", "method", "n", "WAR", "UAR"]
     lines = []
     for fold in results.folds:
@@ -153,7 +153,7 @@ def fold_table(results: Results) -> str:
 
 
 def difference_table(results: Results) -> str:
-    """Return each later row's UAR minus the first's, in points, with p-values before and after correction."""
+    """Return the UAR of each later row minus that of the first, in points, with p-values before and after correction."""
     titles = {row.name: row.title for row in results.rows}
     rows = [
         [
@@ -172,7 +172,7 @@ def difference_table(results: Results) -> str:
 
 
 def seed_table(results: Results) -> str:
-    """Return a row a method that has several seeds, with the figures of each."""
+    """Return one row per method with several seeds, with the figures of each seed."""
     rows = [
         [
             one.title,
@@ -191,12 +191,12 @@ def seed_table(results: Results) -> str:
 
 
 def confidence_table(results: Results) -> str:
-    """Return a row a method with probabilities: how far they are from how often it is right, before and after a temperature."""
+    """Return one row per method: the calibration of its probabilities before and after the temperature."""
     rows = []
     for row in results.scored_rows:
         one = row.confidence
         if one is None:
-            rows.append([row_label(row), "it gives no probabilities", *[UNDEFINED] * 5])
+            rows.append([row_label(row), "no probabilities", *[UNDEFINED] * 5])
             continue
         after = (percent(one.after.ece), f"{one.after.nll:.3f}") if one.after else (UNDEFINED, UNDEFINED)
         low, high = (min(one.temperatures), max(one.temperatures)) if one.temperatures else (math.nan, math.nan)
@@ -208,7 +208,7 @@ def confidence_table(results: Results) -> str:
 
 
 def shorten(words: Sequence[str], most: int) -> str:
-    """Return the words with commas between, the count alone of those beyond the first `most`."""
+    """Return the words separated by commas; beyond the first `most`, only their number."""
     more = len(words) - most
     return ", ".join(words) if more <= 0 else f"{', '.join(words[:most])} and {more} more"
 
@@ -217,8 +217,10 @@ def shorten(words: Sequence[str], most: int) -> str:
 
 
 def csv_rows(results: Results) -> list[dict[str, Any]]:
-    """Return, for each training with one seed, a row ``pooled``, a row ``mean_of_folds`` and a row ``fold`` for each finished
-    fold; for each method with several seeds a row ``mean_of_seeds``.
+    """Return the rows of results.csv.
+
+    Each training with one seed has a row ``pooled``, a row ``mean_of_folds``, and a row ``fold`` for each finished fold. Each
+    method with several seeds has a row ``mean_of_seeds``.
     """
     hashes = {fold.name: fold.hash for fold in results.folds}
     rows: list[dict[str, Any]] = []
@@ -247,7 +249,7 @@ def scores_row(scores: Scores) -> dict[str, Any]:
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], first: Sequence[str] = ()) -> None:
-    """Write rows whose columns may differ; the columns `first` lead, the others follow in order of appearance."""
+    """Write rows, which may have different columns. The columns `first` come first, the others in order of appearance."""
     columns = list(dict.fromkeys([*first, *(column for row in rows for column in row)]))
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
@@ -282,15 +284,15 @@ def _share(figure: float | None) -> str:
 
 
 def print_table(results: Results, console: Console) -> None:
-    """Print the methods side by side: pooled over folds, with intervals, and as a mean of folds; both are named."""
+    """Print the figures of each method, pooled over folds with intervals, and as a mean of folds."""
     if results.speaker_overlap:
         console.print("[bold red]Speakers are shared between training and test: not speaker-independent.[/]")
     for warning in results.encoder_warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
-        title=f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, percent",
-        caption=f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: each fold "
-        "counts the same, ± standard deviation; gap: UAR of female minus male speakers, points",
+        title=f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, in percent",
+        caption=f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: all folds "
+        "count the same, ± standard deviation; gap: UAR of female minus UAR of male speakers, in points",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
@@ -306,7 +308,7 @@ def print_table(results: Results, console: Console) -> None:
         scores, mean = row.scores, row.mean
         table.add_row(
             escape(row_label(row) + seeds),
-            # rich takes a bracket for markup where a letter follows it: these are followed by digits.
+            # Not escaped: rich only reads a bracket as markup if a letter follows, and here digits do.
             with_interval(scores.war, scores.war_interval, gap="\n"),
             with_interval(scores.uar, scores.uar_interval, gap="\n"),
             percent(scores.macro_f1),
@@ -323,8 +325,8 @@ def print_table(results: Results, console: Console) -> None:
 def _difference_table(results: Results) -> Table:
     titles = {row.name: row.title for row in results.rows}
     table = Table(
-        title=f"UAR minus that of {escape(titles[results.differences[0].baseline])}, points",
-        caption=f"p: sign flips over speakers, corrected for {count(results.differences, 'comparison')} (Holm)",
+        title=f"UAR minus UAR of {escape(titles[results.differences[0].baseline])}, points",
+        caption=f"p: sign-flip test over speakers, corrected for {count(results.differences, 'comparison')} (Holm)",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,

@@ -1,4 +1,4 @@
-"""The picture of emotion over time: for each speaker the waveform, a band of the leading emotion, and a line an emotion."""
+"""The picture of a timeline: for each speaker the waveform, a band with the most probable emotion, and one line per emotion."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ USUAL = {
     "neutral": "#7F7F7F", "calm": "#009E73", "happy": "#E69F00", "excited": "#FF99AA", "sad": "#0072B2", "angry": "#C0392B",
     "fearful": "#6A3D9A", "disgusted": "#8C7B00", "surprised": "#56B4E9", "bored": "#4D4D4D",
 }  # fmt: skip
-"""Colours that an emotion has in every picture. Other labels get what is left of `COLOURS`."""
+"""Fixed colours of emotions. Other labels get the remaining `COLOURS`."""
 UNSURE = "#D0D0D0"
 HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": UNSURE, "hatch": "//////", "linewidth": 0}
-"""How speech below the threshold is drawn: unlike any emotion."""
+"""Style of speech below the threshold, so that it looks like no emotion."""
 WIDTH = 10.0
-"""Inches."""
+"""Width of the picture in inches."""
 LANE_HEIGHT, LONGEST = 2.5, 200.0
-"""Inches of a lane, and of a whole picture: more than matplotlib could draw."""
+"""Height of a lane, and largest height of a picture, in inches: matplotlib cannot draw much larger ones."""
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 """Seconds between two times on the axis."""
 LETTER = 0.065
-"""Inches that a letter in the band takes."""
+"""Width of a letter in the band, in inches."""
 DETAILED = 600.0
-"""Seconds up to which every segment is drawn."""
+"""Longest recording, in seconds, of which every segment is drawn."""
 MOST_BARS = 200
-"""Of a longer recording."""
+"""Largest number of bars for a longer recording."""
 Points = list[tuple[float, dict[str, float]]]
-"""Times and label -> value; an empty one breaks the lines."""
+"""Time and label -> value; an empty mapping breaks the lines."""
 TITLE, LINE = 90, 130
-"""Letters of the title and of a line of remarks, at most."""
+"""Largest number of letters in the title, and in a line of remarks."""
 PALE = 0.72
-"""Share of white in the colour of that part of the band that is not confidence."""
+"""Share of white in the colour of the band above the confidence."""
 
 
 def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
-    """Draw a timeline, one lane a speaker or channel.
+    """Draw a timeline with one lane per speaker or channel.
 
     A long recording is summed up in bars of equal length, since single segments would be too narrow to see.
-    In the band the full colour is as high as the confidence, and the rest is pale, so that a glance tells emotion and
-    certainty. Where the band is white nobody speaks.
+    The band has the colour of the emotion: full colour up to the confidence, and pale above it. The band is white where nobody
+    speaks.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
 
 
 def colours_of(labels: Sequence[str]) -> dict[str, str]:
-    """Return a colour for each label, the same for the same emotion in every picture; no two have one as long as it goes."""
+    """Return a colour for each label. An emotion has the same colour in every picture; colours repeat only if they run out."""
     found = {label: USUAL[label] for label in labels if label in USUAL}
     spare = [colour for colour in COLOURS if colour not in found.values()]
     others = [label for label in labels if label not in found]
@@ -113,12 +113,12 @@ def _clock(seconds: float, duration: float) -> str:
 
 
 def _step(duration: float) -> float:
-    """Return the least seconds between two times on the axis that do not crowd it."""
+    """Return the seconds between two times on the axis: the smallest step that does not crowd it."""
     return next((step for step in STEPS if duration / step <= 12), 3600 * max(1.0, duration // (12 * 3600) + 1))
 
 
 def _draw_waveform(axes: Axes, lane: Lane, duration: float) -> None:
-    """Draw the outline, dark where this speaker speaks."""
+    """Draw the outline of the waveform, dark where this speaker speaks."""
     times, low, high = lane.envelope.outline()
     speaks = np.zeros(len(times), bool)
     for start, end in lane.speech:
@@ -135,7 +135,7 @@ def _draw_waveform(axes: Axes, lane: Lane, duration: float) -> None:
 
 
 def _bar_seconds(duration: float) -> float:
-    """Return the seconds that a bar stands for, 0 where there is room for every segment."""
+    """Return the length of a bar in seconds, or 0 if there is room for every segment."""
     if duration <= DETAILED:
         return 0.0
     return next((step for step in STEPS if duration / step <= MOST_BARS), 3600.0)
@@ -150,7 +150,7 @@ def _places(lane: Lane) -> list[tuple[float, float]]:
 
 
 def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, str], duration: float) -> None:
-    """Draw a box a segment, filled up to its confidence, with the name of the emotion where there is room."""
+    """Draw one box per segment, filled up to its confidence, with the name of the emotion if there is room."""
     for segment in boxes:
         colour, width = colours[segment.emotion], segment.end - segment.start
         axes.bar(segment.start, 1.0, width, align="edge", color=_paler(colour), linewidth=0)
@@ -169,7 +169,8 @@ def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, s
 
 
 def _draw_lines(axes: Axes, points: Points, labels: Sequence[str], colours: dict[str, str]) -> None:
-    """Draw the smoothed probabilities, bold for emotions that lead somewhere; lines break where nobody speaks."""
+    """Draw the smoothed probabilities. Lines of emotions that are the most probable at some time are bold. Lines break where
+    nobody speaks."""
     leading = {max(row, key=lambda label: row[label]) for _, row in points if row}
     times = [time for time, _ in points]
     for label in labels:
@@ -185,7 +186,7 @@ def _draw_lines(axes: Axes, points: Points, labels: Sequence[str], colours: dict
 def _points(lane: Lane) -> Points:
     """Return the points of the lines.
 
-    A stretch of speech begins and ends with the values of its first and last window, so that short ones are seen too.
+    A stretch of speech starts and ends with the values of its first and last window, so that short stretches are visible too.
     """
     points: Points = []
     own = owned(lane.speech, _places(lane))
@@ -200,7 +201,7 @@ def _points(lane: Lane) -> Points:
 
 
 def _bar_points(bars: Sequence[EmotionSegment]) -> Points:
-    """Return the points of the lines through the middles of bars; a lone bar has a line as wide as itself."""
+    """Return the points of the lines through the middles of bars; a bar without neighbours has a line as wide as itself."""
     points: Points = []
     for number, bar in enumerate(bars):
         if number == 0 or bars[number - 1].end < bar.start:
