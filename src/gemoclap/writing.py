@@ -66,7 +66,7 @@ def check_target(
         raise GemoclapError(f"{path}: is there already; add --overwrite to replace it, or give {option} another name")
     folder = _real(path).parent
     if not folder.is_dir() and (folder.exists() or not folder.parent.is_dir()):
-        raise GemoclapError(f"{path}: there is no folder {folder}; make it first, or mend the path")
+        raise GemoclapError(f"{path}: there is no folder {folder}; make it first, or correct the path")
     if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK):
         raise GemoclapError(f"{path}: cannot be written, the folder is read-only; give {option} another name")
     return path
@@ -127,7 +127,7 @@ def _concerns(filename: Any, path: Path) -> bool:
 def _unwritten(path: str | os.PathLike, number: int | None, reason: str) -> WriteError:
     if number in FULL:
         return WriteError(f"{path}: cannot be written, the disk is full; free space and run the same command again")
-    return WriteError(f"{path}: cannot be written ({reason}); mend that, or name another place")
+    return WriteError(f"{path}: cannot be written ({reason}); solve that, or name another place")
 
 
 def reason_of(error: Exception) -> str:

@@ -71,7 +71,7 @@ def test_special_files_are_refused_without_waiting_for_anyone(tmp_path: Path, re
     (tmp_path / "link.wav").symlink_to(tmp_path / "nothing.wav")
     assert "is a link to a file that is not there" in complaint(read, tmp_path / "link.wav")
     assert "standard input" in complaint(read, "-")
-    assert "is no file name" in complaint(read, "a\0b.wav")
+    assert "is not a file name" in complaint(read, "a\0b.wav")
     readable, writable = os.pipe()
     try:
         assert "is a pipe" in complaint(read, f"/dev/fd/{readable}")

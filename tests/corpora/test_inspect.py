@@ -139,7 +139,7 @@ def test_speakers_and_genders(clean):
     ]
     found = inspect(rows).faults
     assert [(fault.row, fault.kind) for fault in found] == [(2, "gender"), (3, "speaker"), (4, "gender")]
-    assert found[0].message == "speaker 'ann' is male here and female in row 1; mend one of them"
+    assert found[0].message == "speaker 'ann' is male here and female in row 1; correct one of them"
     unknown = [replace(row, gender=None) for row in clean]
     assert inspect(unknown).faults == []
 

@@ -63,7 +63,7 @@ def test_one_speaker_has_no_interval_and_it_is_said() -> None:
     scores = score(truth, said, ["a", "b"], speakers, [None] * 4)
     assert all(math.isnan(one) for one in (*scores.uar_interval, *scores.war_interval, *scores.macro_f1_interval))
     assert math.isnan(paired_difference(truth, said, truth, speakers).high)
-    assert "one speaker alone" in scores.cautions[0]
+    assert "only one speaker" in scores.cautions[0]
 
 
 def test_two_speakers_give_their_range_and_it_is_said_what_that_is_worth() -> None:
@@ -71,7 +71,7 @@ def test_two_speakers_give_their_range_and_it_is_said_what_that_is_worth() -> No
     scores = score(truth, said, ["a", "b"], speakers, [None] * 4)
     assert scores.uar_interval == (0.5, 1.0)
     assert scores.cautions == (
-        "there are 2 speakers: intervals over so few cover the true figure 50 times in 100 at best, not 95",
+        "there are only 2 speakers: with so few, an interval covers the true figure at most 50 times in 100, not 95",
     )
 
 
@@ -80,7 +80,7 @@ def test_a_class_of_one_speaker_is_named_and_makes_nothing_undefined() -> None:
     scores = score(truth, said, ["a", "b", "c"], speakers, [None] * len(truth))
     assert np.isfinite(scores.uar_interval).all() and scores.uar_interval[0] <= scores.uar <= scores.uar_interval[1]
     assert scores.cautions == (
-        "one speaker alone has c: intervals do not know how far that recall differs between speakers",
+        "only one speaker has c: intervals cannot show how much that recall differs between speakers",
     )
     assert not score(
         *labelled({f"s{n}": RIGHT for n in range(5)})[:2], ["a", "b"], list("vwxyz") * 2, [None] * 10

@@ -1,11 +1,14 @@
-"""From an audio file to the 16 kHz mono waveform that every encoder gets, and to the clip that a model gets.
+"""Turns audio files into 16 kHz mono waveforms, and into the clips that models get.
 
-soundfile decodes (wav, flac, mp3, ogg, opus, ...), soxr resamples, channels are averaged. m4a, mp4, aac and other
-containers that libsndfile cannot read go through PyAV where it is installed. `containers.py` says what the length in a
-header is worth, `decoders.py` decodes block by block, `checks.py` refuses what is no sound, `reading.py` joins these,
-`recording.py` goes through a recording several times, and `clips.py` makes a clip, without the silence that `silence.py`
-finds. `channels.py` and `resampling.py` are for hours-long recordings and live sound: channels apart, and a resampler whose
-state can be stored.
+soundfile decodes (wav, flac, mp3, ogg, opus, ...), soxr resamples, and channels are averaged. m4a, mp4, aac and other
+containers that libsndfile cannot read are decoded by PyAV, if it is installed.
+
+- `containers.py` checks whether the length in a file's header can be trusted.
+- `decoders.py` decodes block by block, and `checks.py` refuses samples that cannot be sound.
+- `reading.py` combines these. `recording.py` reads a recording several times.
+- `clips.py` makes a clip, without the silence that `silence.py` finds.
+- `channels.py` and `resampling.py` serve long recordings and live sound: single channels, and a resampler whose state can be
+  stored.
 """
 
 from gemoclap.audio.channels import Channels, open_channels

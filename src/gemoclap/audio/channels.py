@@ -1,4 +1,4 @@
-"""The channels of a file one beside the other, block by block, at the file's own rate."""
+"""Reads the channels of a file separately, block by block, at the file's own sample rate."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Channels:
 
     Attributes
     ----------
-    path : of the file.
-    sample_rate, channels : of the file.
-    samples : number of samples in a channel, None where only decoding will tell.
+    path : path of the file.
+    sample_rate, channels : sample rate in Hz and number of channels of the file.
+    samples : samples per channel, or None if only decoding can tell.
     """
 
     path: str
@@ -37,7 +37,7 @@ class Channels:
 
         Raises
         ------
-        GemoclapError : there are none; some are no numbers or far beyond full scale; the file is damaged.
+        GemoclapError : there are no samples; some are NaN, infinite or far beyond full scale; or the file is damaged.
         """
         count = 0
         with named_errors(self.path):
@@ -51,7 +51,7 @@ class Channels:
 
 @contextmanager
 def open_channels(path: str | os.PathLike) -> Iterator[Channels]:
-    """Open a file of any length to read its channels apart, in memory that does not grow with it.
+    """Open a file of any length to read its channels separately, with memory that does not grow with its length.
 
     Raises
     ------
@@ -59,6 +59,6 @@ def open_channels(path: str | os.PathLike) -> Iterator[Channels]:
     """
     file = regular_file(path)
     with ExitStack() as stack:
-        with named_errors(file):  # only while it is opened: what goes wrong later is not the file's fault
+        with named_errors(file):  # only while it is opened, because later errors need not come from the file
             decoder = stack.enter_context(open_audio(file))
         yield Channels(str(file), decoder)

@@ -1,4 +1,4 @@
-"""What is refused: files that are none, formats beyond reason, samples that are no sound."""
+"""Refuses paths that are not regular files, impossible formats, and samples that cannot be sound."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ import numpy as np
 from gemoclap.errors import GemoclapError
 
 SAMPLE_RATE = 16000
-"""Samples a second of every waveform in this project."""
+"""Sample rate of every waveform in this project, in Hz."""
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-"""Hz that a file may have. Below, a small file would be blown up to gigabytes; above, no sound is recorded."""
+"""Range of sample rates of files, in Hz. With a lower rate a small file would grow to gigabytes; sound is not recorded with a
+higher one."""
 
 MOST_CHANNELS = 256
-"""Channels that a file may have."""
+"""Largest number of channels of a file."""
 
 LOUDEST = 65_536.0
-"""The largest sample that is taken for sound, where full scale is 1: twice what 16-bit integers reach that were written as
-floats without being divided. Beyond, one damaged sample would round all others to zero, and powers overflow."""
+"""Largest magnitude of a sample; full scale is 1. It is twice the range of 16-bit integers, which some programs write as floats
+without dividing them. A larger sample would round all others to zero, and powers would overflow."""
 
 CANCELLED = 0.02
-"""Channels cancel each other where the power of their mean is below this share of what it is for channels that have nothing
-in common, which is their mean power divided by their number: 20 dB below the channels themselves for stereo [C]."""
+"""Channels are said to cancel each other if the power of their mean is below this share of its value for unrelated channels,
+which is the mean power of a channel divided by the number of channels. For stereo this is 20 dB below the channels [C]."""
 
 
 def regular_file(path: str | os.PathLike) -> Path:
-    """Return the path of a file that can be opened without waiting for anyone.
+    """Return the path if it is a regular file, which can be opened without waiting for another program.
 
     Raises
     ------
-    GemoclapError : it is missing, a folder, a pipe or another special file, or cannot be looked at.
+    GemoclapError : it is missing, a folder, a pipe or another special file, or cannot be accessed.
     """
     if os.fspath(path) == "-":
         raise GemoclapError("-: sound is not read from standard input; save it to a file and name that")
@@ -48,7 +49,7 @@ def regular_file(path: str | os.PathLike) -> Path:
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:
-        raise GemoclapError(f"{str(path)!r}: is no file name ({error}); mend it") from None
+        raise GemoclapError(f"{str(path)!r}: is not a file name ({error}); correct it") from None
     if stat.S_ISDIR(mode):
         raise GemoclapError(f"{path}: is a folder, not an audio file; name a file in it")
     if stat.S_ISFIFO(mode):
@@ -60,18 +61,16 @@ def regular_file(path: str | os.PathLike) -> Path:
 
 def unreadable(path: str | os.PathLike, error: OSError) -> GemoclapError:
     """Return the error for a file that the system does not let us read."""
-    return GemoclapError(f"{path}: cannot be read ({error.strerror or error}); mend its permissions or copy it again")
+    return GemoclapError(f"{path}: cannot be read ({error.strerror or error}); change its permissions or copy it again")
 
 
 def cut_off(path: str | os.PathLike) -> GemoclapError:
-    """Return the error for a file that is shorter than it says."""
-    return GemoclapError(
-        f"{path}: the audio ends before the length that its header says, the file is cut off; copy it again"
-    )
+    """Return the error for a file that is shorter than its header says."""
+    return GemoclapError(f"{path}: the audio is shorter than its header says, the file is cut off; copy it again")
 
 
 def ends_early(path: str | os.PathLike, seconds: float, promised: float) -> GemoclapError:
-    """Return the error for a file of which fewer seconds could be decoded than it promises."""
+    """Return the error for a file that could not be decoded up to the length in its header."""
     return GemoclapError(
         f"{path}: the audio ends after {seconds:.2f} s of {promised:.2f} s, the file is cut off or damaged; copy it again"
     )
@@ -79,7 +78,7 @@ def ends_early(path: str | os.PathLike, seconds: float, promised: float) -> Gemo
 
 @contextmanager
 def named_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turn whatever a decoder raises in the block into an error for people that names the file."""
+    """Turn every error in the block into a GemoclapError that names the file."""
     try:
         yield
     except GemoclapError:
@@ -88,8 +87,8 @@ def named_errors(path: str | os.PathLike) -> Iterator[None]:
         raise GemoclapError(f"{path}: needs more memory than there is; cut it into shorter files") from error
     except OSError as error:
         raise unreadable(path, error) from error
-    # Libraries for audio raise their own errors, ValueError, TypeError, RuntimeError and others. Their reasons mislead more
-    # often than they help ("does not exist" of a text file called .mp3), so they stay in the traceback.
+    # Audio libraries raise their own errors, ValueError, TypeError, RuntimeError and others. Their messages are often
+    # misleading ("does not exist" for a text file called .mp3), so they are only shown in the traceback.
     except Exception as error:
         raise GemoclapError(
             f"{path}: cannot be decoded, it is damaged or not audio; copy it again, or convert it to wav"
@@ -97,22 +96,22 @@ def named_errors(path: str | os.PathLike) -> Iterator[None]:
 
 
 def check_form(path: str | os.PathLike, sample_rate: int, channels: int) -> None:
-    """Raise a GemoclapError where a file's rate or number of channels is none that sound has."""
+    """Raise a GemoclapError if a file's sample rate or number of channels is impossible for sound."""
     if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
         raise GemoclapError(
-            f"{path}: its header says {sample_rate} samples a second, {LOWEST_RATE} to {HIGHEST_RATE} are read; write the file "
-            "again with the true rate"
+            f"{path}: its header says {sample_rate} samples a second, but only {LOWEST_RATE} to {HIGHEST_RATE} can be read; "
+            "write the file again with the true rate"
         )
     if not 1 <= channels <= MOST_CHANNELS:
-        raise GemoclapError(f"{path}: has {channels} channels, 1 to {MOST_CHANNELS} are read; keep fewer")
+        raise GemoclapError(f"{path}: has {channels} channels, but only 1 to {MOST_CHANNELS} can be read; keep fewer")
 
 
 def as_float(samples: np.ndarray, what: str) -> np.ndarray:
-    """Return samples that a program holds as float32, full scale at 1; `what` is what messages call them.
+    """Return samples as float32, full scale at 1. `what` is their name in error messages.
 
     Raises
     ------
-    GemoclapError : neither floats nor signed PCM, or no sound (`check_samples`).
+    GemoclapError : they are neither floats nor signed PCM, or cannot be sound (`check_samples`).
     """
     if samples.dtype.kind == "i":
         samples = samples / -float(np.iinfo(samples.dtype).min)
@@ -123,12 +122,12 @@ def as_float(samples: np.ndarray, what: str) -> np.ndarray:
 
 
 def check_samples(samples: np.ndarray, name: str | os.PathLike) -> None:
-    """Raise a GemoclapError where samples are no numbers, or far beyond full scale.
+    """Raise a GemoclapError if samples are NaN, infinite or far beyond full scale.
 
     Parameters
     ----------
-    samples : float, of any shape, full scale at 1.
-    name : what the error begins with: the file.
+    samples : floats of any shape, full scale at 1.
+    name : the file; the error begins with it.
     """
     if not samples.size:
         return
@@ -143,15 +142,15 @@ def check_samples(samples: np.ndarray, name: str | os.PathLike) -> None:
 
 
 class ChannelPower:
-    """Sums up the power of channels and of their mean, block by block, to tell whether they cancel each other."""
+    """Sums up the power of channels and of their mean, block by block, to find out whether channels cancel each other."""
 
     def __init__(self) -> None:
         self._samples, self._channels = 0, 1
-        self._sums = np.zeros((2, 1))  # of samples and of their squares, in each channel
+        self._sums = np.zeros((2, 1))  # sums of samples and of their squares, for each channel
         self._mixed_sums = np.zeros((2, 1))
 
     def add(self, block: np.ndarray, mixed: np.ndarray) -> None:
-        """Take a block ``(T, channels)`` and its mean over channels ``(T,)``."""
+        """Add a block ``(T, channels)`` and its mean over channels ``(T,)``."""
         self._channels = block.shape[1]
         if self._channels == 1:
             return
@@ -161,7 +160,7 @@ class ChannelPower:
 
     @property
     def cancel(self) -> bool:
-        """Whether the mean has next to none of the channels' power; an offset is no power."""
+        """Whether the mean has almost none of the power of the channels; a constant offset does not count as power."""
         if not self._samples or self._channels == 1:
             return False
         single, mixed = (

@@ -1,4 +1,4 @@
-"""From a recording to the clip that a model gets: silence trimmed, the length bounded, rounded to 16 bits."""
+"""Prepares the clip that a model gets: trims silence, limits the length, and rounds to 16 bits."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ LONGEST_SECONDS = 60.0
 
 
 def load_clip(recording: Recording, settings: AudioSettings) -> np.ndarray:
-    """Prepare a clip as `prepare_clip` does, in memory that does not grow with the recording.
+    """Prepare a clip as `prepare_clip` does, with memory that does not grow with the recording.
 
-    The samples are those of ``prepare_clip(load_audio(path, start, end), settings)``, bit by bit. Where silence is not
-    trimmed, nothing behind `max_seconds` is decoded.
+    The samples are identical to those of ``prepare_clip(load_audio(path, start, end), settings)``. If silence is not trimmed,
+    nothing after `max_seconds` is decoded.
 
     Raises
     ------
-    GemoclapError : what `stream_audio` and `prepare_clip` raise.
+    GemoclapError : as `stream_audio` and `prepare_clip`.
     """
     first, last = kept_range(recording, settings)
     return from_int16(*to_int16(recording.read(first, last)))
 
 
 def prepare_clip(waveform: np.ndarray, settings: AudioSettings) -> np.ndarray:
-    """Trim silence at head and tail, keep the first `max_seconds`, as `settings` ask, and round to 16 bits.
+    """Trim silence at the start and end, keep the first `max_seconds`, and round to 16 bits.
 
-    The rounding, to what `to_int16` keeps, is there because training gets clips from a store in that form, and
-    prediction is to get the same numbers [C]. It is exact for what comes from a 16-bit file, mono at 16 kHz.
+    Training gets its clips from a store that has 16-bit samples. Clips are rounded here too, so that prediction gets the same
+    numbers [C]. For a 16-bit mono file at 16 kHz the rounding changes nothing.
 
     Parameters
     ----------
     waveform : float32 ``(T,)`` at 16 kHz, T > 0.
-    settings : `trim_silence_db` None leaves silence, `max_seconds` None keeps every length. A frame is silent when its
-        RMS lies more than `trim_silence_db` below that of the clip's loudest frame; 50 ms around the rest are kept.
+    settings : `trim_silence_db` None keeps silence, `max_seconds` None keeps any length. A frame is silent if its RMS is more
+        than `trim_silence_db` below that of the clip's loudest frame; 50 ms around the other frames are kept.
 
     Returns
     -------
-    float32 ``(T',)``, 0 < T' <= T, a new array. It depends on this clip alone; an all-zero clip is not trimmed.
+    float32 ``(T',)``, 0 < T' <= T, a new array. It depends only on this clip. A clip of zeros is not trimmed.
 
     Raises
     ------
@@ -55,9 +55,9 @@ def prepare_clip(waveform: np.ndarray, settings: AudioSettings) -> np.ndarray:
 
 
 def kept_range(recording: Recording, settings: AudioSettings) -> tuple[int, int | None]:
-    """Return the first sample that `prepare_clip` keeps, and the first behind those.
+    """Return the first sample that `prepare_clip` keeps, and the end of the kept part (exclusive).
 
-    The second is None for the end, and may lie behind the end.
+    The end is None for the end of the recording, and may lie after it.
     """
     for name, value in (("max_seconds", settings.max_seconds), ("trim_silence_db", settings.trim_silence_db)):
         if value is not None and not value > 0:
@@ -90,12 +90,12 @@ def even_edges(samples: int, longest_seconds: float) -> list[int]:
 
 
 def to_int16(waveform: np.ndarray) -> tuple[np.ndarray, int]:
-    """Round a clip to 16-bit block floating point: integers, and one exponent that the clip's own peak sets.
+    """Round a clip to 16-bit block floating point: integers, and one exponent that depends on the clip's peak.
 
-    A sample is ``integer * 2 ** (exponent - 15)``, with the least exponent for which all integers fit: 0 where the peak
-    is about 0.5 to 1, as in a full-scale 16-bit file. So a clip from a 16-bit file is kept exactly at any level, a quiet
-    one has 16 bits too, and a peak above 1 does not clip: the error is at most 2**-15 of the peak. What `from_int16` gives
-    back is kept exactly when it is rounded again.
+    A sample is ``integer * 2 ** (exponent - 15)``, with the smallest exponent for which all integers fit. The exponent is 0 if
+    the peak is about 0.5 to 1, as in a full-scale 16-bit file. A clip from a 16-bit file is therefore kept exactly at any
+    level, a quiet clip has 16 bits too, and a peak above 1 is not clipped. The error is at most 2**-15 of the peak. The result
+    of `from_int16` is kept exactly if it is rounded again.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def to_int16(waveform: np.ndarray) -> tuple[np.ndarray, int]:
     samples : int16 ``(T,)``.
     exponent : 0 for silence.
     """
-    # What still rounds into -32768 .. 32767, with halves to the even side.
+    # Numbers up to these bounds are rounded into -32768 .. 32767; halves go to the even number.
     largest = max(float(waveform.max()) / 32767.5, float(waveform.min()) / -32768.5)
     exponent = int(np.frexp(largest)[1]) + 15 if largest else 0
     return np.rint(np.ldexp(waveform, 15 - exponent)).astype(np.int16), exponent

@@ -1,7 +1,7 @@
-"""Which container a file is, and what its structure says of its length.
+"""Finds the container of a file, and checks the length in its header.
 
-A length in a header is a promise. The file may be cut off; the writer may have died, or may have written into a pipe,
-before the length was known; and some headers never know it. libsndfile reads what is there and does not say which.
+The length in a header can be wrong. The file may be cut off. The writer may have died before the length was known, or may have
+written to a pipe. Some headers do not give a length at all. libsndfile reads what is there and does not report any of this.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ from gemoclap.audio.headers import Header, read_at, size_of
 from gemoclap.audio.mpeg import mpeg_header
 
 SLACK_SECONDS = 0.1
-"""What a file may miss of its promised length, and a row's `end` may lie beyond the file: headers and annotations are
-rounded, and lossy codecs pad."""
+"""A file may be this much shorter than its header says, and a row's `end` may lie this far beyond the end of the file:
+headers and annotations are rounded, and lossy codecs pad."""
 
 SLACK_BYTES = 800
-"""The same in bytes where the rate is not looked at: a tenth of a second of telephone speech."""
+"""The same in bytes, for files whose sample rate is not read: a tenth of a second of telephone speech."""
 
 TAIL_BYTES = 2**20
-"""How far before the end of a file chunks are looked for behind sound whose length was never filled in."""
+"""If the length was never filled in, chunks after the sound are searched in this many bytes at the end of the file."""
 
 SMALLEST_FLAC_FRAME = 10
-"""Bytes that a frame of FLAC has at least: header, one constant value, check sum."""
+"""Smallest size of a FLAC frame in bytes: header, one constant value, check sum."""
 
 MOST_CHUNKS = 10_000
-"""Chunks that are looked at; a file full of zeros would be millions of empty ones."""
+"""Largest number of chunks to look at; a file full of zeros would have millions of empty ones."""
 
 W64_ID_END = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
-"""What all chunk ids of Sony's W64 but the first end with, after four letters as in wav."""
+"""End of all chunk ids of Sony's W64 except the first. Before it, an id has four letters as in wav."""
 
 LARGEST_PAGE = 27 + 255 + 255 * 255
-"""Bytes of the largest page of Ogg."""
+"""Size of the largest Ogg page in bytes."""
 
 TAIL_CHUNKS = (
     b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"PEAK", b"fact", b"iXML", b"_PMX", b"JUNK", b"junk", b"afsp", b"smpl",
     b"inst", b"acid", b"cart", b"axml", b"chna", b"PAD ", b"FLLR", b"DISP", b"MARK", b"INST", b"COMT", b"NAME", b"AUTH",
     b"(c) ", b"ANNO", b"APPL", b"FVER", b"plst", b"note", b"adtl", b"ltxt", b"levl", b"umid", b"MIDI", b"AESD", b"LGWV",
 )  # fmt: skip
-"""Chunks that writers put behind the sound."""
+"""Chunks that programs write after the sound."""
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Say what the length in a file's header is worth, for every container that is read.
+    """Return what a file's header says of its length, and whether it can be trusted. All containers that are read are known.
 
     Parameters
     ----------
-    file : open for reading in binary, on a real file; its position is moved.
+    file : a real file, open for reading in binary mode; its position is changed.
     """
     begin = _after_id3(file)
     magic = read_at(file, begin, 12)
@@ -63,7 +63,7 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def _after_id3(file: BinaryIO) -> int:
-    """Return where a file begins behind the ID3 tags that taggers put in front of any format."""
+    """Return the position after the ID3 tags; some programs put them before files of any format."""
     begin = 0
     while (head := read_at(file, begin, 10))[:3] == b"ID3" and len(head) == 10:
         length = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
@@ -73,7 +73,7 @@ def _after_id3(file: BinaryIO) -> int:
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A chunk: its name, where its length stands and what it says, and where its payload begins."""
+    """A chunk: its name, the position and value of its length, and the position of its payload."""
 
     name: bytes
     length_at: int
@@ -86,9 +86,9 @@ def _chunks(file: BinaryIO, position: int, form: str, overhead: int = 0, pad: in
 
     Parameters
     ----------
-    form : how name and length are packed.
-    overhead : bytes in front of the payload that the length counts too.
-    pad : what lengths are rounded up to.
+    form : `struct` format of name and length.
+    overhead : number of bytes before the payload that are included in the length.
+    pad : lengths are rounded up to a multiple of this.
     """
     size, head = size_of(file), struct.calcsize(form)
     for _ in range(MOST_CHUNKS):
@@ -105,17 +105,17 @@ def _chunks(file: BinaryIO, position: int, form: str, overhead: int = 0, pad: in
 
 @dataclass(frozen=True)
 class _Sound:
-    """Where a container has its samples, and what its header says of them.
+    """The position of the samples in a file, and what the header says of them.
 
     Attributes
     ----------
     container : as in `Header`.
-    begin : the first byte.
-    promised : how many bytes the header says there are.
-    is_open : whether that number is what writers leave who cannot go back and fill it in.
-    patch : where the samples end -> what the header should have been.
-    slack : bytes that may be missing.
-    form : how chunks behind the samples would be packed; empty where there are none.
+    begin : position of the first byte.
+    promised : number of bytes according to the header.
+    is_open : whether that number is a placeholder, left by a writer that could not fill it in later.
+    patch : end of the samples -> bytes that correct the header.
+    slack : number of bytes that may be missing.
+    form : `struct` format of chunks after the samples; empty if the container has none there.
     """
 
     container: str
@@ -141,14 +141,14 @@ def _judged(file: BinaryIO, sound: _Sound) -> Header:
 
 
 def _is_open(length: int, bits: int) -> bool:
-    """Say whether a length is none: the largest numbers there are."""
+    """Whether a length is a placeholder: one of the largest possible numbers."""
     if bits == 64:
         return not 0 <= length < 2**62
     return length >= 0xFFFFF000 or 0x7FFFF000 <= length <= 0x80000000
 
 
 def _end_of_sound(file: BinaryIO, begin: int, form: str) -> int:
-    """Return where sound of unknown length ends: at the end of the file, or at the chunks that fill the rest of it."""
+    """Return the end of sound of unknown length: the end of the file, or the start of the chunks that fill its rest."""
     size = size_of(file)
     first = max(begin, size - TAIL_BYTES)
     tail = read_at(file, first, size - first)
@@ -164,7 +164,7 @@ def _all_places(text: bytes, part: bytes) -> Iterator[int]:
 
 
 def _fill_up(file: BinaryIO, position: int, form: str) -> bool:
-    """Say whether chunks follow each other from `position` to the very end of the file."""
+    """Whether there are only chunks from `position` to the end of the file."""
     size, last = size_of(file), position
     for chunk in _chunks(file, position, form):
         if chunk.name not in TAIL_CHUNKS or chunk.payload + chunk.length > size:
@@ -174,12 +174,12 @@ def _fill_up(file: BinaryIO, position: int, form: str) -> bool:
 
 
 def _packed(form: str, number: int) -> bytes:
-    """Pack a length of 32 bits, the largest there is where it does not fit."""
+    """Pack a length into 32 bits; one that does not fit becomes the largest number."""
     return struct.pack(form, max(0, min(number, 0xFFFFFFFF)))
 
 
 def _wav(file: BinaryIO, begin: int, magic: bytes) -> Header:
-    """RIFF and RIFX, and RF64, whose ds64 chunk has the lengths in 64 bits."""
+    """Read RIFF, RIFX and RF64; in RF64, the chunk ds64 has the lengths in 64 bits."""
     order = ">" if magic[:4] == b"RIFX" else "<"
     chunks: dict[bytes, _Chunk] = {}
     for chunk in _chunks(file, begin + 12, f"{order}4sI"):
@@ -201,7 +201,7 @@ def _wav(file: BinaryIO, begin: int, magic: bytes) -> Header:
         if wide is None:
             lengths = {begin + 4: end - begin - 8, data.length_at: end - data.payload}
             return {at: _packed(f"{order}I", length) for at, length in lengths.items()}
-        # 32 bits of ones say that ds64 has the length
+        # 32 bits of ones mean that ds64 has the length.
         return {wide.payload: struct.pack("<QQ", end - begin - 8, end - data.payload), data.length_at: b"\xff" * 4}
 
     is_empty = promised == 0 and not _fits(file, begin, outer)
@@ -210,7 +210,7 @@ def _wav(file: BinaryIO, begin: int, magic: bytes) -> Header:
 
 
 def _number(file: BinaryIO, position: int, form: str) -> int:
-    """Return a number from a header, 0 where the file ends before."""
+    """Return a number from a header; bytes beyond the end of the file count as 0."""
     (number,) = struct.unpack(form, read_at(file, position, struct.calcsize(form)).ljust(struct.calcsize(form), b"\0"))
     return int(number)
 
@@ -308,12 +308,12 @@ def _flac(file: BinaryIO, begin: int, magic: bytes) -> Header:
 
 
 def _ogg(file: BinaryIO, begin: int, magic: bytes) -> Header:
-    """Walk from page to page: libsndfile reads the first of several recordings, and says nothing of a half page."""
+    """Read page by page, because libsndfile only reads the first of several recordings, and does not report a cut-off page."""
     position, size, began = begin, size_of(file), True
     flags = 0
     while position < size:
         head = read_at(file, position, 27 + 255)
-        if head[:4] != b"OggS":  # something else between or behind the pages, a tag perhaps
+        if head[:4] != b"OggS":  # something else between or after the pages, such as a tag
             found = read_at(file, position, 2 * LARGEST_PAGE).find(b"OggS")
             if found < 0:
                 break

@@ -1,4 +1,4 @@
-"""The two decoders, soundfile and PyAV, behind one form: blocks of samples from a place on."""
+"""The two decoders, soundfile and PyAV, with one interface: blocks of samples from any position on."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gemoclap.audio.headers import Header, Mended
 from gemoclap.errors import GemoclapError
 
 BLOCK_VALUES = 2**18
-"""Values that are decoded at once, all channels together: 16 s of mono at 16 kHz."""
+"""Number of values to decode at a time, over all channels: 16 s of mono at 16 kHz."""
 
 MOST_SAMPLES_A_BYTE = 20_000
-"""More than any codec makes of a byte, even of silence. A length beyond this is none that the file can have."""
+"""No codec decodes a byte to more samples than this, even for silence. A header with a larger length must be wrong."""
 
 MPEG_SUFFIXES = (".mp1", ".mp2", ".mp3", ".mpga")
 
@@ -31,13 +31,13 @@ Certainty = Literal["counted", "declared", "estimated"]
 
 
 class Decoder(Protocol):
-    """An open file: its form, and its samples from any place on.
+    """An open file: its form, and its samples from any position on.
 
     Attributes
     ----------
-    sample_rate, channels : of the file.
-    samples : number of samples a channel, or None where only decoding will tell.
-    certainty : what `samples` is.
+    sample_rate, channels : sample rate in Hz and number of channels of the file.
+    samples : samples per channel, or None if only decoding can tell.
+    certainty : source of `samples`; see `AudioInfo.length`.
     """
 
     sample_rate: int
@@ -46,17 +46,17 @@ class Decoder(Protocol):
     certainty: Certainty
 
     def blocks(self, first: int) -> Generator[np.ndarray]:
-        """Yield float32 blocks ``(T, channels)``, T > 0, from sample `first` to the end of what can be decoded."""
+        """Yield float32 blocks ``(T, channels)``, T > 0, from sample `first` to the end."""
 
 
 @contextmanager
 def open_audio(path: Path) -> Iterator[Decoder]:
-    """Open a regular file with the decoder that reads it.
+    """Open a regular file with the decoder for its container.
 
     Raises
     ------
-    GemoclapError : it is empty, cut off, several recordings in one, of a rate or number of channels beyond reason, or
-        needs PyAV, which is not there. Other errors are the decoder's own.
+    GemoclapError : the file is empty or cut off, contains several recordings, has an impossible rate or number of channels, or
+        needs PyAV, which is not installed. Other errors come from the decoder.
     """
     with path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
@@ -66,8 +66,8 @@ def open_audio(path: Path) -> Iterator[Decoder]:
             raise cut_off(path)
         if header.standing == "chained":
             raise GemoclapError(
-                f"{path}: holds several recordings one behind the other, of which only the first would be read; make one of "
-                "them: ffmpeg -i IN OUT.wav"
+                f"{path}: contains several recordings one after the other, of which only the first would be read; join them: "
+                "ffmpeg -i IN OUT.wav"
             )
         if header.container == "av":
             with _with_av(path) as decoder:
@@ -80,8 +80,9 @@ def open_audio(path: Path) -> Iterator[Decoder]:
 class _Sequential(soundfile.SoundFile):
     """A SoundFile whose reads do not seek after each block.
 
-    soundfile seeks to where it is already, which restarts lossy decoders in the middle of a file (their blocks would not
-    add up to the whole) and fails at the end of FLAC of unknown length. It leaves that out for what cannot seek.
+    After each block, soundfile seeks to the current position. This restarts lossy decoders in the middle of a file, so that
+    joined blocks would differ from the whole, and it fails at the end of FLAC of unknown length. soundfile does not do this
+    for files that cannot seek.
     """
 
     def seekable(self) -> bool:
@@ -90,9 +91,9 @@ class _Sequential(soundfile.SoundFile):
 
 @contextmanager
 def _with_soundfile(path: Path, file: BinaryIO, header: Header) -> Iterator[Decoder]:
-    # The name as bytes: a name that is no UTF-8 is a name too.
+    # The name is given as bytes, because it need not be UTF-8.
     name: Any = str(path) if os.name == "nt" else os.fsencode(path)
-    # By its name alone libsndfile would take any file called .mp3 for one, and libmpg123 would complain on the terminal.
+    # libsndfile would decode any file called .mp3 as one, whatever it contains, and libmpg123 would complain on the terminal.
     is_misnamed = header.container == "other" and path.suffix.lower() in MPEG_SUFFIXES
 
     def opened() -> _Sequential:
@@ -126,9 +127,9 @@ class _SoundfileDecoder:
 
     def blocks(self, first: int) -> Generator[np.ndarray]:
         try:
-            # Also to 0, where it is already: libmpg123 then begins a little differently, as it always did here.
+            # Also to 0, where it already is: libmpg123 then starts a little differently, and samples shall stay as they were.
             self.sound.seek(first)
-        except soundfile.SoundFileError:  # a codec that cannot
+        except soundfile.SoundFileError:  # this codec cannot seek
             with self.opened() as sound:
                 yield from _behind(self._read(sound), first)
         else:
@@ -180,7 +181,7 @@ def _audio_stream(container: Any, path: Path) -> Any:
 
 @dataclass
 class _AvDecoder:
-    """Decodes the first audio stream with PyAV; how long it is, decoding alone tells."""
+    """Decodes the first audio stream with PyAV. Its length is not known before it is decoded."""
 
     path: Path
     sample_rate: int
@@ -192,11 +193,11 @@ class _AvDecoder:
         import av  # see _with_av
 
         position = 0
-        # Opened anew each time: after a seek to the start, Opus does not begin with the same sample again.
+        # Opened again each time, because after a seek to the start Opus does not begin with the same sample.
         with self.path.open("rb") as file, av.open(file) as container:
             stream = _audio_stream(container, self.path)
             to_float = av.AudioResampler(format="fltp")
-            for frame in chain(container.decode(stream), [None]):  # None: what the converter still holds
+            for frame in chain(container.decode(stream), [None]):  # None: get the rest from the converter
                 for converted in to_float.resample(frame):
                     block = converted.to_ndarray().T
                     behind = block[max(0, first - position) :]
@@ -209,10 +210,10 @@ class _AvDecoder:
 
 
 def _promised_seconds(container: Any, stream: Any) -> float:
-    """Return the length that mp4 and webm state, or 0; other headers hold an estimate from the bit rate."""
+    """Return the length in the header of mp4 and webm, or 0 for others, which only estimate it from the bit rate."""
     if not container.format.name.startswith(("mov", "matroska")):
         return 0.0
     if stream.duration:
         return float(stream.duration * stream.time_base)
-    # Beside pictures, the whole may be longer than its sound.
+    # With a video stream, the whole may be longer than its sound.
     return (container.duration or 0) / 1e6 if not container.streams.video else 0.0

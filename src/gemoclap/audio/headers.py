@@ -1,4 +1,4 @@
-"""What the header of an audio file says of its length, and whether that is to be believed."""
+"""The length in the header of an audio file, and whether it can be trusted."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Literal
 
 TAG_BYTES = 128
-"""Of the tag that may end an MPEG file (ID3v1)."""
+"""Size of the tag that an MPEG file may end with (ID3v1)."""
 
 Standing = Literal["declared", "counted", "unknown", "unfinished", "cut off", "chained", "estimated"]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's own structure says of its length.
+    """The length of a file according to its structure.
 
     Attributes
     ----------
     container : a short name: wav, rf64, w64, iff, au, caf, nist, flac, ogg, mpeg, av (for PyAV), other.
-    standing : what the length is.
+    standing : what kind of value the length is.
 
         - declared: the header gives it, and the file is that long. A codec may still break off inside.
         - counted: the parts of the file were counted.
-        - unknown: the header leaves it open, so the samples have to be counted.
-        - unfinished: the writer never filled it in; the sound goes on to the end of the file.
-        - cut off: the file ends before its header says.
-        - chained: several recordings lie one behind the other in the file.
-        - estimated: nothing here checks this container; the length is what the decoder makes of it.
-    samples : a channel, where this was counted here and the decoder's own number is not to be used.
-    begin, end, patches, claim : how the file has to be seen so that a decoder reads all of its sound and nothing else: from
-        which byte to which, with which other bytes in places, and how many bytes it pretends to have (`Mended`).
+        - unknown: the header does not give it, so the samples have to be counted.
+        - unfinished: the writer never filled it in; the sound continues to the end of the file.
+        - cut off: the file is shorter than its header says.
+        - chained: the file contains several recordings, one after the other.
+        - estimated: this container is not checked here; the length comes from the decoder.
+    samples : samples per channel, if they were counted here; then the decoder's own number is not used.
+    begin, end, patches, claim : how to present the file to a decoder (`Mended`), so that it reads all of the sound and nothing
+        else: first byte, end, bytes to replace (position -> new bytes), and the number of bytes to report as its size.
     """
 
     container: str
@@ -45,20 +45,20 @@ class Header:
 
     @property
     def is_mended(self) -> bool:
-        """Whether a decoder must see other bytes than the file has."""
+        """Whether a decoder must be given bytes that differ from those of the file."""
         return bool(self.begin or self.end is not None or self.patches)
 
 
 class Mended(io.RawIOBase):
-    """A file as its header should have been, for reading.
+    """A file for reading whose header is corrected.
 
-    Where more bytes are claimed than there are, reading ends where the sound does, but the last 128 bytes of the claim are
-    zeros: libmpg123 looks there for a tag.
+    If more bytes are claimed than there are, reading ends where the sound ends. The last 128 bytes of the claimed size are
+    zeros, because libmpg123 looks for a tag there.
 
     Parameters
     ----------
-    file : the real one, at any position.
-    header : which of its bytes are seen, and what stands in place of others.
+    file : the real file, at any position.
+    header : says which bytes are shown and which are replaced.
     """
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
@@ -93,7 +93,7 @@ class Mended(io.RawIOBase):
         at = self._header.begin + self._position
         try:
             data = bytearray(read_at(self._file, at, max(0, min(count, self._size - self._position))))
-        except OSError:  # libsndfile calls this, and cannot pass an error on: a short read is noticed afterwards
+        except OSError:  # libsndfile calls this and cannot pass on an error; it notices the missing bytes afterwards
             return b""
         for place, patch in self._header.patches.items():
             first, last = max(place, at), min(place + len(patch), at + len(data))
@@ -108,6 +108,6 @@ def size_of(file: BinaryIO) -> int:
 
 
 def read_at(file: BinaryIO, position: int, count: int) -> bytes:
-    """Return up to `count` bytes from `position` on; fewer at the end of the file."""
+    """Return `count` bytes starting at `position`, or fewer at the end of the file."""
     file.seek(position)
     return file.read(count)

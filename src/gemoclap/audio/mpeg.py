@@ -1,4 +1,4 @@
-"""MPEG audio (mp3): its frames are counted, since a header with their number is optional and may be wrong."""
+"""MPEG audio (mp3): frames are counted, because the header with their number is optional and may be wrong."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 
 """Bits of the version in the header -> Hz: MPEG 1, 2 and 2.5."""
 
 BUFFER = 2**18
-"""Bytes read at once while frames are looked for."""
+"""Number of bytes to read at a time while searching for frames."""
 
 LONGEST = 4096
-"""More bytes than any frame and the header behind it have."""
+"""An upper bound of the size of a frame and the header after it, in bytes."""
 
 FARTHEST = 2**16
-"""Bytes that may lie in front of the first frame."""
+"""Largest number of bytes before the first frame."""
 
 SLACK_FRAMES = 4
-"""Frames by which a count in a header may differ from the frames that are there: about a tenth of a second."""
+"""The number of frames in a header may differ from the counted number by this much: about a tenth of a second."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The header of one frame: `kind` is what all frames of a file share."""
+    """The header of one frame; `kind` is the same for all frames of a file."""
 
     kind: tuple[int, int, int]
     length: int
@@ -45,7 +45,7 @@ class Frame:
 
 
 def parse_frame(head: bytes) -> Frame | None:
-    """Return what the four bytes of a frame's header say, or None where they are none (or of free bit rate)."""
+    """Return the contents of the four bytes of a frame's header; None if they are not one, or the bit rate is free."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -64,13 +64,13 @@ def parse_frame(head: bytes) -> Frame | None:
 def mpeg_header(file: BinaryIO, begin: int) -> Header | None:
     """Count the frames of an MPEG file and compare them with what its Xing, Info or VBRI header says.
 
-    libsndfile estimates the length of a file without Xing or Info header from its first frames, and reads no further.
-    Such a file, and one that holds more frames than its header knows of (several files joined), gets a `claim` that is
-    large enough for the estimate to reach the end.
+    For a file without Xing or Info header, libsndfile estimates the length from the first frames, and reads no further. For
+    such a file, and for one with more frames than its header says (several files joined), the result has a `claim` that is
+    large enough for libsndfile to read to the end.
 
     Returns
     -------
-    None where frames do not follow each other near `begin`.
+    None if there are no consecutive frames near `begin`.
     """
     places = _frames(file, begin)
     start, first = next(places, (0, None))
@@ -80,22 +80,22 @@ def mpeg_header(file: BinaryIO, begin: int) -> Header | None:
     for place, other in places:
         count, end, longest = count + 1, place + other.length, max(longest, other.length)
     if start > begin and count < 3:
-        return None  # chance
-    name, told = _told_frames(file, start, first)
-    sound = count - 1 if name in (b"Xing", b"Info") else count  # libmpg123 takes a VBRI header for a frame of silence
-    if told is not None and told - count > SLACK_FRAMES:
+        return None  # this can be chance
+    name, declared = _declared_frames(file, start, first)
+    sound = count - 1 if name in (b"Xing", b"Info") else count  # libmpg123 decodes a VBRI header as a frame of silence
+    if declared is not None and declared - count > SLACK_FRAMES:
         return Header("mpeg", "cut off")
-    if name in (b"Xing", b"Info") and told is not None and sound - told <= SLACK_FRAMES:
-        # What lies behind the sound counts in libmpg123's warnings about sizes.
-        far_behind = size_of(file) - end > (end - start) / 100
-        return Header("mpeg", "declared", begin=0 if start == begin else start, end=end if far_behind else None)
+    if name in (b"Xing", b"Info") and declared is not None and sound - declared <= SLACK_FRAMES:
+        # libmpg123 would warn about the size if there are many bytes after the sound.
+        has_tail = size_of(file) - end > (end - start) / 100
+        return Header("mpeg", "declared", begin=0 if start == begin else start, end=end if has_tail else None)
     skipped = first.length if name in (b"Xing", b"Info") else 0
     claim = (count + 1) * (longest + 8) + TAG_BYTES
     return Header("mpeg", "counted", begin=start + skipped, end=end, claim=claim, samples=sound * first.samples)
 
 
 def _frames(file: BinaryIO, begin: int) -> Iterator[tuple[int, Frame]]:
-    """Yield where each whole frame begins, and its header; what lies between frames is passed over."""
+    """Yield the position and header of each complete frame; bytes between frames are skipped."""
     size, position, expected, kind = size_of(file), begin, -1, None
     buffer, at = read_at(file, begin, BUFFER), begin
     while position + 4 <= size and (kind is not None or position <= begin + FARTHEST):
@@ -106,7 +106,7 @@ def _frames(file: BinaryIO, begin: int) -> Iterator[tuple[int, Frame]]:
         place = position - at
         frame = parse_frame(buffer[place : place + 4])
         is_one = frame is not None and kind in (None, frame.kind)
-        if frame is None or not is_one or not (position == expected or _goes_on(buffer, place, frame)):
+        if frame is None or not is_one or not (position == expected or _is_followed(buffer, place, frame)):
             found = buffer.find(b"\xff", place + 1)
             position = at + (found if found >= 0 else len(buffer))
             continue
@@ -116,21 +116,21 @@ def _frames(file: BinaryIO, begin: int) -> Iterator[tuple[int, Frame]]:
         position = expected = position + frame.length
 
 
-def _goes_on(buffer: bytes, place: int, frame: Frame) -> bool:
-    """Say whether another frame, a tag or the end of the file follows a frame: four bytes alone may be chance."""
+def _is_followed(buffer: bytes, place: int, frame: Frame) -> bool:
+    """Whether a frame is followed by another, a tag or the end of the file; otherwise its four bytes may be chance."""
     head = buffer[place + frame.length : place + frame.length + 8]
     following = parse_frame(head)
     is_next = following is not None and following.kind == frame.kind
     return is_next or len(head) < 4 or head[:3] in (b"TAG", b"ID3", b"APE", b"LYR")
 
 
-def _told_frames(file: BinaryIO, start: int, frame: Frame) -> tuple[bytes, int | None]:
-    """Return the name of the header in the first frame, and how many frames behind it that speaks of, None if it does not.
+def _declared_frames(file: BinaryIO, start: int, frame: Frame) -> tuple[bytes, int | None]:
+    """Return the name of the header in the first frame, and the number of frames it declares (None if it does not).
 
-    The name is empty where the first frame is one of sound.
+    The name is empty if the first frame is sound.
     """
     head = read_at(file, start, min(frame.length, 200))
-    for offset in (4 + frame.side_info, 6 + frame.side_info):  # two bytes of a check sum may stand between
+    for offset in (4 + frame.side_info, 6 + frame.side_info):  # there may be a check sum of two bytes before it
         name = head[offset : offset + 4]
         if name in (b"Xing", b"Info"):
             flags, count = struct.unpack(">II", head[offset + 4 : offset + 12].ljust(8, b"\0"))

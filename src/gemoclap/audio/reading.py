@@ -1,4 +1,4 @@
-"""From an audio file to the 16 kHz mono waveform that every encoder hears, whole or block by block."""
+"""Reads an audio file as a 16 kHz mono waveform, at once or block by block."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class AudioInfo:
 
     Attributes
     ----------
-    samples : a channel.
+    samples : samples per channel.
     sample_rate : Hz.
-    channels : their number.
-    length : how `samples` is known. "declared": the header says so, and the file has as many bytes as that needs.
-        "counted": the header leaves it open or was never finished, and the samples, frames or bytes were counted.
-        "estimated": the decoder's word, of a container whose structure is not checked here.
+    channels : number of channels.
+    length : source of `samples`. "declared": the header says so, and the file is large enough for it. "counted": the header
+        has no length or was never finished, so the samples, frames or bytes were counted. "estimated": the decoder says so, for
+        a container whose structure is not checked here.
     """
 
     samples: int
@@ -46,11 +46,11 @@ class AudioInfo:
 def probe_audio(path: str | os.PathLike) -> AudioInfo:
     """Read the length and form of an audio file.
 
-    The header is read, and checked against the file; where it does not know the length, the file is decoded to its end.
+    The header is read and checked against the file. If it does not give the length, the file is decoded to its end.
 
     Raises
     ------
-    GemoclapError : the file is missing, a folder, a pipe, not audio, cut off, of a rate or number of channels beyond reason,
+    GemoclapError : the file is missing, a folder, a pipe, not audio, or cut off; has an impossible rate or number of channels;
         or has no samples.
     """
     path = regular_file(path)
@@ -67,16 +67,16 @@ def load_audio(path: str | os.PathLike, start: float | None = None, end: float |
     Parameters
     ----------
     path : any sample rate, number of channels and sample format.
-    start, end : seconds within the file; None is its beginning and its end. Only that stretch is decoded.
+    start, end : seconds in the file; None stands for its beginning and its end. Only this part is decoded.
 
     Returns
     -------
-    float32 ``(T,)``: the mean of the channels, full scale at 1, resampled to `SAMPLE_RATE`. The same call gives the same
-    samples each time. `stream_audio` gives them block by block, for recordings that do not fit into memory.
+    float32 ``(T,)``: the mean of the channels, full scale at 1, resampled to `SAMPLE_RATE`. The same call always gives the same
+    samples. For recordings that do not fit into memory, `stream_audio` gives them block by block.
 
     Raises
     ------
-    GemoclapError : what `stream_audio` raises, or there is not enough memory.
+    GemoclapError : as `stream_audio`, or there is not enough memory.
     """
     with stream_audio(path, start, end) as stream, named_errors(path):
         return np.concatenate(list(stream))
@@ -85,18 +85,18 @@ def load_audio(path: str | os.PathLike, start: float | None = None, end: float |
 def stream_audio(
     path: str | os.PathLike, start: float | None = None, end: float | None = None, block_samples: int = 10 * SAMPLE_RATE
 ) -> AudioStream:
-    """Read what `load_audio` returns in blocks; no more than a few blocks are in memory at a time.
+    """Read the samples that `load_audio` returns, in blocks. Only a few blocks are in memory at a time.
 
     Parameters
     ----------
     path, start, end : as for `load_audio`.
-    block_samples : samples of each block but the last, above 0.
+    block_samples : number of samples of each block except the last, above 0.
 
     Raises
     ------
-    GemoclapError : at the first block, the file is missing, a folder, a pipe, not audio, cut off, of a rate or number of
-        channels beyond reason, or has no samples; or `start` and `end` do not lie in it in this order. Later, where they are
-        met: damage, samples that are NaN, infinite or far beyond full scale.
+    GemoclapError : at the first block: the file is missing, a folder, a pipe, not audio, or cut off; has an impossible rate or
+        number of channels; has no samples; or `start` and `end` do not lie in it in this order. At a later block: the file is
+        damaged there, or has samples that are NaN, infinite or far beyond full scale.
     """
     return AudioStream(path, start, end, block_samples)
 
@@ -143,12 +143,12 @@ class AudioStream(Iterator[np.ndarray]):
 
     @property
     def channels_cancel(self) -> bool:
-        """Whether next to nothing is left of the mean of the channels that were read so far, though they have sound."""
+        """Whether the channels that were read so far have sound but cancel each other in the mean."""
         return self._channels.cancel
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
-    """Yield mono sound at `SAMPLE_RATE`; the bits do not depend on where it is cut into blocks.
+    """Resample mono sound to `SAMPLE_RATE`. The samples do not depend on how the sound is cut into blocks.
 
     Parameters
     ----------
@@ -156,8 +156,8 @@ def resample_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[
 
     Yields
     ------
-    float32 ``(T',)``, T' >= 0: other numbers of samples than went in, since the filter looks ahead. Joined, they are
-    ``soxr.resample`` of the whole in its quality VHQ.
+    float32 ``(T',)``, T' >= 0. A block can be longer or shorter than its input, because the filter looks ahead. Joined, the
+    blocks equal ``soxr.resample`` of the whole in quality VHQ.
     """
     if sample_rate == SAMPLE_RATE:
         yield from blocks
@@ -189,7 +189,7 @@ def _of_equal_length(blocks: Generator[np.ndarray], length: int) -> Generator[np
 def _blocks(
     path: str | os.PathLike, start: float | None, end: float | None, channels: ChannelPower
 ) -> Generator[np.ndarray]:
-    """Yield the waveform in blocks as they come from decoder and resampler, none of them empty."""
+    """Yield the waveform in the blocks that decoder and resampler give; no block is empty."""
     path = regular_file(path)
     count = 0
     with named_errors(path), open_audio(path) as decoder:
@@ -204,7 +204,7 @@ def _blocks(
 
 
 def _mixed(path: Path, decoder: Decoder, first: int, last: int | None, channels: ChannelPower) -> Generator[np.ndarray]:
-    """Yield the mean of the channels from sample `first` to before `last` (None for the end), and check it on the way."""
+    """Yield the mean of the channels from sample `first` up to `last` (exclusive; None = the end), and check the samples."""
     position = first
     with closing(decoder.blocks(first)) as blocks:
         for block in blocks:
@@ -221,7 +221,7 @@ def _mixed(path: Path, decoder: Decoder, first: int, last: int | None, channels:
 
 
 def _length(decoder: Decoder) -> int:
-    """Return the number of samples, decoding to the end where there is no other way to know."""
+    """Return the number of samples; decodes to the end if there is no other way."""
     return sum(map(len, decoder.blocks(0))) if decoder.samples is None else decoder.samples
 
 
@@ -230,7 +230,12 @@ def _no_samples(path: Path) -> GemoclapError:
 
 
 def _sample_range(path: Path, start: float | None, end: float | None, decoder: Decoder) -> tuple[int, int | None]:
-    """Return first and last + 1 sample of a stretch in seconds, None for an unknown end, or raise what is wrong with it."""
+    """Return the first sample and the end (exclusive; None if unknown) of a part given in seconds.
+
+    Raises
+    ------
+    GemoclapError : the part does not lie in the file.
+    """
     if start is None and end is None and decoder.samples is None:
         return 0, None
     samples, rate = _length(decoder), decoder.sample_rate
@@ -240,12 +245,12 @@ def _sample_range(path: Path, start: float | None, end: float | None, decoder: D
     first_second = 0.0 if start is None else start
     last_second = duration if end is None else end
     if not 0 <= first_second < duration:
-        raise GemoclapError(f"{path}: start {start} s lies outside the file, which has {duration:.3f} s; mend the row")
+        raise GemoclapError(f"{path}: start {start} s lies outside the file, which has {duration:.3f} s; correct the row")
     if not first_second < last_second:
-        raise GemoclapError(f"{path}: start {first_second} s is not before end {last_second} s; mend the row")
+        raise GemoclapError(f"{path}: start {first_second} s is not before end {last_second} s; correct the row")
     if last_second > duration + SLACK_SECONDS:
-        raise GemoclapError(f"{path}: end {end} s lies beyond the file, which has {duration:.3f} s; mend the row")
+        raise GemoclapError(f"{path}: end {end} s lies beyond the file, which has {duration:.3f} s; correct the row")
     first, last = round(first_second * rate), min(samples, round(last_second * rate))
     if first >= last:
-        raise GemoclapError(f"{path}: from {first_second} s to {last_second} s there is no sample; mend the row")
+        raise GemoclapError(f"{path}: from {first_second} s to {last_second} s there is no sample; correct the row")
     return first, last

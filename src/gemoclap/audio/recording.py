@@ -1,4 +1,4 @@
-"""A recording of any length that can be gone through several times."""
+"""A recording of any length that can be read several times."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gemoclap.audio.checks import SAMPLE_RATE
 from gemoclap.audio.reading import stream_audio
 
 HELD_SECONDS = 120.0
-"""Recordings up to this length stay in memory once they were decoded; longer ones are decoded anew for each pass."""
+"""Recordings up to this length stay in memory after they were decoded; longer ones are decoded again in each pass."""
 
 
 class Recording:
-    """Sound of any length at 16 kHz mono, in memory that does not grow with it.
+    """Sound of any length at 16 kHz mono; the memory that it needs does not grow with its length.
 
     Parameters
     ----------
     audio : a file, or a waveform ``(T,)`` at 16 kHz, T > 0.
-    start, end : seconds within the file, as for `load_audio`.
+    start, end : seconds in the file, as for `load_audio`.
 
     Attributes
     ----------
-    name : what errors call it: the file's path, or "the waveform".
-    peak : the largest magnitude that was read so far, full scale at 1.
-    channels_cancel : `AudioStream.channels_cancel` of what was read so far.
+    name : its name in errors: the file's path, or "the waveform".
+    peak : largest magnitude of the samples that were read so far; full scale is 1.
+    channels_cancel : `AudioStream.channels_cancel` of the part that was read so far.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Recording:
         self.channels_cancel = False
 
     def blocks(self) -> Generator[np.ndarray]:
-        """Yield the waveform from its beginning in blocks, float32 ``(T,)``; raises what `stream_audio` does."""
+        """Yield the waveform from its beginning in blocks, float32 ``(T,)``; raises as `stream_audio`."""
         if self._held is not None:
             yield self._held
             return
@@ -64,19 +64,19 @@ class Recording:
 
     @property
     def samples(self) -> int:
-        """Number of samples; decodes all of them unless that was done before."""
+        """Number of samples; all are decoded unless that was done before."""
         if self._samples is None:
             self._samples = sum(map(len, self.blocks()))
         return self._samples
 
     def read(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """Return a new array of the samples from `first` to before `last`, None for the end; no more is decoded."""
+        """Return a new array of the samples from `first` up to `last` (exclusive; None = the end). No more is decoded."""
         return next(self.pieces([first, sys.maxsize if last is None else last]))
 
     def pieces(self, edges: Sequence[int]) -> Generator[np.ndarray]:
-        """Yield the samples between neighbouring `edges`, rising numbers of samples, in one pass.
+        """Yield the samples between each two neighbouring `edges`, in one pass.
 
-        The last edge may lie behind the end.
+        Edges are positions in samples in increasing order. The last one may lie after the end.
         """
         position, place = 0, 0
         parts: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""Resampling in fixed blocks, with a state that can be stored."""
+"""Resamples sound in fixed blocks, with a state that can be stored."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import soxr
 from gemoclap.audio.checks import SAMPLE_RATE
 
 MARGIN_SECONDS = 0.1
-"""Sound on both sides of a block that the filter sees. It reaches less far: more changes nothing above 1e-6."""
+"""Margin on both sides of a block that the filter gets. A longer margin changes no sample by more than 1e-6."""
 BLOCK_MARGINS = 4
 """Length of a block, in margins."""
 
 
 class BlockResampler:
-    """From any rate to `SAMPLE_RATE`, in chunks of any length.
+    """Resamples from any rate to `SAMPLE_RATE`, in chunks of any length.
 
-    soxr's own stream cannot be stored and resumed. So the sound is cut into blocks that start at the same place whatever
-    the chunks are, and each is resampled with a margin on both sides. The output depends on the samples alone, bit by bit.
-    It differs from ``soxr.resample`` of the whole by less than 1e-6 of full scale.
+    soxr's own stream cannot be stored and resumed. The sound is therefore cut into blocks at fixed positions, and each block is
+    resampled with a margin on both sides. The output does not depend on the chunks. It differs from ``soxr.resample`` of the
+    whole by less than 1e-6 of full scale.
 
     Parameters
     ----------
-    sample_rate : Hz of what comes in.
+    sample_rate : sample rate of the input in Hz.
 
     Attributes
     ----------
-    held : float32 ``(T,)``, what the next block needs. A new resampler that gets these two attributes goes on here.
-    left : how many samples of `held` are the margin before the next block.
+    held : float32 ``(T,)``, samples that the next block needs. To resume, set `held` and `left` of a new resampler.
+    left : number of samples of `held` that are the margin before the next block.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -42,7 +42,7 @@ class BlockResampler:
         self._margin, self._margin_out = periods * sample_rate // common, periods * SAMPLE_RATE // common
 
     def add(self, samples: np.ndarray) -> list[np.ndarray]:
-        """Take samples ``(T,)`` and return the blocks at 16 kHz that are complete now."""
+        """Add samples ``(T,)`` and return the blocks at 16 kHz that are now complete."""
         if self.sample_rate == SAMPLE_RATE:
             return [samples] if len(samples) else []
         self.held = np.concatenate([self.held, samples])
@@ -56,12 +56,12 @@ class BlockResampler:
         return found
 
     def finish(self) -> list[np.ndarray]:
-        """Return what is left."""
+        """Return the rest of the sound."""
         rest = self._resampled(0, len(self.held)) if len(self.held) > self.left else self.held[:0]
         self.held, self.left = self.held[:0], 0
         return [rest] if len(rest) else []
 
     def _resampled(self, first: int, last: int) -> np.ndarray:
-        """Return a stretch of `held` at 16 kHz, without the margin before it."""
+        """Return a part of `held` at 16 kHz, without the margin before it."""
         resampled = soxr.resample(self.held[first:last], self.sample_rate, SAMPLE_RATE, quality="VHQ")
         return resampled[self._margin_out if self.left else 0 :]

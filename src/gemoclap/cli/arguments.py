@@ -1,4 +1,4 @@
-"""Reading arguments and settings files: one parser a command, every complaint one line that names what to mend."""
+"""Reading arguments and settings files: one parser a command, every complaint one line that says what to correct."""
 
 from __future__ import annotations
 
@@ -188,11 +188,11 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise GemoclapError(
-            f"{where}: not YAML ({getattr(error, 'problem', None) or 'not text'}); mend the file"
+            f"{where}: not YAML ({getattr(error, 'problem', None) or 'not text'}); correct the file"
         ) from None
     except (RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise GemoclapError(f"{path}: no settings ({reason}); mend the file") from None
+        raise GemoclapError(f"{path}: no settings ({reason}); correct the file") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):

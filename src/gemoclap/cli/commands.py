@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _report(f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; mend that first", given, 2)
+        return _report(f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; solve that and try again", given, 2)
     except Exception as error:
         kind = type(error).__name__
         return _report(f"gemoclap: unexpected {kind}: {error}; run again with --debug and report it", given, 1)

@@ -109,7 +109,7 @@ def write_emobox(
     for path, ids in parts.items():
         unknown = [id for id in ids if id not in rows]
         if unknown:
-            raise GemoclapError(f"{path}: fold id {unknown[0]!r} is no labelled row of the manifest; mend the folds")
+            raise GemoclapError(f"{path}: fold id {unknown[0]!r} is no labelled row of the manifest; correct the folds")
     for path, ids in parts.items():
         with atomic_write(path) as file:
             file.writelines(to_json(rows[id]) + "\n" for id in ids)
@@ -158,7 +158,7 @@ def _read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
         if missing:
             raise GemoclapError(f"{where}: field {missing[0]!r} is missing; expected EmoBox's key, wav and emo")
         if "\0" in row["wav"] or Path(row["wav"]).name in ("", ".."):
-            raise GemoclapError(f"{where}: field 'wav' names no file ({row['wav'][:40]!r}); mend or drop the row")
+            raise GemoclapError(f"{where}: field 'wav' names no file ({row['wav'][:40]!r}); correct or remove the row")
     return rows
 
 
@@ -193,7 +193,7 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
     base = described or Utterance(id=row["key"].removeprefix(f"{dataset}-"), path=row["wav"], corpus=dataset or None)
     fields = _extra_fields(row, where)
     if fields.get("gender", "female") not in GENDERS:
-        raise GemoclapError(f"{where}: gender {fields['gender']!r} is not female or male; mend or drop the field")
+        raise GemoclapError(f"{where}: gender {fields['gender']!r} is not female or male; correct or remove the field")
     return replace(
         base,
         **fields,
@@ -210,7 +210,7 @@ def _extra_fields(row: dict[str, Any], where: str) -> dict[str, str]:
     for field in EXTRA_FIELDS:
         value = row.get(field)
         if isinstance(value, bool | list | dict):
-            raise GemoclapError(f"{where}: field {field!r} must be text, not {str(value)[:40]}; mend or drop the field")
+            raise GemoclapError(f"{where}: field {field!r} must be text, not {str(value)[:40]}; correct or remove the field")
         word = known(value) if field in ("text", "gender", "language") else name(value)
         if word is not None:
             fields[field] = word

@@ -157,12 +157,12 @@ def _listen_to_all(utterances: Sequence[Utterance], progress: Progress | None) -
 
 def _listen(utterance: Utterance) -> _Heard:
     if not Path(utterance.path).exists():
-        return _Heard((("missing", f"{utterance.path}: no such audio file; mend the path or drop the row"),))
+        return _Heard((("missing", f"{utterance.path}: no such audio file; correct the path or remove the row"),))
     try:
         info = probe_audio(utterance.path)
         problem = _span_problem(utterance, info.duration)
         if problem:
-            return _Heard((("span", f"{utterance.path}: {problem}; mend the row"),))
+            return _Heard((("span", f"{utterance.path}: {problem}; correct the row"),))
         samples, silent, cancel, digest = _summary(utterance)
     except GemoclapError as error:
         return _Heard((("audio", str(error)),))
@@ -261,7 +261,7 @@ def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
         elif speaker is not None:
             other, known = first.setdefault(speaker_key(utterance), (row, gender))
             if known != gender:
-                message = f"speaker {speaker!r} is {gender} here and {known} in row {other}; mend one of them"
+                message = f"speaker {speaker!r} is {gender} here and {known} in row {other}; correct one of them"
                 yield Fault(row, utterance.id, "gender", message)
 
 

@@ -120,7 +120,7 @@ def _word(value: Any, field: str, where: str) -> str | None:
         raise GemoclapError(f"{where}: field {field!r} must be a string or null, not {str(value)[:40]}")
     if "\0" in value or re.search("[\ud800-\udc7f\udd00-\udfff]", value):
         raise GemoclapError(
-            f"{where}: field {field!r} holds a character that is none (NUL, or half of one); mend the row"
+            f"{where}: field {field!r} holds a character that is none (NUL, or half of one); correct the row"
         )
     if field in ("id", "path"):
         return value

@@ -90,5 +90,5 @@ def _known_id(key: str, dataset: str, known: Collection[str], path: Path) -> str
         if name in known:
             return name
     raise GemoclapError(
-        f"{path}: id {own!r} is not in the manifest; prepare the whole corpus {dataset!r}, or mend the fold file"
+        f"{path}: id {own!r} is not in the manifest; prepare the whole corpus {dataset!r}, or correct the fold file"
     )

@@ -126,7 +126,7 @@ def _explanation(name: str, error: Exception) -> str:
             return f"{name}: holds no config.json; give a folder that save_pretrained wrote, or a hub id"
         return f"{name}: cannot be loaded: {first_line}"
     if not is_hub_id(name):
-        return f"{name}: no such folder; mend the path, or give a hub id, which has the form OWNER/MODEL"
+        return f"{name}: no such folder; correct the path, or give a hub id, which has the form OWNER/MODEL"
     if constants.HF_HUB_OFFLINE or "couldn't connect" in str(error):
         return (
             f"{name}: no such folder here, and the Hugging Face hub cannot be reached; give a folder with the model, "

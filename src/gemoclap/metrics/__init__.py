@@ -1,4 +1,4 @@
-"""Figures of an evaluation, their intervals over speakers, tests of differences, and calibration (`metrics.calibration`)."""
+"""Scores of an evaluation, their intervals over speakers, tests of differences, and calibration (`metrics.calibration`)."""
 
 from gemoclap.metrics.comparisons import holm, sign_flip_p, speaker_shares
 from gemoclap.metrics.intervals import (

@@ -1,11 +1,11 @@
-"""Does a probability say how often the answer is right? And the one number, a temperature, that makes it say so.
+"""Calibration: how well probabilities match the share of correct predictions, and a temperature that improves it.
 
-A model's probabilities are divided by a temperature T where they are logarithms, and normalised again:
+The logarithms of a model's probabilities are divided by a temperature T, and the result is normalised:
 
 .. math:: p'_k = p_k^{1 / T} / \\sum_j p_j^{1 / T}
 
-The order of the classes stays, so no answer changes (Guo et al., 2017, On calibration of modern neural networks). Every
-function takes ``probabilities (N, C)`` and ``truth (N,)``, the index of each utterance's class.
+The order of the classes stays the same, so no prediction changes (Guo et al., 2017, On calibration of modern neural
+networks). Every function takes ``probabilities (N, C)`` and ``truth (N,)``, the index of each utterance's class.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ import numpy as np
 from gemoclap.errors import GemoclapError
 
 BINS = 15
-"""Of equal width between 0 and 1, as in Guo et al."""
+"""Number of bins of equal width between 0 and 1, as in Guo et al."""
 LEAST = 1e-12
-"""Probability that stands for zero where a logarithm is taken."""
+"""Smallest probability; lower ones are raised to it before the logarithm is taken."""
 SLOWEST, SHARPEST = 0.01, 100.0
-"""Bounds of 1 / T, for predictions that are all wrong or all right."""
+"""Bounds of 1 / T. They are reached if all predictions are wrong, or all are correct."""
 
 
 @dataclass(frozen=True)
 class Confidence:
-    """How far probabilities are from how often the answers are right.
+    """Measures of calibration.
 
     Attributes
     ----------
-    ece : expected calibration error, a share: the mean over bins of ``|share right - mean confidence|``, weighed by their size.
-    nll : negative log-likelihood of the truth, nats an utterance.
+    ece : expected calibration error, 0 to 1: the mean over bins of ``|share correct - mean confidence|``, weighted by the
+        number of utterances in a bin.
+    nll : negative log-likelihood of the truth, in nats per utterance.
     brier : Brier score: the mean squared distance between the probabilities and the truth, 0 to 2.
-    sizes, confidences, rights : (`BINS`,) utterances of each bin, their mean confidence and the share that is right; NaN where
-        a bin is empty.
+    sizes, confidences, rights : (`BINS`,) number of utterances in each bin, their mean confidence, and the share of correct
+        predictions; the last two are NaN for an empty bin.
     """
 
     ece: float
@@ -48,7 +49,7 @@ class Confidence:
 
 
 def confidence_of(probabilities: np.ndarray, truth: np.ndarray, bins: int = BINS) -> Confidence:
-    """Return how far probabilities are from how often the answers are right; the answer is the likeliest class."""
+    """Return the measures of calibration. The prediction is the most probable class, and its probability the confidence."""
     likeliest = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     # A confidence on the border of two bins belongs to the lower one.
@@ -68,15 +69,15 @@ def confidence_of(probabilities: np.ndarray, truth: np.ndarray, bins: int = BINS
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return probabilities (N, C) as they are at a temperature."""
+    """Return probabilities (N, C) after dividing their logarithms by a temperature."""
     return _softmax(_logs(probabilities) / temperature)
 
 
 def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
-    """Return the temperature at which held-out predictions have the least negative log-likelihood.
+    """Return the temperature at which held-out predictions have the lowest negative log-likelihood.
 
-    The loss is convex in 1 / T: its slope, ``mean(E_p[log p] - log p_truth)``, grows with it, and the place where it crosses
-    zero is found by halving.
+    The loss is convex in 1 / T. Its slope, ``mean(E_p[log p] - log p_truth)``, is therefore increasing, and its zero is found
+    by bisection.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
         return float((expected - of_truth).mean())
 
     low, high = math.log(SLOWEST), math.log(SHARPEST)
-    for _ in range(60):  # to the last digit
+    for _ in range(60):  # enough for full precision
         middle = (low + high) / 2
         low, high = (low, middle) if slope(math.exp(middle)) > 0 else (middle, high)
     return math.exp(-(low + high) / 2)

@@ -1,4 +1,4 @@
-"""Whether two methods differ on unseen speakers: sign-flip tests over speakers, corrected for their number (Holm, 1979)."""
+"""Tests whether methods differ on unseen speakers: sign-flip tests over speakers, with Holm's correction (1979)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 
 DRAWS = 20_000
 ALL_SIGNS = 14
-"""Speakers up to whose number all signs are tried; beyond that, `DRAWS` of them at random."""
+"""Up to this number of speakers, all combinations of signs are tried; with more, `DRAWS` random ones."""
 
 
 def speaker_shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return (S,) what each speaker adds to the difference of two mean UARs, ``b - a``; the shares add up to it.
+    """Return (S,) the share of each speaker in the difference of two mean UARs, ``b - a``; the shares sum to the difference.
 
-    `a` (K, S, C, C) and `b` (L, S, C, C) are confusion matrices of each seed and speaker on the same utterances; rows are the
+    `a` (K, S, C, C) and `b` (L, S, C, C) are confusion matrices for each seed and speaker on the same utterances; rows are the
     truth.
     """
     support = a[0].sum(axis=(0, 2))
@@ -24,10 +24,10 @@ def speaker_shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def sign_flip_p(shares: np.ndarray) -> float:
-    """Return the two-sided p-value of a sum of speakers' shares (S,) under random signs.
+    """Return the two-sided p-value of the sum of speakers' shares (S,) under random signs.
 
-    If two methods were alike, each speaker's share of their difference could as well have the other sign: p is how often
-    random signs give as large a difference, that of the data included. With S speakers it cannot be less than 2 / 2 ** S.
+    If two methods were equally good, each speaker's share of their difference could just as well have the opposite sign. p is
+    the share of sign combinations that give a difference at least as large. With S speakers it is at least 2 / 2 ** S.
     """
     size = len(shares)
     if size <= ALL_SIGNS:
@@ -35,12 +35,12 @@ def sign_flip_p(shares: np.ndarray) -> float:
     else:
         signs = np.random.default_rng(0).choice([-1, 1], (DRAWS, size))
         signs[0] = 1
-    # Sums that are equal but for rounding count as equal.
+    # Sums that only differ by rounding count as equal.
     return float((np.abs(signs @ shares) >= abs(shares.sum()) - 1e-12).mean())
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number, in the order given.
+    """Return p-values corrected for the number of tests by Holm's method, in the order given.
 
     Examples
     --------

@@ -1,14 +1,14 @@
-"""How far a figure would move with other speakers, and with other seeds: bootstrap intervals.
+"""Bootstrap intervals: how much a figure would change with other speakers, and with other seeds.
 
-Recordings of one speaker are not independent, so speakers are resampled, not utterances. The plain percentile interval is
-too short for few speakers: over 9 or 10 it covers the true UAR 87 to 91 times in 100 where it claims 95. So its tails are
-those of Hesterberg's expanded percentile interval (2015, The American Statistician 69, section 5.3): where the plain one
-cuts off a share a of the S resampled figures on either side, this one cuts off
+Recordings of one speaker are not independent, so speakers are resampled, not utterances. A plain percentile interval is too
+short for few speakers: with 9 or 10 speakers a 95 % interval covers the true UAR 87 to 91 times in 100. Hesterberg's expanded
+percentile interval (2015, The American Statistician 69, section 5.3) is therefore used. The plain interval cuts off a share a
+of the resampled figures on either side. With S speakers, the expanded interval cuts off
 
 .. math:: \\Phi\\left(-\\sqrt{S / (S - 1)} \\; t_{1 - a, S - 1}\\right)
 
-which makes up for the few speakers as Student's t does, and for the variance of a resample being (S - 1) / S of the true one.
-`benchmarks/interval_coverage.py` counts how often both cover the true figure.
+This corrects for two things: few speakers need the wider tails of Student's t, and the variance of a resample is only
+(S - 1) / S of the true one. `benchmarks/interval_coverage.py` counts how often both intervals cover the true figure.
 """
 
 from __future__ import annotations
@@ -33,17 +33,18 @@ from gemoclap.metrics.scores import (
 )
 
 SAMPLES = 5000
-"""Resamples of an interval: enough for the tails that five speakers need, one in a thousand."""
+"""Number of resamples: enough for the tails of five speakers, which are one in a thousand."""
 CHUNK = 500
-"""Resamples whose draws are held in memory at a time."""
+"""Number of resamples that are drawn at a time, to limit memory."""
 FEWEST = 5
-"""Speakers with which an interval can cover 95 %. Any that lies between the least and the largest resampled figure misses the
-true one where all S speakers lie on one side of it, which happens once in 2 ** (S - 1) times: once in 8 for four."""
+"""Smallest number of speakers with which an interval can cover 95 %. An interval cannot reach beyond the smallest and largest
+resampled figure. It misses the true figure if all S speakers lie on one side of it, which happens once in 2 ** (S - 1) times:
+once in 8 times for four speakers."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two UARs, ``b - a``, with its 95 % interval (NaN where there is one speaker alone)."""
+    """A difference of two UARs, ``b - a``, with its 95 % interval (NaN if there is only one speaker)."""
 
     value: float
     low: float
@@ -61,25 +62,25 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the expanded percentile interval of a figure, resampling whole speakers with replacement.
 
-    A resample takes as many speakers as there are; a class that it happens to miss does not count in its UAR. What an
-    interval cannot know of so few speakers, `cautions` puts into words.
+    A resample has as many speakers as the data. If it happens to have no utterance of a class, the class does not count in its
+    UAR. `cautions` describes the limits of an interval over few speakers.
 
     Parameters
     ----------
     truth, prediction : (N,) words or class indices.
-    clusters : (N,) speakers; each None is a cluster of its own.
+    clusters : (N,) speakers; each None counts as a speaker of its own.
     statistic : ``"war"``, ``"uar"`` or ``"macro_f1"``.
     level : how often the interval should cover the true figure.
     samples : number of resamples.
-    seed : of the resampling; the same seed gives the same interval.
+    seed : seed of the resampling; the same seed gives the same interval.
 
     Returns
     -------
-    low, high : both NaN where there is one speaker alone, which says nothing about others.
+    low, high : both NaN if there is only one speaker.
 
     Raises
     ------
-    GemoclapError : as `weighted_average_recall`, clusters of another length, or an unknown `statistic`.
+    GemoclapError : as `weighted_average_recall`; `clusters` has another length; or the `statistic` does not exist.
     """
     if statistic not in STATISTICS:
         raise GemoclapError(f"no statistic is called {statistic!r}; known: {', '.join(STATISTICS)}")
@@ -98,10 +99,10 @@ def paired_difference(
 ) -> Difference:
     """Return the UAR of `b` minus the UAR of `a` on the same utterances, with an interval that uses the pairing.
 
-    Both methods are scored on the same resampled speakers, so what makes a speaker easy or hard for both cancels: the
-    interval of the difference can be clear of 0 where the intervals of the two UARs overlap.
+    Both methods are scored on the same resampled speakers. Whatever makes a speaker easy or hard for both therefore cancels,
+    and the interval of the difference can exclude 0 even if the intervals of the two UARs overlap.
 
-    `truth`, `a` and `b` are (N,) words or class indices; the rest and the errors are those of `bootstrap_interval`.
+    `truth`, `a` and `b` are (N,) words or class indices. Other parameters and errors are those of `bootstrap_interval`.
     """
     classes = np.unique(np.concatenate([occurring_classes(truth, a), occurring_classes(truth, b)])).tolist()
     one, other = (confusion_by_cluster(truth, said, clusters, classes)[None] for said in (a, b))
@@ -115,12 +116,12 @@ def interval_over_speakers(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Return the interval of a figure's mean over K seeds, with speakers and, of several, seeds resampled.
+    """Return the interval of a figure's mean over K seeds. Speakers are resampled, and seeds too if there are several.
 
     Parameters
     ----------
-    by_seed : (K, S, C, C) confusion matrices of each seed and speaker, rows the truth.
-    figure : of confusion matrices (..., C, C), as those of `STATISTICS`.
+    by_seed : (K, S, C, C) confusion matrices for each seed and speaker; rows are the truth.
+    figure : function of confusion matrices (..., C, C), such as those of `STATISTICS`.
     """
     [values] = _resample([by_seed], figure, samples, seed)
     return _interval(values, level, by_seed.shape[1])
@@ -129,10 +130,10 @@ def interval_over_speakers(
 def difference_over_speakers(
     a: np.ndarray, b: np.ndarray, level: float = 0.95, samples: int = SAMPLES, seed: int = 0
 ) -> Difference:
-    """Return the mean UAR of `b` over its seeds minus that of `a`, with the interval of that.
+    """Return the mean UAR of `b` over its seeds minus the mean UAR of `a`, with an interval.
 
-    `a` is (K, S, C, C) and `b` (L, S, C, C), of the same speakers in the same order. Speakers are drawn for both at once, seeds
-    for each on its own: seed 0 of one method has nothing in common with seed 0 of another that would cancel.
+    `a` is (K, S, C, C) and `b` (L, S, C, C), with the same speakers in the same order. The same speakers are drawn for both.
+    Seeds are drawn separately, because seed 0 of one method has nothing in common with seed 0 of another.
     """
     values = uar_of(b.sum(axis=1)).mean() - uar_of(a.sum(axis=1)).mean()
     of_a, of_b = _resample([a, b], uar_of, samples, seed)
@@ -141,27 +142,28 @@ def difference_over_speakers(
 
 
 def expanded_tail(level: float, n_clusters: int) -> float:
-    """Return the share of the resampled figures that lies beyond either end of an interval over `n_clusters` (two or more)."""
+    """Return the share of resampled figures beyond each end of an interval over `n_clusters` speakers (two or more)."""
     t = -stdtrit(n_clusters - 1, (1 - level) / 2)
     return float(ndtr(-math.sqrt(n_clusters / (n_clusters - 1)) * t))
 
 
 def cautions(by_cluster: np.ndarray, classes: Sequence[Any]) -> tuple[str, ...]:
-    """Return in sentences what an interval over the speakers of `by_cluster` (S, C, C) cannot know."""
+    """Return sentences on the limits of an interval over the speakers of `by_cluster` (S, C, C)."""
     size = len(by_cluster)
     if size == 1:
-        return ("there is one speaker alone, so there are no intervals: they would be over speakers",)
+        return ("there is only one speaker, so there are no intervals over speakers",)
     found = []
     if size < FEWEST:
         covered = 100 * (1 - 0.5 ** (size - 1))
         found.append(
-            f"there are {size} speakers: intervals over so few cover the true figure {covered:.0f} times in 100 at best, not 95"
+            f"there are only {size} speakers: with so few, an interval covers the true figure at most {covered:.0f} times in "
+            "100, not 95"
         )
     speakers_with = (by_cluster.sum(axis=2) > 0).sum(axis=0)
     alone = [str(name) for name, number in zip(classes, speakers_with, strict=True) if number == 1]
     if alone:
         found.append(
-            f"one speaker alone has {', '.join(alone)}: intervals do not know how far that recall differs between speakers"
+            f"only one speaker has {', '.join(alone)}: intervals cannot show how much that recall differs between speakers"
         )
     return tuple(found)
 
@@ -169,11 +171,11 @@ def cautions(by_cluster: np.ndarray, classes: Sequence[Any]) -> tuple[str, ...]:
 def confusion_by_cluster(
     truth: Labels, prediction: Labels, clusters: Clusters, classes: Sequence[Any], order: Sequence[Any] | None = None
 ) -> np.ndarray:
-    """Return (S, C, C) int64, one confusion matrix a cluster, in `order` or else in that of appearance."""
+    """Return (S, C, C) int64, one confusion matrix per cluster, in `order` if given, otherwise in order of appearance."""
     true, predicted = class_indices(truth, prediction, classes)
     same_length(true, clusters, "speakers")
     numbers: dict[Any, int] = {} if order is None else {name: number for number, name in enumerate(order)}
-    # An unknown speaker's key is the row number: an int never equals a speaker's word.
+    # The key of an unknown speaker is the row number, since a number never equals a speaker's name.
     cluster = [numbers.setdefault(row if name is None else name, len(numbers)) for row, name in enumerate(clusters)]
     counts = np.zeros((len(numbers), len(classes), len(classes)), dtype=np.int64)
     np.add.at(counts, (np.array(cluster), true, predicted), 1)
@@ -183,15 +185,15 @@ def confusion_by_cluster(
 def _resample(
     groups: Sequence[np.ndarray], figure: Callable[[np.ndarray], np.ndarray], samples: int, seed: int
 ) -> list[np.ndarray]:
-    """Return (samples,) figures of each group, each the mean over resampled seeds, of the same resampled speakers.
+    """Return (samples,) figures for each group: means over resampled seeds, with the same resampled speakers in all groups.
 
-    Clusters with equal matrices are interchangeable and drawn as one, so that memory depends on the number of distinct
-    matrices: at most C * C where every utterance is its own cluster, however many utterances there are.
+    Clusters with equal matrices are interchangeable, so they are drawn together. Memory then depends on the number of distinct
+    matrices: at most C * C if every utterance is its own cluster, however many utterances there are.
     """
     size = groups[0].shape[1]
     stacked = np.concatenate(groups).swapaxes(0, 1)  # (S, all seeds, C, C)
     distinct, occurrences = np.unique(stacked.reshape(size, -1), axis=0, return_counts=True)
-    table = distinct.astype(np.float64)  # for BLAS; counts stay exact below 2 ** 53
+    table = distinct.astype(np.float64)  # BLAS needs floats; counts below 2 ** 53 stay exact
     of_speakers, of_seeds = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     figures = []
     for first in range(0, samples, CHUNK):

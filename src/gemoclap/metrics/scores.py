@@ -1,4 +1,4 @@
-"""The field's figures for speech emotion recognition; every one is a function of the confusion matrix alone."""
+"""Scores of speech emotion recognition. Each can be computed from the confusion matrix."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS
 
 Labels = Sequence[str] | Sequence[int] | np.ndarray
-"""One class an utterance, as words or as class indices from 0."""
+"""The class of each utterance, as words or as class indices from 0."""
 Clusters = Sequence[str | None]
-"""One speaker an utterance; an utterance of an unknown speaker (None) is a cluster of its own."""
+"""The speaker of each utterance; an utterance of an unknown speaker (None) is a cluster of its own."""
 
 
 def weighted_average_recall(truth: Labels, prediction: Labels) -> float:
@@ -29,7 +29,7 @@ def weighted_average_recall(truth: Labels, prediction: Labels) -> float:
 
     Raises
     ------
-    GemoclapError : no utterances, lengths that differ, or labels that are neither words nor indices.
+    GemoclapError : there are no utterances, the lengths differ, or labels are neither words nor indices.
 
     Examples
     --------
@@ -40,12 +40,12 @@ def weighted_average_recall(truth: Labels, prediction: Labels) -> float:
 
 
 def unweighted_average_recall(truth: Labels, prediction: Labels) -> float:
-    r"""Recall averaged over the classes that occur in `truth`, each counting the same (UAR).
+    r"""Recall averaged over the classes that occur in `truth`, with equal weight (UAR).
 
     .. math:: \mathrm{UAR} = \frac{1}{|K|} \sum_{k \in K} \frac{|\{i : y_i = k, \hat{y}_i = k\}|}{|\{i : y_i = k\}|},
               \qquad K = \{y_1, \dots, y_N\}
 
-    A class that is predicted but never true has no recall and is left out, as in scikit-learn's
+    A class that is predicted but does not occur in `truth` has no recall and is left out, as in scikit-learn's
     ``balanced_accuracy_score`` (``recall_score(average="macro")`` counts it as 0).
 
     Parameters and errors are those of `weighted_average_recall`.
@@ -105,12 +105,12 @@ def confusion_matrix(truth: Labels, prediction: Labels, classes: Sequence[Any]) 
 def group_gap(
     truth: Labels, prediction: Labels, genders: Sequence[str | None]
 ) -> tuple[dict[str, float], float | None]:
-    """UAR of each gender's utterances, and the gap between them (female less male).
+    """Return the UAR of each gender's utterances, and the gap between them.
 
     Returns
     -------
-    uar_by_gender : a UAR for each gender that occurs; utterances of unknown gender are left out.
-    gap : female less male, None unless both occur.
+    uar_by_gender : the UAR of each gender that occurs; utterances of unknown gender are left out.
+    gap : UAR of female minus UAR of male speakers, or None unless both genders occur.
     """
     true, predicted = _checked(truth, prediction)
     same_length(true, genders, "genders")
@@ -132,7 +132,7 @@ def recalls_of(confusion: np.ndarray) -> np.ndarray:
 
 
 def war_of(confusion: np.ndarray) -> np.ndarray:
-    """Return (...) shares of utterances that are right."""
+    """Return (...) shares of utterances that are predicted correctly."""
     return np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum(axis=(-2, -1))
 
 
@@ -148,7 +148,7 @@ def macro_f1_of(confusion: np.ndarray) -> np.ndarray:
 
 
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"war": war_of, "uar": uar_of, "macro_f1": macro_f1_of}
-"""Names of the figures that `bootstrap_interval` knows, with what computes them from confusion matrices."""
+"""Names of scores for `bootstrap_interval`, and the functions that compute them from confusion matrices."""
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -159,7 +159,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _checked(truth: Labels, prediction: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as arrays of words or of indices, or say what is wrong with them."""
+    """Return both as arrays of words or of indices, or raise an error that says what is wrong with them."""
     true, predicted = np.asarray(truth), np.asarray(prediction)
     same_length(true, predicted, "predictions")
     if true.size == 0:
@@ -172,13 +172,13 @@ def _checked(truth: Labels, prediction: Labels) -> tuple[np.ndarray, np.ndarray]
 
 
 def same_length(true: np.ndarray, other: Sequence[Any] | np.ndarray, what: str) -> None:
-    """Raise a GemoclapError unless there is one of `other`, called `what`, an utterance."""
+    """Raise a GemoclapError unless there is one of `other`, called `what`, per utterance."""
     if len(true) != len(other):
-        raise GemoclapError(f"{len(true)} labels but {len(other)} {what}; there must be one an utterance")
+        raise GemoclapError(f"{len(true)} labels but {len(other)} {what}; there must be one per utterance")
 
 
 def occurring_classes(truth: Labels, prediction: Labels) -> list[Any]:
-    """Return the sorted classes that are true or predicted."""
+    """Return the classes that occur in either, sorted."""
     return np.unique(np.concatenate(_checked(truth, prediction))).tolist()
 
 
@@ -200,10 +200,10 @@ def class_indices(truth: Labels, prediction: Labels, classes: Sequence[Any]) -> 
 
 
 def without_nan(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return figures by name as JSON has them: None where one is not defined."""
+    """Return figures by name, with None instead of NaN, since JSON has no NaN."""
     return {name: none_if_nan(value) for name, value in figures.items()}
 
 
 def none_if_nan(value: Any) -> Any:
-    """Return a figure as JSON has it: None where it is not defined."""
+    """Return a figure, or None instead of NaN."""
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -18,20 +18,21 @@ INTERVAL_SEEDS = f"95 %, expanded percentile bootstrap over speakers and seeds, 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What an evaluation comes to. Figures are shares between 0 and 1; NaN where one is not defined.
+    """The scores of an evaluation, between 0 and 1; NaN if one is not defined.
 
     Attributes
     ----------
-    n : number of utterances, each counted once however many seeds there are.
-    n_clusters : number of speakers, utterances of unknown speakers counted one each.
-    n_seeds : trainings with different seeds that the figures are means over; mostly 1.
+    n : number of utterances; each counts once, even with several seeds.
+    n_clusters : number of speakers; an utterance of an unknown speaker counts as a speaker of its own.
+    n_seeds : number of seeds that the scores are means over; usually 1.
     war, uar, macro_f1 : see the functions of `gemoclap.metrics.scores`.
     recalls : recall of every class, NaN for a class without utterances.
-    confusion : (C, C) counts, those of all seeds added up; rows are the truth, in the order of `recalls`.
-    war_interval, uar_interval, macro_f1_interval : low and high of the 95 % interval over speakers and, of several, seeds.
+    confusion : (C, C) counts, summed over seeds; rows are the truth, in the order of `recalls`.
+    war_interval, uar_interval, macro_f1_interval : low and high end of the 95 % interval over speakers (and seeds, if there are
+        several).
     uar_by_gender : UAR of each gender that occurs.
-    gender_gap : female minus male, None unless both occur.
-    cautions : sentences on what the intervals cannot know.
+    gender_gap : UAR of female minus UAR of male speakers, or None unless both occur.
+    cautions : sentences on the limits of the intervals.
     """
 
     n: int
@@ -73,12 +74,12 @@ class Scores:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The truth of N utterances, and what a training with one seed predicts of them.
+    """The true classes of N utterances, and the predictions of a training with one seed.
 
     Attributes
     ----------
     truth, prediction : (N,) words.
-    speakers, genders : (N,) words, None where unknown.
+    speakers, genders : (N,) words, or None if unknown.
     """
 
     truth: Sequence[str]
@@ -97,14 +98,14 @@ def score(
     samples: int = SAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """Compute every figure of an evaluation.
+    """Compute all scores of an evaluation.
 
     Parameters
     ----------
     truth, prediction : (N,) words among `classes`.
     classes : (C,) in the order of the model's outputs.
-    speakers, genders : (N,) words, None where unknown.
-    samples, seed : of the bootstrap over speakers.
+    speakers, genders : (N,) words, or None if unknown.
+    samples, seed : number of resamples and seed of the bootstrap over speakers.
 
     Raises
     ------
@@ -114,11 +115,11 @@ def score(
 
 
 def score_seeds(each: Sequence[Labelled], classes: Sequence[str], *, samples: int = SAMPLES, seed: int = 0) -> Scores:
-    """Compute every figure as a mean over seeds, each of which tested the same utterances in any order.
+    """Compute all scores as means over seeds. All seeds must have tested the same utterances, in any order.
 
     Raises
     ------
-    GemoclapError : as `score`; seeds that tested different numbers of utterances of some class or speaker.
+    GemoclapError : as `score`; or seeds have tested different numbers of utterances of some class or speaker.
     """
     by_seed = confusion_by_seed(each, classes)
     sums = by_seed.sum(axis=1)  # (K, C, C)
@@ -146,7 +147,7 @@ def score_seeds(each: Sequence[Labelled], classes: Sequence[str], *, samples: in
 
 
 def confusion_by_seed(each: Sequence[Labelled], classes: Sequence[str]) -> np.ndarray:
-    """Return (K, S, C, C) int64, one confusion matrix a seed and speaker, the speakers in one order.
+    """Return (K, S, C, C) int64, one confusion matrix per seed and speaker, with the same order of speakers for all seeds.
 
     Raises
     ------
