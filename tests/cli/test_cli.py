@@ -133,7 +133,7 @@ def test_complaints_are_one_line(
         ("train: {epochs: 2024-01-01}", "train.epochs must be a whole number, not '2024-01-01'"),
         ("train: {select: lst}", "(did you mean 'last'?)"),
         ("train: 3", "train must be a mapping of settings, not 3"),
-        ("- a\n- b\n", "holds no settings"),
+        ("- a\n- b\n", "has no settings"),
         ("train: {lr: 1\nmodel: {", "not YAML"),
         ("train:\n\tlr: 1\n", ":2: not YAML"),
     ],

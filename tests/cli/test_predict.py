@@ -134,7 +134,7 @@ def test_one_process_at_a_time_writes_a_file(
 
 def test_a_partial_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out.csv.partial").write_text("my notes\n")
-    with pytest.raises(Exception, match="holds something else"):
+    with pytest.raises(Exception, match="does not contain rows"):
         RowFile(tmp_path / "out.csv", {}, ["path"]).__enter__()
     assert (tmp_path / "out.csv.partial").read_text() == "my notes\n"
     with RowFile(tmp_path / "out.csv", {}, ["path"], overwrite=True) as rows:

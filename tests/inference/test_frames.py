@@ -163,7 +163,7 @@ def test_what_cannot_be_named_says_why(
     (fold / "clusters" / "emotions.safetensors").write_bytes(b"broken")
     assert "not readable clusters" in complaint(capsys, "frames", fold, recording)
     shutil.rmtree(fold / "features")
-    assert "is not there" in complaint(capsys, "frames", fold, recording)
+    assert "is missing" in complaint(capsys, "frames", fold, recording)
     assert "smooth: must be 0 or more" in complaint(capsys, "frames", trained, recording, "--smooth", "-1")
     assert "is a file; give the folder" in complaint(capsys, "frames", recording, trained)
     assert "no.wav" in complaint(capsys, "frames", trained, tmp_path / "no.wav")

@@ -223,7 +223,7 @@ def test_each_corpus_has_its_own_merges(corpora: dict[str, Path], tmp_path: Path
         (["one", "one"], "another manifest is called one too"),
         (["one", "four"], "no two corpora share two labels (one has angry, happy, neutral, sad; four has sad)"),
         (["one", "two", "--method", "egemaps_svm"], "method must be one of"),
-        (["one", "two", "--data.manifest", "x.jsonl"], "the command names the manifests itself"),
+        (["one", "two", "--data.manifest", "x.jsonl"], "the manifests are given without an option here"),
         (["one", "two", "--data.emotions", "happy"], "no two corpora share two labels"),
         (["one", "two", "--model.audio_encoder", "./nowhere"], "./nowhere: no such folder"),
         (["one", "two", "--seeds", "1,1"], "--seeds must be one or more numbers"),

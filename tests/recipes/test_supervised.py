@@ -92,7 +92,7 @@ def test_a_finished_training_is_left_alone(
     (small_model.parent / "checkpoint").mkdir()  # as a kill just after the last step would leave it
     assert run("train", "--data.manifest", small_manifest, *SMALL, "-o", small_model.parent) == 0
     shown = capsys.readouterr()
-    assert "was trained before, nothing is left to do" in shown.out and shown.err == ""
+    assert "was trained before, so there is nothing to do" in shown.out and shown.err == ""
     assert contents(small_model.parent) == before and not (small_model.parent / "checkpoint").exists()
 
 

@@ -202,7 +202,7 @@ def test_the_estimate_is_of_what_is_left(
     output = tmp_path / "run"
     shutil.copytree(finished, output)
     assert run(*command(small_manifest, output, "--estimate")) == 0
-    assert "nothing is left to do" in capsys.readouterr().out
+    assert "finished, there is nothing to do" in capsys.readouterr().out
     fold = output / "cells" / "one" / "ce" / "seed_0" / "ce" / "fold_2"
     (fold / "predictions.csv").unlink()
     log = (fold / "log.jsonl").read_text().splitlines(keepends=True)

@@ -72,10 +72,10 @@ def kept_range(recording: Recording, settings: AudioSettings) -> tuple[int, int 
 
 
 def part_edges(recording: Recording, settings: AudioSettings, longest_seconds: float) -> list[int]:
-    """Return the samples at which the parts of a recording begin and end, ``(N + 1,)``.
+    """Return the edges of the parts that a recording is cut into, ``(N + 1,)`` positions in samples.
 
-    Silence at head and tail is left out as `settings` ask. The rest is cut into as few parts as possible of at most
-    `max_seconds`, or `longest_seconds` where that is None. Their lengths differ by one sample at most.
+    If `settings` trim silence, it is left out at the start and end. The rest is cut into as few parts as possible, each at most
+    `max_seconds` long, or `longest_seconds` if that is None. The lengths of the parts differ by at most one sample.
     """
     first, last = kept_range(recording, replace(settings, max_seconds=None))
     samples = (recording.samples if last is None else last) - first
@@ -83,9 +83,9 @@ def part_edges(recording: Recording, settings: AudioSettings, longest_seconds: f
 
 
 def even_edges(samples: int, longest_seconds: float) -> list[int]:
-    """Return where as few parts as possible of at most `longest_seconds` begin and end, ``(N + 1,)`` from 0 to `samples`."""
+    """Return the edges, ``(N + 1,)`` from 0 to `samples`, of as few parts as possible, each at most `longest_seconds` long."""
     number = math.ceil(samples / max(1, round(longest_seconds * SAMPLE_RATE)))
-    shorter, longer = divmod(samples, number)  # so many parts have one sample more
+    shorter, longer = divmod(samples, number)  # `longer` parts have one sample more
     return [place * shorter + min(place, longer) for place in range(number + 1)]
 
 

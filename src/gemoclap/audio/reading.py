@@ -245,7 +245,9 @@ def _sample_range(path: Path, start: float | None, end: float | None, decoder: D
     first_second = 0.0 if start is None else start
     last_second = duration if end is None else end
     if not 0 <= first_second < duration:
-        raise GemoclapError(f"{path}: start {start} s lies outside the file, which has {duration:.3f} s; correct the row")
+        raise GemoclapError(
+            f"{path}: start {start} s lies outside the file, which has {duration:.3f} s; correct the row"
+        )
     if not first_second < last_second:
         raise GemoclapError(f"{path}: start {first_second} s is not before end {last_second} s; correct the row")
     if last_second > duration + SLACK_SECONDS:

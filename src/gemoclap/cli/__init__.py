@@ -1,4 +1,5 @@
-"""The command line: commands.py lists and runs the commands, options.py declares their options; a file a group of them."""
+"""The command line. commands.py lists and runs the commands, options.py declares their options, and the other files contain
+the commands themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see `commands.main`."""
     try:
-        # Imported here, so that Ctrl-C meanwhile is one line as it is later.
+        # Imported here, so that Ctrl-C during the import gives one line too.
         from gemoclap.cli import commands
     except KeyboardInterrupt:
         print("gemoclap: interrupted", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Commands that write into the folder of a run do so one at a time."""
+"""Makes sure that only one command at a time writes to the folder of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gemoclap.recipes.holding import holding
 
 
 def alone(run: Callable[..., int]) -> Callable[..., int]:
-    """Let a command hold the folder ``args.output`` before it looks at anything in it; ``args.no_wait``: or give up."""
+    """Lock the folder ``args.output`` before a command reads anything in it; with ``args.no_wait`` it does not wait."""
 
     @functools.wraps(run)
     def held(args: Namespace, *others: object) -> int:

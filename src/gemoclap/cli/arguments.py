@@ -1,4 +1,4 @@
-"""Reading arguments and settings files: one parser a command, every complaint one line that says what to correct."""
+"""Reads arguments and settings files. Each command has a parser, and each error is one line that says what to correct."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OF_A_RUN = (
     "speech_sha256",
     "intensity_sha256",
 )
-"""What the config.yaml of a run holds beside settings; a command that has no such option passes over it."""
+"""Entries in the config.yaml of a run that are not settings; commands without such an option ignore them."""
 
 
 WORDS = {
@@ -42,14 +42,14 @@ WORDS = {
     str: "text",
     NoneType: "null",
 }
-"""Types as complaints spell them."""
+"""Names of types in help and error messages."""
 
 
 class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
-    """Kind and default behind each help text, in words; descriptions keep their lines."""
+    """Adds type and default in words to each help text; keeps the lines of descriptions."""
 
     def _get_help_string(self, action: Action) -> str:
-        """Return the help of an option; its kind is left out where its name or its choices say it."""
+        """Return the help of an option; its type is left out for text, and if the choices are listed anyway."""
         hint = getattr(action, "_typehint", None)
         notes = []
         if hint is not None and get_origin(hint) is not Literal and hint not in (str, str | None):
@@ -61,7 +61,7 @@ class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
 
     def _format_action_invocation(self, action: Action) -> str:
-        """Return the names of an option, its value once, without jsonargparse's ``--name+`` for adding to a list."""
+        """Return the names of an option and its value once, without jsonargparse's ``--name+``, which appends to a list."""
         names = ", ".join(name for name in action.option_strings if not name.endswith("+"))
         if not names or action.nargs == 0:
             return names or super()._format_action_invocation(action)
@@ -69,17 +69,17 @@ class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
 
 
 class Parser(ArgumentParser):
-    """A parser that raises a GemoclapError of one line in place of printing its usage and leaving."""
+    """A parser that raises a GemoclapError with one line, instead of printing its usage and exiting."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # An option cut short, such as --train.epoch, would be taken for the one that it begins.
+        # With abbreviations, a misspelt option such as --train.epoch would count as --train.epochs.
         super().__init__(*args, formatter_class=HelpFormatter, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise GemoclapError(f"{self._in_words(' '.join(message.split()))}; see '{self.prog} --help'") from ex
 
     def settings(self) -> list[str]:
-        """Return the dotted name of every option that takes a value itself, not through options below it."""
+        """Return the dotted names of all options except groups, whose values are given by other options."""
         names = [action.dest for action in self._actions]
         return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
 
@@ -89,13 +89,13 @@ class Parser(ArgumentParser):
         return {option for options, hint in hints if hint is not None and _is_list(hint) for option in options}
 
     def hide_groups(self) -> None:
-        """Leave the options ``--data FILE``, ``--train FILE`` and the like out of the help; --config does as much."""
+        """Leave the options ``--data FILE``, ``--train FILE`` and similar ones out of the help; --config does the same."""
         for action in self._actions:
             if action.dest not in self.settings():
                 action.help = SUPPRESS
 
     def hide(self, *names: str) -> None:
-        """Leave settings (dotted names) out of the help: those that a command refuses or ignores."""
+        """Leave settings (dotted names) that a command refuses or ignores out of the help."""
         for action in self._actions:
             if action.dest in names:
                 action.help = SUPPRESS
@@ -111,7 +111,7 @@ class Parser(ArgumentParser):
         return any(action.dest == name and action.help == SUPPRESS for action in self._actions)
 
     def _in_words(self, complaint: str) -> str:
-        """Return one of jsonargparse's complaints as people would put it."""
+        """Return an error of jsonargparse in plain words."""
         if unknown := re.search(r"unrecognized arguments: (--[\w.]+)?", complaint, re.IGNORECASE):
             if unknown[1]:
                 return complaint + nearest(unknown[1][2:], self.settings(), "--")
@@ -134,7 +134,7 @@ class Parser(ArgumentParser):
 
 
 class SettingsFile(ActionConfigFile):
-    """``--config FILE``: a YAML of settings, looked through before it counts so that complaints name the file."""
+    """``--config FILE``: a YAML file of settings, which is checked first so that errors name the file."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         settings = read_settings(find(values), parser.settings())
@@ -145,7 +145,7 @@ class SettingsFile(ActionConfigFile):
 
 
 def files_first(given: Sequence[str]) -> list[str]:
-    """Return the arguments with every ``--config FILE`` moved to the front: options win over files, in any order."""
+    """Return the arguments with every ``--config FILE`` moved to the front, so that options always override files."""
     words = iter(given)
     files: list[str] = []
     others: list[str] = []
@@ -158,11 +158,11 @@ def files_first(given: Sequence[str]) -> list[str]:
 
 
 def take_manifest(args: Namespace, given: Sequence[str]) -> None:
-    """Let a manifest that was given by itself be ``data.manifest``; it wins over that of a file of settings.
+    """Copy a positional manifest to ``data.manifest``; it overrides the manifest in a settings file.
 
     Raises
     ------
-    GemoclapError : ``--data.manifest`` was given too, and names another.
+    GemoclapError : ``--data.manifest`` names another manifest.
     """
     manifest = getattr(args, "manifest", None)
     if manifest is None or not hasattr(args, "data"):
@@ -174,16 +174,16 @@ def take_manifest(args: Namespace, given: Sequence[str]) -> None:
 
 
 def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
-    """Read a YAML file of settings; `known` are the dotted names of all there are.
+    """Read a YAML file of settings; `known` are the dotted names of all settings.
 
     Raises
     ------
-    GemoclapError : not YAML, or a setting of another name, which is told with the nearest one.
+    GemoclapError : the file is not YAML, or has an unknown setting; the message suggests the nearest name.
     """
     try:
         text = path.read_text(encoding="utf-8")
         settings = get_loader("yaml")(text)
-        parse_yaml(text)  # jsonargparse's loader takes the last of two equal keys
+        parse_yaml(text)  # refuses a key that appears twice; jsonargparse's loader would use the last one
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -192,24 +192,24 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
         ) from None
     except (RecursionError, ValueError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise GemoclapError(f"{path}: no settings ({reason}); correct the file") from None
+        raise GemoclapError(f"{path}: cannot be read as settings ({reason}); correct the file") from None
     if settings is None:
         return {}
     if not isinstance(settings, dict):
-        raise GemoclapError(f"{path}: holds no settings; write lines such as 'train: {{epochs: 30}}'")
+        raise GemoclapError(f"{path}: has no settings; write lines such as 'train: {{epochs: 30}}'")
     settings = {name: value for name, value in settings.items() if name in known or name not in OF_A_RUN}
     for name, value in flat(settings, known):
         if any(other.startswith(f"{name}.") for other in known):
             raise GemoclapError(f"{path}: {name} must be a mapping of settings, not {value!r}")
         if name not in known:
             raise GemoclapError(
-                f"{path}: no setting is called {name!r}{nearest(name, known)}; the file base that comes with gemoclap has all"
+                f"{path}: no setting is called {name!r}{nearest(name, known)}; 'gemoclap COMMAND --help-all' lists all"
             )
     return settings
 
 
 def flat(settings: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, value); the mapping that is a setting's own value is not gone into."""
+    """Yield (dotted name, value). A mapping that is the value of a setting is yielded whole."""
     for key, value in settings.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and name not in known:
@@ -219,7 +219,7 @@ def flat(settings: dict[str, Any], known: Sequence[str], prefix: str = "") -> It
 
 
 def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
-    """Return ``" (did you mean 'train.lr'?)"`` for a name that is misspelt or lacks its section, or an empty string."""
+    """Return ``" (did you mean 'train.lr'?)"`` if a name is misspelt or has no section, otherwise an empty string."""
     inside = [other for other in known if other.endswith(f".{name}")]
     return did_you_mean(prefix + name, [prefix + other for other in inside or known]) or (
         f" (did you mean {prefix + inside[0]!r}?)" if inside else ""
@@ -227,11 +227,11 @@ def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
 
 
 def spelt_lists(given: Sequence[str], lists: Collection[str]) -> list[str]:
-    """Return the arguments with each list that was given as ``--methods a,b`` as jsonargparse wants it.
+    """Return the arguments with lists such as ``--methods a,b`` changed to the form that jsonargparse needs.
 
     Parameters
     ----------
-    lists : the options that take one (`Parser.lists`).
+    lists : the options that take a list (`Parser.lists`).
     """
     spelt: list[str] = []
     for argument in given:
@@ -246,7 +246,7 @@ def spelt_lists(given: Sequence[str], lists: Collection[str]) -> list[str]:
 
 
 def _is_list(hint: Any) -> bool:
-    """Whether a type is a list, or a list or null, of single values; a list of lists has no commas to be split at."""
+    """Whether a type is a list of single values, or that or null. A list of lists cannot be split at commas."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return any(get_origin(kind) is list and get_origin(get_args(kind)[0]) is not list for kind in kinds)
 

@@ -1,7 +1,7 @@
-"""The command line: which commands there are, help, errors in one line, exit codes.
+"""The command line: the list of commands, help, errors in one line, and exit codes.
 
-0 done; 1 done, but something in the data is at fault (`inspect`, `predict`), or an error nobody foresaw; 2 wrong
-arguments, settings or files; 130 interrupted.
+Exit codes: 0 = success; 1 = some of the data is faulty (`inspect`, `predict`), or an unexpected error; 2 = wrong arguments,
+settings or files; 130 = interrupted.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from gemoclap.terminal import show_what_cannot_be_encoded
 
 
 class Command(NamedTuple):
-    """A command: its arguments, what the help says of it, and the module that holds ``run_NAME``.
+    """A command: its arguments, its summary in the help, and the module with ``run_NAME``.
 
-    The module, and with it torch where it is needed, is imported when the command runs: help and complaints come at
-    once, and so do the commands that only look at manifests.
+    The module is imported when the command runs, and torch with it if the command needs torch. Help and errors therefore
+    appear at once, and commands that only work with manifests start quickly.
     """
 
     add_arguments: Callable[[Parser], None]
@@ -132,7 +132,7 @@ SHELVES: dict[str, dict[str, str]] = {
         "intensity": COMMANDS["intensity"].summary,
     },
 }
-"""What the overview shows: title -> command, or first word of several -> what it does."""
+"""Groups of commands in the overview: title -> command, or the first word of several -> summary."""
 
 EPILOG = """\
 commands:
@@ -150,7 +150,7 @@ From a corpus to a table, and to a model:
 
 
 def overview() -> Parser:
-    """Return the parser of ``gemoclap`` without a command: it only knows --help and --version."""
+    """Return the parser of ``gemoclap`` without a command; it only has --help and --version."""
     shelves = [(f"\n{title}:\n" if title else "") + _listed(commands) for title, commands in SHELVES.items()]
     return Parser(
         prog="gemoclap",
@@ -170,7 +170,7 @@ def parser_of(name: str, every_setting: bool = True) -> Parser:
 
     Parameters
     ----------
-    every_setting : whether its help shows all settings, or only those that people set daily.
+    every_setting : whether its help shows all settings, or only the common ones.
     """
     summary = COMMANDS[name].summary
     parser = Parser(prog=f"gemoclap {name}", description=f"{summary[0].upper()}{summary[1:]}.")
@@ -182,7 +182,7 @@ def parser_of(name: str, every_setting: bool = True) -> Parser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; ``--help`` and ``--version`` raise SystemExit as everywhere."""
+    """Run one command and return its exit code; ``--help`` and ``--version`` raise SystemExit."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     show_what_cannot_be_encoded()
     try:
@@ -194,11 +194,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GemoclapError as error:
         return _report(f"gemoclap: {error}", given, 2)
     except BrokenPipeError:
-        # Whoever read the output has read enough; Python must not complain when it flushes the rest.
+        # The reader has closed the pipe. Python must not complain when it flushes the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _report(f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; solve that and try again", given, 2)
+        return _report(
+            f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; solve that and try again", given, 2
+        )
     except Exception as error:
         kind = type(error).__name__
         return _report(f"gemoclap: unexpected {kind}: {error}; run again with --debug and report it", given, 1)
@@ -223,13 +225,13 @@ def _run(given: Sequence[str]) -> int:
         parser_of(name).print_help()
         return 0
     args = parse(name, given[words:])
-    # openSMILE, soundfile and torch share the cores; tokenizers need none of them.
+    # The cores are needed by openSMILE, soundfile and torch; tokenizers are fast enough without them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return getattr(import_module(COMMANDS[name].module), f"run_{name.replace(' ', '_')}")(args)
 
 
 def parse(name: str, given: Sequence[str]) -> Namespace:
-    """Return a command's arguments, with settings as the dataclasses they are."""
+    """Return a command's arguments, with settings as dataclasses."""
     parser = parser_of(name, every_setting=False)
     options = spelt_lists(files_first(given), parser.lists())
     args = parser.instantiate(parser.parse_args(options))

@@ -1,4 +1,4 @@
-"""The commands that look at manifests and need no model; `commands.py` reads their arguments and turns errors into lines."""
+"""The commands that work with manifests and need no model: prepare, inspect and convert."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from gemoclap.writing import check_target
 
 
 def run_prepare(args: Namespace) -> int:
-    """A corpus on disk -> a manifest."""
+    """Write a manifest of a corpus on disk."""
     output = check_target(args.output or f"{args.name}.jsonl", overwrite=args.overwrite)
     utterances = corpora.prepare(args.name, args.root, args.audio_root)
     write_manifest(utterances, output)
     speakers = len(shown_speakers(utterances))
     counts = f"{len(utterances)} utterances, {speakers} speakers"
-    print_summary(f"{output}: {counts}; look at it with: gemoclap inspect {output}", output)
+    print_summary(f"{output}: {counts}; check it with: gemoclap inspect {output}", output)
     return 0
 
 
 def run_inspect(args: Namespace) -> int:
-    """Counts and faults of a manifest, or of the audio below a folder; status 1 when there are faults."""
+    """Count the rows of a manifest, or the audio files in a folder, and list faults; the status is 1 if there are any."""
     output = check_target(args.output, overwrite=args.overwrite) if args.output else None
     is_folder = Path(args.manifest).is_dir()
     utterances = rows_of_folder(Path(args.manifest)) if is_folder else read_manifest(args.manifest, as_spelt=True)
     vocabulary = get_vocabulary(args.vocabulary) if args.vocabulary else None
-    with progress_bar("listening") as progress:
+    with progress_bar("reading audio") as progress:
         inspection = inspect(utterances, vocabulary, progress, speakers=not is_folder)
     output_console(output).print(render(inspection, None if args.all else 10))
     if output:
@@ -44,7 +44,7 @@ def run_inspect(args: Namespace) -> int:
 
 
 def run_convert(args: Namespace) -> int:
-    """A manifest -> another toolkit's form, with the folds where it has a place for them."""
+    """Write a manifest in another toolkit's format, with folds if the format has them."""
     if args.form == "csv":
         check_target(args.output, overwrite=args.overwrite)
     folds = None

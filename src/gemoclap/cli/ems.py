@@ -1,4 +1,4 @@
-"""The commands of EMS: the intensity model, pre-training with it, what came of it, and the intensity of a clip."""
+"""The commands of EMS: train the intensity model, pre-train with it, compare encoders, and show the intensity of a clip."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gemoclap.training.distributed import leave_together, process_state
 
 @alone
 def run_pretrain_intensity(args: Namespace) -> int:
-    """A labelled corpus -> a model of the intensity of emotion over time."""
+    """Train a model of the intensity of emotion over time on a labelled corpus."""
     output = Path(args.output)
     before = is_trained(output)
     folder = train_intensity(IntensitySettings(args.data, args.ranking, args.model, args.train, args.cache), output)
@@ -38,7 +38,7 @@ def run_pretrain_intensity(args: Namespace) -> int:
 
 @alone
 def run_pretrain_ems(args: Namespace) -> int:
-    """Speech -> an encoder pre-trained on it."""
+    """Pre-train an encoder on speech."""
     output = Path(args.output)
     before = is_trained(output)
     settings = PretrainSettings(
@@ -51,14 +51,14 @@ def run_pretrain_ems(args: Namespace) -> int:
 
 def _say(folder: Path, before: bool, what_next: str) -> None:
     if process_state().is_main_process:
-        what = "was trained before, nothing is left to do" if before else "the model"
+        what = "was trained before, so there is nothing to do" if before else "the model"
         print(f"{folder}: {what}; try it with: {what_next}")
     leave_together()
 
 
 @alone
 def run_probe(args: Namespace) -> int:
-    """Frozen encoders -> what a linear head finds in each, over folds and seeds."""
+    """Train a linear head on each of several frozen encoders, over folds and seeds, and compare the scores."""
     output = Path(args.output)
     summary = probe(ProbeSettings(args.data, args.encoders, args.head, args.train, args.cache), output)
     results = collect(output)
@@ -69,12 +69,12 @@ def run_probe(args: Namespace) -> int:
         if len(uar.values) > 1:
             interval = f" [{100 * uar.low:.1f}, {100 * uar.high:.1f}]" if uar.has_interval else ""
             print(f"{encoder}: UAR {100 * uar.mean:.1f} %{interval}, mean over {len(uar.values)} seeds")
-    print(f"{page}: the report, of the first seed; seeds.json and seeds.csv have all")
+    print(f"{page}: the report; seeds.json and seeds.csv have the scores of each seed")
     return 0
 
 
 def run_compare_ems(args: Namespace) -> int:
-    """Speech and labelled corpora -> does emotion-aware masking help?"""
+    """Pre-train encoders with and without emotion-aware masks, and compare them on labelled corpora."""
     given = {one.name: getattr(args, one.name) for one in fields(CompareSettings)}
     output = Path(args.output)
 
@@ -83,12 +83,14 @@ def run_compare_ems(args: Namespace) -> int:
             write_ems_report(comparison, output)
 
     compare(CompareSettings(**given), output, show=show)
-    print(f"{output / 'ems.md'}: the comparison; ems.png beside it shows it, ems.csv and ems.json have the figures")
+    print(
+        f"{output / 'ems.md'}: the comparison; the same folder has a picture (ems.png) and figures (ems.csv, ems.json)"
+    )
     return 0
 
 
 def run_intensity(args: Namespace) -> int:
-    """A clip -> its intensity of emotion over time, as CSV on the terminal or in a file, or as a picture."""
+    """Show the intensity of emotion in a clip over time, as CSV on the terminal or in a file, or as a picture."""
     path = series_path(args.output, args.overwrite)
     model = load_intensity_model(args.model)
     recording = Recording(args.audio)

@@ -24,7 +24,7 @@ from gemoclap.writing import folder_written_beside
 
 
 def run_evaluate(args: Namespace) -> int:
-    """A model on a labelled manifest -> scores and predictions."""
+    """Score a model on a labelled manifest, and write its predictions."""
     if args.output:
         refuse_used_folder(Path(args.output))
     utterances = read_manifest(args.manifest)
@@ -41,26 +41,29 @@ def run_evaluate(args: Namespace) -> int:
         words = class_scores(model, rows, store, classifier, args.batch_size, progress)
     table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
-    heard = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
+    trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
     unknown = unknown_labels(utterances, choice.vocabulary)
     for remark in label_remarks(table, unknown, trained.emotions):
         print(f"beware: {remark}")
-    if heard:
-        print(f"the model was trained on {len(heard)} of these speakers: the figures are not speaker-independent")
+    if trained_speakers:
+        print(
+            f"beware: the model was trained on {len(trained_speakers)} of these speakers: the figures are not "
+            "speaker-independent"
+        )
     calibration = model.config.calibration if classifier.is_calibrated else None
-    # Without the temperature each word has another probability, so it is taken away before they are added up.
+    # The temperature changes the probability of each word, so it is removed before probabilities of joined classes are added.
     uncalibrated = choice.join(apply_temperature(words, 1 / calibration["temperature"])) if calibration else None
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
             table.write(folder / "predictions.csv")
             title = f"{args.model} on {args.manifest}"
             write_scores(
-                scores, table, folder, title, heard,
+                scores, table, folder, title, trained_speakers,
                 unknown=unknown, trained_classes=trained.emotions,
                 calibration=calibration, uncalibrated=uncalibrated, made=made_with(),
             )  # fmt: skip
     low, high = map(_percent, scores.uar_interval)
-    left_out = f" ({len(utterances) - scores.n} of other labels left out)" if scores.n < len(utterances) else ""
+    left_out = f" ({len(utterances) - scores.n} with other labels left out)" if scores.n < len(utterances) else ""
     print(
         f"{scores.n} utterances{left_out}: WAR {_percent(scores.war)} %, UAR {_percent(scores.uar)} % [{low}, {high}], "
         f"macro F1 {_percent(scores.macro_f1)} %"

@@ -1,4 +1,4 @@
-"""The commands of GMP-TL: its steps one by one, and the emotion of a clip frame by frame."""
+"""The commands of GMP-TL: its single steps, and the emotions of a clip's frames."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from gemoclap.training.distributed import leave_together, process_state
 
 
 def run_gmp_features(args: Namespace) -> int:
-    """A: labelled speech -> an encoder that knows emotion and gender."""
+    """Step A: train an encoder on emotion and gender."""
     if not args.gmp.frame_epochs:
-        return _step(args, "features", "gemoclap gmp finetune, with the same options, comes next")
-    return _step(args, "features", "gemoclap gmp cluster, with the same options, makes pseudo-labels of it")
+        return _step(args, "features", "next: gemoclap gmp finetune, with the same options")
+    return _step(args, "features", "next: gemoclap gmp cluster, with the same options, to make pseudo-labels")
 
 
 def run_gmp_cluster(args: Namespace) -> int:
-    """Its frames -> pseudo-labels at every scale."""
+    """Cluster the frames of that encoder into pseudo-labels at every scale."""
     if not args.gmp.frame_epochs:
-        return _step(args, "cluster", f"gemoclap frames {args.output} clip.wav shows them")
-    return _step(args, "cluster", "gemoclap gmp pretrain, with the same options, learns from them")
+        return _step(args, "cluster", f"try them with: gemoclap frames {args.output} clip.wav")
+    return _step(args, "cluster", "next: gemoclap gmp pretrain, with the same options, to learn from them")
 
 
 def run_gmp_pretrain(args: Namespace) -> int:
-    """B: pseudo-labels -> an encoder that names hidden frames."""
-    return _step(args, "pretrain", "gemoclap gmp finetune, with the same options, comes next")
+    """Step B: train an encoder to predict the pseudo-labels of hidden frames."""
+    return _step(args, "pretrain", "next: gemoclap gmp finetune, with the same options")
 
 
 def run_gmp_finetune(args: Namespace) -> int:
-    """C: that encoder and the labels -> a model of emotion."""
+    """Step C: fine-tune that encoder on emotions."""
     return _step(args, "finetune", f"try it with: gemoclap predict clip.wav --model {Path(args.output) / 'model'}")
 
 
@@ -49,7 +49,7 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
     settings = settings_of(args)
     earlier = Path(args.output) / CONFIG
     if settings.data.manifest is None and earlier.is_file():
-        raise GemoclapError(f"no manifest; give --config {earlier}, which has the options of the steps before")
+        raise GemoclapError(f"no manifest; give --config {earlier}, which has the options of the earlier steps")
     folder = train(settings, "gmp_tl", Path(args.output), step)
     if process_state().is_main_process:
         if step == "cluster":
@@ -60,7 +60,7 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
 
 
 def run_frames(args: Namespace) -> int:
-    """A clip -> the pseudo-labels and emotions of its frames, as CSV on the terminal or in a file, or as a picture."""
+    """Show the clusters and emotions of a clip's frames, as CSV on the terminal or in a file, or as a picture."""
     path = series_path(args.output, args.overwrite)
     labeler = FrameLabeler.from_pretrained(args.run)
     recording = Recording(args.audio)
@@ -76,7 +76,7 @@ def run_frames(args: Namespace) -> int:
 
 
 def _rows(found: FrameEmotions) -> Iterator[list[str]]:
-    """Yield a header, and a row a frame: the time of its middle, its cluster at each scale, its emotions."""
+    """Yield a header, and one row per frame: the time of its middle, its cluster at each scale, its emotions."""
     yield ["seconds", *(f"cluster_{k}" for k in found.scales), *found.emotions]
     for time, clusters, shares in zip(found.times, found.clusters, found.probabilities, strict=True):
         yield [f"{time:.3f}", *map(str, clusters), *(f"{share:.4f}" for share in shares)]

@@ -1,4 +1,4 @@
-"""The commands that fill whole tables: encoders by methods, and corpora by corpora."""
+"""The commands that fill whole tables: table1 (encoders by methods) and crosscorpus (corpora by corpora)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from gemoclap.training.distributed import process_state
 
 
 def run_crosscorpus(args: Namespace) -> int:
-    """Corpora -> how well what is learnt on each serves on each other one."""
+    """Train on each corpus and test on each other one."""
     settings = settings_of(args)
     if args.data.manifest is not None:
-        raise GemoclapError("data.manifest: the command names the manifests itself; leave it out")
+        raise GemoclapError("data.manifest: the manifests are given without an option here; leave it out")
     matrix = CrossCorpus(settings, args.manifests, args.method, seeds_of(args) or [args.train.seed], Path(args.output))
     empty = {frozenset((pair.trained, pair.tested)): pair for pair in matrix.pairs if pair.is_empty}
     for pair in empty.values():
         shared = f"share only {pair.labels[0]}" if pair.labels else "share no label"
-        print(f"left empty: {pair.tested} and {pair.trained} {shared}; a pair needs two labels")
+        print(f"left empty: {pair.tested} and {pair.trained} {shared}; a pair needs two common labels")
 
     def show() -> Path:
         with holding(matrix.output, brief=True):
@@ -38,13 +38,13 @@ def run_crosscorpus(args: Namespace) -> int:
     page = show()
     print_crosscorpus(matrix, output_console())
     print(
-        f"{page}: the matrix; crosscorpus.png beside it shows it, crosscorpus.csv and crosscorpus.json have the figures"
+        f"{page}: the matrix; the same folder has a picture (crosscorpus.png) and figures (crosscorpus.csv, crosscorpus.json)"
     )
     return 0
 
 
 def run_table1(args: Namespace) -> int:
-    """A corpus -> encoders by methods, a cross-validation in each cell; says first what it will cost."""
+    """Fill a table of encoders by methods with one cross-validation per cell; first print how long it will take."""
     settings = settings_of(args)
     run = TableRun(settings, args.encoders, args.methods, seeds_of(args) or [args.train.seed], Path(args.output))
     left = list(costs(run, print))
@@ -52,7 +52,7 @@ def run_table1(args: Namespace) -> int:
         print_costs(left, f"{_batch(args.train)} on {process_state().device.type}", output_console())
     if args.estimate:
         if not left:
-            print(f"{args.output}: nothing is left to do")
+            print(f"{args.output}: finished, there is nothing to do")
         return 0
 
     def show(cell: Cell) -> None:
@@ -67,7 +67,7 @@ def run_table1(args: Namespace) -> int:
     run.fill(keep_models=args.keep_models, show=show)
     page = write_table()
     print_table1(run.table, output_console())
-    print(f"{page}: the table; table1.tex, table1.csv and table1.json beside it")
+    print(f"{page}: the table; table1.tex, table1.csv and table1.json are in the same folder")
     return 0
 
 

@@ -23,13 +23,13 @@ from gemoclap.training.distributed import leave_together, process_state
 
 @alone
 def run_train(args: Namespace) -> int:
-    """One method on all speakers -> a model."""
+    """Train one method on all speakers."""
     output = Path(args.output)
     before = is_trained(output)
     calibrate_on = Path(args.calibrate_on) if args.calibrate_on else None
     folder = train(settings_of(args), args.method, output, calibrate_on=calibrate_on)
     if process_state().is_main_process:
-        what = "was trained before, nothing is left to do" if before else "the model"
+        what = "was trained before, so there is nothing to do" if before else "the model"
         print(f"{folder}: {what}; try it with: gemoclap predict clip.wav --model {folder}")
     leave_together()
     return 0
@@ -37,7 +37,7 @@ def run_train(args: Namespace) -> int:
 
 @alone
 def run_crossval(args: Namespace) -> int:
-    """Methods over speaker-disjoint folds -> a table, a report and pictures."""
+    """Train and test methods over speaker-disjoint folds, and write a report."""
     output = Path(args.output)
     if seeds := seeds_of(args):
         return _crossval_seeds(args, seeds, output)
@@ -49,7 +49,7 @@ def run_crossval(args: Namespace) -> int:
 
 
 def _crossval_seeds(args: Namespace, seeds: Sequence[int], output: Path) -> int:
-    """A run a seed, each reported when it is finished, and then all together."""
+    """Cross-validate with each seed, report each run when it is finished, and then all together."""
     settings = settings_of(args)
     folders = {seed: seed_folder(output, seed) for seed in seeds}
     refuse_other_files(output, list(folders.values()))
@@ -64,11 +64,11 @@ def _crossval_seeds(args: Namespace, seeds: Sequence[int], output: Path) -> int:
 
 
 def run_report(args: Namespace) -> int:
-    """The report of a cross-validation, finished or not, written again; or one of several, side by side."""
+    """Write the report of a cross-validation again, finished or not, or a report that compares several."""
     if len(args.folder) > 1 and not args.output:
         raise GemoclapError("a report of several runs needs a folder of its own; name it with -o")
     if not args.output and not (Path(args.folder[0]) / CONFIG).is_file():
-        collect(args.folder[0])  # says what it is in place of a run's folder, before a lock is written into it
+        collect(args.folder[0])  # raises an error before a lock is written into a folder that is not that of a run
     with holding(Path(args.output or args.folder[0]), brief=True, wait=not args.no_wait):
         results = collect_together(args.folder, args.output) if args.output else collect(args.folder[0])
         _report(results, args.formats)
@@ -78,4 +78,4 @@ def run_report(args: Namespace) -> int:
 def _report(results: Results, formats: Sequence[str] = FORMATS) -> None:
     page = write_report(results, formats)
     print_table(results, output_console())
-    print(f"{page}: the report; results.json, results.csv and pictures beside it")
+    print(f"{page}: the report; results.json, results.csv and pictures are in the same folder")

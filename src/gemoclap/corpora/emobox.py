@@ -210,7 +210,9 @@ def _extra_fields(row: dict[str, Any], where: str) -> dict[str, str]:
     for field in EXTRA_FIELDS:
         value = row.get(field)
         if isinstance(value, bool | list | dict):
-            raise GemoclapError(f"{where}: field {field!r} must be text, not {str(value)[:40]}; correct or remove the field")
+            raise GemoclapError(
+                f"{where}: field {field!r} must be text, not {str(value)[:40]}; correct or remove the field"
+            )
         word = known(value) if field in ("text", "gender", "language") else name(value)
         if word is not None:
             fields[field] = word

@@ -1,9 +1,9 @@
-"""Adaptation without labels: what a set of recordings has in common is taken away before the model decides.
+"""Adaptation without labels: removes what a set of recordings has in common before the model predicts.
 
-Much of what a model sees in a clip is the microphone, the room, the language and the voice, not the emotion. Where it is
-known which clips were recorded together (`folder`), or come from one speaker (`speaker`), their pooled features are brought
-to the mean and the deviation that the model was trained on. No label is needed; but the clips' emotions should not all be the
-same, since that, too, is then taken for the voice. With few clips the statistics are drawn towards those of training.
+The features of a clip depend on microphone, room, language and voice, not only on emotion. If several clips were recorded in
+the same way (`folder`) or come from one speaker (`speaker`), their pooled features are shifted and scaled to the mean and
+deviation of the training data. No labels are needed. The clips should not all have the same emotion, because it would be
+removed together with the voice. With few clips, the statistics are a compromise between theirs and those of training.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 
 STRENGTH = 8.0
-"""How many clips' worth the statistics of training count for [C]: of 0, 2, 8 and 32 the one that cost nothing even with one or
-two clips, on two corpora that the default model never saw (benchmarks/adaptation.py)."""
+"""The statistics of training count as much as this number of clips [C]. Of 0, 2, 8 and 32, this value did no harm even with one
+or two clips, on two corpora that the default model was not trained on (benchmarks/adaptation.py)."""
 SMALLEST_DEVIATION = 1e-3
 REMEDY = "make it again with 'gemoclap predict ... --adapt folder --save_adapt FILE'"
 
@@ -30,7 +30,7 @@ REMEDY = "make it again with 'gemoclap predict ... --adapt folder --save_adapt F
 class Statistics:
     """Count, mean and mean square of the pooled features of a group of clips, ``(P,)`` float64.
 
-    The features are standardised by training, so that mean 0 and deviation 1 are those of training.
+    The features are standardised with the statistics of training, so the training data have mean 0 and deviation 1.
     """
 
     count: float
@@ -39,14 +39,14 @@ class Statistics:
 
     @classmethod
     def of(cls, features: np.ndarray) -> Statistics:
-        """Return those of ``features (N, P)``; of no clip at all, what leaves everything as it is."""
+        """Return the statistics of ``features (N, P)``. Without any clip, they are ones that change nothing."""
         wide = features.astype(np.float64)
         if not len(wide):
             return cls(0.0, np.zeros(wide.shape[1]), np.ones(wide.shape[1]))
         return cls(len(wide), wide.mean(0), np.square(wide).mean(0))
 
     def apply(self, features: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
-        """Bring ``features (N, P)`` to mean 0 and deviation 1, with `strength` clips of training counted in."""
+        """Shift and scale ``features (N, P)`` to mean 0 and deviation 1; training counts as `strength` further clips."""
         weight = self.count / (self.count + strength)
         mean = weight * self.mean
         square = weight * self.square + (1 - weight)
@@ -60,17 +60,17 @@ def adapt(
     known: Mapping[str, Statistics] | None = None,
     counted: Sequence[bool] | None = None,
 ) -> tuple[np.ndarray, dict[str, Statistics]]:
-    """Standardise ``features (N, P)`` by group, each by the statistics that are `known` of it, or else by its own.
+    """Standardise ``features (N, P)`` of each group, with the statistics in `known` if given, otherwise with the group's own.
 
-    Returns the features and the statistics of every group that was met.
+    Returns the features, and the statistics of every group.
 
     Parameters
     ----------
-    counted : which clips count in their group's statistics: not those in which nobody speaks. None: all.
+    counted : which clips count in the statistics of their group; clips without speech should not. None = all.
 
     Raises
     ------
-    GemoclapError : statistics are given, and not those of some group.
+    GemoclapError : `known` has no statistics of some group.
     """
     check_groups(groups, known)
     names = np.array(groups)
@@ -85,14 +85,14 @@ def adapt(
 
 
 def check_groups(groups: Sequence[str], known: Mapping[str, Statistics] | None) -> None:
-    """Raise a GemoclapError if statistics are given, and not those of every group."""
+    """Raise a GemoclapError if `known` is given but has no statistics of some group."""
     for name in dict.fromkeys(groups):
         if known is not None and name not in known:
-            raise GemoclapError(f"--adapt: the file has no statistics of {name!r}, but of {', '.join(known)}")
+            raise GemoclapError(f"--adapt: the file has no statistics of {name!r}, only of {', '.join(known)}")
 
 
 def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[str, Statistics]) -> None:
-    """Write the statistics of some groups, and of which model's features they are."""
+    """Write the statistics of some groups, and the model whose features they describe."""
     groups = {
         name: {"count": one.count, "mean": _rounded(one.mean), "square": _rounded(one.square)}
         for name, one in statistics.items()
@@ -101,16 +101,16 @@ def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[st
 
 
 def groups_in(path: str | os.PathLike) -> list[str]:
-    """Return the groups that a file of statistics has, found without loading a model; raises as `read_statistics`."""
+    """Return the groups in a file of statistics, without loading a model; raises as `read_statistics`."""
     return list(_read(path)["groups"])
 
 
 def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics]:
-    """Read what `write_statistics` wrote.
+    """Read a file of `write_statistics`.
 
     Raises
     ------
-    GemoclapError : no such file, damaged, or of another model's features.
+    GemoclapError : the file is missing, damaged, or describes the features of another model.
     """
     data = _read(path)
     try:

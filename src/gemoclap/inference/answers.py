@@ -1,8 +1,8 @@
-"""What is answered and remarked in place of an emotion, in one spelling everywhere."""
+"""Words and remarks that are given instead of an emotion."""
 
 UNKNOWN = "unknown"
-"""The emotion if no label has a probability above the threshold."""
+"""Given if no label reaches the threshold."""
 NO_SPEECH = "no speech"
-"""The emotion of sound in which nobody speaks."""
+"""Given if nobody speaks in a clip."""
 SILENT_REMARK = "silent: nothing is louder than -60 dB"
 NO_SPEECH_REMARK = "no speech was found"

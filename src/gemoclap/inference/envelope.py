@@ -1,15 +1,15 @@
-"""The outline of a waveform of any length, in a few thousand numbers."""
+"""The outline of a waveform of any length, kept in a few thousand numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 
 COLUMNS = 2048
-"""The outline has at least so many columns, and at most twice as many, once the sound is long enough."""
+"""Number of columns of an outline: at least this, and at most twice this. Very short sounds have fewer."""
 
 
 class Envelope:
-    """Keeps the least and the largest sample of equal stretches, which are joined in pairs when there are too many.
+    """Keeps the smallest and the largest sample of equal parts of the sound. If there are too many parts, pairs are joined.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class Envelope:
 
     Attributes
     ----------
-    peak : the largest magnitude.
+    peak : largest magnitude of a sample.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -28,7 +28,7 @@ class Envelope:
         self.peak = 0.0
 
     def add(self, samples: np.ndarray) -> None:
-        """Take the next samples ``(T,)``."""
+        """Add the next samples ``(T,)``."""
         if len(samples):
             self.peak = max(self.peak, float(samples.max()), -float(samples.min()))
         rest = np.concatenate([self._rest, samples])
@@ -40,7 +40,7 @@ class Envelope:
             self._join()
 
     def _join(self) -> None:
-        """Make one column of two. A last column without a partner goes back to the samples, as its two ends."""
+        """Join columns in pairs. A last column without a partner becomes samples again, with its smallest and largest value."""
         columns = self._columns
         if columns.shape[1] % 2:
             low, high = columns[:, -1]
@@ -54,7 +54,7 @@ class Envelope:
         self._step *= 2
 
     def outline(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the middles of the columns in seconds, their least and their largest samples, ``(N,)`` each."""
+        """Return the middles of the columns in seconds, and their smallest and largest samples, ``(N,)`` each."""
         low, high = self._columns
         times = (np.arange(len(low)) + 0.5) * self._step / self._rate
         if len(self._rest):
@@ -64,5 +64,5 @@ class Envelope:
 
 
 def _outline(stretches: np.ndarray) -> np.ndarray:
-    """Return least and largest samples ``(2, N)`` of stretches ``(N, T)``."""
+    """Return the smallest and largest samples ``(2, N)`` of parts ``(N, T)``."""
     return np.stack([stretches.min(axis=1), stretches.max(axis=1)]) if len(stretches) else np.zeros((2, 0), np.float32)

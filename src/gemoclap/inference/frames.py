@@ -1,4 +1,4 @@
-"""A run of GMP-TL -> the pseudo-labels of a clip's frames, and what they say of emotion over time."""
+"""Labels the frames of a clip with the clusters of a GMP-TL run, and estimates their emotions over time."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from gemoclap.inference.predictor import default_device
 from gemoclap.inference.timeline import windows
 
 SMOOTH_SECONDS = 0.5
-"""Over so long a frame's emotions are averaged where nobody says otherwise [C]."""
+"""Default length of the moving average over the emotions of frames [C]."""
 
 
 @dataclass(frozen=True)
 class FrameEmotions:
-    """What is said of a clip, frame by frame.
+    """The clusters and emotions of a clip's frames.
 
     Attributes
     ----------
-    times : ``(F,)`` float64, the middle of each frame, in seconds from the start of what was given; silence at its head
-        and tail, which training did not hear either, has no frames.
+    times : ``(F,)`` float64, the middle of each frame, in seconds from the start of the audio. Silence at its start and end
+        has no frames, because it was cut off in training too.
     clusters : ``(F, S)`` int64, the pseudo-label at each scale.
-    probabilities : ``(F, C)`` float64, of each emotion if all were equally frequent; rows add up to one.
-    emotions, scales : names of the columns.
+    probabilities : ``(F, C)`` float64, probability of each emotion if all were equally frequent; rows add up to one.
+    emotions, scales : names of the columns of `probabilities` and `clusters`.
     """
 
     times: np.ndarray
@@ -51,15 +51,15 @@ class FrameEmotions:
 
 
 class FrameLabeler:
-    """Names the frames of any clip as the training clips of a run of GMP-TL were named.
+    """Labels the frames of a clip with the clusters of a GMP-TL run.
 
-    A frame belongs to the nearest cluster of each scale; its emotions are the mean, over the scales, of those of the
-    training frames in these clusters (`gmp.frame_emotions`) [C].
+    A frame belongs to the nearest cluster of each scale. Its emotions are those of the training frames in these clusters
+    (`gmp.frame_emotions`), averaged over the scales [C].
 
     Parameters
     ----------
-    encoder : whose frames were clustered.
-    codebooks : what came of it.
+    encoder : the encoder whose frames were clustered.
+    codebooks : the clusters.
 
     Examples
     --------
@@ -77,11 +77,11 @@ class FrameLabeler:
 
         Parameters
         ----------
-        device : where the encoder runs; None takes the accelerator where there is one.
+        device : device of the encoder; None = the accelerator if there is one.
 
         Raises
         ------
-        GemoclapError : there are no clusters, or not the encoder that they were made with.
+        GemoclapError : there are no clusters, or the encoder that they were made with is missing.
         """
         folder = Path(folder)
         clusters, features = folder / "clusters", folder / "features" / "model"
@@ -91,26 +91,27 @@ class FrameLabeler:
             raise GemoclapError(f"{folder}: no clusters in it; {_where_to_look(folder)}")
         if not (features / "config.json").is_file():
             raise GemoclapError(
-                f"{features}: the encoder of the clusters is not there (a cross-validation without models keeps none); train "
-                "again, or copy it back"
+                f"{features}: the encoder of the clusters is missing (a cross-validation with --keep_models false deletes it); "
+                "train again, or copy it back"
             )
         codebooks = load_codebooks(clusters)
         if codebooks.encoder_weights != file_hash(features / "model.safetensors"):
             raise GemoclapError(
-                f"{clusters}: made with another encoder than {features}; delete the folder of the fold, or make a training's "
-                "again with 'gemoclap gmp cluster'"
+                f"{clusters}: made with another encoder than {features}; delete the folder of the fold, or, for a single "
+                "training, cluster again with 'gemoclap gmp cluster'"
             )
         return cls(SpeechEncoder.from_pretrained(str(features)).to(device or default_device()), codebooks)
 
     def __call__(self, audio: Audio, smooth_seconds: float = SMOOTH_SECONDS) -> FrameEmotions:
         """Label the frames of a recording of any length.
 
-        What is longer than the clips of training is encoded in windows of equal length, no longer than those.
+        A recording that is longer than the clips of training is encoded in windows of equal length, which are no longer than
+        those clips.
 
         Parameters
         ----------
         audio : a file, a manifest row, or a waveform, as for `inference.predictor.Predictor`.
-        smooth_seconds : over which the emotions of a frame are averaged; 0 leaves each as it is.
+        smooth_seconds : length of the moving average over the emotions; 0 = no averaging.
 
         Raises
         ------
@@ -134,7 +135,7 @@ class FrameLabeler:
         """Return the middles of a window's frames in seconds, and their nearest clusters at every scale."""
         frames = self._frames(clip)
         clusters = [assign(frames, one)[0] for one in self.codebooks.centroids]
-        # The one frame of a clip shorter than a frame is completed with zeros; its middle is that of what is there.
+        # A clip shorter than a frame is filled up with zeros to one frame; its middle is the middle of the clip.
         span = min(self.encoder.frame_samples, len(clip))
         middles = np.arange(len(frames)) * self.encoder.hop_samples + span / 2
         return start + middles / SAMPLE_RATE, np.stack(clusters, axis=1)
@@ -143,13 +144,13 @@ class FrameLabeler:
         device = self.encoder.model.device
         waveforms = torch.from_numpy(window).unsqueeze(0).to(device)
         lengths = torch.tensor([len(window)], device=device)
-        with as_it_predicts(self.encoder):  # as the clustered frames were encoded
+        with as_it_predicts(self.encoder):  # in the same way as the frames that were clustered
             frames, mask = self.encoder.layer_frames(waveforms, lengths, self.codebooks.layer)
         return frames[0, mask[0]].float().cpu().numpy()
 
 
 def _where_to_look(folder: Path) -> str:
-    """Return a hint for the folder of a cross-validation, which has clusters a fold, and for that of a model."""
+    """Return a hint for the folder of a cross-validation, which has clusters in each fold, or for the folder of a model."""
     for inner in (*sorted(folder.glob("gmp_tl/*/clusters")), folder.parent / "clusters"):
         if is_clustered(inner):
             return f"did you mean {inner.parent}?"

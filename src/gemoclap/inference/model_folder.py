@@ -1,4 +1,4 @@
-"""Whether a folder holds a model, found without loading it."""
+"""Finds the folder of a model, and checks that it has a model, without loading it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def model_source(name: str | os.PathLike) -> str:
-    """Return the folder of a model that comes with this package, or the folder or hub id that was given.
+    """Return the folder of a model that comes with this package, or else the given folder or hub id.
 
-    A folder of the same name in the current one is not looked at: ``./default`` names that.
+    To name a folder `default` in the current folder, write ``./default``.
     """
     return str(WEIGHTS / name) if name in EMBEDDED_MODELS else str(name)
 
@@ -32,13 +32,15 @@ def require_model(name: str | os.PathLike) -> None:
     if folder.is_dir() and not is_model_folder(folder):
         raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
     if not folder.exists() and (str(name).startswith((".", "/", "~")) or str(name).count("/") > 1):
-        raise GemoclapError(f"{name}: no such folder; give that of a model, such as RUN/model of 'gemoclap train'")
+        raise GemoclapError(
+            f"{name}: no such folder; give the folder of a model, such as RUN/model of 'gemoclap train'"
+        )
     if folder.is_file():
         raise GemoclapError(f"{folder}: is a file; name the folder of a model")
 
 
 def _where_to_look(folder: Path) -> str:
-    """Return a hint for the folder of a run, which holds one model, or one a method and fold."""
+    """Return a hint for the folder of a run, which has one model, or one per method and fold."""
     for pattern in ("model", "*/model", "*/*/model"):
         for inner in sorted(folder.glob(pattern)):
             if is_model_folder(inner):

@@ -1,4 +1,4 @@
-"""Predictions as rows of a file: each is kept as soon as it is made, and a run that was ended goes on behind the last."""
+"""Writes predictions as rows of a file. Each row is kept as soon as it is made, and an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from gemoclap.writing import NOT_UTF8, as_unicode, atomic_write, is_stream, read
 
 Row = Mapping[str, Any]
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-"""How the name of a file of predictions may end."""
+"""Suffixes of a file of predictions."""
 PARTIAL = ".partial"
-"""What is added to the name of the file while rows are still missing."""
+"""Added to the name of the file while rows are missing."""
 
 
 class RowFile:
-    """The file that ``predict -o`` names: ``with RowFile(...) as rows: rows.add(row) ...; rows.finish(keys)``.
+    """The file of ``predict -o``: ``with RowFile(...) as rows: rows.add(row) ...; rows.finish(keys)``.
 
-    Rows are appended to ``NAME.partial``, a line of JSON each, below a line that says what they were made with. `finish`
-    writes the table beside and renames it. Where the run ends before that, the next one of the same kind finds the rows.
-    One process at a time has the file.
+    Rows are appended to ``NAME.partial``, one line of JSON each, after a line with model and options. `finish` writes the table
+    to another name and renames it. If the run ends before that, the next run with the same model and options finds the rows.
+    Only one process at a time can write the file.
 
     Parameters
     ----------
-    path : may be a pipe or device, such as /dev/stdout: rows then go there as CSV, and nothing is kept.
-    made_with : what has to be equal for rows to stand in one file: model, labels.
+    path : file to write. If it is a pipe or device, such as /dev/stdout, rows go there as CSV and nothing is kept.
+    made_with : model and options; they must be equal for all rows of a file.
     columns : names of the table's columns.
-    overwrite : whether rows that were made with something else may be thrown away.
+    overwrite : whether rows of another model or other options may be thrown away.
 
     Attributes
     ----------
-    failed : of each row that is there, by its key (`key_of`), whether it tells an error in place of an answer.
+    failed : key of a row (`key_of`) -> whether the row has an error instead of a prediction.
 
     Raises
     ------
-    GemoclapError : another process writes the file; the rows that are there were made with something else.
+    GemoclapError : another process is writing the file, or it has rows of another model or other options.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class RowFile:
 
     def __exit__(self, *error: Any) -> None:
         if not self.failed and not self._is_stream:
-            self.partial.unlink(missing_ok=True)  # nothing to go on with
+            self.partial.unlink(missing_ok=True)  # there are no rows to resume from
         self._leave.__exit__(*error)
 
     def add(self, row: Row) -> None:
-        """Keep a row; when this returns, it outlives the process."""
+        """Add a row. After this call, the row is kept even if the process is killed."""
         self.failed[key_of(row)] = "error" in row
         if self._is_stream:
             self._writer.writerow(row)
@@ -86,7 +86,7 @@ class RowFile:
             self._file.flush()
 
     def finish(self, wanted: Iterable[str]) -> None:
-        """Write the table, a row for each of the `wanted` keys that there is one for, in the order they were made."""
+        """Write the table: all rows that have one of the `wanted` keys, in the order in which they were added."""
         if self._is_stream:
             return
         keys = set(wanted)
@@ -95,7 +95,7 @@ class RowFile:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Have the file for this process alone."""
+        """Lock the file for this process."""
         lock = FileLock(self.path.with_name(f".{self.path.name}.lock"))
         with readable_write_errors(self.path):
             self.path.parent.mkdir(exist_ok=True)
@@ -112,7 +112,7 @@ class RowFile:
             lock.release()
 
     def _begun(self) -> IO[str]:
-        """Return the file of rows to append to: the one that an ended run has left, or a new one."""
+        """Return the file to append rows to: the one of an interrupted run, or a new one."""
         try:
             found = self._found()
         except GemoclapError:
@@ -127,14 +127,14 @@ class RowFile:
         return file
 
     def _found(self) -> dict[str, bool] | None:
-        """Return what an ended run has left, as `failed` has it, and cut off a half line at its end; None for nothing."""
+        """Return the rows of an interrupted run in the form of `failed`, or None; an incomplete last line is cut off."""
         whole = _end_of_whole_lines(self.partial) if self.partial.exists() else 0
         if not whole:
             return None
         if _parsed(next(_lines(self.partial)), self.partial).get("made_with") != self._made_with:
             raise GemoclapError(
                 f"{self.partial}: begun with another model or other options; run that command again to finish it, or add "
-                "--overwrite to begin anew"
+                "--overwrite to start again"
             )
         os.truncate(self.partial, whole)
         return {key_of(row): "error" in row for row in self._rows()}
@@ -146,14 +146,14 @@ class RowFile:
 
 
 def key_of(row: Row) -> str:
-    """Return what tells one row from all others: the path, and of a manifest's row its id and stretch of the file."""
+    """Return a unique key of a row: its path, and for a row of a manifest also its id, start and end."""
     return "\t".join(str(row.get(name, "")) for name in ("path", "id", "start", "end"))
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write a table as the name of the file says: CSV, a line of JSON a row, or Parquet.
+    """Write a table as CSV, JSON lines or Parquet, according to the suffix of the file.
 
-    A column that a row lacks is empty in CSV, null in Parquet, and left out in JSON.
+    If a row has no value in a column, it is empty in CSV, null in Parquet, and left out in JSON.
     """
     if path.suffix.lower() == ".parquet":
         _write_parquet(path, columns, rows)
@@ -184,12 +184,12 @@ def _write_parquet(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> N
 
 
 def _pyarrow(path: Path) -> tuple[Any, Any]:
-    # An extra: 170 MB that CSV and JSON do without.
+    # An extra of 170 MB, which CSV and JSON do not need.
     return needed("pyarrow", f"{path}: Parquet"), needed("pyarrow.parquet", f"{path}: Parquet")
 
 
 def _readable(row: Row) -> dict[str, Any]:
-    """Return a row whose words are Unicode: Parquet has no place for the bytes of a name that is not UTF-8."""
+    """Return a row in valid Unicode, because Parquet cannot store the bytes of a name that is not UTF-8."""
     return {name: as_unicode(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
@@ -215,12 +215,12 @@ def _parsed(line: str, path: Path) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise GemoclapError(f"{path}: holds something else than rows of predictions; add --overwrite to begin anew")
+        raise GemoclapError(f"{path}: does not contain rows of predictions; add --overwrite to start again")
     return found
 
 
 def _end_of_whole_lines(path: Path) -> int:
-    """Return the position behind the last line end of a file, 0 where there is none."""
+    """Return the position after the last line end of a file, or 0 if there is none."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:

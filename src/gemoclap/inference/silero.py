@@ -1,9 +1,9 @@
-"""Silero's model of speech: sound -> how likely each 32 ms of it are speech.
+"""Silero's voice activity detector: the probability of speech in every 32 ms of sound.
 
-The package silero-vad carries the weights. Its own code is not imported: it would limit the whole process to one thread.
-Its main models are TorchScript, which holds a pickle, and ONNX, which needs another runtime; so the weights are those that
-it has as safetensors, for a network that is small enough to write down here. They are of another training than the main
-ones. On noisy, band-limited and quiet speech of CREMA-D they were as good or better.
+The weights come from the package silero-vad. Its own code is not imported, because it would limit the whole process to one
+thread. Its main models are not used either: TorchScript contains a pickle, and ONNX needs another runtime. The package also
+has weights as safetensors, for a network that is small enough to be written here. They were trained separately from the main
+models. On noisy, band-limited and quiet speech of CREMA-D they were as good or better.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from gemoclap.errors import GemoclapError
 PACKAGE = "silero_vad"
 WEIGHTS = "silero_vad_16k.safetensors"
 SHA256 = "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1"
-"""Of the weights in silero-vad 6.2.3. Others may belong to another network."""
+"""Hash of the weights in silero-vad 6.2.3. Other weights may belong to another network."""
 REMEDY = "pip install silero-vad==6.2.3"
 
 FRAME = 512
-"""Samples that get one probability."""
+"""Number of samples per frame; each frame gets one probability."""
 CONTEXT = 64
-"""Samples before a frame that the network sees too."""
+"""Number of samples before a frame that the network gets too."""
 SIZE = 128
-"""Of the state of the LSTM."""
+"""Size of the state of the LSTM."""
 
 
 class SpeechNet(nn.Module):
@@ -49,7 +49,7 @@ class SpeechNet(nn.Module):
         self.conv2 = nn.Conv1d(128, 64, 3, stride=2, padding=1)
         self.conv3 = nn.Conv1d(64, 64, 3, stride=2, padding=1)
         self.conv4 = nn.Conv1d(64, 128, 3, padding=1)
-        self.lstm = nn.LSTM(SIZE, SIZE)  # over all frames in one call, in place of a cell that is called for each
+        self.lstm = nn.LSTM(SIZE, SIZE)  # one call for all frames, instead of one call of a cell per frame
         self.final_conv = nn.Conv1d(SIZE, 1, 1)
         names = {f"lstm_cell.{name}": f"lstm.{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
         self.load_state_dict({names.get(name, name): weight for name, weight in weights.items()})
@@ -69,7 +69,7 @@ class SpeechNet(nn.Module):
 def speech_probabilities(
     net: SpeechNet, samples: np.ndarray, context: np.ndarray, hidden: np.ndarray, cell: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return how likely each frame is speech, and what the next call needs.
+    """Return the probability of speech in each frame, and the state for the next call.
 
     Parameters
     ----------

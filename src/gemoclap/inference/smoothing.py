@@ -1,4 +1,4 @@
-"""From the emotions of single windows to stretches of one leading emotion."""
+"""Smooths the emotions of windows over time, and joins windows with the same emotion into segments."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from gemoclap.inference.answers import UNKNOWN
 
 SMOOTH_SECONDS = 2.0
-"""Reach of the smoothing where nobody says otherwise [C]."""
+"""Default reach of the smoothing [C]."""
 
 
 @dataclass(frozen=True)
 class EmotionSegment:
-    """A stretch of speech with one leading emotion.
+    """A part of the speech with one emotion.
 
     Attributes
     ----------
     start, end : seconds.
-    emotion : the likeliest label all through it, or `UNKNOWN`.
-    confidence : its mean probability, smoothed; of `UNKNOWN` that of the likeliest label.
-    probabilities : label -> mean probability, smoothed.
+    emotion : the most probable label in all of its windows, or `UNKNOWN`.
+    confidence : mean smoothed probability of the emotion; for `UNKNOWN`, of the most probable label.
+    probabilities : label -> mean smoothed probability.
     """
 
     start: float
@@ -35,14 +35,14 @@ class EmotionSegment:
 def smoothed(middles: np.ndarray, probabilities: np.ndarray, reach: float) -> np.ndarray:
     """Average probabilities over time with a triangular kernel.
 
-    A window counts with the weight ``1 - d / reach``, where d is the distance of the two middles in seconds, and not at all
-    from `reach` on. The weights are divided by their sum, so rows still add up to one.
+    A window at a distance of d seconds, from middle to middle, has the weight ``1 - d / reach``, or 0 if d is `reach` or more.
+    The weights are divided by their sum, so rows still add up to one.
 
     Parameters
     ----------
-    middles : ``(N,)`` seconds, rising.
+    middles : ``(N,)`` seconds, in increasing order.
     probabilities : ``(N, C)``.
-    reach : seconds; 0 leaves each window as it is.
+    reach : seconds; 0 leaves the probabilities unchanged.
 
     Returns
     -------
@@ -66,15 +66,15 @@ def segments(
     probabilities: np.ndarray,
     threshold: float = 0.0,
 ) -> list[EmotionSegment]:
-    """Merge neighbouring windows with the same leading emotion.
+    """Join neighbouring windows with the same most probable emotion.
 
-    Every moment of speech belongs to the window whose middle is nearest. No segment reaches over a pause.
+    Every moment of speech belongs to the window with the nearest middle. No segment contains a pause.
 
     Parameters
     ----------
     labels : names of the C columns.
-    speech : (start, end) of stretches of speech in seconds, in order.
-    windows : (start, end) of N windows in seconds, in order; each lies in one stretch.
+    speech : (start, end) of continuous speech in seconds, in order.
+    windows : (start, end) of N windows in seconds, in order; each lies in one entry of `speech`.
     probabilities : ``(N, C)``, smoothed.
     threshold : a window in which no label has this probability is `UNKNOWN`.
     """
@@ -93,7 +93,7 @@ def segments(
 
 
 def owned(speech: Sequence[tuple[float, float]], windows: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return (start, end) of the speech that belongs to each window, as `segments` divides it."""
+    """Return (start, end) of the speech that belongs to each window, divided as in `segments`."""
     found: list[tuple[float, float]] = []
     for start, end in speech:
         inside = len(found)
@@ -113,11 +113,11 @@ def summed_up(
     width: float,
     threshold: float = 0.0,
 ) -> list[EmotionSegment]:
-    """Return a segment for every `width` seconds in which there is speech, with the mean over that speech.
+    """Return a segment for every `width` seconds that contain speech, with the mean over that speech.
 
     Parameters
     ----------
-    own : what `owned` returned.
+    own : the result of `owned`.
     probabilities : ``(N, C)``, smoothed.
     threshold : as for `segments`.
     """

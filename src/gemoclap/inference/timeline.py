@@ -1,4 +1,4 @@
-"""Recordings of any length, cut into windows no longer than the clips of training, with times of the recording."""
+"""Cuts recordings of any length into windows that are no longer than the clips of training."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from gemoclap.config import AudioSettings
 from gemoclap.ems.intensity import IntensityModel, intensity_curve
 
 WINDOW_SECONDS = 30.0
-"""The longest window where the clips of training had any length."""
+"""Longest window if the clips of training were not limited in length."""
 
 
 def windows(recording: Recording, audio: AudioSettings) -> Iterator[tuple[float, np.ndarray]]:
-    """Cut a recording into windows of about equal length, each prepared as a clip of training.
+    """Cut a recording into windows of about equal length, and prepare each as a clip of training.
 
-    Silence at head and tail is left out where training's was; nothing is cut off otherwise. One window is in memory at a
-    time, and each is rounded to 16 bits by itself, as clips are.
+    If silence was trimmed in training, it is left out at the start and end of the recording. Otherwise nothing is left out.
+    Only one window at a time is in memory. Each is rounded to 16 bits on its own, as clips are.
 
     Parameters
     ----------
-    recording : of any length.
+    recording : a recording of any length.
     audio : how the clips of training were prepared.
 
     Yields
     ------
-    Of each window where it starts, in seconds of the recording, and its samples.
+    The start of each window, in seconds of the recording, and its samples.
     """
     edges = part_edges(recording, audio, WINDOW_SECONDS)
     for start, window in zip(edges, recording.pieces(edges), strict=False):
@@ -35,7 +35,7 @@ def windows(recording: Recording, audio: AudioSettings) -> Iterator[tuple[float,
 
 
 def intensity_over_time(model: IntensityModel, recording: Recording) -> tuple[np.ndarray, np.ndarray]:
-    """Return the times (F,) in seconds of a recording of any length, and how intense its emotion is there (F,)."""
+    """Return times (F,) in seconds, and the intensity of emotion (F,) at these times, for a recording of any length."""
     times, scores = [], []
     for start, clip in windows(recording, model.config.audio_settings):
         middles, intensities = intensity_curve(model, clip)
