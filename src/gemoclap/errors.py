@@ -2,6 +2,9 @@
 
 import difflib
 
+NO_NUMBERS = "its probabilities are no numbers; look for extreme samples in the recording"
+"""Message for a clip for which a model gives NaN."""
+
 
 class GemoclapError(Exception):
     """An error that the user can fix. Its message is one line that names the file, row or setting, and what to do.

@@ -18,9 +18,6 @@ from gemoclap.heads.classifier import HeadClassifier, SpeechClassifier, SpeechCl
 EmotionModel = GEmoClapModel | SpeechClassifier
 Classifier = PromptClassifier | HeadClassifier
 
-NO_NUMBERS = "its probabilities are no numbers; look for extreme samples in the recording"
-"""Message for a clip for which a model gives NaN."""
-
 
 def load_emotion_model(name: str | os.PathLike, with_text: bool = True) -> EmotionModel:
     """Load a model's folder, or a repository of the hub, in evaluation mode.

@@ -13,7 +13,7 @@ from sound import noise, tone, write
 from gemoclap.audio import Recording, load_audio, part_edges, recording, resample_blocks
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.inference import clips, predictor
+from gemoclap.inference import clips, clipwise, speech
 from gemoclap.inference.clips import ClipReader
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
@@ -125,7 +125,7 @@ def test_a_file_that_breaks_while_it_is_read_again_costs_one_clip(
 
 
 def test_parts_in_which_nobody_speaks_do_not_count(short_sighted: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "has_speech", lambda blocks: float(np.abs(blocks[0]).max()) > 0.3)
+    monkeypatch.setattr(speech, "has_speech", lambda blocks: float(np.abs(blocks[0]).max()) > 0.3)
     loud, quiet = noise(1.0, rms=0.2).astype(np.float32), noise(1.0, rms=0.02, seed=1).astype(np.float32)
     short_sighted.check_speech = True
     mixed = short_sighted(np.concatenate([quiet, loud, quiet]))
@@ -183,7 +183,7 @@ def test_dicts_that_are_no_clip(short_sighted: Predictor, clip: dict, complaint:
 def test_groups_that_are_sorted_together_are_bounded_by_seconds(
     short_sighted: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "GROUP_SECONDS", 1.0)
+    monkeypatch.setattr(clipwise, "GROUP_SECONDS", 1.0)
     audios = [noise(0.45, seed=seed).astype(np.float32) for seed in range(8)]
     groups = list(short_sighted._groups(audios, 100))
     assert [len(group) for group in groups] == [3, 3, 2]

@@ -167,7 +167,7 @@ class CompactModel(PreTrainedModel):
         mask_time_indices: Tensor | None = None,
         **kwargs: object,
     ) -> CompactOutput:
-        lengths = input_values.new_full((len(input_values),), input_values.shape[1], dtype=torch.long)
+        lengths = input_values.new_full(input_values.shape[:1], input_values.shape[1], dtype=torch.long)
         if attention_mask is not None:
             lengths = attention_mask.sum(1)
         frames, mask = self._log_mel(input_values, lengths)

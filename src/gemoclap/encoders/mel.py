@@ -193,7 +193,7 @@ class MelEncoder(PreTrainedModel):
 
     def features(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return normalised features ``(B, F, M)``, without gradient, and their mask ``(B, F)``; the padding is zero."""
-        lengths = input_values.new_full((len(input_values),), input_values.shape[1], dtype=torch.long)
+        lengths = input_values.new_full(input_values.shape[:1], input_values.shape[1], dtype=torch.long)
         if attention_mask is not None:
             lengths = attention_mask.sum(1)
         return self.mel(input_values, lengths)

@@ -122,21 +122,28 @@ def log_mel(waveforms: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Ten
     frames : ``(B, bands, M)``, as many as T samples have, zero in the padding.
     mask : bool ``(B, M)``.
     """
-    counts = lengths // HOP
-    mask = valid_positions(counts, waveforms.shape[1] // HOP)
-    needed = (mask.shape[1] - 1) * HOP + WINDOW
-    place = (torch.arange(needed, device=waveforms.device) - WINDOW // 2).abs().unsqueeze(0)
-    last = lengths.unsqueeze(1) - 1
-    place = torch.where(place > last, 2 * last - place, place).clamp(
-        min=0
-    )  # everything beyond the mirror image is padding
-    windows = waveforms.float().gather(1, place).unfold(1, WINDOW, HOP)
+    mask = valid_positions(lengths // HOP, waveforms.shape[1] // HOP)
+    windows = extended(waveforms.float(), lengths, mask.shape[1]).unfold(1, WINDOW, HOP)
     spectrum = torch.fft.rfft(windows * torch.hann_window(WINDOW, device=waveforms.device))
     power = spectrum.real.square() + spectrum.imag.square()
-    levels = (power @ mel_filters(bands, waveforms.device)).clamp(min=1e-10).log10()
-    levels = levels.masked_fill(~mask.unsqueeze(-1), -torch.inf)
+    return finished_levels(power @ mel_filters(bands, waveforms.device), mask), mask
+
+
+def extended(waveforms: Tensor, lengths: Tensor, frames: int) -> Tensor:
+    """Return clips with their mirror images at both ends, as long as `frames` windows are."""
+    needed = (frames - 1) * HOP + WINDOW
+    place = (torch.arange(needed, device=waveforms.device) - WINDOW // 2).abs().unsqueeze(0)
+    last = lengths.unsqueeze(1) - 1
+    # everything beyond the mirror image is padding
+    place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
+    return waveforms.gather(1, place)
+
+
+def finished_levels(power: Tensor, mask: Tensor) -> Tensor:
+    """Power in each band ``(B, M, bands)`` -> Whisper's levels ``(B, bands, M)``, zero in the padding."""
+    levels = power.clamp(min=1e-10).log10().masked_fill(~mask.unsqueeze(-1), -torch.inf)
     levels = torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0)
-    return ((levels + 4.0) / 4.0).masked_fill(~mask.unsqueeze(-1), 0.0).transpose(1, 2), mask
+    return ((levels + 4.0) / 4.0).masked_fill(~mask.unsqueeze(-1), 0.0).transpose(1, 2)
 
 
 class WhisperFrontEnd(nn.Module):
@@ -155,7 +162,10 @@ class WhisperFrontEnd(nn.Module):
         samples = self.lengths.samples
         if samples is None:
             samples = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        frames, mask = self._mel(waveforms, samples)
+        return self.convolve(*self._mel(waveforms, samples))
+
+    def convolve(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Mel frames ``(B, bands, M)`` with ``mask (B, M)`` -> ``(B, D, F)``, zero in the padding."""
         hidden = functional.gelu(self.conv1(frames)).masked_fill(~mask.unsqueeze(1), 0.0)
         hidden = functional.gelu(self.conv2(hidden))
         valid = valid_positions((mask.sum(1) + 1) // 2, hidden.shape[2])

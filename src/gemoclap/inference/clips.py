@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
@@ -21,12 +21,13 @@ from gemoclap.audio import (
 )
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.config import AudioSettings
-from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.answers import SILENT_REMARK
-from gemoclap.inference.speech import has_speech
 
-Audio = str | os.PathLike | np.ndarray | Utterance | Recording | Mapping[str, Any]
+if TYPE_CHECKING:
+    from gemoclap.corpora.manifest import Utterance
+
+Audio: TypeAlias = "str | os.PathLike | np.ndarray | Utterance | Recording | Mapping[str, Any]"
 """A file; a manifest row (its stretch of the file); a waveform (T,) at 16 kHz mono, float with full scale at 1, or signed
 PCM; a waveform at another rate as the datasets library has it, ``{"array": (T,), "sampling_rate": Hz}``; or what
 `recording_of` returns."""
@@ -77,7 +78,7 @@ class Clip:
     def _read(self) -> Iterator[Part]:
         for samples in self._recording.pieces(self._edges):
             waveform = from_int16(*to_int16(samples))
-            yield Part(waveform, self.is_sound and (not self._reader.check_speech or has_speech([waveform])))
+            yield Part(waveform, self.is_sound and (not self._reader.check_speech or _speaks(waveform)))
 
 
 class ClipReader:
@@ -123,13 +124,21 @@ def recording_of(audio: Audio) -> Recording:
     """
     if isinstance(audio, Recording):
         return audio
-    if isinstance(audio, Utterance):
-        return Recording(audio.path, audio.start, audio.end)
     if isinstance(audio, str | os.PathLike):
         return Recording(audio)
     if isinstance(audio, Mapping):
         return Recording(_at_16_khz(audio))
+    if hasattr(audio, "path") and hasattr(audio, "start"):  # the class of a row would bring the YAML package along
+        row = cast("Utterance", audio)
+        return Recording(row.path, row.start, row.end)
     return Recording(_checked(np.asarray(audio)))
+
+
+def _speaks(waveform: np.ndarray) -> bool:
+    # Imported here, because it needs torch, which reading clips does not.
+    from gemoclap.inference.speech import has_speech
+
+    return has_speech([waveform])
 
 
 def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:

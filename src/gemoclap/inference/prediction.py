@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.answers import NO_SPEECH_REMARK
 from gemoclap.inference.clips import Clip, Part
 from gemoclap.labels import GENDERS
-from gemoclap.models import NO_NUMBERS
 
 
 @dataclass(frozen=True)

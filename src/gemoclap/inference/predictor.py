@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
@@ -15,10 +13,12 @@ import torch
 from gemoclap.audio import SAMPLE_RATE, load_clip
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.words import check_words
+from gemoclap.config import AudioSettings
 from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, check_groups
-from gemoclap.inference.clips import Audio, Clip, ClipReader, Part, recording_of
+from gemoclap.inference.clips import Audio, Part, recording_of
+from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
 from gemoclap.inference.prediction import Featured, Prediction, prediction_of
 from gemoclap.inference.stream import EmotionStream
@@ -31,17 +31,13 @@ from gemoclap.models import (
     predicts_gender,
 )
 
-SORTED_TOGETHER = 16
-"""Batches whose clips are sorted by length together, so that a batch holds little padding."""
-GROUP_SECONDS = 1200.0
-"""Seconds of sound after which clips are not collected any longer to be sorted: 77 MB."""
 DECIDED_TOGETHER = 1024
 """Clips whose features go through the head at a time."""
 CLASSIFIERS = 256
 """Sets of labels that are remembered; the oldest makes room."""
 
 
-class Predictor:
+class Predictor(ClipwisePredictor):
     """Emotions of clips, by the classes a model was trained on or, compared with prompts, by any others.
 
     The same clip gives the same numbers alone, among others (to within 1e-6), and at every call.
@@ -64,8 +60,8 @@ class Predictor:
     """
 
     def __init__(self, model: EmotionModel) -> None:
+        super().__init__()
         self.model = model.eval()
-        self.check_speech = False
         self.workers = 1 if model.device.type == "cpu" else min(8, os.cpu_count() or 1)
         self.any_words = False
         self._predict_gender = False
@@ -105,40 +101,6 @@ class Predictor:
     def labels(self) -> tuple[str, ...]:
         """The classes the model was trained on."""
         return self.model.config.emotions.emotions
-
-    def __call__(self, audio: Audio, labels: Sequence[str] | None = None) -> Prediction:
-        """Classify one clip, trimmed as in training.
-
-        A clip longer than what the model uses of one is cut into parts of equal length, and the answer is the mean of theirs.
-        `inference.emotion_timeline` shows the emotions of a long recording one by one.
-
-        Parameters
-        ----------
-        audio : a file of any format that soundfile reads, a waveform (T,) at 16 kHz mono, float with full scale at 1 or
-            signed PCM, or ``{"array": waveform, "sampling_rate": Hz}``.
-        labels : classes to choose among, put into the model's emotion prompt; None takes the trained ones.
-
-        Raises
-        ------
-        GemoclapError : the audio cannot be read or has no samples, or fewer than two labels, others than a plain head knows, or
-            words that are like no word for an emotion (see `any_words`).
-        """
-        prediction = next(self.predict_many([audio], labels))
-        if isinstance(prediction, GemoclapError):
-            raise prediction
-        return prediction
-
-    def predict_many(
-        self, audios: Iterable[Audio], labels: Sequence[str] | None = None, batch_size: int = 16
-    ) -> Iterator[Prediction | GemoclapError]:
-        """Yield the answer for each clip in turn, or the error that kept it from being read.
-
-        Clips are collected up to `SORTED_TOGETHER` batches or `GROUP_SECONDS` and sorted by length. Meanwhile `workers`
-        threads read the next ones.
-        """
-        classifier = self._classifier(labels)
-        for clip in self._featured(audios, batch_size):
-            yield clip if isinstance(clip, GemoclapError) else self._decide([clip], classifier)[0]
 
     def predict_adapted(
         self,
@@ -198,79 +160,12 @@ class Predictor:
         by_number = dict(zip(readable, answers, strict=True))
         return [by_number.get(number, cast(GemoclapError, clip)) for number, clip in enumerate(found)], used
 
-    def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[Featured | GemoclapError]:
-        """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
-        for group in self._groups(audios, batch_size * SORTED_TOGETHER):
-            of_held = self._features_of_held(group, batch_size)
-            for number, clip in enumerate(group):
-                if isinstance(clip, GemoclapError):
-                    yield clip
-                elif clip.held is not None:
-                    yield Featured.of(clip, of_held[number], clip.held)
-                else:
-                    yield self._featured_in_turn(clip, batch_size)
-
-    def _groups(self, audios: Iterable[Audio], size: int) -> Iterator[list[Clip | GemoclapError]]:
-        """Yield clips that are sorted together, `size` at most; the next ones are read meanwhile."""
-        reader = ClipReader(self.model.config.audio_settings, self.check_speech)
-        left = iter(audios)
-        group: list[Clip | GemoclapError] = []
-        pool = ThreadPoolExecutor(self.workers)
-        try:
-            ahead = deque(pool.submit(reader.attempt, audio) for audio in islice(left, size))
-            while ahead:
-                group.append(ahead.popleft().result())
-                ahead.extend(pool.submit(reader.attempt, audio) for audio in islice(left, 1))
-                seconds = sum(clip.seconds for clip in group if isinstance(clip, Clip))
-                if len(group) == size or seconds > GROUP_SECONDS:
-                    yield group
-                    group = []
-        finally:
-            pool.shutdown(cancel_futures=True)
-        if group:
-            yield group
-
-    def _features_of_held(self, clips: Sequence[Clip | GemoclapError], batch_size: int) -> dict[int, np.ndarray]:
-        """Return the features ``(parts, P)`` of the clips in memory, by place."""
-        parts = [
-            (number, part)
-            for number, clip in enumerate(clips)
-            if isinstance(clip, Clip) and clip.held is not None
-            for part in clip.held
-        ]
-        rows: dict[int, list[np.ndarray]] = {}
-        for (number, _), row in zip(parts, self.features_of([part for _, part in parts], batch_size), strict=True):
-            rows.setdefault(number, []).append(row)
-        return {number: np.stack(of_clip) for number, of_clip in rows.items()}
-
-    def features_of(self, parts: Sequence[Part], batch_size: int) -> list[np.ndarray]:
-        """Return the pooled features ``(P,)`` of each part; the model gets them in batches of like length."""
-        order = sorted(range(len(parts)), key=lambda place: len(parts[place].waveform))
-        found: dict[int, np.ndarray] = {}
-        for batch in self._batches(((place, parts[place]) for place in order), batch_size):
-            places, of_batch = zip(*batch, strict=True)
-            found |= zip(places, self._features(of_batch), strict=True)
-        return [found[place] for place in range(len(parts))]
-
     def decide(self, clip: Featured, labels: Sequence[str] | None = None) -> Prediction | GemoclapError:
         """Return the answer for a clip of which the features are known, or the error that the labels lead to."""
         try:
             return self._decide([clip], self._classifier(labels))[0]
         except GemoclapError as error:
             return error
-
-    def _featured_in_turn(self, clip: Clip, batch_size: int) -> Featured | GemoclapError:
-        """Return the features of a clip whose parts are read one by one."""
-        features: list[np.ndarray] = []
-        speaks: list[Part] = []
-        try:
-            for batch in self._batches(enumerate(clip), batch_size):
-                of_batch = [part for _, part in batch]
-                features.append(self._features(of_batch))
-                speaks += [part._replace(waveform=part.waveform[:0]) for part in of_batch]
-        except GemoclapError as error:
-            return error
-        return Featured.of(clip, np.concatenate(features), speaks)
 
     def stream(self, sample_rate: int = SAMPLE_RATE, **options: Any) -> EmotionStream:
         """Return a stream that takes chunks of sound and gives the emotion of each window of speech.
@@ -285,20 +180,6 @@ class Predictor:
         GemoclapError : a setting makes no sense.
         """
         return EmotionStream(self, sample_rate, **options)
-
-    def _batches(self, parts: Iterable[tuple[int, Part]], batch_size: int) -> Iterator[list[tuple[int, Part]]]:
-        """Yield numbered parts in batches; on a CPU of no more than `CPU_BATCH_SECONDS`."""
-        most = CPU_BATCH_SECONDS * SAMPLE_RATE if self.model.device.type == "cpu" else np.inf
-        batch: list[tuple[int, Part]] = []
-        longest = 0
-        for number, part in parts:
-            longest = max(longest, len(part.waveform))
-            if batch and (len(batch) == batch_size or (len(batch) + 1) * longest > most):
-                yield batch
-                batch, longest = [], len(part.waveform)
-            batch.append((number, part))
-        if batch:
-            yield batch
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as training would have it, (T,) float32: decoded, trimmed, its first `max_seconds`."""
@@ -315,6 +196,14 @@ class Predictor:
                 del self._classifiers[next(iter(self._classifiers))]
             self._classifiers[key] = found
         return self._classifiers[key]
+
+    @property
+    def _audio_settings(self) -> AudioSettings:
+        return self.model.config.audio_settings
+
+    @property
+    def _most_samples(self) -> float:
+        return CPU_BATCH_SECONDS * SAMPLE_RATE if self.model.device.type == "cpu" else math.inf
 
     def _features(self, parts: Sequence[Part]) -> np.ndarray:
         waveforms = [torch.from_numpy(part.waveform) for part in parts]

@@ -11,10 +11,10 @@ import torch
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import InputSource, eval_batches
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
-from gemoclap.models import NO_NUMBERS, Classifier, EmotionModel, classifier_of
+from gemoclap.models import Classifier, EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
 
 Progress = Callable[[int, int], None]

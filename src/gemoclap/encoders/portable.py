@@ -1,0 +1,111 @@
+"""For the time of an export, modules that compute the same from operators that ONNX has, for any batch and any length.
+
+Three things do not go into a graph as they are. The Fourier transform of mel frames is written as a convolution with its
+basis. Numbers of frames that depend on the values of `lengths` are replaced by those of the padded batch, whose additional
+frames are masked. Batch norm in evaluation is the same for every frame, so frames need not be packed first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.encoders.compact import MaskedBatchNorm
+from gemoclap.encoders.mel import LogMel
+from gemoclap.encoders.overriding import calling_instead
+from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.whisper import (
+    CHUNK_SECONDS,
+    FRAME,
+    HOP,
+    WINDOW,
+    WhisperFrontEnd,
+    extended,
+    finished_levels,
+    mel_filters,
+)
+
+
+@contextmanager
+def portable(model: nn.Module) -> Iterator[None]:
+    """Replace the parts of a model in evaluation mode that cannot be exported, during the block."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            for kind, replaced in REPLACEMENTS.items():
+                if isinstance(module, kind):
+                    stack.enter_context(calling_instead(module, replaced(module)))
+        yield
+
+
+def fourier_basis(window: Tensor, n_fft: int) -> Tensor:
+    """Return the real and the imaginary parts of the transform of a window, ``(2 (n_fft // 2 + 1), 1, len(window))``."""
+    places = torch.arange(len(window), dtype=torch.float64)
+    angles = torch.outer(torch.arange(n_fft // 2 + 1, dtype=torch.float64), places).remainder(n_fft)
+    angles = angles * (2 * math.pi / n_fft)
+    return (torch.cat([angles.cos(), angles.sin()]) * window.double()).float().unsqueeze(1)
+
+
+def power_spectra(waveforms: Tensor, basis: Tensor, hop: int) -> Tensor:
+    """Return the power ``(B, F, n_fft // 2 + 1)`` of the windows of ``waveforms (B, T)``."""
+    real, imaginary = functional.conv1d(waveforms.unsqueeze(1), basis, stride=hop).chunk(2, dim=1)
+    return (real.square() + imaginary.square()).transpose(1, 2)
+
+
+def _log_mel(mel: Any) -> Callable[..., Any]:
+    """Return what does as `LogMel`, for as many frames as the padded batch has."""
+    basis = fourier_basis(mel.window_values, mel.n_fft)
+
+    def forward(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        waveforms = functional.pad(waveforms, (0, mel.window))  # so that the shortest clip has a frame
+        power = power_spectra(waveforms, basis, mel.hop)
+        mask = valid_positions(mel.frame_counts(lengths), power.shape[1])
+        return (power @ mel.filters).add(1e-6).log() * mask.unsqueeze(-1), mask
+
+    return forward
+
+
+def _whisper_front_end(front_end: Any) -> Callable[..., Any]:
+    """Return what does as `WhisperFrontEnd` for clips of at most 30 s."""
+    # Made here, so that the graph has constants.
+    basis = fourier_basis(torch.hann_window(WINDOW), WINDOW)
+    filters = mel_filters(front_end.config.num_mel_bins, torch.device("cpu"))
+    whole = CHUNK_SECONDS * SAMPLE_RATE
+
+    def forward(waveforms: Tensor) -> Tensor:
+        samples = front_end.lengths.samples.clamp(min=FRAME)
+        waveforms = functional.pad(waveforms, (0, FRAME))
+        if front_end.config.padded:
+            samples = torch.full_like(samples, whole)
+            waveforms = functional.pad(waveforms, (0, whole))[:, :whole]
+        mask = valid_positions(samples // HOP, waveforms.shape[1] // HOP)
+        power = power_spectra(extended(waveforms, samples, mask.shape[1]), basis, HOP)
+        return front_end.convolve(finished_levels(power @ filters, mask), mask)
+
+    return forward
+
+
+def _batch_norm(norm: Any) -> Callable[..., Any]:
+    """Return what does as `MaskedBatchNorm` in evaluation mode."""
+
+    def forward(hidden: Tensor, mask: Tensor) -> Tensor:
+        normed = functional.batch_norm(
+            hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
+        return normed * mask
+
+    return forward
+
+
+REPLACEMENTS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
+    LogMel: _log_mel,
+    WhisperFrontEnd: _whisper_front_end,
+    MaskedBatchNorm: _batch_norm,
+}
+"""Class -> module of it -> what is called in place of its `forward`."""
