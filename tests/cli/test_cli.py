@@ -228,8 +228,28 @@ def test_help_shows_what_people_set_daily_and_all_on_demand(command: str, capsys
 def test_help_leaves_out_what_the_command_refuses(capsys: pytest.CaptureFixture) -> None:
     assert run("compare", "ems", "--help-all") == 0
     shown = capsys.readouterr().out
-    assert not re.search(r"--(probe\.train\.seeds|train\.seed|finetune\.train\.seed)\b", shown)
+    refused = r"(probe\.|finetune\.)?train\.(seeds?|select)|train\.(lr|encoder_lr|chunk_size)"
+    assert not re.search(rf"^  --({refused})\b", shown, re.MULTILINE)
     assert "--seeds" in shown and "--finetune.seeds" in shown
+
+
+@pytest.mark.parametrize("command", ["train", "crosscorpus", "gmp finetune", "pretrain intensity"])
+def test_help_leaves_out_what_has_no_effect(command: str, capsys: pytest.CaptureFixture) -> None:
+    assert run(*command.split(), "--help-all") == 0
+    shown = capsys.readouterr().out
+    assert not re.search(r"^  --data\.(folds|n_folds|test_speakers|fold_files)\b", shown, re.MULTILINE)
+    assert "--data.dev_speakers" in shown
+
+
+def test_help_shows_defaults_as_they_are_typed(capsys: pytest.CaptureFixture) -> None:
+    assert run("crossval", "--help-all") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for default in ("emo_clap,sl_gemo_clap,ml_gemo_clap", "true", "null", "64,512,4096", "empty", "The emotion is {}"):
+        assert f"default: {default})" in words
+    assert "default: [" not in words and "default: True" not in words
+    assert run("timeline", "--help") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "default: print a table --by" in words  # a default that the text names is not added
 
 
 def test_lists_with_commas() -> None:

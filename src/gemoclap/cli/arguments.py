@@ -56,13 +56,15 @@ class HelpFormatter(DefaultHelpFormatter, RawDescriptionHelpFormatter):
             notes.append(_spelt_out(hint))
         if action.required:
             notes.append("required")
-        elif "." in action.dest or (hint is not None and action.default is not None):
-            notes.append("default: %(default)s")
+        elif "." in action.dest or (hint and action.default is not None and "default:" not in (action.help or "")):
+            notes.append(f"default: {_as_option(action.default)}".replace("%", "%%"))
         return (action.help or "") + (f" ({'; '.join(notes)})" if notes else "")
 
     def _format_action_invocation(self, action: Action) -> str:
         """Return the names of an option and its value once, without jsonargparse's ``--name+``, which appends to a list."""
         names = ", ".join(name for name in action.option_strings if not name.endswith("+"))
+        if names == "--print_config":  # it also takes flags of jsonargparse, which nobody needs here
+            return names
         if not names or action.nargs == 0:
             return names or super()._format_action_invocation(action)
         return f"{names} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
@@ -127,6 +129,17 @@ class Parser(ArgumentParser):
         value = re.sub(r"invalid literal .*: '(.*)'|\.$| does not conform.*", r"\1", wrong[2])
         near = did_you_mean(value, [str(word) for word in get_args(hint)]) if get_origin(hint) is Literal else ""
         return f"{wrong[1]} must be {_spelt_out(hint)}, not {value!r}{near}"
+
+    def plain_help_of_standard_options(self) -> None:
+        """Replace the help texts of jsonargparse's own options."""
+        texts = {
+            "--help": "show this help and exit",
+            "--version": "print the version and exit",
+            "--print_config": "print all settings as YAML and exit",
+        }
+        for action in self._actions:
+            for option in action.option_strings:
+                action.help = texts.get(option, action.help)
 
     def _as_typed(self, name: str) -> str:
         options = next((action.option_strings for action in self._actions if action.dest == name), [])
@@ -257,6 +270,17 @@ def _as_list(value: str) -> str:
     return json.dumps([word.strip() for word in value.split(",") if word.strip()], ensure_ascii=False)
 
 
+def _as_option(value: Any) -> str:
+    """Return a default as it would be typed, such as ``a,b`` for a list, ``true`` or ``null``."""
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, list | dict) and not value:
+        return "empty"
+    if isinstance(value, list) and not any(isinstance(one, list | dict) for one in value):
+        return ",".join(map(str, value))
+    return str(value)
+
+
 def _spelt_out(hint: Any) -> str:
     """Return a type in words: ``float | None`` -> ``"a number or null"``."""
     origin, inner = get_origin(hint), get_args(hint)
@@ -264,6 +288,8 @@ def _spelt_out(hint: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if origin in (Union, UnionType):
         return " or ".join(map(_spelt_out, inner))
+    if origin is list and get_origin(inner[0]) is Literal:
+        return f"a list with any of {', '.join(map(str, get_args(inner[0])))}"
     if origin is list:
         of = {str: "words", int: "whole numbers", list: "lists"}.get(get_origin(inner[0]) or inner[0])
         return f"a list of {of or 'any ' + _spelt_out(inner[0])}"

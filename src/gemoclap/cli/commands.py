@@ -56,55 +56,61 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "prepare": Command(
-        add_prepare, "read a corpus, or another toolkit's manifest, into a manifest", "gemoclap.cli.corpora"
+        add_prepare, "make a manifest from a corpus, or from another toolkit's manifest", "gemoclap.cli.corpora"
     ),
-    "inspect": Command(add_inspect, "count what a manifest holds and find every fault in it", "gemoclap.cli.corpora"),
-    "convert": Command(add_convert, "write a manifest in another toolkit's form", "gemoclap.cli.corpora"),
+    "inspect": Command(add_inspect, "check a manifest: count its contents and list all faults", "gemoclap.cli.corpora"),
+    "convert": Command(add_convert, "write a manifest in another toolkit's format", "gemoclap.cli.corpora"),
     "train": Command(add_train, "train one method on all speakers", "gemoclap.cli.training"),
     "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds", "gemoclap.cli.training"),
     "crosscorpus": Command(
-        add_crosscorpus, "train on each of several corpora and test on each other one", "gemoclap.cli.tables"
+        add_crosscorpus, "train on each of several corpora and test on each of the others", "gemoclap.cli.tables"
     ),
     "table1": Command(
-        add_table1, "fill the GEmo-CLAP paper's Table 1, audio encoders by methods", "gemoclap.cli.tables"
+        add_table1,
+        "compare audio encoders and methods in a table, as in the GEmo-CLAP paper's Table 1",
+        "gemoclap.cli.tables",
     ),
     "pretrain intensity": Command(
         add_pretrain_intensity, "train a model of the intensity of emotion over time", "gemoclap.cli.ems"
     ),
     "pretrain ems": Command(
-        add_pretrain_ems, "pre-train an encoder on speech, where emotion is intense (EMS)", "gemoclap.cli.ems"
+        add_pretrain_ems,
+        "pre-train an encoder on speech, with masks where emotion is intense (EMS)",
+        "gemoclap.cli.ems",
     ),
     "compare ems": Command(
-        add_compare_ems, "pre-train in every way with several seeds, and see whether EMS helps", "gemoclap.cli.ems"
+        add_compare_ems, "pre-train encoders with and without EMS, and compare their scores", "gemoclap.cli.ems"
     ),
     "probe": Command(
-        add_probe, "find how much of emotion is in frozen encoders (S3PRL's protocol)", "gemoclap.cli.ems"
+        add_probe, "compare frozen encoders by the score of a linear head (S3PRL's protocol)", "gemoclap.cli.ems"
     ),
     "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.cli.ems"),
     "gmp features": Command(
         add_gmp_step,
-        "GMP-TL, first step: train an encoder to name emotion and gender, on all speakers (RUN/features)",
+        "step 1 of GMP-TL: train an encoder on emotion and gender, with all speakers (writes RUN/features)",
         "gemoclap.cli.gmp",
     ),
     "gmp cluster": Command(
         add_gmp_step,
-        "second: cluster the frames of RUN/features, pseudo-labels at every scale (RUN/clusters)",
+        "step 2 of GMP-TL: cluster the frames of this encoder into pseudo-labels (writes RUN/clusters)",
         "gemoclap.cli.gmp",
     ),
     "gmp pretrain": Command(
         add_gmp_step,
-        "third: train an encoder to name hidden frames by the labels of RUN/clusters (RUN/frames)",
+        "step 3 of GMP-TL: train an encoder to predict the pseudo-labels of hidden frames (writes RUN/frames)",
         "gemoclap.cli.gmp",
     ),
     "gmp finetune": Command(
         add_gmp_step,
-        "last: fine-tune the encoder of RUN/frames to name emotions, the model of gmp_tl (RUN/model)",
+        "step 4 of GMP-TL: fine-tune that encoder on emotions (writes RUN/model)",
         "gemoclap.cli.gmp",
     ),
-    "frames": Command(add_frames, "show what GMP-TL's clusters say of a clip, frame by frame", "gemoclap.cli.gmp"),
+    "frames": Command(
+        add_frames, "show the clusters of GMP-TL and the emotions of a clip, frame by frame", "gemoclap.cli.gmp"
+    ),
     "report": Command(
         add_report,
-        "write the report of a cross-validation again, or one of several over the same folds",
+        "write the report of a cross-validation again, or compare several over the same folds",
         "gemoclap.cli.training",
     ),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
@@ -121,12 +127,12 @@ SHELVES: dict[str, dict[str, str]] = {
     "more tables and reports": {
         name: COMMANDS[name].summary for name in ("report", "crosscorpus", "table1", "convert")
     },
-    "GMP-TL": {
-        "gmp": "its four steps one by one: features, cluster, pretrain, finetune",
+    "GMP-TL (pseudo-labels of frames)": {
+        "gmp": "run its four steps one by one: features, cluster, pretrain, finetune",
         "frames": COMMANDS["frames"].summary,
     },
-    "EMS": {
-        "pretrain": "train the intensity model (intensity), then an encoder (ems)",
+    "EMS (pre-training with emotion-aware masks)": {
+        "pretrain": "run its two steps: intensity (train the intensity model), ems (pre-train an encoder)",
         "probe": COMMANDS["probe"].summary,
         "compare ems": COMMANDS["compare ems"].summary,
         "intensity": COMMANDS["intensity"].summary,
@@ -152,13 +158,15 @@ From a corpus to a table, and to a model:
 def overview() -> Parser:
     """Return the parser of ``gemoclap`` without a command; it only has --help and --version."""
     shelves = [(f"\n{title}:\n" if title else "") + _listed(commands) for title, commands in SHELVES.items()]
-    return Parser(
+    parser = Parser(
         prog="gemoclap",
         usage="gemoclap COMMAND ... [--debug]",
         description="Speech emotion recognition by contrastive language-audio pretraining.",
         epilog=EPILOG.format(commands="\n".join(shelves)),
         version=__version__,
     )
+    parser.plain_help_of_standard_options()
+    return parser
 
 
 def _listed(summaries: Mapping[str, str]) -> str:
@@ -176,6 +184,7 @@ def parser_of(name: str, every_setting: bool = True) -> Parser:
     parser = Parser(prog=f"gemoclap {name}", description=f"{summary[0].upper()}{summary[1:]}.")
     COMMANDS[name].add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.plain_help_of_standard_options()
     if not every_setting and (hidden := parser.hide_rare_settings(DAILY)):
         parser.epilog = f"'gemoclap {name} --help-all' shows {hidden} more settings.\n"
     return parser

@@ -101,6 +101,12 @@ def add_convert(parser: Parser) -> None:
     parser.hide_groups()
 
 
+FOLDS = ("data.folds", "data.n_folds", "data.test_speakers", "data.fold_files")
+"""Settings without effect in commands that train on all speakers."""
+SUPERVISED = ("train.chunk_size", "train.encoder_lr", "train.select")
+"""Settings that commands refuse which train without a contrastive loss, a pre-trained encoder and classes."""
+
+
 def add_manifest(parser: Parser) -> None:
     """Add the positional manifest. `arguments.take_manifest` copies it to ``data.manifest``."""
     parser.add_argument("manifest", nargs="?", type=str | None, default=None, help=MANIFEST)
@@ -128,13 +134,14 @@ def add_train(parser: Parser) -> None:
     )
     parser.add_argument("--calibrate_on", type=str | None, default=None, help=calibrate)
     add_settings(parser)
+    parser.hide(*FOLDS)
 
 
 def add_crossval(parser: Parser) -> None:
     parser.usage = "gemoclap crossval MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
     add_manifest(parser)
     add_run_folder(parser)
-    methods = f"methods to compare, such as emo_clap,egemaps_svm; known: {', '.join((*TRAINED, *BASELINES))}"
+    methods = f"methods to compare, such as emo_clap,egemaps_svm; choose from {', '.join((*TRAINED, *BASELINES))}"
     parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="whether to save the model of every fold")
     seeds = "repeat with each of these seeds, such as 0,1,2; each writes to RUN/seed_0 and so on, and RUN has a report of all"
@@ -153,6 +160,7 @@ def add_crosscorpus(parser: Parser) -> None:
     seeds = "train with each of these seeds, such as 0,1,2; the matrix shows the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
     add_settings(parser)
+    parser.hide(*FOLDS)
 
 
 def add_table1(parser: Parser) -> None:
@@ -161,12 +169,9 @@ def add_table1(parser: Parser) -> None:
     )
     add_manifest(parser)
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
-    encoders = (
-        "rows of the table: Hugging Face ids or folders, or NAME=FOLDER to set the name of a row; "
-        "model.audio_encoder is ignored"
-    )
+    encoders = "rows of the table: Hugging Face ids or folders, or NAME=FOLDER to set the name of a row"
     parser.add_argument("--encoders", type=list[str], default=[*PAPER_ENCODERS], help=encoders)
-    methods = f"columns of the table; known: {', '.join((*METHODS, *HEADS))}"
+    methods = f"columns of the table; choose from {', '.join((*METHODS, *HEADS))}"
     parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
     seeds = "cross-validate with each of these seeds, such as 0,1,2; the table shows the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
@@ -177,6 +182,7 @@ def add_table1(parser: Parser) -> None:
     )
     add_settings(parser)
     parser.set_defaults(dict(flat(paper_settings(), parser.settings())))
+    parser.hide("model.audio_encoder")  # --encoders names them
 
 
 def add_gmp_step(parser: Parser) -> None:
@@ -185,6 +191,7 @@ def add_gmp_step(parser: Parser) -> None:
     add_manifest(parser)
     add_run_folder(parser, output)
     add_settings(parser)
+    parser.hide(*FOLDS)
 
 
 def add_frames(parser: Parser) -> None:
@@ -242,8 +249,8 @@ def add_evaluate(parser: Parser) -> None:
 def add_predict(parser: Parser) -> None:
     parser.usage = "gemoclap predict PATH ... [--model DIR] [-o FILE] [options]"
     paths = (
-        "audio files, folders, manifests, or CSV lists with a column 'path'; the answer for a long recording is the mean over "
-        "its parts ('gemoclap timeline' shows the emotions one after another)"
+        "audio files, folders, manifests, or CSV lists with a column 'path'; a long recording gets one prediction, the mean "
+        "over its parts (use 'gemoclap timeline' to see its emotions over time)"
     )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)
@@ -255,7 +262,7 @@ def add_predict(parser: Parser) -> None:
     )
     add_any_words(parser)
     columns = (
-        "further columns: gender (only with a model of ml_gemo_clap or multi_task), seconds (length of the sound used), "
+        "columns to add: gender (only with a model of ml_gemo_clap or multi_task), seconds (length of the sound used), "
         "embedding (the numbers that the model compares with prompts)"
     )
     parser.add_argument("--columns", type=list[Literal["gender", "seconds", "embedding"]], default=[], help=columns)
@@ -263,9 +270,9 @@ def add_predict(parser: Parser) -> None:
     workers = "threads that read clips while the model works; default: 1 on a CPU, up to 8 with a GPU"
     parser.add_argument("--workers", type=PositiveInt | None, default=None, help=workers)
     adapt = (
-        "how to adapt to the recordings, without labels: none; folder = to all clips together, if recorded in the same "
-        "way; speaker = to each speaker (see --by); or a file that --save_adapt wrote. All clips are read before the first "
-        "prediction"
+        "adapt the model to the recordings, without labels: none; folder = to all clips together, if they were recorded in "
+        "the same way; speaker = to each speaker (see --by); or a file that --save_adapt wrote. All clips are read before "
+        "the first prediction"
     )
     parser.add_argument("--adapt", type=str, default="none", help=adapt)
     by = "source of the speakers for --adapt speaker: manifest = its field 'speaker'; folder = the folder of each clip"
@@ -285,7 +292,7 @@ def add_predict(parser: Parser) -> None:
 
 
 def add_any_words(parser: Parser) -> None:
-    any_words = "accept --labels that are like no word for an emotion, such as banana; their probabilities mean nothing"
+    any_words = "accept labels that are not words for emotions, such as banana; their probabilities have no meaning"
     parser.add_argument("--any_words", action="store_true", help=any_words)
 
 
@@ -298,28 +305,28 @@ def add_timeline(parser: Parser) -> None:
         "(picture); default: print a table"
     )
     parser.add_argument("-o", "--output", nargs="+", type=str, default=[], help=output)
-    by = "recording: mix the channels; channel: look at each channel separately (a call with one speaker per channel)"
+    by = "recording: mix the channels; channel: one timeline per channel (for a call with one speaker per channel)"
     parser.add_argument("--by", type=Literal["recording", "channel"], default="recording", help=by)
-    turns = (
-        "file that says who speaks when, for a look at each speaker: .rttm, or a CSV with columns speaker, start, end"
-    )
+    turns = "file that says who speaks when, to get one timeline per speaker: .rttm, or a CSV with columns speaker, start, end"
     parser.add_argument("--turns", type=str | None, default=None, help=turns)
     labels = "classes to choose from, in place of the model's own, such as bored,calm"
     parser.add_argument("--labels", type=list[str] | None, default=None, help=labels)
     add_any_words(parser)
-    window = "length of the windows in seconds; default: 4, or what the model uses of a clip if that is less"
+    window = "length of the windows in seconds; default: 4, or the model's longest clip if that is shorter"
     parser.add_argument("--window", type=float | None, default=None, help=window)
     hop = "seconds from the start of one window to the start of the next"
     parser.add_argument("--hop", type=float, default=1.0, help=hop)
-    smooth = "windows less than this many seconds away are averaged, near ones with more weight; 0 = no averaging"
+    smooth = (
+        "average each window with those less than this many seconds away, near ones with more weight; 0 = no averaging"
+    )
     parser.add_argument("--smooth", type=float, default=2.0, help=smooth)
-    unknown = "show 'unknown' where no class has at least this smoothed probability, from 0 to 1"
+    unknown = "show 'unknown' if no class has at least this smoothed probability, from 0 to 1"
     parser.add_argument("--threshold", type=float, default=0.0, help=unknown)
-    speech = "detect: only look at speech (silero-vad); all: treat the whole recording as speech"
+    speech = "detect: find speech (with silero-vad) and leave out the rest; all: treat the whole recording as speech"
     parser.add_argument("--speech", type=Literal["detect", "all"], default="detect", help=speech)
-    threshold = "probability from which sound counts as speech"
+    threshold = "smallest probability of speech at which sound counts as speech, from 0 to 1"
     parser.add_argument("--speech_threshold", type=float, default=0.5, help=threshold)
-    silence = "pauses shorter than this many seconds belong to the speech around them"
+    silence = "pauses shorter than this many seconds count as speech"
     parser.add_argument("--min_silence", type=float, default=0.3, help=silence)
     shortest = "speech shorter than this many seconds is left out"
     parser.add_argument("--min_speech", type=float, default=0.25, help=shortest)
@@ -335,15 +342,15 @@ def add_serve(parser: Parser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 = any that is free")
     key = "file with a key that clients must send; the default is the environment variable GEMOCLAP_API_KEY, or no key"
     parser.add_argument("--key_file", type=str | None, default=None, help=key)
-    batch = "clips of different clients that go through the model together; it does not change the answers"
+    batch = "number of clips to process at a time, from any client; it does not change the result"
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=batch)
-    parser.add_argument("--max_megabytes", type=float, default=50.0, help="largest request")
+    parser.add_argument("--max_megabytes", type=float, default=50.0, help="size of the largest request in megabytes")
     parser.add_argument("--max_seconds", type=float, default=1800.0, help="longest recording or stream, in seconds")
-    parser.add_argument("--max_requests", type=PositiveInt, default=64, help="requests at work at the same time")
-    parser.add_argument("--max_per_client", type=PositiveInt, default=32, help="the same, for one address")
-    parser.add_argument("--max_streams", type=PositiveInt, default=16, help="WebSockets that are open at the same time")
-    parser.add_argument("--timeout", type=float, default=300.0, help="seconds until a request has to be answered")
-    decode = "seconds that decoding a file may take; after that the decoder is ended"
+    parser.add_argument("--max_requests", type=PositiveInt, default=64, help="largest number of requests at a time")
+    parser.add_argument("--max_per_client", type=PositiveInt, default=32, help="largest number per address at a time")
+    parser.add_argument("--max_streams", type=PositiveInt, default=16, help="largest number of open WebSockets")
+    parser.add_argument("--timeout", type=float, default=300.0, help="seconds after which a request fails")
+    decode = "seconds after which decoding a file is stopped"
     parser.add_argument("--decode_timeout", type=float, default=20.0, help=decode)
 
 
@@ -358,7 +365,7 @@ def add_pretrain_intensity(parser: Parser) -> None:
     parser.add_class_arguments(TrainSettings, "train")
     parser.add_class_arguments(CacheSettings, "cache")
     parser.set_defaults({"data.dev_speakers": 2})
-    parser.hide("data.perturbed_copies")
+    parser.hide("data.perturbed_copies", *FOLDS, *SUPERVISED)
     parser.hide_groups()
 
 
@@ -379,6 +386,7 @@ def add_pretrain_ems(parser: Parser) -> None:
     parser.add_class_arguments(PretrainModelSettings, "model")
     parser.add_class_arguments(PretrainTrainSettings, "train")
     parser.add_class_arguments(CacheSettings, "cache")
+    parser.hide(*SUPERVISED)
     parser.hide_groups()
 
 
@@ -417,5 +425,7 @@ def add_compare_ems(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
     parser.add_argument("--config", action=SettingsFile, help=SETTINGS_FILE)
     parser.add_class_arguments(CompareSettings)
-    parser.hide("train.seed", "probe.train.seeds", "finetune.train.seed")  # --seeds names them
+    # --seeds and --lr set these, or a comparison refuses them.
+    parser.hide("train.lr", "train.seed", *SUPERVISED, "probe.train.seeds", "probe.train.select")
+    parser.hide("finetune.train.seed", "finetune.train.select")
     parser.hide_groups()
