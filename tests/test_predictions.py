@@ -53,7 +53,7 @@ def test_columns_are_those_that_other_tools_read(tmp_path):
 def test_concatenate_keeps_the_order_and_refuses_other_classes():
     both = concatenate([make_table(), make_table(ids=("x", "y", "z"))])
     assert both.ids == ("a,1", 'b "2"', "ü", "x", "y", "z") and both.probabilities.shape == (6, 2)
-    with pytest.raises(GemoclapError, match="put together only runs of one vocabulary"):
+    with pytest.raises(GemoclapError, match="join only runs with one vocabulary"):
         concatenate([make_table(), make_table(classes=("angry", "happy"))])
     with pytest.raises(GemoclapError, match="no predictions"):
         concatenate([])

@@ -51,7 +51,7 @@ class PredictionTable:
         if self.probabilities.shape != (len(self), len(self.classes)):
             raise GemoclapError(
                 f"probabilities of shape {self.probabilities.shape} for {len(self)} utterances and "
-                f"{len(self.classes)} classes; give one row an utterance and one column a class"
+                f"{len(self.classes)} classes; give one row per utterance and one column per class"
             )
         for name in ("folds", "speakers", "genders", "truth", "prediction", "paths"):
             if len(getattr(self, name)) != len(self):
@@ -84,8 +84,8 @@ def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:
     for table in tables:
         if table.classes != classes:
             raise GemoclapError(
-                f"predictions with the classes {', '.join(table.classes)} beside others with "
-                f"{', '.join(classes)}; put together only runs of one vocabulary"
+                f"some predictions have the classes {', '.join(table.classes)}, and others {', '.join(classes)}; "
+                "join only runs with one vocabulary"
             )
     return PredictionTable(
         classes=classes,

@@ -384,7 +384,7 @@ def sessions(small_manifest: Path) -> Path:
 def test_shared_speakers_are_refused(sessions: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     command = ["crossval", "--data.manifest", sessions, *SMALL, "--data.folds", "session", "-o", tmp_path / "run"]
     line = complaint(capsys, *command)
-    assert "4 speaker(s) stand on both sides" in line and "--data.allow_speaker_overlap" in line
+    assert "4 speaker(s) are on both sides" in line and "--data.allow_speaker_overlap" in line
     assert not (tmp_path / "run").exists()
 
 

@@ -70,7 +70,7 @@ def test_an_ended_run_goes_on_where_it_stopped(
     output = tmp_path / "out.csv"
     with pytest.MonkeyPatch.context() as patch:
         interrupted_after(4, patch)
-        assert "interrupted; the same command goes on" in complaint(capsys, *given, "-o", output, status=130)
+        assert "interrupted; repeat the command to resume" in complaint(capsys, *given, "-o", output, status=130)
     assert not output.exists()
     with (tmp_path / ("out.csv" + PARTIAL)).open("ab") as file:
         file.write(end)
@@ -80,7 +80,7 @@ def test_an_ended_run_goes_on_where_it_stopped(
         patch.setattr(Predictor, "predict_many", lambda *args: (asked.extend(args[1]), whole(*args))[1])
         assert run(*given, "-o", output) == 1
     shown = capsys.readouterr()
-    assert "4 of 9 rows are there already" in shown.out and "1 of 9 clips could not be read" in shown.err
+    assert "resuming, 4 of 9 rows were written before" in shown.out and "1 of 9 clips could not be read" in shown.err
     assert len(asked) == 5
     assert [row["path"] for row in rows_of(output)] == [str(bad), *map(str, clips)]
     for again, once in zip(rows_of(output), rows_of(tmp_path / "whole.csv"), strict=True):
@@ -121,7 +121,7 @@ def test_an_ended_run_that_was_to_replace_a_file_goes_on_too(
         complaint(capsys, *given, status=130)
     assert output.read_text() == "mine"
     assert run(*given) == 0
-    assert "3 of 8 rows are there already" in capsys.readouterr().out and len(rows_of(output)) == 8
+    assert "resuming, 3 of 8 rows were written before" in capsys.readouterr().out and len(rows_of(output)) == 8
 
 
 def test_one_process_at_a_time_writes_a_file(
@@ -228,7 +228,9 @@ def test_lists_patterns_folders_and_manifests_name_the_same_clips(
     assert run("predict", small_manifest, "--model", small_model, "-o", tmp_path / "manifest.csv") == 0
     table = rows_of(tmp_path / "manifest.csv")
     assert [row["id"] for row in table] == [row.id for row in rows]
-    assert "no audio file has such a name" in complaint(capsys, "predict", f"{folder}/*.mp3", "--model", small_model)
+    assert "no audio file matches this pattern" in complaint(
+        capsys, "predict", f"{folder}/*.mp3", "--model", small_model
+    )
 
 
 def test_hints_at_what_was_meant(small_model: Path, clips: list[Path], capsys: pytest.CaptureFixture) -> None:

@@ -256,7 +256,7 @@ def test_fold_files(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixtur
         (
             ["s1_angry0", "s1_excited0"],
             ["s1_angry1"],
-            r"stand on both sides of the split \(s1\).*allow_speaker_overlap",
+            r"are on both sides of the split \(s1\).*allow_speaker_overlap",
         ),
     ],
 )

@@ -190,7 +190,7 @@ def test_what_cannot_be_adapted_to_is_one_line(
         "its speaker is not known": [clip, "--model", frozen_model, "--adapt", "speaker"],
         "no such file; give --adapt none, folder": [clip, "--model", frozen_model, "--adapt", "speakers"],
         "does not standardise its features": [clip, "--model", small_model, "--adapt", "folder"],
-        "nothing is adapted": [clip, "--model", frozen_model, "--save_adapt", tmp_path / "s.json"],
+        "there is no adaptation to save": [clip, "--model", frozen_model, "--save_adapt", tmp_path / "s.json"],
         "between 0 and 1": [clip, "--model", frozen_model, "--threshold", "2"],
     }
     for says, given in cases.items():

@@ -80,7 +80,7 @@ def test_what_makes_no_sense_with_seeds_is_refused(
     new = tmp_path / "new"
     assert "leave one of the two out" in refused(new, "--seeds", "0,1", "--train.seed", "3")
     assert "--seeds must be one or more numbers, 0 or more, each once" in refused(new, "--seeds", "1,1")
-    assert "knows no seeds; leave --seeds out" in refused(new, "--seeds", "0,1", "--methods", "egemaps_svm")
+    assert "does not use seeds; leave --seeds out" in refused(new, "--seeds", "0,1", "--methods", "egemaps_svm")
     assert not new.exists()
     assert "is a run of its own" in refused(finished / "seed_0", "--seeds", "0,1")
     assert "holds files of something else" in refused(finished.parent, "--seeds", "0,1")

@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except KeyboardInterrupt:
-        resumes = "; the same command goes on where it stopped" if {"-o", "--output"} & {*given} else ""
+        resumes = "; repeat the command to resume" if {"-o", "--output"} & {*given} else ""
         print(f"gemoclap: interrupted{resumes}", file=sys.stderr)
         return 130
     except GemoclapError as error:

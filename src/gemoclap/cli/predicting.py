@@ -1,4 +1,4 @@
-"""`predict`. It looks at paths first and imports torch then, so that a misspelt one is found at once."""
+"""`predict`. It checks paths before it imports torch, so that a misspelt path is reported at once."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 ALL = "all"
-"""The one group of clips that were recorded alike."""
+"""Name of the group if all clips are adapted to together."""
 LISTS = (".csv", ".tsv")
 """Suffixes of a table that lists clips."""
 
 
 def run_predict(args: Namespace) -> int:
-    """Files, folders, manifests or lists -> one row a clip; status 1 when some could not be read."""
+    """Predict files, folders, manifests or lists, one row per clip; the status is 1 if some clips could not be read."""
     if args.output and args.json:
         raise GemoclapError("--json prints JSON lines, -o writes a file; give one of them")
     target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
@@ -55,7 +55,7 @@ def run_predict(args: Namespace) -> int:
     if args.workers:
         predictor.workers = args.workers
     labels = args.labels or predictor.labels
-    # Hashing takes a moment that an answer on the terminal can do without.
+    # The hash is not needed for predictions on the terminal, and takes a moment.
     model = fingerprint(predictor.model) if target or groups else ""
     predict = _way_to_predict(predictor, clips, groups, args, model)
 
@@ -98,16 +98,18 @@ def _loaded(model: str) -> tuple[Predictor, Callable[..., str]]:
 
 
 def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
-    """Return, for each clip, with which others it is adapted to; None for no adaptation."""
+    """Return the group of each clip; clips of a group are adapted to together. None = no adaptation."""
     if args.adapt == "none":
         if args.save_adapt:
-            raise GemoclapError("--save_adapt: nothing is adapted; give --adapt folder or --adapt speaker with it")
+            raise GemoclapError(
+                "--save_adapt: there is no adaptation to save; give --adapt folder or --adapt speaker too"
+            )
         return None
     if args.adapt == "folder":
         return [ALL] * len(clips)
     if args.adapt != "speaker":
         if args.save_adapt:
-            raise GemoclapError("--save_adapt: the statistics come from a file already; leave it out")
+            raise GemoclapError("--save_adapt: the statistics of --adapt FILE are already saved; leave it out")
         if groups_in(args.adapt) == [ALL]:
             return [ALL] * len(clips)
     if args.by == "folder":
@@ -123,7 +125,10 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
 def _way_to_predict(
     predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str] | None, args: Namespace, model: str
 ) -> Callable[[Sequence[Utterance]], Iterable[Prediction | GemoclapError]]:
-    """Return what predicts some of the clips; whose statistics are not known is adapted to all clips, whichever are asked."""
+    """Return a function that predicts some of the clips.
+
+    With --adapt folder or speaker, the statistics are measured on all clips, even if only some of them are to be predicted.
+    """
     if groups is None:
         return lambda wanted: predictor.predict_many(wanted, args.labels, args.batch_size)
     keys = [key_of(_about(clip)) for clip in clips]
@@ -148,7 +153,7 @@ def _way_to_predict(
 
 
 def _clips(given: Sequence[str]) -> list[Utterance]:
-    """Return a row for each clip: folders and patterns stand for the files in them, manifests and tables for their rows."""
+    """Return a row per clip: the files of folders and patterns, and the rows of manifests and tables."""
     found: dict[str, Utterance] = {}
     count = 0
     for name in given:
@@ -173,13 +178,13 @@ def _named(name: str) -> Iterable[Utterance]:
     if not path.exists() and glob.has_magic(name):
         files = sorted(file for file in glob.glob(name, recursive=True) if Path(file).suffix.lower() in AUDIO_SUFFIXES)
         if not files:
-            raise GemoclapError(f"{name}: no audio file has such a name")
+            raise GemoclapError(f"{name}: no audio file matches this pattern")
         return [Utterance(file, file) for file in files]
     return [Utterance(name, name)]
 
 
 def _about(clip: Utterance) -> dict[str, Any]:
-    """Return what a row says of a clip itself: its path, and of a manifest's row its id and stretch of the file."""
+    """Return the fields that identify a clip: its path, and for a row of a manifest also its id, start and end."""
     about = {"path": clip.path, "id": clip.id, "start": clip.start, "end": clip.end}
     return {name: value for name, value in about.items() if value is not None and (name, value) != ("id", clip.path)}
 
@@ -206,7 +211,7 @@ def _row(
 
 
 def _further(prediction: Prediction) -> dict[str, Any]:
-    """Return the columns that are there on request."""
+    """Return the values of the columns that --columns can add."""
     genders = prediction.genders or {}
     return {
         "gender": max(genders, key=lambda name: genders[name]) if genders else None,
@@ -229,12 +234,13 @@ def _write(
     columns: Sequence[str],
     overwrite: bool,
 ) -> int:
-    """Write a row for each clip, going on where an ended run stopped; return how many clips could not be read."""
+    """Write a row per clip, resuming an interrupted run; return the number of clips that could not be read."""
     keys = [key_of(_about(clip)) for clip in clips]
     with RowFile(path, made_with, columns, overwrite) as rows, progress_bar("predicting") as progress:
         left = [clip for key, clip in zip(keys, clips, strict=True) if key not in rows.failed]
         if len(left) < len(clips):
-            print_summary(f"{path}: {len(clips) - len(left)} of {len(clips)} rows are there already", path)
+            done_before = len(clips) - len(left)
+            print_summary(f"{path}: resuming, {done_before} of {len(clips)} rows were written before", path)
         for done, row in enumerate(answers(left), len(clips) - len(left) + 1):
             rows.add(row)
             progress(done, len(clips))
@@ -244,7 +250,7 @@ def _write(
 
 
 def _print(rows: Iterable[dict[str, Any]], labels: Sequence[str], as_json: bool) -> int:
-    """Print a line for each clip as it is predicted; return how many could not be read."""
+    """Print a line per clip as it is predicted; return the number of clips that could not be read."""
     failed = 0
     for row in rows:
         failed += "error" in row

@@ -343,7 +343,7 @@ def _check(fold: Fold, settings: DataSettings, vocabulary: Vocabulary) -> None:
     if shared and not settings.allow_speaker_overlap:
         named = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
         raise GemoclapError(
-            f"{fold.name}: {len(shared)} speaker(s) stand on both sides of the split ({named}); choose other folds, or "
+            f"{fold.name}: {len(shared)} speaker(s) are on both sides of the split ({named}); choose other folds, or "
             "accept it with --data.allow_speaker_overlap true"
         )
 

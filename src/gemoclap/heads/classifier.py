@@ -176,8 +176,8 @@ class HeadClassifier(nn.Module):
             raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
         if unknown := [label for label in self.labels if label not in trained]:
             raise GemoclapError(
-                f"labels: this model knows {', '.join(trained)} and no other words, such as {unknown[0]}; leave labels out, or "
-                "train a model that compares with prompts, such as emo_clap"
+                f"labels: this model only has the classes {', '.join(trained)}, not {unknown[0]}; leave labels out, or train a "
+                "model that compares with prompts, such as emo_clap"
             )
         self._columns = None if self.labels == trained else [trained.index(label) for label in self.labels]
         self.model = model

@@ -133,7 +133,7 @@ def cross_validate_seeds(
     """
     _check_methods(methods)
     if all(method in BASELINES for method in methods):
-        raise GemoclapError(f"{', '.join(methods)}: knows no seeds; leave --seeds out, or add a method that is trained")
+        raise GemoclapError(f"{', '.join(methods)}: does not use seeds; leave --seeds out, or add a method that does")
     for seed, folder in folders.items():
         seeded = replace(settings, train=replace(settings.train, seed=seed))
         cross_validate(seeded, methods, folder, keep_models=keep_models)
