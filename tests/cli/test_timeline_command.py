@@ -33,10 +33,10 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_call_becomes_files(call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    names = [tmp_path / f"a.{suffix}" for suffix in ("json", "csv", "vtt", "txt", "png")]
+    names = [tmp_path / f"a.{suffix}" for suffix in ("json", "csv", "rttm", "vtt", "txt", "png")]
     assert run("timeline", call, "--model", small_model, "--by", "channel", "-o", *names) == 0
     shown = capsys.readouterr()
-    assert len(shown.out.splitlines()) == 5 and "s of speech in" in shown.out and not shown.err
+    assert len(shown.out.splitlines()) == 6 and "s of speech in" in shown.out and not shown.err
     data = json.loads(names[0].read_text())
     assert [len(one["speech"]) for one in data["speakers"]] == [1, 2]
     assert data["model"]["name"] == str(small_model) and len(data["model"]["fingerprint"]) == 16
@@ -48,6 +48,21 @@ def test_a_call_becomes_files(call: Path, small_model: Path, tmp_path: Path, cap
         assert row["emotion"] in data["emotions"] and 0.2 < float(row["confidence"]) <= 1
     said = complaint(capsys, "timeline", call, "--model", small_model, "-o", names[1])
     assert "is there already; add --overwrite" in said
+
+
+def test_the_rttm_is_read_back_as_turns(call: Path, small_model: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    options = ("timeline", call, "--model", small_model)
+    assert run(*options, "--by", "channel", "-o", first / "a.rttm", first / "a.json") == 0
+    assert run(*options, "--turns", first / "a.rttm", "-o", second / "a.json") == 0
+    before, after = (json.loads((folder / "a.json").read_text())["speakers"] for folder in (first, second))
+    assert [one["speaker"] for one in after] == ["channel_1", "channel_2"]
+    for own, read in zip(before, after, strict=True):
+        assert read["speech"] and all(
+            any(start <= begin + 1e-4 and until <= end + 1e-4 for start, end in own["speech"])
+            for begin, until in read["speech"]
+        )
 
 
 def test_without_a_file_a_table_is_printed(
@@ -85,7 +100,10 @@ def test_what_is_wrong_is_said_in_a_line(
         ([text, *model], "text.wav: "),
         ([tmp_path, *model], "is a folder"),
         ([call, "--model", tmp_path], "no model in it"),
-        ([call, *model, "-o", tmp_path / "a.mp4"], "a name that ends in .json or .csv or .vtt or .txt or .png"),
+        (
+            [call, *model, "-o", tmp_path / "a.mp4"],
+            "a name that ends in .json or .csv or .rttm or .vtt or .txt or .png",
+        ),
         ([call, *model, "-o", tmp_path / "a.csv", tmp_path / "a.csv"], "names the same file twice"),
         ([call, *model, "--turns", bad_turns], "bad.csv:2: start 5 s is not before end 2 s"),
         ([call, *model, "--turns", bad_turns, "--by", "channel"], "not both"),

@@ -17,6 +17,7 @@ from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.smoothing import segments
 from gemoclap.inference.stream import EmotionWindow
+from gemoclap.inference.turns import read_turns
 from gemoclap.reports.timeline import USUAL, colours_of
 from gemoclap.reports.timeline_files import by_time, clock, remarks_of, timeline_data, write_timeline
 
@@ -110,6 +111,52 @@ def test_labels_are_audacitys(found: EmotionTimeline, tmp_path: Path) -> None:
         ["1.000000", "3.500000", "A & <b> -->: happy 80 %"],
     ]
     assert len(rows) == 6 and all(len(row) == 3 for row in rows)
+
+
+def strictly(line: str) -> tuple[str, float, float, str, str, str]:
+    """Return file, start, duration, emotion, speaker and confidence of a line that md-eval, dscore and pandas all take."""
+    fields = line.split()
+    assert len(fields) == 10 and '"' not in line and "\t" not in line
+    kind, file, channel, start, duration, emotion, subtype, speaker, confidence, lookahead = fields
+    assert (kind, channel, subtype, lookahead) == ("SPEAKER", "1", "<NA>", "<NA>") and float(duration) > 0
+    return file, float(start), float(duration), emotion, speaker, confidence
+
+
+def test_rttm_has_a_turn_a_segment(found: EmotionTimeline, tmp_path: Path) -> None:
+    write_timeline(tmp_path / "a.rttm", found, {})
+    rows = [strictly(line) for line in (tmp_path / "a.rttm").read_text().splitlines()]
+    assert rows[:3] == [
+        ("a", 0.5, 2.5, "happy", "Ann", "0.800000"),
+        ("a", 1.0, 2.5, "happy", "A_&_<b>_-->", "0.800000"),
+        ("a", 3.0, 2.75, "sad", "Ann", "0.750000"),
+    ]
+    turns = read_turns(tmp_path / "a.rttm", "renamed.wav")
+    assert [(one.speaker, one.start, one.end) for one in turns] == [
+        ({ODD: "A_&_<b>_-->"}.get(name, name), segment.start, segment.end) for name, segment in by_time(found)
+    ]
+
+
+def test_rttm_keeps_names_apart_and_fields_together(tmp_path: Path) -> None:
+    lanes = [lane(name, 0.5 + place) for place, name in enumerate(('big "Al"', "big_'Al'", "x\u00a0y"))]
+    odd = EmotionTimeline("c/my call.v2.wav", 20.0, LABELS, lanes, [], {})
+    write_timeline(tmp_path / "a.rttm", odd, {})
+    rows = [strictly(line) for line in (tmp_path / "a.rttm").read_text().splitlines()]
+    assert {(row[0], row[4]) for row in rows} == {
+        ("my_call.v2", "big_'Al'"), ("my_call.v2", "big_'Al'_"), ("my_call.v2", "x_y"),
+    }  # fmt: skip
+
+
+def test_no_turn_of_an_rttm_reaches_into_the_next(tmp_path: Path) -> None:
+    places = [(third / 3, third / 3 + 1) for third in range(0, 60, 2)]
+    shares = np.array([[0.9, 0.1], [0.1, 0.9]] * 15)
+    windows = [EmotionWindow(*place, "happy", 0.9, {"happy": 0.9, "sad": 0.1}) for place in places]
+    speech = [(0.0, 59 / 3)]
+    one = Lane("Ann", speech, windows, shares, segments(LABELS, speech, places, shares), [], Envelope(8000))
+    write_timeline(tmp_path / "a.rttm", EmotionTimeline("a.wav", 20.0, LABELS, [one], [], {}), {})
+    rows = [strictly(line) for line in (tmp_path / "a.rttm").read_text().splitlines()]
+    assert len(rows) == 30
+    for before, after in zip(rows, rows[1:], strict=False):
+        assert after[1] == pytest.approx(before[1] + before[2], abs=1e-9)
 
 
 def test_one_speaker_needs_no_name(found: EmotionTimeline, tmp_path: Path) -> None:

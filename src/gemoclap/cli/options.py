@@ -301,8 +301,8 @@ def add_timeline(parser: Parser) -> None:
     parser.add_argument("audio", help="audio file of any length")
     add_model(parser)
     output = (
-        "files to write: .json (everything), .csv (one row per segment), .vtt (subtitles), .txt (Audacity labels), .png "
-        "(picture); default: print a table"
+        "files to write: .json (everything), .csv (one row per segment), .rttm (segments as turns; field 6 is the emotion, "
+        "field 9 its confidence), .vtt (subtitles), .txt (Audacity labels), .png (picture); default: print a table"
     )
     parser.add_argument("-o", "--output", nargs="+", type=str, default=[], help=output)
     by = "recording: mix the channels; channel: one timeline per channel (for a call with one speaker per channel)"

@@ -18,7 +18,7 @@ from gemoclap.writing import check_target
 if TYPE_CHECKING:
     from gemoclap.inference.emotion_timeline import EmotionTimeline
 
-FORMS = (".json", ".csv", ".vtt", ".txt", ".png")
+FORMS = (".json", ".csv", ".rttm", ".vtt", ".txt", ".png")
 """How the name of an output may end."""
 
 

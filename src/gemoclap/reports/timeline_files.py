@@ -1,15 +1,16 @@
-"""Emotion over time as files: JSON with everything, CSV, WebVTT for players, a label track for Audacity."""
+"""Emotion over time as files: JSON with everything, CSV, RTTM, WebVTT for players, a label track for Audacity."""
 
 from __future__ import annotations
 
 import csv
 import html
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from gemoclap.files import write_json
+from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.smoothing import EmotionSegment
 from gemoclap.reports.timeline import plot_timeline
@@ -23,7 +24,7 @@ def write_timeline(path: Path, found: EmotionTimeline, made_with: dict[str, Any]
 
     Parameters
     ----------
-    path : ends in .json, .csv, .vtt, .txt or .png, or is a device or a pipe.
+    path : ends in .json, .csv, .rttm, .vtt, .txt or .png, or is a device or a pipe.
     made_with : what JSON says of the model and the versions.
 
     Raises
@@ -32,6 +33,7 @@ def write_timeline(path: Path, found: EmotionTimeline, made_with: dict[str, Any]
     """
     writers: dict[str, Callable[[], None]] = {
         ".json": lambda: write_json(path, timeline_data(found) | made_with),
+        ".rttm": lambda: _write_lines(path, _rttm(found)),
         ".vtt": lambda: _write_lines(path, _vtt(found)),
         ".txt": lambda: _write_lines(path, _labels(found)),
         ".png": lambda: plot_timeline(path, found),
@@ -104,6 +106,37 @@ def _vtt(found: EmotionTimeline) -> Iterator[str]:
         voice = f"<v {html.escape(_one_line(name))}>" if len(found.lanes) > 1 else ""
         yield f"\n{_clock(segment.start)} --> {_clock(segment.end)}"
         yield f"{voice}{html.escape(_said(segment))}"
+
+
+def _rttm(found: EmotionTimeline) -> Iterator[str]:
+    """Yield the lines of an RTTM: a segment each, with the emotion as its sixth field and the confidence as its ninth.
+
+    The sixth field is NIST's orthography and the ninth its confidence: those that readers leave alone. NIST's md-eval allows
+    nothing but ``<NA>`` as the seventh, and dscore neither comments nor empty lines, so remarks have no place here.
+    """
+    recording = _fields([Path(found.path).stem])[0]
+    names = dict(zip((lane.name for lane in found.lanes), _fields([lane.name for lane in found.lanes]), strict=True))
+    places = {lane.name: place for place, lane in enumerate(found.lanes, 1)}
+    labels = [*dict.fromkeys((*found.labels, UNKNOWN))]
+    emotions = dict(zip(labels, _fields(labels), strict=True))
+    for name, segment in by_time(found):
+        channel = places[name] if found.settings.get("by") == "channel" else 1
+        start, end = round(segment.start, 6), round(segment.end, 6)  # so that no segment reaches into the next
+        yield (
+            f"SPEAKER {recording} {channel} {start:.6f} {end - start:.6f} {emotions[segment.emotion]} <NA> {names[name]} "
+            f"{segment.confidence:.6f} <NA>"
+        )
+
+
+def _fields(names: Sequence[str]) -> list[str]:
+    """Return names as fields between blanks, each different: blanks become ``_``, and quotes, which pandas acts on, ``'``."""
+    found: list[str] = []
+    for name in names:
+        field = "_".join(name.replace('"', "'").split()) or "_"
+        while field in found:
+            field += "_"
+        found.append(field)
+    return found
 
 
 def _labels(found: EmotionTimeline) -> Iterator[str]:
