@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 from torch import Tensor
 
+from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Prediction
 from gemoclap.inference.silero import CONTEXT
 
@@ -42,6 +43,24 @@ class LoudnessPredictor:
         by_label = {"calm": 1 - loud, "loud": loud}
         emotion = max(by_label, key=lambda label: by_label[label])
         return Prediction(emotion, by_label[emotion], by_label, np.zeros(1))
+
+
+NO_ANSWER = "the waveform: its probabilities are no numbers; look for extreme samples in the recording"
+
+
+class FailingPredictor(LoudnessPredictor):
+    """Has no answer for windows with these numbers, counted from 0."""
+
+    def __init__(self, failing: Sequence[int]) -> None:
+        super().__init__()
+        self._failing, self._seen = set(failing), 0
+
+    def predict_many(
+        self, audios: Sequence[np.ndarray], labels: Sequence[str] | None = None, batch_size: int = 16
+    ) -> Iterator[Prediction | GemoclapError]:
+        for answer in super().predict_many(audios):
+            yield GemoclapError(NO_ANSWER) if self._seen in self._failing else answer
+            self._seen += 1
 
 
 def speech_like(seconds: float, seed: int = 0, sample_rate: int = 16000) -> np.ndarray:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from sound import noise, write
 
 from gemoclap.audio import load_audio
 from gemoclap.corpora.synthetic import generate
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.predictor import Prediction, Predictor
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +89,24 @@ def test_no_speech_is_said(small_model: Path, tmp_path: Path, capsys: pytest.Cap
     assert "channel 1: no speech was found" in shown.err and "channel 2: silent" in shown.err
     assert run("timeline", path, "--model", small_model, "--speech", "all") == 0
     assert "3.0 s of speech in 3.0 s" in capsys.readouterr().out
+
+
+def test_a_window_without_an_answer_costs_no_other(
+    small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    answers = Predictor.predict_many
+
+    def failing(self: Predictor, *given: object) -> Iterator[Prediction | GemoclapError]:
+        for number, answer in enumerate(answers(self, *given)):  # type: ignore[arg-type]
+            yield GemoclapError("the waveform: no numbers") if number == 1 else answer
+
+    monkeypatch.setattr(Predictor, "predict_many", failing)
+    path = write(tmp_path / "a.wav", noise(8.0))
+    options = ("timeline", path, "--model", small_model, "--speech", "all", "--window", "2", "--smooth", "0")
+    assert run(*options) == 1
+    shown = capsys.readouterr()
+    assert "no answer" in shown.out and "8.0 s of speech in 8.0 s" in shown.out
+    assert shown.err == "beware: 1 of 7 windows without an answer, the first from 1.00 to 3.00 s: no numbers\n"
 
 
 def test_what_is_wrong_is_said_in_a_line(

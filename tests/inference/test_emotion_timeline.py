@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sound import noise, write
-from speaking import LABELS, LoudnessPredictor, speech_like
+from speaking import LABELS, FailingPredictor, LoudnessPredictor, speech_like
 
 from gemoclap.audio import open_channels
 from gemoclap.errors import GemoclapError
@@ -55,6 +55,21 @@ def test_segments_are_speech_and_no_more(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         plain.smoothed, [[one.probabilities[label] for label in LABELS] for one in lane.windows]
     )
+
+
+def test_a_window_without_an_answer_is_a_segment_without_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(12.0))  # windows of 4 s at 0, 1, ... 8 s
+    (whole,) = timeline(path, smooth=2.0).lanes
+    (lane,) = emotion_timeline(FailingPredictor([2, 3]), path, smooth=2.0).lanes  # type: ignore[arg-type]
+    (odd,) = [one for one in lane.segments if one.error]
+    assert (odd.start, odd.end) == (3.5, 5.5)  # the moments that are nearest to the middles of 4 and 5 s
+    assert (odd.emotion, odd.confidence, odd.probabilities) == ("unknown", 0.0, {})
+    assert sum(one.end - one.start for one in lane.segments) == pytest.approx(12.0)
+    assert np.isnan(lane.smoothed[2:4]).all() and np.isfinite(np.delete(lane.smoothed, [2, 3], axis=0)).all()
+    np.testing.assert_allclose(lane.smoothed[5:], whole.smoothed[5:])  # two seconds away, so they never counted there
+    np.testing.assert_allclose(lane.smoothed.sum(1), [1, 1, np.nan, np.nan, 1, 1, 1, 1, 1])
+    (remark,) = lane.remarks
+    assert remark.startswith("2 of 9 windows without an answer, the first from 2.00 to 6.00 s: its probabilities are")
 
 
 def test_two_channels_are_mixed_and_that_is_said(tmp_path: Path) -> None:

@@ -10,19 +10,23 @@ from gemoclap.inference.smoothing import owned, segments, smoothed, summed_up
 
 
 @pytest.mark.parametrize("reach", [0.0, 0.4, 2.0, 50.0])
-def test_smoothing_is_a_weighted_mean(reach: float) -> None:
+@pytest.mark.parametrize("missing", [[], [0, 7, 8, 39]])
+def test_smoothing_is_a_weighted_mean_of_the_windows_with_an_answer(reach: float, missing: list[int]) -> None:
     rng = np.random.default_rng(0)
     middles, table = np.sort(rng.uniform(0, 30, 40)), rng.dirichlet(np.ones(3), 40)
+    table[missing] = np.nan
     found = smoothed(middles, table, reach)
-    for place in range(40):
-        weights = [
-            max(0.0, 1 - abs(other - middles[place]) / reach) if reach else float(other == middles[place])
-            for other in middles
-        ]
+    assert np.isnan(found[missing]).all()
+    for place in set(range(40)) - {*missing}:
+        weights = {
+            row: max(0.0, 1 - abs(other - middles[place]) / reach) if reach else float(row == place)
+            for row, other in enumerate(middles)
+            if row not in missing
+        }
         for column in range(3):
-            total = sum(weight * table[row, column] for row, weight in enumerate(weights))
-            assert found[place, column] == pytest.approx(total / sum(weights), abs=1e-12)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
+            total = sum(weight * table[row, column] for row, weight in weights.items())
+            assert found[place, column] == pytest.approx(total / sum(weights.values()), abs=1e-12)
+    np.testing.assert_allclose(np.delete(found, missing, axis=0).sum(axis=1), 1)
 
 
 def test_segments_by_hand() -> None:
@@ -52,6 +56,22 @@ def test_segments_by_hand() -> None:
         (30.0, 34.0, "b"),
     ]
     assert [round(one.confidence, 6) for one in unsure] == [0.9, 0.7, 0.8, 0.6, 0.7, 0.9]
+
+
+def test_windows_without_an_answer_are_segments_of_their_own() -> None:
+    labels, speech = ("a", "b"), [(0.0, 7.0), (10.0, 11.0)]
+    windows = [(0.0, 4.0), (1.0, 5.0), (2.0, 6.0), (3.0, 7.0), (10.0, 11.0)]
+    table = np.array([[0.9, 0.1], [np.nan] * 2, [np.nan] * 2, [0.9, 0.1], [np.nan] * 2])
+    found = segments(labels, speech, windows, table, 0.0, [None, "x", "x", None, "y"])
+    assert [(one.start, one.end, one.emotion, one.error) for one in found] == [
+        (0.0, 2.5, "a", None),
+        (2.5, 4.5, "unknown", "x"),
+        (4.5, 7.0, "a", None),
+        (10.0, 11.0, "unknown", "y"),
+    ]
+    bars = summed_up(labels, owned(speech, windows), table, 5.0)
+    assert [(bar.start, bar.emotion) for bar in bars] == [(0.0, "a"), (5.0, "a")]
+    assert bars[0].probabilities == pytest.approx({"a": 0.9, "b": 0.1})
 
 
 def test_every_moment_belongs_to_the_nearest_window_and_bars_are_means_over_moments() -> None:

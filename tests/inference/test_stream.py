@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sound import noise
-from speaking import LoudnessPredictor, speech_like
+from speaking import NO_ANSWER, FailingPredictor, LoudnessPredictor, speech_like
 
 from gemoclap.audio import load_audio
 from gemoclap.corpora.synthetic import generate
@@ -154,6 +154,22 @@ def test_memory_does_not_grow() -> None:
         sizes.append(len(state.held) + len(state.waiting) + len(state.recent) + len(state.pending))
     assert max(sizes[30:]) <= max(sizes[:30])
     assert stream.speech == []  # one long stretch that goes on
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("failing", [[0], [3, 4], [2, 7]])
+def test_a_window_without_an_answer_costs_no_other(failing: list[int], batch_size: int) -> None:
+    sound = speech_like(35, 1)
+    whole = run(EmotionStream(LoudnessPredictor(), batch_size=batch_size), [sound])  # type: ignore[arg-type]
+    found = run(EmotionStream(FailingPredictor(failing), batch_size=batch_size), [sound])  # type: ignore[arg-type]
+    assert len(found) == len(whole) > 8
+    for number, (one, answered) in enumerate(zip(found, whole, strict=True)):
+        if number not in failing:
+            assert one == answered and one.error is None
+            continue
+        assert (one.start, one.end) == (answered.start, answered.end)
+        assert (one.emotion, one.confidence, one.probabilities) == ("unknown", 0.0, {})
+        assert one.error == NO_ANSWER.removeprefix("the waveform: ")
 
 
 def test_all_sound_can_be_taken_for_speech() -> None:

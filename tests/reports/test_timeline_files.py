@@ -79,12 +79,47 @@ def test_csv_has_a_row_a_segment_in_order_of_time(found: EmotionTimeline, tmp_pa
     write_timeline(tmp_path / "a.csv", found, {})
     with (tmp_path / "a.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [*rows[0]] == ["speaker", "start", "end", "emotion", "confidence", "happy", "sad", "remark"]
+    assert [*rows[0]] == ["speaker", "start", "end", "emotion", "confidence", "happy", "sad", "remark", "error"]
     assert [row["speaker"] for row in rows] == ["Ann", ODD] * 3 + ["Cid"]
     assert (rows[2]["start"], rows[2]["end"], rows[2]["emotion"], rows[2]["sad"]) == ("3.0", "5.75", "sad", "0.75")
     assert rows[-1] == dict.fromkeys(rows[0], "") | {
         "speaker": "Cid", "start": "0", "end": "20.0", "remark": "no speech was found",
     }  # fmt: skip
+
+
+FAULT = "its probabilities are no numbers"
+
+
+@pytest.fixture
+def partly() -> EmotionTimeline:
+    """The middle one of three windows has no answer."""
+    whole = lane("Ann", 0.5)
+    places = [(one.start, one.end) for one in whole.windows]
+    shares = whole.smoothed.copy()
+    shares[1] = np.nan
+    failed = EmotionWindow(*places[1], "unknown", 0.0, {}, error=FAULT)
+    windows = [whole.windows[0], failed, whole.windows[2]]
+    parts = segments(LABELS, whole.speech, places, shares, 0.0, [None, FAULT, None])
+    one = Lane("Ann", whole.speech, windows, shares, parts, ["1 of 3"], whole.envelope)
+    return EmotionTimeline("calls/a.wav", 20.0, LABELS, [one], [], {})
+
+
+def test_every_file_says_where_there_is_no_answer(partly: EmotionTimeline, tmp_path: Path) -> None:
+    for suffix in ("json", "csv", "rttm", "vtt", "txt", "png"):
+        write_timeline(tmp_path / f"a.{suffix}", partly, {})
+    (speaker,) = json.loads((tmp_path / "a.json").read_text())["speakers"]
+    assert speaker["windows"][1] == {"start": 1.5, "end": 5.5, "probabilities": {}, "smoothed": {}, "error": FAULT}
+    assert speaker["segments"][1] == {
+        "start": 3.0, "end": 5.75, "emotion": "unknown", "confidence": None, "probabilities": {}, "error": FAULT,
+    }  # fmt: skip
+    with (tmp_path / "a.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["error"] for row in rows] == ["", FAULT, ""]
+    assert (rows[1]["emotion"], rows[1]["confidence"], rows[1]["happy"]) == ("unknown", "", "")
+    turns = [strictly(line) for line in (tmp_path / "a.rttm").read_text().splitlines()]
+    assert turns[1] == ("a", 3.0, 2.75, "unknown", "Ann", "<NA>")
+    assert "00:00:03.000 --> 00:00:05.750\nunknown (no answer)\n" in (tmp_path / "a.vtt").read_text()
+    assert "3.000000\t5.750000\tunknown (no answer)\n" in (tmp_path / "a.txt").read_text()
 
 
 def test_subtitles_are_webvtt(found: EmotionTimeline, tmp_path: Path) -> None:

@@ -15,6 +15,9 @@ from gemoclap.audio.reading import stream_audio
 HELD_SECONDS = 120.0
 """Recordings up to this length stay in memory after they were decoded; longer ones are decoded again in each pass."""
 
+UNNAMED = "the waveform"
+"""What errors call sound that came from no file."""
+
 
 class Recording:
     """Sound of any length at 16 kHz mono; the memory that it needs does not grow with its length.
@@ -35,7 +38,7 @@ class Recording:
         self, audio: str | os.PathLike | np.ndarray, start: float | None = None, end: float | None = None
     ) -> None:
         self._path = "" if isinstance(audio, np.ndarray) else audio
-        self.name = str(self._path) or "the waveform"
+        self.name = str(self._path) or UNNAMED
         self._start, self._end = start, end
         self._held = audio if isinstance(audio, np.ndarray) else None
         self._samples: int | None = None

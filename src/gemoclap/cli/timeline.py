@@ -23,7 +23,7 @@ FORMS = (".json", ".csv", ".rttm", ".vtt", ".txt", ".png")
 
 
 def run_timeline(args: Namespace) -> int:
-    """A recording -> emotion over time, as a table on the terminal or as files."""
+    """A recording -> emotion over time, as a table on the terminal or as files; status 1 when some windows have no answer."""
     targets = [check_target(name, FORMS, args.overwrite) for name in args.output]
     if len({target.resolve() for target in targets}) < len(targets):
         raise GemoclapError("-o names the same file twice; give each output another name")
@@ -68,7 +68,7 @@ def run_timeline(args: Namespace) -> int:
         _print(found)
     for remark in remarks_of(found):
         print(f"beware: {remark}", file=sys.stderr)
-    return 0
+    return int(any(window.error for lane in found.lanes for window in lane.windows))
 
 
 def _summary(found: EmotionTimeline) -> str:
@@ -91,7 +91,8 @@ def _print(found: EmotionTimeline) -> None:
 
     table = Table(*(["speaker"] if len(found.lanes) > 1 else []), "from", "to", "emotion", "confidence")
     for name, segment in by_time(found):
-        row = [clock(segment.start), clock(segment.end), segment.emotion, f"{100 * segment.confidence:.0f} %"]
+        confidence = "no answer" if segment.error else f"{100 * segment.confidence:.0f} %"
+        row = [clock(segment.start), clock(segment.end), segment.emotion, confidence]
         table.add_row(*([name] if len(found.lanes) > 1 else []), *row)
     console = output_console()
     if table.rows:

@@ -35,7 +35,7 @@ class Lane:
     name : of the speaker, ``channel 1`` and so on, or ``recording``.
     speech : (start, end) in seconds of stretches of speech.
     windows : N windows inside these, as a stream gives them.
-    smoothed : ``(N, C)`` probabilities over time, see `smoothing.smoothed`.
+    smoothed : ``(N, C)`` probabilities over time, see `smoothing.smoothed`; NaN for a window that has no answer.
     segments : stretches of one leading emotion.
     remarks : what should be known before these are believed, a line each.
     envelope : loudness over time, for a picture.
@@ -165,14 +165,22 @@ def _lane(
     envelope: Envelope,
 ) -> Lane:
     places = [(one.start, one.end) for one in windows]
-    table = np.array([[one.probabilities[label] for label in labels] for one in windows]).reshape(-1, len(labels))
+    table = np.array([[one.probabilities.get(label, np.nan) for label in labels] for one in windows])
+    table = table.reshape(-1, len(labels))
     means = smoothed(np.array([sum(place) / 2 for place in places]), table, smooth)
     remarks = []
     if envelope.peak < SILENT:
         remarks.append(SILENT_REMARK)
     elif not speech:
         remarks.append(NO_SPEECH_REMARK)
-    return Lane(name, speech, windows, means, segments(labels, speech, places, means, threshold), remarks, envelope)
+    if unanswered := [one for one in windows if one.error]:
+        first = unanswered[0]
+        remarks.append(
+            f"{len(unanswered)} of {len(windows)} windows without an answer, the first from {first.start:.2f} to "
+            f"{first.end:.2f} s: {first.error}"
+        )
+    found = segments(labels, speech, places, means, threshold, [one.error for one in windows])
+    return Lane(name, speech, windows, means, found, remarks, envelope)
 
 
 def _plain_settings(settings: StreamSettings) -> dict[str, Any]:

@@ -21,8 +21,9 @@ class EmotionSegment:
     ----------
     start, end : seconds.
     emotion : the most probable label in all of its windows, or `UNKNOWN`.
-    confidence : mean smoothed probability of the emotion; for `UNKNOWN`, of the most probable label.
-    probabilities : label -> mean smoothed probability.
+    confidence : mean smoothed probability of the emotion; for `UNKNOWN`, of the most probable label; 0 if there is no answer.
+    probabilities : label -> mean smoothed probability; empty if there is no answer.
+    error : why there is no answer; None if there is one.
     """
 
     start: float
@@ -30,6 +31,7 @@ class EmotionSegment:
     emotion: str
     confidence: float
     probabilities: dict[str, float]
+    error: str | None = None
 
 
 def smoothed(middles: np.ndarray, probabilities: np.ndarray, reach: float) -> np.ndarray:
@@ -41,7 +43,7 @@ def smoothed(middles: np.ndarray, probabilities: np.ndarray, reach: float) -> np
     Parameters
     ----------
     middles : ``(N,)`` seconds, in increasing order.
-    probabilities : ``(N, C)``.
+    probabilities : ``(N, C)``; NaN for a window without an answer. Such a window keeps NaN, and does not count for others.
     reach : seconds; 0 leaves the probabilities unchanged.
 
     Returns
@@ -51,11 +53,14 @@ def smoothed(middles: np.ndarray, probabilities: np.ndarray, reach: float) -> np
     found = np.array(probabilities, np.float64)
     if reach <= 0:
         return found
+    answered = np.isfinite(found.sum(axis=1))
     lows = np.searchsorted(middles, middles - reach, side="left")
     highs = np.searchsorted(middles, middles + reach, side="right")
     for place, (low, high) in enumerate(zip(lows, highs, strict=True)):
-        weights = np.maximum(0.0, 1 - np.abs(middles[low:high] - middles[place]) / reach)
-        found[place] = weights @ np.asarray(probabilities[low:high], np.float64) / weights.sum()
+        if answered[place]:
+            near = low + np.flatnonzero(answered[low:high])
+            weights = np.maximum(0.0, 1 - np.abs(middles[near] - middles[place]) / reach)
+            found[place] = weights @ np.asarray(probabilities[near], np.float64) / weights.sum()
     return found
 
 
@@ -65,6 +70,7 @@ def segments(
     windows: Sequence[tuple[float, float]],
     probabilities: np.ndarray,
     threshold: float = 0.0,
+    errors: Sequence[str | None] | None = None,
 ) -> list[EmotionSegment]:
     """Join neighbouring windows with the same most probable emotion.
 
@@ -75,19 +81,28 @@ def segments(
     labels : names of the C columns.
     speech : (start, end) of continuous speech in seconds, in order.
     windows : (start, end) of N windows in seconds, in order; each lies in one entry of `speech`.
-    probabilities : ``(N, C)``, smoothed.
+    probabilities : ``(N, C)``, smoothed; NaN for a window without an answer.
     threshold : a window in which no label has this probability is `UNKNOWN`.
+    errors : for each window, why it has no answer, or None if it has one. None: all have one.
     """
     found: list[EmotionSegment] = []
-    leading = [_leading(labels, row, threshold) for row in probabilities]
+    errors = errors or [None] * len(windows)
+    leading = [
+        (_leading(labels, row, threshold) if error is None else UNKNOWN, error)
+        for row, error in zip(probabilities, errors, strict=True)
+    ]
     first = 0
     own = owned(speech, windows)
     for place, (_, end) in enumerate(own, 1):
         if place < len(own) and leading[place] == leading[first] and own[place][0] == end:
             continue
-        seconds = np.array([last - start for start, last in own[first:place]])
-        mean = seconds @ probabilities[first:place] / seconds.sum()
-        found.append(_segment(labels, own[first][0], end, leading[first], mean))
+        emotion, error = leading[first]
+        if error is None:
+            seconds = np.array([last - start for start, last in own[first:place]])
+            mean = seconds @ probabilities[first:place] / seconds.sum()
+            found.append(_segment(labels, own[first][0], end, emotion, mean))
+        else:
+            found.append(EmotionSegment(float(own[first][0]), float(end), UNKNOWN, 0.0, {}, error))
         first = place
     return found
 
@@ -113,12 +128,12 @@ def summed_up(
     width: float,
     threshold: float = 0.0,
 ) -> list[EmotionSegment]:
-    """Return a segment for every `width` seconds that contain speech, with the mean over that speech.
+    """Return a segment for every `width` seconds that contain speech with an answer, with the mean over that speech.
 
     Parameters
     ----------
     own : the result of `owned`.
-    probabilities : ``(N, C)``, smoothed.
+    probabilities : ``(N, C)``, smoothed; NaN for a window without an answer.
     threshold : as for `segments`.
     """
     seconds: dict[int, float] = {}
@@ -126,7 +141,7 @@ def summed_up(
     for (start, end), row in zip(own, probabilities, strict=True):
         for number in range(int(start // width), int(end // width) + 1):
             share = min(end, (number + 1) * width) - max(start, number * width)
-            if share > 0:
+            if share > 0 and np.isfinite(row).all():
                 seconds[number] = seconds.get(number, 0.0) + share
                 sums[number] = sums.get(number, np.zeros(len(labels))) + share * row
     means = {number: sums[number] / seconds[number] for number in sorted(sums)}

@@ -13,14 +13,16 @@ import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE, BlockResampler, as_float
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
+from gemoclap.audio.recording import UNNAMED
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.silero import load_speech_net
 from gemoclap.inference.speech import GROUP, HYSTERESIS, PAD_SECONDS, Speech, SpeechDetector, SpeechRules
 from gemoclap.inference.stream_state import LaneState, PendingWindow, StreamState
 from gemoclap.inference.windows import Turns, WindowCutter, within_turns
 
 if TYPE_CHECKING:
-    from gemoclap.inference.predictor import Predictor
+    from gemoclap.inference.predictor import Prediction, Predictor
 
 WINDOW_SECONDS = 4.0
 """Length of a window where nobody says otherwise: about that of a clip in the usual corpora [C]."""
@@ -51,11 +53,12 @@ class EmotionWindow:
     Attributes
     ----------
     start, end : seconds since the sound began.
-    emotion : the likeliest label.
-    confidence : its probability.
-    probabilities : label -> probability; they add up to one.
+    emotion : the likeliest label; "unknown" where the model has no answer.
+    confidence : its probability; 0 where there is no answer.
+    probabilities : label -> probability; they add up to one. Empty where there is no answer.
     remark : why this may mean less than it seems, as for `inference.predictor.Prediction`.
     speaker : who speaks, where turns were given.
+    error : why there is no answer; None where there is one.
     """
 
     start: float
@@ -65,6 +68,7 @@ class EmotionWindow:
     probabilities: dict[str, float]
     remark: str | None = None
     speaker: str | None = None
+    error: str | None = None
 
 
 class EmotionStream:
@@ -203,11 +207,8 @@ class EmotionStream:
             batch, pending[:] = pending[: self.batch_size], pending[self.batch_size :]
             answers = self.predictor.predict_many([one.samples for one in batch], self.labels, self.batch_size)
             for one, answer in zip(batch, answers, strict=True):
-                start, end = one.first / SAMPLE_RATE, one.last / SAMPLE_RATE
-                if isinstance(answer, GemoclapError):
-                    raise GemoclapError(f"from {start:.2f} to {end:.2f} s: {answer}")
-                said = (answer.emotion, answer.confidence, answer.probabilities, answer.remark)
-                found.append(EmotionWindow(start, end, *said, speaker=self._named(one.speaker)))
+                place = (one.first / SAMPLE_RATE, one.last / SAMPLE_RATE)
+                found.append(_window(place, answer, self._named(one.speaker)))
         return found
 
     def _named(self, speaker: str) -> str | None:
@@ -250,6 +251,15 @@ def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None) -> 
     if [*state.lanes] != speakers:
         raise GemoclapError("the state is of other speakers; give the turns that the stream began with")
     return state
+
+
+def _window(place: tuple[float, float], answer: Prediction | GemoclapError, speaker: str | None) -> EmotionWindow:
+    """Return what is said of a window from and to these seconds. One without an answer does not stop the others."""
+    if isinstance(answer, GemoclapError):
+        return EmotionWindow(*place, UNKNOWN, 0.0, {}, speaker=speaker, error=str(answer).removeprefix(f"{UNNAMED}: "))
+    return EmotionWindow(
+        *place, answer.emotion, answer.confidence, answer.probabilities, answer.remark, speaker=speaker
+    )
 
 
 def _as_float(chunk: np.ndarray) -> np.ndarray:

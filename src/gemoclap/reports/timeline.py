@@ -25,7 +25,7 @@ USUAL = {
 """Fixed colours of emotions. Other labels get the remaining `COLOURS`."""
 UNSURE = "#D0D0D0"
 HATCHED: dict[str, Any] = {"facecolor": "white", "edgecolor": UNSURE, "hatch": "//////", "linewidth": 0}
-"""Style of speech below the threshold, so that it looks like no emotion."""
+"""Style of speech below the threshold, or without an answer, so that it looks like no emotion."""
 WIDTH = 10.0
 """Width of the picture in inches."""
 LANE_HEIGHT, LONGEST = 2.5, 200.0
@@ -83,8 +83,11 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
         unit = "time (hours:minutes:seconds)" if found.duration >= 3600 else "time (minutes:seconds)"
         axes[-1].set_xlabel("\n".join([unit, *_wrapped(remarks)]))
         handles = [matplotlib("patches").Patch(color=colours[label], label=label) for label in found.labels]
-        if threshold:
-            handles.append(matplotlib("patches").Patch(label=f"{UNKNOWN}: below {100 * threshold:g} %", **HATCHED))
+        reasons = [f"below {100 * threshold:g} %"] if threshold else []
+        if any(segment.error for lane in found.lanes for segment in lane.segments):
+            reasons.append("no answer")
+        if reasons:
+            handles.append(matplotlib("patches").Patch(label=f"{UNKNOWN}: {' or '.join(reasons)}", **HATCHED))
         name = Path(found.path).name
         title = name if len(name) <= TITLE else f"{name[:TITLE]}..."
         figure.legend(
@@ -155,7 +158,7 @@ def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, s
         colour, width = colours[segment.emotion], segment.end - segment.start
         axes.bar(segment.start, 1.0, width, align="edge", color=_paler(colour), linewidth=0)
         full = {"color": colour, "linewidth": 0} if segment.emotion != UNKNOWN else HATCHED
-        axes.bar(segment.start, segment.confidence, width, align="edge", **full)
+        axes.bar(segment.start, 1.0 if segment.error else segment.confidence, width, align="edge", **full)
         if width / duration * 0.9 * WIDTH > LETTER * (len(segment.emotion) + 1):
             text = axes.text(
                 segment.start + width / 2, 0.5, segment.emotion, ha="center", va="center", fontsize=8, clip_on=True
@@ -170,7 +173,7 @@ def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, s
 
 def _draw_lines(axes: Axes, points: Points, labels: Sequence[str], colours: dict[str, str]) -> None:
     """Draw the smoothed probabilities. Lines of emotions that are the most probable at some time are bold. Lines break where
-    nobody speaks."""
+    there are no probabilities."""
     leading = {max(row, key=lambda label: row[label]) for _, row in points if row}
     times = [time for time, _ in points]
     for label in labels:
@@ -191,7 +194,7 @@ def _points(lane: Lane) -> Points:
     points: Points = []
     own = owned(lane.speech, _places(lane))
     for number, (window, (start, end)) in enumerate(zip(lane.windows, own, strict=True)):
-        row = dict(zip(window.probabilities, lane.smoothed[number].tolist(), strict=True))
+        row = {} if window.error else dict(zip(window.probabilities, lane.smoothed[number].tolist(), strict=True))
         if number == 0 or own[number - 1][1] < start:
             points += [(start, {}), (start, row)]
         points.append(((window.start + window.end) / 2, row))

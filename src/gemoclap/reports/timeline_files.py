@@ -60,9 +60,10 @@ def _lane_data(lane: Lane, labels: tuple[str, ...]) -> dict[str, Any]:
             "start": _rounded(window.start),
             "end": _rounded(window.end),
             "probabilities": _each_rounded(window.probabilities),
-            "smoothed": _each_rounded(dict(zip(labels, map(float, means), strict=True))),
+            "smoothed": {} if window.error else _each_rounded(dict(zip(labels, map(float, means), strict=True))),
         }
-        windows.append(row | ({"remark": window.remark} if window.remark else {}))
+        said = {"remark": window.remark, "error": window.error}
+        windows.append(row | {name: text for name, text in said.items() if text})
     return {
         "speaker": lane.name,
         "remarks": lane.remarks,
@@ -77,14 +78,17 @@ def _segment_data(segment: EmotionSegment) -> dict[str, Any]:
         "start": _rounded(segment.start),
         "end": _rounded(segment.end),
         "emotion": segment.emotion,
-        "confidence": round(segment.confidence, 6),
+        "confidence": None if segment.error else round(segment.confidence, 6),
         "probabilities": _each_rounded(segment.probabilities),
-    }
+    } | ({"error": segment.error} if segment.error else {})
 
 
 def _write_csv(path: Path, found: EmotionTimeline) -> None:
-    """Write a row a segment; a speaker without any has one row that says why."""
-    columns = ["speaker", "start", "end", "emotion", "confidence", *found.labels, "remark"]
+    """Write a row a segment; a speaker without any has one row that says why.
+
+    The column error is empty but for segments without an answer, whose probabilities are empty.
+    """
+    columns = ["speaker", "start", "end", "emotion", "confidence", *found.labels, "remark", "error"]
     with atomic_write(path) as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -122,9 +126,10 @@ def _rttm(found: EmotionTimeline) -> Iterator[str]:
     for name, segment in by_time(found):
         channel = places[name] if found.settings.get("by") == "channel" else 1
         start, end = round(segment.start, 6), round(segment.end, 6)  # so that no segment reaches into the next
+        confidence = "<NA>" if segment.error else f"{segment.confidence:.6f}"
         yield (
             f"SPEAKER {recording} {channel} {start:.6f} {end - start:.6f} {emotions[segment.emotion]} <NA> {names[name]} "
-            f"{segment.confidence:.6f} <NA>"
+            f"{confidence} <NA>"
         )
 
 
@@ -178,7 +183,7 @@ def _clock(seconds: Seconds) -> str:
 
 
 def _said(segment: EmotionSegment) -> str:
-    return f"{_one_line(segment.emotion)} {100 * segment.confidence:.0f} %"
+    return _one_line(segment.emotion) + (" (no answer)" if segment.error else f" {100 * segment.confidence:.0f} %")
 
 
 def _one_line(text: str) -> str:
