@@ -30,3 +30,12 @@ def small_model(small_manifest: Path) -> Path:
     """The folder of a model trained for an epoch."""
     assert run("train", "--data.manifest", small_manifest, *SMALL, "-o", small_manifest.parent / "trained") == 0
     return small_manifest.parent / "trained" / "model"
+
+
+@pytest.fixture(scope="session")
+def frozen_model(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model with a frozen encoder, whose features are standardised, so that it can be adapted."""
+    folder = tmp_path_factory.mktemp("frozen")
+    options = ["--model.freeze", "all", "--cache.folder", str(folder / "cache")]
+    assert run("train", small_manifest, *SMALL, *options, "-o", folder / "run") == 0
+    return folder / "run" / "model"

@@ -81,6 +81,46 @@ def test_without_a_file_a_table_is_printed(
     assert "1 turn ends behind the end of the recording" in beware[0] and "talk at once" in beware[1]
 
 
+def test_adapting_is_said_and_its_statistics_serve_later(
+    call: Path, frozen_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stats, names = tmp_path / "s.json", [tmp_path / f"{n}.json" for n in range(3)]
+    options = ("timeline", call, "--model", frozen_model, "--by", "channel", "--window", "1", "--hop", "0.5")
+    assert run(*options, "-o", names[0]) == 0
+    assert "adapted" not in capsys.readouterr().out
+    assert run(*options, "--adapt", "speaker", "--save_adapt", stats, "-o", names[1], tmp_path / "a.vtt") == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("%; adapted to each speaker")
+    assert "NOTE adapted to each speaker" in (tmp_path / "a.vtt").read_text()
+    assert run(*options, "--adapt", stats, "-o", names[2]) == 0
+    assert f"adapted to each speaker by {stats}" in capsys.readouterr().out
+    plain, adapted, later = (json.loads(name.read_text()) for name in names)
+    assert [one["settings"]["adapt"] for one in (plain, adapted, later)] == ["none", "speaker", str(stats)]
+    assert "adapted_to" not in plain["speakers"][0] and adapted["speakers"][0]["adapted_to"]["windows"] > 0.9
+    for one, other, without in zip(adapted["speakers"], later["speakers"], plain["speakers"], strict=True):
+        for window, same, bare in zip(one["windows"], other["windows"], without["windows"], strict=True):
+            assert window["probabilities"] == pytest.approx(same["probabilities"], abs=1e-4)
+            assert window["probabilities"] != bare["probabilities"]
+
+
+def test_what_cannot_be_adapted_is_said_in_a_line(
+    call: Path, small_model: Path, frozen_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (stats := tmp_path / "s.json").write_text(
+        '{"model": "m", "groups": {"a": {"count": 1, "mean": [0], "square": [1]}}}'
+    )
+    frozen = ("--model", frozen_model)
+    for options, said in (
+        (["--model", small_model, "--adapt", "speaker"], "does not standardise its features"),
+        ([*frozen, "--adapt", "folder"], "--adapt folder: this is one recording"),
+        ([*frozen, "--adapt", "spaeker"], "spaeker: no such file; give --adapt none, speaker, or"),
+        ([*frozen, "--adapt", stats], "made with another model"),
+        ([*frozen, "--save_adapt", stats], "nothing new to save; give --adapt speaker"),
+        ([*frozen, "--adapt", stats, "--save_adapt", tmp_path / "t.json"], "nothing new to save"),
+        ([*frozen, "--adapt", "speaker", "--save_adapt", stats], "is there already"),
+    ):
+        assert said in complaint(capsys, "timeline", call, *options)
+
+
 def test_no_speech_is_said(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = write(tmp_path / "a.flac", np.stack([0.01 * noise(3.0), np.zeros(48000)], axis=1))
     assert run("timeline", path, "--model", small_model, "--by", "channel", "-o", tmp_path / "a.csv") == 0

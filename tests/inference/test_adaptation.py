@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import SMALL, complaint, run
+from small import complaint, run
 
 from gemoclap import Predictor
 from gemoclap.corpora.manifest import read_manifest, write_manifest
@@ -92,6 +92,27 @@ def test_few_clips_are_drawn_towards_training(clips: int) -> None:
     assert np.abs(Statistics.of(x).apply(x, 1e9) - x).max() < 1e-5
 
 
+def test_a_clip_whose_features_are_no_numbers_costs_no_other() -> None:
+    x, bad = features(20, 1.0), features(2, seed=4)
+    bad[0, 3], bad[1, 0] = np.nan, np.inf
+    both, used = adapt(np.concatenate([x, bad]), ["a"] * 22)
+    np.testing.assert_allclose(both[:20], adapt(x, ["a"] * 20)[0], rtol=1e-6)
+    assert used["a"].count == 20 and np.isnan(both[20, 3])
+
+
+@pytest.mark.parametrize("weights", [[1.0] * 7, [0.0, 1.0, 0.25, 0.25, 0.0, 0.5, 1.0], [0.0] * 7])
+def test_clips_one_by_one_are_a_weighted_mean(weights: list[float]) -> None:
+    x = features(7, 2.0).astype(float)
+    found = Statistics.of(x[:0])
+    for row, weight in zip(x, weights, strict=True):
+        found = found.with_clip(row, weight)
+    assert found.count == sum(weights)
+    if sum(weights):
+        np.testing.assert_allclose(found.mean, np.average(x, axis=0, weights=weights), rtol=1e-9)
+        np.testing.assert_allclose(found.square, np.average(x**2, axis=0, weights=weights), rtol=1e-9)
+    np.testing.assert_allclose(Statistics.of(x[:0]).apply(x), x, rtol=1e-6)
+
+
 def test_groups_are_adapted_to_apart() -> None:
     a, b = features(30, 5.0, seed=1), features(20, -4.0, seed=2)
     order = np.random.default_rng(0).permutation(50)
@@ -127,14 +148,6 @@ def test_a_damaged_file_is_one_line(text: str, tmp_path: Path) -> None:
 
 
 # The command.
-
-
-@pytest.fixture(scope="module")
-def frozen_model(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("frozen")
-    options = ["--model.freeze", "all", "--cache.folder", str(folder / "cache")]
-    assert run("train", small_manifest, *SMALL, *options, "-o", folder / "run") == 0
-    return folder / "run" / "model"
 
 
 def rows_of(path: Path) -> dict[str, dict[str, str]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chunks import cut, run
 from sound import noise
 from speaking import NO_ANSWER, FailingPredictor, LoudnessPredictor, speech_like
 
@@ -23,21 +23,6 @@ pytestmark = pytest.mark.usefixtures("loud_net")
 
 TURNS = {"Ann": [(0.5, 3.0), (3.2, 12.0), (20.0, 31.0)], "Bob": [(2.0, 9.0), (50.0, 60.0)]}
 FRAME = 512
-
-
-def cut(sound: np.ndarray, longest: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield chunks of random lengths, some of them empty."""
-    rng = np.random.default_rng(seed)
-    place = 0
-    while place < len(sound):
-        length = int(rng.integers(0, longest + 1))
-        yield sound[place : place + length]
-        place += length
-
-
-def run(stream: EmotionStream, chunks: Iterator[np.ndarray] | list[np.ndarray]) -> list[EmotionWindow]:
-    windows = [window for chunk in chunks for window in stream.add(chunk)]
-    return windows + stream.finish()
 
 
 def expected_windows(sound: np.ndarray, settings: StreamSettings) -> list[tuple[int, int]]:

@@ -312,6 +312,13 @@ def add_timeline(parser: Parser) -> None:
     labels = "classes to choose from, in place of the model's own, such as bored,calm"
     parser.add_argument("--labels", type=list[str] | None, default=None, help=labels)
     add_any_words(parser)
+    adapt = (
+        "how to adapt to the voices, without labels: none; speaker = to all speech of each speaker or channel (of the whole "
+        "recording without --by channel and --turns); or a file that --save_adapt wrote here or in predict"
+    )
+    parser.add_argument("--adapt", type=str, default="none", help=adapt)
+    save = "JSON file to save the statistics of --adapt speaker to, for later recordings"
+    parser.add_argument("--save_adapt", type=str | None, default=None, help=save)
     window = "length of the windows in seconds; default: 4, or the model's longest clip if that is shorter"
     parser.add_argument("--window", type=float | None, default=None, help=window)
     hop = "seconds from the start of one window to the start of the next"

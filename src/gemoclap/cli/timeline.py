@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemoclap.audio import regular_file
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
+from gemoclap.inference.adaptation import groups_in, read_statistics, write_statistics
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.turns import read_turns
 from gemoclap.terminal import output_console, print_summary, progress_bar
 from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
+    from gemoclap.inference.adapted_windows import Adapt
     from gemoclap.inference.emotion_timeline import EmotionTimeline
 
 FORMS = (".json", ".csv", ".rttm", ".vtt", ".txt", ".png")
@@ -31,6 +34,7 @@ def run_timeline(args: Namespace) -> int:
         needed("matplotlib", "a picture")
     if args.turns and args.by == "channel":
         raise GemoclapError("give --turns or --by channel, not both: turns say who speaks in the recording as a whole")
+    _check_adapt(args)
     regular_file(args.audio)
     turns = read_turns(args.turns, args.audio) if args.turns else None
     require_model(model_source(args.model))
@@ -46,6 +50,8 @@ def run_timeline(args: Namespace) -> int:
     rules = SpeechRules(args.speech_threshold, args.min_silence, args.min_speech) if args.speech == "detect" else None
     predictor = Predictor.from_pretrained(args.model)
     predictor.any_words = args.any_words
+    # Hashing takes a moment that an answer on the terminal can do without.
+    model = fingerprint(predictor.model) if targets or args.adapt != "none" else ""
     with progress_bar("listening") as bar:
         found = emotion_timeline(
             predictor,
@@ -57,9 +63,15 @@ def run_timeline(args: Namespace) -> int:
             labels=args.labels,
             threshold=args.threshold,
             batch_size=args.batch_size,
+            adapt=_adapt(args.adapt, model),
             progress=lambda done, total: bar(round(done), round(total or done)),
         )
-    about = {"model": {"name": args.model, "fingerprint": fingerprint(predictor.model)}, "made_with": made_with()}
+    found = replace(found, settings=found.settings | {"adapt": args.adapt})
+    about = {"model": {"name": args.model, "fingerprint": model}, "made_with": made_with()}
+    if args.save_adapt:
+        write_statistics(
+            args.save_adapt, model, {lane.name: lane.statistics for lane in found.lanes if lane.statistics}
+        )
     # Pictures come last, so that one that cannot be drawn does not cost the other files.
     for target in sorted(targets, key=lambda target: target.suffix.lower() == ".png"):
         write_timeline(target, found, about)
@@ -71,6 +83,26 @@ def run_timeline(args: Namespace) -> int:
     return int(any(window.error for lane in found.lanes for window in lane.windows))
 
 
+def _check_adapt(args: Namespace) -> None:
+    """Raise a GemoclapError if --adapt or --save_adapt make no sense."""
+    if args.adapt == "folder":
+        raise GemoclapError(
+            "--adapt folder: this is one recording; give --adapt none, speaker, or a file of statistics"
+        )
+    if args.adapt not in ("none", "speaker"):
+        if not Path(args.adapt).is_file():
+            raise GemoclapError(f"{args.adapt}: no such file; give --adapt none, speaker, or a file of statistics")
+        groups_in(args.adapt)
+    if args.save_adapt:
+        if args.adapt != "speaker":
+            raise GemoclapError("--save_adapt: there is nothing new to save; give --adapt speaker with it")
+        check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
+
+
+def _adapt(given: str, model: str) -> Adapt:
+    return None if given == "none" else "speaker" if given == "speaker" else read_statistics(given, model)
+
+
 def _summary(found: EmotionTimeline) -> str:
     """Return how much of the speech has which emotion, in a line."""
     seconds: dict[str, float] = {}
@@ -80,7 +112,8 @@ def _summary(found: EmotionTimeline) -> str:
     total = sum(seconds.values())
     shares = sorted(((share / total, label) for label, share in seconds.items()), reverse=True)
     said = ", ".join(f"{label} {100 * share:.0f} %" for share, label in shares) or "no speech"
-    return f"{total:.1f} s of speech in {found.duration:.1f} s: {said}"
+    adapted = f"; {found.adaptation}" if found.adaptation else ""
+    return f"{total:.1f} s of speech in {found.duration:.1f} s: {said}{adapted}"
 
 
 def _print(found: EmotionTimeline) -> None:

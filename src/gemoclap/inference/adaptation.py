@@ -19,6 +19,8 @@ import numpy as np
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 
+ALL = "all"
+"""The one group of clips that were recorded alike."""
 STRENGTH = 8.0
 """The statistics of training count as much as this number of clips [C]. Of 0, 2, 8 and 32, this value did no harm even with one
 or two clips, on two corpora that the default model was not trained on (benchmarks/adaptation.py)."""
@@ -45,6 +47,14 @@ class Statistics:
             return cls(0.0, np.zeros(wide.shape[1]), np.ones(wide.shape[1]))
         return cls(len(wide), wide.mean(0), np.square(wide).mean(0))
 
+    def with_clip(self, features: np.ndarray, weight: float = 1.0) -> Statistics:
+        """Return the statistics with one more clip ``(P,)``, which counts as `weight` clips, 0 to 1."""
+        wide, count = features.astype(np.float64), self.count + weight
+        if not count:
+            return self
+        mean = self.mean + (wide - self.mean) * (weight / count)
+        return Statistics(count, mean, self.square + (np.square(wide) - self.square) * (weight / count))
+
     def apply(self, features: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
         """Shift and scale ``features (N, P)`` to mean 0 and deviation 1; training counts as `strength` further clips."""
         weight = self.count / (self.count + strength)
@@ -66,7 +76,8 @@ def adapt(
 
     Parameters
     ----------
-    counted : which clips count in the statistics of their group; clips without speech should not. None = all.
+    counted : which clips count in the statistics of their group; clips without speech should not. None = all. Clips whose
+        features are not numbers never count.
 
     Raises
     ------
@@ -74,7 +85,9 @@ def adapt(
     """
     check_groups(groups, known)
     names = np.array(groups)
-    counts = np.ones(len(names), dtype=bool) if counted is None else np.array(counted)
+    counts = np.isfinite(features).all(axis=1)
+    if counted is not None:
+        counts &= np.array(counted)
     adapted = np.empty_like(features)
     used: dict[str, Statistics] = {}
     for name in dict.fromkeys(groups):
@@ -82,6 +95,26 @@ def adapt(
         used[name] = known[name] if known is not None else Statistics.of(features[members & counts])
         adapted[members] = used[name].apply(features[members])
     return adapted, used
+
+
+def statistics_of(name: str, known: Statistics | Mapping[str, Statistics]) -> Statistics:
+    """Return the statistics that hold for a speaker: the only ones, those under the name, or under ``corpus/name``.
+
+    Raises
+    ------
+    GemoclapError : there are none, or those of several corpora.
+    """
+    if isinstance(known, Statistics):
+        return known
+    if [*known] == [ALL]:
+        return known[ALL]
+    if name in known:
+        return known[name]
+    found = [group for group in known if group.rpartition("/")[2] == name]
+    if len(found) != 1:
+        whose = repr(name) if name else "the one speaker"
+        raise GemoclapError(f"adapt: there are statistics of {', '.join(known)}, but none of {whose}; give those")
+    return known[found[0]]
 
 
 def check_groups(groups: Sequence[str], known: Mapping[str, Statistics] | None) -> None:

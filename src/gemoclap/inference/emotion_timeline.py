@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from gemoclap.audio import Channels, open_channels
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.adaptation import Statistics, statistics_of
+from gemoclap.inference.adapted_windows import Adapt, Answer, KeptFeatures, answers_by_all
 from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
 from gemoclap.inference.clips import SILENT
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, segments, smoothed
-from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings
+from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings, window_of
 from gemoclap.inference.turns import Turn, joined, remarks_on_turns
+from gemoclap.inference.windows import Turns
 
 By = Literal["recording", "channel"]
 """Whether the channels are mixed or looked at apart."""
@@ -39,6 +42,7 @@ class Lane:
     segments : stretches of one leading emotion.
     remarks : what should be known before these are believed, a line each.
     envelope : loudness over time, for a picture.
+    statistics : that the windows were adapted by; None if nothing was adapted, or there are no windows.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Lane:
     segments: list[EmotionSegment]
     remarks: list[str]
     envelope: Envelope
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ class EmotionTimeline:
     remarks: list[str]
     settings: dict[str, Any]
 
+    @property
+    def adaptation(self) -> str:
+        """What the answers are adapted to, in words; empty if to nothing."""
+        adapt = self.settings.get("adapt", "none")
+        if adapt == "none":
+            return ""
+        return f"adapted to {'each speaker' if len(self.lanes) > 1 else 'the speech'}" + (
+            "" if adapt == "speaker" else f" by {adapt}"
+        )
+
 
 def emotion_timeline(
     predictor: Predictor,
@@ -82,11 +97,13 @@ def emotion_timeline(
     labels: Sequence[str] | None = None,
     threshold: float = 0.0,
     batch_size: int = 16,
+    adapt: Adapt = None,
     progress: Progress | None = None,
 ) -> EmotionTimeline:
     """Find speech in a recording and the emotions in it.
 
-    The file is decoded in blocks: sound in memory does not grow with its length.
+    The file is decoded in blocks: sound in memory does not grow with its length. With adaptation, neither do the 4 kB of
+    features of a window, which go to a temporary file when there are many.
 
     Parameters
     ----------
@@ -97,10 +114,13 @@ def emotion_timeline(
     smooth : reach of the smoothing, in seconds.
     threshold : speech in which no emotion has this smoothed probability is `smoothing.UNKNOWN`.
     labels, batch_size : as for `EmotionStream`.
+    adapt : "speaker" adapts each lane to all its windows, those that come later included. Statistics that were measured before
+        hold for all lanes, or by the name of the lane. None adapts nothing.
 
     Raises
     ------
-    GemoclapError : the file cannot be read, or a setting makes no sense.
+    GemoclapError : the file cannot be read, or a setting makes no sense; there is something to adapt, and the model does not
+        standardise its features.
     """
     if turns is not None and by == "channel":
         raise GemoclapError("give turns or 'by channel', not both: turns say who speaks in the recording as a whole")
@@ -111,40 +131,31 @@ def emotion_timeline(
     with nullcontext(path) if isinstance(path, Channels) else open_channels(path) as file:
         count = file.channels if by == "channel" else 1
         by_speaker = None if turns is None else joined(turns)
-        streams = [
-            EmotionStream(predictor, file.sample_rate, settings, by_speaker, labels, batch_size) for _ in range(count)
+        names = [f"channel {number}" for number in range(1, count + 1)] if by == "channel" else ["recording"]
+        tracks = [
+            _Track(predictor, file.sample_rate, settings, by_speaker, labels, batch_size, name, adapt) for name in names
         ]
-        envelopes = [Envelope(file.sample_rate) for _ in streams]
-        found: list[list[EmotionWindow]] = [[] for _ in streams]
         samples = 0
         with closing(_columns(file, by)) as blocks:
             for block in blocks:
                 samples += len(block)
-                for stream, envelope, windows, channel in zip(streams, envelopes, found, block.T, strict=True):
-                    envelope.add(channel)
-                    windows += stream.add(channel)
+                for track, channel in zip(tracks, block.T, strict=True):
+                    track.add(channel)
                 if progress:
                     progress(samples / file.sample_rate, file.samples and file.samples / file.sample_rate)
-        for stream, windows in zip(streams, found, strict=True):
-            windows += stream.finish()
+        for track in tracks:
+            track.finish()
         duration = samples / file.sample_rate
         remarks = remarks_on_turns(turns, duration) if turns is not None else []
         if by == "recording" and turns is None and file.channels > 1:
             remarks.append(f"{file.channels} channels were mixed; with 'by channel' each is looked at apart")
-    names = [*by_speaker] if by_speaker is not None else None
     known = tuple(labels or predictor.labels)
-    lanes = []
-    for number, (stream, envelope, windows) in enumerate(zip(streams, envelopes, found, strict=True), 1):
-        plain = f"channel {number}" if by == "channel" else "recording"
-        for name in names or [plain]:
-            speaker = name if names else None
-            own = [one for one in windows if one.speaker == speaker]
-            speech = [(start, end) for who, start, end in stream.speech if who == speaker]
-            lanes.append(_lane(name, known, speech, own, smooth, threshold, envelope))
-    made_with = _plain_settings(streams[0].settings) | {
+    lanes = [lane for track in tracks for lane in track.lanes(known, smooth, threshold)]
+    made_with = _plain_settings(tracks[0].stream.settings) | {
         "by": "turns" if turns is not None else by,
         "smooth": smooth,
         "threshold": threshold,
+        "adapt": "none" if adapt is None else "speaker" if adapt == "speaker" else "statistics",
     }
     return EmotionTimeline(file.path, duration, known, lanes, remarks, made_with)
 
@@ -155,6 +166,59 @@ def _columns(file: Channels, by: By) -> Generator[np.ndarray]:
         yield block if by == "channel" else block.mean(axis=1, keepdims=True)
 
 
+class _Track:
+    """A channel, or the mean of all: its stream, its windows so far and its outline."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        sample_rate: int,
+        settings: StreamSettings | None,
+        turns: Turns | None,
+        labels: Sequence[str] | None,
+        batch_size: int,
+        name: str,
+        adapt: Adapt,
+    ) -> None:
+        self._predictor, self._labels, self._name, self._turns = predictor, labels, name, turns
+        if turns is None and adapt is not None and adapt != "speaker":
+            adapt = statistics_of(name, adapt)
+        self._kept = KeptFeatures() if adapt == "speaker" else None
+        self.stream = EmotionStream(predictor, sample_rate, settings, turns, labels, batch_size, adapt, kept=self._kept)
+        self._envelope = Envelope(sample_rate)
+        self._windows: list[EmotionWindow] = []
+
+    def add(self, samples: np.ndarray) -> None:
+        self._envelope.add(samples)
+        self._windows += self.stream.add(samples)
+
+    def finish(self) -> None:
+        """End the sound. Windows that were adapted to those before them are now adapted to all."""
+        self._windows += self.stream.finish()
+        if self._kept:
+            answered = [one for one in self._windows if not one.error]
+            speakers = [one.speaker or "" for one in answered]
+            statistics = {name: found for name in set(speakers) if (found := self.stream.statistics(name))}
+            answers = answers_by_all(self._predictor, self._kept, speakers, statistics, self._labels)
+            self._windows = [one if one.error else _with_answer(one, next(answers)) for one in self._windows]
+
+    def lanes(self, labels: tuple[str, ...], smooth: float, threshold: float) -> list[Lane]:
+        """Return a lane for each speaker, or the one lane where no turns were given."""
+        found = []
+        for speaker in [None] if self._turns is None else self._turns:
+            own = [one for one in self._windows if one.speaker == speaker]
+            speech = [(start, end) for who, start, end in self.stream.speech if who == speaker]
+            statistics = self.stream.statistics(speaker or "") if own else None
+            name = self._name if speaker is None else speaker
+            found.append(_lane(name, labels, speech, own, smooth, threshold, self._envelope, statistics))
+        return found
+
+
+def _with_answer(window: EmotionWindow, answer: Answer | GemoclapError) -> EmotionWindow:
+    """Return a window with another answer, and its own remark."""
+    return replace(window_of((window.start, window.end), answer, window.speaker), remark=window.remark)
+
+
 def _lane(
     name: str,
     labels: tuple[str, ...],
@@ -163,6 +227,7 @@ def _lane(
     smooth: float,
     threshold: float,
     envelope: Envelope,
+    statistics: Statistics | None,
 ) -> Lane:
     places = [(one.start, one.end) for one in windows]
     table = np.array([[one.probabilities.get(label, np.nan) for label in labels] for one in windows])
@@ -180,7 +245,7 @@ def _lane(
             f"{first.end:.2f} s: {first.error}"
         )
     found = segments(labels, speech, places, means, threshold, [one.error for one in windows])
-    return Lane(name, speech, windows, means, found, remarks, envelope)
+    return Lane(name, speech, windows, means, found, remarks, envelope, statistics)
 
 
 def _plain_settings(settings: StreamSettings) -> dict[str, Any]:

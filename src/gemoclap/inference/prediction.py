@@ -68,6 +68,22 @@ class Featured(NamedTuple):
         return self.features[self.speaks] if self.speaks.any() else self.features
 
 
+class ClipFeatures(NamedTuple):
+    """What is known about a clip before the model decides.
+
+    `features` (P,) are pooled, standardised by training, and the mean over its parts. `has_speech` and `remark` are those of
+    `Prediction`.
+    """
+
+    features: np.ndarray
+    has_speech: bool
+    remark: str | None
+
+    @classmethod
+    def of(cls, clip: Featured) -> ClipFeatures:
+        return cls(clip.counted.mean(0), bool(clip.speaks.any()), clip.remark)
+
+
 def prediction_of(
     clip: Featured,
     labels: Sequence[str],

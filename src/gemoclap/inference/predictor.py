@@ -20,7 +20,7 @@ from gemoclap.inference.adaptation import Statistics, adapt, check_groups
 from gemoclap.inference.clips import Audio, Part, recording_of
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
-from gemoclap.inference.prediction import Featured, Prediction, prediction_of
+from gemoclap.inference.prediction import ClipFeatures, Featured, Prediction, prediction_of
 from gemoclap.inference.stream import EmotionStream
 from gemoclap.models import (
     Classifier,
@@ -127,10 +127,7 @@ class Predictor(ClipwisePredictor):
         ------
         GemoclapError : as `predict_many`; the model does not standardise its features; no statistics of a group.
         """
-        if self.model.standardizer is None:
-            raise GemoclapError(
-                "this model does not standardise its features, so it cannot be adapted; train it frozen"
-            )
+        self.check_adaptable()
         classifier = self._classifier(labels)
         check_groups(groups, known)
         found = list(self._featured(audios, batch_size))
@@ -160,6 +157,27 @@ class Predictor(ClipwisePredictor):
         by_number = dict(zip(readable, answers, strict=True))
         return [by_number.get(number, cast(GemoclapError, clip)) for number, clip in enumerate(found)], used
 
+    def check_adaptable(self) -> None:
+        """Raise a GemoclapError if the model cannot be adapted."""
+        if self.model.standardizer is None:
+            raise GemoclapError(
+                "this model does not standardise its features, so it cannot be adapted; train it frozen"
+            )
+
+    def clip_features(self, audios: Iterable[Audio], batch_size: int = 16) -> list[ClipFeatures | GemoclapError]:
+        """Return the pooled features of each clip, or the error that kept it from being read."""
+        return [
+            one if isinstance(one, GemoclapError) else ClipFeatures.of(one)
+            for one in self._featured(audios, batch_size)
+        ]
+
+    def probabilities(self, features: np.ndarray, labels: Sequence[str] | None = None) -> np.ndarray:
+        """Return probabilities ``(N, C)`` of features that `clip_features` returned, ``(N, P)``."""
+        classifier = self._classifier(labels)
+        with torch.inference_mode():
+            embeddings = classifier.embed_features(torch.from_numpy(features).to(self.model.device))
+            return classifier.classify(embeddings).cpu().numpy()
+
     def decide(self, clip: Featured, labels: Sequence[str] | None = None) -> Prediction | GemoclapError:
         """Return the answer for a clip of which the features are known, or the error that the labels lead to."""
         try:
@@ -173,7 +191,7 @@ class Predictor(ClipwisePredictor):
         Parameters
         ----------
         sample_rate : Hz of the chunks.
-        options : `settings`, `turns`, `labels`, `batch_size` and `state` of `inference.stream.EmotionStream`.
+        options : `settings`, `turns`, `labels`, `batch_size`, `adapt` and `state` of `inference.stream.EmotionStream`.
 
         Raises
         ------

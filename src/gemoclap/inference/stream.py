@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from gemoclap.audio import SAMPLE_RATE, BlockResampler, as_float
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.adaptation import Statistics
+from gemoclap.inference.adapted_windows import Adapt, Answer, KeptFeatures, WindowAdapter
 from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.silero import load_speech_net
 from gemoclap.inference.speech import GROUP, HYSTERESIS, PAD_SECONDS, Speech, SpeechDetector, SpeechRules
@@ -91,6 +93,10 @@ class EmotionStream:
     labels : as for `Predictor`.
     batch_size : how many windows are classified together. More than one is faster on some machines and comes later; the
         probabilities then differ by up to 1e-6.
+    adapt : "speaker" adapts each speaker to their own windows so far (`adapted_windows.WindowAdapter`); without turns all sound
+        is one speaker's. Statistics that were measured before (`adaptation.read_statistics`) are used as they are, those of
+        a speaker alone or by speaker. None adapts nothing.
+    kept : gets the features of windows that are adapted.
     state : of an earlier stream, to go on behind it.
 
     Attributes
@@ -100,7 +106,8 @@ class EmotionStream:
 
     Raises
     ------
-    GemoclapError : a setting makes no sense, or is longer than what the model uses of a clip.
+    GemoclapError : a setting makes no sense, or is longer than what the model uses of a clip; there is something to adapt, and
+        the model does not standardise its features.
 
     Examples
     --------
@@ -119,7 +126,9 @@ class EmotionStream:
         turns: Turns | None = None,
         labels: Sequence[str] | None = None,
         batch_size: int = 1,
+        adapt: Adapt = None,
         state: StreamState | None = None,
+        kept: KeptFeatures | None = None,
     ) -> None:
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise GemoclapError(f"sample_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {sample_rate}")
@@ -127,7 +136,12 @@ class EmotionStream:
             raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
         self.predictor, self.labels, self.batch_size = predictor, labels, batch_size
         self.settings = complete(settings or StreamSettings(), predictor.model.config.audio_settings.max_seconds)
-        self.state = _begun(state, sample_rate, turns)
+        self.state = _begun(state, sample_rate, turns, adapt == "speaker")
+        self._adapter = (
+            WindowAdapter(predictor, adapt, [*self.state.lanes], labels, batch_size, kept)
+            if adapt is not None
+            else None
+        )
         self.speech: list[tuple[str | None, float, float]] = []
         self._turns = turns
         self._resampler = BlockResampler(sample_rate)
@@ -169,6 +183,15 @@ class EmotionStream:
         self.state.is_finished = True
         return self._classified(1)
 
+    def statistics(self, speaker: str = "") -> Statistics | None:
+        """Return the statistics that a speaker's next window would be adapted by, or None if nothing is adapted.
+
+        Parameters
+        ----------
+        speaker : as named in the turns; an empty name without turns.
+        """
+        return self._adapter.statistics(speaker, self.state.lanes) if self._adapter else None
+
     def _take(self, blocks: Sequence[np.ndarray]) -> None:
         """Look at the groups that are complete with these blocks at 16 kHz."""
         state = self.state
@@ -205,11 +228,15 @@ class EmotionStream:
         pending = self.state.pending
         while pending and len(pending) >= at_least:
             batch, pending[:] = pending[: self.batch_size], pending[self.batch_size :]
-            answers = self.predictor.predict_many([one.samples for one in batch], self.labels, self.batch_size)
-            for one, answer in zip(batch, answers, strict=True):
+            for one, answer in zip(batch, self._answers(batch), strict=True):
                 place = (one.first / SAMPLE_RATE, one.last / SAMPLE_RATE)
-                found.append(_window(place, answer, self._named(one.speaker)))
+                found.append(window_of(place, answer, self._named(one.speaker)))
         return found
+
+    def _answers(self, batch: Sequence[PendingWindow]) -> Iterable[Prediction | Answer | GemoclapError]:
+        if self._adapter:
+            return self._adapter.answers(batch, self.state.lanes)
+        return self.predictor.predict_many([one.samples for one in batch], self.labels, self.batch_size)
 
     def _named(self, speaker: str) -> str | None:
         return speaker if self._turns is not None else None
@@ -242,18 +269,23 @@ def complete(settings: StreamSettings, max_seconds: float | None) -> StreamSetti
     return StreamSettings(window, settings.hop, settings.speech)
 
 
-def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None) -> StreamState:
+def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, adapts: bool) -> StreamState:
     speakers = [""] if turns is None else [*turns]
     if state is None:
-        return StreamState(sample_rate, lanes={speaker: LaneState() for speaker in speakers})
+        return StreamState(sample_rate, lanes={speaker: LaneState() for speaker in speakers}, adapts=adapts)
     if state.sample_rate != sample_rate:
         raise GemoclapError(f"the state is of sound at {state.sample_rate} Hz, not {sample_rate}; give that rate")
     if [*state.lanes] != speakers:
         raise GemoclapError("the state is of other speakers; give the turns that the stream began with")
+    if state.adapts != adapts:
+        with_or_without = "with" if state.adapts else "without"
+        raise GemoclapError(f"the state is of a stream made {with_or_without} adapt='speaker'; make this one likewise")
     return state
 
 
-def _window(place: tuple[float, float], answer: Prediction | GemoclapError, speaker: str | None) -> EmotionWindow:
+def window_of(
+    place: tuple[float, float], answer: Prediction | Answer | GemoclapError, speaker: str | None
+) -> EmotionWindow:
     """Return what is said of a window from and to these seconds. One without an answer does not stop the others."""
     if isinstance(answer, GemoclapError):
         return EmotionWindow(*place, UNKNOWN, 0.0, {}, speaker=speaker, error=str(answer).removeprefix(f"{UNNAMED}: "))

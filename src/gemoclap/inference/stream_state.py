@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.speech import SpeechState
 
 
@@ -20,11 +21,15 @@ class LaneState:
     first : first sample of the speech that goes on, -1 where there is none.
     made : how many windows of it there are.
     done : first sample behind the speech before.
+    statistics : of the features of the speaker's windows so far, if the stream adapts to them.
+    counted : first sample behind the windows that these are about.
     """
 
     first: int = -1
     made: int = 0
     done: int = 0
+    statistics: Statistics | None = None
+    counted: int = 0
 
 
 @dataclass
@@ -50,7 +55,7 @@ def _no_samples() -> np.ndarray:
 
 @dataclass
 class StreamState:
-    """All that an `EmotionStream` remembers. Numbers, text and float32 arrays ``(T,)``, nothing of the model.
+    """All that an `EmotionStream` remembers. Numbers, text and arrays, nothing of the model.
 
     Attributes
     ----------
@@ -62,6 +67,7 @@ class StreamState:
     speech : of the speech detector.
     lanes : speaker -> how far the windows are; one lane with an empty name where no turns are given.
     pending : windows not yet classified.
+    adapts : whether it adapts to each speaker's windows so far.
     is_finished : whether the stream has ended.
     """
 
@@ -74,10 +80,11 @@ class StreamState:
     speech: SpeechState = field(default_factory=SpeechState)
     lanes: dict[str, LaneState] = field(default_factory=dict)
     pending: list[PendingWindow] = field(default_factory=list)
+    adapts: bool = False
     is_finished: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data that JSON can hold; float32 goes through it unchanged."""
+        """Return plain data that JSON can hold; numbers go through it unchanged."""
         return _plain(asdict(self))
 
     @classmethod
@@ -91,11 +98,19 @@ class StreamState:
         try:
             found = cls(**data)
             found.speech = _with_arrays(SpeechState(**data["speech"]))
-            found.lanes = {name: LaneState(**lane) for name, lane in data["lanes"].items()}
+            found.lanes = {name: _lane(lane) for name, lane in data["lanes"].items()}
             found.pending = [_with_arrays(PendingWindow(**one)) for one in data["pending"]]
             return _with_arrays(found)
         except (TypeError, KeyError, AttributeError, ValueError):
             raise GemoclapError("this is not the state of a stream; give what 'to_dict' returned") from None
+
+
+def _lane(data: dict[str, Any]) -> LaneState:
+    lane = LaneState(**data)
+    if of_features := data.get("statistics"):
+        arrays = {name: np.array(of_features[name], dtype=np.float64) for name in ("mean", "square")}
+        lane.statistics = Statistics(float(of_features["count"]), **arrays)
+    return lane
 
 
 def _plain(value: Any) -> Any:

@@ -79,7 +79,7 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
         ticker = matplotlib("ticker")
         axes[-1].xaxis.set_major_locator(ticker.MultipleLocator(_step(found.duration)))
         axes[-1].xaxis.set_major_formatter(ticker.FuncFormatter(lambda seconds, _: _clock(seconds, found.duration)))
-        remarks = [*([f"each bar: the speech in {_spoken(width)}"] if width else []), *found.remarks]
+        remarks = [*([f"each bar: the speech in {_spoken(width)}"] if width else []), found.adaptation, *found.remarks]
         unit = "time (hours:minutes:seconds)" if found.duration >= 3600 else "time (minutes:seconds)"
         axes[-1].set_xlabel("\n".join([unit, *_wrapped(remarks)]))
         handles = [matplotlib("patches").Patch(color=colours[label], label=label) for label in found.labels]
@@ -105,7 +105,7 @@ def colours_of(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _wrapped(remarks: Sequence[str]) -> list[str]:
-    return [line for remark in remarks for line in wrap(f"({remark})", LINE)]
+    return [line for remark in remarks if remark for line in wrap(f"({remark})", LINE)]
 
 
 def _clock(seconds: float, duration: float) -> str:

@@ -70,7 +70,7 @@ def _lane_data(lane: Lane, labels: tuple[str, ...]) -> dict[str, Any]:
         "speech": [[_rounded(start), _rounded(end)] for start, end in lane.speech],
         "segments": [_segment_data(segment) for segment in lane.segments],
         "windows": windows,
-    }
+    } | ({"adapted_to": {"windows": round(lane.statistics.count, 2)}} if lane.statistics else {})
 
 
 def _segment_data(segment: EmotionSegment) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _write_csv(path: Path, found: EmotionTimeline) -> None:
 def _vtt(found: EmotionTimeline) -> Iterator[str]:
     """Yield the lines of WebVTT: a cue a segment, with the speaker's voice tag where there are several."""
     yield "WEBVTT"
-    for remark in remarks_of(found):
+    for remark in [*([found.adaptation] if found.adaptation else []), *remarks_of(found)]:
         yield f"\nNOTE {_one_line(remark).replace('-->', '->')}"
     for name, segment in by_time(found):
         voice = f"<v {html.escape(_one_line(name))}>" if len(found.lanes) > 1 else ""

@@ -53,12 +53,12 @@ class PredictionAnswer(_Answer):
 
 
 class Segment(_Answer):
-    """A stretch of speech with one leading emotion."""
+    """A stretch of speech with one leading emotion; one without an answer is 'unknown' and has a field 'error'."""
 
     start: float
     end: float
     emotion: str
-    confidence: float
+    confidence: float | None
     probabilities: dict[str, float]
 
 

@@ -213,6 +213,7 @@ def window_data(window: EmotionWindow) -> dict[str, Any]:
         "confidence": round(window.confidence, 6),
         "probabilities": _rounded(window.probabilities),
         "remark": window.remark,
+        "error": window.error,
     }
 
 
