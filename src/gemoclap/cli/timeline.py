@@ -105,15 +105,12 @@ def _adapt(given: str, model: str) -> Adapt:
 
 def _summary(found: EmotionTimeline) -> str:
     """Return how much of the speech has which emotion, in a line."""
-    seconds: dict[str, float] = {}
-    for lane in found.lanes:
-        for segment in lane.segments:
-            seconds[segment.emotion] = seconds.get(segment.emotion, 0.0) + segment.end - segment.start
-    total = sum(seconds.values())
-    shares = sorted(((share / total, label) for label, share in seconds.items()), reverse=True)
-    said = ", ".join(f"{label} {100 * share:.0f} %" for share, label in shares) or "no speech"
+    # Imported here for the reason above.
+    from gemoclap.reports.timeline import shares_of
+
+    seconds, shares = shares_of(found.lanes)
     adapted = f"; {found.adaptation}" if found.adaptation else ""
-    return f"{total:.1f} s of speech in {found.duration:.1f} s: {said}{adapted}"
+    return f"{seconds:.1f} s of speech in {found.duration:.1f} s: {shares or 'no speech'}{adapted}"
 
 
 def _print(found: EmotionTimeline) -> None:

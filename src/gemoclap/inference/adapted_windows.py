@@ -12,7 +12,6 @@ from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.adaptation import Statistics, statistics_of
 from gemoclap.inference.stream_state import LaneState, PendingWindow
 
-
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
 
