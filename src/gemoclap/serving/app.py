@@ -19,6 +19,7 @@ from gemoclap.inference.smoothing import SMOOTH_SECONDS
 from gemoclap.serving.answers import ERRORS, Health, ModelAnswer, PredictionAnswer, TimelineAnswer
 from gemoclap.serving.gate import Gate, GateKeeper, headers_of
 from gemoclap.serving.limits import Refused, checked_labels, for_clients, unusable
+from gemoclap.serving.pages import add_page
 from gemoclap.serving.service import Include, Service, Speech, WindowOptions
 from gemoclap.serving.streaming import answer_stream
 from gemoclap.serving.uploads import kept
@@ -81,6 +82,7 @@ def make_app(service: Service, gate: Gate) -> FastAPI:
     _add_work(app, service)
     _add_stream(app, service, gate)
     _add_looks(app, service, gate)
+    add_page(app)
     return app
 
 
