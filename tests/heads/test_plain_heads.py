@@ -145,7 +145,9 @@ def test_the_whole_way_with_a_plain_head(
     assert run("evaluate", small_manifest, "--model", folder / "model") == 0
     assert "not speaker-independent" in capsys.readouterr().out  # it heard half of the voices
     clip = str(rows[table.ids[0]].path)
-    assert "only has the classes" in complaint(capsys, "predict", clip, "--model", folder / "model", "--labels", "bored,calm")
+    assert "only has the classes" in complaint(
+        capsys, "predict", clip, "--model", folder / "model", "--labels", "bored,calm"
+    )
 
 
 def test_a_frozen_encoder_is_computed_once_under_a_plain_head(small_manifest: Path, tmp_path: Path) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from servers import Serve
+from servers import Serve, message_of
 from sound import noise, write, write_tone
 from speaking import speech_like
 
 from gemoclap import Predictor
 from gemoclap.audio import load_audio
+from gemoclap.errors import GemoclapError
 from gemoclap.inference.emotion_timeline import emotion_timeline
+from gemoclap.inference.prediction import Featured, Prediction
 from gemoclap.inference.stream import StreamSettings
 from gemoclap.reports.timeline_files import timeline_data, write_timeline
 
@@ -80,8 +83,9 @@ def test_a_long_clip_and_one_that_is_to_be_cut_are_the_mean_of_their_parts(
 def test_words_that_are_no_emotions_are_refused_unless_they_are_asked_for(
     client: TestClient, predictor: Predictor, clips: list[Path]
 ) -> None:
-    said = post(client, "predict", clips[0], labels="banana,car").json()["error"]["message"]
-    assert "'banana'" in said and said.endswith("or set any_words to true")
+    for path in ("predict", "timeline"):
+        said = message_of(post(client, path, clips[0], labels="banana,car"), 422)
+        assert "'banana'" in said and said.endswith("or set any_words to true")
     answer = post(client, "predict", clips[0], labels="banana,car", any_words="true").json()
     free = Predictor(predictor.model)
     free.any_words = True
@@ -124,6 +128,25 @@ def test_a_timeline_is_that_of_the_library(
             assert (window["start"], window["end"]) == (other["start"], other["end"])
             assert close(window["probabilities"], other["probabilities"])
             assert close(window["smoothed"], other["smoothed"])
+
+
+@pytest.mark.usefixtures("loud_net")
+def test_a_window_without_an_answer_costs_no_other(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = Predictor.decide
+    seen: list[str] = []
+
+    def failing(self: Predictor, clip: Featured, labels: Sequence[str] | None = None) -> Prediction | GemoclapError:
+        seen.append(clip.name)
+        return GemoclapError("no numbers") if len(seen) == 2 else decide(self, clip, labels)
+
+    monkeypatch.setattr(Predictor, "decide", failing)
+    answer = post(client, "timeline", write(tmp_path / "a.wav", noise(6.0)), window=1, hop=1, smooth=0)
+    assert answer.status_code == 200, answer.text
+    windows = answer.json()["speakers"][0]["windows"]
+    assert [window.get("error") for window in windows] == [None, "no numbers", None, None, None, None]
+    assert [one["confidence"] for one in answer.json()["speakers"][0]["segments"]].count(None) == 1
 
 
 @pytest.mark.usefixtures("loud_net")

@@ -68,6 +68,8 @@ def test_windows_are_those_of_the_library(form: str, kind: str, client: TestClie
         ("window=99", "window"),
         ("hop=0.001", "hop"),
         ("labels=one", "label"),
+        ("labels=banana,car", "set any_words to true"),
+        ("any_words=1", "any_words"),
         ("speech=maybe", "speech"),
     ],
 )

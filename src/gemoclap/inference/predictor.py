@@ -178,6 +178,10 @@ class Predictor(ClipwisePredictor):
             embeddings = classifier.embed_features(torch.from_numpy(features).to(self.model.device))
             return classifier.classify(embeddings).cpu().numpy()
 
+    def check_labels(self, labels: Sequence[str] | None) -> None:
+        """Raise the GemoclapError that these labels lead to, if any, before there is a clip."""
+        self._classifier(labels)
+
     def decide(self, clip: Featured, labels: Sequence[str] | None = None) -> Prediction | GemoclapError:
         """Return the answer for a clip of which the features are known, or the error that the labels lead to."""
         try:

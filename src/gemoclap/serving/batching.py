@@ -25,8 +25,8 @@ AHEAD = 4
 
 
 class _Waiting(NamedTuple):
-    part: Part
-    then: Callable[[np.ndarray], Any]
+    part: Part | None
+    then: Callable[..., Any]
     answer: Future[Any]
 
 
@@ -60,6 +60,12 @@ class Batcher:
         self._queue.put(_Waiting(part, then, answer))
         return answer
 
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Let the thread call a function that needs the model; the future has its result."""
+        answer: Future[Any] = Future()
+        self._queue.put(_Waiting(None, function, answer))
+        return answer
+
     def close(self) -> None:
         """Answer what is in the queue, and end the thread."""
         self._queue.put(None)
@@ -70,18 +76,25 @@ class Batcher:
             wanted = [one for one in batch if one.answer.set_running_or_notify_cancel()]
             if not wanted:
                 continue
-            self._metrics.batch_size.observe(len(wanted))
+            parts = [one.part for one in wanted if one.part is not None]
             try:
-                features = self._predictor.features_of([one.part for one in wanted], self._batch_size)
+                features = iter(self._features(parts))
             except BaseException as error:  # whoever waits is told, whatever it was, and the thread lives on
                 for one in wanted:
                     one.answer.set_exception(error)
                 continue
-            for one, row in zip(wanted, features, strict=True):
+            for one in wanted:
+                given = [] if one.part is None else [next(features)]
                 try:
-                    one.answer.set_result(one.then(row))
+                    one.answer.set_result(one.then(*given))
                 except BaseException as error:
                     one.answer.set_exception(error)
+
+    def _features(self, parts: Sequence[Part]) -> list[np.ndarray]:
+        if not parts:
+            return []
+        self._metrics.batch_size.observe(len(parts))
+        return self._predictor.features_of(parts, self._batch_size)
 
     def _next(self) -> list[_Waiting]:
         """Wait for a part, and return it with those that came meanwhile; nothing at the end."""
@@ -115,6 +128,7 @@ class SharedPredictor:
     def __init__(self, predictor: Predictor, batcher: Batcher, limits: Limits) -> None:
         self._predictor, self._batcher, self._limits = predictor, batcher, limits
         self._reader = ClipReader(predictor.model.config.audio_settings)
+        self._checked: set[Labels] = set()
         self.model, self.labels = predictor.model, predictor.labels
 
     def predict_many(
@@ -122,9 +136,16 @@ class SharedPredictor:
     ) -> Iterator[Answer]:
         """Yield the answer for each window in turn, as `Predictor.predict_many` does."""
         own = None if labels is None else tuple(labels)
+        self.check_labels(own)
         waiting = [self.begin(self._reader.read(audio), own) for audio in audios]
         for future in waiting:
             yield self.wait(future)
+
+    def check_labels(self, labels: Labels) -> None:
+        """Raise the GemoclapError that these labels lead to, if any."""
+        if labels is not None and labels not in self._checked:
+            self.wait(self._batcher.call(lambda: self._predictor.check_labels(labels)))
+            self._checked.add(labels)
 
     def predict(self, clip: Clip, labels: Labels) -> Answer:
         """Return the answer for a clip.

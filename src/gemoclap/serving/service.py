@@ -137,12 +137,14 @@ class Service:
         ------
         GemoclapError : nothing can be made of the file or of the labels; `Refused` where a limit is met.
         """
+        predictor = self.predictor(any_words)
+        predictor.check_labels(labels)
         audio = self._model.config.audio_settings
         longest = min((one for one in (audio.max_seconds, window) if one is not None), default=None)
         settings = replace(audio, max_seconds=longest)
         with self.clip_decoders.clip(upload, settings, LONGEST_SECONDS, channel) as recording:
             clip = Clip(recording, recording.edges, ClipReader(settings, check_speech=True))
-            answer = self.predictor(any_words).predict(clip, labels)
+            answer = predictor.predict(clip, labels)
         if isinstance(answer, GemoclapError):
             raise answer
         duration = recording.samples / SAMPLE_RATE
@@ -170,10 +172,12 @@ class Service:
         ------
         GemoclapError : as `predict`.
         """
+        predictor = self.predictor(options.any_words)
+        predictor.check_labels(options.labels)
         only = channel if isinstance(channel, int) else None
         with self.timeline_decoders.channels(upload, only) as file:
             found = emotion_timeline(
-                self.predictor(options.any_words),  # type: ignore[arg-type]  # it has what a timeline needs
+                predictor,  # type: ignore[arg-type]  # it has what a timeline needs
                 file,
                 by="channel" if channel == "each" else "recording",
                 settings=options.settings,
@@ -192,6 +196,7 @@ class Service:
     def stream(self, sample_rate: int, options: WindowOptions) -> EmotionStream:
         """Return a stream whose windows share batches with all others; raises as `EmotionStream`."""
         predictor = self.predictor(options.any_words)
+        predictor.check_labels(options.labels)
         return EmotionStream(predictor, sample_rate, options.settings, labels=options.labels)  # type: ignore[arg-type]
 
     def _file(self, found: EmotionTimeline, form: str, upload: Upload) -> str:

@@ -72,7 +72,7 @@ class _Talk:
 
     async def go(self, asked: Mapping[str, str], labels: list[str] | None) -> None:
         options, rate, kind = _options(asked, checked_labels(labels, self._limits))
-        stream = self._service.stream(rate, options)
+        stream = await run_sync(self._service.stream, rate, options)  # it may wait for the model
         settings = stream.settings
         emotions = [*(options.labels or stream.predictor.labels)]
         await self._send({"type": "ready", "emotions": emotions, "window": settings.window, "hop": settings.hop})

@@ -20,6 +20,9 @@ export function clock(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
+/** Return what is said of a stretch; one without an answer has no confidence. */
+export const shareOf = ({ confidence }) => (confidence === null ? "no answer" : percent(confidence));
+
 export const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
 
 export class Lanes {
@@ -70,11 +73,11 @@ export class Lanes {
 
   stretch(segment) {
     const button = document.createElement("button");
-    const { start, end, emotion, confidence } = segment;
+    const { start, end, emotion } = segment;
     button.type = "button";
     button.tabIndex = -1;
     button.textContent = emotion;
-    button.setAttribute("aria-label", `${emotion}, ${percent(confidence)}, from ${clock(start)} to ${clock(end)}`);
+    button.setAttribute("aria-label", `${emotion}, ${shareOf(segment)}, from ${clock(start)} to ${clock(end)}`);
     button.style.left = `${(100 * start) / this.data.duration}%`;
     button.style.width = `${(100 * (end - start)) / this.data.duration}%`;
     button.style.background = this.colours.get(emotion);
@@ -118,8 +121,8 @@ export class Lanes {
         let top = 0;
         for (const label of this.data.emotions) {
           pen.fillStyle = this.colours.get(label);
-          pen.fillRect(start, top, end - start, smoothed[label]);
-          top += smoothed[label];
+          pen.fillRect(start, top, end - start, smoothed[label] ?? 0);
+          top += smoothed[label] ?? 0;
         }
       }
       for (const button of lane.querySelectorAll(".band button")) button.classList.toggle("narrow", button.scrollWidth > button.clientWidth);

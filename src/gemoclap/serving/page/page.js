@@ -1,6 +1,6 @@
 // What the page does: take a recording, ask the server, show what it says.
 
-import { Lanes, clock, coloursOf, percent } from "./lanes.js";
+import { Lanes, clock, coloursOf, percent, shareOf } from "./lanes.js";
 import { Player } from "./player.js";
 import { Recorder } from "./recorder.js";
 
@@ -76,7 +76,7 @@ async function startRecording() {
   recorder = new Recorder({
     level: (level) => ($("level").value = level),
     seconds: (seconds) => ($("clock").textContent = clock(seconds).replace(/\.\d$/, "")),
-    window: ({ emotion, confidence }) => heard(`${emotion}, ${percent(confidence)}`),
+    window: ({ emotion, confidence, error }) => heard(error ?? `${emotion}, ${percent(confidence)}`),
     trouble: heard,
     full: () => stopRecording(),
   }, about?.limits.seconds ?? 600);
@@ -245,7 +245,7 @@ function table(data, several) {
     jump.textContent = clock(row.start);
     jump.setAttribute("aria-label", `Go to ${clock(row.start)}`);
     jump.addEventListener("click", () => player.seek(row.start));
-    const cells = [jump, clock(row.end), ...(several ? [row.who] : []), row.emotion, percent(row.confidence)];
+    const cells = [jump, clock(row.end), ...(several ? [row.who] : []), row.emotion, shareOf(row)];
     for (const cell of cells) line.insertCell().append(cell);
     return line;
   }));
