@@ -70,7 +70,7 @@ def test_pairs_without_two_labels_are_named_once(
     assert run(*command(corpora, finished)) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left empty")]
     expected = ["one and four share only sad", "two and four share only sad", "three and four share no label"]
-    assert lines == [f"left empty: {words}; a pair needs two labels" for words in expected]
+    assert lines == [f"left empty: {words}; a pair needs two common labels" for words in expected]
 
 
 def test_every_pair_is_about_the_labels_that_both_have(corpora: dict[str, Path]) -> None:
