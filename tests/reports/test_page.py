@@ -122,7 +122,9 @@ def test_shared_speakers_are_the_first_line(tmp_path):
         "**Speakers are shared between training and test in this run (01, 02): "
         "the figures are not speaker-independent.**"
     )
-    assert "no speaker is both trained and tested on" not in page
+    assert "some speakers are in both training and test" in page and "no speaker is in both" not in page
+    page = write_report(make_run(tmp_path / "apart", **ONE)).read_text()
+    assert "no speaker is in both training and test" in page
 
 
 def test_a_partial_run_says_so_and_what_is_missing(tmp_path):
