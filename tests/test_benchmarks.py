@@ -14,11 +14,14 @@ from matplotlib import pyplot
 from small import crossval, run
 from tiny import save_speech_encoder
 
+from gemoclap.corpora.manifest import read_manifest
+
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
 def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return a benchmark as a module; it is a script, which no package holds."""
+    monkeypatch.syspath_prepend(FOLDER)  # what they share
     spec = spec_from_file_location(name, FOLDER / f"{name}.py")
     assert spec and spec.loader
     module = module_from_spec(spec)
@@ -84,3 +87,16 @@ def test_differences_are_those_of_the_reports(
     assert (method, speakers) == ("ce", "4")
     assert float(value) == pytest.approx(100 * difference["uar"]["value"], abs=0.06)
     assert float(p) == pytest.approx(difference["p"], abs=1e-4)
+
+
+def test_inference_compares_ways_that_do_the_same(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    module = benchmark("inference", monkeypatch)
+    ways = module.ways_of(read_manifest(small_manifest)[:2], tmp_path)
+    assert float(capsys.readouterr().out.split("a clip of 30 s: ")[1]) < 1e-2
+    for way in ways.values():
+        way()
+        rows = (tmp_path / "rows.csv").read_text().splitlines()
+        assert len(rows) == 2 and all(len(row.split(",")) == module.CLASSES for row in rows)
+        (tmp_path / "rows.csv").unlink()
