@@ -14,6 +14,7 @@ from matplotlib import pyplot
 from small import crossval, run
 from tiny import save_speech_encoder
 
+from gemoclap import Predictor
 from gemoclap.corpora.manifest import read_manifest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -100,3 +101,17 @@ def test_inference_compares_ways_that_do_the_same(
         rows = (tmp_path / "rows.csv").read_text().splitlines()
         assert len(rows) == 2 and all(len(row.split(",")) == module.CLASSES for row in rows)
         (tmp_path / "rows.csv").unlink()
+
+
+def test_conditions_score_every_recording_condition(
+    small_manifest: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    module = benchmark("conditions", monkeypatch)
+    monkeypatch.setattr(module, "CONDITIONS", dict(list(module.CONDITIONS.items())[:2]))
+    call(module, monkeypatch, small_manifest, "--model", small_model)
+    rows = [line.strip("│ ").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    predictor = Predictor.from_pretrained(small_model)
+    utterances = read_manifest(small_manifest)
+    right = [predictor(row).emotion == row.emotion for row in utterances]
+    assert [row[0].strip() for row in rows] == ["as it is", "noise, 20 dB"]
+    assert float(rows[0][4]) == pytest.approx(100 * sum(right) / len(right), abs=0.05)
