@@ -10,8 +10,10 @@ from sklearn.preprocessing import StandardScaler
 from gemoclap.encoders.pooling import (
     POOLINGS,
     AttentionPooling,
+    RunningStandardizer,
     Standardizer,
     make_pooling,
+    make_standardizer,
     masked_mean,
     masked_mean_std,
     pooled_dim,
@@ -100,3 +102,20 @@ def test_standardised_features_have_zero_mean_and_unit_variance() -> None:
     expected = StandardScaler().fit_transform(features.double().numpy())
     np.testing.assert_allclose(standardizer(features).numpy()[:, :2], expected[:, :2], atol=1e-2)
     assert not standardizer(features)[:, 2].any()
+
+
+def test_a_running_standardizer_is_that_of_the_batch_in_training_and_of_all_batches_after_it() -> None:
+    random = np.random.default_rng(0)
+    batches = [torch.from_numpy(random.normal(5, 3, (64, 4))).float() for _ in range(200)]
+    standardizer = make_standardizer("running", 4)
+    assert isinstance(standardizer, RunningStandardizer)
+    for batch in batches:
+        found = standardizer.train()(batch)
+        np.testing.assert_allclose(found.numpy(), StandardScaler().fit_transform(batch.numpy()), atol=1e-4)
+    clips = torch.from_numpy(random.normal(5, 3, (5000, 4))).float()
+    after = standardizer.eval()(clips)
+    np.testing.assert_allclose(after.mean(0), np.zeros(4), atol=0.15)
+    np.testing.assert_allclose(after.std(0), np.ones(4), atol=0.15)
+    alone = standardizer.train()(clips[:1])
+    np.testing.assert_allclose(alone.numpy(), after[:1].numpy(), atol=1e-5)
+    assert make_standardizer(False, 4) is None and isinstance(make_standardizer(True, 4), Standardizer)

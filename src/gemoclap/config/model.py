@@ -13,8 +13,9 @@ class ModelSettings:
     """Model: encoders, pooling, projections ([P] = from the paper, [S] = from a secondary source, [C] = our choice).
 
     Args:
-        audio_encoder: Speech encoder: 'compact' (this project's small encoder, trained from scratch), a Hugging Face id
-            such as microsoft/wavlm-large or openai/whisper-base, or a folder.
+        audio_encoder: Speech encoder: 'compact' (this project's own, trained from scratch), 'small' (Whisper's convolutions
+            below layers of our own), 'default' (the first layers of Whisper base, which come with gemoclap), a Hugging Face
+            id such as microsoft/wavlm-large or openai/whisper-base, or a folder.
         audio_options: Fields of the speech encoder's config to change, such as {hidden_size: 256} for 'compact'. A
             pre-trained encoder accepts only fields that fit its weights: SpecAugment's mask_*, dropouts, and
             {padded: true}, which pads every clip of a Whisper to 30 s.
@@ -39,7 +40,8 @@ class ModelSettings:
         pooling_heads: Number of heads of pooling=attention. Each head weights the frames for its own part of their
             dimensions [C].
         standardize: Scale each dimension of the pooled features to mean 0 and variance 1 over the training utterances,
-            measured once before training [C]. null does so only if the whole speech encoder is frozen.
+            measured once before training; running = over each batch in training, for an encoder that is trained [C]. null
+            does so (once) only if the whole speech encoder is frozen.
         text_pooling: How the tokens of a prompt become one vector: first (the first token) [P], mean (over all tokens), or
             auto (mean for 'minilm', first for others).
         projection_dim: Size of the shared space of audio and text embeddings [S].
@@ -66,7 +68,7 @@ class ModelSettings:
     attention: Literal["sdpa", "flex"] = "sdpa"
     pooling: Literal["mean", "mean_std", "attention"] = "mean_std"
     pooling_heads: int = 4
-    standardize: bool | None = None
+    standardize: bool | Literal["running"] | None = None
     text_pooling: Literal["auto", "first", "mean"] = "auto"
     projection_dim: int = 512
     project_plain_heads: bool = False

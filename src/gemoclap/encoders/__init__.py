@@ -11,6 +11,7 @@ from gemoclap.encoders.embedded import encoder_source
 from gemoclap.encoders.layers import Layers
 from gemoclap.encoders.mockingjay import MockingJayConfig
 from gemoclap.encoders.npc import NPCConfig
+from gemoclap.encoders.small import SmallConfig
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError, did_you_mean
 
@@ -18,6 +19,7 @@ UNTRAINED: dict[str, type[PreTrainedConfig]] = {
     "compact": CompactConfig,
     "mockingjay": MockingJayConfig,
     "npc": NPCConfig,
+    "small": SmallConfig,
 }
 """Audio encoders that start from random weights, by the name that settings give them."""
 

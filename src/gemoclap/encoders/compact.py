@@ -110,12 +110,11 @@ class StridedConvolution(nn.Module):
 class ResidualBlock(nn.Module):
     """Convolution over time, then over channels, with a residual connection; ``(B, C, F)`` and back, the padding zero."""
 
-    def __init__(self, config: CompactConfig) -> None:
+    def __init__(self, size: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
-        size = config.hidden_size
-        self.over_time = nn.Conv1d(size, size, config.kernel_size, padding=config.kernel_size // 2, bias=False)
+        self.over_time = nn.Conv1d(size, size, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm_time = MaskedBatchNorm(size)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(dropout)
         self.over_channels = nn.Conv1d(size, size, 1, bias=False)
         self.norm_channels = MaskedBatchNorm(size)
 
@@ -145,7 +144,10 @@ class CompactModel(PreTrainedModel):
         self.stem = nn.ModuleList([StridedConvolution(1, channels, 5), StridedConvolution(channels, channels, 3)])
         self.projection = nn.Linear(channels * halved(halved(config.n_mels)), config.hidden_size, bias=False)
         self.norm = MaskedBatchNorm(config.hidden_size)
-        self.layers = nn.ModuleList(ResidualBlock(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            ResidualBlock(config.hidden_size, config.kernel_size, config.dropout)
+            for _ in range(config.num_hidden_layers)
+        )
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -14,6 +14,10 @@ EMBEDDED = "default"
 """What settings and a model's config.json call it."""
 FOLDER = Path(__file__).parents[1] / "weights" / "encoder"
 WEIGHTS = "model.safetensors"
+CONVOLUTIONS = "convolutions"
+"""What a model's config.json says whose encoder begins with the convolutions of the embedded one."""
+OF_CONVOLUTIONS = "convolutions.", "feature_extractor."
+"""What their weights' names begin with there, and in the embedded encoder."""
 
 
 def embedded_encoder() -> Path:
@@ -37,3 +41,9 @@ def encoder_source(name: str) -> str:
 def embedded_weights() -> dict[str, Tensor]:
     """Return its weights by name, float32."""
     return {name: tensor.float() for name, tensor in load_file(embedded_encoder() / WEIGHTS).items()}
+
+
+def embedded_convolutions() -> dict[str, Tensor]:
+    """Return the weights of its convolutions by name, float32, as the encoder `small` has them."""
+    there, here = OF_CONVOLUTIONS
+    return {there + name.removeprefix(here): one for name, one in embedded_weights().items() if name.startswith(here)}

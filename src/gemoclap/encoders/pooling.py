@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +99,31 @@ class Standardizer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.deviation
+
+
+class RunningStandardizer(nn.BatchNorm1d):
+    """Standardises pooled features ``(B, P)`` of an encoder that is being trained [C].
+
+    In training, mean and deviation are those of the batch; in prediction, those of the training's batches, the last ones with
+    the most weight.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, affine=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return standardised features; one clip alone has no deviation, so it gets the running ones in training too."""
+        if self.training and len(features) > 1:
+            return super().forward(features.float())
+        mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
+        return (features - mean) / (variance + self.eps).sqrt()
+
+
+def make_standardizer(kind: bool | Literal["running"], size: int) -> Standardizer | RunningStandardizer | None:
+    """Return what `config.ModelSettings.standardize` asks for, over features of a size."""
+    if kind == "running":
+        return RunningStandardizer(size)
+    return Standardizer(size) if kind else None
 
 
 class StatisticsPooling(nn.Module):

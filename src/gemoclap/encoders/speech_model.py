@@ -21,9 +21,9 @@ from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders.cards import plain_card, published, write_card
 from gemoclap.encoders.checks import REMEDY, check_weights
 from gemoclap.encoders.clip_extractor import ClipExtractor
-from gemoclap.encoders.embedded import EMBEDDED, embedded_weights
+from gemoclap.encoders.embedded import CONVOLUTIONS, EMBEDDED, OF_CONVOLUTIONS, embedded_convolutions, embedded_weights
 from gemoclap.encoders.lora import merged_state
-from gemoclap.encoders.pooling import Standardizer, make_pooling, pooled_dim
+from gemoclap.encoders.pooling import make_pooling, make_standardizer, pooled_dim
 from gemoclap.encoders.pretrained import quiet_transformers
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -81,8 +81,10 @@ class SpeechModelConfig(LabelledConfig):
     audio_config : config of the encoder.
     audio_normalize : whether each clip is scaled to zero mean and unit variance first, if the encoder needs this.
     audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
-    audio_weights : "saved" with the model, or "default": a frozen encoder that comes with this package and is read from there.
-    audio_standardize : whether pooled features are standardised by those of the training utterances.
+    audio_weights : "saved" with the model; "default" = a frozen encoder that comes with this package and is read from there;
+        "convolutions" = the same of an encoder's frozen convolutions only.
+    audio_standardize : whether pooled features are standardised by those of the training utterances; "running" = by those of
+        the batches in training.
     calibration : of the probabilities of the trained classes: ``temperature``, by which the logits are divided, ``fitted_on``,
         in words, and ``utterances``, their number; None if no temperature was fitted.
     """
@@ -93,8 +95,8 @@ class SpeechModelConfig(LabelledConfig):
     audio_layers: Literal["last", "weighted"] | int = "last"
     audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
     audio_pooling_heads: int = 4
-    audio_weights: Literal["saved", "default"] = "saved"
-    audio_standardize: bool = False
+    audio_weights: Literal["saved", "default", "convolutions"] = "saved"
+    audio_standardize: bool | Literal["running"] = False
     calibration: dict[str, Any] | None = None
 
     @property
@@ -151,7 +153,7 @@ class SpeechModel(PreTrainedModel):
             cast(PreTrainedConfig, config.audio_config), config.audio_normalize, config.audio_layers
         )
         self.pooling = make_pooling(config.audio_pooling, self.audio_encoder.output_dim, config.audio_pooling_heads)
-        self.standardizer = Standardizer(self.audio_dim) if config.audio_standardize else None
+        self.standardizer = make_standardizer(config.audio_standardize, self.audio_dim)
 
     @property
     def audio_dim(self) -> int:
@@ -201,8 +203,9 @@ class SpeechModel(PreTrainedModel):
         if kwargs.pop("push_to_hub", False):
             raise GemoclapError("save_pretrained does not upload; call push_to_hub(repo_id) of the model")
         state = merged_state(self) if state_dict is None else state_dict
-        if self.config.audio_weights == EMBEDDED:
-            state = {name: value for name, value in state.items() if not name.startswith(AUDIO_PREFIX)}
+        if self.config.audio_weights != "saved":
+            left_out = AUDIO_PREFIX + (OF_CONVOLUTIONS[0] if self.config.audio_weights == CONVOLUTIONS else "")
+            state = {name: value for name, value in state.items() if not name.startswith(left_out)}
         with quiet_transformers(), readable_write_errors(save_directory):
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
             ClipExtractor(**asdict(self.config.audio_settings)).save_pretrained(save_directory)
@@ -254,11 +257,18 @@ def speech_fields(
         "audio_layers": settings.layers,
         "audio_pooling": settings.pooling,
         "audio_pooling_heads": settings.pooling_heads,
-        "audio_weights": EMBEDDED if settings.audio_encoder == EMBEDDED and speech.is_frozen("all") else "saved",
+        "audio_weights": _place_of_weights(speech, settings),
         "audio_standardize": speech.is_frozen("all") if settings.standardize is None else settings.standardize,
         "vocabulary": vocabulary.to_dict(),
         "preparation": asdict(audio or AudioSettings()),
     }
+
+
+def _place_of_weights(speech: SpeechEncoder, settings: ModelSettings) -> str:
+    """Return `SpeechModelConfig.audio_weights`."""
+    if settings.audio_encoder == EMBEDDED and speech.is_frozen("all"):
+        return EMBEDDED
+    return CONVOLUTIONS if settings.audio_encoder == "small" and settings.freeze == "front_end" else "saved"
 
 
 def _without_places(value: Any) -> Any:
@@ -272,12 +282,14 @@ def _without_places(value: Any) -> Any:
 
 def restore_audio(model: SpeechModel, missing: Sequence[str]) -> list[str]:
     """Give a model that was loaded without its encoder's weights those of the embedded one; return what is missing still."""
-    if model.config.audio_weights != EMBEDDED:
+    if model.config.audio_weights == "saved":
         return list(missing)
+    of_convolutions = model.config.audio_weights == CONVOLUTIONS
     own = model.audio_encoder.model.state_dict()
-    found = {name: tensor for name, tensor in embedded_weights().items() if name in own}
+    embedded = embedded_convolutions() if of_convolutions else embedded_weights()
+    found = {name: tensor for name, tensor in embedded.items() if name in own}
     model.audio_encoder.model.load_state_dict(found, strict=False)
-    model.audio_encoder.freeze("all")
+    model.audio_encoder.freeze("front_end" if of_convolutions else "all")
     return [name for name in missing if name.removeprefix(AUDIO_PREFIX) not in found]
 
 

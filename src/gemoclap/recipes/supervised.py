@@ -17,6 +17,7 @@ from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.dataset import InputSource, TrainBatches, check_classes, eval_batches
 from gemoclap.data.folds import Fold
 from gemoclap.data.perturb import with_copies
+from gemoclap.encoders.pooling import Standardizer
 from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
@@ -106,7 +107,7 @@ def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], s
 
     Every process uses all of them, so that all have the same values.
     """
-    if model.standardizer is None:
+    if not isinstance(model.standardizer, Standardizer):
         return
     model.eval()
     with torch.inference_mode(), progress_bar("features of the training set") as progress:

@@ -1,0 +1,157 @@
+"""`small`: the two convolutions of Whisper base, then convolutions of our own, for where speed counts [C].
+
+The convolutions come with this package (`embedded.py`) and know much of speech already. What follows them is trained from
+scratch, or from the answers of a larger model (`training/distillation.py`). Frames come every 80 ms. It is a transformers model
+like any other (`AutoModel`), so the rest of the project needs no special case.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from gemoclap.encoders.compact import CompactOutput, MaskedBatchNorm, ResidualBlock, halved
+from gemoclap.encoders.embedded import embedded_convolutions
+from gemoclap.encoders.padding import BatchLengths, valid_positions
+from gemoclap.encoders.whisper import HOP, WhisperFrontEnd, WhisperSpeechConfig, heard_samples
+
+
+class SmallConfig(PreTrainedConfig):
+    """Sizes of the small encoder, and the augmentation of its input in training.
+
+    Attributes
+    ----------
+    block_size, num_hidden_layers, kernel_size : width and depth behind Whisper's convolutions.
+    dropout : inside each residual block.
+    apply_spec_augment, mask_time_prob, mask_time_length, mask_feature_prob, mask_feature_length : SpecAugment of the mel frames
+        in training, as transformers' Whisper has it.
+    """
+
+    model_type = "gemoclap-small"
+
+    block_size: int = 192
+    num_hidden_layers: int = 4
+    kernel_size: int = 3
+    dropout: float = 0.1
+    apply_spec_augment: bool = True
+    mask_time_prob: float = 0.1
+    mask_time_length: int = 20
+    mask_feature_prob: float = 0.1
+    mask_feature_length: int = 8
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Raise a ValueError for values from which no network can be built."""
+        super().__post_init__(**kwargs)
+        for name in ("block_size", "num_hidden_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+        if not isinstance(self.kernel_size, int) or self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {self.kernel_size!r}")
+
+    @property
+    def hidden_size(self) -> int:
+        """Size of the frames that the encoder returns."""
+        return self.front_end().d_model + self.block_size
+
+    def front_end(self) -> WhisperSpeechConfig:
+        """Return the config of Whisper base's convolutions, with this augmentation."""
+        masks = ("mask_time_prob", "mask_time_length", "mask_feature_prob", "mask_feature_length")
+        return WhisperSpeechConfig(
+            apply_spec_augment=self.apply_spec_augment,
+            mask_time_min_masks=0,
+            **{name: getattr(self, name) for name in masks},
+        )
+
+
+def halve_frames(frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of every two frames of ``(B, C, F)``, and the number of means, ``(B,)``; an odd last frame stays."""
+    before, counts = counts, halved(counts)
+    frames = nn.functional.pad(frames, (0, frames.shape[2] % 2))
+    pairs = frames.unflatten(2, (-1, 2))
+    present = valid_positions(before, frames.shape[2]).unflatten(1, (-1, 2)).sum(2).clamp(min=1)
+    return pairs.sum(3) / present.unsqueeze(1), counts
+
+
+class SmallModel(PreTrainedModel):
+    """The small encoder: raw waveforms to frames every 80 ms.
+
+    ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``: the output of Whisper's
+    convolutions, standardised and averaged to this rate, beside that of the last residual block. On request there are the
+    ``hidden_states`` before and after each block. ``frame_counts (B,)`` is the number of valid frames.
+    """
+
+    config_class = SmallConfig
+    main_input_name = "input_values"
+    spec_augments_input = True
+    config: SmallConfig
+
+    def __init__(self, config: SmallConfig) -> None:
+        super().__init__(config)
+        self.batch_lengths = BatchLengths()
+        front_end = config.front_end()
+        self.convolutions = WhisperFrontEnd(front_end, self.batch_lengths)
+        self.norm = MaskedBatchNorm(front_end.d_model, affine=False)
+        size, kernel = config.block_size, config.kernel_size
+        self.stride = nn.Conv1d(front_end.d_model, size, kernel, stride=2, padding=kernel // 2, bias=False)
+        self.stride_norm = MaskedBatchNorm(size)
+        self.layers = nn.ModuleList(
+            ResidualBlock(size, kernel, config.dropout) for _ in range(config.num_hidden_layers)
+        )
+        self.post_init()
+        if not self.stride.weight.is_meta:  # otherwise a checkpoint is read next, which has weights for them
+            self.load_state_dict(embedded_convolutions(), strict=False)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Do nothing, so that the modules keep PyTorch's initialisation."""
+
+    def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames; transformers' name for it."""
+        return halved(self.frames_of_convolutions(lengths))
+
+    def freeze_feature_encoder(self) -> None:
+        """Freeze Whisper's convolutions; transformers' name for it."""
+        self.convolutions.requires_grad_(False)
+
+    def forward(
+        self,
+        input_values: Tensor,
+        attention_mask: Tensor | None = None,
+        output_hidden_states: bool = False,
+        **kwargs: object,
+    ) -> CompactOutput:
+        lengths = input_values.new_full((len(input_values),), input_values.shape[1]).long()
+        if attention_mask is not None:
+            lengths = attention_mask.sum(1)
+        return self.of_frames(*self.convolved(input_values, lengths), output_hidden_states)
+
+    def convolved(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the convolutions' output every 40 ms, ``(B, C, F)``, zero behind the numbers of frames, ``(B,)``."""
+        with self.batch_lengths.of(lengths, None):
+            frames = self.convolutions(waveforms)
+        return halve_frames(frames, halved(heard_samples(lengths, self.convolutions.config) // HOP))
+
+    def frames_of_convolutions(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames of `convolved`."""
+        return halved(halved(heard_samples(lengths, self.convolutions.config) // HOP))
+
+    def of_frames(self, frames: Tensor, counts: Tensor, output_hidden_states: bool = False) -> CompactOutput:
+        """Return the output for the convolutions' frames every 40 ms, ``(B, C, F)``, zero behind `counts` ``(B,)``."""
+        frames = self.norm(frames, valid_positions(counts, frames.shape[2]).unsqueeze(1))
+        wide, counts = halve_frames(frames, counts)
+        mask = valid_positions(counts, wide.shape[2]).unsqueeze(1)
+        states = [nn.functional.relu(self.stride_norm(self.stride(frames), mask))]
+        for layer in self.layers:
+            states.append(layer(states[-1], mask))
+        return CompactOutput(
+            last_hidden_state=torch.cat([wide, states[-1]], dim=1).transpose(1, 2),
+            hidden_states=tuple(state.transpose(1, 2) for state in states) if output_hidden_states else None,
+            frame_counts=counts,
+        )
+
+
+AutoConfig.register(SmallConfig.model_type, SmallConfig)
+AutoModel.register(SmallConfig, SmallModel)
