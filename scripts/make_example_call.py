@@ -1,10 +1,15 @@
 """Make a telephone call of two synthetic voices, one a channel, to try `gemoclap timeline` on. No human spoke it.
 
     python scripts/make_example_call.py call.wav
-    gemoclap timeline call.wav --by channel --adapt speaker -o docs/images/timeline.png
 
 The second voice becomes angry, and sad in the end; the first stays neutral but for a friendly word. The voices are formulas
-(`gemoclap.corpora.synthetic`): what a model hears in them says nothing about people.
+(`gemoclap.corpora.synthetic`), and other than those of the demo's corpus. The models that come with the package learnt from
+people and misjudge them; a model of such voices takes a minute. These commands made the picture in docs/quickstart.md:
+
+    gemoclap prepare synthetic demo/synthetic -o demo/synthetic.jsonl
+    gemoclap train demo/synthetic.jsonl --config whisper --model.audio_encoder default \\
+        --method ce --train.epochs 15 -o runs/voices
+    gemoclap timeline call.wav --model runs/voices/model --by channel --adapt speaker -o docs/images/timeline.png
 """
 
 from __future__ import annotations

@@ -79,12 +79,11 @@ class EmotionTimeline:
     @property
     def adaptation(self) -> str:
         """What the answers are adapted to, in words; empty if to nothing."""
-        adapt = self.settings.get("adapt", "none")
-        if adapt == "none":
+        if not any(lane.statistics for lane in self.lanes):
             return ""
-        return f"adapted to {'each speaker' if len(self.lanes) > 1 else 'the speech'}" + (
-            "" if adapt == "speaker" else f" by {adapt}"
-        )
+        adapt = self.settings.get("adapt")
+        by_file = "" if adapt == "speaker" else f" by {adapt}"
+        return f"adapted to {'each speaker' if len(self.lanes) > 1 else 'the speech'}{by_file}"
 
 
 def emotion_timeline(
