@@ -78,7 +78,7 @@ def test_without_a_file_a_table_is_printed(
     assert "Ann" in shown.out and "Bob" in shown.out and "emotion" in shown.out
     beware = shown.err.splitlines()
     assert len(beware) == 2 and all(line.startswith("beware: ") for line in beware)
-    assert "1 turn ends behind the end of the recording" in beware[0] and "talk at once" in beware[1]
+    assert "1 turn ends after the end of the recording" in beware[0] and "talk at once" in beware[1]
 
 
 def test_adapting_is_said_and_its_statistics_serve_later(

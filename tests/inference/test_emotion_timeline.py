@@ -96,7 +96,7 @@ def test_each_speaker_has_a_lane_and_odd_turns_are_said(tmp_path: Path) -> None:
     assert {lane.name: lane.speech for lane in found.lanes} == {"Bob": [(1, 3), (8, 10)], "Ann": [(2, 5)], "Cid": []}
     assert [lane.remarks for lane in found.lanes] == [[], [], ["no speech was found"]]
     beyond, at_once = found.remarks
-    assert "2 turns end behind the end" in beyond and "line 4" in beyond and "for 1.00 s" in at_once
+    assert "2 turns end after the end" in beyond and "line 4" in beyond and "for 1.00 s" in at_once
     assert found.settings["by"] == "turns"
 
 

@@ -89,7 +89,7 @@ def test_turns_of_a_speaker_are_joined_and_overlap_is_counted(seed: int) -> None
 def test_remarks() -> None:
     turns = [Turn("A", 0, 5, 1), Turn("B", 4, 11, 2), Turn("A", 12, 13, 3)]
     beyond, at_once = remarks_on_turns(turns, 10.0)
-    assert "2 turns end behind the end of the recording at 10.00 s" in beyond
+    assert "2 turns end after the end of the recording at 10.00 s" in beyond
     assert "line 2: 1 left out, 1 cut short" in beyond
     assert at_once.startswith("for 1.00 s two or more speakers talk at once")
     assert remarks_on_turns([Turn("A", 0, 5, 1), Turn("B", 5, 10.0004, 2)], 10.0) == []

@@ -105,7 +105,7 @@ def joined(turns: Iterable[Turn]) -> dict[str, list[tuple[float, float]]]:
 
 
 def remarks_on_turns(turns: Sequence[Turn], duration: float) -> list[str]:
-    """Return in a line each what is odd about turns: some end behind the recording, or two speakers talk at once.
+    """Return in a line each what is odd about turns: some end after the recording, or two speakers talk at once.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def remarks_on_turns(turns: Sequence[Turn], duration: float) -> list[str]:
     if beyond := [turn for turn in turns if turn.end > duration + 0.0005]:
         outside = sum(turn.start >= duration for turn in beyond)
         found.append(
-            f"{_count(len(beyond), 'turn ends', 'turns end')} behind the end of the recording at {duration:.2f} s, the first "
+            f"{_count(len(beyond), 'turn ends', 'turns end')} after the end of the recording at {duration:.2f} s, the first "
             f"in line {beyond[0].line}: {outside} left out, {len(beyond) - outside} cut short"
         )
     if (overlap := seconds_at_once(joined(turns), duration)) > 0:
