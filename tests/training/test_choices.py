@@ -124,7 +124,7 @@ def test_a_plain_head_chooses_among_some_of_its_classes(
     plain: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run("evaluate", small_manifest, "--model", plain, "--labels", "sad,angry", "-o", tmp_path / "out") == 0
-    assert "happy 8, neutral 8: these labels are none of the classes that are chosen from" in capsys.readouterr().out
+    assert "happy 8, neutral 8: these labels are not among the classes to choose from" in capsys.readouterr().out
     predictor = Predictor.from_pretrained(plain)
     by_id = {row.id: row for row in read_manifest(small_manifest)}
     rows = predictions(tmp_path / "out")
