@@ -108,6 +108,7 @@ def test_conditions_score_every_recording_condition(
 ) -> None:
     module = benchmark("conditions", monkeypatch)
     monkeypatch.setattr(module, "CONDITIONS", dict(list(module.CONDITIONS.items())[:2]))
+    monkeypatch.setenv("COLUMNS", "200")
     call(module, monkeypatch, small_manifest, "--model", small_model)
     rows = [line.strip("│ ").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     predictor = Predictor.from_pretrained(small_model)
