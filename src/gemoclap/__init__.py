@@ -10,16 +10,18 @@ from gemoclap.registering import register_with_transformers
 if TYPE_CHECKING:
     from gemoclap.clap.model import GEmoClapConfig, GEmoClapModel
     from gemoclap.errors import GemoclapError
+    from gemoclap.inference.onnx_predictor import OnnxPredictor
     from gemoclap.inference.prediction import Prediction
     from gemoclap.inference.predictor import Predictor
 
 __version__ = "0.1.0"
-__all__ = ["GEmoClapConfig", "GEmoClapModel", "GemoclapError", "Prediction", "Predictor"]
+__all__ = ["GEmoClapConfig", "GEmoClapModel", "GemoclapError", "OnnxPredictor", "Prediction", "Predictor"]
 
 _HOMES = {
     "GEmoClapConfig": "gemoclap.clap.model",
     "GEmoClapModel": "gemoclap.clap.model",
     "GemoclapError": "gemoclap.errors",
+    "OnnxPredictor": "gemoclap.inference.onnx_predictor",
     "Prediction": "gemoclap.inference.prediction",
     "Predictor": "gemoclap.inference.predictor",
 }

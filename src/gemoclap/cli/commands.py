@@ -23,6 +23,7 @@ from gemoclap.cli.options import (
     add_crosscorpus,
     add_crossval,
     add_evaluate,
+    add_export,
     add_frames,
     add_gmp_step,
     add_inspect,
@@ -117,12 +118,13 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
     "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
     "serve": Command(add_serve, "answer over HTTP and WebSocket, with a page in the browser", "gemoclap.cli.serving"),
+    "export": Command(add_export, "write a model as an ONNX file, to predict without torch", "gemoclap.cli.exporting"),
 }
 
 SHELVES: dict[str, dict[str, str]] = {
     "": {
         name: COMMANDS[name].summary
-        for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve")
+        for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve", "export")
     },
     "more tables and reports": {
         name: COMMANDS[name].summary for name in ("report", "crosscorpus", "table1", "convert")

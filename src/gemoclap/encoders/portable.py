@@ -52,10 +52,14 @@ def fourier_basis(window: Tensor, n_fft: int) -> Tensor:
     return (torch.cat([angles.cos(), angles.sin()]) * window.double()).float().unsqueeze(1)
 
 
-def power_spectra(waveforms: Tensor, basis: Tensor, hop: int) -> Tensor:
-    """Return the power ``(B, F, n_fft // 2 + 1)`` of the windows of ``waveforms (B, T)``."""
+def band_power(waveforms: Tensor, basis: Tensor, hop: int, filters: Tensor) -> Tensor:
+    """Return the power in each band ``(B, F, M)`` of the windows of ``waveforms (B, T)``.
+
+    The filters ``(n_fft // 2 + 1, M)`` are a convolution too, so that a quantisation of matrix products leaves them alone.
+    """
     real, imaginary = functional.conv1d(waveforms.unsqueeze(1), basis, stride=hop).chunk(2, dim=1)
-    return (real.square() + imaginary.square()).transpose(1, 2)
+    power = real.square() + imaginary.square()
+    return functional.conv1d(power, filters.T.unsqueeze(-1).contiguous()).transpose(1, 2)
 
 
 def _log_mel(mel: Any) -> Callable[..., Any]:
@@ -64,9 +68,9 @@ def _log_mel(mel: Any) -> Callable[..., Any]:
 
     def forward(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         waveforms = functional.pad(waveforms, (0, mel.window))  # so that the shortest clip has a frame
-        power = power_spectra(waveforms, basis, mel.hop)
+        power = band_power(waveforms, basis, mel.hop, mel.filters)
         mask = valid_positions(mel.frame_counts(lengths), power.shape[1])
-        return (power @ mel.filters).add(1e-6).log() * mask.unsqueeze(-1), mask
+        return power.add(1e-6).log() * mask.unsqueeze(-1), mask
 
     return forward
 
@@ -85,8 +89,8 @@ def _whisper_front_end(front_end: Any) -> Callable[..., Any]:
             samples = torch.full_like(samples, whole)
             waveforms = functional.pad(waveforms, (0, whole))[:, :whole]
         mask = valid_positions(samples // HOP, waveforms.shape[1] // HOP)
-        power = power_spectra(extended(waveforms, samples, mask.shape[1]), basis, HOP)
-        return front_end.convolve(finished_levels(power @ filters, mask), mask)
+        power = band_power(extended(waveforms, samples, mask.shape[1]), basis, HOP, filters)
+        return front_end.convolve(finished_levels(power, mask), mask)
 
     return forward
 

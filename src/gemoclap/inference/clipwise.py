@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from gemoclap.audio import load_clip
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.clips import Audio, Clip, ClipReader, Part
+from gemoclap.inference.clips import Audio, Clip, ClipReader, Part, recording_of
 from gemoclap.inference.prediction import Featured, Prediction
 
 SORTED_TOGETHER = 16
@@ -90,6 +91,10 @@ class ClipwisePredictor(ABC):
         classifier = self._classifier(labels)
         for clip in self._featured(audios, batch_size):
             yield clip if isinstance(clip, GemoclapError) else self._decide([clip], classifier)[0]
+
+    def load(self, audio: Audio) -> np.ndarray:
+        """Return a clip as training would have it, (T,) float32: decoded, trimmed, its first `max_seconds`."""
+        return load_clip(recording_of(audio), self._audio_settings)
 
     def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[Featured | GemoclapError]:
         """Yield the pooled features of each clip in turn, or the error that kept it from being read."""

@@ -10,14 +10,14 @@ from typing import Any, Self, cast
 import numpy as np
 import torch
 
-from gemoclap.audio import SAMPLE_RATE, load_clip
+from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
 from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, check_groups
-from gemoclap.inference.clips import Audio, Part, recording_of
+from gemoclap.inference.clips import Audio, Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
 from gemoclap.inference.prediction import ClipFeatures, Featured, Prediction, prediction_of
@@ -202,10 +202,6 @@ class Predictor(ClipwisePredictor):
         GemoclapError : a setting makes no sense.
         """
         return EmotionStream(self, sample_rate, **options)
-
-    def load(self, audio: Audio) -> np.ndarray:
-        """Return a clip as training would have it, (T,) float32: decoded, trimmed, its first `max_seconds`."""
-        return load_clip(recording_of(audio), self.model.config.audio_settings)
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         own = labels if labels is None or isinstance(labels, str) else tuple(labels)

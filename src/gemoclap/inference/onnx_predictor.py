@@ -1,0 +1,115 @@
+"""An ONNX file that 'gemoclap export' wrote -> the emotion of a clip, without torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemoclap.audio import SAMPLE_RATE
+from gemoclap.config import AudioSettings
+from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
+from gemoclap.inference.clips import Part
+from gemoclap.inference.clipwise import ClipwisePredictor
+from gemoclap.inference.contract import INPUTS, OUTPUTS, Contract
+from gemoclap.inference.prediction import Featured, Prediction, prediction_of
+
+BATCH_SECONDS = 120.0
+"""Seconds of sound in a batch, padding included: larger ones are no faster on a CPU."""
+
+
+class OnnxPredictor(ClipwisePredictor):
+    """As `Predictor`, from a single file. It needs numpy, soundfile, soxr and onnxruntime, and neither torch nor transformers.
+
+    `check_speech` needs torch.
+
+    Attributes
+    ----------
+    contract : what the file takes and gives; ``"\\n".join(predictor.contract.words())`` says it in words.
+
+    Examples
+    --------
+    >>> predictor = OnnxPredictor("default.onnx")  # doctest: +SKIP
+    >>> predictor("clip.wav").emotion  # doctest: +SKIP
+    'happy'
+    """
+
+    def __init__(
+        self, path: str | os.PathLike, threads: int | None = None, providers: Sequence[str] = ("CPUExecutionProvider",)
+    ) -> None:
+        """Load a file.
+
+        Parameters
+        ----------
+        threads : that one operator may use; None takes as many as there are cores.
+        providers : of onnxruntime, such as ``("CUDAExecutionProvider",)``.
+
+        Raises
+        ------
+        GemoclapError : there is no such file, it cannot be loaded, or 'gemoclap export' did not write it.
+        """
+        super().__init__()
+        onnxruntime = needed("onnxruntime", "an ONNX file")
+        path = Path(path)
+        if not path.is_file():
+            raise GemoclapError(f"{path}: no such file; 'gemoclap export -o {path.name}' writes one")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        try:
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # onnxruntime has a dozen of its own, which have no common base
+            raise GemoclapError(f"{path}: cannot be loaded: {str(error).splitlines()[0]}; export it again") from error
+        self.contract = Contract.read(self._session.get_modelmeta().custom_metadata_map, path)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the file."""
+        return self.contract.labels
+
+    @property
+    def _audio_settings(self) -> AudioSettings:
+        return self.contract.audio_settings
+
+    @property
+    def _most_samples(self) -> float:
+        # Products of 8-bit integers are scaled by the largest value of the whole batch: alone, a clip has one answer.
+        return 0 if self.contract.quantized else BATCH_SECONDS * SAMPLE_RATE
+
+    def _classifier(self, labels: Sequence[str] | None) -> list[int]:
+        """Return the columns of the probabilities that `labels` are in."""
+        known = self.contract.labels
+        wanted = known if labels is None else labels
+        if isinstance(wanted, str) or len(wanted) < 2 or len(set(wanted)) < len(wanted):
+            given = wanted if isinstance(wanted, str) else ", ".join(wanted) or "none"
+            raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+        if unknown := [label for label in wanted if label not in known]:
+            raise GemoclapError(
+                f"labels: this file knows {', '.join(known)} and no other words, such as {unknown[0]}; take the model's folder "
+                "for those"
+            )
+        return [known.index(label) for label in wanted]
+
+    def _features(self, parts: Sequence[Part]) -> np.ndarray:
+        """Return all outputs side by side: the graph decides at once."""
+        lengths = np.array([len(part.waveform) for part in parts], np.int64)
+        waveforms = np.zeros((len(parts), lengths.max()), np.float32)
+        for row, part in zip(waveforms, parts, strict=True):
+            row[: len(part.waveform)] = part.waveform
+        return np.concatenate(self._session.run(OUTPUTS, dict(zip(INPUTS, (waveforms, lengths), strict=True))), axis=1)
+
+    def _decide(self, clips: Sequence[Featured], classifier: list[int]) -> list[Prediction | GemoclapError]:
+        return [self._decided(clip, classifier) for clip in clips]
+
+    def _decided(self, clip: Featured, columns: list[int]) -> Prediction | GemoclapError:
+        classes = len(self.contract.labels)
+        probabilities, embeddings = np.split(
+            clip.counted[:, : classes + self.contract.embedding_size], [classes], axis=1
+        )
+        chosen = probabilities[:, columns]
+        if len(columns) < classes:
+            chosen = chosen / chosen.sum(axis=1, keepdims=True)  # the softmax over these classes alone
+        return prediction_of(clip, [self.contract.labels[column] for column in columns], chosen, embeddings)
