@@ -22,6 +22,7 @@ HOMES = {
     "gemoclap-compact": "gemoclap.encoders.compact",
     "gemoclap-mockingjay": "gemoclap.encoders.mockingjay",
     "gemoclap-npc": "gemoclap.encoders.npc",
+    "gemoclap-small": "gemoclap.encoders.small",
     "gemoclap-whisper": "gemoclap.encoders.whisper",
 }
 """``model_type`` of each config of this package -> the module that registers it with transformers."""

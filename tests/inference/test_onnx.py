@@ -38,6 +38,7 @@ OWN: dict[str, dict[str, Any]] = {
     "compact": {"n_mels": 16, "stem_channels": 4, "hidden_size": 12},
     "mockingjay": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24},
     "npc": {"hidden_size": 16},
+    "small": {"block_size": 12, "num_hidden_layers": 1},
 }
 """Our own encoders, small."""
 FORMS = [*((family, "layer") for family in (*OWN, "whisper")), *SPEECH_FORMS]

@@ -97,12 +97,12 @@ def _whisper_front_end(front_end: Any) -> Callable[..., Any]:
 
 def _batch_norm(norm: Any) -> Callable[..., Any]:
     """Return what does as `MaskedBatchNorm` in evaluation mode."""
+    scale = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
+    shift = (0.0 if norm.bias is None else norm.bias) - norm.running_mean * scale
 
     def forward(hidden: Tensor, mask: Tensor) -> Tensor:
-        normed = functional.batch_norm(
-            hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-        )
-        return normed * mask
+        channels = (-1, *[1] * (hidden.ndim - 2))
+        return (hidden * scale.view(channels) + shift.view(channels)) * mask
 
     return forward
 

@@ -69,11 +69,11 @@ class SmallConfig(PreTrainedConfig):
 
 def halve_frames(frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean of every two frames of ``(B, C, F)``, and the number of means, ``(B,)``; an odd last frame stays."""
-    before, counts = counts, halved(counts)
-    frames = nn.functional.pad(frames, (0, frames.shape[2] % 2))
-    pairs = frames.unflatten(2, (-1, 2))
-    present = valid_positions(before, frames.shape[2]).unflatten(1, (-1, 2)).sum(2).clamp(min=1)
-    return pairs.sum(3) / present.unsqueeze(1), counts
+    # Slices, because a trace for ONNX would keep the number of pairs of its example.
+    sums = frames[..., 0::2] + nn.functional.pad(frames, (0, 1))[..., 1::2]
+    first = 2 * torch.arange(sums.shape[2], device=counts.device)
+    present = (counts.unsqueeze(1) - first).clamp(1, 2)
+    return sums / present.unsqueeze(1), halved(counts)
 
 
 class SmallModel(PreTrainedModel):

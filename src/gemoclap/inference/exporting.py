@@ -146,7 +146,7 @@ def _contract(whole: Whole, title: str, int8: bool) -> Contract:
     config, audio = model.config, model.config.audio_settings
     with torch.no_grad():
         _, embeddings, features = whole(torch.randn(1, SAMPLE_RATE), torch.tensor([SAMPLE_RATE]))
-    card: Any = ModelCard(model.card or "", ignore_metadata_errors=True).data
+    card: Any = ModelCard(model.card, ignore_metadata_errors=True).data if model.card else {}
     return Contract(
         title=title,
         labels=whole.classifier.labels,
