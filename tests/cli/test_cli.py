@@ -66,7 +66,7 @@ def test_overview_names_every_command(capsys: pytest.CaptureFixture) -> None:
     }
     first = shown.split("commands:\n")[1].split("\n\n")[0].splitlines()
     assert [line.split()[0] for line in first] == [
-        *("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve"),
+        *("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve", "export"),
     ]
     assert run("--version") == 0
     assert capsys.readouterr().out.startswith("gemoclap ")

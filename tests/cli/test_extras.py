@@ -25,6 +25,8 @@ EXTRAS = (
     "pyarrow",
     "peft",
     "av",
+    "onnx",
+    "onnxruntime",
     "wandb",
     "mlflow",
     "fastapi",

@@ -268,9 +268,11 @@ def test_what_is_asked_for_in_vain(
         OnnxPredictor(tmp_path / "m.onnx")
     with pytest.raises(GemoclapError, match="no such file; 'gemoclap export -o none.onnx'"):
         OnnxPredictor(tmp_path / "none.onnx")
-    monkeypatch.setitem(sys.modules, "onnx", None)  # type: ignore[arg-type]
-    said = complaint(capsys, "export", "--model", small_model, "-o", tmp_path / "n.onnx")
-    assert "pip install 'gemoclap[export]'" in said
+    for package in ("onnx", "onnxruntime"):
+        with monkeypatch.context() as without:
+            without.setitem(sys.modules, package, None)  # type: ignore[arg-type]
+            said = complaint(capsys, "export", "--model", small_model, "-o", tmp_path / "n.onnx")
+        assert f"needs the package {package}: pip install {package}\n" in said
 
 
 def test_a_graph_of_somebody_else_is_refused(exported: tuple[Path, Predictor], tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Whole(nn.Module):
 def check_exportable(model: EmotionModel) -> None:
     """Raise a GemoclapError for a model that no file can be made of, or if a package is missing."""
     for module in ("onnx", "onnxruntime"):
-        needed(module, "an export", "'gemoclap[export]'")
+        needed(module, "an export")
     seconds = model.config.audio_settings.max_seconds
     if isinstance(model.audio_encoder.model, WhisperSpeechModel) and (seconds is None or seconds > CHUNK_SECONDS):
         raise GemoclapError(
