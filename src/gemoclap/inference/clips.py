@@ -22,6 +22,7 @@ from gemoclap.audio import (
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
 from gemoclap.inference.answers import SILENT_REMARK
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def recording_of(audio: Audio) -> Recording:
 
 def _speaks(waveform: np.ndarray) -> bool:
     # Imported here, because it needs torch, which reading clips does not.
+    needed("torch", "looking for speech")
     from gemoclap.inference.speech import has_speech
 
     return has_speech([waveform])

@@ -35,6 +35,10 @@ def require_model(name: str | os.PathLike) -> None:
         raise GemoclapError(
             f"{name}: no such folder; give the folder of a model, such as RUN/model of 'gemoclap train'"
         )
+    if folder.is_file() and folder.suffix == ".onnx":
+        raise GemoclapError(
+            f"{folder}: is a file for gemoclap.OnnxPredictor in Python; here, name the folder of a model"
+        )
     if folder.is_file():
         raise GemoclapError(f"{folder}: is a file; name the folder of a model")
 
