@@ -178,6 +178,8 @@ def test_what_is_there_is_described(client: TestClient, predictor: Predictor) ->
     assert about["emotions"] == [*predictor.labels] and about["takes_any_labels"] and about["limits"]["megabytes"] == 50
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/predict", "/v1/timeline", "/healthz", "/metrics"} <= paths.keys()
+    for path in ("/v1/predict", "/v1/timeline"):
+        assert [*paths[path]["post"]["requestBody"]["content"]] == ["multipart/form-data"]
     assert {"413", "415", "422", "429", "503"} <= paths["/v1/predict"]["post"]["responses"].keys()
 
 

@@ -153,6 +153,7 @@ class ModelAnswer(_Answer):
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
+        400: "The form is damaged.",
         401: "The key is missing or wrong.",
         403: "A page of another address asks.",
         408: "The body came too slowly.",

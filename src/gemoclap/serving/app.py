@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import FastAPI, Form, Query, Request, Response, UploadFile, WebSocket
+from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -34,7 +34,7 @@ the message says what to do.
 CHANNEL = r"^(mix|[1-9][0-9]{0,2})$"
 CHANNELS = r"^(mix|each|[1-9][0-9]{0,2})$"
 
-File = Annotated[UploadFile, Form(description="The recording: WAV, FLAC, MP3, Ogg or Opus.")]
+Sound = Annotated[UploadFile, File(description="The recording: WAV, FLAC, MP3, Ogg or Opus.")]
 Labels = Annotated[
     list[str] | None,
     Form(
@@ -92,7 +92,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/predict", response_model=PredictionAnswer, responses=ERRORS, summary="The emotion of a clip")
     def predict(
-        file: File,
+        file: Sound,
         labels: Labels = None,
         any_words: AnyWords = False,
         window: Annotated[
@@ -118,7 +118,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/timeline", response_model=TimelineAnswer, responses=ERRORS, summary="Emotion over time")
     def timeline(
-        file: File,
+        file: Sound,
         labels: Labels = None,
         any_words: AnyWords = False,
         window: Window = None,
