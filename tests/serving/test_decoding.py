@@ -12,9 +12,14 @@ from sound import noise, write
 
 from gemoclap.audio import Recording, open_channels, part_edges
 from gemoclap.config import AudioSettings
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.clips import Clip
+from gemoclap.inference.prediction import Prediction
 from gemoclap.serving import decode_worker, decoding
+from gemoclap.serving.batching import SharedPredictor
 from gemoclap.serving.decoding import Decoders, Upload
 from gemoclap.serving.limits import Limits, Refused
+from gemoclap.serving.service import CLIP_DECODERS
 
 HOSTILE = """\
 import os, signal
@@ -131,3 +136,21 @@ def test_frames_name_what_is_wrong(tmp_path: Path) -> None:
     form, *blocks, last = decode_worker.frames(job | {"channel": None})
     assert form[0] == {"sample_rate": 16000, "channels": 1, "samples": 16000} and last[0] == {"done": True}
     assert sum(len(data) for _, data in blocks) == 4 * 16000
+
+
+def test_a_clip_that_is_in_memory_keeps_no_decoder(
+    serve: Serve, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    decoders = client.service.clip_decoders  # type: ignore[attr-defined]
+    free: list[int] = []
+    predict = SharedPredictor.predict
+
+    def watched(self: SharedPredictor, clip: Clip, labels: tuple[str, ...] | None) -> Prediction | GemoclapError:
+        free.append(decoders._free.qsize())
+        return predict(self, clip, labels)
+
+    monkeypatch.setattr(SharedPredictor, "predict", watched)
+    assert client.post("/v1/predict", files={"file": clips[0].read_bytes()}).status_code == 200
+    assert client.post("/v1/predict", files={"file": clips[0].read_bytes()}, data={"window": "0.2"}).status_code == 200
+    assert free == [CLIP_DECODERS, CLIP_DECODERS - 1] and decoders.lost == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +89,8 @@ class Service:
         """Do what the first request would have to wait for."""
         load_speech_net()
         self.clip_decoders.warm_up()
+        if isinstance(self._model, GEmoClapModel):  # the text encoder takes seconds, in which nobody is answered
+            self.predictor().check_labels(("calm", "excited"))
 
     def close(self) -> None:
         """Answer what is in the queue, and let go of everything."""
@@ -142,8 +145,11 @@ class Service:
         audio = self._model.config.audio_settings
         longest = min((one for one in (audio.max_seconds, window) if one is not None), default=None)
         settings = replace(audio, max_seconds=longest)
-        with self.clip_decoders.clip(upload, settings, LONGEST_SECONDS, channel) as recording:
+        with ExitStack() as stack:
+            recording = stack.enter_context(self.clip_decoders.clip(upload, settings, LONGEST_SECONDS, channel))
             clip = Clip(recording, recording.edges, ClipReader(settings, check_speech=True))
+            if clip.held is not None:
+                stack.close()  # all of it is in memory, so others may have the decoder while the model is at work
             answer = predictor.predict(clip, labels)
         if isinstance(answer, GemoclapError):
             raise answer
