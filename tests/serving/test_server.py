@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import listening
 from small import complaint
 from websockets.sync.client import connect
+
+from gemoclap import Predictor
 
 BOUNDARY = "xxxxxxxxxxxx"
 
@@ -88,6 +91,26 @@ def test_what_was_taken_is_finished(process: Process, clips: list[Path]) -> None
     assert not list(process.folder.iterdir())  # nothing is left on the disk
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", process.port), 5)
+
+
+def test_a_header_that_does_not_come_is_not_waited_for(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at the beginning of a connection nor behind a request."""
+    monkeypatch.setattr("gemoclap.serving.server.HEADER_SECONDS", 0.2)
+    with listening(predictor) as address:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        for first in (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"):
+            with socket.create_connection(place, 30) as connection:
+                connection.sendall(first)
+                assert not first or b"200 OK" in connection.recv(4096)
+                connection.sendall(b"POST /v1/pre")
+                while connection.recv(4096):  # until it is closed
+                    pass
+        with connect(f"ws://{address.removeprefix('http://')}/v1/stream") as stream:  # this one goes on
+            assert json.loads(stream.recv(30))["type"] == "ready"
+            for _ in range(3):
+                stream.send(bytes(3200))
+            stream.send('{"type": "end"}')
+            assert json.loads(stream.recv(30))["type"] == "end"
 
 
 def test_what_is_wrong_is_said_in_a_line(

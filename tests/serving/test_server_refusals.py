@@ -207,7 +207,7 @@ def test_more_requests_than_there_is_room_for_are_refused(serve: Serve, clips: l
     gate = client.gate  # type: ignore[attr-defined]
     leave = [gate.enter({"client": ("testclient", port)}) for port in (1, 2)]
     answer = send(client, sound)
-    assert "2 requests of this address" in message_of(answer, 429) and answer.headers["Retry-After"] == "1"
+    assert "2 requests of this address are in work" in message_of(answer, 429) and answer.headers["Retry-After"] == "1"
     leave.pop()()
     other = gate.enter({"client": ("10.0.0.1", 1)})
     third = gate.enter({"client": ("10.0.0.2", 1)})

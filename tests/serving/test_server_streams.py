@@ -99,12 +99,13 @@ def test_a_stream_that_says_nothing_is_ended(serve: Serve) -> None:
     assert (found[-1]["code"], found[-1]["status"], code) == ("too_slow", 408, 1008)
 
 
-def test_there_is_room_for_so_many_streams(serve: Serve) -> None:
-    client = serve(streams=1)
+@pytest.mark.parametrize(("limits", "status"), [({"streams": 1}, 503), ({"streams_per_client": 1}, 429)])
+def test_there_is_room_for_so_many_streams(limits: dict[str, int], status: int, serve: Serve) -> None:
+    client = serve(**limits)
     with client.websocket_connect("/v1/stream") as first:
         assert json.loads(first.receive_text())["type"] == "ready"
         found, code = talk(client, "", [])
-        assert (found[-1]["status"], code) == (503, 1013)
+        assert (found[-1]["status"], code) == (status, 1013)
         first.send_text(END)
         assert json.loads(first.receive_text())["type"] == "end"
     assert talk(client, "", [END])[1] == 1000

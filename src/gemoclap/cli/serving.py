@@ -43,6 +43,7 @@ def run_serve(args: Namespace) -> int:
         requests=args.max_requests,
         per_client=args.max_per_client,
         streams=args.max_streams,
+        streams_per_client=max(1, args.max_streams // 2),
         answer_seconds=args.timeout,
         decode_seconds=args.decode_timeout,
     )

@@ -47,8 +47,8 @@ class Gate:
         self.limits = limits
         self.is_stopping = False
         self._key = key
-        self._by_client: Counter[str] = Counter()
-        self.streams = 0
+        self._requests = _Places(limits.requests, limits.per_client, "requests")
+        self._streams = _Places(limits.streams, limits.streams_per_client, "streams")
 
     def check(self, scope: Message) -> None:
         """Raise a `Refused` if the request may not come in at all, whoever else is there."""
@@ -68,10 +68,39 @@ class Gate:
 
     def enter(self, scope: Message) -> Callable[[], None]:
         """Take one of the places for requests, and return what gives it back; raises a `Refused` if there is none."""
-        client = _client(scope)
-        if self._by_client[client] >= self.limits.per_client:
-            raise too_many(self.limits)
-        if self._by_client.total() >= self.limits.requests:
+        return self._requests.take(_client(scope))
+
+    def open_stream(self, scope: Message) -> Callable[[], None]:
+        """As `enter`, for a WebSocket."""
+        return self._streams.take(_client(scope))
+
+    @property
+    def streams(self) -> int:
+        """Number of WebSockets that are open."""
+        return self._streams.taken
+
+
+class _Places:
+    """A number of places, of which one client may have some.
+
+    Parameters
+    ----------
+    most, per_client : how many there are, and how many of them a client may have.
+    what : what takes a place.
+    """
+
+    def __init__(self, most: int, per_client: int, what: str) -> None:
+        self._most, self._per_client, self._what = most, per_client, what
+        self._by_client: Counter[str] = Counter()
+
+    @property
+    def taken(self) -> int:
+        return self._by_client.total()
+
+    def take(self, client: str) -> Callable[[], None]:
+        if self._by_client[client] >= self._per_client:
+            raise too_many(self._per_client, self._what)
+        if self.taken >= self._most:
             raise busy()
         self._by_client[client] += 1
 
@@ -79,17 +108,6 @@ class Gate:
             self._by_client[client] -= 1
             if not self._by_client[client]:
                 del self._by_client[client]
-
-        return leave
-
-    def open_stream(self) -> Callable[[], None]:
-        """As `enter`, for a WebSocket."""
-        if self.streams >= self.limits.streams:
-            raise busy()
-        self.streams += 1
-
-        def leave() -> None:
-            self.streams -= 1
 
         return leave
 

@@ -17,7 +17,7 @@ class Limits:
     seconds : of audio in a file, and in a stream.
     requests : in work at once, of all clients together.
     per_client : in work at once, of one address.
-    streams : WebSockets that are open at once.
+    streams, streams_per_client : WebSockets that are open at once, of all clients and of one address.
     timelines : recordings that are gone through at once; others wait for their turn.
     decode_seconds : that a decoder may take for a file, not counting the time in which it waits for the model.
     answer_seconds : from the last byte of a request to its answer.
@@ -33,6 +33,7 @@ class Limits:
     requests: int = 64
     per_client: int = 32
     streams: int = 16
+    streams_per_client: int = 8
     timelines: int = 4
     decode_seconds: float = 20.0
     answer_seconds: float = 300.0
@@ -93,12 +94,12 @@ def too_slow_body(limits: Limits) -> Refused:
     )
 
 
-def too_many(limits: Limits) -> Refused:
-    """Return what answers a client that has too many requests in work."""
+def too_many(most: int, what: str) -> Refused:
+    """Return what answers a client that has too many requests or streams in work."""
     return Refused(
         429,
-        "too_many_requests",
-        f"{limits.per_client} requests of this address are in work; wait for their answers before you send more",
+        "too_many",
+        f"{most} {what} of this address are in work; wait until one has ended before you begin another",
         retry_after=1,
     )
 

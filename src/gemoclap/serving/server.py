@@ -16,12 +16,14 @@ from gemoclap.serving.limits import Limits
 
 HEADER_SECONDS = 10.0
 """For so long a connection may be open without a whole header of a request."""
+FLUSH_SECONDS = 60.0
+"""For so long a connection that was closed may hold what its client does not read."""
 LARGEST_MESSAGE = 2**20
 """Bytes of a WebSocket message: half a minute of 16-bit sound at 16 kHz."""
 
 
 class PatientOnlySoLong(H11Protocol):
-    """uvicorn's HTTP, which by itself waits forever for the header of a request."""
+    """uvicorn's HTTP, which by itself waits forever for the header of a request, and for a client that does not read."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -36,6 +38,10 @@ class PatientOnlySoLong(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._stop_watching()
         super().handle_websocket_upgrade(event)
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self.loop.call_later(FLUSH_SECONDS, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_watching()

@@ -50,7 +50,7 @@ async def answer_stream(
     with suppress(WebSocketDisconnect, RuntimeError, TimeoutError, asyncio.CancelledError):  # the client has left
         try:
             gate.check(cast(Any, websocket.scope))
-            leave = gate.open_stream()
+            leave = gate.open_stream(cast(Any, websocket.scope))
             await talk.go(asked, labels)
         except Refused as error:
             await talk.refuse(error)
@@ -96,7 +96,7 @@ class _Talk:
 
     async def refuse(self, error: Refused) -> None:
         await self._send({"type": "error", "status": error.status, **error.body["error"]})
-        await self._websocket.close(TRY_LATER if error.status == 503 else REFUSED, error.code)
+        await self._websocket.close(TRY_LATER if error.status in (429, 503) else REFUSED, error.code)
 
     async def _next(self) -> bytes | None:
         """Return the next sound, or None at the end or when the server stops and nothing has come yet."""
