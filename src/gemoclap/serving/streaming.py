@@ -100,7 +100,7 @@ class _Talk:
 
     async def _next(self) -> bytes | None:
         """Return the next sound, or None at the end or when the server stops and nothing has come yet."""
-        waited = 0.0
+        until = time.monotonic() + self._limits.idle_seconds
         coming = asyncio.ensure_future(self._websocket.receive())
         try:
             while not coming.done():
@@ -110,14 +110,13 @@ class _Talk:
                     if not coming.done():
                         return None
                     break
-                if waited >= self._limits.idle_seconds:
+                if time.monotonic() >= until:
                     raise Refused(
                         408,
                         "too_slow",
                         f'nothing came for {self._limits.idle_seconds:g} s; send sound without pauses, or {{"type": "end"}}',
                     )
-                await asyncio.wait([coming], timeout=TICK_SECONDS)
-                waited += TICK_SECONDS
+                await asyncio.wait([coming], timeout=min(TICK_SECONDS, max(0.0, until - time.monotonic())))
         finally:
             if not coming.done():
                 coming.cancel()
