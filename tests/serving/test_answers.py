@@ -6,12 +6,13 @@ import csv
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from servers import Serve, message_of
+from servers import Serve, message_of, started
 from sound import noise, write, write_tone
 from speaking import speech_like
 
@@ -128,6 +129,34 @@ def test_a_timeline_is_that_of_the_library(
             assert (window["start"], window["end"]) == (other["start"], other["end"])
             assert close(window["probabilities"], other["probabilities"])
             assert close(window["smoothed"], other["smoothed"])
+
+
+@pytest.mark.usefixtures("loud_net")
+def test_a_timeline_can_be_adapted_to_each_channel(tmp_path: Path) -> None:
+    predictor = Predictor.from_pretrained(device="cpu")  # its features are standardised
+    path = write(tmp_path / "call.wav", np.stack([speech_like(12, seed) for seed in (1, 2)], axis=1))
+    with ExitStack() as stack:
+        client = started(stack, predictor)
+        assert client.get("/v1/model").json()["can_be_adapted"]
+        answer = post(client, "timeline", path, adapt="speaker", channel="each", window=1)
+    assert answer.status_code == 200, answer.text
+    settings = StreamSettings(1)
+    wanted = timeline_data(emotion_timeline(predictor, path, "channel", settings=settings, adapt="speaker"))
+    plain = timeline_data(emotion_timeline(predictor, path, "channel", settings=settings))
+    for lane, expected, other in zip(answer.json()["speakers"], wanted["speakers"], plain["speakers"], strict=True):
+        assert lane["adapted_to"] == expected["adapted_to"]
+        found = [window["probabilities"] for window in lane["windows"]]
+        assert all(
+            np.allclose([*one.values()], [*window["probabilities"].values()], atol=5e-6)
+            for one, window in zip(found, expected["windows"], strict=True)
+        )
+        assert not close(found[0], other["windows"][0]["probabilities"])
+
+
+def test_a_model_that_cannot_be_adapted_says_so(client: TestClient, clips: list[Path]) -> None:
+    assert not client.get("/v1/model").json()["can_be_adapted"]
+    assert "cannot be adapted" in message_of(post(client, "timeline", clips[0], adapt="speaker"), 422)
+    assert "adapt" in message_of(post(client, "timeline", clips[0], adapt="yes"), 422)
 
 
 @pytest.mark.usefixtures("loud_net")

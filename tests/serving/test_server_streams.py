@@ -70,6 +70,8 @@ def test_windows_are_those_of_the_library(form: str, kind: str, client: TestClie
         ("labels=one", "label"),
         ("labels=banana,car", "set any_words to true"),
         ("any_words=1", "any_words"),
+        ("adapt=yes", "none or speaker"),
+        ("adapt=speaker", "cannot be adapted"),
         ("speech=maybe", "speech"),
     ],
 )

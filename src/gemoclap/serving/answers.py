@@ -146,6 +146,7 @@ class ModelAnswer(_Answer):
     model: str
     emotions: list[str]
     takes_any_labels: bool = Field(description="Whether other labels than its own can be asked for.")
+    can_be_adapted: bool = Field(description="Whether a timeline can be adapted to the voices.")
     seconds_used_of_a_clip: float | None
     limits: dict[str, float]
 

@@ -20,7 +20,7 @@ from gemoclap.serving.answers import ERRORS, Health, ModelAnswer, PredictionAnsw
 from gemoclap.serving.gate import Gate, GateKeeper, headers_of
 from gemoclap.serving.limits import Refused, checked_labels, for_clients, unusable
 from gemoclap.serving.pages import add_page
-from gemoclap.serving.service import Include, Service, Speech, WindowOptions
+from gemoclap.serving.service import Adapt, Include, Service, Speech, WindowOptions
 from gemoclap.serving.streaming import answer_stream
 from gemoclap.serving.uploads import kept
 
@@ -138,12 +138,15 @@ def _add_work(app: FastAPI, service: Service) -> None:
         ] = SMOOTH_SECONDS,
         threshold: Threshold = 0.0,
         speech: Annotated[Speech, Form(description="'all' takes all sound for speech.")] = "detect",
+        adapt: Annotated[
+            Adapt, Form(description="'speaker' adapts to the voice of each lane, without labels.")
+        ] = "none",
         include: Annotated[
             list[Include] | None, Form(description="What is added: the outline of the waveform, files as text.")
         ] = None,
     ) -> dict[str, Any]:
         """A lane for the recording or for each channel: stretches of speech, windows, and segments of one emotion."""
-        options = WindowOptions(checked_labels(labels, limits), any_words, window, hop, speech)
+        options = WindowOptions(checked_labels(labels, limits), any_words, window, hop, speech, adapt)
         which: Any = int(channel) if channel.isdecimal() else channel
         with kept(file.file, file.filename, service.folder) as upload:
             return service.timeline(upload, options, which, smooth, threshold, include or ())
@@ -160,9 +163,10 @@ def _add_stream(app: FastAPI, service: Service, gate: Gate) -> None:
         hop: str = "1",
         speech: str = "detect",
         any_words: str = "false",
+        adapt: str = "none",
     ) -> None:
         asked = {"sample_rate": sample_rate, "format": form, "window": window, "hop": hop, "speech": speech}
-        asked["any_words"] = any_words
+        asked |= {"any_words": any_words, "adapt": adapt}
         await answer_stream(websocket, service, gate, asked, labels)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.clips import Audio, Clip, ClipReader, Part
-from gemoclap.inference.prediction import Featured, Prediction
+from gemoclap.inference.prediction import ClipFeatures, Featured, Prediction
 from gemoclap.inference.predictor import Predictor
 from gemoclap.serving.limits import Limits, took_too_long
 from gemoclap.serving.metrics import Metrics
@@ -158,18 +158,35 @@ class SharedPredictor:
 
     def begin(self, clip: Clip, labels: Labels) -> Future[Answer]:
         """Put the parts of a clip in the queue, and return the future of its answer; waits where there are many."""
+        return self._begin(clip, lambda featured: self._predictor.decide(featured, labels))
+
+    def check_adaptable(self) -> None:
+        """Raise a GemoclapError if the model cannot be adapted."""
+        self._predictor.check_adaptable()
+
+    def clip_features(self, audios: Sequence[Audio], batch_size: int = 16) -> list[ClipFeatures]:
+        """Return the pooled features of each window, as `Predictor.clip_features` does."""
+        waiting = [self._begin(self._reader.read(audio), ClipFeatures.of) for audio in audios]
+        return [self.wait(future) for future in waiting]
+
+    def probabilities(self, features: np.ndarray, labels: Sequence[str] | None = None) -> np.ndarray:
+        """Return probabilities ``(N, C)`` of features, as `Predictor.probabilities` does."""
+        return self.wait(self._batcher.call(lambda: self._predictor.probabilities(features, labels)))
+
+    def _begin(self, clip: Clip, then: Callable[[Featured], Any]) -> Future[Any]:
+        """Put the parts of a clip in the queue, and return the future of what is made of their features."""
         rows: list[np.ndarray] = []
         parts: list[Part] = []
 
-        def decided(row: np.ndarray) -> Answer:
+        def done(row: np.ndarray) -> Any:
             if len(rows) < len(clip) - 1:
                 raise RuntimeError(f"{clip.name}: the model failed at a part of it")
-            return self._predictor.decide(Featured.of(clip, np.stack([*rows, row]), parts), labels)
+            return then(Featured.of(clip, np.stack([*rows, row]), parts))
 
         waiting: list[Future[Any]] = []
         for number, part in enumerate(clip, 1):
             parts.append(part._replace(waveform=part.waveform[:0]))
-            waiting.append(self._batcher.submit(part, rows.append if number < len(clip) else decided))
+            waiting.append(self._batcher.submit(part, rows.append if number < len(clip) else done))
             if len(waiting) > AHEAD:
                 self.wait(waiting.pop(0))
         return waiting[-1]

@@ -30,6 +30,7 @@ from gemoclap.serving.metrics import Metrics
 
 Include = Literal["envelope", "csv", "vtt"]
 Speech = Literal["detect", "all"]
+Adapt = Literal["none", "speaker"]
 CLIP_DECODERS = 4
 """Decoders for clips: more than one, so that a file that takes long does not hold up the others."""
 
@@ -43,6 +44,7 @@ class WindowOptions:
     labels : None for those of training.
     any_words : whether labels may be like no word for an emotion.
     speech : "all" takes all sound for speech.
+    adapt : "speaker" adapts to the voice of each lane; in a stream to what was heard of it so far.
     """
 
     labels: tuple[str, ...] | None = None
@@ -50,6 +52,7 @@ class WindowOptions:
     window: float | None = None
     hop: float = 1.0
     speech: Speech = "detect"
+    adapt: Adapt = "none"
 
     @property
     def settings(self) -> StreamSettings:
@@ -106,6 +109,7 @@ class Service:
             "model": self.name,
             "emotions": [*self._labels],
             "takes_any_labels": isinstance(model, GEmoClapModel),
+            "can_be_adapted": model.standardizer is not None,
             "seconds_used_of_a_clip": model.config.audio_settings.max_seconds,
             "limits": {
                 "megabytes": limits.body_bytes / 1e6,
@@ -190,6 +194,7 @@ class Service:
                 smooth=smooth,
                 labels=options.labels,
                 threshold=threshold,
+                adapt="speaker" if options.adapt == "speaker" else None,
             )
         self.metrics.audio.labels("/v1/timeline").inc(found.duration)
         data = timeline_data(found)
@@ -203,7 +208,14 @@ class Service:
         """Return a stream whose windows share batches with all others; raises as `EmotionStream`."""
         predictor = self.predictor(options.any_words)
         predictor.check_labels(options.labels)
-        return EmotionStream(predictor, sample_rate, options.settings, labels=options.labels)  # type: ignore[arg-type]
+        adapt: Literal["speaker"] | None = "speaker" if options.adapt == "speaker" else None
+        return EmotionStream(
+            predictor,  # type: ignore[arg-type]
+            sample_rate,
+            options.settings,
+            labels=options.labels,
+            adapt=adapt,
+        )
 
     def _file(self, found: EmotionTimeline, form: str, upload: Upload) -> str:
         path = upload.path.with_suffix(f".{form}")

@@ -21,7 +21,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.inference.stream import EmotionStream
 from gemoclap.serving.gate import SUBPROTOCOL, Gate
 from gemoclap.serving.limits import Refused, checked_labels, for_clients, too_long, unusable
-from gemoclap.serving.service import Service, Speech, WindowOptions, window_data
+from gemoclap.serving.service import Adapt, Service, Speech, WindowOptions, window_data
 
 PATH = "/v1/stream"
 FORMATS = {"s16le": "<i2", "f32le": "<f4"}
@@ -40,7 +40,7 @@ async def answer_stream(
 
     Parameters
     ----------
-    asked : sample_rate, format, window, hop, speech and any_words as text.
+    asked : sample_rate, format, window, hop, speech, any_words and adapt as text.
     labels : as for `limits.checked_labels`.
     """
     offered = websocket.scope.get("subprotocols") or []
@@ -155,6 +155,8 @@ def _options(asked: Mapping[str, str], labels: tuple[str, ...] | None) -> tuple[
         raise unusable(f"format: must be {' or '.join(FORMATS)}, not {asked['format'][:20]!r}")
     if asked["speech"] not in ("detect", "all"):
         raise unusable(f"speech: must be detect or all, not {asked['speech'][:20]!r}")
+    if asked["adapt"] not in ("none", "speaker"):
+        raise unusable(f"adapt: must be none or speaker, not {asked['adapt'][:20]!r}")
     if asked["any_words"] not in ("true", "false"):
         raise unusable(f"any_words: must be true or false, not {asked['any_words'][:20]!r}")
     rate = _number("sample_rate", asked["sample_rate"])
@@ -164,7 +166,9 @@ def _options(asked: Mapping[str, str], labels: tuple[str, ...] | None) -> tuple[
     hop = _number("hop", asked["hop"])
     if hop < 0.1:
         raise unusable(f"hop: must be 0.1 seconds or more, not {hop:g}")
-    options = WindowOptions(labels, asked["any_words"] == "true", window, hop, cast(Speech, asked["speech"]))
+    options = WindowOptions(
+        labels, asked["any_words"] == "true", window, hop, cast(Speech, asked["speech"]), cast(Adapt, asked["adapt"])
+    )
     return options, int(rate), np.dtype(FORMATS[asked["format"]])
 
 

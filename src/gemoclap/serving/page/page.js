@@ -33,6 +33,8 @@ async function ask() {
   const { megabytes, seconds } = about.limits;
   $("formats").textContent = `WAV, FLAC, MP3, Ogg or Opus, up to ${megabytes} MB and ${Math.round(seconds / 60)} minutes.`;
   $("labels").disabled = $("any-words").disabled = !about.takes_any_labels;
+  $("adapt").disabled = !about.can_be_adapted;
+  if (!about.can_be_adapted) $("adapt-help").textContent = "This model cannot be adapted.";
   if (!about.takes_any_labels) $("labels-help").textContent = "This model can only tell the labels that it was trained on.";
 }
 
@@ -118,6 +120,7 @@ function* fields() {
   const labels = $("labels").value.split(",").map((one) => one.trim()).filter(Boolean).join(",");
   if (labels) yield ["labels", labels];
   if (labels && $("any-words").checked) yield ["any_words", "true"];
+  if ($("adapt").checked) yield ["adapt", "speaker"];
   yield ["channel", $("channel").value];
 }
 
@@ -232,7 +235,8 @@ function summary(data) {
   const total = [...seconds.values()].reduce((sum, one) => sum + one, 0);
   if (!total) return `No speech was found in ${data.duration.toFixed(1)} s.`;
   const shares = [...seconds].sort(([, one], [, other]) => other - one).map(([label, one]) => `${label} ${percent(one / total)}`);
-  return `${total.toFixed(1)} s of speech in ${data.duration.toFixed(1)} s: ${shares.join(", ")}.`;
+  const adapted = data.settings.adapt === "speaker" ? ` Adapted to ${data.speakers.length > 1 ? "each voice" : "the speech"}.` : "";
+  return `${total.toFixed(1)} s of speech in ${data.duration.toFixed(1)} s: ${shares.join(", ")}.${adapted}`;
 }
 
 function table(data, several) {
