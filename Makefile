@@ -39,7 +39,7 @@ demo: install
 	@echo "the report is $(DEMO)/report.md"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check src tests benchmarks scripts

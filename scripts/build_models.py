@@ -59,7 +59,14 @@ LICENCE_OF = {
     "research": "CC BY-NC-SA 4.0, as the corpora ask: research, not business",
 }
 
-LICENCE_ON_THE_HUB = {"default": "mit", "research": "cc-by-nc-sa-4.0"}
+LICENCE_OF["small"] = LICENCE_OF["default"]
+LICENCE_ON_THE_HUB = {"default": "mit", "small": "mit", "research": "cc-by-nc-sa-4.0"}
+
+
+HOW_MADE = (
+    "- Encoder: the first three layers of Whisper base (OpenAI, MIT licence), frozen; mean and deviation over frames.",
+    f"- Head: {METHOD} (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
+)
 
 
 def main() -> None:
@@ -81,7 +88,7 @@ def main() -> None:
         within = scores_by_corpus(options.output / f"{name}-crossval")
         elsewhere = test_elsewhere(name, manifests, options.output)
         pack(options.output / name / "model", FOLDER.parent / name)
-        write_card(FOLDER.parent / name / "README.md", name, within, elsewhere)
+        write_card(FOLDER.parent / name / "README.md", name, emotions, HOW_MADE, corpora, within, elsewhere)
 
 
 def pack_encoder(whisper: str) -> None:
@@ -212,9 +219,22 @@ def pack(model: Path, target: Path) -> None:
     print(f"{target}: {sum(path.stat().st_size for path in target.iterdir()) / 1e6:.1f} MB")
 
 
-def write_card(path: Path, name: str, within: dict[str, Score], elsewhere: dict[str, dict[str, Score]]) -> None:
-    """Write the README of a model that comes with this package."""
-    corpora, emotions = MODELS[name]
+def write_card(
+    path: Path,
+    name: str,
+    emotions: str,
+    how_made: Sequence[str],
+    corpora: Sequence[str],
+    within: dict[str, Score],
+    elsewhere: dict[str, dict[str, Score]],
+) -> None:
+    """Write the README of a model that comes with this package.
+
+    Parameters
+    ----------
+    how_made : lines of a list.
+    within, elsewhere : scores of unseen speakers, by corpus, and of unseen corpora, by corpus and way of adapting.
+    """
     tags = ["speech-emotion-recognition", "clap"]
     lines = [
         *head({"license": LICENCE_ON_THE_HUB[name], "tags": tags, "base_model": ["openai/whisper-base"]}),
@@ -222,8 +242,7 @@ def write_card(path: Path, name: str, within: dict[str, Score], elsewhere: dict[
         "",
         f"Predicts {emotions.replace(',', ', ')} from speech. `gemoclap predict clip.wav --model {name}`",
         "",
-        "- Encoder: the first three layers of Whisper base (OpenAI, MIT licence), frozen; mean and deviation over frames.",
-        f"- Head: {METHOD} (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
+        *how_made,
         f"- Trained on {', '.join(f'{TITLES[corpus]} ({LICENCES[corpus]})' for corpus in corpora)}, and on one perturbed "
         "copy of each clip (speed, room, microphone, noise, telephone line, codec).",
         f"- Licence of these weights: {LICENCE_OF[name]}.",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 from small import SMALL, run
 
 from gemoclap.corpora.manifest import write_manifest
 from gemoclap.corpora.synthetic import generate
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)  # there is a process for each core already
+    os.environ["OMP_NUM_THREADS"] = "1"  # for those that tests start
 
 
 @pytest.fixture(autouse=True)

@@ -21,6 +21,7 @@ from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source
 from gemoclap.models import load_emotion_model
 
 CLASSES = {
+    "small": ("neutral", "happy", "sad", "angry", "fearful", "disgusted"),
     "default": ("neutral", "happy", "sad", "angry", "fearful", "disgusted"),
     "research": ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised"),
 }
@@ -63,7 +64,7 @@ def test_its_config_names_no_path_and_its_card_its_licence(name: str) -> None:
     card = (folder / "README.md").read_text()
     assert ("CC BY-NC-SA 4.0" in card.split("Licence of these weights:")[1].splitlines()[0]) == (name == "research")
     corpora = {speaker.split("/")[0] for speaker in json.loads(text)["trained_speakers"]}
-    assert corpora == ({"cremad", "emodb"} if name == "default" else {"cremad", "emodb", "ravdess", "nemo"})
+    assert corpora == ({"cremad", "emodb", "ravdess", "nemo"} if name == "research" else {"cremad", "emodb"})
 
 
 def test_predict_needs_no_model_of_your_own(small_manifest: Path, capsys: pytest.CaptureFixture) -> None:
@@ -117,3 +118,35 @@ def test_a_head_on_the_frozen_encoder_is_saved_without_it(
         wanted = model.standardizer(model.pooling(*encoder(waveform, lengths)))
         found = model.get_audio_features(waveform, lengths)
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=1e-4)
+
+
+def test_the_small_model_is_small_and_takes_its_convolutions_from_the_encoder() -> None:
+    folder = Path(model_source("small"))
+    assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 5e6
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        assert not [name for name in list(file.keys()) if "convolutions" in name]
+    model = load_emotion_model(folder)
+    for name, weight in model.audio_encoder.model.convolutions.named_parameters():
+        assert torch.equal(weight, embedded_weights()[f"feature_extractor.{name}"]) and not weight.requires_grad
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_small_encoder_is_saved_with_what_was_trained_of_it(
+    frozen: bool, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    options = [
+        *("--model.projection_dim", "16", "--train.epochs", "1", "--model.audio_encoder", "small"),
+        *("--model.audio_options", '{"block_size": 8, "num_hidden_layers": 1}', "--model.standardize", "running"),
+        *("--model.freeze", "front_end" if frozen else "none", "--method", "emo_clap", "-o", str(tmp_path / "run")),
+    ]
+    assert run("train", small_manifest, *options) == 0
+    folder = tmp_path / "run" / "model"
+    with safe_open(folder / WEIGHTS, "pt") as file:
+        saved = [name for name in list(file.keys()) if "convolutions" in name]
+    assert bool(saved) == (not frozen)
+    model = load_emotion_model(folder)
+    found = model.audio_encoder.model.convolutions.conv1.weight
+    assert torch.equal(found, embedded_weights()["feature_extractor.conv1.weight"]) == frozen
+    clip = Predictor(model)(read_manifest(small_manifest)[0].path)
+    assert clip.probabilities == Predictor.from_pretrained(folder)(read_manifest(small_manifest)[0].path).probabilities
+    assert model.standardizer.num_batches_tracked > 0

@@ -164,7 +164,7 @@ def test_its_card_has_what_the_hub_lists(small_model: Path) -> None:
     assert card.data.pipeline_tag == TASK and "speech-emotion-recognition" in card.data.tags
     for part in ("## Input and output", "16000 Hz", "35 dB", "14 s", "## Trained on", "licence", "judge people"):
         assert part in card.text
-    for name, licence in (("default", "mit"), ("research", "cc-by-nc-sa-4.0")):
+    for name, licence in (("default", "mit"), ("small", "mit"), ("research", "cc-by-nc-sa-4.0")):
         data = ModelCard((Path(model_source(name)) / "README.md").read_text()).data
         assert (data.license, data.pipeline_tag, data.base_model) == (licence, TASK, ["openai/whisper-base"])
 

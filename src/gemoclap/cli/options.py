@@ -221,7 +221,9 @@ def add_report(parser: Parser) -> None:
 
 
 def add_model(parser: Parser) -> None:
-    about = "folder of a model, such as RUN/model, or a model that comes with gemoclap: default or research"
+    about = (
+        "folder of a model, such as RUN/model, or a model that comes with gemoclap: default, small (faster) or research"
+    )
     parser.add_argument("--model", type=str, default="default", help=about)
 
 

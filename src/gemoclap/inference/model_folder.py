@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gemoclap.errors import GemoclapError
 
-EMBEDDED_MODELS = ("default", "research")
+EMBEDDED_MODELS = ("default", "small", "research")
 """Models that come with this package, by name."""
 DEFAULT = "default"
 WEIGHTS = Path(__file__).parents[1] / "weights"

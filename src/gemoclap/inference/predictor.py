@@ -84,7 +84,8 @@ class Predictor(ClipwisePredictor):
 
         Parameters
         ----------
-        name : ``"default"`` and ``"research"`` come with this package; docs/models.md says what they were trained on.
+        name : ``"default"``, ``"small"`` (faster) and ``"research"`` come with this package; docs/models.md says what they
+            were trained on.
         device : where it runs; None takes the accelerator where there is one.
 
         Raises
