@@ -69,6 +69,28 @@ def test_a_clip_is_decoded_as_in_this_process(channel: int | None, longest: floa
     decoders.close()
 
 
+def test_a_clip_may_have_any_number_of_parts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(100.0, 1000), 1000)
+    decoders, settings = Decoders(1, Limits()), AudioSettings(0.01, None)
+    with decoders.clip(Upload(path, "a.wav"), settings, 60.0) as found:
+        assert found.edges == [*range(0, 1_600_001, 160)]
+        assert next(found.pieces(found.edges)).shape == (160,)
+    decoders.close()
+
+
+def test_a_decoder_that_ended_between_two_files_is_replaced_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(0.1))
+    decoders = Decoders(1, Limits())
+    decoders.warm_up()
+    (first,) = decoders._all
+    first._process.kill()
+    first._process.wait()
+    with decoders.channels(Upload(path, "a.wav")) as file:
+        assert [*file.blocks()]
+    assert first not in decoders._all and (len(decoders._all), decoders.lost) == (1, 1)
+    decoders.close()
+
+
 def test_channels_are_decoded_as_in_this_process(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ogg", np.stack([noise(3.0, 44100), noise(3.0, 44100, seed=1)], axis=1), 44100)
     decoders = Decoders(1, Limits())

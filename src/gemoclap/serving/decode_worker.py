@@ -101,17 +101,16 @@ def clip(
     max_seconds: float | None,
     longest_seconds: float,
 ) -> Iterator[Frame]:
-    """Yield what is known of a recording, then the parts that `audio.part_edges` cuts it into, float32 ``(T,)``, in turn."""
+    """Yield what is known of a recording, with the edges of `audio.part_edges` as int64, then the parts, float32 ``(T,)``."""
     recording = Bounded(path, seconds) if channel is None else one_channel(path, channel, seconds)
     settings = AudioSettings(max_seconds=max_seconds, trim_silence_db=trim_silence_db)
     edges = part_edges(recording, settings, longest_seconds)
     facts = {
-        "edges": edges,
         "samples": recording.samples,
         "peak": recording.peak,
         "channels_cancel": recording.channels_cancel,
     }
-    yield facts, b""
+    yield facts, np.array(edges, "<i8").tobytes()  # there may be more of them than a line can hold
     for piece in recording.pieces(edges):
         yield {}, piece.astype("<f4").tobytes()
 

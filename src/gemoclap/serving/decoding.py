@@ -57,9 +57,9 @@ class DecodedClip(Recording):
 
     def __init__(self, name: str, frames: Iterator[tuple[dict[str, Any], bytes]]) -> None:
         super().__init__(np.zeros(1, np.float32))
-        facts, _ = next(frames)
+        facts, edges = next(frames)
         self.name, self._frames = name, frames
-        self.edges = [int(edge) for edge in facts["edges"]]
+        self.edges = np.frombuffer(edges, "<i8").tolist()
         self.peak, self.channels_cancel = float(facts["peak"]), bool(facts["channels_cancel"])
         self._samples = int(facts["samples"])
 
@@ -157,13 +157,14 @@ class Decoders:
         except Empty:
             raise busy() from None
         try:
-            if decoder is None or not decoder.is_free:
-                decoder = self._started()
+            if decoder and not decoder.is_free:  # it has ended since its last job
+                self._forget(decoder)
+                decoder = None
+            decoder = decoder or self._started()
             with closing(decoder.frames(upload, job)) as frames:
                 yield frames
         finally:
             if decoder and not decoder.is_free:
-                decoder.kill()
                 self._forget(decoder)
                 decoder = None
             self._free.put(decoder)
@@ -175,6 +176,7 @@ class Decoders:
         return decoder
 
     def _forget(self, decoder: _Decoder) -> None:
+        decoder.kill()
         with self._lock:
             self._all.remove(decoder)
             self.lost += 1
@@ -185,7 +187,7 @@ class _Decoder:
 
     Attributes
     ----------
-    is_free : whether it lives and has finished its last job.
+    is_free : whether it lives, has finished its last job, and did so in time.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -204,7 +206,7 @@ class _Decoder:
 
     @property
     def is_free(self) -> bool:
-        return not self._is_working and self._process.poll() is None
+        return not self._is_working and not self._was_ended and self._process.poll() is None
 
     def kill(self) -> None:
         """End the process at once."""
