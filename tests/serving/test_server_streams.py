@@ -142,3 +142,18 @@ def test_a_server_that_stops_sends_what_it_has(serve: Serve, predictor: Predicto
         window, end = (json.loads(socket.receive_text()) for _ in range(2))
     assert window["type"] == "window" and (window["start"], window["end"]) == (0.0, 1.5)
     assert end == {"type": "end", "duration": 1.5, "windows": 1, "reason": "stopping"}
+
+
+def test_a_fault_of_the_model_is_not_taken_for_a_client_that_has_left(
+    serve: Serve, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reaches uvicorn, which writes it to the log and closes with 1011."""
+    client = serve()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(EmotionStream, "add", broken)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        talk(client, "", [bytes(3200)])
+    assert client.gate.streams == 0  # type: ignore[attr-defined]

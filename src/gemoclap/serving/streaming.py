@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from gemoclap.serving.service import Adapt, Service, Speech, WindowOptions, wind
 
 PATH = "/v1/stream"
 FORMATS = {"s16le": "<i2", "f32le": "<f4"}
-NORMAL, REFUSED, UNFORESEEN, TRY_LATER = 1000, 1008, 1011, 1013
+NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
 """Codes with which a WebSocket is closed (RFC 6455)."""
 LONGEST = 2.0
 """A stream may stay open for so many times the seconds of sound that it may have."""
@@ -47,7 +47,7 @@ async def answer_stream(
     await websocket.accept(SUBPROTOCOL if SUBPROTOCOL in offered else None)
     talk = _Talk(websocket, service, gate)
     leave = None
-    with suppress(WebSocketDisconnect, RuntimeError, TimeoutError, asyncio.CancelledError):  # the client has left
+    with suppress(WebSocketDisconnect, TimeoutError, asyncio.CancelledError):  # the client has left
         try:
             gate.check(cast(Any, websocket.scope))
             leave = gate.open_stream(cast(Any, websocket.scope))
@@ -92,11 +92,11 @@ class _Talk:
         self._service.metrics.audio.labels(PATH).inc(duration)
         reason = "stopping" if self._gate.is_stopping else "done"
         await self._send({"type": "end", "duration": duration, "windows": self._windows, "reason": reason})
-        await self._websocket.close(NORMAL)
+        await self._close(NORMAL)
 
     async def refuse(self, error: Refused) -> None:
         await self._send({"type": "error", "status": error.status, **error.body["error"]})
-        await self._websocket.close(TRY_LATER if error.status in (429, 503) else REFUSED, error.code)
+        await self._close(TRY_LATER if error.status in (429, 503) else REFUSED, error.code)
 
     async def _next(self) -> bytes | None:
         """Return the next sound, or None at the end or when the server stops and nothing has come yet."""
@@ -120,7 +120,8 @@ class _Talk:
         finally:
             if not coming.done():
                 coming.cancel()
-        message = coming.result()
+        with _leaving():
+            message = coming.result()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
         if (data := message.get("bytes")) is not None:
@@ -136,7 +137,24 @@ class _Talk:
 
     async def _send(self, message: dict[str, Any]) -> None:
         async with asyncio.timeout(self._limits.idle_seconds):  # a client that does not read is left
-            await self._websocket.send_text(json.dumps(message))
+            with _leaving():
+                await self._websocket.send_text(json.dumps(message))
+
+    async def _close(self, code: int, reason: str | None = None) -> None:
+        with _leaving():
+            await self._websocket.close(code, reason)
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """Turn the RuntimeError of a WebSocket that is closed already into the WebSocketDisconnect that it stands for.
+
+    Only here: a RuntimeError of the model must not be taken for a client that has left.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise WebSocketDisconnect from error
 
 
 def _check_end(text: str) -> None:
