@@ -168,6 +168,7 @@ def test_clips_as_the_datasets_library_has_them(short_sighted: Predictor, rate: 
     ("clip", "complaint"),
     [
         ({"array": np.zeros(10)}, 'needs "array" and "sampling_rate"'),
+        ({"array": np.zeros(10), "sampling_rate": "16000"}, "Hz, not '16000'"),
         ({"sampling_rate": 8000, "array": None}, 'needs "array"'),
         ({}, "not nothing"),
         ({"array": np.zeros(10), "sampling_rate": 0}, "sampling_rate must be"),
@@ -188,3 +189,11 @@ def test_groups_that_are_sorted_together_are_bounded_by_seconds(
     groups = list(short_sighted._groups(audios, 100))
     assert [len(group) for group in groups] == [3, 3, 2]
     assert [len(group) for group in short_sighted._groups(audios, 2)] == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_of_nothing_is_refused(size: int, short_sighted: Predictor) -> None:
+    with pytest.raises(GemoclapError, match=f"batch_size must be 1 or more, not {size}"):
+        list(short_sighted.predict_many([long_clip(1.0)], batch_size=size))
+    with pytest.raises(GemoclapError, match="batch_size"):
+        short_sighted.clip_features([long_clip(1.0)], size)

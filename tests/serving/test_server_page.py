@@ -204,6 +204,15 @@ def test_a_recording_is_shown_while_and_after_it_is_made(opened: Open) -> None:
     page.wait_for_selector(MOVED)
 
 
+def test_a_recording_stops_before_it_is_too_large_to_be_sent(opened: Open, predictor: Predictor) -> None:
+    with listening(predictor, body_bytes=200_000) as address:
+        page = opened(address, permissions=["microphone"])
+        page.wait_for_selector("#formats:has-text('0.2 MB')")
+        page.click("#record")
+        page.wait_for_selector("#results:not([hidden])")
+        assert page.inner_text("#results-title") == "Emotion over time in recording.wav"
+
+
 def test_without_a_microphone_that_is_said(opened: Open) -> None:
     page = opened()
     page.evaluate(

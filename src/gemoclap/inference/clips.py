@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -151,8 +152,9 @@ def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:
             f"{', '.join(map(repr, audio)) or 'nothing'}"
         )
     waveform, rate = _checked(np.asarray(audio["array"])), audio["sampling_rate"]
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise GemoclapError(f"sampling_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate}")
+    is_number = isinstance(rate, Real)
+    if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise GemoclapError(f"sampling_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate!r}")
     return np.concatenate([*resample_blocks([waveform], rate)])
 
 

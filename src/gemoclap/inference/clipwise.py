@@ -98,6 +98,8 @@ class ClipwisePredictor(ABC):
 
     def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[Featured | GemoclapError]:
         """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
+        if batch_size < 1:
+            raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
         for group in self._groups(audios, batch_size * SORTED_TOGETHER):
             of_held = self._features_of_held(group, batch_size)
             for number, clip in enumerate(group):

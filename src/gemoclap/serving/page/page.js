@@ -81,7 +81,7 @@ async function startRecording() {
     window: ({ emotion, confidence, error }) => heard(error ?? `${emotion}, ${percent(confidence)}`),
     trouble: heard,
     full: () => stopRecording(),
-  }, about?.limits.seconds ?? 600);
+  }, about?.limits.seconds ?? 600, 0.99e6 * (about?.limits.megabytes ?? 50)); // the rest is for the form
   const mine = recorder;
   $("record").classList.add("recording");
   $("record-text").textContent = "Stop";

@@ -4,10 +4,12 @@ export class Recorder {
   /**
    * @param {object} on level(0 to 1), seconds(number), window(object), trouble(text), full(): what the page shows meanwhile.
    * @param {number} longest seconds after which recording stops by itself.
+   * @param {number} largest bytes of the file before which it stops, too: a larger one could not be sent.
    */
-  constructor(on, longest) {
+  constructor(on, longest, largest) {
     this.on = on;
     this.longest = longest;
+    this.largest = largest;
     this.parts = [];
     this.count = 0;
   }
@@ -54,7 +56,8 @@ export class Recorder {
     this.on.level(Math.max(...samples.map(Math.abs)));
     const seconds = this.count / this.context.sampleRate;
     this.on.seconds(seconds);
-    if (seconds >= this.longest) this.on.full();
+    const next = 44 + 2 * (this.count + samples.length); // bytes of the file
+    if (seconds >= this.longest || next >= this.largest) this.on.full();
   }
 
   /** End, and return the recording as a file; null if nothing was heard. */
