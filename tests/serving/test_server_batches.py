@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from servers import Serve, message_of
 from sound import noise, write
 
 from gemoclap import GemoclapError, Predictor
@@ -16,6 +18,7 @@ from gemoclap.inference.clips import Clip, ClipReader, Part
 from gemoclap.serving.batching import Batcher, SharedPredictor
 from gemoclap.serving.limits import Limits, Refused
 from gemoclap.serving.metrics import Metrics
+from gemoclap.serving.service import WindowOptions
 
 
 class Held:
@@ -95,6 +98,22 @@ def test_who_gives_up_is_left_out_and_told(predictor: Predictor) -> None:
     work.held.go_on.set()
     work.batcher.close()
     assert work.held.sizes == [1]
+
+
+def test_all_windows_of_a_request_have_one_deadline(
+    serve: Serve, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each window is answered in time, but all of them together take longer; a stream may go on."""
+    clock = count()
+    monkeypatch.setattr("gemoclap.serving.batching.monotonic", lambda: next(clock))
+    monkeypatch.setattr("gemoclap.serving.service.monotonic", lambda: next(clock))
+    path, client = write(tmp_path / "a.wav", sound(1, 12.0)), serve(answer_seconds=8.0)
+    asked = {"speech": "all", "window": "0.5", "hop": "0.5"}
+    with path.open("rb") as file:
+        said = message_of(client.post("/v1/timeline", files={"file": file}, data=asked), 503)
+    assert said.startswith("no answer within 8 s")
+    stream = client.service.stream(16000, WindowOptions(window=0.5, hop=0.5, speech="all"))  # type: ignore[attr-defined]
+    assert len(stream.add(sound(1, 12.0))) > 20
 
 
 def test_closing_answers_what_is_in_the_queue(predictor: Predictor) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,10 +124,11 @@ class SharedPredictor:
     predictor : decides, in the batcher's thread.
     batcher : is asked for features.
     limits : how long an answer may take.
+    until : when all answers must be there, a time of `time.monotonic`; None lets each of them take `limits.answer_seconds`.
     """
 
-    def __init__(self, predictor: Predictor, batcher: Batcher, limits: Limits) -> None:
-        self._predictor, self._batcher, self._limits = predictor, batcher, limits
+    def __init__(self, predictor: Predictor, batcher: Batcher, limits: Limits, until: float | None = None) -> None:
+        self._predictor, self._batcher, self._limits, self._until = predictor, batcher, limits, until
         self._reader = ClipReader(predictor.model.config.audio_settings)
         self._checked: set[Labels] = set()
         self.model, self.labels = predictor.model, predictor.labels
@@ -193,8 +195,9 @@ class SharedPredictor:
 
     def wait(self, future: Future[Any]) -> Any:
         """Return the result of a future; raises a Refused where it takes too long."""
+        seconds = self._limits.answer_seconds if self._until is None else self._until - monotonic()
         try:
-            return future.result(self._limits.answer_seconds)
+            return future.result(max(0.0, seconds))
         except Late:
             future.cancel()
             raise took_too_long(self._limits) from None

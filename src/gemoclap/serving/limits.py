@@ -20,7 +20,7 @@ class Limits:
     streams, streams_per_client : WebSockets that are open at once, of all clients and of one address.
     timelines : recordings that are gone through at once; others wait for their turn.
     decode_seconds : that a decoder may take for a file, not counting the time in which it waits for the model.
-    answer_seconds : from the last byte of a request to its answer.
+    answer_seconds : from the last byte of a request to its answer, and from a window of a stream to its own.
     idle_seconds : that a client may be silent while it sends a body or a stream.
     slowest : bytes a second that a body must have on average, beyond its first `idle_seconds`.
     decoder_bytes : memory of one decoder.

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal
 
 from gemoclap.audio import SAMPLE_RATE
@@ -119,9 +120,9 @@ class Service:
             },
         }
 
-    def predictor(self, any_words: bool = False) -> SharedPredictor:
-        """Return a predictor for any thread; see `Predictor.any_words`."""
-        return SharedPredictor(self._free if any_words else self._strict, self._batcher, self.limits)
+    def predictor(self, any_words: bool = False, until: float | None = None) -> SharedPredictor:
+        """Return a predictor for any thread; see `Predictor.any_words` and `SharedPredictor`."""
+        return SharedPredictor(self._free if any_words else self._strict, self._batcher, self.limits, until)
 
     def predict(
         self,
@@ -144,7 +145,7 @@ class Service:
         ------
         GemoclapError : nothing can be made of the file or of the labels; `Refused` where a limit is met.
         """
-        predictor = self.predictor(any_words)
+        predictor = self.predictor(any_words, self._until())
         predictor.check_labels(labels)
         audio = self._model.config.audio_settings
         longest = min((one for one in (audio.max_seconds, window) if one is not None), default=None)
@@ -182,7 +183,7 @@ class Service:
         ------
         GemoclapError : as `predict`.
         """
-        predictor = self.predictor(options.any_words)
+        predictor = self.predictor(options.any_words, self._until())
         predictor.check_labels(options.labels)
         only = channel if isinstance(channel, int) else None
         with self.timeline_decoders.channels(upload, only) as file:
@@ -216,6 +217,10 @@ class Service:
             labels=options.labels,
             adapt=adapt,
         )
+
+    def _until(self) -> float:
+        """Return when a request that has just come must be answered."""
+        return monotonic() + self.limits.answer_seconds
 
     def _file(self, found: EmotionTimeline, form: str, upload: Upload) -> str:
         path = upload.path.with_suffix(f".{form}")
