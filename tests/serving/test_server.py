@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import listening
+from servers import Serve, listening
 from small import complaint
 from websockets.sync.client import connect
 
-from gemoclap import Predictor
+from gemoclap import GemoclapError, Predictor
+from gemoclap.serving.service import Service
 
 BOUNDARY = "xxxxxxxxxxxx"
 
@@ -91,6 +92,23 @@ def test_what_was_taken_is_finished(process: Process, clips: list[Path]) -> None
     assert not list(process.folder.iterdir())  # nothing is left on the disk
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", process.port), 5)
+
+
+def test_a_start_may_take_longer_than_an_answer(serve: Serve) -> None:
+    assert serve(answer_seconds=1e-9).get("/healthz").status_code == 200
+
+
+def test_a_start_that_fails_leaves_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Service] = []
+
+    def broken(service: Service) -> None:
+        begun.append(service)
+        raise GemoclapError("no text encoder")
+
+    monkeypatch.setattr(Service, "warm_up", broken)
+    with pytest.raises(GemoclapError, match="no text encoder"):
+        serve()
+    assert begun and not begun[0].folder.exists()
 
 
 def test_a_header_that_does_not_come_is_not_waited_for(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,9 +65,11 @@ def make_app(service: Service, gate: Gate) -> FastAPI:
         limits = service.limits
         # A thread for each request and stream, and some for writing uploads to the disk meanwhile.
         anyio.to_thread.current_default_thread_limiter().total_tokens = limits.requests + limits.streams + 8
-        await anyio.to_thread.run_sync(service.warm_up)
-        yield
-        await anyio.to_thread.run_sync(service.close)
+        try:
+            await anyio.to_thread.run_sync(service.warm_up)
+            yield
+        finally:
+            await anyio.to_thread.run_sync(service.close)
 
     app = FastAPI(
         title="gemoclap",

@@ -94,7 +94,7 @@ class Service:
         load_speech_net()
         self.clip_decoders.warm_up()
         if isinstance(self._model, GEmoClapModel):  # the text encoder takes seconds, in which nobody is answered
-            self.predictor().check_labels(("calm", "excited"))
+            self._batcher.call(lambda: self._strict.check_labels(("calm", "excited"))).result()
 
     def close(self) -> None:
         """Answer what is in the queue, and let go of everything."""
