@@ -66,7 +66,7 @@ ENCODE_BATCH = 8
 HOW_MADE = (
     "- Encoder: the two convolutions of Whisper base (OpenAI, MIT licence), frozen, and convolutions of our own; frames every "
     "80 ms; mean and deviation over frames. The frozen ones are read from the encoder that comes with gemoclap.",
-    "- Distilled from two models of the recipe of `default`, and from labels: several times faster, and a little less right.",
+    "- Distilled from two models of the recipe of `default`, and from labels: four times as fast, and less right (see below).",
     "- Head: emo_clap (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
 )
 MODEL = ModelSettings(

@@ -1,7 +1,7 @@
 """`small`: the two convolutions of Whisper base, then convolutions of our own, for where speed counts [C].
 
 The convolutions come with this package (`embedded.py`) and know much of speech already. What follows them is trained from
-scratch, or from the answers of a larger model (`training/distillation.py`). Frames come every 80 ms. It is a transformers model
+scratch, or from the answers of a larger model (`scripts/build_small.py`). Frames come every 80 ms. It is a transformers model
 like any other (`AutoModel`), so the rest of the project needs no special case.
 """
 
