@@ -6,6 +6,7 @@ import asyncio
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastapi.testclient import TestClient
 from servers import Serve, message_of
 from sound import cut_off, noise, write, write_tone
 
-from gemoclap.serving.uploads import shown_name
+from gemoclap.serving.uploads import kept, shown_name
 
 BOUNDARY = "x" * 16
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
@@ -165,6 +166,20 @@ def test_options_that_make_no_sense_are_named(
     path: str, fields: dict[str, str], said: str, client: TestClient, clips: list[Path]
 ) -> None:
     assert said in message_of(send(client, clips[0].read_bytes(), path=path, **fields), 422)
+
+
+def test_a_list_is_called_by_its_name(client: TestClient, clips: list[Path]) -> None:
+    said = message_of(send(client, clips[0].read_bytes(), path="timeline", include="png"), 422)
+    assert said.startswith("include: input should be 'envelope'")
+
+
+def test_an_upload_is_not_on_the_disk_twice(tmp_path: Path) -> None:
+    with TemporaryFile() as came:
+        came.write(b"sound")
+        came.seek(0)
+        with kept(came, "a.wav", tmp_path) as upload:
+            assert came.closed and upload.path.read_bytes() == b"sound"
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_form_is_refused(client: TestClient) -> None:

@@ -207,7 +207,7 @@ def _answer_errors(app: FastAPI) -> None:
             message = f"the body is {kind or 'of no type'}; send a form (multipart/form-data) with the field 'file'"
             return JSONResponse(Refused(415, "no_form", message).body, 415)
         first = error.errors()[0]
-        field = str(first["loc"][-1])
+        field = next(str(one) for one in reversed(first["loc"]) if not isinstance(one, int))  # no place in a list
         message = f"{field}: {_in_words(field, first)}; {app.title} describes its fields at /openapi.json"
         return JSONResponse(Refused(422, "invalid_field", message).body, 422)
 

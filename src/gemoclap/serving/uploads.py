@@ -18,7 +18,7 @@ LONGEST_NAME = 100
 
 @contextmanager
 def kept(file: BinaryIO, name: str | None, folder: Path) -> Iterator[Upload]:
-    """Copy an upload to `folder` under a name that we choose, and delete it afterwards.
+    """Move an upload to `folder` under a name that we choose, and delete it afterwards.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ def kept(file: BinaryIO, name: str | None, folder: Path) -> Iterator[Upload]:
         try:
             with path.open("xb") as copy:
                 shutil.copyfileobj(file, copy, 2**20)
+            file.close()  # what came in lies on the disk too, without a name
         except OSError as error:
             raise Refused(
                 503, "no_space", "the server has no space for the file; try again in a moment", retry_after=30
