@@ -16,27 +16,23 @@ from typing import NamedTuple
 
 from gemoclap import __version__
 from gemoclap.cli.arguments import Parser, files_first, spelt_lists, take_manifest
+from gemoclap.cli.model_options import add_evaluate, add_export, add_predict, add_serve, add_timeline
 from gemoclap.cli.options import (
     DAILY,
     add_compare_ems,
     add_convert,
     add_crosscorpus,
     add_crossval,
-    add_evaluate,
-    add_export,
     add_frames,
     add_gmp_step,
     add_inspect,
     add_intensity,
-    add_predict,
     add_prepare,
     add_pretrain_ems,
     add_pretrain_intensity,
     add_probe,
     add_report,
-    add_serve,
     add_table1,
-    add_timeline,
     add_train,
 )
 from gemoclap.errors import GemoclapError, did_you_mean
