@@ -14,7 +14,6 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
-from gemoclap.encoders.feature_cache import CPU_BATCH_SECONDS
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, check_groups
 from gemoclap.inference.clips import Audio, Part
@@ -35,6 +34,11 @@ DECIDED_TOGETHER = 1024
 """Clips whose features go through the head at a time."""
 CLASSIFIERS = 256
 """Sets of labels that are remembered; the oldest makes room."""
+
+
+CPU_BATCH_SECONDS = 10
+"""Seconds of audio, padding included, that a CPU gets at a time: the fastest of 5, 10 and 20 for the models of this package
+(benchmarks/inference.py)."""
 
 
 class Predictor(ClipwisePredictor):
