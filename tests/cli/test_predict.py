@@ -180,8 +180,9 @@ def test_further_columns_are_there_on_request(
             assert table["gender"][place] == max(answer.genders, key=answer.genders.__getitem__)
             assert table["seconds"][place] == pytest.approx(answer.seconds, abs=1e-3)
             np.testing.assert_allclose(np.array(table["embedding"][place]), answer.embedding, atol=1e-5)
-    line = complaint(capsys, "predict", clips[0], "--model", small_model, "--columns", "gender")
+    line = complaint(capsys, "predict", clips[0], "--model", small_model, "--columns", "gender", "--json")
     assert "this model does not predict gender" in line
+    assert "add -o FILE, or --json" in complaint(capsys, "predict", clips[0], "--columns", "seconds")
     assert run("predict", clips[0], "--model", small_model, "--columns", "age") == 2
 
 
@@ -258,11 +259,11 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
     remarks = {Path(row["path"]).name: row["remark"] for row in rows_of(tmp_path / "out.csv")}
     assert remarks["silent.wav"].startswith("silent") and remarks["hiss.wav"].startswith("silent")
     assert remarks["short.wav"] == "very short: 20 ms"
-    assert remarks["long.wav"] == "mean of 2 parts of 10.0 s; 'gemoclap timeline' shows emotion over time"
+    assert remarks["long.wav"] == "mean of 2 parts of 10.0 s, pauses included; a timeline looks at the speech alone"
     assert remarks["fine.wav"] == ""
     assert "cancel each other" in remarks["inverted.wav"] and "cancel each other" in remarks["opposite.wav"]
     assert run("predict", tmp_path / "long.wav", "--model", small_model, "--speech", "all") == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("'gemoclap timeline' shows emotion over time]")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("a timeline looks at the speech alone]")
 
 
 def test_where_nobody_speaks_no_emotion_is_predicted(

@@ -77,7 +77,7 @@ def test_two_channels_are_mixed_and_that_is_said(tmp_path: Path) -> None:
     found = timeline(write(tmp_path / "a.wav", np.stack([left, right], axis=1), subtype="FLOAT"))
     mono = timeline(write(tmp_path / "b.wav", left / 2, subtype="FLOAT"))
     assert found.lanes[0].windows == mono.lanes[0].windows and found.lanes[0].name == "recording"
-    assert found.remarks == ["2 channels were mixed; with 'by channel' each is looked at apart"]
+    assert found.remarks == ["2 channels were mixed; '--by channel' shows each separately"]
     assert mono.remarks == []
 
 

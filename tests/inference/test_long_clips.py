@@ -57,7 +57,7 @@ def test_the_answer_for_a_long_clip_is_the_mean_over_its_parts(short_sighted: Pr
     mean = np.mean([part.embedding for part in parts], axis=0)
     np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
     assert found.parts == 4 and found.seconds == pytest.approx(3.7)
-    assert found.remark == "mean of 4 parts of 0.9 s; 'gemoclap timeline' shows emotion over time"
+    assert found.remark == "mean of 4 parts of 0.9 s, pauses included; a timeline looks at the speech alone"
     assert parts[0].parts == 1 and parts[0].remark is None
 
 

@@ -142,7 +142,12 @@ EPILOG = """\
 commands:
 {commands}
 
-From a corpus to a table, and to a model:
+With a model that comes with gemoclap:
+  gemoclap predict clip.wav
+  gemoclap timeline call.wav -o call.png
+  gemoclap serve
+
+From a corpus to a table, and to a model of your own:
   gemoclap prepare ravdess RAVDESS -o ravdess.jsonl
   gemoclap inspect ravdess.jsonl
   gemoclap crossval ravdess.jsonl -o runs/ravdess

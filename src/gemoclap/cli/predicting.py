@@ -43,6 +43,8 @@ def run_predict(args: Namespace) -> int:
         check_parquet(target)
     if not 0 <= args.threshold <= 1:
         raise GemoclapError(f"--threshold must lie between 0 and 1, not {args.threshold:g}")
+    if args.columns and not (args.output or args.json):
+        raise GemoclapError("--columns: the lines on the terminal have no columns; add -o FILE, or --json")
     require_model(model_source(args.model))
     clips = _clips(args.paths)
     groups = _groups(clips, args)

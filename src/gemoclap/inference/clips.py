@@ -178,5 +178,7 @@ def _remark(recording: Recording, edges: Sequence[int]) -> str | None:
         return f"very short: {1000 * seconds:.0f} ms"
     if len(edges) > 2:
         longest = max(last - first for first, last in pairwise(edges)) / SAMPLE_RATE
-        return f"mean of {len(edges) - 1} parts of {longest:.1f} s; 'gemoclap timeline' shows emotion over time"
+        return (
+            f"mean of {len(edges) - 1} parts of {longest:.1f} s, pauses included; a timeline looks at the speech alone"
+        )
     return None

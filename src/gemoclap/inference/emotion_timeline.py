@@ -147,7 +147,7 @@ def emotion_timeline(
         duration = samples / file.sample_rate
         remarks = remarks_on_turns(turns, duration) if turns is not None else []
         if by == "recording" and turns is None and file.channels > 1:
-            remarks.append(f"{file.channels} channels were mixed; with 'by channel' each is looked at apart")
+            remarks.append(f"{file.channels} channels were mixed; '--by channel' shows each separately")
     known = tuple(labels or predictor.labels)
     lanes = [lane for track in tracks for lane in track.lanes(known, smooth, threshold)]
     made_with = _plain_settings(tracks[0].stream.settings) | {

@@ -98,21 +98,25 @@ def cross_validate(
 
 
 class _Outlook:
-    """Says first how many trainings there are, and after the first how long the others will take if they are alike."""
+    """Says first how many trainings there are, and after the second how long the others will take if they are alike.
+
+    The first one also encodes the corpus, where the encoder is frozen, so it says nothing of the others.
+    """
 
     def __init__(self, trainings: int, methods: int) -> None:
         self.left = trainings
-        self.begun: float | None = time.monotonic()
+        self.done = 0
+        self.begun = time.monotonic()
         if trainings:
             say(f"{trainings} trainings: {methods} {'method' if methods == 1 else 'methods'}, one for each fold")
 
     def one_done(self) -> None:
-        """Count a training, and say after the first how long the others will take."""
-        self.left -= 1
-        if self.begun is not None and self.left:
+        """Count a training, and say after the second how long the others will take."""
+        self.left, self.done = self.left - 1, self.done + 1
+        if self.done == 2 and self.left:
             minutes = self.left * (time.monotonic() - self.begun) / 60
-            say(f"the other {self.left} trainings will take about {minutes:.0f} min, if they are like the first")
-        self.begun = None
+            say(f"the other {self.left} trainings will take about {minutes:.0f} min, if they are like the second")
+        self.begun = time.monotonic()
 
 
 def cross_validate_seeds(

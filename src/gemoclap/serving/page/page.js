@@ -217,7 +217,7 @@ function show(data) {
 
 /** Say a remark in the words of this page. */
 function inPage(remark) {
-  const text = remark.replace("with 'by channel' each is looked at apart", "the options can give each a lane");
+  const text = remark.replace("'--by channel' shows each separately", "the options can give each a lane");
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
