@@ -94,4 +94,7 @@ def test_a_run_says_so_and_leaves_no_folder(
 
 def test_a_path_without_a_model_of_emotion(session: Session, capsys: pytest.CaptureFixture) -> None:
     line = complaint(capsys, "predict", "clip.wav", "--model", "/no/model")
-    assert line == "gemoclap: /no/model: no such folder; give the folder of a model, such as RUN/model of 'gemoclap train'\n"
+    assert (
+        line
+        == "gemoclap: /no/model: no such folder; give the folder of a model, such as RUN/model of 'gemoclap train'\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from gemoclap.inference import clips, clipwise, speech
 from gemoclap.inference.clips import ClipReader
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
+
+
+class Waveform(np.ndarray):
+    """An array that can be counted while it is alive."""
+
+    __hash__ = object.__hash__
+
 
 SETTINGS = AudioSettings(max_seconds=1.0, trim_silence_db=35.0)
 
@@ -94,15 +102,28 @@ def test_no_more_than_a_part_of_a_long_recording_is_in_memory(
     assert clip.held is None and len(clip) == 30
     assert [len(part.waveform) for part in clip] == [16000] * 30
     lengths: list[tuple[int, ...]] = []
+    parts: weakref.WeakSet[Waveform] = weakref.WeakSet()
+    most_alive = 0
+    read_from = clips.from_int16
+
+    def remembered(*arguments: object) -> np.ndarray:
+        waveform = read_from(*arguments).view(Waveform)
+        parts.add(waveform)
+        return waveform
+
+    monkeypatch.setattr(clips, "from_int16", remembered)
     kind = type(short_sighted.model)
     whole = kind.get_audio_features
 
     def watched(self: object, waveforms: torch.Tensor, *arguments: object) -> torch.Tensor:
+        nonlocal most_alive
         lengths.append(tuple(waveforms.shape))
+        most_alive = max(most_alive, len(parts))
         return whole(self, waveforms, *arguments)
 
     monkeypatch.setattr(kind, "get_audio_features", watched)
     assert short_sighted(path).parts == 30
+    assert 1 < most_alive <= 12  # those of a batch of ten, and the next
     assert all(rows * width <= 10 * 16000 for rows, width in lengths)  # a CPU's batch
 
 

@@ -106,7 +106,7 @@ class ClipwisePredictor(ABC):
                 if isinstance(clip, GemoclapError):
                     yield clip
                 elif clip.held is not None:
-                    yield Featured.of(clip, of_held[number], clip.held)
+                    yield Featured.of(clip, of_held[number], [part.has_speech for part in clip.held])
                 else:
                     yield self._featured_in_turn(clip, batch_size)
 
@@ -155,12 +155,12 @@ class ClipwisePredictor(ABC):
     def _featured_in_turn(self, clip: Clip, batch_size: int) -> Featured | GemoclapError:
         """Return the features of a clip whose parts are read one by one."""
         features: list[np.ndarray] = []
-        speaks: list[Part] = []
+        speaks: list[bool] = []
         try:
             for batch in self._batches(enumerate(clip), batch_size):
                 of_batch = [part for _, part in batch]
                 features.append(self._features(of_batch))
-                speaks += [part._replace(waveform=part.waveform[:0]) for part in of_batch]
+                speaks += [part.has_speech for part in of_batch]
         except GemoclapError as error:
             return error
         return Featured.of(clip, np.concatenate(features), speaks)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.answers import NO_SPEECH_REMARK
-from gemoclap.inference.clips import Clip, Part
+from gemoclap.inference.clips import Clip
 from gemoclap.labels import GENDERS
 
 
@@ -56,8 +56,9 @@ class Featured(NamedTuple):
     seconds: float
 
     @classmethod
-    def of(cls, clip: Clip, features: np.ndarray, parts: Sequence[Part]) -> Featured:
-        speaks = np.array([part.has_speech for part in parts])
+    def of(cls, clip: Clip, features: np.ndarray, has_speech: Sequence[bool]) -> Featured:
+        """Return it, given whether somebody speaks in each part; no part is kept, since a long clip has many."""
+        speaks = np.array(has_speech)
         remarks = [NO_SPEECH_REMARK] if clip.is_sound and not speaks.any() else []
         remarks += [clip.remark] if clip.remark else []
         return cls(clip.name, features, speaks, "; ".join(remarks) or None, clip.seconds)

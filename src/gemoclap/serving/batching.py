@@ -178,16 +178,16 @@ class SharedPredictor:
     def _begin(self, clip: Clip, then: Callable[[Featured], Any]) -> Future[Any]:
         """Put the parts of a clip in the queue, and return the future of what is made of their features."""
         rows: list[np.ndarray] = []
-        parts: list[Part] = []
+        speaks: list[bool] = []
 
         def done(row: np.ndarray) -> Any:
             if len(rows) < len(clip) - 1:
                 raise RuntimeError(f"{clip.name}: the model failed at a part of it")
-            return then(Featured.of(clip, np.stack([*rows, row]), parts))
+            return then(Featured.of(clip, np.stack([*rows, row]), speaks))
 
         waiting: list[Future[Any]] = []
         for number, part in enumerate(clip, 1):
-            parts.append(part._replace(waveform=part.waveform[:0]))
+            speaks.append(part.has_speech)
             waiting.append(self._batcher.submit(part, rows.append if number < len(clip) else done))
             if len(waiting) > AHEAD:
                 self.wait(waiting.pop(0))
