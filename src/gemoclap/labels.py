@@ -7,7 +7,7 @@ and is saved in the model's config.json.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -34,6 +34,20 @@ def canonical_emotion(word: str) -> str:
     """Return the adjective this project uses for `word`: ``"Anger"`` -> ``"angry"``; an unknown word in lower case."""
     lowered = word.strip().lower()
     return SYNONYMS.get(lowered, lowered)
+
+
+def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple[str, ...]:
+    """Return the classes to choose among: `labels`, or if it is None, those that a model was trained on.
+
+    Raises
+    ------
+    GemoclapError : `labels` is a word instead of a list, or has fewer than two labels, or one twice.
+    """
+    found = tuple(trained if labels is None else labels)
+    if isinstance(labels, str) or len(found) < 2 or len(set(found)) < len(found):
+        given = labels if isinstance(labels, str) else ", ".join(found) or "none"
+        raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+    return found
 
 
 def gender_index(gender: str | None) -> int:

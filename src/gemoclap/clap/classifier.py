@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.errors import GemoclapError
+from gemoclap.labels import chosen_labels
 
 
 class PromptClassifier(nn.Module):
@@ -35,10 +36,7 @@ class PromptClassifier(nn.Module):
         self, model: GEmoClapModel, labels: Sequence[str] | None = None, prompts: Sequence[str] | None = None
     ) -> None:
         super().__init__()
-        self.labels = model.config.emotions.emotions if labels is None else tuple(labels)
-        if isinstance(labels, str) or len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            given = labels if isinstance(labels, str) else ", ".join(self.labels) or "none"
-            raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+        self.labels = chosen_labels(labels, model.config.emotions.emotions)
         if prompts is None:
             prompts = [fill_prompt(model.config.emotion_prompt, label) for label in self.labels]
             trained = set(self.labels) <= set(model.config.emotions.emotions)

@@ -16,7 +16,7 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.adaptation import groups_in, read_statistics, write_statistics
+from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, write_statistics
 from gemoclap.inference.answers import NO_SPEECH, UNKNOWN
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
 
 logger = logging.getLogger(__name__)
-ALL = "all"
-"""Name of the group if all clips are adapted to together."""
 LISTS = (".csv", ".tsv")
 """Suffixes of a table that lists clips."""
 

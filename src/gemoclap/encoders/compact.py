@@ -17,6 +17,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from gemoclap.encoders.mel import LogMel, normalize_frames
 from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.sizes import refuse_even_kernel, refuse_impossible
 from gemoclap.encoders.spec_augment import draw_factors, hide_stripes, warp
 
 
@@ -56,12 +57,8 @@ class CompactConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Raise a ValueError for values from which no network can be built."""
         super().__post_init__(**kwargs)
-        for name in ("n_mels", "window", "hop", "n_fft", "stem_channels", "hidden_size", "num_hidden_layers"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
-        if not isinstance(self.kernel_size, int) or self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, not {self.kernel_size!r}")
+        refuse_impossible(self, "n_mels", "window", "hop", "n_fft", "stem_channels", "hidden_size", "num_hidden_layers")
+        refuse_even_kernel(self)
         if self.window > self.n_fft:
             raise ValueError(f"n_fft ({self.n_fft}) must hold the window ({self.window})")
         for name in ("speed_range", "vocal_tract_range"):

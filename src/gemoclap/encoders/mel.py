@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from gemoclap.encoders.padding import valid_positions
+from gemoclap.encoders.sizes import refuse_impossible
 
 
 def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, high_hz: float) -> Tensor:
@@ -218,9 +219,6 @@ class MelEncoder(PreTrainedModel):
 
 def refuse_impossible_sizes(config: Any, *names: str) -> None:
     """Raise a ValueError unless the mel sizes of `config` and its fields `names` can be built."""
-    for name in ("n_mels", "window", "hop", "n_fft", *names):
-        value = getattr(config, name)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+    refuse_impossible(config, "n_mels", "window", "hop", "n_fft", *names)
     if config.window > config.n_fft:
         raise ValueError(f"n_fft ({config.n_fft}) must hold the window ({config.window})")

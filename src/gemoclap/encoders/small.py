@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from gemoclap.encoders.compact import CompactOutput, MaskedBatchNorm, ResidualBlock, halved
 from gemoclap.encoders.embedded import embedded_convolutions
 from gemoclap.encoders.padding import BatchLengths, valid_positions
+from gemoclap.encoders.sizes import refuse_even_kernel, refuse_impossible
 from gemoclap.encoders.whisper import HOP, WhisperFrontEnd, WhisperSpeechConfig, heard_samples
 
 
@@ -45,12 +46,8 @@ class SmallConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Raise a ValueError for values from which no network can be built."""
         super().__post_init__(**kwargs)
-        for name in ("block_size", "num_hidden_layers"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
-        if not isinstance(self.kernel_size, int) or self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, not {self.kernel_size!r}")
+        refuse_impossible(self, "block_size", "num_hidden_layers")
+        refuse_even_kernel(self)
 
     @property
     def hidden_size(self) -> int:
@@ -132,11 +129,15 @@ class SmallModel(PreTrainedModel):
         """Return the convolutions' output every 40 ms, ``(B, C, F)``, zero behind the numbers of frames, ``(B,)``."""
         with self.batch_lengths.of(lengths, None):
             frames = self.convolutions(waveforms)
-        return halve_frames(frames, halved(heard_samples(lengths, self.convolutions.config) // HOP))
+        return halve_frames(frames, self._frames_before_halving(lengths))
 
     def frames_of_convolutions(self, lengths: Tensor) -> Tensor:
         """Samples -> frames of `convolved`."""
-        return halved(halved(heard_samples(lengths, self.convolutions.config) // HOP))
+        return halved(self._frames_before_halving(lengths))
+
+    def _frames_before_halving(self, lengths: Tensor) -> Tensor:
+        """Samples -> frames of Whisper's convolutions, every 20 ms."""
+        return halved(heard_samples(lengths, self.convolutions.config) // HOP)
 
     def of_frames(self, frames: Tensor, counts: Tensor, output_hidden_states: bool = False) -> CompactOutput:
         """Return the output for the convolutions' frames every 40 ms, ``(B, C, F)``, zero behind `counts` ``(B,)``."""

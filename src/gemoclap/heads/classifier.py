@@ -26,7 +26,7 @@ from gemoclap.encoders.speech_model import (
     speech_fields,
 )
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import GENDERS, Vocabulary
+from gemoclap.labels import GENDERS, Vocabulary, chosen_labels
 
 Head = Literal["linear", "cosine"]
 
@@ -170,10 +170,7 @@ class HeadClassifier(nn.Module):
     def __init__(self, model: SpeechClassifier, labels: Sequence[str] | None = None) -> None:
         super().__init__()
         trained = model.config.emotions.emotions
-        self.labels = trained if labels is None else tuple(labels)
-        if isinstance(labels, str) or len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            given = labels if isinstance(labels, str) else ", ".join(self.labels) or "none"
-            raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+        self.labels = chosen_labels(labels, trained)
         if unknown := [label for label in self.labels if label not in trained]:
             raise GemoclapError(
                 f"labels: this model only has the classes {', '.join(trained)}, not {unknown[0]}; leave labels out, or train a "

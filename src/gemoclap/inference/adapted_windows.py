@@ -10,6 +10,7 @@ import numpy as np
 
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.adaptation import Statistics, statistics_of
+from gemoclap.inference.prediction import likeliest
 from gemoclap.inference.stream_state import LaneState, PendingWindow
 
 if TYPE_CHECKING:
@@ -153,6 +154,4 @@ def answer_of(labels: Sequence[str], probabilities: np.ndarray, remark: str | No
     """Return the answer with these probabilities ``(C,)``, or an error where they are no numbers."""
     if not np.isfinite(probabilities).all():
         return GemoclapError(NO_NUMBERS)
-    by_label = {label: float(one) for label, one in zip(labels, probabilities, strict=True)}
-    emotion = max(by_label, key=lambda label: by_label[label])
-    return Answer(emotion, by_label[emotion], by_label, remark)
+    return Answer(*likeliest(labels, probabilities), remark)

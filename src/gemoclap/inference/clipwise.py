@@ -115,16 +115,18 @@ class ClipwisePredictor(ABC):
         reader = ClipReader(self._audio_settings, self.check_speech)
         left = iter(audios)
         group: list[Clip | GemoclapError] = []
+        seconds = 0.0
         pool = ThreadPoolExecutor(self.workers)
         try:
             ahead = deque(pool.submit(reader.attempt, audio) for audio in islice(left, size))
             while ahead:
-                group.append(ahead.popleft().result())
+                clip = ahead.popleft().result()
+                group.append(clip)
+                seconds += clip.seconds if isinstance(clip, Clip) else 0.0
                 ahead.extend(pool.submit(reader.attempt, audio) for audio in islice(left, 1))
-                seconds = sum(clip.seconds for clip in group if isinstance(clip, Clip))
                 if len(group) == size or seconds > GROUP_SECONDS:
                     yield group
-                    group = []
+                    group, seconds = [], 0.0
         finally:
             pool.shutdown(cancel_futures=True)
         if group:

@@ -17,6 +17,7 @@ from gemoclap.inference.clips import Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.contract import INPUTS, OUTPUTS, Contract
 from gemoclap.inference.prediction import Featured, Prediction, prediction_of
+from gemoclap.labels import chosen_labels
 
 BATCH_SECONDS = 120.0
 """Seconds of sound in a batch, padding included: larger ones are no faster on a CPU."""
@@ -82,10 +83,7 @@ class OnnxPredictor(ClipwisePredictor):
     def _classifier(self, labels: Sequence[str] | None) -> list[int]:
         """Return the columns of the probabilities that `labels` are in."""
         known = self.contract.labels
-        wanted = known if labels is None else labels
-        if isinstance(wanted, str) or len(wanted) < 2 or len(set(wanted)) < len(wanted):
-            given = wanted if isinstance(wanted, str) else ", ".join(wanted) or "none"
-            raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
+        wanted = chosen_labels(labels, known)
         if unknown := [label for label in wanted if label not in known]:
             raise GemoclapError(
                 f"labels: this file knows {', '.join(known)} and no other words, such as {unknown[0]}; take the model's folder "

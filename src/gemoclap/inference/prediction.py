@@ -100,23 +100,26 @@ def prediction_of(
     """
     if not np.isfinite(probabilities).all():
         return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
-    by_label = _means(labels, probabilities)
-    emotion = max(by_label, key=lambda label: by_label[label])
     return Prediction(
-        emotion,
-        by_label[emotion],
-        by_label,
+        *likeliest(labels, probabilities.mean(0)),
         embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings),
         clip.remark,
         bool(clip.speaks.any()),
         clip.seconds,
         len(clip.features),
-        None if genders is None else _means(GENDERS, genders),
+        None if genders is None else _by_label(GENDERS, genders.mean(0)),
     )
 
 
-def _means(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
-    return {label: float(score) for label, score in zip(labels, probabilities.mean(0), strict=True)}
+def likeliest(labels: Sequence[str], probabilities: np.ndarray) -> tuple[str, float, dict[str, float]]:
+    """Return the label with the largest of the probabilities ``(C,)``, that probability, and all of them by label."""
+    by_label = _by_label(labels, probabilities)
+    emotion = max(by_label, key=lambda label: by_label[label])
+    return emotion, by_label[emotion], by_label
+
+
+def _by_label(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
+    return {label: float(score) for label, score in zip(labels, probabilities, strict=True)}
 
 
 def _mean_embedding(embeddings: np.ndarray) -> np.ndarray:

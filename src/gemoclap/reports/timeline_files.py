@@ -59,8 +59,8 @@ def _lane_data(lane: Lane, labels: tuple[str, ...]) -> dict[str, Any]:
         row = {
             "start": _rounded(window.start),
             "end": _rounded(window.end),
-            "probabilities": _each_rounded(window.probabilities),
-            "smoothed": {} if window.error else _each_rounded(dict(zip(labels, map(float, means), strict=True))),
+            "probabilities": each_rounded(window.probabilities),
+            "smoothed": {} if window.error else each_rounded(dict(zip(labels, map(float, means), strict=True))),
         }
         said = {"remark": window.remark, "error": window.error}
         windows.append(row | {name: text for name, text in said.items() if text})
@@ -79,7 +79,7 @@ def _segment_data(segment: EmotionSegment) -> dict[str, Any]:
         "end": _rounded(segment.end),
         "emotion": segment.emotion,
         "confidence": None if segment.error else round(segment.confidence, 6),
-        "probabilities": _each_rounded(segment.probabilities),
+        "probabilities": each_rounded(segment.probabilities),
     } | ({"error": segment.error} if segment.error else {})
 
 
@@ -194,7 +194,8 @@ def _rounded(seconds: Seconds) -> float:
     return round(seconds, 4)
 
 
-def _each_rounded(probabilities: dict[str, float]) -> dict[str, float]:
+def each_rounded(probabilities: dict[str, float]) -> dict[str, float]:
+    """Return probabilities by label with the digits that are worth writing."""
     return {label: round(one, 6) for label, one in probabilities.items()}
 
 

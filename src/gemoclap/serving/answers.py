@@ -25,7 +25,6 @@ class PredictionAnswer(_Answer):
     """The emotion of a clip."""
 
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra={
             "examples": [
                 {
@@ -76,7 +75,6 @@ class TimelineAnswer(_Answer):
     """Emotion over time."""
 
     model_config = ConfigDict(
-        extra="allow",
         json_schema_extra={
             "examples": [
                 {

@@ -52,13 +52,7 @@ class Bounded(Recording):
         self._seconds = seconds
 
     def blocks(self) -> Generator[np.ndarray]:
-        count = 0
-        with closing(super().blocks()) as blocks:
-            for block in blocks:
-                count += len(block)
-                if count > self._seconds * SAMPLE_RATE:
-                    raise TooLong
-                yield block
+        yield from bounded(super().blocks(), self._seconds * SAMPLE_RATE)
 
 
 def one_channel(path: str, channel: int, seconds: float) -> Recording:
@@ -70,7 +64,7 @@ def one_channel(path: str, channel: int, seconds: float) -> Recording:
     """
     with open_channels(path) as file:
         check_channel(file, channel)
-        blocks = (block[:, channel - 1] for block in bounded(file, seconds))
+        blocks = (block[:, channel - 1] for block in bounded(file.blocks(), seconds * file.sample_rate))
         found = np.concatenate(list(resample_blocks(blocks, file.sample_rate)))
     check_samples(found, path)
     return Recording(found)
@@ -83,14 +77,15 @@ def check_channel(file: Channels, channel: int) -> None:
         raise GemoclapError(f"channel {channel} is asked for, but {file.path} has {has}; give another one")
 
 
-def bounded(file: Channels, seconds: float) -> Iterator[np.ndarray]:
-    """Yield the blocks of a file until it has more than `seconds`."""
+def bounded(blocks: Generator[np.ndarray], most: float) -> Generator[np.ndarray]:
+    """Yield blocks, and raise a TooLong once they have more than `most` samples."""
     count = 0
-    for block in file.blocks():
-        count += len(block)
-        if count > seconds * file.sample_rate:
-            raise TooLong
-        yield block
+    with closing(blocks):
+        for block in blocks:
+            count += len(block)
+            if count > most:
+                raise TooLong
+            yield block
 
 
 def clip(
@@ -122,7 +117,7 @@ def channels(path: str, seconds: float, channel: int | None) -> Iterator[Frame]:
             check_channel(file, channel)
         count = file.channels if channel is None else 1
         yield {"sample_rate": file.sample_rate, "channels": count, "samples": file.samples}, b""
-        for block in bounded(file, seconds):
+        for block in bounded(file.blocks(), seconds * file.sample_rate):
             kept = block if channel is None else block[:, channel - 1 : channel]
             yield {}, np.ascontiguousarray(kept, "<f4").tobytes()
 

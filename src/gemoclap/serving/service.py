@@ -23,7 +23,7 @@ from gemoclap.inference.smoothing import SMOOTH_SECONDS
 from gemoclap.inference.speech import SpeechRules
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings
 from gemoclap.models import GEmoClapModel
-from gemoclap.reports.timeline_files import timeline_data, write_timeline
+from gemoclap.reports.timeline_files import each_rounded, timeline_data, write_timeline
 from gemoclap.serving.batching import Batcher, SharedPredictor
 from gemoclap.serving.decoding import Decoders, Upload
 from gemoclap.serving.limits import Limits
@@ -239,7 +239,7 @@ def window_data(window: EmotionWindow) -> dict[str, Any]:
         "end": round(window.end, 4),
         "emotion": window.emotion,
         "confidence": round(window.confidence, 6),
-        "probabilities": _rounded(window.probabilities),
+        "probabilities": each_rounded(window.probabilities),
         "remark": window.remark,
         "error": window.error,
     }
@@ -250,7 +250,7 @@ def _prediction_data(answer: Prediction, threshold: float) -> dict[str, Any]:
     return {
         "emotion": emotion if answer.has_speech else NO_SPEECH,
         "confidence": round(answer.confidence, 6),
-        "probabilities": _rounded(answer.probabilities),
+        "probabilities": each_rounded(answer.probabilities),
         "has_speech": answer.has_speech,
         "parts": answer.parts,
         "remark": answer.remark,
@@ -264,7 +264,3 @@ def _outline(lane: Lane) -> dict[str, list[float]]:
         "low": [round(float(one), 4) for one in low],
         "high": [round(float(one), 4) for one in high],
     }
-
-
-def _rounded(probabilities: dict[str, float]) -> dict[str, float]:
-    return {label: round(one, 6) for label, one in probabilities.items()}
