@@ -89,6 +89,8 @@ class Vocabulary:
         return cls(data["name"], tuple(data["emotions"]), dict(data["merges"]))
 
 
+_BASIC = ("angry", "disgusted", "fearful", "happy", "neutral", "sad", "surprised")
+
 VOCABULARIES: dict[str, Vocabulary] = {
     vocabulary.name: vocabulary
     for vocabulary in (
@@ -100,6 +102,16 @@ VOCABULARIES: dict[str, Vocabulary] = {
         Vocabulary("emodb7", ("angry", "bored", "disgusted", "fearful", "happy", "neutral", "sad")),
         Vocabulary("nemo6", ("angry", "fearful", "happy", "neutral", "sad", "surprised")),
         Vocabulary("cremad6", ("angry", "disgusted", "fearful", "happy", "neutral", "sad")),
+        Vocabulary("tess7", _BASIC),
+        Vocabulary("savee7", _BASIC),
+        Vocabulary("emovo7", _BASIC),
+        Vocabulary("meld7", _BASIC),
+        Vocabulary("esd5", ("angry", "happy", "neutral", "sad", "surprised")),
+        Vocabulary("msppodcast4", ("angry", "happy", "neutral", "sad")),
+        Vocabulary(
+            "msppodcast8",
+            ("angry", "contemptuous", "disgusted", "fearful", "happy", "neutral", "sad", "surprised"),
+        ),
     )
 }
 

@@ -28,6 +28,14 @@ def test_rows_come_back_with_paths_that_move_with_the_folder(tmp_path: Path) -> 
     assert first.path == str(tmp_path / "moved" / "wav" / "ä.wav") and second.path == str(outside)
 
 
+def test_a_partition_is_written_where_there_is_one(tmp_path: Path) -> None:
+    rows = [Utterance("a", str(tmp_path / "a.wav"), partition="test1"), Utterance("b", str(tmp_path / "b.wav"))]
+    write_manifest(rows, tmp_path / "m.jsonl")
+    assert read_manifest(tmp_path / "m.jsonl") == rows
+    with_one, without = map(json.loads, (tmp_path / "m.jsonl").read_text().splitlines())
+    assert with_one["partition"] == "test1" and "partition" not in without
+
+
 @pytest.mark.parametrize(
     ("row", "words"),
     [

@@ -99,7 +99,7 @@ def add_convert(parser: Parser) -> None:
     parser.hide_groups()
 
 
-FOLDS = ("data.folds", "data.n_folds", "data.test_speakers", "data.fold_files")
+FOLDS = ("data.folds", "data.n_folds", "data.test_speakers", "data.fold_files", "data.test_partitions")
 """Settings without effect in commands that train on all speakers."""
 SUPERVISED = ("train.chunk_size", "train.encoder_lr", "train.select")
 """Settings that commands refuse which train without a contrastive loss, a pre-trained encoder and classes."""

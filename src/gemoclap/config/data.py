@@ -35,11 +35,13 @@ class DataSettings:
         merges: Labels to rename before training, such as {excited: happy}. Needs 'emotions'.
         folds: How speakers are divided into test folds. auto = the corpus's standard folds, or kfold where there are none;
             session = leave one session out; speaker = leave one speaker out; kfold = groups of speakers with similar
-            shares of each emotion; lists = the speakers in 'test_speakers'; files = the folds in 'fold_files'.
+            shares of each emotion; lists = the speakers in 'test_speakers'; files = the folds in 'fold_files'; partitions =
+            one fold from the partitions that the corpus comes with (train, dev, test).
         n_folds: Number of folds for kfold. With folds=auto, a number here selects kfold. null = the corpus's standard
             number, or 5.
         test_speakers: Test speakers of each fold, one list per fold. For folds=lists.
         fold_files: Folder with EmoBox's fold_1, fold_2, ... For folds=files.
+        test_partitions: Partitions to test on, such as [test1]. For folds=partitions. null = all that begin with test.
         dev_speakers: Number of speakers to set aside as a development set in every fold. They are not trained on. 0 = no
             development set.
         allow_speaker_overlap: Allow a speaker, or the same audio under two ids, on both sides of a split. If a speaker is
@@ -55,10 +57,11 @@ class DataSettings:
     vocabulary: str | None = None
     emotions: list[str] | None = None
     merges: dict[str, str] = field(default_factory=dict)
-    folds: Literal["auto", "session", "speaker", "kfold", "lists", "files"] = "auto"
+    folds: Literal["auto", "session", "speaker", "kfold", "lists", "files", "partitions"] = "auto"
     n_folds: int | None = None
     test_speakers: list[list[str]] | None = None
     fold_files: str | None = None
+    test_partitions: list[str] | None = None
     dev_speakers: int = 0
     allow_speaker_overlap: bool = False
     perturbed_copies: int = 0

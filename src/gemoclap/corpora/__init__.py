@@ -10,7 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gemoclap.corpora import cremad, emodb, iemocap, nemo, ravdess, synthetic
+from gemoclap.corpora import (
+    cremad,
+    emodb,
+    emovo,
+    esd,
+    iemocap,
+    meld,
+    msppodcast,
+    nemo,
+    ravdess,
+    savee,
+    synthetic,
+    tess,
+)
 from gemoclap.corpora.audformat_io import read_audformat, write_audformat
 from gemoclap.corpora.csv_io import read_csv, write_csv
 from gemoclap.corpora.emobox import read_emobox, write_emobox
@@ -25,7 +38,7 @@ class Corpus:
 
     Attributes
     ----------
-    name, description, language, licence : for display; the language as ISO 639-1.
+    name, description, language, licence : for display; the language as ISO 639-1, empty if there are several.
     parse : root -> rows.
     vocabulary : default of `config.DataSettings.vocabulary`.
     folds : defaults of other fields of `config.DataSettings`: ``{"folds": "kfold", "n_folds": 5}``.
@@ -48,6 +61,12 @@ CORPORA: dict[str, Corpus] = {
         Corpus("emodb", emodb.parse, "10 actors, 0.4 h", "de", "CC0 or CC BY 4.0", "emodb4", emodb.FOLDS),
         Corpus("nemo", nemo.parse, "9 actors, 3.1 h", "pl", "CC BY-NC-SA 4.0", "nemo6", nemo.FOLDS),
         Corpus("cremad", cremad.parse, "91 actors, 5.3 h", "en", "ODbL 1.0", "cremad6", cremad.FOLDS),
+        Corpus("msppodcast", msppodcast.parse, "podcasts", "en", "UT Dallas's, by form", "msppodcast8", msppodcast.FOLDS),
+        Corpus("meld", meld.parse, "television, 12 h", "en", "GPL-3.0 (labels alone)", "meld7", meld.FOLDS),
+        Corpus("tess", tess.parse, "2 actresses, 1.6 h", "en", "CC BY-NC-ND 4.0", "tess7", tess.FOLDS),
+        Corpus("savee", savee.parse, "4 men, 0.5 h", "en", "for research, by registration", "savee7", savee.FOLDS),
+        Corpus("esd", esd.parse, "20 speakers, 29 h", "", "for research, by form", "esd5", esd.FOLDS),
+        Corpus("emovo", emovo.parse, "6 actors, 0.5 h", "it", "see its publisher", "emovo7", emovo.FOLDS),
         Corpus("synthetic", synthetic.parse, "12 made voices, 0.2 h", "", "MIT", "synthetic4", synthetic.FOLDS),
     )
 }  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.audio import probe_audio
-from gemoclap.corpora import cremad, emodb, iemocap, ravdess
+from gemoclap.corpora import cremad, emodb, emovo, esd, iemocap, ravdess, savee, tess
 from gemoclap.corpora.layout import AudioFinder, Describe
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import one_spelling
@@ -29,6 +29,10 @@ DESCRIBE: dict[str, Describe] = {
     "ravdess": ravdess.describe,
     "emodb": emodb.describe,
     "cremad": cremad.describe,
+    "tess": tess.describe,
+    "savee": savee.describe,
+    "esd": esd.describe,
+    "emovo": emovo.describe,
 }
 """EmoBox's name of a corpus -> function from a file name to its labels."""
 

@@ -177,14 +177,18 @@ def audio_by_stem(folder: Path) -> dict[str, Path]:
     If several files have the same name, the one with the best format is used, then the nearest to `folder`, because some copies
     have a corpus twice. Names are in composed characters (NFC), as in the corpora.
     """
-    return _by_stem(audio_below(folder).files)
+    return _by_name(audio_below(folder).files, _stem)
 
 
-def _by_stem(files: list[Path]) -> dict[str, Path]:
+def _by_name(files: list[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(files, key=lambda path: (_rank(path), len(path.parts), path)):
-        found.setdefault(composed(path.stem), path)
+        found.setdefault(name_of(path), path)
     return found
+
+
+def _stem(path: Path) -> str:
+    return composed(path.stem)
 
 
 def composed(name: str) -> str:
@@ -215,17 +219,26 @@ def describe_by_name(
     return describe
 
 
-def parse_by_name(root: str | os.PathLike, describe: Describe, expected: str) -> list[Utterance]:
+def parse_by_name(
+    root: str | os.PathLike, describe: Describe, expected: str, name_of: Callable[[Path], str] | None = None
+) -> list[Utterance]:
     """Return a row for every audio file under `root` whose name `describe` recognises, sorted by name.
 
     What is skipped is printed on standard error: files that are not audio, and audio with other names.
+
+    Parameters
+    ----------
+    describe : gets the name and the path of a file.
+    expected : the layout of the corpus, for the error message.
+    name_of : name of a file that no other file of the corpus has; by default its name without suffix.
 
     Raises
     ------
     GemoclapError : no such folder, or no file with a name as `expected`.
     """
+    name_of = name_of or _stem
     listing = audio_below(require_folder(root))
-    found = _by_stem(listing.files)
+    found = _by_name(listing.files, name_of)
     utterances = []
     for stem, path in sorted(found.items()):
         row = describe(stem, str(path))
@@ -242,7 +255,7 @@ def parse_by_name(root: str | os.PathLike, describe: Describe, expected: str) ->
             + (f"; passed over: {passed}" if passed else "")
         )
     for path in listing.files:
-        if found[composed(path.stem)] != path:
+        if found[name_of(path)] != path:
             listing.pass_over("second under the same name", path.name)
     if passed := listing.summary():
         logger.warning("%s: %d clips; passed over: %s", root, len(utterances), passed)

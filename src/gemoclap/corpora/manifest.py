@@ -32,6 +32,7 @@ class Utterance:
     emotion : a word of `gemoclap.labels.EMOTIONS`, unmerged, or None when unlabelled.
     text : the words that are spoken, or None.
     language : ISO 639-1 code, or None.
+    partition : ``train``, ``dev``, or a name that begins with ``test``, where the corpus comes divided, or None.
     """
 
     id: str
@@ -45,9 +46,12 @@ class Utterance:
     emotion: str | None = None
     text: str | None = None
     language: str | None = None
+    partition: str | None = None
 
 
 FIELDS = tuple(field.name for field in fields(Utterance))
+OPTIONAL = ("partition",)
+"""Fields that are written only if they are known, because most corpora do not have them."""
 
 
 def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Utterance]:
@@ -147,5 +151,9 @@ def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike) -> 
         raise GemoclapError(f"{path}: nothing to write, the corpus has no utterances")
     with atomic_write(path) as file:
         for utterance in utterances:
-            audio = str(relative_to(utterance.path, path.parent))
-            file.write(to_json(asdict(replace(utterance, path=audio))) + "\n")
+            row = asdict(utterance) | {"path": str(relative_to(utterance.path, path.parent))}
+            file.write(to_json({field: row[field] for field in FIELDS if not _is_left_out(field, row)}) + "\n")
+
+
+def _is_left_out(field: str, row: dict[str, Any]) -> bool:
+    return field in OPTIONAL and row[field] is None

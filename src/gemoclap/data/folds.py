@@ -22,6 +22,7 @@ from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import natural, row_speakers, shown_speakers, speaker_key
 from gemoclap.data.fold_files import read_fold_files
+from gemoclap.data.partitions import divide_by_partition
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import as_bytes
 from gemoclap.labels import Vocabulary
@@ -67,8 +68,9 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
     """Divide the utterances whose label is in `vocabulary` into folds, as ``settings.folds`` says.
 
     ``session`` and ``speaker`` leave one out. ``kfold`` puts whole speakers into `n_folds` groups (`balanced_groups`).
-    ``lists`` and ``files`` take the test speakers, or the ids, from the user. With `dev_speakers`, that many speakers are
-    moved from the training part of each fold to its development part (`_with_dev`).
+    ``lists`` and ``files`` take the test speakers, or the ids, from the user. ``partitions`` takes the division that the corpus
+    comes with (`divide_by_partition`). With `dev_speakers`, that many speakers are moved from the training part of each fold to
+    its development part (`_with_dev`).
 
     Raises
     ------
@@ -78,7 +80,7 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
     """
     rows = _labelled(utterances, vocabulary)
     may_be_unnamed = settings.allow_speaker_overlap and settings.folds in ("session", "files")
-    if settings.dev_speakers or not may_be_unnamed:
+    if settings.dev_speakers or not (may_be_unnamed or settings.folds == "partitions"):
         _require(rows, "speaker")
     folds = _divide(rows, utterances, settings, vocabulary)
     if settings.dev_speakers:
@@ -118,9 +120,12 @@ def _labelled(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> list[U
 def _divide(
     rows: list[Utterance], utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary
 ) -> list[Fold]:
-    """Return folds of the kind that is set, without development parts (except from `fold_files`)."""
+    """Return folds of the kind that is set, without development parts, unless the user's files or the corpus have one."""
     if settings.folds == "files":
         return _folds_from_files(rows, utterances, settings.fold_files)
+    if settings.folds == "partitions":
+        train, dev, test = divide_by_partition(rows, settings.test_partitions, settings.allow_speaker_overlap)
+        return [Fold("fold_1", train, dev, test)]
     if settings.folds == "session":
         _require(rows, "session")
         return _leave_one_out(rows, "session", [str(row.session) for row in rows])
@@ -291,7 +296,7 @@ def _with_dev(fold: Fold, count: int, turn: int, vocabulary: Vocabulary) -> Fold
     GemoclapError : the fold brings its own development part, or no choice leaves every class in training.
     """
     if fold.dev:
-        raise GemoclapError(f"{fold.name}: the fold files bring a development part; set --data.dev_speakers 0")
+        raise GemoclapError(f"{fold.name}: the folds bring a development part of their own; set --data.dev_speakers 0")
     tested = _keys(fold.test)
     shown = shown_speakers([*fold.train, *fold.test])
     speakers = row_speakers(fold.train, shown)

@@ -25,7 +25,7 @@ def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSett
         raise GemoclapError(
             "no manifest; make one with 'gemoclap prepare CORPUS ROOT -o m.jsonl' and name it: gemoclap COMMAND m.jsonl"
         )
-    for name, folds in (("test_speakers", "lists"), ("fold_files", "files")):
+    for name, folds in (("test_speakers", "lists"), ("fold_files", "files"), ("test_partitions", "partitions")):
         if getattr(data, name) is not None and data.folds != folds:
             raise GemoclapError(f"--data.{name} would have no effect; give --data.folds {folds} with it")
     utterances = read_manifest(data.manifest)

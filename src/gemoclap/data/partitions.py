@@ -1,0 +1,55 @@
+"""A fold from the partitions that a corpus comes divided into, such as MSP-Podcast's Train, Development and Test1."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError, did_you_mean
+
+logger = logging.getLogger(__name__)
+
+TRAIN, DEV, TEST = "train", "dev", "test"
+
+Parts = tuple[tuple[Utterance, ...], tuple[Utterance, ...], tuple[Utterance, ...]]
+
+
+def divide_by_partition(rows: Sequence[Utterance], tested: Sequence[str] | None, unnamed: bool) -> Parts:
+    """Return the rows to train on, to develop on and to test on, by their field `partition`; others are left out.
+
+    Parameters
+    ----------
+    tested : names of the partitions to test on; by default all that begin with ``test``.
+    unnamed : keep rows without a speaker. Otherwise they are left out with a warning, because their speakers could be on both
+        sides.
+
+    Raises
+    ------
+    GemoclapError : no row has a partition, none is called ``train``, or one of `tested` is not there.
+    """
+    names = sorted({row.partition for row in rows if row.partition})
+    if TRAIN not in names:
+        found = f"only {', '.join(names)}" if names else "none"
+        raise GemoclapError(
+            f"--data.folds partitions needs rows with the partition {TRAIN!r}; the manifest has {found}; choose another "
+            "--data.folds, or fill the field 'partition' in"
+        )
+    chosen = [name for name in names if name.startswith(TEST)] if tested is None else list(tested)
+    for name in chosen:
+        if name not in names or name in (TRAIN, DEV):
+            raise GemoclapError(
+                f"data.test_partitions: no partition to test on is called {name!r}{did_you_mean(name, names)}; "
+                f"partitions of the manifest: {', '.join(names)}"
+            )
+    parts = [[row for row in rows if row.partition in part] for part in ((TRAIN,), (DEV,), chosen)]
+    if not unnamed:
+        parts = [[row for row in part if row.speaker] for part in parts]
+        if left := sum(row.partition in (TRAIN, DEV, *chosen) for row in rows) - sum(map(len, parts)):
+            logger.warning(
+                "%d rows without a speaker are left out, as the speaker may be on both sides of the split; "
+                "--data.allow_speaker_overlap true keeps them",
+                left,
+            )
+    train, dev, test = map(tuple, parts)
+    return train, dev, test
