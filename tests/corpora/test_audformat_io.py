@@ -175,13 +175,16 @@ def test_segments_labels_in_misc_tables_and_gaps(tmp_path, form, caplog):
     database.schemes["speaker"] = audformat.Scheme("int", labels="people")
     database.schemes["emotion"] = audformat.Scheme("str")
     database.schemes["arousal"] = audformat.Scheme("float")
+    database.schemes["liking"] = audformat.Scheme("float")
     database["files"] = audformat.Table(audformat.filewise_index(["a.wav", "b.wav"]))
     database["files"]["speaker"] = audformat.Column(scheme_id="speaker")
     database["files"]["speaker"].set([3, 8])
     index = audformat.segmented_index(["a.wav", "a.wav", "b.wav"], ["0s", "1.25s", "0s"], ["1.25s", "2s", pd.NaT])
     database["labels"] = audformat.Table(index)
-    for column, values in (("emotion", ["anger", None, "joy"]), ("arousal", [0.5, None, 0.1])):
-        database["labels"][column] = audformat.Column(scheme_id=column)
+    judged = {"arousal": [0.5, None, 0.1], "rater 1": [0.7, None, 0.1], "liking": [0.3, None, 0.2]}
+    for column, values in ({"emotion": ["anger", None, "joy"]} | judged).items():
+        scheme = "arousal" if column == "rater 1" else column
+        database["labels"][column] = audformat.Column(scheme_id=scheme)
         database["labels"][column].set(values)
     database.save(str(tmp_path), storage_format=form)
     rows = prepare("audformat", tmp_path)
@@ -190,7 +193,8 @@ def test_segments_labels_in_misc_tables_and_gaps(tmp_path, form, caplog):
         ("a#1.25-2", 1.25, 2.0, "3", "male", None),
         ("b", None, None, "8", "female", "happy"),
     ]
-    assert "columns that were not used: arousal" in caplog.text
+    assert [row.arousal for row in rows] == [0.5, None, 0.1]
+    assert "columns that were not used: rater 1, liking" in caplog.text
 
 
 @pytest.mark.parametrize(

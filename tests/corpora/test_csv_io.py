@@ -155,10 +155,11 @@ def test_rows_out_of_shape_are_named_with_their_line(tmp_path, text, message):
 
 
 def test_columns_that_were_not_used_are_named(tmp_path, caplog):
-    (tmp_path / "t.csv").write_text(",path,filename,Label,arousal\n0,a.wav,x,sad,3\n")
-    assert prepare("csv", tmp_path / "t.csv")[0].emotion == "sad"
+    (tmp_path / "t.csv").write_text(",path,filename,Label,EmoAct,MOS\n0,a.wav,x,sad,3,4\n")
+    (row,) = prepare("csv", tmp_path / "t.csv")
+    assert (row.emotion, row.arousal) == ("sad", 3.0)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 't.csv'}: columns that were not used: filename, arousal"
+        f"{tmp_path / 't.csv'}: columns that were not used: filename, MOS"
     ]
 
 

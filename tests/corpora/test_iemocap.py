@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -62,6 +63,50 @@ def test_every_labelled_utterance_is_read_unmerged(release):
     }
     assert {row.session for row in rows.values()} == {"1", "5"}
     assert {row.corpus for row in rows.values()} == {"iemocap"}
+
+
+JUDGED = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
+
+[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 3.3333, 1.0000]
+C-E2:\tNeutral;\t()
+C-E3:\tNeutral state; Anger;\t(curious)
+C-E4:\tOther;\t(calm; Sadness;)
+C-F1:\tSadness;\t()
+A-E3:\tval 3; act 2; dom  2;\t()
+
+[10.01 - 11.39]\tSes01F_impro01_M000\txxx\t[4.0000, 2.0000]
+C-E2:\t\t()
+[11.50 - 12.39]\tSes01F_impro01_M001\texc\t[4.0000, 2.0000, 5.0000]
+C-E1:\tExcited;\t()
+C-E10:\tHappiness; Excited; Surprise;\t()
+C-M1:\tHappiness;\t()
+"""
+
+
+def test_dimensions_and_the_evaluators_votes_are_read(tmp_path):
+    """One vote an evaluator, in parts if several emotions are named; the actors' own judgements are no votes."""
+    path = tmp_path / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(JUDGED)
+    first, second, third = iemocap.parse(tmp_path)
+    assert (first.valence, first.arousal, first.dominance) == (2.5, 3.3333, 1.0)
+    assert first.votes == {"neutral": 1.5, "angry": 0.5, "other": 1.0}
+    assert (second.valence, second.arousal, second.dominance, second.votes) == (None, None, None, None)
+    assert (third.valence, third.arousal, third.dominance) == (4.0, 2.0, 5.0)
+    assert third.votes == pytest.approx({"excited": 4 / 3, "happy": 1 / 3, "surprised": 1 / 3})
+
+
+def test_the_published_example_has_the_means_of_its_lines(shared, tmp_path):
+    """Valence, arousal and dominance are in this order, and are the means of the evaluators' lines A-E."""
+    example = (shared / "iemocap" / "EmoEvaluation_example.txt").read_text()
+    path = tmp_path / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text(example)
+    for row, block in zip(iemocap.parse(tmp_path), re.split(r"\n(?=\[)", example)[1:], strict=True):
+        lines = re.findall(r"A-E\d+:\tval (\d); act (\d); dom +(\d)", block)
+        means = [sum(map(int, values)) / len(values) for values in zip(*lines, strict=True)]
+        assert lines and [row.valence, row.arousal, row.dominance] == pytest.approx(means)
+        assert sum(row.votes.values()) == len(re.findall(r"C-E\d", block))
 
 
 def test_speaker_and_gender_follow_the_letter_after_the_last_underscore(release):

@@ -130,6 +130,20 @@ def test_labels_outside_the_set(clean):
     assert "'frustrated' is outside iemocap4 (angry, happy, neutral, sad)" in found[1].message
 
 
+def test_dimensions_votes_and_partitions_are_shown_where_there_are_some(clean):
+    assert not any(word in in_text(inspect(clean)) for word in ("valence", "votes", "partitions"))
+    rows = [replace(row, valence=1.0 + number, partition="train") for number, row in enumerate(clean[:2])] + clean[2:]
+    rows[3] = replace(rows[3], votes={"sad": 2, "gloomy": 1})
+    found = inspect(rows)
+    assert found.dimensions == {"valence": {"rows": 2, "min": 1.0, "mean": 1.5, "max": 2.0}}
+    assert (found.votes, found.partitions) == (1, {"(none)": 2, "train": 2})
+    assert [(fault.row, fault.kind) for fault in found.faults] == [(4, "label")]
+    assert "votes: 'gloomy' is no emotion word" in found.faults[0].message
+    text = in_text(found)
+    assert "valence: 2 rows, min 1.00, mean 1.50, max 2.00" in text and "votes: 1 rows" in text
+    assert "partitions: (none) 2, train 2" in text
+
+
 def test_speakers_and_genders(clean):
     rows = [
         clean[0],

@@ -28,12 +28,47 @@ def test_rows_come_back_with_paths_that_move_with_the_folder(tmp_path: Path) -> 
     assert first.path == str(tmp_path / "moved" / "wav" / "ä.wav") and second.path == str(outside)
 
 
-def test_a_partition_is_written_where_there_is_one(tmp_path: Path) -> None:
-    rows = [Utterance("a", str(tmp_path / "a.wav"), partition="test1"), Utterance("b", str(tmp_path / "b.wav"))]
+JUDGED = {"partition": "test1", "valence": 3.5, "arousal": 1.0, "dominance": -0.25, "votes": {"angry": 1.5, "sad": 2.0}}
+
+
+def test_fields_that_few_corpora_have_are_written_where_they_are_known(tmp_path: Path) -> None:
+    rows = [Utterance("a", str(tmp_path / "a.wav"), **JUDGED), Utterance("b", str(tmp_path / "b.wav"))]
     write_manifest(rows, tmp_path / "m.jsonl")
     assert read_manifest(tmp_path / "m.jsonl") == rows
-    with_one, without = map(json.loads, (tmp_path / "m.jsonl").read_text().splitlines())
-    assert with_one["partition"] == "test1" and "partition" not in without
+    with_all, without = map(json.loads, (tmp_path / "m.jsonl").read_text().splitlines())
+    assert JUDGED.items() <= with_all.items() and not JUDGED.keys() & without.keys()
+    assert len({*rows, *rows}) == 2  # rows with votes have a hash
+
+
+def test_numbers_and_votes_may_be_text_or_unknown(tmp_path: Path) -> None:
+    more = {"valence": "3.5", "arousal": "nan", "dominance": None, "votes": {"angry": 2, "sad": 0}}
+    (row,) = read_manifest(write_rows(tmp_path / "m.jsonl", ROW | more))
+    assert (row.valence, row.arousal, row.dominance, row.votes) == (3.5, None, None, {"angry": 2.0})
+    (row,) = read_manifest(write_rows(tmp_path / "m.jsonl", ROW | {"votes": "N/A", "valence": float("nan")}))
+    assert row.votes is row.valence is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"valence": "high"}, ["'valence'", "finite number", "'high'"]),
+        ({"arousal": float("inf")}, ["'arousal'", "finite number", "inf"]),
+        ({"dominance": True}, ["'dominance'", "finite number", "True"]),
+        ({"valence": [3]}, ["'valence'", "finite number"]),
+        ({"votes": ["angry"]}, ["votes must be like", "angry"]),
+        ({"votes": 3}, ["votes must be like"]),
+        ({"votes": {}}, ["not all 0"]),
+        ({"votes": {"angry": 0}}, ["not all 0"]),
+        ({"votes": {"angry": -1, "sad": 2}}, ["0 or more"]),
+        ({"votes": {"angry": None, "sad": 2}}, ["0 or more"]),
+        ({"votes": {"angry": "two"}}, ["votes for 'angry'", "'two'"]),
+        ({"partition": 1}, ["'partition'", "string"]),
+    ],
+)
+def test_faulty_judgements_are_named_with_their_line(tmp_path: Path, fields: dict, words: list[str]) -> None:
+    with pytest.raises(GemoclapError) as caught:
+        read_manifest(write_rows(tmp_path / "m.jsonl", ROW, ROW | {"id": "b"} | fields))
+    assert all(word in str(caught.value) for word in ("m.jsonl:2", *words)) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

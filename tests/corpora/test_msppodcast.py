@@ -93,6 +93,7 @@ def test_labels_speakers_texts_and_clips_are_found(release: Path) -> None:
         "angry", "happy", "neutral", "sad", "contemptuous", None, "angry", "happy", "sad", None,
     ]  # fmt: skip
     assert [(row.speaker, row.gender) for row in rows[:3]] == [("1", "male"), ("2", "female"), (None, None)]
+    assert (rows[0].valence, rows[0].arousal, rows[0].dominance) == (4.0, 2.2, 2.6)
     assert rows[0].text == "And so it is. \ufffd" and rows[1].text is None
     assert [Path(row.path).relative_to(release).as_posix() for row in rows[:3]] == [
         "Audios/MSP-PODCAST_0000_0001.wav", "Audios/MSP-PODCAST_0001_0001.flac", "Audios/MSP-PODCAST_0002_0001.wav",

@@ -138,6 +138,28 @@ def test_cremad_prefers_wav_and_takes_the_sex_from_the_table(tmp_path):
         prepare("cremad", tmp_path)
 
 
+def test_cremad_s_votes_are_those_of_raters_who_only_heard(tmp_path):
+    """Rows begin with 1 for voices alone, 2 for faces and 3 for both."""
+    touch(tmp_path / "CREMA-D", *(f"AudioWAV/1001_{name}.wav" for name in ("DFA_ANG_XX", "IEO_SAD_LO", "IEO_HAP_HI")))
+    (tmp_path / "CREMA-D" / "processedResults").mkdir()
+    table = tmp_path / "CREMA-D" / "processedResults" / "tabulatedVotes.csv"
+    table.write_text(
+        '"","A","D","F","H","N","S","fileName","numResponses"\n'
+        '"100001",6,0,1,0,3,0,"1001_DFA_ANG_XX",10\n"100002",0,0,0,0,0,0,"1001_IEO_SAD_LO",0\n'
+        '"200001",0,9,0,0,0,0,"1001_DFA_ANG_XX",9\n"307440",0,0,9,0,0,0,"1001_IEO_HAP_HI",9\n'
+    )
+    for root in (tmp_path / "CREMA-D", tmp_path / "CREMA-D" / "AudioWAV"):
+        votes = {row.id: row.votes for row in prepare("cremad", root)}
+        assert votes == {
+            "1001_DFA_ANG_XX": {"angry": 6, "fearful": 1, "neutral": 3},
+            "1001_IEO_HAP_HI": None,
+            "1001_IEO_SAD_LO": None,
+        }
+    table.write_text(table.read_text().replace(",6,", ",many,"))
+    with pytest.raises(GemoclapError, match=r"tabulatedVotes\.csv:2: A must be a finite number"):
+        prepare("cremad", tmp_path / "CREMA-D")
+
+
 def test_cremad_has_the_published_actors():
     # Cao et al. 2014: 91 actors, 48 male and 43 female; 12 sentences.
     rows = [cremad.describe(f"{actor}_DFA_ANG_XX", "") for actor in range(1000, 1100)]

@@ -33,6 +33,32 @@ def test_folds_go_to_emobox_alone(tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
+JUDGED = {"partition": "test1", "valence": 3.5, "arousal": 1.0, "dominance": 2.25, "votes": {"angry": 1.5, "sad": 2.0}}
+
+
+@pytest.mark.parametrize(("name", "file"), [("csv", "t.csv"), ("emobox", "out"), ("audformat", "out")])
+def test_judgements_are_exported_where_there_are_some_and_read_back(tmp_path, write_clip, name, file):
+    clips = [str(write_clip(tmp_path / f"{word}.wav", seed)) for seed, word in enumerate(("a", "b"))]
+    plain = [
+        Utterance(word, clip, corpus="mine", speaker="1", emotion="sad") for word, clip in zip("ab", clips, strict=True)
+    ]
+    judged = [dataclasses.replace(plain[0], **JUDGED), plain[1]]
+    for rows, folder in ((judged, "judged"), (plain, "plain")):
+        (tmp_path / folder).mkdir()
+        export(name, rows, tmp_path / folder / file)
+        assert prepare(name, tmp_path / folder / file, tmp_path / folder / file if name != "csv" else None) == rows
+    written = [path for path in (tmp_path / "plain").rglob("*") if path.is_file()]
+    assert written and not any("valence" in path.read_text() for path in written)
+
+
+@pytest.mark.parametrize("cell", ["angry", "[1]", '{"angry": -1}', "{"])
+def test_votes_in_a_table_that_are_none_are_named(tmp_path, cell):
+    quoted = cell.replace('"', '""')
+    (tmp_path / "t.csv").write_text(f'path,votes\na.wav,"{quoted}"\n')
+    with pytest.raises(GemoclapError, match=r"t\.csv:2: votes must be"):
+        prepare("csv", tmp_path / "t.csv")
+
+
 def test_default_folds_are_settings_of_the_data_section():
     fields = {field.name for field in dataclasses.fields(DataSettings)}
     for corpus in CORPORA.values():

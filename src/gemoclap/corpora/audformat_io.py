@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gemoclap.corpora.csv_io import id_of
+from gemoclap.corpora.csv_io import id_of, votes_of, votes_text
 from gemoclap.corpora.layout import AudioFinder
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import DIMENSIONS, OPTIONAL, Utterance
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import read_table, say_unused
-from gemoclap.corpora.values import known, name, seconds
+from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import parse_yaml, read_text, relative_to
@@ -32,7 +32,8 @@ HEADER = "db.yaml"
 TABLE = "utterances"
 SCHEMES = {
     "id": "id", "corpus": "corpus", "session": "session", "speaker": "speaker", "gender": "gender",
-    "emotion": "emotion", "text": "transcription", "language": "language",
+    "emotion": "emotion", "text": "transcription", "language": "language", "partition": "partition", "valence": "valence",
+    "arousal": "arousal", "dominance": "dominance", "votes": "emotion_votes",
 }  # fmt: skip
 """Field -> scheme; the names are those of audEERING's published databases, if they have one."""
 
@@ -78,6 +79,8 @@ def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | No
 
 def write_audformat(utterances: Sequence[Utterance], folder: str | os.PathLike) -> None:
     """Write an audformat database with one table, ``utterances``, and one scheme per field; tables are CSV.
+
+    Fields that most corpora lack (`manifest.OPTIONAL`) have a scheme if a row has them.
 
     Paths of audio below `folder` are relative, so that the database can be moved; others are absolute. No audio is copied.
 
@@ -210,7 +213,7 @@ class _Values:
         fields = {scheme: field for field, scheme in SCHEMES.items()}
         labels = self._labels(scheme)
         found: dict[str, dict[str, Any] | None] = {}
-        if name in fields:
+        if name in fields and (fields[name] not in OPTIONAL or column == name):  # not one column for each rater
             own = {value: said for value, said in labels.items() if not isinstance(said, dict)}
             found[fields[name]] = own or None
         inside = {one for said in labels.values() if isinstance(said, dict) for one in said}
@@ -256,6 +259,7 @@ def _utterance(
 ) -> Utterance:
     file, start, end = key
     gender = (words["gender"] or "").lower()
+    dimensions: dict[str, Any] = {field: number(words[field], field, file) for field in DIMENSIONS}
     return Utterance(
         id=words["id"] or id_of(file, start, end),
         path=finder(file),
@@ -268,6 +272,9 @@ def _utterance(
         emotion=canonical_emotion(words["emotion"]) if words["emotion"] else None,
         text=words["text"],
         language=words["language"] or usual["language"],
+        partition=words["partition"],
+        votes=votes_of(words["votes"], file),
+        **dimensions,
     )
 
 
@@ -286,13 +293,18 @@ def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Databa
     database[TABLE] = table
     for field, scheme in SCHEMES.items():
         values = [getattr(utterance, field) for utterance in utterances]
-        database.schemes[scheme] = audformat.Scheme("str", labels=_labels(field, values))
+        if field in OPTIONAL and all(value is None for value in values):
+            continue
+        if field == "votes":
+            values = list(map(votes_text, values))
+        kind = "float" if field in DIMENSIONS else "str"
+        database.schemes[scheme] = audformat.Scheme(kind, labels=_labels(field, values))
         table[scheme] = audformat.Column(scheme_id=scheme)
         table[scheme].set(values)
     return database
 
 
-def _labels(field: str, values: list[str | None]) -> list[str] | None:
+def _labels(field: str, values: list[Any]) -> list[str] | None:
     seen = {value for value in values if value is not None}
     fixed = {"emotion": EMOTIONS, "gender": GENDERS, "speaker": ()}.get(field)
     return None if fixed is None or not (seen or fixed) else [*fixed, *sorted(seen - set(fixed))]

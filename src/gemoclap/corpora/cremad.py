@@ -1,22 +1,23 @@
 """CREMA-D (Cao et al. 2014): 91 actors, twelve sentences, six emotions, English.
 
 A file name is actor, sentence, emotion and level: ``AudioWAV/1001_DFA_ANG_XX.wav``; the actors' sex is in
-``VideoDemographics.csv``. The label is the emotion that the actor was asked to express, not the raters' vote.
+``VideoDemographics.csv``. The label is the emotion that the actor was asked to express, not the raters' vote. The votes of the
+raters who only heard the clip are in ``processedResults/tabulatedVotes.csv``.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from gemoclap.corpora.layout import describe_by_name, parse_by_name, require_folder
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.tables import read_table
+from gemoclap.corpora.values import number
 from gemoclap.errors import GemoclapError
-from gemoclap.files import read_text
 from gemoclap.labels import GENDERS
 
 EMOTIONS = {
@@ -45,6 +46,11 @@ WOMEN = frozenset({
 """Sex of the actors, for copies of the audio without the table, and for other toolkits' manifests. The table overrides it."""
 
 DEMOGRAPHICS = "VideoDemographics.csv"
+VOTES = "tabulatedVotes.csv"
+LETTERS = {emotion[0]: word for emotion, word in EMOTIONS.items()}
+"""Column of the table of votes -> emotion."""
+VOICE_ONLY = 1
+"""First digit of the rows' numbers in the table of votes, where raters heard the clip without the picture."""
 FOLDS = {"folds": "kfold", "n_folds": 5}
 """About 18 actors per fold [C]; published splits of CREMA-D share speakers."""
 
@@ -66,29 +72,54 @@ describe = describe_by_name(_NAME, _labels, corpus="cremad", language="en")
 
 
 def parse(root: str | os.PathLike) -> list[Utterance]:
-    """Read all clips under `root`, and the actors' sex from ``VideoDemographics.csv`` in, under or above it.
+    """Read all clips under `root`, and tables in, under or above it: the actors' sex and the raters' votes.
 
     Raises
     ------
-    GemoclapError : no such folder, no CREMA-D clip in it, or a table without the columns ActorID and Sex.
+    GemoclapError : no such folder, no CREMA-D clip in it, or a table without its columns or with a row that cannot be read.
     """
     root = require_folder(root)
     utterances = parse_by_name(
         root, describe, "AudioWAV/1001_DFA_ANG_XX.wav (CREMA-D: actor, sentence, emotion, level)"
     )
-    genders = _genders(root)
-    return [replace(row, gender=genders.get(row.speaker or "", row.gender)) for row in utterances]
+    genders, votes = _genders(root), _votes(root)
+    return [
+        replace(row, gender=genders.get(row.speaker or "", row.gender), votes=votes.get(row.id)) for row in utterances
+    ]
 
 
 def _genders(root: Path) -> dict[str, str]:
-    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir()), root.absolute().parent]
-    table = next((folder / DEMOGRAPHICS for folder in folders if (folder / DEMOGRAPHICS).is_file()), None)
+    table = _find(root, DEMOGRAPHICS)
     if table is None:
         return {}
-    with io.StringIO(read_text(table), newline="") as file:
-        reader = csv.DictReader(file)
-        for column in ("ActorID", "Sex"):
-            if column not in (reader.fieldnames or ()):
-                raise GemoclapError(f"{table}: no column {column!r} in its first line; fetch the table again")
-        rows = [(row["ActorID"].strip(), (row["Sex"] or "").strip().lower()) for row in reader]
+    rows = [(row["ActorID"].strip(), row["Sex"].strip().lower()) for _, row in _rows(table, "ActorID", "Sex")]
     return {actor: sex for actor, sex in rows if sex in GENDERS}
+
+
+def _votes(root: Path) -> dict[str, dict[str, float]]:
+    """Return the name of a clip -> emotion -> number of raters, of those who only heard it."""
+    table = _find(root, VOTES)
+    if table is None:
+        return {}
+    found: dict[str, dict[str, float]] = {}
+    for where, row in _rows(table, "fileName", *LETTERS):
+        if next(iter(row.values())).startswith(str(VOICE_ONLY)):
+            counts = {word: number(row[letter], letter, where) or 0.0 for letter, word in LETTERS.items()}
+            if any(counts.values()):
+                found[row["fileName"].strip()] = {word: count for word, count in counts.items() if count}
+    return found
+
+
+def _find(root: Path, name: str) -> Path | None:
+    """Return a table in `root`, directly under it, or above it, there also in processedResults."""
+    above = root.absolute().parent
+    folders = [root, *sorted(path for path in root.iterdir() if path.is_dir()), above, above / "processedResults"]
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def _rows(table: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
+    header, rows = read_table(table, ",")
+    for column in columns:
+        if column not in header:
+            raise GemoclapError(f"{table}: no column {column!r} in its first line; fetch the table again")
+    return rows

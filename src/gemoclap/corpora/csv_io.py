@@ -5,17 +5,17 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from gemoclap.corpora.layout import AudioFinder
-from gemoclap.corpora.manifest import FIELDS, Utterance
+from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import read_table, say_unused
-from gemoclap.corpora.values import known, name, seconds
+from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import relative_to
+from gemoclap.files import parse_json, relative_to, to_json
 from gemoclap.labels import canonical_emotion
 from gemoclap.writing import atomic_write, is_stream
 
@@ -31,6 +31,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "emotion": ("emotion", "label", "emo"),
     "text": ("text", "transcription", "transcript", "sentence"),
     "language": ("language", "lang"),
+    "partition": ("partition", "split", "split_set"),
+    "valence": ("valence", "emoval"),
+    "arousal": ("arousal", "activation", "emoact"),
+    "dominance": ("dominance", "emodom"),
+    "votes": ("votes",),
 }
 """Field -> names of columns, in upper or lower case; if a table has several, the first is used."""
 
@@ -77,6 +82,8 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
 def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike, overwrite: bool = False) -> None:
     """Write a CSV table with the manifest's fields as columns; paths of audio below the table's folder are relative.
 
+    Fields that most corpora lack (`manifest.OPTIONAL`) have a column if a row has them. Votes are written as JSON.
+
     Raises
     ------
     GemoclapError : `target` exists, or is a folder.
@@ -84,11 +91,15 @@ def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike, overwr
     path = Path(target)
     if path.exists() and not overwrite and not is_stream(path):
         raise GemoclapError(f"{path}: is there already; remove it or name another file")
+    utterances = list(utterances)
+    left_out = {field for field in OPTIONAL if all(getattr(row, field) is None for row in utterances)}
     with atomic_write(path) as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
+        columns = [field for field in FIELDS if field not in left_out]
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         for utterance in utterances:
-            writer.writerow(asdict(utterance) | {"path": str(relative_to(utterance.path, path.parent))})
+            audio = str(relative_to(utterance.path, path.parent))
+            writer.writerow(asdict(utterance) | {"path": audio, "votes": votes_text(utterance.votes)})
 
 
 def _columns(header: list[str], path: Path) -> dict[str, str]:
@@ -125,7 +136,23 @@ def _utterance(values: dict[str, str], finder: AudioFinder, where: str) -> Utter
         emotion=canonical_emotion(emotion) if emotion else None,
         text=known(values.get("text")),
         language=known(values.get("language")),
+        partition=known(values.get("partition")),
+        votes=votes_of(values.get("votes"), where),
+        **{field: number(values.get(field), field, where) for field in DIMENSIONS},
     )
+
+
+def votes_text(votes: Mapping[str, float] | None) -> str | None:
+    """Return votes as JSON, for a cell of a table."""
+    return None if votes is None else to_json(dict(votes))
+
+
+def votes_of(cell: str | None, where: str) -> dict[str, float] | None:
+    """Return the votes in a cell that `votes_text` wrote; raises as `manifest.read_votes`."""
+    try:
+        return read_votes(parse_json(cell) if cell and known(cell) else None, where)
+    except ValueError:
+        return read_votes(cell, where)
 
 
 def id_of(path: str, start: float | None, end: float | None) -> str:

@@ -15,10 +15,10 @@ from typing import Any
 from gemoclap.audio import probe_audio
 from gemoclap.corpora import cremad, emodb, emovo, esd, iemocap, ravdess, savee, tess
 from gemoclap.corpora.layout import AudioFinder, Describe
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import DIMENSIONS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import say_unused
-from gemoclap.corpora.values import known, name, seconds
+from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text, relative_to, to_json, write_json
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
@@ -39,7 +39,7 @@ DESCRIBE: dict[str, Describe] = {
 EMOBOX_NAMES = {"fearful": "Fear", "disgusted": "Disgust", "surprised": "Surprise", "bored": "Boredom"}
 """Labels in EmoBox's label maps that are not simply ours with a capital."""
 
-EXTRA_FIELDS = ("speaker", "gender", "session", "text", "language")
+EXTRA_FIELDS = ("speaker", "gender", "session", "text", "language", *OPTIONAL)
 """Our fields that `write_emobox` adds to EmoBox's; EmoBox ignores them, and `read_emobox` reads them."""
 
 OTHER_FIELDS = ("type", "sample_rate", "num_frame", "task", "length", "channel")
@@ -208,16 +208,20 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
     )
 
 
-def _extra_fields(row: dict[str, Any], where: str) -> dict[str, str]:
+def _extra_fields(row: dict[str, Any], where: str) -> dict[str, Any]:
     """Return those of `EXTRA_FIELDS` that are known; names can be numbers."""
-    fields = {}
+    numbers = {field: number(row.get(field), f"field {field!r}", where) for field in DIMENSIONS}
+    others: dict[str, Any] = numbers | {"votes": read_votes(row.get("votes"), where)}
+    fields = {field: value for field, value in others.items() if value is not None}
     for field in EXTRA_FIELDS:
         value = row.get(field)
+        if field in others:
+            continue
         if isinstance(value, bool | list | dict):
             raise GemoclapError(
                 f"{where}: field {field!r} must be text, not {str(value)[:40]}; correct or remove the field"
             )
-        word = known(value) if field in ("text", "gender", "language") else name(value)
+        word = name(value) if field in ("speaker", "session") else known(value)
         if word is not None:
             fields[field] = word
     return fields
@@ -250,4 +254,5 @@ def _row(utterance: Utterance, corpus: str, folder: Path) -> dict[str, Any]:
         **({} if whole else {"start_time": begin, "end_time": end}),
     }
     extra = {field: getattr(utterance, field) for field in EXTRA_FIELDS}
+    extra["votes"] = dict(utterance.votes) if utterance.votes else None
     return row | {field: value for field, value in extra.items() if value is not None}

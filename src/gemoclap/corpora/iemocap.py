@@ -1,18 +1,22 @@
 """IEMOCAP (Busso et al. 2008), the raw release: ten actors in five dyadic sessions, English.
 
 Labels are the majority votes in ``Session*/dialog/EmoEvaluation/*.txt``; ``xxx`` (no majority) becomes no emotion. All 10,039
-utterances are written, unmerged; a vocabulary such as ``iemocap4`` selects and merges later.
+utterances are written, unmerged; a vocabulary such as ``iemocap4`` selects and merges later. Valence, arousal and dominance are
+the means of the evaluators, from 1 to 5. Votes are those of the evaluators, one each.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gemoclap.corpora.layout import audio_by_stem, require_folder
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import DIMENSIONS, Utterance
+from gemoclap.corpora.values import number
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import canonical_emotion
 
@@ -23,7 +27,9 @@ LABEL_FILES = "Session*/dialog/EmoEvaluation/*.txt"
 NO_MAJORITY = "xxx"
 
 _ID = re.compile(r"Ses(?P<session>\d\d)[FM]_.+_(?P<speaker>[FM])[^_]*")
-_SUMMARY = re.compile(r"\[[\d.]+ - [\d.]+\]\t(?P<id>\S+)\t(?P<emotion>\S+)\t\[")
+_SUMMARY = re.compile(r"\[[\d.]+ - [\d.]+\]\t(?P<id>\S+)\t(?P<emotion>\S+)\t\[(?P<dimensions>[^\]]*)")
+_VOTE = re.compile(r"C-E\d+:\t(?P<words>[^\t]*)")
+"""What one evaluator heard. The actors judge themselves in lines C-F1 and C-M1, which are no votes [C]."""
 _TRANSCRIPT = re.compile(r"(?P<id>\S+) \[[\d.]+-[\d.]+\]:\s*(?P<text>.*)")
 
 
@@ -82,10 +88,7 @@ def _dialogue(label_file: Path) -> list[Utterance]:
     audio = audio_by_stem(wav_folder)
     texts = _transcript(session / "dialog" / "transcriptions" / label_file.name)
     utterances = []
-    for line in _lines(label_file):
-        match = _SUMMARY.match(line)
-        if match is None:
-            continue
+    for match, votes in _judgements(_lines(label_file)):
         stem, emotion = match["id"], match["emotion"]
         utterance = describe(stem, str(audio.get(stem, wav_folder / f"{stem}.wav")))
         if utterance is None:
@@ -93,8 +96,39 @@ def _dialogue(label_file: Path) -> list[Utterance]:
                 f"{label_file}: {stem!r} is not an id like Ses01F_impro01_F000; unpack the release again"
             )
         label = None if emotion == NO_MAJORITY else canonical_emotion(emotion)
-        utterances.append(replace(utterance, emotion=label, text=texts.get(stem)))
+        means = _means(match["dimensions"], f"{label_file}: {stem}")
+        utterances.append(replace(utterance, emotion=label, text=texts.get(stem), votes=votes or None, **means))
     return utterances
+
+
+def _judgements(lines: Iterable[str]) -> list[tuple[re.Match[str], dict[str, float]]]:
+    """Return the summary line of each utterance, and the votes in the lines below it.
+
+    An evaluator who heard several emotions gives each an equal part of the vote [C].
+    """
+    found: list[tuple[re.Match[str], dict[str, float]]] = []
+    for line in lines:
+        if summary := _SUMMARY.match(line):
+            found.append((summary, {}))
+        elif found and (vote := _VOTE.match(line)):
+            words = [_heard(word) for word in vote["words"].split(";") if word.strip()]
+            votes = found[-1][1]
+            for word in words:
+                votes[word] = votes.get(word, 0.0) + 1 / len(words)
+    return found
+
+
+def _heard(word: str) -> str:
+    emotion = canonical_emotion(word)
+    return "neutral" if emotion == "neutral state" else emotion
+
+
+def _means(text: str, where: str) -> dict[str, Any]:
+    """Return valence, arousal and dominance of a summary line's ``V, A, D``; none of them if there are not three."""
+    parts = text.split(",")
+    if len(parts) != len(DIMENSIONS):
+        return {}
+    return {field: number(part, field, where) for field, part in zip(DIMENSIONS, parts, strict=True)}
 
 
 def _transcript(path: Path) -> dict[str, str]:

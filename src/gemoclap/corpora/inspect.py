@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, probe_audio, stream_audio
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import DIMENSIONS, Utterance
 from gemoclap.corpora.speakers import normal_name, row_speakers, shown_speakers, speaker_key
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary
@@ -61,8 +61,10 @@ class Inspection:
     Attributes
     ----------
     rows : number of utterances.
-    emotions, speakers, genders, sessions : value -> rows; ``(none)`` where unknown. Speakers of several corpora are
-        ``corpus/speaker``.
+    emotions, speakers, genders, sessions, partitions : value -> rows; ``(none)`` where unknown. Speakers of several corpora
+        are ``corpus/speaker``.
+    dimensions : valence, arousal and dominance, if a row has them -> rows, min, mean and max.
+    votes : rows with raters' votes.
     emotion_gender : emotion -> gender -> rows.
     hours, duration : of the audio that could be read; `duration` is min, mean, median, max in seconds, or empty.
     sample_rates, channels : value -> rows, of the audio that could be read.
@@ -74,6 +76,9 @@ class Inspection:
     speakers: dict[str, int]
     genders: dict[str, int]
     sessions: dict[str, int]
+    partitions: dict[str, int]
+    dimensions: dict[str, dict[str, float]]
+    votes: int
     emotion_gender: dict[str, dict[str, int]]
     hours: float
     duration: dict[str, float]
@@ -132,6 +137,9 @@ def inspect(
         speakers=_counts(names),
         genders=_counts(utterance.gender for utterance in utterances),
         sessions=_counts(utterance.session for utterance in utterances),
+        partitions=_counts(utterance.partition for utterance in utterances),
+        dimensions=_dimensions(utterances),
+        votes=sum(utterance.votes is not None for utterance in utterances),
         emotion_gender=_emotion_gender(utterances),
         hours=sum(seconds) / 3600,
         duration=_duration(seconds),
@@ -234,6 +242,11 @@ def _likeness(utterance: Utterance, twin: Utterance) -> str:
 
 def _label_faults(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> Iterator[Fault]:
     for row, utterance in enumerate(utterances, 1):
+        for word in utterance.votes or ():
+            if word not in EMOTIONS and (vocabulary is None or vocabulary.resolve(word) is None):
+                yield Fault(
+                    row, utterance.id, "label", f"votes: {word!r} is no emotion word; known: {', '.join(EMOTIONS)}"
+                )
         label = utterance.emotion
         if label is None:
             continue
@@ -297,6 +310,15 @@ def _emotion_gender(utterances: Sequence[Utterance]) -> dict[str, dict[str, int]
     return {emotion: _counts(u.gender for u in utterances if (u.emotion or UNKNOWN) == emotion) for emotion in emotions}
 
 
+def _dimensions(utterances: Sequence[Utterance]) -> dict[str, dict[str, float]]:
+    found = {}
+    for dimension in DIMENSIONS:
+        if values := [value for row in utterances if (value := getattr(row, dimension)) is not None]:
+            mean = statistics.fmean(values)
+            found[dimension] = {"rows": len(values), "min": min(values), "mean": mean, "max": max(values)}
+    return found
+
+
 def _duration(seconds: list[float]) -> dict[str, float]:
     if not seconds:
         return {}
@@ -320,6 +342,13 @@ def render(inspection: Inspection, limit: int | None = 10) -> Group:
         f"speakers: {_in_words(inspection.speakers)}",
         f"sessions: {_in_words(inspection.sessions)}",
     ]
+    if set(inspection.partitions) != {UNKNOWN}:
+        summary.append(f"partitions: {_in_words(inspection.partitions)}")
+    for dimension, about in inspection.dimensions.items():
+        spread = ", ".join(f"{name} {about[name]:.2f}" for name in ("min", "mean", "max"))
+        summary.append(f"{dimension}: {about['rows']:.0f} rows, {spread}")
+    if inspection.votes:
+        summary.append(f"votes: {inspection.votes} rows")
     return Group(*map(Text, summary), _emotion_table(inspection), *_fault_lines(inspection.faults, limit))
 
 

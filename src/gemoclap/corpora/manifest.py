@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import field as dataclass_field
 from pathlib import Path
 from typing import Any
 
 from gemoclap.corpora.speakers import one_spelling
-from gemoclap.corpora.values import known, name, seconds
+from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import as_on_disk, parse_json, read_text, relative_to, to_json
 from gemoclap.labels import GENDERS
@@ -33,6 +34,10 @@ class Utterance:
     text : the words that are spoken, or None.
     language : ISO 639-1 code, or None.
     partition : ``train``, ``dev``, or a name that begins with ``test``, where the corpus comes divided, or None.
+    valence, arousal, dominance : how pleasant, how active and how strong the speaker sounds, on the corpus's own scale
+        (docs/corpora.md), or None.
+    votes : emotion -> how many raters heard it, which can be a fraction; words of `gemoclap.labels.EMOTIONS`, unmerged. None if
+        the corpus has no votes.
     """
 
     id: str
@@ -47,11 +52,18 @@ class Utterance:
     text: str | None = None
     language: str | None = None
     partition: str | None = None
+    valence: float | None = None
+    arousal: float | None = None
+    dominance: float | None = None
+    votes: Mapping[str, float] | None = dataclass_field(default=None, hash=False)
 
 
 FIELDS = tuple(field.name for field in fields(Utterance))
-OPTIONAL = ("partition",)
+DIMENSIONS = ("valence", "arousal", "dominance")
+OPTIONAL = ("partition", *DIMENSIONS, "votes")
 """Fields that are written only if they are known, because most corpora do not have them."""
+WORDS = tuple(field for field in FIELDS if field not in ("start", "end", *DIMENSIONS, "votes"))
+"""Fields that hold text."""
 
 
 def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Utterance]:
@@ -79,13 +91,13 @@ def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Ut
         raise GemoclapError(f"{path}: no such manifest{where}; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for place, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
-        utterance = _parse_row(line, f"{path}:{number}")
+        utterance = _parse_row(line, f"{path}:{place}")
         if utterance.id in seen:
-            raise GemoclapError(f"{path}:{number}: id {utterance.id!r} is already on line {seen[utterance.id]}")
-        seen[utterance.id] = number
+            raise GemoclapError(f"{path}:{place}: id {utterance.id!r} is already on line {seen[utterance.id]}")
+        seen[utterance.id] = place
         utterances.append(replace(utterance, path=str(as_on_disk(path.parent / utterance.path))))
     if not utterances:
         raise GemoclapError(f"{path}: the manifest has no rows; was the corpus folder right when it was prepared?")
@@ -102,7 +114,7 @@ def _parse_row(line: str, where: str) -> Utterance:
     unknown = sorted(set(row) - set(FIELDS))
     if unknown:
         raise GemoclapError(f"{where}: unknown field {unknown[0]!r}; known: {', '.join(FIELDS)}")
-    words = {field: _word(row.get(field), field, where) for field in FIELDS if field not in ("start", "end")}
+    words = {field: _word(row.get(field), field, where) for field in WORDS}
     missing = [field for field in ("id", "path") if not words[field]]
     if missing:
         raise GemoclapError(f"{where}: field {missing[0]!r} is missing or not a string")
@@ -113,7 +125,25 @@ def _parse_row(line: str, where: str) -> Utterance:
         if value is not None and known(value) is not None and not isinstance(value, int | float):
             raise GemoclapError(f"{where}: field {field!r} must be seconds or null, not {value!r}")
     start, end = (seconds(row.get(field), f"field {field!r}", where) for field in ("start", "end"))
-    return Utterance(**words, start=start, end=end)  # type: ignore[arg-type]  # id and path are there
+    numbers = {field: number(row.get(field), f"field {field!r}", where) for field in DIMENSIONS}
+    return Utterance(**words, start=start, end=end, **numbers, votes=read_votes(row.get("votes"), where))  # type: ignore[arg-type]
+
+
+def read_votes(value: Any, where: str) -> dict[str, float] | None:
+    """Return the votes of a row: words for emotions -> numbers, 0 or more, some above 0; None if they are unknown.
+
+    Raises
+    ------
+    GemoclapError : they are something else; the message begins with `where`.
+    """
+    if not isinstance(value, Mapping):
+        if known(value) is None and not isinstance(value, list | bool):
+            return None
+        raise GemoclapError(f'{where}: votes must be like {{"angry": 2, "sad": 1}} or null, not {str(value)[:40]}')
+    votes = {str(word): number(count, f"the number of votes for {word!r}", where) for word, count in value.items()}
+    if not any(votes.values()) or any(count is None or count < 0 for count in votes.values()):
+        raise GemoclapError(f"{where}: votes must be numbers, 0 or more and not all 0, not {str(dict(value))[:60]}")
+    return {word: count for word, count in votes.items() if count}
 
 
 def _word(value: Any, field: str, where: str) -> str | None:

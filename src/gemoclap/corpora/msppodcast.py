@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from gemoclap.corpora.layout import audio_by_stem, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.tables import read_table
-from gemoclap.corpora.values import known, name
+from gemoclap.corpora.values import known, name, number
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS
 
 TABLES = ("labels_consensus.csv", "labels_concensus.csv")
 """The second is how older releases spell it."""
-COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set")
+DIMENSIONS = {"valence": "EmoVal", "arousal": "EmoAct", "dominance": "EmoDom"}
+"""Means of the raters, from 1 to 7."""
+COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set", *DIMENSIONS.values())
 EMOTIONS = {
     "A": "angry", "S": "sad", "H": "happy", "U": "surprised", "F": "fearful", "D": "disgusted", "C": "contemptuous",
     "N": "neutral", "O": "other", "X": None,
@@ -83,6 +86,7 @@ def _utterance(row: dict[str, str], audio: dict[str, Path], folder: Path, texts:
         raise GemoclapError(f"{where}: the row names no file; unpack the release again")
     stem, partition = Path(file).stem, (known(row["Split_Set"]) or "").lower()
     gender = row["Gender"].strip().lower()
+    dimensions: dict[str, Any] = {field: number(row[column], column, where) for field, column in DIMENSIONS.items()}
     return Utterance(
         id=stem,
         path=str(audio.get(stem, folder / file)),
@@ -93,6 +97,7 @@ def _utterance(row: dict[str, str], audio: dict[str, Path], folder: Path, texts:
         text=_text(texts, stem) if texts else None,
         language="en",
         partition=PARTITIONS.get(partition, partition) or None,
+        **dimensions,
     )
 
 

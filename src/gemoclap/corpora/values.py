@@ -60,6 +60,32 @@ def seconds(value: Any, field: str, where: str) -> float | None:
     return found
 
 
+def number(value: Any, field: str, where: str) -> float | None:
+    """Return a finite number, or None if it is unknown.
+
+    Parameters
+    ----------
+    value : a number, or text of one.
+    field, where : for the error message.
+
+    Raises
+    ------
+    GemoclapError : the value is neither, or is not finite.
+    """
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        if known(value) is None:
+            return None
+        try:
+            found = float(value)
+        except (ValueError, OverflowError):
+            found = math.inf
+        if math.isfinite(found):
+            return found
+    elif value is None:
+        return None
+    raise GemoclapError(f"{where}: {field} must be a finite number or null, not {_shown(value)}")
+
+
 def _number(value: Any) -> float | None:
     if isinstance(value, int | float):
         return float(value)
@@ -80,5 +106,8 @@ def _number(value: Any) -> float | None:
 
 
 def _no_seconds(value: Any, field: str, where: str) -> GemoclapError:
-    shown = repr(value) if len(str(value)[:50]) < 50 else f"{str(value)[:40]}..."
-    return GemoclapError(f"{where}: {field} must be seconds, not {shown} (0 or more, finite)")
+    return GemoclapError(f"{where}: {field} must be seconds, not {_shown(value)} (0 or more, finite)")
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if len(str(value)[:50]) < 50 else f"{str(value)[:40]}..."

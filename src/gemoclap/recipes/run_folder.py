@@ -53,7 +53,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     cache = {NAMED_BEFORE.get(name, name): value for name, value in cache.items()}
     kept = {name: value for name, value in cache.items() if name == "frames_dtype" or value == "never"}
     found = {name: value for name, value in config.items() if name not in COMMITS.values()} | {"cache": kept}
-    for section in ("model", "objective", "train"):
+    for section in ("data", "model", "objective", "train"):
         if config.get(section):
             found[section] = {**UNTOLD[section], **config[section]}
     if config.get("model") and found["model"]["standardize"] is None:
