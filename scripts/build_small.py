@@ -51,6 +51,7 @@ from gemoclap.models import load_emotion_model
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.run_files import read_plan
+from gemoclap.recipes.supervised import usual_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibration_on
 from gemoclap.training.evaluate import table_of
@@ -111,6 +112,7 @@ def main() -> None:
         student = distilled(
             material, everyone, [output / f"teacher_{seed}" / "model" for seed in TEACHERS], options.epochs
         )
+        student.config.clip_seconds = usual_seconds(rows, material.store)
         student.config.trained_speakers = sorted({speaker_name(row) for row in rows})
         student.config.calibration = calibration_of(output / "crossval")
         student.save_pretrained(output / "model")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -259,11 +260,16 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
     remarks = {Path(row["path"]).name: row["remark"] for row in rows_of(tmp_path / "out.csv")}
     assert remarks["silent.wav"].startswith("silent") and remarks["hiss.wav"].startswith("silent")
     assert remarks["short.wav"] == "very short: 20 ms"
-    assert remarks["long.wav"] == "mean of 2 parts of 10.0 s, pauses included; a timeline looks at the speech alone"
+    longest = json.loads((small_model / "config.json").read_text())["clip_seconds"]
+    parts = math.ceil(20 / longest)
+    remark = (
+        f"mean of {parts} parts of up to {20 / parts:.1f} s, pauses included; a timeline shows the emotions one by one"
+    )
+    assert longest < 10 and remarks["long.wav"] == remark
     assert remarks["fine.wav"] == ""
     assert "cancel each other" in remarks["inverted.wav"] and "cancel each other" in remarks["opposite.wav"]
     assert run("predict", tmp_path / "long.wav", "--model", small_model, "--speech", "all") == 0
-    assert capsys.readouterr().out.splitlines()[-1].endswith("a timeline looks at the speech alone]")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("a timeline shows the emotions one by one]")
 
 
 def test_where_nobody_speaks_no_emotion_is_predicted(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sound import noise, tone, write
+from speaking import LoudNet
 
 from gemoclap.audio import Recording, load_audio, part_edges, recording, resample_blocks
 from gemoclap.config import AudioSettings
@@ -33,7 +34,7 @@ SETTINGS = AudioSettings(max_seconds=1.0, trim_silence_db=35.0)
 def short_sighted(small_model: Path) -> Predictor:
     """A predictor whose model uses one second of a clip."""
     found = Predictor.from_pretrained(small_model, device="cpu")
-    found.model.config.preparation = asdict(SETTINGS)
+    found.model.config.preparation, found.model.config.clip_seconds = asdict(SETTINGS), None
     assert found.model.config.audio_settings == SETTINGS
     return found
 
@@ -65,7 +66,7 @@ def test_the_answer_for_a_long_clip_is_the_mean_over_its_parts(short_sighted: Pr
     mean = np.mean([part.embedding for part in parts], axis=0)
     np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
     assert found.parts == 4 and found.seconds == pytest.approx(3.7)
-    assert found.remark == "mean of 4 parts of 0.9 s, pauses included; a timeline looks at the speech alone"
+    assert found.remark == "mean of 4 parts of up to 0.9 s, pauses included; a timeline shows the emotions one by one"
     assert parts[0].parts == 1 and parts[0].remark is None
 
 
@@ -85,7 +86,7 @@ def test_sound_in_memory_and_sound_that_is_read_again_give_the_same(
     given = [others[0], path, others[1], load_audio(path), others[2]]
     expected = list(short_sighted.predict_many(given))
     for parts, seconds, batch_size in ((0, 0.5, 16), (100, 120.0, 16), (2, 0.5, 1)):
-        monkeypatch.setattr(clips, "HELD_PARTS", parts)
+        monkeypatch.setattr(clips, "HELD_PIECES", parts)
         monkeypatch.setattr(recording, "HELD_SECONDS", seconds)
         for found, wanted in zip(short_sighted.predict_many(given, batch_size=batch_size), expected, strict=True):
             assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
@@ -99,7 +100,7 @@ def test_no_more_than_a_part_of_a_long_recording_is_in_memory(
     monkeypatch.setattr(recording, "HELD_SECONDS", 1.0)
     path = write(tmp_path / "long.wav", noise(30.0))
     clip = ClipReader(SETTINGS).read(path)
-    assert clip.held is None and len(clip) == 30
+    assert clip.held is None
     assert [len(part.waveform) for part in clip] == [16000] * 30
     lengths: list[tuple[int, ...]] = []
     parts: weakref.WeakSet[Waveform] = weakref.WeakSet()
@@ -145,27 +146,79 @@ def test_a_file_that_breaks_while_it_is_read_again_costs_one_clip(
     assert isinstance(broken, GemoclapError) and "long.wav" in str(broken) and isinstance(good, Prediction)
 
 
-def test_parts_in_which_nobody_speaks_do_not_count(short_sighted: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "has_speech", lambda blocks: float(np.abs(blocks[0]).max()) > 0.3)
-    loud, quiet = noise(1.0, rms=0.2).astype(np.float32), noise(1.0, rms=0.02, seed=1).astype(np.float32)
+@pytest.fixture
+def hears_loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loud sound is speech."""
+    monkeypatch.setattr(speech, "load_speech_net", LoudNet)
+
+
+@pytest.mark.usefixtures("hears_loud")
+def test_parts_in_which_nobody_speaks_do_not_count(short_sighted: Predictor) -> None:
+    loud, quiet = noise(1.0, rms=0.2).astype(np.float32), noise(1.0, rms=0.015, seed=1).astype(np.float32)
     short_sighted.check_speech = True
     mixed = short_sighted(np.concatenate([quiet, loud, quiet]))
     assert mixed.has_speech and mixed.probabilities == pytest.approx(short_sighted(loud).probabilities, abs=1e-6)
+    assert (mixed.parts, mixed.seconds, mixed.remark) == (1, 1.0, None)
     nobody = short_sighted(np.concatenate([quiet, quiet]))
-    assert (
-        not nobody.has_speech
-        and nobody.remark is not None
-        and nobody.remark.startswith("no speech was found; mean of 2")
-    )
+    assert not nobody.has_speech and (nobody.parts, nobody.seconds, nobody.remark) == (2, 2.0, "no speech was found")
     short_sighted.check_speech = False
     everything = short_sighted(np.concatenate([quiet, loud, quiet]))
     assert everything.probabilities != pytest.approx(mixed.probabilities, abs=1e-6)
 
 
+def spoken(seconds: float, level: float) -> np.ndarray:
+    return noise(seconds, rms=level, seed=round(100 * seconds)).astype(np.float32)
+
+
+@pytest.mark.usefixtures("hears_loud")
+@pytest.mark.parametrize("max_seconds", [20.0, None])
+def test_long_pauses_are_left_out(small_model: Path, tmp_path: Path, max_seconds: float | None) -> None:
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    predictor.model.config.preparation = asdict(AudioSettings(max_seconds=max_seconds, trim_silence_db=None))
+    predictor.model.config.clip_seconds = None
+    frame = 512 / 16000  # speech begins and ends at frames of the network
+    pause, hush = (np.full(round(seconds * 16000), 1e-3, np.float32) for seconds in (40 * frame, 10 * frame))
+    first, second, third = spoken(60 * frame, 0.2), spoken(30 * frame, 0.1), spoken(20 * frame, 0.3)
+    clip = np.concatenate([hush, first, pause, second, hush, third, pause])
+    write(tmp_path / "clip.wav", clip, subtype="FLOAT")
+    whole = predictor(clip)
+    assert (whole.parts, whole.remark) == (1, None)
+    predictor.check_speech = True
+    found = predictor(clip)
+    pad = round(speech.PAD_SECONDS * 16000)
+    # Shorter pauses stay, at the head and within; behind speech that ends there are 30 ms more.
+    parts = [clip[: 70 * 512 + pad], clip[110 * 512 - pad : 170 * 512 + pad]]
+    samples = np.array([len(part) for part in parts])
+    predictor.check_speech = False
+    each = [predictor(part) for part in parts]
+    for label in predictor.labels:
+        mean = np.average([one.probabilities[label] for one in each], weights=samples)
+        assert found.probabilities[label] == pytest.approx(mean, abs=1e-6)
+    mean = np.average([one.embedding for one in each], axis=0, weights=samples)
+    np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
+    assert found.parts == 2 and found.seconds == pytest.approx(samples.sum() / 16000)
+    assert found.remark == (
+        "mean of 2 parts of up to 2.3 s, without pauses of 1 s or more; a timeline shows the emotions one by one"
+    )
+    predictor.check_speech = True
+    assert predictor(tmp_path / "clip.wav").probabilities == pytest.approx(found.probabilities, abs=1e-6)
+
+
+@pytest.mark.usefixtures("hears_loud")
+@pytest.mark.parametrize("lengths", [[60], [10, 30, 60], [31, 12, 31, 12]])
+def test_a_clip_without_long_pauses_is_the_clip_of_training(small_model: Path, lengths: list[int]) -> None:
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    predictor.model.config.clip_seconds = None
+    clip = np.concatenate([spoken(one * 0.032, (0.01, 0.2)[place % 2]) for place, one in enumerate([25, *lengths, 25])])
+    expected = predictor(clip)
+    predictor.check_speech = True
+    assert predictor(clip).probabilities == expected.probabilities
+
+
 def test_every_part_counts_in_adaptation() -> None:
     short_sighted = Predictor.from_pretrained("default", device="cpu")
-    short_sighted.model.config.preparation = asdict(SETTINGS)
-    audios = [long_clip(2.5), noise(0.7).astype(np.float32)]
+    short_sighted.model.config.clip_seconds = 1.0
+    audios = [long_clip(2.4), noise(0.7).astype(np.float32)]
     found, used = short_sighted.predict_adapted(audios, ["a", "a"])
     parts = [*np.array_split(audios[0], 3), audios[1]]
     each, expected = short_sighted.predict_adapted(parts, ["a"] * 4)

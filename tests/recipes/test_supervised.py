@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 from small import SMALL, changed, complaint, contents, log_of, run
 
-from gemoclap.config import DataSettings, Settings
+from gemoclap.audio import load_audio, prepare_clip
+from gemoclap.config import AudioSettings, DataSettings, Settings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.data.folds import undivided
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
-from gemoclap.recipes.supervised import build_model
+from gemoclap.recipes.supervised import build_model, usual_seconds
 
 TWO = Vocabulary("two", ("angry", "happy"), {"excited": "happy"})
 
@@ -83,6 +88,25 @@ def test_what_a_training_leaves(small_manifest: Path, tmp_path: Path) -> None:
     assert all("dev_uar" in row for row in rows)
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "24 utterances of 3 speakers; development: 1 speaker" in card
+
+
+def test_a_model_knows_how_long_clips_usually_are(small_manifest: Path, tmp_path: Path) -> None:
+    rows = read_manifest(small_manifest)
+    assert run("train", small_manifest, *SMALL, "--method", "ce", "-o", tmp_path / "run") == 0
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    trimmed = [len(prepare_clip(load_audio(row.path), AudioSettings())) / 16000 for row in rows]
+    assert len(rows) < 100 and max(trimmed) <= config["clip_seconds"] < max(trimmed) + 0.01  # of 100, one may be longer
+    extractor = json.loads((tmp_path / "run" / "model" / "preprocessor_config.json").read_text())
+    assert extractor["max_seconds"] == config["clip_seconds"]
+    assert (
+        f"if more than {config['clip_seconds']:g} s are left" in (tmp_path / "run" / "model" / "README.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(("lengths", "usual"), [(range(1, 101), 1.0), (range(1, 201), 1.99), ([7], 0.07)])
+def test_the_usual_length_leaves_one_of_a_hundred_out(lengths: Sequence[int], usual: float) -> None:
+    store = SimpleNamespace(lengths=lambda rows: np.array(lengths) * 160)
+    assert usual_seconds([], store) == usual  # type: ignore[arg-type]
 
 
 def test_a_finished_training_is_left_alone(

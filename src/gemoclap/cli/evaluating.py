@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from gemoclap.corpora.manifest import read_manifest
+import numpy as np
+
+from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
-from gemoclap.data.audio_store import AudioStore
+from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.metrics.calibration import apply_temperature
 from gemoclap.models import classifier_of
@@ -19,7 +22,7 @@ from gemoclap.reports.evaluation import label_remarks
 from gemoclap.reports.rows import score_table
 from gemoclap.terminal import progress_bar
 from gemoclap.training.choices import check_merges, choice_of
-from gemoclap.training.evaluate import class_scores, labelled_rows, table_of, unknown_labels
+from gemoclap.training.evaluate import labelled_rows, table_of, unknown_labels
 from gemoclap.writing import folder_written_beside
 
 
@@ -28,17 +31,14 @@ def run_evaluate(args: Namespace) -> int:
     if args.output:
         refuse_used_folder(Path(args.output))
     utterances = read_manifest(args.manifest)
-    model = Predictor.from_pretrained(args.model).model
+    predictor = Predictor.from_pretrained(args.model)
+    model = predictor.model
     trained = model.config.emotions
     check_merges(args.merges, trained, [row.emotion for row in utterances])
     choice = choice_of(trained, args.labels, args.merges)
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
-    store = AudioStore(model.config.audio_settings)
-    with progress_bar("reading audio") as progress:
-        store.preload(rows, progress=progress)
-    with progress_bar("classifying") as progress:
-        words = class_scores(model, rows, store, classifier, args.batch_size, progress)
+    words = _probabilities(predictor, rows, classifier.labels, args.batch_size)
     table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
     trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
@@ -70,6 +70,22 @@ def run_evaluate(args: Namespace) -> int:
     )
     print("recall: " + ", ".join(f"{label} {_percent(recall)}" for label, recall in scores.recalls.items()))
     return 0
+
+
+def _probabilities(
+    predictor: Predictor, rows: Sequence[Utterance], labels: Sequence[str], batch_size: int
+) -> np.ndarray:
+    """Return the probabilities ``(N, C)`` of the labels, as 'gemoclap predict' gives them."""
+    predictor.check_speech = True
+    predictor.any_words = True  # whoever has labelled a manifest so knows what the words mean
+    answers = []
+    with progress_bar("classifying") as progress:
+        for done, answer in enumerate(predictor.predict_many(rows, labels, batch_size), 1):
+            if isinstance(answer, GemoclapError):
+                raise answer
+            answers.append([answer.probabilities[label] for label in labels])
+            progress(done, len(rows))
+    return np.array(answers)
 
 
 def _percent(share: float | None) -> str:

@@ -42,7 +42,7 @@ def add_predict(parser: Parser) -> None:
     parser.usage = "gemoclap predict PATH ... [--model DIR] [-o FILE] [options]"
     paths = (
         "audio files, folders, manifests, or CSV lists with a column 'path'; a long recording gets one prediction, the mean "
-        "over its parts (use 'gemoclap timeline' to see its emotions over time)"
+        "over parts with speech (use 'gemoclap timeline' to see its emotions over time)"
     )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)

@@ -73,7 +73,7 @@ class ForAudioClassification(PreTrainedModel):
         lengths = [input_values.shape[1]] * len(input_values)
         if attention_mask is not None:
             lengths = attention_mask.sum(1).tolist()
-        longest = self.config.audio_settings.max_seconds or LONGEST_SECONDS
+        longest = self.config.clip_settings.max_seconds or LONGEST_SECONDS
         parts = [
             [clip[first:last] for first, last in pairwise(even_edges(length, longest))]
             for clip, length in zip(input_values, lengths, strict=True)

@@ -20,7 +20,7 @@ class ClipExtractor(SequenceFeatureExtractor):
 
     Parameters
     ----------
-    max_seconds, trim_silence_db : as in `config.AudioSettings`.
+    max_seconds, trim_silence_db : as in `SpeechModelConfig.clip_settings`.
     """
 
     model_input_names = ["input_values", "attention_mask"]

@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,11 +43,13 @@ class LabelledConfig(PreTrainedConfig):
     vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
     preparation : `config.AudioSettings` as a dict: how clips were prepared in training, and must be prepared in prediction.
     trained_speakers : "corpus/speaker" of all training and development speakers, so that an evaluation can warn.
+    clip_seconds : 99 of 100 training clips are no longer, after silence was trimmed; None if that is not known.
     """
 
     vocabulary: dict | None = None
     preparation: dict | None = None
     trained_speakers: list[str] | None = None
+    clip_seconds: float | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
@@ -68,8 +70,17 @@ class LabelledConfig(PreTrainedConfig):
 
     @property
     def audio_settings(self) -> AudioSettings:
-        """How a clip is prepared before it is given to the model."""
+        """How a clip was prepared in training."""
         return AudioSettings(**(self.preparation or {}))
+
+    @property
+    def clip_settings(self) -> AudioSettings:
+        """How a clip is prepared in prediction: as in training, but one longer than almost all of training's is cut [C].
+
+        A model that has heard sentences can be wrong about whole paragraphs: see docs/performance.md.
+        """
+        trained = self.audio_settings
+        return replace(trained, max_seconds=self.clip_seconds or trained.max_seconds)
 
 
 class SpeechModelConfig(LabelledConfig):
@@ -208,7 +219,7 @@ class SpeechModel(PreTrainedModel):
             state = {name: value for name, value in state.items() if not name.startswith(left_out)}
         with quiet_transformers(), readable_write_errors(save_directory):
             super().save_pretrained(save_directory, state_dict=state, **kwargs)
-            ClipExtractor(**asdict(self.config.audio_settings)).save_pretrained(save_directory)
+            ClipExtractor(**asdict(self.config.clip_settings)).save_pretrained(save_directory)
             if self.card is not None:
                 write_card(save_directory, self.card)
 
@@ -233,7 +244,7 @@ class SpeechModel(PreTrainedModel):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         with TemporaryDirectory() as folder:
             self.save_pretrained(folder, max_shard_size=max_shard_size)
-            card = self.card or plain_card(repo_id, self.config.emotions.emotions, self.config.audio_settings)
+            card = self.card or plain_card(repo_id, self.config.emotions.emotions, self.config.clip_settings)
             write_card(folder, published(card, repo_id, tags))
             return str(
                 api.upload_folder(

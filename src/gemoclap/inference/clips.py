@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
@@ -38,8 +37,10 @@ SHORTEST = 0.1
 """Seconds below which a clip gets the remark that it is very short: less than a syllable."""
 SILENT = 10 ** (-60 / 20)
 """Peak (full scale 1) below which a clip gets the remark that it is silent: -60 dB."""
-HELD_PARTS = 2
-"""A clip of more parts is not kept in memory."""
+HELD_PIECES = 2
+"""A clip of more pieces is not kept in memory."""
+PAUSE = 1.0
+"""Seconds without speech from which a clip is cut there, and the pause is left out [C]. Training has seen few longer ones."""
 
 
 class Part(NamedTuple):
@@ -50,29 +51,30 @@ class Part(NamedTuple):
 
 
 class Clip:
-    """A clip that was read. Iterating over it gives its parts; there is one unless it is longer than the model uses.
+    """A clip that was read. Iterating over it gives its parts.
+
+    There is one part, unless the clip is longer than the model uses, or has long pauses and the reader looks for speech.
 
     Attributes
     ----------
     name : what errors call it.
     remark : why the answer may mean less than it seems, None where it does not.
     is_sound : False where it is silent, or where its channels cancel each other.
-    seconds : length without the silence at head and tail.
+    seconds : length without the silence at head and tail, pauses included.
+    skips_pauses : whether pauses of `PAUSE` and longer are left out of the parts.
     held : the parts if they are in memory. Those of a long clip are read from the file again, one by one.
     """
 
     def __init__(self, recording: Recording, edges: Sequence[int], reader: ClipReader) -> None:
         self.name = recording.name
-        self.remark = _remark(recording, edges)
+        self.remark = _remark(recording)
         self.is_sound = recording.peak >= SILENT and not recording.channels_cancel
         self.seconds = (edges[-1] - edges[0]) / SAMPLE_RATE
-        self._recording, self._edges, self._reader = recording, edges, reader
+        self.skips_pauses = self.is_sound and reader.check_speech
+        self._recording, self._edges = recording, edges
         self.held: list[Part] | None = None
-        if len(edges) - 1 <= HELD_PARTS:
+        if len(edges) - 1 <= HELD_PIECES:
             self.held = [*self._read()]
-
-    def __len__(self) -> int:
-        return len(self._edges) - 1
 
     def __iter__(self) -> Iterator[Part]:
         return self._read() if self.held is None else iter(self.held)
@@ -80,19 +82,23 @@ class Clip:
     def _read(self) -> Iterator[Part]:
         for samples in self._recording.pieces(self._edges):
             waveform = from_int16(*to_int16(samples))
-            yield Part(waveform, self.is_sound and (not self._reader.check_speech or _speaks(waveform)))
+            if self.skips_pauses:
+                yield from _spoken(waveform)
+            else:
+                yield Part(waveform, self.is_sound)
 
 
 class ClipReader:
     """Reads clips as a model needs them.
 
-    A clip up to the length that the model was trained with is prepared as in training. A longer one is cut into as few parts
-    of equal length as possible [C].
+    A clip up to the length that the model was trained with is prepared as in training. A longer one is cut into as few pieces
+    of equal length as possible [C]. If speech is looked for, pauses of `PAUSE` and longer are left out of each piece: the
+    speech before and behind a pause becomes a part of its own.
 
     Parameters
     ----------
     settings : how clips were prepared in training.
-    check_speech : whether to look for speech.
+    check_speech : whether to look for speech. It needs torch.
     """
 
     def __init__(self, settings: AudioSettings, check_speech: bool = False) -> None:
@@ -136,12 +142,21 @@ def recording_of(audio: Audio) -> Recording:
     return Recording(_checked(np.asarray(audio)))
 
 
-def _speaks(waveform: np.ndarray) -> bool:
+def _spoken(waveform: np.ndarray) -> Iterator[Part]:
+    """Yield the speech between long pauses; a piece in which nobody speaks as a whole."""
     # Imported here, because it needs torch, which reading clips does not.
     needed("torch", "looking for speech")
-    from gemoclap.inference.speech import has_speech
+    from gemoclap.inference.speech import SpeechRules, has_speech, speech_spans
 
-    return has_speech([waveform])
+    spans = speech_spans(waveform, SpeechRules(min_silence=PAUSE))
+    if not spans:
+        yield Part(waveform, has_speech([waveform]))
+        return
+    pause = round(PAUSE * SAMPLE_RATE)
+    for number, (first, last) in enumerate(spans, 1):
+        # Shorter silence at head and tail stays, as in training.
+        is_head, is_tail = number == 1 and first < pause, number == len(spans) and len(waveform) - last < pause
+        yield Part(waveform[0 if is_head else first : len(waveform) if is_tail else last], True)
 
 
 def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:
@@ -167,7 +182,7 @@ def _checked(waveform: np.ndarray) -> np.ndarray:
     return as_float(waveform, "a waveform")
 
 
-def _remark(recording: Recording, edges: Sequence[int]) -> str | None:
+def _remark(recording: Recording) -> str | None:
     """Return why a clip's answer may mean little, None where it does not."""
     seconds = recording.samples / SAMPLE_RATE
     if recording.channels_cancel:
@@ -176,9 +191,4 @@ def _remark(recording: Recording, edges: Sequence[int]) -> str | None:
         return SILENT_REMARK
     if seconds < SHORTEST:
         return f"very short: {1000 * seconds:.0f} ms"
-    if len(edges) > 2:
-        longest = max(last - first for first, last in pairwise(edges)) / SAMPLE_RATE
-        return (
-            f"mean of {len(edges) - 1} parts of {longest:.1f} s, pauses included; a timeline looks at the speech alone"
-        )
     return None

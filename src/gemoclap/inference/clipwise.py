@@ -28,7 +28,8 @@ class ClipwisePredictor(ABC):
 
     Attributes
     ----------
-    check_speech : whether clips in which nobody speaks get a remark that says so.
+    check_speech : whether to look for speech: long pauses are left out, and a clip in which nobody speaks gets a remark that
+        says so. It takes a few milliseconds a clip, and torch.
     workers : threads that read clips while the model works on others.
     """
 
@@ -61,8 +62,9 @@ class ClipwisePredictor(ABC):
     def __call__(self, audio: Audio, labels: Sequence[str] | None = None) -> Prediction:
         """Classify one clip, trimmed as in training.
 
-        A clip longer than what the model uses of one is cut into parts of equal length, and the answer is the mean of theirs.
-        `inference.emotion_timeline` shows the emotions of a long recording one by one.
+        A clip longer than those of training is cut into parts, and the answer is the mean of theirs, weighted by length. With
+        `check_speech`, long pauses are left out. `inference.emotion_timeline` shows the emotions of a long recording one by
+        one.
 
         Parameters
         ----------
@@ -93,7 +95,7 @@ class ClipwisePredictor(ABC):
             yield clip if isinstance(clip, GemoclapError) else self._decide([clip], classifier)[0]
 
     def load(self, audio: Audio) -> np.ndarray:
-        """Return a clip as training would have it, (T,) float32: decoded, trimmed, its first `max_seconds`."""
+        """Return a clip as the model gets it, (T,) float32: decoded, trimmed, and no longer than a part may be."""
         return load_clip(recording_of(audio), self._audio_settings)
 
     def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[Featured | GemoclapError]:
@@ -106,7 +108,8 @@ class ClipwisePredictor(ABC):
                 if isinstance(clip, GemoclapError):
                     yield clip
                 elif clip.held is not None:
-                    yield Featured.of(clip, of_held[number], [part.has_speech for part in clip.held])
+                    speaks, samples = zip(*((part.has_speech, len(part.waveform)) for part in clip.held), strict=True)
+                    yield Featured.of(clip, of_held[number], speaks, samples)
                 else:
                     yield self._featured_in_turn(clip, batch_size)
 
@@ -158,14 +161,16 @@ class ClipwisePredictor(ABC):
         """Return the features of a clip whose parts are read one by one."""
         features: list[np.ndarray] = []
         speaks: list[bool] = []
+        samples: list[int] = []
         try:
             for batch in self._batches(enumerate(clip), batch_size):
                 of_batch = [part for _, part in batch]
                 features.append(self._features(of_batch))
                 speaks += [part.has_speech for part in of_batch]
+                samples += [len(part.waveform) for part in of_batch]
         except GemoclapError as error:
             return error
-        return Featured.of(clip, np.concatenate(features), speaks)
+        return Featured.of(clip, np.concatenate(features), speaks, samples)
 
     def _batches(self, parts: Iterable[tuple[int, Part]], batch_size: int) -> Iterator[list[tuple[int, Part]]]:
         """Yield numbered parts in batches of `_most_samples`."""

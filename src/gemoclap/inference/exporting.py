@@ -64,7 +64,7 @@ def check_exportable(model: EmotionModel) -> None:
     """Raise a GemoclapError for a model that no file can be made of, or if a package is missing."""
     for module in ("onnx", "onnxruntime"):
         needed(module, "an export")
-    seconds = model.config.audio_settings.max_seconds
+    seconds = model.config.clip_settings.max_seconds
     if isinstance(model.audio_encoder.model, WhisperSpeechModel) and (seconds is None or seconds > CHUNK_SECONDS):
         raise GemoclapError(
             f"this model uses {'clips of any length' if seconds is None else f'{seconds:g} s of a clip'}, and a file with "
@@ -143,7 +143,7 @@ def unweighted_recall(predictor: ClipwisePredictor, rows: Sequence[Utterance], v
 
 def _contract(whole: Whole, title: str, int8: bool) -> Contract:
     model = whole.classifier.model
-    config, audio = model.config, model.config.audio_settings
+    config, audio = model.config, model.config.clip_settings
     with torch.no_grad():
         _, embeddings, features = whole(torch.randn(1, SAMPLE_RATE), torch.tensor([SAMPLE_RATE]))
     card: Any = ModelCard(model.card, ignore_metadata_errors=True).data if model.card else {}

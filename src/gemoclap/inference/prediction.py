@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.answers import NO_SPEECH_REMARK
-from gemoclap.inference.clips import Clip
+from gemoclap.inference.clips import PAUSE, Clip
 from gemoclap.labels import GENDERS
 
 
@@ -22,13 +23,15 @@ class Prediction:
     ----------
     emotion : the likeliest label.
     confidence : its probability.
-    probabilities : label -> probability; they add up to one. For a clip of several parts, their mean over the parts.
+    probabilities : label -> probability; they add up to one. For a clip of several parts, their mean over the parts,
+        weighted by length.
     embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
         pooled features.
     remark : why the answer may mean less than it seems, such as "silent"; None where it does not.
     has_speech : False for a silent clip, for channels that cancel, and where `Predictor.check_speech` found no speech.
-    seconds : length of the sound that was used, without the silence at head and tail.
-    parts : number of parts that a clip was cut into, because it is longer than the model uses of a clip.
+    seconds : length of the sound that was used: without silence at head and tail, and without what `parts` leave out.
+    parts : number of parts that the answer is the mean of. A clip is cut if it is longer than those of training, and at long
+        pauses if `Predictor.check_speech` is set.
     genders : gender -> probability, if `Predictor.predict_gender` was set.
     """
 
@@ -46,27 +49,52 @@ class Prediction:
 class Featured(NamedTuple):
     """A clip and the pooled features of its parts, ``(parts, P)``, standardised by training.
 
-    `speaks` (parts,) bool says in which parts somebody speaks. `name`, `remark` and `seconds` are the clip's.
+    `speaks` (parts,) bool says in which parts somebody speaks, `samples` (parts,) how long they are. `name` is the clip's.
     """
 
     name: str
     features: np.ndarray
     speaks: np.ndarray
+    samples: np.ndarray
     remark: str | None
-    seconds: float
 
     @classmethod
-    def of(cls, clip: Clip, features: np.ndarray, has_speech: Sequence[bool]) -> Featured:
-        """Return it, given whether somebody speaks in each part; no part is kept, since a long clip has many."""
-        speaks = np.array(has_speech)
+    def of(cls, clip: Clip, features: np.ndarray, has_speech: Sequence[bool], samples: Sequence[int]) -> Featured:
+        """Return it. No part itself is kept, since a long clip has many.
+
+        Parameters
+        ----------
+        has_speech, samples : of each part, whether somebody speaks in it, and its length.
+        """
+        speaks, lengths = np.array(has_speech), np.array(samples)
         remarks = [NO_SPEECH_REMARK] if clip.is_sound and not speaks.any() else []
         remarks += [clip.remark] if clip.remark else []
-        return cls(clip.name, features, speaks, "; ".join(remarks) or None, clip.seconds)
+        if (parts := speaks.sum()) > 1:
+            mean = f"mean of {parts} parts of up to {lengths[speaks].max() / SAMPLE_RATE:.1f} s"
+            pauses = f"without pauses of {PAUSE:g} s or more" if clip.skips_pauses else "pauses included"
+            remarks.append(f"{mean}, {pauses}; a timeline shows the emotions one by one")
+        return cls(clip.name, features, speaks, lengths, "; ".join(remarks) or None)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Which parts the answer is based on, ``(parts,)`` bool: those with speech, if there is any."""
+        return self.speaks if self.speaks.any() else ~self.speaks
 
     @property
     def counted(self) -> np.ndarray:
-        """The features that the answer is based on: those of the parts with speech, if there is any."""
-        return self.features[self.speaks] if self.speaks.any() else self.features
+        """The features of the parts that the answer is based on."""
+        return self.features[self.counts]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The share of each part that the answer is based on; they add up to one."""
+        samples = self.samples[self.counts]
+        return samples / samples.sum()
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound that the answer is based on."""
+        return float(self.samples[self.counts].sum() / SAMPLE_RATE)
 
 
 class ClipFeatures(NamedTuple):
@@ -82,7 +110,7 @@ class ClipFeatures(NamedTuple):
 
     @classmethod
     def of(cls, clip: Featured) -> ClipFeatures:
-        return cls(clip.counted.mean(0), bool(clip.speaks.any()), clip.remark)
+        return cls(_mean(clip.counted, clip.weights), bool(clip.speaks.any()), clip.remark)
 
 
 def prediction_of(
@@ -100,14 +128,15 @@ def prediction_of(
     """
     if not np.isfinite(probabilities).all():
         return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
+    weights = clip.weights
     return Prediction(
-        *likeliest(labels, probabilities.mean(0)),
-        embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings),
+        *likeliest(labels, _mean(probabilities, weights)),
+        embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings, weights),
         clip.remark,
         bool(clip.speaks.any()),
         clip.seconds,
-        len(clip.features),
-        None if genders is None else _by_label(GENDERS, genders.mean(0)),
+        len(weights),
+        None if genders is None else _by_label(GENDERS, _mean(genders, weights)),
     )
 
 
@@ -122,7 +151,12 @@ def _by_label(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, flo
     return {label: float(score) for label, score in zip(labels, probabilities, strict=True)}
 
 
-def _mean_embedding(embeddings: np.ndarray) -> np.ndarray:
+def _mean(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of rows ``(parts, N)``, in their precision."""
+    return (weights @ rows).astype(rows.dtype, copy=False)
+
+
+def _mean_embedding(embeddings: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the mean; of unit length, if all `embeddings` are."""
-    mean, lengths = embeddings.mean(0), np.linalg.norm(embeddings, axis=1)
+    mean, lengths = _mean(embeddings, weights), np.linalg.norm(embeddings, axis=1)
     return mean / np.linalg.norm(mean) if np.allclose(lengths, 1, atol=1e-4) else mean

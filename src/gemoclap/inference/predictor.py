@@ -48,7 +48,8 @@ class Predictor(ClipwisePredictor):
 
     Attributes
     ----------
-    check_speech : whether clips in which nobody speaks get a remark that says so. It takes a few milliseconds a clip.
+    check_speech : whether to look for speech: long pauses are left out, and a clip in which nobody speaks gets a remark that
+        says so. It takes a few milliseconds a clip.
     workers : threads that read clips while the model works on others.
     any_words : whether `labels` may be words that are like no word for an emotion.
 
@@ -222,7 +223,7 @@ class Predictor(ClipwisePredictor):
 
     @property
     def _audio_settings(self) -> AudioSettings:
-        return self.model.config.audio_settings
+        return self.model.config.clip_settings
 
     @property
     def _most_samples(self) -> float:

@@ -153,6 +153,22 @@ class SpeechDetector:
         return until - self.state.speaks_since > self._min_speech
 
 
+def speech_spans(waveform: np.ndarray, rules: SpeechRules) -> list[tuple[int, int]]:
+    """Return where somebody speaks in sound: first sample and end (exclusive) of each stretch, in order.
+
+    Parameters
+    ----------
+    waveform : 16 kHz mono, float32 ``(T,)``, short enough to be looked at at once.
+
+    Raises
+    ------
+    GemoclapError : the package silero-vad is not installed.
+    """
+    detector = SpeechDetector(load_speech_net(), rules, SpeechState())
+    found = [one for one in detector.add(waveform) if one.has_ended]
+    return [(one.first, one.until) for one in [*found, *detector.finish()]]
+
+
 def has_speech(blocks: Iterable[np.ndarray], rules: SpeechRules = ANY_SPEECH) -> bool:
     """Whether there is speech in sound; no more of it is looked at than needed to find out.
 

@@ -223,7 +223,7 @@ def _train_and_test(
     if calibration is not None:
         on_main_process(lambda: write_json(folder / CALIBRATION, calibration))
     if keep_models:
-        save_model(model, folder / "model", settings, method, fold, headline_scores(table))
+        save_model(model, folder / "model", settings, method, fold, sources.store, headline_scores(table))
     write_made(folder, begun)
     _finish(table, folder, *(() if keep_models else ENCODERS))
 

@@ -14,7 +14,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import Fold
 from gemoclap.encoders.cards import CAUTION, head, input_lines, usage
-from gemoclap.labels import Vocabulary
+from gemoclap.encoders.speech_model import LabelledConfig
 from gemoclap.writing import atomic_write
 
 ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
@@ -26,13 +26,13 @@ def write_model_card(
     method: str,
     fold: Fold,
     scores: Mapping[str, float] | None = None,
-    vocabulary: Vocabulary | None = None,
+    config: LabelledConfig | None = None,
 ) -> None:
     """Write the card: corpora with their licences, the split and its hash, the main settings, and scores if known.
 
     Parameters
     ----------
-    vocabulary : the model's classes; None leaves out what it takes and gives.
+    config : of the model; None leaves out what it takes and gives.
     """
     title, *about = _what(settings, method)
     lines = [
@@ -41,7 +41,7 @@ def write_model_card(
         *about,
         "",
         *usage(),
-        *(input_lines(vocabulary.emotions, settings.data.audio) if vocabulary else ()),
+        *(input_lines(config.emotions.emotions, config.clip_settings) if config else ()),
         "## Trained on",
         "",
         *_corpora(fold.train),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap import objectives as contrastive
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
 from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
+from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource, TrainBatches, check_classes, eval_batches
 from gemoclap.data.folds import Fold
 from gemoclap.data.perturb import with_copies
@@ -42,6 +46,8 @@ from gemoclap.training.loop import run_epochs
 
 STANDARDIZE_BATCH = 32
 """Utterances encoded at a time to measure mean and deviation of the features."""
+USUAL_SHARE = 0.99
+"""Share of the training clips that are no longer than `LabelledConfig.clip_seconds` [C]."""
 
 OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {**contrastive.OBJECTIVES, **plain.OBJECTIVES}
 
@@ -163,21 +169,33 @@ def prepare_encoder(encoder: SpeechEncoder, settings: Settings) -> None:
         encoder.compile_layers()
 
 
+def usual_seconds(utterances: Sequence[Utterance], store: AudioStore) -> float:
+    """Return the length that `USUAL_SHARE` of clips do not exceed, silence at head and tail not counted."""
+    samples = np.quantile(store.lengths(utterances), USUAL_SHARE, method="higher")
+    return math.ceil(100 * samples / SAMPLE_RATE) / 100
+
+
 def save_model(
     model: EmotionModel,
     target: Path,
     settings: Settings,
     method: str,
     fold: Fold,
+    store: AudioStore,
     scores: Mapping[str, float] | None = None,
 ) -> None:
-    """Save model, tokenizer and card in a folder, completely or not at all; only the main process writes."""
+    """Save model, tokenizer and card in a folder, completely or not at all; only the main process writes.
 
+    Parameters
+    ----------
+    store : of the fold's clips.
+    """
+    model.config.clip_seconds = usual_seconds(fold.train, store)
     before = getattr(model.audio_encoder.model.config, LABELLED, ())
     model.config.trained_speakers = sorted({*before, *(speaker_name(row) for row in (*fold.train, *fold.dev))})
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
-        write_model_card(folder / "README.md", settings, method, fold, scores, model.config.emotions)
+        write_model_card(folder / "README.md", settings, method, fold, scores, model.config)
 
     on_main_process(lambda: save_folder(target, write))

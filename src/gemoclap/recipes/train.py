@@ -70,7 +70,7 @@ def train(
             return run_gmp_step(step, settings, everyone, vocabulary, sources, output)
         model, source = train_method(settings, method, everyone, vocabulary, sources, output)
         calibrate(model, () if calibration else everyone.dev, source)
-        save_model(model, output / "model", settings, method, everyone)
+        save_model(model, output / "model", settings, method, everyone, store)
     if calibration is not None:
         on_main_process(lambda: set_calibration(output / "model", calibration))
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))

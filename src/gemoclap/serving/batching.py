@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
+from itertools import chain, pairwise
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, NamedTuple
@@ -129,7 +130,7 @@ class SharedPredictor:
 
     def __init__(self, predictor: Predictor, batcher: Batcher, limits: Limits, until: float | None = None) -> None:
         self._predictor, self._batcher, self._limits, self._until = predictor, batcher, limits, until
-        self._reader = ClipReader(predictor.model.config.audio_settings)
+        self._reader = ClipReader(predictor.model.config.clip_settings)
         self._checked: set[Labels] = set()
         self.model, self.labels = predictor.model, predictor.labels
 
@@ -179,16 +180,19 @@ class SharedPredictor:
         """Put the parts of a clip in the queue, and return the future of what is made of their features."""
         rows: list[np.ndarray] = []
         speaks: list[bool] = []
+        samples: list[int] = []
 
         def done(row: np.ndarray) -> Any:
-            if len(rows) < len(clip) - 1:
+            if len(rows) < len(speaks) - 1:
                 raise RuntimeError(f"{clip.name}: the model failed at a part of it")
-            return then(Featured.of(clip, np.stack([*rows, row]), speaks))
+            return then(Featured.of(clip, np.stack([*rows, row]), speaks, samples))
 
         waiting: list[Future[Any]] = []
-        for number, part in enumerate(clip, 1):
+        for part, following in pairwise(chain(clip, [None])):
+            assert part is not None
             speaks.append(part.has_speech)
-            waiting.append(self._batcher.submit(part, rows.append if number < len(clip) else done))
+            samples.append(len(part.waveform))
+            waiting.append(self._batcher.submit(part, done if following is None else rows.append))
             if len(waiting) > AHEAD:
                 self.wait(waiting.pop(0))
         return waiting[-1]

@@ -111,7 +111,7 @@ class Service:
             "emotions": [*self._labels],
             "takes_any_labels": isinstance(model, GEmoClapModel),
             "can_be_adapted": model.standardizer is not None,
-            "seconds_used_of_a_clip": model.config.audio_settings.max_seconds,
+            "seconds_used_of_a_clip": model.config.clip_settings.max_seconds,
             "limits": {
                 "megabytes": limits.body_bytes / 1e6,
                 "seconds": limits.seconds,
@@ -147,7 +147,7 @@ class Service:
         """
         predictor = self.predictor(any_words, self._until())
         predictor.check_labels(labels)
-        audio = self._model.config.audio_settings
+        audio = self._model.config.clip_settings
         longest = min((one for one in (audio.max_seconds, window) if one is not None), default=None)
         settings = replace(audio, max_seconds=longest)
         with ExitStack() as stack:
