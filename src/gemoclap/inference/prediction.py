@@ -11,8 +11,11 @@ import numpy as np
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.answers import NO_SPEECH_REMARK
-from gemoclap.inference.clips import PAUSE, Clip
+from gemoclap.inference.clips import Clip
 from gemoclap.labels import GENDERS
+
+LONG_SECONDS = 15.0
+"""Seconds from which a remark says that one answer stands for all of them: more than a few sentences."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,12 @@ class Featured(NamedTuple):
         speaks, lengths = np.array(has_speech), np.array(samples)
         remarks = [NO_SPEECH_REMARK] if clip.is_sound and not speaks.any() else []
         remarks += [clip.remark] if clip.remark else []
-        if (parts := speaks.sum()) > 1:
-            mean = f"mean of {parts} parts of up to {lengths[speaks].max() / SAMPLE_RATE:.1f} s"
-            pauses = f"without pauses of {PAUSE:g} s or more" if clip.skips_pauses else "pauses included"
-            remarks.append(f"{mean}, {pauses}; a timeline shows the emotions one by one")
+        if (seconds := lengths[speaks].sum() / SAMPLE_RATE) > LONG_SECONDS and len(speaks) > 1:
+            what = "speech" if clip.skips_pauses else "sound"
+            remarks.append(
+                f"one answer for {seconds:.0f} s of {what}, the mean of {speaks.sum()} parts; "
+                "a timeline shows the emotions one by one"
+            )
         return cls(clip.name, features, speaks, lengths, "; ".join(remarks) or None)
 
     @property
