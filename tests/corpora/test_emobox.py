@@ -10,6 +10,7 @@ import pytest
 from gemoclap.corpora import export, prepare
 from gemoclap.corpora.emobox import read_emobox, write_emobox
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.data.fold_files import read_fold_files
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import get_vocabulary
 
@@ -33,6 +34,28 @@ def test_speaker_gender_and_text_are_filled_from_the_name(tmp_path):
     (row,) = read_emobox(write_manifest(tmp_path / "cremad.jsonl", [cremad_row()]))
     assert (row.id, row.speaker, row.gender, row.emotion) == ("1002_IEO_SAD_LO", "1002", "female", "sad")
     assert (row.corpus, row.text) == ("cremad", "It's eleven o'clock")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "wav", "emo", "expected"),
+    [
+        ("tess", "tess/OA_bite_neutral.wav", "neutral", ("OA_bite_neutral", "OAF", "female", "neutral")),
+        ("tess", "tess/YAF_wag_ps.wav", "ps", ("YAF_wag_ps", "YAF", "female", "surprised")),
+        ("savee", "savee/JE_sa08.wav", "sa", ("JE_sa08", "JE", "male", "sad")),
+        ("emovo", "emovo/f2/gio-f2-b2.wav", "gio", ("gio-f2-b2", "f2", "female", "happy")),
+        ("esd", "esd/0016/Surprise/0016_001715.wav", "Surprise", ("0016_001715", "0016", "female", "surprised")),
+    ],
+)
+def test_rows_of_more_corpora_are_described_by_their_names(tmp_path, dataset, wav, emo, expected):
+    """As EmoBox writes them; its map of labels need not be there."""
+    row = {
+        "key": f"{dataset}-{Path(wav).stem.replace('_', '-')}",
+        "dataset": dataset,
+        "wav": f"downloads/{wav}",
+        "emo": emo,
+    }
+    (found,) = read_emobox(write_manifest(tmp_path / f"{dataset}.jsonl", [row]))
+    assert (found.id, found.speaker, found.gender, found.emotion) == expected
 
 
 def test_the_label_map_is_asked_only_for_words_that_are_none(tmp_path):
@@ -117,6 +140,18 @@ def test_the_export_has_emobox_s_own_fields(tmp_path, utterances):
     assert [json.loads(line)["key"] for line in test] == ["ravdess-03-01-05-01-02-01-02"]
     assert read_emobox(tmp_path / "corpus/fold_1/ravdess_train_fold_1.jsonl")[0].emotion == "neutral"
     assert not folder.exists()
+
+
+def test_the_development_part_of_a_fold_is_exported_too(tmp_path, utterances):
+    names = [row.id for row in utterances]
+    write_emobox(
+        utterances, tmp_path / "out", {"a": (names[:1], names[1:2], names[2:]), "b": (names[:2], names[2:], [])}
+    )
+    first, second = (sorted(path.name for path in (tmp_path / "out" / fold).iterdir()) for fold in ("fold_1", "fold_2"))
+    assert [name.split("_")[1] for name in first] == ["test", "train", "valid"]
+    assert [name.split("_")[1] for name in second] == ["test", "train"]
+    parts = read_fold_files(tmp_path / "out", names)["fold_1"]
+    assert parts == {"train": names[:1], "valid": names[2:], "test": names[1:2]}
 
 
 def test_export_refuses_what_it_cannot_write(tmp_path, utterances):

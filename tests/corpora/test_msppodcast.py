@@ -102,6 +102,23 @@ def test_labels_speakers_texts_and_clips_are_found(release: Path) -> None:
     assert (rows[9].partition, rows[9].speaker) == ("test3", None)
 
 
+def test_each_rater_of_the_detailed_table_has_a_vote(release: Path) -> None:
+    """One emotion a rater; raters can write a word of their own, which begins with Other."""
+    assert all(row.votes is None for row in msppodcast.parse(release))
+    heard = ["Angry", "Angry", "Neutral", "Other-Annoyed", "Contempt", "", "U", "Tired"]
+    rows = [f"MSP-PODCAST_0000_0001.wav,{number},{word},3" for number, word in enumerate(heard)]
+    header = f"FileName,Worker,{msppodcast.HEARD},EmoAct"
+    table = write_table(
+        release / "Labels" / "labels_detailed.csv", [*rows, "MSP-PODCAST_0001_0001.wav,1,Fear,3"], header
+    )
+    first, second, third = msppodcast.parse(release)[:3]
+    assert first.votes == {"angry": 2, "neutral": 1, "other": 2, "contemptuous": 1, "surprised": 1}
+    assert (second.votes, third.votes) == ({"fearful": 1}, None)
+    table.write_text(table.read_text().replace(msppodcast.HEARD, "EmoClass"))
+    with pytest.raises(GemoclapError, match=r"labels_detailed\.csv: no column 'EmoClass_Major'"):
+        msppodcast.parse(release)
+
+
 def test_the_default_folds_are_the_corpus_s_partitions(release: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = msppodcast.parse(release)
     vocabulary = get_vocabulary("msppodcast4")

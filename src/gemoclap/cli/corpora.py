@@ -51,7 +51,7 @@ def run_convert(args: Namespace) -> int:
     if args.form == "emobox":
         utterances, vocabulary, data = read_data(args.data)
         folds = {
-            fold.name: ([row.id for row in fold.train], [row.id for row in fold.test])
+            fold.name: [[row.id for row in part] for part in (fold.train, fold.test, fold.dev)]
             for fold in make_folds(utterances, data, vocabulary)
         }
     else:

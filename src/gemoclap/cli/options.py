@@ -64,8 +64,8 @@ def add_overwrite(parser: Parser) -> None:
 
 def add_prepare(parser: Parser) -> None:
     corpora = (
-        "what to read: a corpus (iemocap, ravdess, emodb, nemo, cremad, synthetic), or another tool's manifest (emobox, s3prl, "
-        "audformat, csv)"
+        "what to read: a corpus (iemocap, ravdess, emodb, nemo, cremad, msppodcast, meld, tess, savee, esd, emovo, synthetic), "
+        "or another tool's manifest (emobox, s3prl, audformat, csv)"
     )
     parser.add_argument("name", help=corpora)
     parser.add_argument(

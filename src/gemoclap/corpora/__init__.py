@@ -113,7 +113,7 @@ def export(
     name: str,
     utterances: Sequence[Utterance],
     target: str | os.PathLike,
-    folds: Mapping[str, tuple[Iterable[str], Iterable[str]]] | None = None,
+    folds: Mapping[str, Sequence[Iterable[str]]] | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write rows in another toolkit's format: a folder for emobox and audformat, a file for csv.
@@ -121,7 +121,7 @@ def export(
     Parameters
     ----------
     name : of `EXPORTERS`.
-    folds : name -> (training ids, test ids), for emobox.
+    folds : name -> (training ids, test ids) or (training ids, test ids, development ids), for emobox.
     overwrite : whether to replace an existing file, for csv; existing folders are never replaced.
 
     Raises

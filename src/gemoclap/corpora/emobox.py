@@ -83,16 +83,17 @@ def read_emobox(source: str | os.PathLike, audio_root: str | os.PathLike | None 
 def write_emobox(
     utterances: Sequence[Utterance],
     folder: str | os.PathLike,
-    folds: Mapping[str, tuple[Iterable[str], Iterable[str]]] | None = None,
+    folds: Mapping[str, Sequence[Iterable[str]]] | None = None,
 ) -> None:
-    """Write ``CORPUS.jsonl`` and ``label_map.json``, and with `folds` ``fold_N/CORPUS_{train,test}_fold_N.jsonl``.
+    """Write ``CORPUS.jsonl`` and ``label_map.json``, and with `folds` ``fold_N/CORPUS_{train,test,valid}_fold_N.jsonl``.
 
     Rows without a label are left out, because EmoBox does not support them. Paths of audio below `folder` are relative, others
     absolute.
 
     Parameters
     ----------
-    folds : name -> (training ids, test ids); they are numbered from 1 in this order, as EmoBox requires.
+    folds : name -> (training ids, test ids), or (training ids, test ids, development ids); they are numbered from 1 in this
+        order, as EmoBox requires. Without development ids a fold has no valid file.
 
     Raises
     ------
@@ -121,14 +122,13 @@ def write_emobox(
     write_json(folder / LABEL_MAP, {word: EMOBOX_NAMES.get(word, word.capitalize()) for word in words})
 
 
-def _fold_parts(
-    folder: Path, corpus: str, folds: Mapping[str, tuple[Iterable[str], Iterable[str]]]
-) -> dict[Path, list[str]]:
+def _fold_parts(folder: Path, corpus: str, folds: Mapping[str, Sequence[Iterable[str]]]) -> dict[Path, list[str]]:
     """Return file -> ids."""
     return {
         folder / f"fold_{number}" / f"{corpus}_{side}_fold_{number}.jsonl": list(ids)
         for number, sides in enumerate(folds.values(), 1)
-        for side, ids in zip(("train", "test"), sides, strict=True)
+        for side, ids in zip(("train", "test", "valid"), map(list, sides), strict=False)
+        if ids or side != "valid"
     }
 
 
@@ -204,7 +204,7 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
         path=finder(row["wav"], by_stem=described is not None),
         start=seconds(row.get("start_time"), "start_time", where),
         end=seconds(row.get("end_time"), "end_time", where),
-        emotion=_emotion(row["emo"], label_map) if known(row["emo"]) else None,
+        emotion=_emotion(row["emo"], label_map, base.emotion) if known(row["emo"]) else None,
     )
 
 
@@ -227,10 +227,14 @@ def _extra_fields(row: dict[str, Any], where: str) -> dict[str, Any]:
     return fields
 
 
-def _emotion(word: str, label_map: dict[str, str]) -> str:
+def _emotion(word: str, label_map: dict[str, str], named: str | None) -> str:
+    """Return the emotion of a row; `named` is that of the file name, for words such as EMOVO's *gio* without a map."""
     emotion = canonical_emotion(word)
+    if emotion in EMOTIONS:
+        return emotion
     mapped = label_map.get(word, word)
-    return emotion if emotion in EMOTIONS or not isinstance(mapped, str) else canonical_emotion(mapped)
+    found = canonical_emotion(mapped) if isinstance(mapped, str) else emotion
+    return found if found in EMOTIONS or named is None else named
 
 
 def _row(utterance: Utterance, corpus: str, folder: Path) -> dict[str, Any]:

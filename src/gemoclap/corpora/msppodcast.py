@@ -1,13 +1,13 @@
 """MSP-Podcast (Lotfian and Busso 2019): spontaneous speech from podcasts, with the labels of many raters, English.
 
-``Labels/labels_consensus.csv`` has the emotion, the partition, the speaker and the gender of each clip in ``Audios/``;
-``Transcripts/`` has a file of text for each, in newer releases.
+``Labels/labels_consensus.csv`` has the emotion, the partition, the speaker and the gender of each clip in ``Audios/``, and
+``Labels/labels_detailed.csv`` a row for each rater of a clip. ``Transcripts/`` has a file of text for each, in newer releases.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, name, number
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import GENDERS
+from gemoclap.labels import GENDERS, canonical_emotion
 
 TABLES = ("labels_consensus.csv", "labels_concensus.csv")
 """The second is how older releases spell it."""
 DIMENSIONS = {"valence": "EmoVal", "arousal": "EmoAct", "dominance": "EmoDom"}
 """Means of the raters, from 1 to 7."""
+RATERS, HEARD = "labels_detailed.csv", "EmoClass_Major"
+"""Table of the raters, and its column with the one emotion that each of them chose."""
 COLUMNS = ("FileName", "EmoClass", "SpkrID", "Gender", "Split_Set", *DIMENSIONS.values())
 EMOTIONS = {
     "A": "angry", "S": "sad", "H": "happy", "U": "surprised", "F": "fearful", "D": "disgusted", "C": "contemptuous",
@@ -50,11 +52,36 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
     folder = _folder(release, "audio") or release / "Audios"
     audio = audio_by_stem(folder) if folder.is_dir() else {}
     texts = _folder(release, "transcript")
+    votes = _votes(table.parent / RATERS)
+    return [_utterance(row, audio, folder, texts, votes, where) for where, row in _rows(table, COLUMNS)]
+
+
+def _rows(table: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:
     header, rows = read_table(table, ",")
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        raise GemoclapError(f"{table}: no column {missing[0]!r} in its first line; unpack the release again")
-    return [_utterance(row, audio, folder, texts, where) for where, row in rows]
+    for column in columns:
+        if column not in header:
+            raise GemoclapError(f"{table}: no column {column!r} in its first line; unpack the release again")
+    return rows
+
+
+def _votes(table: Path) -> dict[str, dict[str, float]]:
+    """Return the name of a clip -> emotion -> number of raters; empty without a table."""
+    found: dict[str, dict[str, float]] = {}
+    for _, row in _rows(table, ("FileName", HEARD)) if table.is_file() else ():
+        word = _heard(row[HEARD])
+        if word is not None:
+            counts = found.setdefault(Path(row["FileName"].strip()).stem, {})
+            counts[word] = counts.get(word, 0.0) + 1
+    return found
+
+
+def _heard(cell: str) -> str | None:
+    """Return the emotion that a rater chose: a word, a letter, or a word of the rater's own, which is other."""
+    word = known(cell)
+    if word is None or word in EMOTIONS:
+        return EMOTIONS.get(word or "")
+    emotion = canonical_emotion(word)
+    return emotion if emotion in EMOTIONS.values() else "other"
 
 
 def _find_table(root: Path) -> Path:
@@ -80,7 +107,14 @@ def _folder(release: Path, word: str) -> Path | None:
     return next(fitting, None)
 
 
-def _utterance(row: dict[str, str], audio: dict[str, Path], folder: Path, texts: Path | None, where: str) -> Utterance:
+def _utterance(
+    row: dict[str, str],
+    audio: dict[str, Path],
+    folder: Path,
+    texts: Path | None,
+    votes: dict[str, dict[str, float]],
+    where: str,
+) -> Utterance:
     file = known(row["FileName"])
     if file is None:
         raise GemoclapError(f"{where}: the row names no file; unpack the release again")
@@ -97,6 +131,7 @@ def _utterance(row: dict[str, str], audio: dict[str, Path], folder: Path, texts:
         text=_text(texts, stem) if texts else None,
         language="en",
         partition=PARTITIONS.get(partition, partition) or None,
+        votes=votes.get(stem),
         **dimensions,
     )
 
