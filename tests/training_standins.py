@@ -99,6 +99,7 @@ class TinyBatch:
     genders: Tensor
     ids: tuple[str, ...]
     classes: Tensor | None = None
+    votes: Tensor | None = None
 
     def to(self, device: torch.device) -> TinyBatch:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}

@@ -80,6 +80,14 @@ class Vocabulary:
         resolved = self.resolve(emotion)
         return None if resolved is None else self.emotions.index(resolved)
 
+    def counts(self, votes: Mapping[str, float]) -> list[float]:
+        """Return the number of votes for each class after merging, those outside the set left out; not normalised."""
+        found = [0.0] * len(self.emotions)
+        for emotion, count in votes.items():
+            if (place := self.index(emotion)) is not None:
+                found[place] += count
+        return found
+
     def to_dict(self) -> dict:
         """Return plain data for JSON; `Vocabulary.from_dict` reads it back."""
         return {"name": self.name, "emotions": list(self.emotions), "merges": dict(self.merges)}

@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small import SMALL, changed, complaint, contents, log_of, run
+from small import SMALL, changed, complaint, contents, crossval, log_of, run
 
 from gemoclap.audio import load_audio, prepare_clip
 from gemoclap.config import AudioSettings, DataSettings, Settings
@@ -177,3 +177,18 @@ def test_a_number_of_folds_is_not_overruled_by_the_corpus(tmp_path: Path) -> Non
     _, _, own = read_data(DataSettings(manifest=str(tmp_path / "m.jsonl")))
     _, _, asked = read_data(DataSettings(manifest=str(tmp_path / "m.jsonl"), n_folds=3))
     assert (own.folds, asked.folds, asked.n_folds, asked.test_speakers) == ("lists", "kfold", 3, None)
+
+
+def test_votes_are_trained_on_or_refused(
+    small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unanimous votes train as the labels do; other methods, and manifests without votes, are refused before anything."""
+    agreed = changed(small_manifest, tmp_path / "agreed.jsonl", votes=lambda row: {row.emotion: 3.0})
+    said = complaint(capsys, *crossval(small_manifest, "ce", tmp_path / "none", "--objective.votes", "true"))
+    assert "no training utterance of fold_1 has votes" in said and not (tmp_path / "none").exists()
+    said = complaint(capsys, *crossval(agreed, "am_softmax", tmp_path / "none", "--objective.votes", "true"))
+    assert "am_softmax trains on one label" in said and not (tmp_path / "none").exists()
+    for name, options in (("votes", ("--objective.votes", "true")), ("labels", ())):
+        assert run(*crossval(agreed, "ce", tmp_path / name, *options)) == 0
+    logs = [log_of(tmp_path / name / "ce" / "fold_1") for name in ("votes", "labels")]
+    assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], rel=1e-5)

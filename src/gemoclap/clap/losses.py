@@ -23,6 +23,23 @@ def agreement(labels: Tensor, unknown: int | None = None) -> Tensor:
     return matrix.float()
 
 
+def vote_agreement(votes: Tensor, emotions: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``M (N, N)`` of both directions for utterances with votes [C].
+
+    ``M_ij = d_i(e_j)``: the share of utterance i's votes for the emotion of utterance j, whose prompt it is compared with. In
+    the other direction, prompt i against utterance j, it is ``d_j(e_i)``. If all votes are for the labels, both are
+    `agreement`. A row without any share, which cannot be made into probabilities, is that of `agreement`.
+
+    Parameters
+    ----------
+    votes : ``d (N, C)``, of sum 1 in each row.
+    emotions : ``e (N,)``, class indices.
+    """
+    shares, agreed = votes[:, emotions], agreement(emotions).to(votes.dtype)
+    target, back = (torch.where(one.sum(dim=1, keepdim=True) > 0, one, agreed) for one in (shares, shares.T))
+    return target, back
+
+
 def normalize_target(matrix: Tensor, normalizer: Normalizer = "softmax", allowed: Tensor | None = None) -> Tensor:
     """Turn each row of a label matrix ``(N, N)`` into probabilities, by ``softmax`` [P] or ``row_sum`` [C].
 
@@ -98,6 +115,7 @@ def symmetric_contrastive_loss(
     target: Tensor,
     normalizer: Normalizer = "softmax",
     allowed: Tensor | None = None,
+    back_target: Tensor | None = None,
 ) -> SymmetricLoss:
     """Compare N audio embeddings with the embeddings of their N prompts, in both directions.
 
@@ -107,17 +125,19 @@ def symmetric_contrastive_loss(
     ----------
     audio, text : ``(N, E)``, unit length.
     audio_scale, text_scale : the temperatures eps_a and eps_t, scalars.
-    target : ``M (N, N)``, symmetric, before normalisation.
+    target : ``M (N, N)``, before normalisation.
     allowed : ``(N, N)`` bool, whether utterance i is compared with the prompt of utterance j [C]; None: every one is.
+    back_target : M of the direction from prompts to utterances; None: it is symmetric, and `target` is both.
     """
     similarity = _wide(audio) @ _wide(text).T
     target = target.to(similarity.dtype)
+    other = target if back_target is None else back_target.to(similarity.dtype)
     back = None if allowed is None else allowed.T
     cross_entropy = 0.5 * (
         row_cross_entropy(audio_scale * similarity, target, normalizer, allowed)
-        + row_cross_entropy(text_scale * similarity.T, target, normalizer, back)
+        + row_cross_entropy(text_scale * similarity.T, other, normalizer, back)
     )
     entropy = target_entropy(target, normalizer, allowed)
-    if back is not None:
-        entropy = 0.5 * (entropy + target_entropy(target, normalizer, back))
+    if back is not None or back_target is not None:
+        entropy = 0.5 * (entropy + target_entropy(other, normalizer, back))
     return SymmetricLoss(cross_entropy - entropy, cross_entropy)

@@ -2,8 +2,10 @@
 
 An objective is independent of model and loop. It takes the outputs by name and the labels of the utterances, gathered over
 processes or not, and returns scalars. ``"loss"`` is minimised, and the others are logged. If several corpora are trained on
-together, ``classes (N, C)`` says which classes the corpus of each utterance has. Each KL has a ``*_cross_entropy``, which
-is the KL plus the entropy of its target. It is what other implementations print, and never falls below that entropy.
+together, ``classes (N, C)`` says which classes the corpus of each utterance has. ``votes (N, C)``, if given, are the shares of
+the classes in the votes of each utterance's raters, and take the place of its label in the target [C]. Each KL has a
+``*_cross_entropy``, which is the KL plus the entropy of its target. It is what other implementations print, and never falls
+below that entropy.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from gemoclap.clap.losses import SymmetricLoss, agreement, symmetric_contrastive_loss
+from gemoclap.clap.losses import SymmetricLoss, agreement, symmetric_contrastive_loss, vote_agreement
 from gemoclap.config import ObjectiveSettings
 from gemoclap.labels import UNKNOWN_GENDER
 
@@ -21,7 +23,10 @@ Losses = dict[str, Tensor]
 
 
 class Objective(Protocol):
-    """`row_outputs` are the names of the outputs with one row per utterance, which are gathered over processes."""
+    """`row_outputs` are the names of the outputs with one row per utterance, which are gathered over processes.
+
+    Methods that train on votes (`config.VOTED`) also take them, as `votes`.
+    """
 
     row_outputs: tuple[str, ...]
 
@@ -33,11 +38,11 @@ class Objective(Protocol):
 def _emotion_branch(
     outputs: dict[str, Tensor],
     emotions: Tensor,
-    target: Tensor,
+    targets: tuple[Tensor, Tensor | None],
     settings: ObjectiveSettings,
     classes: Tensor | None,
 ) -> SymmetricLoss:
-    """Compare every utterance with the prompt of every utterance's emotion, given the target matrix `target`.
+    """Compare every utterance with the prompt of every utterance's emotion, given what `_emotion_targets` returned.
 
     An utterance is not compared with the prompt of a class that its own corpus does not have [C], because its annotators
     could not choose that class.
@@ -47,10 +52,16 @@ def _emotion_branch(
         outputs["text_embedding"][emotions],
         outputs["audio_scale"],
         outputs["text_scale"],
-        target,
+        targets[0],
         settings.target,
         None if classes is None else classes[:, emotions],
+        targets[1],
     )
+
+
+def _emotion_targets(emotions: Tensor, votes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return M_e of the two directions; the second is None if it is equal to the first."""
+    return (agreement(emotions), None) if votes is None else vote_agreement(votes, emotions)
 
 
 class EmoCLAP:
@@ -62,9 +73,14 @@ class EmoCLAP:
         self.settings = settings
 
     def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+        self,
+        outputs: dict[str, Tensor],
+        emotions: Tensor,
+        genders: Tensor,
+        classes: Tensor | None = None,
+        votes: Tensor | None = None,
     ) -> Losses:
-        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings, classes)
+        emotion = _emotion_branch(outputs, emotions, _emotion_targets(emotions, votes), self.settings, classes)
         return {"loss": emotion.kl, "emotion_cross_entropy": emotion.cross_entropy}
 
 
@@ -81,11 +97,18 @@ class SoftLabelGEmoCLAP:
         self.settings = settings
 
     def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+        self,
+        outputs: dict[str, Tensor],
+        emotions: Tensor,
+        genders: Tensor,
+        classes: Tensor | None = None,
+        votes: Tensor | None = None,
     ) -> Losses:
         alpha = self.settings.alpha
-        target = alpha * agreement(emotions) + (1 - alpha) * agreement(genders, UNKNOWN_GENDER)
-        emotion = _emotion_branch(outputs, emotions, target, self.settings, classes)
+        of_genders = (1 - alpha) * agreement(genders, UNKNOWN_GENDER)
+        target, back = _emotion_targets(emotions, votes)
+        mixed = alpha * target + of_genders, None if back is None else alpha * back + of_genders
+        emotion = _emotion_branch(outputs, emotions, mixed, self.settings, classes)
         return {"loss": emotion.kl, "soft_label_cross_entropy": emotion.cross_entropy}
 
 
@@ -101,10 +124,15 @@ class MultiTaskGEmoCLAP:
         self.settings = settings
 
     def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+        self,
+        outputs: dict[str, Tensor],
+        emotions: Tensor,
+        genders: Tensor,
+        classes: Tensor | None = None,
+        votes: Tensor | None = None,
     ) -> Losses:
         alpha = self.settings.alpha
-        emotion = _emotion_branch(outputs, emotions, agreement(emotions), self.settings, classes)
+        emotion = _emotion_branch(outputs, emotions, _emotion_targets(emotions, votes), self.settings, classes)
         gender = self._gender_branch(outputs, genders)
         return {
             "loss": alpha * emotion.kl + (1 - alpha) * gender.kl,

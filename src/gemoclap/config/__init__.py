@@ -22,6 +22,7 @@ from gemoclap.config.methods import (
     OF_PROMPTS,
     TITLES,
     TRAINED,
+    VOTED,
     meaningless_to_heads,
 )
 from gemoclap.config.model import ModelSettings
@@ -48,6 +49,7 @@ __all__ = [
     "Settings",
     "TITLES",
     "TRAINED",
+    "VOTED",
     "TrainSettings",
     "check_limits",
     "check_seeds",

@@ -8,6 +8,8 @@ HEADS = ("ce", "am_softmax", "multi_task")
 """Classification heads without prompts on the same speech encoder and the same training: baselines of `METHODS`."""
 TRAINED = (*METHODS, *HEADS, "gmp_tl")
 """All methods that are trained by gradient descent."""
+VOTED = (*METHODS, "ce", "multi_task")
+"""Methods that can train on raters' votes (`ObjectiveSettings.votes`)."""
 BASELINES = ("egemaps_svm",)
 """Methods that are fitted without gradient descent, in the same folds."""
 TITLES = {

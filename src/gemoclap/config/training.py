@@ -19,12 +19,15 @@ class ObjectiveSettings:
             (divide by the sum of the row) [C].
         scale: Factor s on the cosines in AM-Softmax [C].
         margin: Margin m that AM-Softmax subtracts from the cosine of the true class [C].
+        votes: Train on the raters' votes: the target is the share of each class in the votes of an utterance, not its one
+            label [C]. For ce, multi_task and the contrastive methods; needs a manifest with votes.
     """
 
     alpha: float = 0.9
     target: Literal["softmax", "row_sum"] = "softmax"
     scale: float = 30.0
     margin: float = 0.2
+    votes: bool = False
 
     def __post_init__(self) -> None:
         check_limits("objective", self, alpha=SHARE, scale=POSITIVE, margin=AT_LEAST_0)

@@ -97,6 +97,7 @@ class Batch:
     genders : (B,) int64 indices in `labels.GENDERS`, -1 unknown.
     ids : B utterance ids.
     classes : (B, C) bool, which classes the corpus of each utterance has; None where all have all.
+    votes : (B, C) float32, the share of each class in the raters' votes, of sum 1; None if the labels are used.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -104,6 +105,7 @@ class Batch:
     genders: torch.Tensor
     ids: tuple[str, ...]
     classes: torch.Tensor | None = None
+    votes: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,13 +127,20 @@ class Batch:
         for padded, lengths in PADDED.items():
             if padded in inputs:
                 inputs[padded] = inputs[padded][:, : int(inputs[lengths].max())]
-        classes = None if self.classes is None else self.classes[first:last]
-        return Batch(inputs, self.emotions[first:last], self.genders[first:last], self.ids[first:last], classes)
+        return replace(self._labels_each(lambda tensor: tensor[first:last]), inputs=inputs, ids=self.ids[first:last])
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
-        classes = None if self.classes is None else change(self.classes)
-        return Batch(inputs, change(self.emotions), change(self.genders), self.ids, classes)
+        return replace(self._labels_each(change), inputs=inputs)
+
+    def _labels_each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        return replace(
+            self,
+            emotions=change(self.emotions),
+            genders=change(self.genders),
+            classes=None if self.classes is None else change(self.classes),
+            votes=None if self.votes is None else change(self.votes),
+        )
 
 
 def collate(utterances: Sequence[Utterance], source: InputSource, vocabulary: Vocabulary | None) -> Batch:
@@ -158,6 +167,27 @@ def classes_by_corpus(utterances: Sequence[Utterance], vocabulary: Vocabulary) -
         members = corpora == corpus
         classes[members] = np.isin(np.arange(len(vocabulary.emotions)), emotions[members])
     return None if classes.all() else classes
+
+
+def vote_shares(
+    utterances: Sequence[Utterance], vocabulary: Vocabulary, classes: np.ndarray | None = None
+) -> np.ndarray:
+    """Return (N, C) float32: the share of each class in the votes of each labelled utterance, of sum 1 [C].
+
+    Votes for emotions that are no class are left out, as are votes for classes that the utterance's corpus does not have. If no
+    votes are left, the label has all of them.
+
+    Parameters
+    ----------
+    classes : what `classes_by_corpus` returned.
+    """
+    emotions, _ = _labels(utterances, vocabulary)
+    labelled = np.eye(len(vocabulary.emotions))[emotions]
+    counts = np.array([vocabulary.counts(row.votes or {}) for row in utterances])
+    if classes is not None:
+        counts = counts * classes
+    counts = np.where(counts.sum(axis=1, keepdims=True) > 0, counts, labelled)
+    return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> None:
@@ -190,6 +220,7 @@ class TrainBatches:
     vocabulary : the classes; None for speech without labels, where all utterances are used and every label is -1.
     settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
+    votes : whether batches have the raters' votes (`vote_shares`).
 
     Raises
     ------
@@ -204,6 +235,7 @@ class TrainBatches:
         settings: TrainSettings,
         process: int = 0,
         processes: int = 1,
+        votes: bool = False,
     ) -> None:
         if vocabulary is not None:
             utterances = [row for row in utterances if vocabulary.index(row.emotion) is not None]
@@ -216,6 +248,7 @@ class TrainBatches:
         self.processes = processes
         self._emotions, self._genders = _labels(self.utterances, vocabulary)
         self._classes = classes_by_corpus(self.utterances, vocabulary) if vocabulary else None
+        self._votes = vote_shares(self.utterances, vocabulary, self._classes) if vocabulary and votes else None
         self._lengths = source.lengths(self.utterances)
         self._number = self._count()
 
@@ -287,6 +320,8 @@ class TrainBatches:
         batch = collate(rows, self.source, self.vocabulary)
         if self._classes is not None:
             batch = replace(batch, classes=torch.from_numpy(self._classes[places]))
+        if self._votes is not None:
+            batch = replace(batch, votes=torch.from_numpy(self._votes[places]))
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
 

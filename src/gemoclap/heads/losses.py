@@ -23,6 +23,20 @@ def cross_entropy(logits: Tensor, classes: Tensor, unknown: int, allowed: Tensor
     return functional.cross_entropy(_of_allowed(widened(logits), allowed), classes, ignore_index=unknown)
 
 
+def soft_cross_entropy(logits: Tensor, shares: Tensor, allowed: Tensor | None = None) -> Tensor:
+    """Return the mean over the rows of ``-sum_c d_c log softmax(z)_c``, d the target distribution [C].
+
+    Parameters
+    ----------
+    logits : ``z (N, C)``.
+    shares : ``d (N, C)``, of sum 1 in each row, and zero where ``allowed (N, C)`` is False.
+    """
+    log_shares = _of_allowed(widened(logits), allowed).log_softmax(dim=1)
+    if allowed is not None:
+        log_shares = log_shares.masked_fill(~allowed, 0.0)
+    return -(shares * log_shares).sum(dim=1).mean()
+
+
 def _of_allowed(logits: Tensor, allowed: Tensor | None) -> Tensor:
     return logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
 

@@ -8,12 +8,19 @@ from torch import Tensor
 
 from gemoclap.config import ObjectiveSettings
 from gemoclap.heads.classifier import Head
-from gemoclap.heads.losses import am_softmax, cross_entropy
+from gemoclap.heads.losses import am_softmax, cross_entropy, soft_cross_entropy
 from gemoclap.labels import UNKNOWN_GENDER
 
 Losses = dict[str, Tensor]
 NO_CLASS = -100
 """Index of a missing emotion label. Training utterances always have one."""
+
+
+def _emotion(logits: Tensor, emotions: Tensor, classes: Tensor | None, votes: Tensor | None) -> Tensor:
+    """Return the cross-entropy to the labels, or if there are votes, to their distribution [C]."""
+    if votes is not None:
+        return soft_cross_entropy(logits, votes, classes)
+    return cross_entropy(logits, emotions, NO_CLASS, classes)
 
 
 class CrossEntropy:
@@ -22,9 +29,14 @@ class CrossEntropy:
     row_outputs: tuple[str, ...] = ("logits",)
 
     def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+        self,
+        outputs: dict[str, Tensor],
+        emotions: Tensor,
+        genders: Tensor,
+        classes: Tensor | None = None,
+        votes: Tensor | None = None,
     ) -> Losses:
-        return {"loss": cross_entropy(outputs["logits"], emotions, NO_CLASS, classes)}
+        return {"loss": _emotion(outputs["logits"], emotions, classes, votes)}
 
 
 class AMSoftmax:
@@ -53,10 +65,15 @@ class EmotionAndGender:
         self.settings = settings
 
     def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
+        self,
+        outputs: dict[str, Tensor],
+        emotions: Tensor,
+        genders: Tensor,
+        classes: Tensor | None = None,
+        votes: Tensor | None = None,
     ) -> Losses:
         alpha = self.settings.alpha
-        emotion = cross_entropy(outputs["logits"], emotions, NO_CLASS, classes)
+        emotion = _emotion(outputs["logits"], emotions, classes, votes)
         gender = cross_entropy(outputs["gender_logits"], genders, UNKNOWN_GENDER)
         return {"loss": alpha * emotion + (1 - alpha) * gender, "emotion": emotion, "gender": gender}
 

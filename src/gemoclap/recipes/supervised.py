@@ -86,7 +86,15 @@ def train_in_one_stage(
     # Half precision is for training only; scores are computed with the saved model.
     for_scoring = source if source.is_exact else sources.store
     standardize_features(model, learnt_from, source)
-    batches = TrainBatches(learnt_from, source, vocabulary, settings.train, state.process_index, state.num_processes)
+    batches = TrainBatches(
+        learnt_from,
+        source,
+        vocabulary,
+        settings.train,
+        state.process_index,
+        state.num_processes,
+        votes=settings.objective.votes,
+    )
     known_by = determining((asked or settings).to_dict())
     if asked is None:  # a separate model, which GMP-TL's settings do not affect
         del known_by["gmp"]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from gemoclap.config import Settings
+from gemoclap.config import VOTED, Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource
 from gemoclap.data.folds import Fold, undivided
 from gemoclap.data.reading import left_out, one_class_corpora, read_data
 from gemoclap.data.same_audio import refuse_same_audio
+from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
@@ -81,8 +82,24 @@ def check_folds(
     settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None
 ) -> None:
     """Raise errors that would otherwise come late in a method's training; `folds` is folder -> fold."""
+    if settings.objective.votes:
+        _check_votes(method, folds.values())
     if method == "gmp_tl":
         gmp.check_folds(settings, folds, store, step)
+
+
+def _check_votes(method: str, folds: Iterable[Fold]) -> None:
+    if method not in VOTED:
+        raise GemoclapError(
+            f"objective.votes: {method} trains on one label for each utterance; methods that train on votes: "
+            f"{', '.join(VOTED)}; leave the setting out, or the method"
+        )
+    for fold in folds:
+        if not any(row.votes for row in fold.train):
+            raise GemoclapError(
+                f"objective.votes: no training utterance of {fold.name} has votes; fill the manifest's field 'votes' in, or "
+                "leave the setting out"
+            )
 
 
 def train_method(

@@ -25,7 +25,10 @@ from gemoclap.training.distributed import gather_outputs
 
 
 class Batch(Protocol):
-    """What training uses of a batch: model inputs by name, emotions (B,), genders (B,), B ids, classes (B, C) or None."""
+    """What training uses of a batch: model inputs by name, emotions (B,), genders (B,), B ids.
+
+    Also classes (B, C) and votes (B, C), or None; the objective gets them by these names.
+    """
 
     @property
     def inputs(self) -> dict[str, Tensor]: ...
@@ -37,6 +40,8 @@ class Batch(Protocol):
     def ids(self) -> tuple[str, ...]: ...
     @property
     def classes(self) -> Tensor | None: ...
+    @property
+    def votes(self) -> Tensor | None: ...
     def to(self, device: torch.device) -> Self: ...
     def split(self, rows: int) -> Sequence[Self]: ...
     def __len__(self) -> int: ...
@@ -127,10 +132,13 @@ class Gradients:
         return outputs, states
 
     def _losses(self, outputs: dict[str, Tensor], batch: Batch) -> Losses:
-        labels = [batch.emotions, batch.genders, *([] if batch.classes is None else [batch.classes])]
+        optional = {"classes": batch.classes, "votes": batch.votes}
+        given = {name: labels for name, labels in optional.items() if labels is not None}
+        labels = [batch.emotions, batch.genders, *given.values()]
         if self.settings.gather:
             outputs, labels = gather_outputs(outputs, self.objective.row_outputs, labels)
-        return self.objective(outputs, *labels)
+        emotions, genders, *rest = labels
+        return self.objective(outputs, emotions, genders, **dict(zip(given, rest, strict=True)))
 
     def _syncing(self, syncs: bool) -> Any:
         return nullcontext() if syncs else self.accelerator.no_sync(self.wrapped)
