@@ -35,6 +35,7 @@ EXTRAS = (
     "multipart",
     "python_multipart",
     "prometheus_client",
+    "ray",
 )
 """Modules of the optional packages of pyproject.toml."""
 

@@ -290,7 +290,7 @@ def test_where_nobody_speaks_no_emotion_is_predicted(
 
 def test_predict_loads_nothing_that_it_does_not_need(small_model: Path, clips: list[Path]) -> None:
     """No scikit-learn, openSMILE, matplotlib, pandas or tensorboard; no text encoder, since the prompts are saved."""
-    heavy = ("sklearn", "opensmile", "matplotlib", "pandas", "tensorboard", "audformat", "faiss", "scipy.stats")
+    heavy = ("sklearn", "opensmile", "matplotlib", "pandas", "tensorboard", "audformat", "faiss", "scipy.stats", "ray")
     code = (
         "import sys\nfrom gemoclap.cli import main\nfrom gemoclap.encoders import text\n"
         "def refuse(*a, **k): raise AssertionError('the text encoder was loaded')\n"

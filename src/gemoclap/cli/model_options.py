@@ -59,7 +59,19 @@ def add_predict(parser: Parser) -> None:
     )
     parser.add_argument("--columns", type=list[Literal["gender", "seconds", "embedding"]], default=[], help=columns)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
-    workers = "threads that read clips while the model works; default: 1 on a CPU, up to 8 with a GPU"
+    engine = (
+        "local = predict in this process; ray = on all machines of a Ray cluster, or in several processes of this machine (pip "
+        "install 'gemoclap[ray]'; docs/scaling.md). The recordings must have the same paths on every machine"
+    )
+    parser.add_argument("--engine", type=Literal["local", "ray"], default="local", help=engine)
+    address = (
+        "Ray cluster to use, such as auto; default: $RAY_ADDRESS, or else one that is started on this machine alone"
+    )
+    parser.add_argument("--address", type=str | None, default=None, help=address)
+    workers = (
+        "threads that read clips while the model works (default: 1 on a CPU, up to 8 with a GPU); with --engine ray: processes "
+        "that have the model (default: one for each GPU of the cluster or, without GPUs, for each core)"
+    )
     parser.add_argument("--workers", type=PositiveInt | None, default=None, help=workers)
     adapt = (
         "adapt the model to the recordings, without labels: none; folder = to all clips together, if they were recorded in "

@@ -7,8 +7,9 @@ import logging
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gemoclap.corpora.csv_io import read_csv
 from gemoclap.corpora.layout import AUDIO_SUFFIXES, rows_of_folder
@@ -17,15 +18,17 @@ from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
 from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, write_statistics
-from gemoclap.inference.answers import NO_SPEECH, UNKNOWN
+from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.terminal import print_summary, progress_bar
 from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
-    from gemoclap.inference.prediction import Prediction
     from gemoclap.inference.predictor import Predictor
+    from gemoclap.inference.ray_engine import RayEngine
+
+    Engine: TypeAlias = LocalEngine | RayEngine
 
 logger = logging.getLogger(__name__)
 LISTS = (".csv", ".tsv")
@@ -43,28 +46,27 @@ def run_predict(args: Namespace) -> int:
         raise GemoclapError(f"--threshold must lie between 0 and 1, not {args.threshold:g}")
     if args.columns and not (args.output or args.json):
         raise GemoclapError("--columns: the lines on the terminal have no columns; add -o FILE, or --json")
+    if args.address and args.engine != "ray":
+        raise GemoclapError("--address: is that of a Ray cluster; add --engine ray")
     require_model(model_source(args.model))
     clips = _clips(args.paths)
     groups = _groups(clips, args)
     if args.save_adapt:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
-    predictor, fingerprint = _loaded(args.model)
-    predictor.check_speech = args.speech == "detect"
-    predictor.any_words = args.any_words
-    predictor.predict_gender = "gender" in args.columns
-    if args.workers:
-        predictor.workers = args.workers
+    job = Job(
+        args.model,
+        args.labels,
+        args.batch_size,
+        args.workers if args.engine == "local" else None,
+        args.any_words,
+        args.speech == "detect",
+        args.threshold,
+        args.columns,
+    )
+    engine, predictor, model = _engine(job, args, needs_hash=target is not None or groups is not None)
+    predictor.check_labels(args.labels)
     labels = args.labels or predictor.labels
-    # The hash is not needed for predictions on the terminal, and takes a moment.
-    model = fingerprint(predictor.model) if target or groups else ""
-    predict = _way_to_predict(predictor, clips, groups, args, model)
-
-    def answers(wanted: Sequence[Utterance]) -> Iterator[dict[str, Any]]:
-        return (
-            _row(clip, answer, args.threshold, predictor.check_speech, args.columns)
-            for clip, answer in zip(wanted, predict(wanted), strict=True)
-        )
-
+    answers = engine.rows if groups is None else _adapted(engine, predictor, clips, groups, args, model)
     if target:
         made_with = {
             "model": model,
@@ -75,9 +77,9 @@ def run_predict(args: Namespace) -> int:
             "columns": args.columns,
             "adapted_to": None
             if groups is None
-            else {"how": args.adapt, "by": args.by, "clips": [key_of(_about(clip)) for clip in clips]},
+            else {"how": args.adapt, "by": args.by, "clips": [key_of(about(clip)) for clip in clips]},
         }
-        failed = _write(target, clips, answers, made_with, _columns(clips, labels, args.columns), args.overwrite)
+        failed = _write(target, clips, answers, made_with, columns_of(clips, labels, args.columns), args.overwrite)
     else:
         failed = _print(answers(clips), labels, args.json)
     if failed:
@@ -86,12 +88,23 @@ def run_predict(args: Namespace) -> int:
     return 1 if failed else 0
 
 
-def _loaded(model: str) -> tuple[Predictor, Callable[..., str]]:
-    # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
-    from gemoclap.encoders.fingerprint import fingerprint
-    from gemoclap.inference.predictor import Predictor
+def _engine(job: Job, args: Namespace, needs_hash: bool) -> tuple[Engine, Predictor, str]:
+    """Return what does the job, the model, and the hash of its weights if that is needed."""
+    if args.engine == "ray":
+        # Imported here, because Ray takes seconds, and is an extra.
+        from gemoclap.inference import ray_engine
 
-    return Predictor.from_pretrained(model), fingerprint
+        ray_engine.ray_module(args.debug)
+    predictor = job.load()
+    model = ""
+    if needs_hash or args.engine == "ray":  # it takes a moment, and most predictions on the terminal do without
+        from gemoclap.encoders.fingerprint import fingerprint
+
+        model = fingerprint(predictor.model)
+    if args.engine == "local":
+        return LocalEngine(job, predictor), predictor, model
+    say = partial(print, file=sys.stderr)
+    return ray_engine.RayEngine(job, model, args.address, args.workers, say, args.debug), predictor, model
 
 
 # Adaptation.
@@ -122,31 +135,31 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
     return [speaker_name(clip) for clip in clips]
 
 
-def _way_to_predict(
-    predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str] | None, args: Namespace, model: str
-) -> Callable[[Sequence[Utterance]], Iterable[Prediction | GemoclapError]]:
-    """Return a function that predicts some of the clips.
+def _adapted(
+    engine: Engine, predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str], args: Namespace, model: str
+) -> Callable[[Sequence[Utterance]], Iterator[Row]]:
+    """Return a function that predicts some of the clips, adapted to their groups.
 
     With --adapt folder or speaker, the statistics are measured on all clips, even if only some of them are to be predicted.
     """
-    if groups is None:
-        return lambda wanted: predictor.predict_many(wanted, args.labels, args.batch_size)
-    keys = [key_of(_about(clip)) for clip in clips]
+    keys = [key_of(about(clip)) for clip in clips]
     group_of = dict(zip(keys, groups, strict=True))
 
-    def adapted(wanted: Sequence[Utterance]) -> Iterable[Prediction | GemoclapError]:
-        asked = [key_of(_about(clip)) for clip in wanted]
+    def answers(wanted: Sequence[Utterance]) -> Iterator[Row]:
+        asked = [key_of(about(clip)) for clip in wanted]
         if args.adapt not in ("folder", "speaker"):
-            known = read_statistics(args.adapt, model)
             of_wanted = [group_of[key] for key in asked]
-            return predictor.predict_adapted(wanted, of_wanted, args.labels, args.batch_size, known)[0]
-        found, used = predictor.predict_adapted(clips, groups, args.labels, args.batch_size)
-        if args.save_adapt and used:
-            write_statistics(args.save_adapt, model, used)
-        by_key = dict(zip(keys, found, strict=True))
-        return [by_key[key] for key in asked]
+            known = read_statistics(args.adapt, model)
+            found, _ = predictor.decide_adapted(engine.featured(wanted), of_wanted, args.labels, known)
+        else:
+            of_all, used = predictor.decide_adapted(engine.featured(clips), groups, args.labels)
+            if args.save_adapt and used:
+                write_statistics(args.save_adapt, model, used)
+            by_key = dict(zip(keys, of_all, strict=True))
+            found = [by_key[key] for key in asked]
+        return (engine.job.row(clip, answer) for clip, answer in zip(wanted, found, strict=True))
 
-    return adapted
+    return answers
 
 
 # Which clips.
@@ -158,7 +171,7 @@ def _clips(given: Sequence[str]) -> list[Utterance]:
     count = 0
     for name in given:
         for clip in _named(name):
-            found.setdefault(key_of(_about(clip)), clip)
+            found.setdefault(key_of(about(clip)), clip)
             count += 1
     if len(found) < count:
         logger.warning("%d clips are named more than once; each is predicted once", count - len(found))
@@ -183,59 +196,19 @@ def _named(name: str) -> Iterable[Utterance]:
     return [Utterance(name, name)]
 
 
-def _about(clip: Utterance) -> dict[str, Any]:
-    """Return the fields that identify a clip: its path, and for a row of a manifest also its id, start and end."""
-    about = {"path": clip.path, "id": clip.id, "start": clip.start, "end": clip.end}
-    return {name: value for name, value in about.items() if value is not None and (name, value) != ("id", clip.path)}
-
-
 # The rows.
-
-
-def _row(
-    clip: Utterance,
-    prediction: Prediction | GemoclapError,
-    threshold: float = 0.0,
-    detect: bool = False,
-    columns: Sequence[str] = (),
-) -> dict[str, Any]:
-    if isinstance(prediction, GemoclapError):
-        return _about(clip) | {"error": str(prediction)}
-    scores = {"confidence": prediction.confidence, **prediction.probabilities}
-    emotion = prediction.emotion if prediction.confidence >= threshold else UNKNOWN
-    if detect and not prediction.has_speech:
-        emotion = NO_SPEECH
-    row = _about(clip) | {"emotion": emotion, **{name: round(one, 6) for name, one in scores.items()}}
-    row |= {name: value for name, value in _further(prediction).items() if name in columns}
-    return row | ({"remark": prediction.remark} if prediction.remark else {})
-
-
-def _further(prediction: Prediction) -> dict[str, Any]:
-    """Return the values of the columns that --columns can add."""
-    genders = prediction.genders or {}
-    return {
-        "gender": max(genders, key=lambda name: genders[name]) if genders else None,
-        "seconds": round(prediction.seconds, 3),
-        "embedding": [float(f"{value:.6g}") for value in prediction.embedding.tolist()],
-    }
-
-
-def _columns(clips: Sequence[Utterance], labels: Sequence[str], further: Sequence[str]) -> list[str]:
-    of_manifests = {name for clip in clips for name in _about(clip)}
-    about = [name for name in ("path", "id", "start", "end") if name in of_manifests]
-    return [*about, "emotion", "confidence", *labels, *further, "error", "remark"]
 
 
 def _write(
     path: Path,
     clips: Sequence[Utterance],
-    answers: Callable[[Sequence[Utterance]], Iterator[dict[str, Any]]],
+    answers: Callable[[Sequence[Utterance]], Iterator[Row]],
     made_with: dict[str, Any],
     columns: Sequence[str],
     overwrite: bool,
 ) -> int:
     """Write a row per clip, resuming an interrupted run; return the number of clips that could not be read."""
-    keys = [key_of(_about(clip)) for clip in clips]
+    keys = [key_of(about(clip)) for clip in clips]
     with RowFile(path, made_with, columns, overwrite) as rows, progress_bar("predicting") as progress:
         left = [clip for key, clip in zip(keys, clips, strict=True) if key not in rows.failed]
         if len(left) < len(clips):
@@ -249,7 +222,7 @@ def _write(
     return sum(rows.failed[key] for key in keys)
 
 
-def _print(rows: Iterable[dict[str, Any]], labels: Sequence[str], as_json: bool) -> int:
+def _print(rows: Iterable[Row], labels: Sequence[str], as_json: bool) -> int:
     """Print a line per clip as it is predicted; return the number of clips that could not be read."""
     failed = 0
     for row in rows:

@@ -91,14 +91,14 @@ class ClipwisePredictor(ABC):
         threads read the next ones.
         """
         classifier = self._classifier(labels)
-        for clip in self._featured(audios, batch_size):
+        for clip in self.featured(audios, batch_size):
             yield clip if isinstance(clip, GemoclapError) else self._decide([clip], classifier)[0]
 
     def load(self, audio: Audio) -> np.ndarray:
         """Return a clip as the model gets it, (T,) float32: decoded, trimmed, and no longer than a part may be."""
         return load_clip(recording_of(audio), self._audio_settings)
 
-    def _featured(self, audios: Iterable[Audio], batch_size: int) -> Iterator[Featured | GemoclapError]:
+    def featured(self, audios: Iterable[Audio], batch_size: int = 16) -> Iterator[Featured | GemoclapError]:
         """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
         if batch_size < 1:
             raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")

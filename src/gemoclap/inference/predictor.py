@@ -133,10 +133,23 @@ class Predictor(ClipwisePredictor):
         ------
         GemoclapError : as `predict_many`; the model does not standardise its features; no statistics of a group.
         """
+        return self.decide_adapted(self.featured(audios, batch_size), groups, labels, known)
+
+    def decide_adapted(
+        self,
+        featured: Iterable[Featured | GemoclapError],
+        groups: Sequence[str],
+        labels: Sequence[str] | None = None,
+        known: Mapping[str, Statistics] | None = None,
+    ) -> tuple[list[Prediction | GemoclapError], dict[str, Statistics]]:
+        """Return what `predict_adapted` does, for clips of which `featured` yields the features.
+
+        What can be checked before is checked before the first clip is asked for.
+        """
         self.check_adaptable()
         classifier = self._classifier(labels)
         check_groups(groups, known)
-        found = list(self._featured(audios, batch_size))
+        found = list(featured)
         if len(found) != len(groups):
             raise GemoclapError(f"{len(groups)} groups for {len(found)} clips; give one each")
         readable = [number for number, clip in enumerate(found) if not isinstance(clip, GemoclapError)]
@@ -173,8 +186,7 @@ class Predictor(ClipwisePredictor):
     def clip_features(self, audios: Iterable[Audio], batch_size: int = 16) -> list[ClipFeatures | GemoclapError]:
         """Return the pooled features of each clip, or the error that kept it from being read."""
         return [
-            one if isinstance(one, GemoclapError) else ClipFeatures.of(one)
-            for one in self._featured(audios, batch_size)
+            one if isinstance(one, GemoclapError) else ClipFeatures.of(one) for one in self.featured(audios, batch_size)
         ]
 
     def probabilities(self, features: np.ndarray, labels: Sequence[str] | None = None) -> np.ndarray:
