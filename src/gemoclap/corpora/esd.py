@@ -78,7 +78,8 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
     utterances = parse_by_name(root, describe, "0011/Angry/0011_000351.wav (ESD: speaker, emotion, number)")
     texts: dict[str, str] = {}
     for table in sorted(root.rglob("00[012][0-9].txt")):
-        texts |= _texts(table)
+        if table.is_file():
+            texts |= _texts(table)
     return [replace(row, text=texts.get(row.id)) for row in utterances]
 
 

@@ -58,7 +58,8 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
 
 def _table(root: Path, partition: str) -> Path | None:
     """Return the table of a partition, the one nearest to `root`."""
-    return min(root.rglob(f"{partition}_sent_emo.csv"), key=lambda path: (len(path.parts), path), default=None)
+    tables = (path for path in root.rglob(f"{partition}_sent_emo.csv") if path.is_file())
+    return min(tables, key=lambda path: (len(path.parts), path), default=None)
 
 
 def _clips(files: Iterable[Path], root: Path) -> dict[tuple[str, str], Path]:
