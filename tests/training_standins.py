@@ -100,6 +100,7 @@ class TinyBatch:
     ids: tuple[str, ...]
     classes: Tensor | None = None
     votes: Tensor | None = None
+    dimensions: Tensor | None = None
 
     def to(self, device: torch.device) -> TinyBatch:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}

@@ -139,7 +139,10 @@ def add_crossval(parser: Parser) -> None:
     parser.usage = "gemoclap crossval MANIFEST -o RUN [--config YAML ...] [--methods A,B,...] [options]"
     add_manifest(parser)
     add_run_folder(parser)
-    methods = f"methods to compare, such as emo_clap,egemaps_svm; choose from {', '.join((*TRAINED, *BASELINES))}"
+    methods = (
+        f"methods to compare, such as emo_clap,egemaps_svm; choose from {', '.join((*TRAINED, *BASELINES))}; or dimensions "
+        "alone, to predict valence, arousal and dominance"
+    )
     parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
     parser.add_argument("--keep_models", type=bool, default=True, help="whether to save the model of every fold")
     seeds = "repeat with each of these seeds, such as 0,1,2; each writes to RUN/seed_0 and so on, and RUN has a report of all"

@@ -9,13 +9,16 @@ from pathlib import Path
 from gemoclap.cli.alone import alone
 from gemoclap.cli.settings import seeds_of, settings_of
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
+from gemoclap.recipes.dimensions import METHOD, cross_validate_dimensions
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import CONFIG, seed_folder
+from gemoclap.recipes.run_folder import CONFIG, FOLDS, seed_folder
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
 from gemoclap.reports.canvas import FORMATS
+from gemoclap.reports.dimensions import dimension_scores, is_dimension_run, score_table, write_dimension_report
 from gemoclap.reports.joined import refuse_other_files
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
@@ -39,6 +42,8 @@ def run_train(args: Namespace) -> int:
 def run_crossval(args: Namespace) -> int:
     """Train and test methods over speaker-disjoint folds, and write a report."""
     output = Path(args.output)
+    if METHOD in args.methods:
+        return _crossval_dimensions(args, output)
     if seeds := seeds_of(args):
         return _crossval_seeds(args, seeds, output)
     cross_validate(settings_of(args), args.methods, output, keep_models=args.keep_models)
@@ -46,6 +51,25 @@ def run_crossval(args: Namespace) -> int:
         _report(collect(output))
     leave_together()
     return 0
+
+
+def _crossval_dimensions(args: Namespace, output: Path) -> int:
+    """Cross-validate the regression of valence, arousal and dominance, which has other figures than classes have."""
+    if len(args.methods) > 1 or seeds_of(args):
+        what = "with --seeds" if len(args.methods) == 1 else "beside other methods"
+        raise GemoclapError(f"{METHOD} is not cross-validated {what}; run it alone, and set --train.seed")
+    cross_validate_dimensions(settings_of(args), output)
+    if process_state().is_main_process:
+        _report_dimensions(output)
+    leave_together()
+    return 0
+
+
+def _report_dimensions(folder: Path) -> None:
+    page = write_dimension_report(folder)
+    plan = read_json(folder / FOLDS, "run the cross-validation again")
+    print("\n".join(score_table(dimension_scores(folder, [str(fold["name"]) for fold in plan["folds"]]))))
+    print(f"{page}: the report; results.json is in the same folder")
 
 
 def _crossval_seeds(args: Namespace, seeds: Sequence[int], output: Path) -> int:
@@ -70,6 +94,13 @@ def run_report(args: Namespace) -> int:
     if not args.output and not (Path(args.folder[0]) / CONFIG).is_file():
         collect(args.folder[0])  # raises an error before a lock is written into a folder that is not that of a run
     with holding(Path(args.output or args.folder[0]), brief=True, wait=not args.no_wait):
+        if of_dimensions := [folder for folder in args.folder if is_dimension_run(folder)]:
+            if args.output:
+                raise GemoclapError(
+                    f"{of_dimensions[0]}: is a run of {METHOD}, whose report is written alone, without -o"
+                )
+            _report_dimensions(Path(of_dimensions[0]))
+            return 0
         results = collect_together(args.folder, args.output) if args.output else collect(args.folder[0])
         _report(results, args.formats)
     return 0

@@ -98,6 +98,7 @@ class Batch:
     ids : B utterance ids.
     classes : (B, C) bool, which classes the corpus of each utterance has; None where all have all.
     votes : (B, C) float32, the share of each class in the raters' votes, of sum 1; None if the labels are used.
+    dimensions : (B, D) float32, values to predict, such as valence, NaN where unknown; None if there are none.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -106,6 +107,7 @@ class Batch:
     ids: tuple[str, ...]
     classes: torch.Tensor | None = None
     votes: torch.Tensor | None = None
+    dimensions: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -140,6 +142,7 @@ class Batch:
             genders=change(self.genders),
             classes=None if self.classes is None else change(self.classes),
             votes=None if self.votes is None else change(self.votes),
+            dimensions=None if self.dimensions is None else change(self.dimensions),
         )
 
 
@@ -221,6 +224,7 @@ class TrainBatches:
     settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
     process, processes : this process's number, and how many share each epoch.
     votes : whether batches have the raters' votes (`vote_shares`).
+    dimensions : (N, D), the values to predict for each of `utterances`; only without a vocabulary, which leaves some out.
 
     Raises
     ------
@@ -236,6 +240,7 @@ class TrainBatches:
         process: int = 0,
         processes: int = 1,
         votes: bool = False,
+        dimensions: np.ndarray | None = None,
     ) -> None:
         if vocabulary is not None:
             utterances = [row for row in utterances if vocabulary.index(row.emotion) is not None]
@@ -248,6 +253,7 @@ class TrainBatches:
         self.processes = processes
         self._emotions, self._genders = _labels(self.utterances, vocabulary)
         self._classes = classes_by_corpus(self.utterances, vocabulary) if vocabulary else None
+        self._dimensions = None if dimensions is None else dimensions.astype(np.float32)
         self._votes = vote_shares(self.utterances, vocabulary, self._classes) if vocabulary and votes else None
         self._lengths = source.lengths(self.utterances)
         self._number = self._count()
@@ -322,6 +328,8 @@ class TrainBatches:
             batch = replace(batch, classes=torch.from_numpy(self._classes[places]))
         if self._votes is not None:
             batch = replace(batch, votes=torch.from_numpy(self._votes[places]))
+        if self._dimensions is not None:
+            batch = replace(batch, dimensions=torch.from_numpy(self._dimensions[places]))
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
 

@@ -37,6 +37,28 @@ def soft_cross_entropy(logits: Tensor, shares: Tensor, allowed: Tensor | None = 
     return -(shares * log_shares).sum(dim=1).mean()
 
 
+def concordance_loss(values: Tensor, wanted: Tensor) -> Tensor:
+    """Return the mean over the columns of ``1 - CCC``, each over the rows of the batch where the value is known [S].
+
+    ``CCC = 2 s_tp / (s_t^2 + s_p^2 + (mean t - mean p)^2)``. A column with fewer than two known values is left out. Without any
+    column it is zero, but part of the graph.
+
+    Parameters
+    ----------
+    values : predictions, ``(N, D)``.
+    wanted : ``(N, D)``, NaN where unknown.
+    """
+    values, losses = widened(values), []
+    for predicted, true in zip(values.T, wanted.to(values.dtype).T, strict=True):
+        known = ~true.isnan()
+        if known.sum() > 1:
+            p, t = predicted[known], true[known]
+            spread = p.var(correction=0) + t.var(correction=0) + (p.mean() - t.mean()) ** 2
+            shared = ((p - p.mean()) * (t - t.mean())).mean()
+            losses.append(1 - 2 * shared / spread.clamp_min(torch.finfo(spread.dtype).eps))
+    return torch.stack(losses).mean() if losses else 0.0 * values.sum()
+
+
 def _of_allowed(logits: Tensor, allowed: Tensor | None) -> Tensor:
     return logits if allowed is None else logits.masked_fill(~allowed, -torch.inf)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gemoclap.config import ObjectiveSettings
 from gemoclap.heads.classifier import Head
-from gemoclap.heads.losses import am_softmax, cross_entropy, soft_cross_entropy
+from gemoclap.heads.losses import am_softmax, concordance_loss, cross_entropy, soft_cross_entropy
 from gemoclap.labels import UNKNOWN_GENDER
 
 Losses = dict[str, Tensor]
@@ -76,6 +76,23 @@ class EmotionAndGender:
         emotion = _emotion(outputs["logits"], emotions, classes, votes)
         gender = cross_entropy(outputs["gender_logits"], genders, UNKNOWN_GENDER)
         return {"loss": alpha * emotion + (1 - alpha) * gender, "emotion": emotion, "gender": gender}
+
+
+class Concordance:
+    """``1 - CCC`` of each dimension, averaged; the model has one output for each of them."""
+
+    row_outputs: tuple[str, ...] = ("logits",)
+
+    def __call__(
+        self,
+        outputs: dict[str, Tensor],
+        emotions: Tensor,
+        genders: Tensor,
+        classes: Tensor | None = None,
+        dimensions: Tensor | None = None,
+    ) -> Losses:
+        assert dimensions is not None
+        return {"loss": concordance_loss(outputs["logits"], dimensions)}
 
 
 OBJECTIVES: dict[str, Callable[[ObjectiveSettings], CrossEntropy | AMSoftmax | EmotionAndGender]] = {

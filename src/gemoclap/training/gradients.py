@@ -27,7 +27,7 @@ from gemoclap.training.distributed import gather_outputs
 class Batch(Protocol):
     """What training uses of a batch: model inputs by name, emotions (B,), genders (B,), B ids.
 
-    Also classes (B, C) and votes (B, C), or None; the objective gets them by these names.
+    Also classes (B, C), votes (B, C) and dimensions (B, D), or None; the objective gets them by these names.
     """
 
     @property
@@ -42,6 +42,8 @@ class Batch(Protocol):
     def classes(self) -> Tensor | None: ...
     @property
     def votes(self) -> Tensor | None: ...
+    @property
+    def dimensions(self) -> Tensor | None: ...
     def to(self, device: torch.device) -> Self: ...
     def split(self, rows: int) -> Sequence[Self]: ...
     def __len__(self) -> int: ...
@@ -132,7 +134,7 @@ class Gradients:
         return outputs, states
 
     def _losses(self, outputs: dict[str, Tensor], batch: Batch) -> Losses:
-        optional = {"classes": batch.classes, "votes": batch.votes}
+        optional = {"classes": batch.classes, "votes": batch.votes, "dimensions": batch.dimensions}
         given = {name: labels for name, labels in optional.items() if labels is not None}
         labels = [batch.emotions, batch.genders, *given.values()]
         if self.settings.gather:
