@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedConfig
 
 from gemoclap.encoders.compact import CompactConfig
-from gemoclap.encoders.embedded import encoder_source
+from gemoclap.encoders.embedded import EMBEDDED, embedded_encoder
 from gemoclap.encoders.layers import Layers
 from gemoclap.encoders.mockingjay import MockingJayConfig
 from gemoclap.encoders.npc import NPCConfig
@@ -22,6 +24,30 @@ UNTRAINED: dict[str, type[PreTrainedConfig]] = {
     "small": SmallConfig,
 }
 """Audio encoders that start from random weights, by the name that settings give them."""
+
+
+def audio_encoder_source(name: str, also: Sequence[str] = ()) -> str:
+    """Return the folder or hub id of a trained audio encoder that settings name.
+
+    The hub is not asked for a name without an owner: it has no speech encoder under such a name, so the name is misspelt.
+
+    Parameters
+    ----------
+    also : further names that the setting accepts, for the error message.
+
+    Raises
+    ------
+    GemoclapError : neither a known name, nor a folder, nor of the form of a hub id.
+    """
+    if name == EMBEDDED:
+        return str(embedded_encoder())
+    if name and "/" not in name and not Path(name).is_dir():
+        known = sorted([*UNTRAINED, EMBEDDED, *also])
+        raise GemoclapError(
+            f"{name}: no speech encoder has this name{did_you_mean(name, known)}; known: {', '.join(known)}; or give a folder, "
+            "or a hub id, which has the form OWNER/MODEL"
+        )
+    return name
 
 
 def load_audio_encoder(
@@ -44,7 +70,7 @@ def load_audio_encoder(
     """
     options = options or {}
     if name not in UNTRAINED:
-        return SpeechEncoder.from_pretrained(encoder_source(name), layers, keep_layers, options)
+        return SpeechEncoder.from_pretrained(audio_encoder_source(name), layers, keep_layers, options)
     if keep_layers is not None:
         raise GemoclapError(
             f"model.keep_layers: {name} is built from its options; set num_hidden_layers in model.audio_options"

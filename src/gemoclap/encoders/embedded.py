@@ -32,11 +32,6 @@ def embedded_encoder() -> Path:
     return FOLDER
 
 
-def encoder_source(name: str) -> str:
-    """Return the folder or hub id of an encoder that settings name."""
-    return str(embedded_encoder()) if name == EMBEDDED else name
-
-
 @lru_cache(maxsize=1)
 def embedded_weights() -> dict[str, Tensor]:
     """Return its weights by name, float32."""

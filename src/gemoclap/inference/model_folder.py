@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import GemoclapError, did_you_mean
 
 EMBEDDED_MODELS = ("default", "small", "research")
 """Models that come with this package, by name."""
@@ -27,13 +27,21 @@ def is_model_folder(path: str | os.PathLike) -> bool:
 
 
 def require_model(name: str | os.PathLike) -> None:
-    """Raise a GemoclapError if `name` is a folder or a path without a model; a repository of the hub passes."""
+    """Raise a GemoclapError if `name` is no folder of a model and cannot be a repository of the hub.
+
+    Such a repository has the form OWNER/MODEL, so a misspelt ``smal`` is refused here, and the hub is not asked for it.
+    """
     folder = Path(name)
     if folder.is_dir() and not is_model_folder(folder):
         raise GemoclapError(f"{folder}: no model in it (no config.json); {_where_to_look(folder)}")
     if not folder.exists() and (str(name).startswith((".", "/", "~")) or str(name).count("/") > 1):
         raise GemoclapError(
             f"{name}: no such folder; give the folder of a model, such as RUN/model of 'gemoclap train'"
+        )
+    if not folder.exists() and "/" not in str(name):
+        raise GemoclapError(
+            f"{name}: no model has this name{did_you_mean(str(name), list(EMBEDDED_MODELS))}; the models that come with "
+            f"gemoclap are {', '.join(EMBEDDED_MODELS)}; or give the folder of a model, such as RUN/model"
         )
     if folder.is_file() and folder.suffix == ".onnx":
         raise GemoclapError(

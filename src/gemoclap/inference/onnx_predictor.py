@@ -16,6 +16,7 @@ from gemoclap.extras import needed
 from gemoclap.inference.clips import Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.contract import INPUTS, OUTPUTS, Contract
+from gemoclap.inference.model_folder import EMBEDDED_MODELS
 from gemoclap.inference.prediction import Featured, Prediction, prediction_of
 from gemoclap.labels import chosen_labels
 
@@ -57,7 +58,9 @@ class OnnxPredictor(ClipwisePredictor):
         onnxruntime = needed("onnxruntime", "an ONNX file")
         path = Path(path)
         if not path.is_file():
-            raise GemoclapError(f"{path}: no such file; 'gemoclap export -o {path.name}' writes one")
+            file = path.name if path.suffix == ".onnx" else f"{path.name}.onnx"
+            model = f"--model {path} " if str(path) in EMBEDDED_MODELS else ""
+            raise GemoclapError(f"{path}: no such file; 'gemoclap export {model}-o {file}' writes one")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         try:

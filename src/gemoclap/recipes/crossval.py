@@ -16,8 +16,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import left_out, one_class_corpora, read_data
 from gemoclap.data.same_audio import refuse_same_audio
-from gemoclap.encoders import UNTRAINED
-from gemoclap.encoders.embedded import encoder_source
+from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -198,7 +197,7 @@ def plan_of(
 
 def encoder_config(name: str) -> PreTrainedConfig | None:
     """Return the config of an encoder, which lists its training speakers; None for an untrained one."""
-    return None if name in UNTRAINED else load_config(encoder_source(name))
+    return None if name in UNTRAINED else load_config(audio_encoder_source(name))
 
 
 def _is_done(folder: Path) -> bool:

@@ -36,7 +36,7 @@ from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.data.same_audio import refuse_same_audio
-from gemoclap.encoders import load_audio_encoder
+from gemoclap.encoders import UNTRAINED, audio_encoder_source, load_audio_encoder
 from gemoclap.encoders.feature_cache import LayerFeatures
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.mel import LogMel
@@ -137,6 +137,8 @@ def load_encoders(settings: ProbeSettings) -> dict[str, SpeechEncoder | LogMel]:
         if name == LOG_MEL:
             encoders[method] = LogMel(n_mels=80)
             continue
+        if name not in UNTRAINED:
+            audio_encoder_source(name, also=(LOG_MEL,))  # its message names log_mel too
         torch.manual_seed(settings.train.seeds[0])
         encoder = load_audio_encoder(name, settings.head.layers)
         encoder.freeze("all")

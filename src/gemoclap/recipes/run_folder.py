@@ -12,8 +12,7 @@ import yaml
 from accelerate.utils import broadcast_object_list, gather_object
 
 from gemoclap.config import METHODS, TRAINED, Settings
-from gemoclap.encoders import UNTRAINED
-from gemoclap.encoders.embedded import encoder_source
+from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.text import MINILM, minilm_folder
 from gemoclap.encoders.weights import WeightFiles, find_weights
@@ -68,23 +67,25 @@ def seed_folder(output: Path, seed: int) -> Path:
     return output / f"seed_{seed}"
 
 
-def known_weights(encoder: str) -> WeightFiles | None:
-    """Return the files of an encoder's weights, downloaded from the hub if needed.
+def known_weights(encoder: str, is_text: bool = False) -> WeightFiles | None:
+    """Return the files of an audio or text encoder's weights, downloaded from the hub if needed.
 
     None for an untrained encoder, and for one that is not available; loading it raises the error.
     """
-    if encoder in UNTRAINED:
+    if encoder in UNTRAINED and not is_text:
         return None
     try:
         with readable_errors(encoder):
-            return find_weights(str(minilm_folder()) if encoder == MINILM else encoder_source(encoder))
+            if is_text:
+                return find_weights(str(minilm_folder()) if encoder == MINILM else encoder)
+            return find_weights(audio_encoder_source(encoder))
     except GemoclapError:
         return None
 
 
-def weights_hash(encoder: str) -> str | None:
+def weights_hash(encoder: str, is_text: bool = False) -> str | None:
     """Return a hash of an encoder's weights, or None as `known_weights`."""
-    found = known_weights(encoder)
+    found = known_weights(encoder, is_text)
     return found.hash() if found else None
 
 
@@ -96,7 +97,7 @@ def run_config(settings: Settings, methods: Sequence[str]) -> dict[str, Any]:
     }
     hashes: dict[str, str | None] = {MANIFEST_HASH: file_hash(str(settings.data.manifest))}
     for name, encoder in used.items():
-        found = known_weights(encoder) if encoder else None
+        found = known_weights(encoder, name == TEXT_WEIGHTS) if encoder else None
         hashes |= {name: found.hash() if found else None, COMMITS[name]: found.commit if found else None}
     return {**settings.to_dict(), **hashes}
 

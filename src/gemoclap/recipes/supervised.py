@@ -135,8 +135,8 @@ def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], s
 
 def _weights(settings: Settings, method: str) -> list[str | None]:
     """Return hashes of the weights that a method's training starts from."""
-    used = [settings.model.audio_encoder, *([settings.model.text_encoder] if method in METHODS else [])]
-    return [weights_hash(encoder) for encoder in used]
+    text = [weights_hash(settings.model.text_encoder, is_text=True)] if method in METHODS else []
+    return [weights_hash(settings.model.audio_encoder), *text]
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> EmotionModel:

@@ -17,8 +17,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
-from gemoclap.encoders import UNTRAINED
-from gemoclap.encoders.embedded import encoder_source
+from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import entry, file_hash
@@ -123,7 +122,7 @@ class TableRun:
             refuse_other_run(output, self._lasting())
         for encoder in named.values():
             if encoder not in UNTRAINED:  # finds a misspelt name before the first cell, not days later
-                load_config(encoder_source(encoder))
+                load_config(audio_encoder_source(encoder))
 
     @cached_property
     def store(self) -> AudioStore:
