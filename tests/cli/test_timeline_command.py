@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from gemoclap.audio import load_audio
 from gemoclap.corpora.synthetic import generate
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Prediction, Predictor
+from gemoclap.inference.speech import SpeechRules
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,9 @@ def test_a_call_becomes_files(call: Path, small_model: Path, tmp_path: Path, cap
     names = [tmp_path / f"a.{suffix}" for suffix in ("json", "csv", "rttm", "vtt", "txt", "png")]
     assert run("timeline", call, "--model", small_model, "--by", "channel", "-o", *names) == 0
     shown = capsys.readouterr()
-    assert len(shown.out.splitlines()) == 6 and "s of speech in" in shown.out and not shown.err
+    # One line for the recording, which names all files.
+    assert len(shown.out.splitlines()) == 1 and shown.out.count("s of speech in") == 1 and not shown.err
+    assert shown.out.startswith(", ".join(map(str, names)) + ": ")
     data = json.loads(names[0].read_text())
     assert [len(one["speech"]) for one in data["speakers"]] == [1, 2]
     assert data["model"]["name"] == str(small_model) and len(data["model"]["fingerprint"]) == 16
@@ -51,6 +55,74 @@ def test_a_call_becomes_files(call: Path, small_model: Path, tmp_path: Path, cap
         assert row["emotion"] in data["emotions"] and 0.2 < float(row["confidence"]) <= 1
     said = complaint(capsys, "timeline", call, "--model", small_model, "-o", names[1])
     assert "is there already; add --overwrite" in said
+
+
+def test_every_output_is_written_however_they_are_given(
+    call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    names = [tmp_path / name for name in ("a.json", "a.csv", "a.vtt")]
+    command = ["timeline", call, "--model", small_model]
+    assert run(*command, "-o", names[0], "-o", names[1], f"--output={names[2]}") == 0
+    assert all(name.is_file() for name in names)
+    assert capsys.readouterr().out.startswith(", ".join(map(str, names)) + ": ")
+    assert "names the same file twice" in complaint(
+        capsys, *command, "-o", tmp_path / "b.csv", "-o", tmp_path / "b.csv"
+    )
+
+
+def test_a_picture_that_fails_leaves_the_others_and_their_summary(
+    call: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def failing(*given: object) -> None:
+        raise GemoclapError("a.png: too large")
+
+    monkeypatch.setattr("gemoclap.reports.timeline_files.plot_timeline", failing)
+    names = [tmp_path / name for name in ("a.png", "a.csv")]
+    assert run("timeline", call, "--model", small_model, "-o", *names) == 2
+    shown = capsys.readouterr()
+    assert shown.out.startswith(f"{names[1]}: ") and "s of speech in" in shown.out
+    assert names[1].is_file() and "a.png: too large" in shown.err
+
+
+def test_the_table_joins_what_the_files_keep_apart(
+    call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["timeline", call, "--model", small_model, "--by", "channel"]
+    command += ["--threshold", "1"]  # so that all speech has the same label
+    assert run(*command) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "unknown" in line and "channel" in line]
+    assert run(*command, "-o", tmp_path / "a.json") == 0
+    lanes = json.loads((tmp_path / "a.json").read_text())["speakers"]
+    assert [len(lane["segments"]) for lane in lanes] == [1, 2] and len(rows) == 2
+    for row, lane in zip(rows, lanes, strict=True):
+        seconds = sum(one["end"] - one["start"] for one in lane["segments"])
+        assert lane["speaker"] in row and f"{seconds:.1f} s" in row
+
+
+def test_rules_of_speech_need_a_search_for_speech(
+    call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["timeline", call, "--model", small_model, "--speech", "all"]
+    for options in (["--min_silence", "1"], ["--speech_threshold", "0.5"], ["--min_speech", "0"]):
+        said = complaint(capsys, *command, *options)
+        assert (
+            said == f"gemoclap: {options[0]}: with --speech all, no speech is looked for; leave one or the other out\n"
+        )
+    assert "--min_silence, --min_speech: " in complaint(capsys, *command, "--min_speech", "0", "--min_silence", "1")
+
+
+def test_the_help_names_the_rules_that_hold(
+    call: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rules = SpeechRules()
+    assert run("timeline", "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for option, default in (("threshold", rules.threshold), ("min_silence", rules.min_silence)):
+        assert f"default: {default:g}" in shown.partition(f"--{'speech_' * (option == 'threshold')}{option} ")[2]
+    assert f"default: {rules.min_speech:g}" in shown.partition("--min_speech ")[2]
+    assert run("timeline", call, "--model", small_model, "--min_silence", "1", "-o", tmp_path / "a.json") == 0
+    found = json.loads((tmp_path / "a.json").read_text())["settings"]["speech"]
+    assert found == {"detector": "silero-vad", **asdict(rules), "min_silence": 1.0}
 
 
 def test_the_rttm_is_read_back_as_turns(call: Path, small_model: Path, tmp_path: Path) -> None:

@@ -204,6 +204,13 @@ def test_what_cannot_be_adapted_to_is_one_line(
         "no such file; give --adapt none, folder": [clip, "--model", frozen_model, "--adapt", "speakers"],
         "does not standardise its features": [clip, "--model", small_model, "--adapt", "folder"],
         "there is no adaptation to save": [clip, "--model", frozen_model, "--save_adapt", tmp_path / "s.json"],
+        "--by folder: is for --adapt speaker, and not for --adapt none": [
+            clip,
+            "--model",
+            frozen_model,
+            "--by",
+            "folder",
+        ],
         "between 0 and 1": [clip, "--model", frozen_model, "--threshold", "2"],
     }
     for says, given in cases.items():

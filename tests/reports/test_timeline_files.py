@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,18 @@ from sound import noise
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.envelope import Envelope
-from gemoclap.inference.smoothing import segments
+from gemoclap.inference.smoothing import EmotionSegment, segments
 from gemoclap.inference.stream import EmotionWindow
 from gemoclap.inference.turns import read_turns
 from gemoclap.reports.timeline import USUAL, colours_of
-from gemoclap.reports.timeline_files import by_time, clock, remarks_of, timeline_data, write_timeline
+from gemoclap.reports.timeline_files import (
+    by_time,
+    clock,
+    joined_over_pauses,
+    remarks_of,
+    timeline_data,
+    write_timeline,
+)
 
 LABELS = ("happy", "sad")
 ODD = "A & <b>\n-->"
@@ -85,6 +93,30 @@ def test_csv_has_a_row_a_segment_in_order_of_time(found: EmotionTimeline, tmp_pa
     assert rows[-1] == dict.fromkeys(rows[0], "") | {
         "speaker": "Cid", "start": "0", "end": "20.0", "remark": "no speech was found",
     }  # fmt: skip
+
+
+def test_neighbours_of_one_emotion_are_joined_for_readers() -> None:
+    def segment(start: float, end: float, emotion: str, confidence: float, error: str | None = None) -> EmotionSegment:
+        return EmotionSegment(start, end, emotion, confidence, {}, error)
+
+    ann = [
+        segment(0, 2, "sad", 0.5),
+        segment(3, 7, "sad", 0.8),
+        segment(7, 8, "happy", 0.6),
+        segment(9, 10, "sad", 0.4),
+    ]
+    bob = [segment(1, 2, "sad", 0.9), segment(2, 3, "unknown", 0.3), segment(3, 4, "unknown", 0.0, FAULT)]
+    blank = silent("x")
+    lanes = [replace(blank, name="Ann", segments=ann), replace(blank, name="Bob", segments=bob), blank]
+    found = EmotionTimeline("a.wav", 10.0, LABELS, lanes, [], {})
+    assert [tuple(row) for row in joined_over_pauses(found)] == [
+        ("Ann", 0, 7, 6, "sad", pytest.approx((2 * 0.5 + 4 * 0.8) / 6), None),
+        ("Bob", 1, 2, 1, "sad", 0.9, None),
+        ("Bob", 2, 3, 1, "unknown", 0.3, None),
+        ("Bob", 3, 4, 1, "unknown", 0.0, FAULT),
+        ("Ann", 7, 8, 1, "happy", 0.6, None),
+        ("Ann", 9, 10, 1, "sad", 0.4, None),
+    ]
 
 
 FAULT = "its probabilities are no numbers"

@@ -106,9 +106,11 @@ def add_timeline(parser: Parser) -> None:
     add_model(parser)
     output = (
         "files to write: .json (everything), .csv (one row per segment), .rttm (segments as turns; field 6 is the emotion, "
-        "field 9 its confidence), .vtt (subtitles), .txt (Audacity labels), .png (picture); default: print a table"
+        "field 9 its confidence), .vtt (subtitles), .txt (Audacity labels), .png (picture); default: print a table, in which "
+        "neighbouring segments of the same emotion are one row"
     )
-    parser.add_argument("-o", "--output", nargs="+", type=str, default=[], help=output)
+    # extend, because with argparse's own action a second -o would make the first one's files disappear.
+    parser.add_argument("-o", "--output", nargs="+", action="extend", type=str, default=[], help=output)
     by = "recording: mix the channels; channel: one timeline per channel (for a call with one speaker per channel)"
     parser.add_argument("--by", type=Literal["recording", "channel"], default="recording", help=by)
     turns = "file that says who speaks when, to get one timeline per speaker: .rttm, or a CSV with columns speaker, start, end"
@@ -135,12 +137,13 @@ def add_timeline(parser: Parser) -> None:
     parser.add_argument("--threshold", type=float, default=0.0, help=unknown)
     speech = "detect: find speech (with silero-vad) and leave out the rest; all: treat the whole recording as speech"
     parser.add_argument("--speech", type=Literal["detect", "all"], default="detect", help=speech)
-    threshold = "smallest probability of speech at which sound counts as speech, above 0.15 and below 1"
-    parser.add_argument("--speech_threshold", type=float, default=0.5, help=threshold)
-    silence = "pauses shorter than this many seconds count as speech"
-    parser.add_argument("--min_silence", type=float, default=0.3, help=silence)
-    shortest = "speech shorter than this many seconds is left out"
-    parser.add_argument("--min_speech", type=float, default=0.25, help=shortest)
+    # These three are None unless they are given, so that --speech all can refuse them.
+    threshold = "smallest probability of speech at which sound counts as speech, above 0.15 and below 1; default: 0.5"
+    parser.add_argument("--speech_threshold", type=float | None, default=None, help=threshold)
+    silence = "pauses shorter than this many seconds count as speech; default: 0.3"
+    parser.add_argument("--min_silence", type=float | None, default=None, help=silence)
+    shortest = "speech shorter than this many seconds is left out; default: 0.25"
+    parser.add_argument("--min_speech", type=float | None, default=None, help=shortest)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE.replace("clips", "windows"))
     add_overwrite(parser)
 

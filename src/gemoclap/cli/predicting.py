@@ -112,6 +112,8 @@ def _engine(job: Job, args: Namespace, needs_hash: bool) -> tuple[Engine, Predic
 
 def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
     """Return the group of each clip; clips of a group are adapted to together. None = no adaptation."""
+    if args.by == "folder" and args.adapt in ("none", "folder"):
+        raise GemoclapError(f"--by folder: is for --adapt speaker, and not for --adapt {args.adapt}; leave it out")
     if args.adapt == "none":
         if args.save_adapt:
             raise GemoclapError(

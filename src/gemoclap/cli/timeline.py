@@ -34,6 +34,7 @@ def run_timeline(args: Namespace) -> int:
         needed("matplotlib", "a picture")
     if args.turns and args.by == "channel":
         raise GemoclapError("give --turns or --by channel, not both: turns say who speaks in the recording as a whole")
+    rules = _speech_rules(args)
     _check_adapt(args)
     regular_file(args.audio)
     turns = read_turns(args.turns, args.audio) if args.turns else None
@@ -47,7 +48,6 @@ def run_timeline(args: Namespace) -> int:
     from gemoclap.recipes.made import made_with
     from gemoclap.reports.timeline_files import remarks_of, write_timeline
 
-    rules = SpeechRules(args.speech_threshold, args.min_silence, args.min_speech) if args.speech == "detect" else None
     predictor = Predictor.from_pretrained(args.model)
     predictor.any_words = args.any_words
     # Hashing takes a moment that an answer on the terminal can do without.
@@ -58,7 +58,7 @@ def run_timeline(args: Namespace) -> int:
             args.audio,
             by=args.by,
             turns=turns,
-            settings=StreamSettings(args.window, args.hop, rules),
+            settings=StreamSettings(args.window, args.hop, None if rules is None else SpeechRules(**rules)),
             smooth=args.smooth,
             labels=args.labels,
             threshold=args.threshold,
@@ -73,14 +73,36 @@ def run_timeline(args: Namespace) -> int:
             args.save_adapt, model, {lane.name: lane.statistics for lane in found.lanes if lane.statistics}
         )
     # Pictures come last, so that one that cannot be drawn does not cost the other files.
-    for target in sorted(targets, key=lambda target: target.suffix.lower() == ".png"):
-        write_timeline(target, found, about)
-        print_summary(f"{target}: {_summary(found)}", *targets)
+    written: list[str] = []
+    try:
+        for target in sorted(targets, key=lambda target: target.suffix.lower() == ".png"):
+            write_timeline(target, found, about)
+            written.append(str(target))
+    finally:
+        if written:
+            print_summary(f"{', '.join(written)}: {_summary(found)}", *targets)
     if not targets:
         _print(found)
     for remark in remarks_of(found):
         print(f"beware: {remark}", file=sys.stderr)
     return int(any(window.error for lane in found.lanes for window in lane.windows))
+
+
+def _speech_rules(args: Namespace) -> dict[str, float] | None:
+    """Return the options for finding speech that were given; None if all sound counts as speech.
+
+    Raises
+    ------
+    GemoclapError : such an option is given, and no speech is looked for.
+    """
+    options = {"threshold": "speech_threshold", "min_silence": "min_silence", "min_speech": "min_speech"}
+    given = {rule: option for rule, option in options.items() if getattr(args, option) is not None}
+    if args.speech == "detect":
+        return {rule: getattr(args, option) for rule, option in given.items()}
+    if given:
+        names = ", ".join(f"--{option}" for option in given.values())
+        raise GemoclapError(f"{names}: with --speech all, no speech is looked for; leave one or the other out")
+    return None
 
 
 def _check_adapt(args: Namespace) -> None:
@@ -117,13 +139,13 @@ def _print(found: EmotionTimeline) -> None:
     # Imported here for the reason above.
     from rich.table import Table
 
-    from gemoclap.reports.timeline_files import by_time, clock
+    from gemoclap.reports.timeline_files import clock, joined_over_pauses
 
-    table = Table(*(["speaker"] if len(found.lanes) > 1 else []), "from", "to", "emotion", "confidence")
-    for name, segment in by_time(found):
-        confidence = "no answer" if segment.error else f"{100 * segment.confidence:.0f} %"
-        row = [clock(segment.start), clock(segment.end), segment.emotion, confidence]
-        table.add_row(*([name] if len(found.lanes) > 1 else []), *row)
+    table = Table(*(["speaker"] if len(found.lanes) > 1 else []), "from", "to", "speech", "emotion", "confidence")
+    for one in joined_over_pauses(found):
+        confidence = "no answer" if one.error else f"{100 * one.confidence:.0f} %"
+        row = [clock(one.start), clock(one.end), f"{one.seconds:.1f} s", one.emotion, confidence]
+        table.add_row(*([one.speaker] if len(found.lanes) > 1 else []), *row)
     console = output_console()
     if table.rows:
         console.print(table)

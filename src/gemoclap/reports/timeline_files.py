@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import html
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gemoclap.files import write_json
 from gemoclap.inference.answers import UNKNOWN
@@ -159,6 +160,46 @@ def by_time(found: EmotionTimeline) -> list[tuple[str, EmotionSegment]]:
         for segment in lane.segments
     ]
     return [(name, segment) for _, _, name, segment in sorted(rows, key=itemgetter(0, 1))]
+
+
+class Stretch(NamedTuple):
+    """A time in which a speaker has one emotion, pauses included.
+
+    Attributes
+    ----------
+    start, end : seconds.
+    seconds : of speech in it.
+    confidence : mean over that speech.
+    error : why there is no answer; None if there is one.
+    """
+
+    speaker: str
+    start: Seconds
+    end: Seconds
+    seconds: Seconds
+    emotion: str
+    confidence: float
+    error: str | None
+
+
+def joined_over_pauses(found: EmotionTimeline) -> list[Stretch]:
+    """Return the segments of each speaker, neighbours of the same emotion joined to one, in the order in which they begin.
+
+    This is for a table that people read: a long call has hundreds of segments, because each pause ends one.
+    """
+    rows = [
+        _stretch(lane.name, [*group])
+        for lane in found.lanes
+        for _, group in groupby(lane.segments, key=lambda segment: (segment.emotion, segment.error))
+    ]
+    return sorted(rows, key=lambda row: row.start)  # speakers who begin at the same time stay in their order
+
+
+def _stretch(speaker: str, neighbours: Sequence[EmotionSegment]) -> Stretch:
+    first, last = neighbours[0], neighbours[-1]
+    seconds = sum(one.end - one.start for one in neighbours)
+    mean = sum(one.confidence * (one.end - one.start) for one in neighbours) / seconds
+    return Stretch(speaker, first.start, last.end, seconds, first.emotion, mean, first.error)
 
 
 def remarks_of(found: EmotionTimeline) -> list[str]:
