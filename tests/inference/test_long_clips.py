@@ -66,7 +66,7 @@ def test_the_answer_for_a_long_clip_is_the_mean_over_its_parts(short_sighted: Pr
     mean = np.mean([part.embedding for part in parts], axis=0)
     np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
     assert found.parts == 4 and found.seconds == pytest.approx(3.7)
-    assert parts[0].parts == 1 and found.remark is parts[0].remark is None
+    assert parts[0].parts == 1 and found.clip_remark is parts[0].clip_remark is None
 
 
 def test_a_clip_as_long_as_the_model_uses_is_one_part(short_sighted: Predictor) -> None:
@@ -90,7 +90,7 @@ def test_sound_in_memory_and_sound_that_is_read_again_give_the_same(
         for found, wanted in zip(short_sighted.predict_many(given, batch_size=batch_size), expected, strict=True):
             assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
             assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
-            assert (found.parts, found.remark) == (wanted.parts, wanted.remark)
+            assert (found.parts, found.clip_remark) == (wanted.parts, wanted.clip_remark)
 
 
 def test_no_more_than_a_part_of_a_long_recording_is_in_memory(

@@ -249,4 +249,4 @@ def test_answers_are_those_of_the_model_for_the_same_samples(
     for one in whole:
         alone = predictor(sound[round(one.start * 16000) : round(one.end * 16000)])
         assert one.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
-        assert (one.emotion, one.remark) == (alone.emotion, alone.remark)
+        assert (one.emotion, one.remark) == (alone.emotion, alone.clip_remark)

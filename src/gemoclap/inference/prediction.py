@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from gemoclap.labels import GENDERS
 
 LONG_SECONDS = 15.0
 """Seconds from which a remark says that one answer stands for all of them: more than a few sentences."""
+CLOSE = 0.05
+"""Difference between the largest two probabilities up to which an answer gets the remark that it is close [C]."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Prediction:
         weighted by length.
     embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
         pooled features.
-    remark : why the answer may mean less than it seems, such as "silent"; None where it does not.
+    remark : why the answer may mean less than it seems, such as "silent", or that two labels are about equally probable;
+        None where it does not.
     has_speech : False for a silent clip, for channels that cancel, and where `Predictor.check_speech` found no speech.
     seconds : length of the sound that was used: without silence at head and tail, and without what `parts` leave out.
     parts : number of parts that the answer is the mean of. A clip is cut if it is longer than those of training, and at long
         pauses if `Predictor.check_speech` is set.
     genders : gender -> probability, if `Predictor.predict_gender` was set.
+    clip_remark : the part of `remark` that is about the clip itself.
     """
 
     emotion: str
@@ -47,6 +51,7 @@ class Prediction:
     seconds: float = 0.0
     parts: int = 1
     genders: dict[str, float] | None = None
+    clip_remark: str | None = None
 
 
 class Featured(NamedTuple):
@@ -134,14 +139,20 @@ def prediction_of(
     if not np.isfinite(probabilities).all():
         return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
     weights = clip.weights
+    emotion, confidence, by_label = likeliest(labels, _mean(probabilities, weights))
+    has_speech = bool(clip.speaks.any())
+    remarks = [clip.remark, close_call(by_label) if has_speech else None]
     return Prediction(
-        *likeliest(labels, _mean(probabilities, weights)),
+        emotion,
+        confidence,
+        by_label,
         embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings, weights),
-        clip.remark,
-        bool(clip.speaks.any()),
+        "; ".join(filter(None, remarks)) or None,
+        has_speech,
         clip.seconds,
         len(weights),
         None if genders is None else _by_label(GENDERS, _mean(genders, weights)),
+        clip.remark,
     )
 
 
@@ -150,6 +161,14 @@ def likeliest(labels: Sequence[str], probabilities: np.ndarray) -> tuple[str, fl
     by_label = _by_label(labels, probabilities)
     emotion = max(by_label, key=lambda label: by_label[label])
     return emotion, by_label[emotion], by_label
+
+
+def close_call(probabilities: Mapping[str, float]) -> str | None:
+    """Return a remark if the two most probable labels differ by `CLOSE` or less: ``close: sad 0.41, neutral 0.38``."""
+    first, second = sorted(probabilities, key=lambda label: probabilities[label], reverse=True)[:2]
+    if probabilities[first] - probabilities[second] > CLOSE + 1e-9:  # 0.525 - 0.475 is a little more than 0.05
+        return None
+    return f"close: {first} {probabilities[first]:.2f}, {second} {probabilities[second]:.2f}"
 
 
 def _by_label(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:

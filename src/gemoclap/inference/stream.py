@@ -18,13 +18,14 @@ from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.adapted_windows import Adapt, Answer, KeptFeatures, WindowAdapter
 from gemoclap.inference.answers import UNKNOWN
+from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.silero import load_speech_net
 from gemoclap.inference.speech import GROUP, HYSTERESIS, PAD_SECONDS, Speech, SpeechDetector, SpeechRules
 from gemoclap.inference.stream_state import LaneState, PendingWindow, StreamState
 from gemoclap.inference.windows import Turns, WindowCutter, within_turns
 
 if TYPE_CHECKING:
-    from gemoclap.inference.predictor import Prediction, Predictor
+    from gemoclap.inference.predictor import Predictor
 
 WINDOW_SECONDS = 4.0
 """Length of a window where nobody says otherwise: about that of a clip in the usual corpora [C]."""
@@ -289,9 +290,9 @@ def window_of(
     """Return what is said of a window from and to these seconds. One without an answer does not stop the others."""
     if isinstance(answer, GemoclapError):
         return EmotionWindow(*place, UNKNOWN, 0.0, {}, speaker=speaker, error=str(answer).removeprefix(f"{UNNAMED}: "))
-    return EmotionWindow(
-        *place, answer.emotion, answer.confidence, answer.probabilities, answer.remark, speaker=speaker
-    )
+    # Windows are averaged over time afterwards, so that a close call of a single one says little.
+    remark = answer.clip_remark if isinstance(answer, Prediction) else answer.remark
+    return EmotionWindow(*place, answer.emotion, answer.confidence, answer.probabilities, remark, speaker=speaker)
 
 
 def _as_float(chunk: np.ndarray) -> np.ndarray:
