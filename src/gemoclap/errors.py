@@ -10,7 +10,15 @@ class GemoclapError(Exception):
     """An error that the user can fix. Its message is one line that names the file, row or setting, and what to do.
 
     The command line prints it without a traceback and exits with status 2; ``--debug`` shows the traceback.
+
+    Parameters
+    ----------
+    for_clients : the message for a client of the server, who has neither a command line nor Python; the same if None.
     """
+
+    def __init__(self, message: str = "", for_clients: str | None = None) -> None:
+        super().__init__(message)
+        self.for_clients = message if for_clients is None else for_clients
 
 
 class WriteError(GemoclapError):

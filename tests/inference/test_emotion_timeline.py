@@ -11,7 +11,7 @@ from speaking import LABELS, FailingPredictor, LoudnessPredictor, speech_like
 
 from gemoclap.audio import open_channels
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.emotion_timeline import EmotionTimeline, emotion_timeline
+from gemoclap.inference.emotion_timeline import EmotionTimeline, emotion_timeline, with_advice
 from gemoclap.inference.stream import EmotionStream, StreamSettings
 from gemoclap.inference.turns import Turn
 
@@ -77,7 +77,8 @@ def test_two_channels_are_mixed_and_that_is_said(tmp_path: Path) -> None:
     found = timeline(write(tmp_path / "a.wav", np.stack([left, right], axis=1), subtype="FLOAT"))
     mono = timeline(write(tmp_path / "b.wav", left / 2, subtype="FLOAT"))
     assert found.lanes[0].windows == mono.lanes[0].windows and found.lanes[0].name == "recording"
-    assert found.remarks == ["2 channels were mixed; '--by channel' shows each separately"]
+    assert found.remarks == ["2 channels were mixed"]
+    assert with_advice(found, "look twice").remarks == ["2 channels were mixed; look twice"]
     assert mono.remarks == []
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from sound import noise
 
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.smoothing import EmotionSegment, segments
@@ -252,6 +255,41 @@ def test_a_picture_of_any_length_can_be_drawn(duration: float, tmp_path: Path) -
     )
     write_timeline(tmp_path / "a.png", many, {})
     assert imread(tmp_path / "a.png").shape[1] == 1500
+
+
+ADAPTED = "Adapted to each speaker: emotions are judged against how that speaker sounds in the whole recording."
+
+
+@pytest.mark.parametrize(
+    ("lanes", "adapt", "note"),
+    [
+        (2, "speaker", ADAPTED),
+        (1, "speaker", "Adapted to this recording: emotions are judged against how the voice sounds in the whole recording."),
+        (2, "s.json", "Adapted to each speaker with s.json: emotions are judged against how the voices sound in the "
+         "recordings that were measured for it."),
+        (2, "none", ""),
+    ],
+)  # fmt: skip
+def test_notes_of_the_picture_are_sentences_that_cover_nothing(
+    lanes: int, adapt: str, note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = None if adapt == "none" else Statistics.of(np.zeros((9, 2)))
+    some = [replace(lane(name, 0.5), statistics=measured) for name in ("Ann", "Bob")[:lanes]]
+    found = EmotionTimeline("a.wav", 20.0, LABELS, some, ["2 channels were mixed"], {"adapt": adapt})
+    figures: list[Figure] = []
+    monkeypatch.setattr("gemoclap.reports.timeline.save", lambda figure, *given: figures.append(figure))
+    write_timeline(tmp_path / "a.png", found, {})
+    figure = figures[0]
+    FigureCanvasAgg(figure).draw()
+    notes = figure._supxlabel  # type: ignore[attr-defined]
+    said = " ".join(notes.get_text().split())
+    assert said == f"{note} 2 channels were mixed.".strip()
+    own = notes.get_window_extent()
+    inside = figure.bbox
+    assert own.x0 >= inside.x0 and own.x1 <= inside.x1 and own.y0 >= inside.y0
+    axes = figure.axes[-1]
+    assert axes.get_xlabel() == "time (minutes:seconds)" and axes.xaxis.label.get_window_extent().y0 > own.y1
+    assert axes.get_window_extent().y0 > axes.xaxis.label.get_window_extent().y1
 
 
 def test_colours_differ() -> None:

@@ -120,7 +120,9 @@ def test_a_timeline_is_that_of_the_library(
     wanted = timeline_data(found)
     assert answer.status_code == 200, answer.text
     got = answer.json()
-    assert (got["duration"], got["remarks"], got["emotions"]) == (20.0, wanted["remarks"], ["calm", "loud"])
+    assert (got["duration"], got["emotions"]) == (20.0, ["calm", "loud"])
+    # The library's remarks; the server adds how its own option is called.
+    assert [one.partition(";")[0] for one in got["remarks"]] == wanted["remarks"]
     assert got["file"] == "call.wav" and len(got["speakers"]) == (2 if channel == "each" else 1)
     for lane, expected in zip(got["speakers"], wanted["speakers"], strict=True):
         assert lane["speech"] == expected["speech"] and lane["speaker"] == expected["speaker"]

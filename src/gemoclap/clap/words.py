@@ -33,9 +33,12 @@ as loud; banana, car and Tuesday have less than 0.4."""
 def check_words(model: GEmoClapModel, labels: Sequence[str]) -> None:
     """Raise a GemoclapError if a label is like no word for an emotion."""
     for label, cosine in unlike_emotions(model, labels).items():
+        found = (
+            f"labels: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g})"
+        )
         raise GemoclapError(
-            f"labels: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g}); "
-            "take another word, or add --any_words (in Python: predictor.any_words = True)"
+            f"{found}; take another word, or add --any_words (in Python: predictor.any_words = True)",
+            for_clients=f"{found}; take another word, or set any_words to true",
         )
 
 

@@ -41,7 +41,7 @@ def run_timeline(args: Namespace) -> int:
     require_model(model_source(args.model))
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
     from gemoclap.encoders.fingerprint import fingerprint
-    from gemoclap.inference.emotion_timeline import emotion_timeline
+    from gemoclap.inference.emotion_timeline import emotion_timeline, with_advice
     from gemoclap.inference.predictor import Predictor
     from gemoclap.inference.speech import SpeechRules
     from gemoclap.inference.stream import StreamSettings
@@ -83,7 +83,7 @@ def run_timeline(args: Namespace) -> int:
             print_summary(f"{', '.join(written)}: {_summary(found)}", *targets)
     if not targets:
         _print(found)
-    for remark in remarks_of(found):
+    for remark in remarks_of(with_advice(found, "'--by channel' shows each separately")):
         print(f"beware: {remark}", file=sys.stderr)
     return int(any(window.error for lane in found.lanes for window in lane.windows))
 

@@ -172,9 +172,9 @@ class HeadClassifier(nn.Module):
         trained = model.config.emotions.emotions
         self.labels = chosen_labels(labels, trained)
         if unknown := [label for label in self.labels if label not in trained]:
+            found = f"labels: this model only has the classes {', '.join(trained)}, not {unknown[0]}; leave labels out"
             raise GemoclapError(
-                f"labels: this model only has the classes {', '.join(trained)}, not {unknown[0]}; leave labels out, or train a "
-                "model that compares with prompts, such as emo_clap"
+                f"{found}, or train a model that compares with prompts, such as emo_clap", for_clients=found
             )
         self._columns = None if self.labels == trained else [trained.index(label) for label in self.labels]
         self.model = model

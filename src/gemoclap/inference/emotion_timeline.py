@@ -25,6 +25,8 @@ from gemoclap.inference.windows import Turns
 
 By = Literal["recording", "channel"]
 """Whether the channels are mixed or looked at apart."""
+MIXED = "channels were mixed"
+"""End of the remark on a recording with several channels; `with_advice` adds how to look at each."""
 Progress = Callable[[float, float | None], None]
 """Gets the seconds that are done and, where the file says so, the seconds of all."""
 
@@ -81,9 +83,33 @@ class EmotionTimeline:
         """What the answers are adapted to, in words; empty if to nothing."""
         if not any(lane.statistics for lane in self.lanes):
             return ""
-        adapt = self.settings.get("adapt")
-        by_file = "" if adapt == "speaker" else f" by {adapt}"
-        return f"adapted to {'each speaker' if len(self.lanes) > 1 else 'the speech'}{by_file}"
+        to = "each speaker" if len(self.lanes) > 1 else "this recording"
+        return f"adapted to {to}{f' with {self._earlier}' if self._earlier else ''}"
+
+    @property
+    def adaptation_explained(self) -> str:
+        """`adaptation` as a sentence for readers who do not know the option; empty if nothing is adapted."""
+        if not self.adaptation:
+            return ""
+        if self._earlier:
+            beside = "how the voices sound in the recordings that were measured for it"
+        else:
+            beside = f"how {'that speaker' if len(self.lanes) > 1 else 'the voice'} sounds in the whole recording"
+        return f"{self.adaptation[0].upper()}{self.adaptation[1:]}: emotions are judged against {beside}."
+
+    @property
+    def _earlier(self) -> str:
+        """The statistics that the answers are adapted by; empty if they are adapted to this recording itself."""
+        adapt = str(self.settings.get("adapt"))
+        return {"none": "", "speaker": "", "statistics": "what was measured before"}.get(adapt, adapt)
+
+
+def with_advice(found: EmotionTimeline, advice: str) -> EmotionTimeline:
+    """Return a timeline whose remark on mixed channels says what to do.
+
+    The advice names an option, which is called differently on the command line and in the server, so it is not added here.
+    """
+    return replace(found, remarks=[f"{one}; {advice}" if one.endswith(MIXED) else one for one in found.remarks])
 
 
 def emotion_timeline(
@@ -147,7 +173,7 @@ def emotion_timeline(
         duration = samples / file.sample_rate
         remarks = remarks_on_turns(turns, duration) if turns is not None else []
         if by == "recording" and turns is None and file.channels > 1:
-            remarks.append(f"{file.channels} channels were mixed; '--by channel' shows each separately")
+            remarks.append(f"{file.channels} {MIXED}")
     known = tuple(labels or predictor.labels)
     lanes = [lane for track in tracks for lane in track.lanes(known, smooth, threshold)]
     made_with = _plain_settings(tracks[0].stream.settings) | {

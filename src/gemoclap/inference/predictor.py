@@ -180,7 +180,8 @@ class Predictor(ClipwisePredictor):
         """Raise a GemoclapError if the model cannot be adapted."""
         if self.model.standardizer is None:
             raise GemoclapError(
-                "this model does not standardise its features, so it cannot be adapted; train it frozen"
+                "this model does not standardise its features, so it cannot be adapted; train it frozen",
+                for_clients="adapt: the model of this server cannot be adapted; leave adapt out, or set it to none",
             )
 
     def clip_features(self, audios: Iterable[Audio], batch_size: int = 16) -> list[ClipFeatures | GemoclapError]:

@@ -81,9 +81,11 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
         ticker = matplotlib("ticker")
         axes[-1].xaxis.set_major_locator(ticker.MultipleLocator(_step(found.duration)))
         axes[-1].xaxis.set_major_formatter(ticker.FuncFormatter(lambda seconds, _: _clock(seconds, found.duration)))
-        remarks = [*([f"each bar: the speech in {_spoken(width)}"] if width else []), found.adaptation, *found.remarks]
-        unit = "time (hours:minutes:seconds)" if found.duration >= 3600 else "time (minutes:seconds)"
-        axes[-1].set_xlabel("\n".join([unit, *_wrapped(remarks)]))
+        axes[-1].set_xlabel("time (hours:minutes:seconds)" if found.duration >= 3600 else "time (minutes:seconds)")
+        bars_say = [f"Each bar is the mean of the speech in {_spoken(width)}."] if width else []
+        notes = _wrapped([*bars_say, found.adaptation_explained, *map(_sentence, found.remarks)])
+        if notes:
+            figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=9, color="#444444")
         handles = [matplotlib("patches").Patch(color=colours[label], label=label) for label in found.labels]
         reasons = [f"below {100 * threshold:g} %"] if threshold else []
         if any(segment.error for lane in found.lanes for segment in lane.segments):
@@ -111,7 +113,11 @@ def colours_of(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _wrapped(remarks: Sequence[str]) -> list[str]:
-    return [line for remark in remarks if remark for line in wrap(f"({remark})", LINE)]
+    return [line for remark in remarks for line in wrap(remark, LINE)]
+
+
+def _sentence(remark: str) -> str:
+    return f"{remark[:1].upper()}{remark[1:]}."
 
 
 def _clock(seconds: float, duration: float) -> str:
@@ -194,7 +200,7 @@ def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, s
                 text.set(rotation=90, fontsize=min(8, UPRIGHT / len(segment.emotion)))
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 1], ["0", "100 %"], fontsize=7)
-    axes.set_ylabel("confidence", fontsize=7, rotation=0, ha="right", va="center")
+    axes.set_ylabel("most probable\nemotion", fontsize=7, rotation=0, ha="right", va="center")
     axes.spines[:].set_visible(False)
     axes.tick_params(axis="x", length=0)
 
@@ -210,6 +216,7 @@ def _draw_lines(axes: Axes, points: Points, labels: Sequence[str], colours: dict
         axes.plot(times, values, color=colours[label], linewidth=1.8 if bold else 0.9, alpha=1.0 if bold else 0.6)
     axes.set_ylim(-0.03, 1.03)
     axes.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"], fontsize=7)
+    axes.set_ylabel("probability of\neach emotion", fontsize=7, rotation=0, ha="right", va="center")
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
 

@@ -81,7 +81,15 @@ class TimelineAnswer(_Answer):
                     "file": "call.wav",
                     "duration": 6.5,
                     "emotions": [*PROBABILITIES],
-                    "settings": {"window": 4.0, "hop": 1.0, "by": "recording", "smooth": 2.0, "threshold": 0.0},
+                    "settings": {
+                        "window": 4.0,
+                        "hop": 1.0,
+                        "smooth": 2.0,
+                        "threshold": 0.0,
+                        "channel": "mix",
+                        "speech": "detect",
+                        "adapt": "none",
+                    },
                     "remarks": [],
                     "speakers": [
                         {
@@ -115,7 +123,7 @@ class TimelineAnswer(_Answer):
     file: str
     duration: float = Field(description="Seconds.")
     emotions: list[str]
-    settings: dict[str, Any]
+    settings: dict[str, Any] = Field(description="The options with which it was made.")
     remarks: list[str]
     speakers: list[Speaker]
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import FastAPI, File, Form, Query, Request, Response, UploadFile, WebSocket
+from fastapi import Depends, FastAPI, File, Form, Query, Request, Response, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -17,8 +17,9 @@ from gemoclap import __version__
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.smoothing import SMOOTH_SECONDS
 from gemoclap.serving.answers import ERRORS, Health, ModelAnswer, PredictionAnswer, TimelineAnswer
+from gemoclap.serving.fields import FORM, known_fields, media_type
 from gemoclap.serving.gate import Gate, GateKeeper, headers_of
-from gemoclap.serving.limits import Refused, checked_labels, for_clients, unusable
+from gemoclap.serving.limits import Refused, checked_labels, unusable
 from gemoclap.serving.pages import add_page
 from gemoclap.serving.service import Adapt, Include, Service, Speech, WindowOptions
 from gemoclap.serving.streaming import answer_stream
@@ -92,7 +93,15 @@ def _add_work(app: FastAPI, service: Service) -> None:
     """Add what takes a recording. These are plain functions: FastAPI runs each in a thread, where it may wait."""
     limits = service.limits
 
-    @app.post("/v1/predict", response_model=PredictionAnswer, responses=ERRORS, summary="The emotion of a clip")
+    checks = [Depends(known_fields)]
+
+    @app.post(
+        "/v1/predict",
+        response_model=PredictionAnswer,
+        responses=ERRORS,
+        summary="The emotion of a clip",
+        dependencies=checks,
+    )
     def predict(
         file: Sound,
         labels: Labels = None,
@@ -118,7 +127,13 @@ def _add_work(app: FastAPI, service: Service) -> None:
                 upload, own, any_words, window, None if channel == "mix" else int(channel), threshold
             )
 
-    @app.post("/v1/timeline", response_model=TimelineAnswer, responses=ERRORS, summary="Emotion over time")
+    @app.post(
+        "/v1/timeline",
+        response_model=TimelineAnswer,
+        responses=ERRORS,
+        summary="Emotion over time",
+        dependencies=checks,
+    )
     def timeline(
         file: Sound,
         labels: Labels = None,
@@ -198,13 +213,13 @@ def _answer_errors(app: FastAPI) -> None:
 
     @app.exception_handler(GemoclapError)
     async def unfit(request: Request, error: GemoclapError) -> JSONResponse:
-        return JSONResponse(unusable(for_clients(error)).body, 422)
+        return JSONResponse(unusable(error.for_clients).body, 422)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method == "POST" and kind != "multipart/form-data":
-            message = f"the body is {kind or 'of no type'}; send a form (multipart/form-data) with the field 'file'"
+        kind = media_type(request)
+        if request.method == "POST" and kind != FORM:
+            message = f"the body is {kind or 'of no type'}; send a form ({FORM}) with the field 'file'"
             return JSONResponse(Refused(415, "no_form", message).body, 415)
         first = error.errors()[0]
         field = next(str(one) for one in reversed(first["loc"]) if not isinstance(one, int))  # no place in a list

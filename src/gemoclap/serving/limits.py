@@ -130,11 +130,6 @@ def unusable(message: str) -> Refused:
     return Refused(422, "unusable", message)
 
 
-def for_clients(error: GemoclapError) -> str:
-    """Return the message of an error of the library, without the options that only the command line has."""
-    return str(error).replace("add --any_words (in Python: predictor.any_words = True)", "set any_words to true")
-
-
 def checked_labels(given: list[str] | None, limits: Limits) -> tuple[str, ...] | None:
     """Return labels as a model takes them; None for those that it was trained on.
 

@@ -15,7 +15,7 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.answers import NO_SPEECH, UNKNOWN
 from gemoclap.inference.clips import LONGEST_SECONDS, Clip, ClipReader
-from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane, emotion_timeline
+from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane, emotion_timeline, with_advice
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.silero import load_speech_net
@@ -198,7 +198,8 @@ class Service:
                 adapt="speaker" if options.adapt == "speaker" else None,
             )
         self.metrics.audio.labels("/v1/timeline").inc(found.duration)
-        data = timeline_data(found)
+        found = with_advice(found, "set channel to each for a lane a channel")
+        data = timeline_data(found) | {"settings": _asked(found, options, channel)}
         wanted = set(include)
         if "envelope" in wanted:
             for lane, row in zip(found.lanes, data["speakers"], strict=True):
@@ -255,6 +256,12 @@ def _prediction_data(answer: Prediction, threshold: float) -> dict[str, Any]:
         "parts": answer.parts,
         "remark": answer.remark,
     }
+
+
+def _asked(found: EmotionTimeline, options: WindowOptions, channel: int | str) -> dict[str, Any]:
+    """Return the settings of a timeline under the names and with the values of the API's options."""
+    made = {name: found.settings[name] for name in ("window", "hop", "smooth", "threshold")}
+    return {**made, "channel": str(channel), "speech": options.speech, "adapt": options.adapt}
 
 
 def _outline(lane: Lane) -> dict[str, list[float]]:

@@ -19,8 +19,9 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.stream import EmotionStream
+from gemoclap.serving.fields import check_names
 from gemoclap.serving.gate import SUBPROTOCOL, Gate
-from gemoclap.serving.limits import Refused, checked_labels, for_clients, too_long, unusable
+from gemoclap.serving.limits import Refused, checked_labels, too_long, unusable
 from gemoclap.serving.service import Adapt, Service, Speech, WindowOptions, window_data
 
 PATH = "/v1/stream"
@@ -55,7 +56,7 @@ async def answer_stream(
         except Refused as error:
             await talk.refuse(error)
         except GemoclapError as error:
-            await talk.refuse(unusable(for_clients(error)))
+            await talk.refuse(unusable(error.for_clients))
         finally:
             if leave:
                 leave()
@@ -71,6 +72,7 @@ class _Talk:
         self._last_turn = 0.0
 
     async def go(self, asked: Mapping[str, str], labels: list[str] | None) -> None:
+        check_names((name for name, _ in self._websocket.query_params.multi_items()), [*asked, "labels"])
         options, rate, kind = _options(asked, checked_labels(labels, self._limits))
         stream = await run_sync(self._service.stream, rate, options)  # it may wait for the model
         settings = stream.settings

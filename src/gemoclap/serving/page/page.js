@@ -217,7 +217,7 @@ function show(data) {
 
 /** Say a remark in the words of this page. */
 function inPage(remark) {
-  const text = remark.replace("'--by channel' shows each separately", "the options can give each a lane");
+  const text = remark.replace("set channel to each for a lane a channel", "the options can give each a lane");
   return text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
@@ -235,7 +235,7 @@ function summary(data) {
   const total = [...seconds.values()].reduce((sum, one) => sum + one, 0);
   if (!total) return `No speech was found in ${data.duration.toFixed(1)} s.`;
   const shares = [...seconds].sort(([, one], [, other]) => other - one).map(([label, one]) => `${label} ${percent(one / total)}`);
-  const adapted = data.settings.adapt === "speaker" ? ` Adapted to ${data.speakers.length > 1 ? "each voice" : "the speech"}.` : "";
+  const adapted = data.settings.adapt === "speaker" ? ` Adapted to ${data.speakers.length > 1 ? "each voice" : "this recording"}.` : "";
   return `${total.toFixed(1)} s of speech in ${data.duration.toFixed(1)} s: ${shares.join(", ")}.${adapted}`;
 }
 
