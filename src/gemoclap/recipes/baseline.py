@@ -1,9 +1,10 @@
 """The field's baseline: openSMILE eGeMAPS functionals and a support vector machine, in the same folds as the methods.
 
-Features: the 88 functionals of eGeMAPSv02 (Eyben et al., 2016) over a clip whose silence is kept. Of a longer clip only the
-first ``data.audio.max_seconds`` are used, as with the methods that the baseline is compared with. This also bounds the memory.
-Classifier [C]: standardised features, RBF kernel, cost 1 (scikit-learn's default; nothing is tuned),
-classes weighted by their inverse frequency, because UAR is compared.
+Features: the 88 functionals of eGeMAPSv02 (Eyben et al., 2016) over a clip. Silence is not cut off. Of a clip that is longer
+than ``data.audio.max_seconds`` only the beginning is used, as in the methods that the baseline is compared with. This also
+limits the memory that is needed.
+Classifier [C]: a support vector machine with an RBF kernel on standardised features. The cost is 1, which is scikit-learn's
+default; nothing is tuned. Classes are weighted by their inverse frequency, because UAR is compared.
 """
 
 from __future__ import annotations
@@ -31,20 +32,20 @@ from gemoclap.labels import Vocabulary
 from gemoclap.writing import atomic_write
 
 SHORTEST = 960
-"""Samples (60 ms) that openSMILE needs for one frame; shorter clips are padded with zeros."""
+"""Number of samples (60 ms) that openSMILE needs for one frame. Shorter clips are padded with zeros."""
 
 WORKERS = 8
-"""Clips that are extracted at once, where there are as many cores: openSMILE computes one on one core."""
+"""Largest number of clips that are processed at the same time. openSMILE uses one core for each clip."""
 
 Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)``."""
 
 
 class EgemapsFeatures:
-    """eGeMAPSv02 functionals of utterances; each is extracted once, shared by folds and, with a folder, by runs.
+    """eGeMAPSv02 functionals of utterances. They are computed once and used in all folds, and with a folder in all runs.
 
-    A file in `cache_dir` is used only if the openSMILE version, the files (path, size, modification time), the parts of the
-    files and `max_seconds` are the same.
+    A file in `cache_dir` is used only if it was computed by the same version of openSMILE, from the same files (path, size,
+    modification time), from the same parts of these files, and with the same `max_seconds`.
 
     Parameters
     ----------
@@ -108,7 +109,7 @@ class EgemapsFeatures:
         return self._smile(filled, SAMPLE_RATE).reshape(-1).astype(np.float32)
 
     def _fingerprint(self, keys: Sequence[tuple[str, Utterance]]) -> str:
-        """Return 16 hex digits over all that the features of these stretches depend on; see the class."""
+        """Return a hash, 16 hex digits, of everything that the features of these stretches depend on; see the class."""
         made_with = f"eGeMAPSv02 {opensmile_package().__version__} {SHORTEST} {self._most}"
         digest = hashlib.sha256(made_with.encode())
         for key, utterance in keys:
@@ -124,7 +125,7 @@ def opensmile_package() -> Any:
 
 
 def _stretch(utterance: Utterance) -> str:
-    """Return a name for the stretch of audio: absolute path, start, end."""
+    """Return a name for an utterance's stretch of audio: absolute path, start and end."""
     return json.dumps([os.path.abspath(utterance.path), utterance.start, utterance.end])
 
 
@@ -133,8 +134,8 @@ def run_fold(fold: Fold, features: EgemapsFeatures, vocabulary: Vocabulary) -> n
 
     Returns
     -------
-    (N, C) softmax over the decision values, rows in the order of ``fold.test``, columns in the vocabulary's. They rank the
-    classes, but are not calibrated probabilities.
+    (N, C) softmax of the decision values. Rows are in the order of ``fold.test``, columns in the order of the vocabulary. The
+    values rank the classes, but they are not calibrated probabilities.
     """
     svm = fit_svm(features(fold.train), _indices(fold.train, vocabulary))
     return class_scores(svm, features(fold.test), len(vocabulary.emotions))

@@ -1,4 +1,7 @@
-"""Fits the temperature of a model trained on all speakers, on a cross-validation with the same settings."""
+"""Fits the temperature of a model that was trained on all speakers.
+
+No speaker is left to fit it on. So the predictions of a cross-validation with the same settings are used.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ def calibration_of_run(run: Path, config: Mapping[str, Any], method: str, classe
 
     Parameters
     ----------
-    run : folder of the cross-validation; with several seeds, the predictions of all are used.
-    config : `run_folder.run_config` of the training whose model is calibrated.
+    run : folder of the cross-validation. If it has several seeds, the predictions of all of them are used.
+    config : `run_folder.run_config` of the training whose model gets the temperature.
 
     Raises
     ------
@@ -52,7 +55,7 @@ def set_calibration(model: Path, calibration: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    GemoclapError : config.json is not what a model has.
+    GemoclapError : config.json is not that of a model.
     """
     path = model / "config.json"
     config = read_json(path, "train the model again")
@@ -76,7 +79,7 @@ def _refuse_other_settings(folder: Path, config: Mapping[str, Any], method: str)
 
 
 def _deciding(config: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Return the settings that a model's probabilities depend on, except the seed."""
+    """Return the settings that change a model's probabilities, without the seed."""
     found = determining(config)
     sections = ["model", "objective", "train", *(["gmp"] if method == "gmp_tl" else [])]
     ignored = {"train.seed", *DECIDE_NOTHING}

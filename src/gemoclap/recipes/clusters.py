@@ -1,4 +1,4 @@
-"""GMP-TL's pseudo-labels: clusters a layer's frames at every scale, and measures the clusters (`gmp.codebooks`)."""
+"""Makes GMP-TL's pseudo-labels: clusters the frames of a layer at every scale, and measures the clusters (`gmp.codebooks`)."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from gemoclap.training.distributed import process_state
 from gemoclap.writing import atomic_write
 
 TOGETHER = 64
-"""Clips whose frames are labelled at a time; preparing 4096 centroids takes as long as labelling a second of speech."""
+"""Number of clips whose frames get their labels together. Preparing 4096 centroids takes as long as a second of speech does."""
 
 
 def cluster(
     settings: Settings, fold: Fold, vocabulary: Vocabulary, store: AudioStore, encoder_folder: Path, output: Path
 ) -> Shards:
-    """Cluster the training clips' frames at every scale; return their labels, ``(F, S)`` int32 by content key.
+    """Cluster the frames of the training clips at every scale, and return the labels: content key -> ``(F, S)`` int32.
 
-    Finished clusters in `output` are used again. Clusters of another encoder, layer or scales, or without all codebooks,
-    are replaced.
+    Finished clusters in `output` are used again. They are replaced if they belong to another encoder, layer or other scales,
+    or if a codebook is missing.
     """
     config = _config(settings, vocabulary, encoder_folder)
 
@@ -67,7 +67,7 @@ def cluster(
             # Sorted, so that the result does not depend on the order of the manifest.
             known = [rows[key] for key in sorted(rows)]
             _describe(settings.gmp.scales, vocabulary, known, [labels[key] for key in sorted(rows)], output)
-        # Gigabytes on a large corpus; they can be computed again from features/model.
+        # These files take gigabytes for a large corpus, and can be computed again from features/model.
         shutil.rmtree(output / "frames", ignore_errors=True)
 
     on_main_process(work)
@@ -88,7 +88,7 @@ def _config(settings: Settings, vocabulary: Vocabulary, encoder_folder: Path) ->
 
 
 def _is_of(path: Path, config: dict[str, Any]) -> bool:
-    """Whether the stored clusters are of these features; after a new training of the features they are not."""
+    """Whether the stored clusters were made from these features. After a new training of the features they were not."""
     try:
         return read_json(path, "") == config
     except GemoclapError:
@@ -138,7 +138,7 @@ def _cluster(
 def _describe(
     scales: Sequence[int], vocabulary: Vocabulary, rows: Sequence[Utterance], labels: Sequence[Tensor], output: Path
 ) -> None:
-    """Write the fit of the clusters, and their agreement with emotion, gender and speaker, for each scale."""
+    """Write, for each scale, how well the clusters fit and how well they agree with emotion, gender and speaker."""
     counts = [len(one) for one in labels]
     table = torch.cat(list(labels)).numpy()
     emotions = [vocabulary.index(row.emotion) for row in rows]

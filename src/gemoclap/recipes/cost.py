@@ -1,4 +1,4 @@
-"""Estimates the time that a table will take: a timed training step of each encoder, times the remaining steps."""
+"""Estimates how long a table will take: the time of one training step of each encoder, times the number of remaining steps."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Cost:
 
     Attributes
     ----------
-    encoder : its name in the table.
-    timed : the method whose step was timed; those of the others take about as long.
+    encoder : name of the encoder in the table.
+    timed : the method whose step was timed. A step of another method takes about as long.
     seconds : duration of that step.
-    steps : method -> remaining steps, over all folds and seeds.
+    steps : method -> number of remaining steps in all folds and seeds.
     """
 
     encoder: str
@@ -49,8 +49,8 @@ class Cost:
 def costs(run: TableRun, say: Callable[[str], None]) -> Iterator[Cost]:
     """Yield the remaining work for each encoder that is not finished.
 
-    Only training steps are counted, without one-time computations (frozen parts, reading audio) and tests. The timed step uses
-    the batch of average size of a remaining fold, after one step with the largest batch.
+    Only training steps are counted. Reading audio, computing frozen parts and testing are left out. The step is timed with a
+    batch of average size of a remaining fold, after one step with the largest batch.
 
     Raises
     ------
@@ -81,19 +81,19 @@ def _steps_left(run: TableRun, cell: Cell) -> int:
 
 
 def _learnt_from(settings: Settings, fold: Fold) -> list[Utterance]:
-    """Return what a training on a fold sees: its utterances and their perturbed copies."""
+    """Return what a training on a fold uses: its training utterances and their perturbed copies."""
     return with_copies(fold.train, settings.data.perturbed_copies)
 
 
 def epochs_done(folder: Path) -> int:
-    """Return how many epochs the training in a folder has finished: the rows of its log."""
+    """Return how many epochs the training in a folder has finished, which is the number of rows in its log."""
     log = folder / "log.jsonl"
     return len(read_log(log)) if log.is_file() else 0
 
 
 def _time_a_step(run: TableRun, cell: Cell, fold: Fold) -> float:
     seconds = _time(run.settings_of(cell), cell.method, fold, run.vocabulary, run.store)
-    # Free the model and its optimiser before the next one, or the first cell, needs the memory.
+    # Free the memory of the model and its optimiser, because the next model or the first cell needs it.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -112,7 +112,7 @@ def _time(settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, s
 
 
 def _off_the_disk(cache: CacheSettings) -> CacheSettings:
-    """Return settings for timing two batches that write nothing, with the batches of the run."""
+    """Return settings with which two batches of the run can be timed without writing anything."""
     return replace(
         cache,
         layers="memory" if cache.layers == "disk" else cache.layers,
@@ -121,7 +121,7 @@ def _off_the_disk(cache: CacheSettings) -> CacheSettings:
 
 
 def _chosen(batches: TrainBatches) -> tuple[list[int], list[int]]:
-    """Return, of the first epoch, the batch with the most samples, padding included, and the one nearest the mean."""
+    """Return two batches of the first epoch: the one with the most samples, padding included, and the one nearest the mean."""
     plan = batches.plan(0)
     lengths = batches.source.lengths(batches.utterances)
     sizes = [len(places) * int(lengths[places].max()) for places in plan]

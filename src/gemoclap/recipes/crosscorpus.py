@@ -1,9 +1,9 @@
 """Trains on one corpus and tests on another, for every ordered pair of several corpora.
 
-A pair uses the labels that both corpora have. A model is trained on all speakers of a corpus with one such set of labels, so
-pairs with the same training corpus and the same labels share one training. trainings/CORPUS/LABELS/seed_N is the folder of a
-`gemoclap train`, and cells/TRAINED_to_TESTED/seed_N/predictions.csv has the predictions for the other corpus. Processes that
-were started with the same command share the trainings, and trainings can be resumed.
+A pair uses the labels that both corpora have. A model is trained on all speakers of a corpus with one such set of labels. So
+pairs with the same training corpus and the same labels share one training. The folder trainings/CORPUS/LABELS/seed_N is that
+of a `gemoclap train`. The file cells/TRAINED_to_TESTED/seed_N/predictions.csv has the predictions for the other corpus.
+Processes that were started with the same command share the trainings. Trainings can be resumed.
 """
 
 from __future__ import annotations
@@ -118,23 +118,24 @@ class CrossCorpus:
 
     Parameters
     ----------
-    settings : settings of every training; ``data`` says how each manifest is read, except for `manifest`. Folds are not used:
-        all speakers of a corpus, except development speakers, are trained on.
-    manifests : two or more, of different names.
-    method : of `config.TRAINED`.
-    seeds : of the trainings.
+    settings : settings of every training. ``data`` says how each manifest is read; its `manifest` is ignored. There are no
+        folds: a model is trained on all speakers of a corpus, except development speakers.
+    manifests : two or more manifests with different names.
+    method : one of `config.TRAINED`.
+    seeds : the trainings are repeated with each seed.
     output : the folder of the matrix.
 
     Attributes
     ----------
     corpora : by name, in the order given.
     pairs : all ordered pairs, also those that share fewer than two labels.
-    warnings : what a reader must know first: shared speakers or audio, and encoders that were trained on test speakers.
+    warnings : what a reader must know first: corpora that share speakers or audio, and encoders that were trained on test
+        speakers.
 
     Raises
     ------
-    GemoclapError : a manifest, setting or method is wrong; no pair shares two labels; corpora that share
-        speakers, unless `data.allow_speaker_overlap`; a folder of another run; several processes that act as one.
+    GemoclapError : a manifest, setting or method is wrong; no pair shares two labels; two corpora share speakers, and
+        `data.allow_speaker_overlap` is false; the folder has another run; it is one distributed run (torchrun).
     """
 
     def __init__(
@@ -185,7 +186,7 @@ class CrossCorpus:
 
         Raises
         ------
-        GemoclapError : the predictions have other utterances or labels, because the manifest of the test corpus has changed.
+        GemoclapError : the predictions have other utterances or labels than the manifest of the test corpus, which has changed.
         """
         paths = [self.predictions_path(pair, seed) for seed in self.seeds]
         return [self._checked(pair, path) for path in paths if path.is_file()]
@@ -207,9 +208,10 @@ class CrossCorpus:
 
         Raises
         ------
-        GemoclapError : as `train`; the same audio in two corpora, unless `data.allow_speaker_overlap`.
+        GemoclapError : as `train`; or two corpora have the same audio, and `data.allow_speaker_overlap` is false.
         """
-        # A faulty file, or one in both corpora, stops the command before it writes anything. If allowed, reports mention it.
+        # This comes first, so that a faulty file stops the command before it writes anything, and so does audio that two
+        # corpora share. If shared audio is allowed, reports mention it.
         if self.settings.data.allow_speaker_overlap or any(map(self._pending, self.trainings)):
             self.warnings += _same_sound(self.corpora, self.store, self.settings.data)
         claim_together(self.output, self._lasting(), [self.method])
@@ -224,7 +226,7 @@ class CrossCorpus:
         if pending:
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
-            # A model on disk does not record what was frozen. Setting it here lets the stored output be used.
+            # A saved model does not say which part was frozen. It is set again here, so that the stored output can be used.
             model.audio_encoder.freeze(settings.model.freeze)
             for pair in pending:
                 rows = self.corpora[pair.tested].of(pair.labels)
@@ -267,7 +269,7 @@ class CrossCorpus:
         return warnings_of({encoder: known}) if known else []
 
     def _lasting(self) -> dict[str, Any]:
-        """Return what cannot change while the matrix is filled, as plain data: corpora and seeds may be added."""
+        """Return the settings that cannot change while the matrix is filled, as plain data. Corpora and seeds can be added."""
         config = self.settings.to_dict()
         del config["data"]["manifest"], config["train"]["seed"]
         return {**config, "method": self.method, ENCODER_WEIGHTS: weights_hash(self.settings.model.audio_encoder)}
@@ -302,7 +304,7 @@ def _pair(one: Corpus, other: Corpus) -> Pair:
 
 
 def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]:
-    """Return a warning for each two corpora that share speakers, or refuse them."""
+    """Return a warning for every two corpora that share speakers, or raise a GemoclapError if this is not allowed."""
     return [
         _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
         for one, other in combinations(corpora.values(), 2)
@@ -311,7 +313,7 @@ def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str
 
 
 def _same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSettings) -> list[str]:
-    """Return a warning for each two corpora that share audio, under any file names, or refuse them."""
+    """Return a warning for every two corpora that share audio under any file names, or raise an error as for speakers."""
     keys = {name: {store.content_key(row): row.id for row in one.rows} for name, one in corpora.items()}
     return [
         _overlap(

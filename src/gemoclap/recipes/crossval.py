@@ -57,7 +57,7 @@ def cross_validate(
 
     Parameters
     ----------
-    store : the corpus's audio, if several runs share it, prepared as ``settings.data.audio`` says.
+    store : the audio of the corpus, if several runs share it. It must be prepared as ``settings.data.audio`` says.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def cross_validate(
 
 
 class _Outlook:
-    """Says first how many trainings there are, and after the second how long the others will take if they are alike.
+    """Prints first how many trainings there are, and after the second one how long the others will probably take.
 
-    The first one also encodes the corpus, where the encoder is frozen, so it says nothing of the others.
+    The first training is not used for this: with a frozen encoder it also encodes the corpus, so it takes longer.
     """
 
     def __init__(self, trainings: int, methods: int) -> None:
@@ -110,7 +110,7 @@ class _Outlook:
             say(f"{trainings} trainings: {methods} {'method' if methods == 1 else 'methods'}, one for each fold")
 
     def one_done(self) -> None:
-        """Count a training, and say after the second how long the others will take."""
+        """Count a finished training. After the second one, print how long the others will probably take."""
         self.left, self.done = self.left - 1, self.done + 1
         if self.done == 2 and self.left:
             minutes = self.left * (time.monotonic() - self.begun) / 60
@@ -128,7 +128,7 @@ def cross_validate_seeds(
     Parameters
     ----------
     settings : `train.seed` is ignored.
-    folders : seed -> the run's folder, see `run_folder.seed_folder`.
+    folders : seed -> the folder of its run, see `run_folder.seed_folder`.
 
     Raises
     ------
@@ -162,10 +162,11 @@ def plan_of(
 ) -> dict[str, Any]:
     """Return the ids of the training, development and test utterances of each fold, as plain data.
 
-    With more than `LISTED_FOLDS` folds the training parts are not listed, because the file would grow with folds times
-    utterances. They are all utterances that are in neither of the other parts, and the hash covers them.
+    With more than `LISTED_FOLDS` folds the training parts are not listed, because the file would grow with the number of
+    folds times the number of utterances. A training part has all utterances that are in neither of the other parts. The hash
+    of a fold covers its training part too.
 
-    `encoders` that were trained on test speakers are listed by name, and the user is warned at once.
+    `encoders` that were trained on test speakers are listed by name, and a warning is printed at once.
     """
     rows = [
         {
@@ -178,7 +179,7 @@ def plan_of(
         }
         for fold in folds
     ]
-    # Without speaker names it cannot be known whether speakers are disjoint.
+    # Without the names of speakers, nobody can tell whether the parts share some.
     unknown = any(row.speaker is None for fold in folds for row in (*fold.train, *fold.dev, *fold.test))
     overlap = unknown or any(fold.shared_speakers for fold in folds)
     tested = [row for fold in folds for row in fold.test]
@@ -215,7 +216,7 @@ def _train_and_test(
 ) -> None:
     begun = time.monotonic()
     model, source = train_method(settings, method, fold, vocabulary, sources, folder)
-    # The table has the model's own probabilities; the report applies the temperature.
+    # The table has the probabilities before the temperature; the report applies it.
     table = predict_table(model, fold.test, source, fold=fold.name)
     calibrate(model, fold.dev, source)
     calibration = model.config.calibration
@@ -242,7 +243,7 @@ def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, audio: AudioSetting
 
 
 def _finish_off(folders: Sequence[Path], keep_models: bool) -> None:
-    """Remove the training state of finished folds, if a process was killed before it could do this."""
+    """Remove the training state of finished folds. It is still there if a process was killed before it removed it."""
 
     def remove() -> None:
         for folder in folders:
@@ -253,7 +254,7 @@ def _finish_off(folders: Sequence[Path], keep_models: bool) -> None:
 
 
 def _finish(table: PredictionTable, folder: Path, *others: str) -> None:
-    """Write the predictions, which marks the fold as done, then delete the training state and the other given folders."""
+    """Write the predictions, which marks the fold as finished. Then delete the training state and the other given folders."""
 
     def write() -> None:
         table.write(folder / "predictions.csv")

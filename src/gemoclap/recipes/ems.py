@@ -1,9 +1,10 @@
-"""Does emotion-aware masking help? Encoders pre-trained in every way with several seeds, then probed and fine-tuned.
+"""Does emotion-aware masking help? Encoders are pre-trained in every way with several seeds, then probed and fine-tuned.
 
 All are pre-trained on the same speech, for the same number of steps and with the same order of batches. For each seed, all
-encoders of a kind start from the same weights. Test corpora are left out of the speech. They are found by the manifests' names
-of corpora and by file, so a copy of a corpus under another name is not found. Each step is one of the other recipes, in its
-own folder below the comparison's: pretrain/VARIANT/seed_N, probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
+encoders of a kind start from the same weights. Corpora that are tested on are left out of the speech. They are recognised by
+the name of the corpus in the manifest and by the path of the file. So a copy of a corpus under another name is not recognised.
+Each step is one of the other recipes, in a folder of its own below that of the comparison: pretrain/VARIANT/seed_N,
+probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Score:
 class Comparison:
     """All scores, the last row of each pre-training's log by variant and seed, and notes for the reader.
 
-    `warnings` are reasons for doubt, `facts` say what was compared.
+    `warnings` say why a result may be wrong. `facts` say what was compared.
     """
 
     scores: list[Score]
@@ -68,10 +69,10 @@ def compare(
     say: Callable[[str], None] = print,
     show: Callable[[Comparison], object] = lambda comparison: None,
 ) -> Comparison:
-    """Pre-train, probe and fine-tune; finished work is not repeated.
+    """Pre-train, probe and fine-tune. Finished work is not repeated.
 
-    If the same command is started again while this one runs, they share the work. Variants, seeds and tests can be added to a
-    comparison; the settings of pre-training cannot change.
+    If the same command is started again while this one runs, both share the work. Variants, seeds and tests can be added to a
+    comparison. The settings of pre-training cannot change.
 
     Parameters
     ----------
@@ -80,8 +81,8 @@ def compare(
 
     Raises
     ------
-    GemoclapError : no speech, an unknown variant, speech that is also tested on, several processes, settings that the
-        comparison decides itself, a folder of something else, and whatever the recipes below raise.
+    GemoclapError : there is no speech; a variant is unknown; some speech is also tested on; it is one distributed run; a
+        setting is given that the comparison chooses itself; the folder has another run; or as the recipes that are called.
     """
     names = _check(settings)
     learnt_from = _speakers_of_intensity_model(settings, names)
@@ -136,7 +137,7 @@ def compare(
 
 
 def _check(settings: CompareSettings) -> list[str]:
-    """Return the names of the variants, after checking everything that would fail after hours of pre-training."""
+    """Check everything that would otherwise fail after hours of pre-training; return the names of the variants."""
     refuse_torchrun("a comparison")
     names = list(VARIANTS) if settings.variants is None else settings.variants
     _check_known("variants", names, VARIANTS)
@@ -169,7 +170,7 @@ def _check_known(setting: str, names: Sequence[str], known: Collection[str]) -> 
 
 
 def _speakers_of_intensity_model(settings: CompareSettings, names: Sequence[str]) -> set[str]:
-    """Return the speakers that the intensity model was trained on; nobody if no variant needs one."""
+    """Return the speakers that the intensity model was trained on; none if no variant needs such a model."""
     needing = [name for name in names if VARIANTS[name].needs_intensity]
     if not needing:
         return set()
@@ -187,12 +188,12 @@ def _data(settings: CompareSettings, manifest: str) -> tuple[list[Utterance], Da
 
 
 def _read_tested(settings: CompareSettings) -> dict[str, list[Utterance]]:
-    """Return all rows of each test manifest, also those whose class is not tested."""
+    """Return all rows of each test manifest, including those whose class is not tested."""
     return {name: read_manifest(name) for name in [*settings.probe.manifests, *settings.finetune.manifests]}
 
 
 def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[str]:
-    """Return the names of the test corpora that are in the speech; a file that is in both is refused."""
+    """Return the names of the test corpora that are in the speech. Raise an error if a single file is in both."""
     speech = [row for name in settings.speech for row in read_source(Path(name))]
     corpora = {row.corpus for row in tested if row.corpus}
     files = {Path(row.path).resolve() for row in tested}

@@ -7,7 +7,8 @@ The steps write to the fold's folder. Each runs once, and can be resumed:
     frames/model        the encoder trained on the labels of hidden frames (B)
     log.jsonl           fine-tuning with the last head (C)
 
-A, B and the clustering only use the fold's training speakers. Development speakers choose epochs if `train.select` is dev.
+A, B and the clustering use only the training speakers of the fold. If `train.select` is dev, the best epoch is chosen on the
+development speakers.
 """
 
 from __future__ import annotations
@@ -65,13 +66,13 @@ from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import run_epochs
 
 ENCODERS = ("features", "frames")
-"""Folders of a fold with an encoder each, as large as the model itself."""
+"""Folders of a fold that have an encoder each. They are as large as the model itself."""
 ORIGIN = "origin.json"
 """File beside features/model with the fold and the training settings."""
 FRAMES_A_CLUSTER = 10
-"""Least number of frames per cluster. With fewer, clusters begin to identify single clips."""
+"""Smallest number of frames per cluster without a warning. With fewer frames, a cluster can be that of a single clip."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
-"""A, the clustering, B, and C."""
+"""The steps: A, the clustering, B and C."""
 
 
 def train_gmp_tl(
@@ -97,7 +98,7 @@ def train_gmp_tl(
 
 
 def _steps_before(settings: Settings, output: Path) -> list[Step]:
-    """Return the steps before C, including finished ones; "pretrain" includes clustering."""
+    """Return the steps before C, including those that are finished. "pretrain" includes the clustering."""
     if settings.gmp.frame_epochs:
         return ["pretrain"] if is_trained(output / "frames") else ["features", "pretrain"]
     return ["features"] if settings.gmp.start == "features" else []
@@ -106,11 +107,11 @@ def _steps_before(settings: Settings, output: Path) -> list[Step]:
 def run_gmp_step(
     step: Step, settings: Settings, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
 ) -> Path:
-    """Do a step before C in a fold's folder, unless it is done; return its folder. Earlier steps must be done."""
+    """Run a step before C in the folder of a fold, unless it is finished; return its folder. Earlier steps must be finished."""
     features, frames = output / "features", output / "frames"
     if step == "features":
         is_done = is_trained(features)
-        # Copying features is quick, so no process may see them before all processes have checked.
+        # Features can be copied in a moment. So all processes must check first, before one of them copies.
         process_state().wait_for_everyone()
         if not is_done:
             _train_features(settings, fold, vocabulary, sources, features)
@@ -127,7 +128,7 @@ def run_gmp_step(
 
 
 def check_step(step: Step, settings: Settings, output: Path) -> None:
-    """Raise a GemoclapError if a step cannot run now: an earlier one is missing, or there is no first stage."""
+    """Raise a GemoclapError if a step cannot run now, because an earlier one is missing or there is no first stage."""
     gmp = settings.gmp
     if step == "pretrain" and not gmp.frame_epochs:
         raise GemoclapError("gmp.frame_epochs is 0, which leaves this step out; go on with 'gemoclap gmp finetune'")
@@ -144,23 +145,23 @@ def check_step(step: Step, settings: Settings, output: Path) -> None:
 
 
 def _start(settings: Settings, output: Path) -> str:
-    """Return the encoder that the first stage starts from, or the second if there is no first."""
+    """Return the encoder that the first stage starts from. Without a first stage, the second one starts from it."""
     return settings.model.audio_encoder if settings.gmp.start == "pretrained" else str(output / "features" / "model")
 
 
 def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None) -> None:
-    """Raise errors that would otherwise come hours later, before anything is trained.
+    """Check, before anything is trained, everything that would otherwise fail hours later.
 
     Parameters
     ----------
-    folds : folder -> fold, for the folds that are still to be trained.
+    folds : folder -> fold, for the folds that are not trained yet.
     step : the only step to run, if one is given.
 
     Raises
     ------
-    GemoclapError : the encoder is fully frozen, or frozen up to the layer whose frames are clustered; it cannot hide frames or
-        has no such layer; there are more clusters than frames; no gender is known; `chunk_size` is used with
-        `batch_seconds`; the features of the other run do not exist; faiss is not installed.
+    GemoclapError : the encoder is fully frozen, or frozen up to the layer whose frames are clustered; it cannot hide frames;
+        it does not have that layer; there are more clusters than frames; no utterance has a gender; `chunk_size` and
+        `batch_seconds` are both set; the features of the other run do not exist; faiss is not installed.
     """
     gmp = settings.gmp
     pending = {
@@ -175,7 +176,7 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
             "train.chunk_size: the first stage of gmp_tl takes batches by seconds whole; lower train.batch_seconds and "
             "raise train.accumulate in its place"
         )
-    # Without a first stage, clusters are needed only if this step was requested.
+    # Without a first stage, the clusters are only needed if the user asked for this step.
     clustered = pending if gmp.frame_epochs else folds if step == "cluster" else {}
     if clustered:
         faiss_package()
@@ -234,13 +235,13 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
 
 
 def _encoder_of(model: ModelSettings) -> SpeechEncoder:
-    """Return the encoder with all layers that are built; the pooled layer does not matter here."""
+    """Return the encoder with all layers that `model` builds. Which layer is pooled does not matter here."""
     layers = "last" if model.layers == "weighted" else model.layers
     return load_audio_encoder(model.audio_encoder, layers, model.audio_options, model.keep_layers)
 
 
 def _starting_from(settings: Settings, encoder: str) -> Settings:
-    """Return the settings with another encoder, one that is already trained and has no options."""
+    """Return the settings with another encoder, which is already trained and has no options."""
     if encoder == settings.model.audio_encoder:
         return settings
     return replace(settings, model=replace(settings.model, audio_encoder=encoder, audio_options={}))
@@ -249,7 +250,7 @@ def _starting_from(settings: Settings, encoder: str) -> Settings:
 def _train_features(
     settings: Settings, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
 ) -> None:
-    """A: train an encoder on emotion and, by default, gender; or copy it from another run."""
+    """Step A: train an encoder on emotion and, by default, gender; or copy it from another run."""
     gmp, made_of = settings.gmp, _made_of(settings, fold)
     if gmp.features is not None:
         on_main_process(lambda: _copy_features(Path(gmp.features or ""), made_of, output))
@@ -262,7 +263,7 @@ def _train_features(
 
 
 def _alone(settings: Settings) -> Settings:
-    """Return the settings of A; other settings of GMP-TL do not change it."""
+    """Return the settings of step A. The other settings of GMP-TL have no effect on it."""
     gmp = settings.gmp
     plain, model = ModelSettings(), settings.model
     return replace(
@@ -277,7 +278,7 @@ def _alone(settings: Settings) -> Settings:
 
 
 def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
-    """Return the fold of these features and all settings that they depend on, without paths, as plain data."""
+    """Return the fold of the features and all settings that they depend on, as plain data without paths."""
     config = determining(_alone(settings).to_dict())
     weights = weights_hash(settings.model.audio_encoder)
     config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
@@ -294,7 +295,7 @@ def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
 
 
 def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
-    """Return the folder of the same fold's features in another run of GMP-TL, trained with the same settings."""
+    """Return the folder with the features of the same fold in another run of GMP-TL that has the same settings."""
     below = Path("gmp_tl", made_of["fold"], "features")
     places = (run / "features", run / below, seed_folder(run, made_of["train"]["seed"]) / below)
     found = next((place for place in places if is_trained(place) and (place / ORIGIN).is_file()), None)
@@ -321,7 +322,7 @@ def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
 
 
 def _filled_in(theirs: dict[str, Any], made_of: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of other features, with values from made_of for settings that their version did not have."""
+    """Return the settings of other features. Settings that their version of gemoclap did not have get the values in made_of."""
 
     def heeded(section: str, values: Any) -> Any:
         if not isinstance(values, dict):
@@ -345,7 +346,7 @@ def _copy_features(run: Path, made_of: dict[str, Any], output: Path) -> None:
 def _train_on_frames(
     settings: Settings, encoder_name: str, fold: Fold, sources: InputSources, labels: Shards, output: Path
 ) -> None:
-    """B: train an encoder to predict the pseudo-labels of hidden frames."""
+    """Step B: train an encoder to predict the pseudo-labels of hidden frames."""
     gmp, state, train = settings.gmp, process_state(), _frame_training(settings)
     torch.manual_seed(train.seed)
     start = _starting_from(settings, encoder_name).model
@@ -353,7 +354,7 @@ def _train_on_frames(
     encoder.settle(start)
     prepare_encoder(encoder, settings)
     model = FrameLabelModel(encoder, gmp.scales, gmp.span_seconds, gmp.hidden_share).to(state.device)
-    # The whole fold, although only the training part is trained on, because the last stage uses the same cache.
+    # All parts of the fold are prepared, although only the training part is used here. The last stage uses the same cache.
     source = sources.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
     source = InputsWithSeries(source, sources.store, labels, "frame_labels")
     codebooks = [file_hash(codebook_path(output.parent / "clusters", k)) for k in gmp.scales]
@@ -370,7 +371,10 @@ def _train_on_frames(
 
 
 def _frame_training(settings: Settings) -> TrainSettings:
-    """Return the settings of B: no development set, and no loss over pairs of utterances, so that chunks are batches."""
+    """Return the settings of step B.
+
+    It has no development set. Its loss does not compare utterances with each other, so a chunk can be a batch.
+    """
     train = settings.train
     chunks = math.ceil(train.batch_size / train.chunk_size) if train.chunk_size else 1
     return replace(
@@ -388,7 +392,10 @@ def _frame_training(settings: Settings) -> TrainSettings:
 
 
 def _save_encoder(encoder: SpeechEncoder, fold: Fold, output: Path) -> None:
-    """Save an encoder where `is_trained` finds it. It has used the fold's labels, in B through the clusters."""
+    """Save an encoder where `is_trained` finds it.
+
+    Its config gets the speakers of the fold, because the encoder was trained with their labels: in B by way of the clusters.
+    """
     remember(encoder.model.config, labelled=named_speakers([*fold.train, *fold.dev]))
     on_main_process(lambda: save_folder(output / "model", encoder.save_pretrained))
 

@@ -1,7 +1,7 @@
-"""Only one command at a time writes to the folder of a run.
+"""Makes sure that only one command at a time writes to the folder of a run.
 
 While a command runs, the folder has two more files. The operating system locks ``.lock``, and unlocks it when the process
-ends for any reason. ``.holder.json`` says which command it is. Both are removed when the command is done.
+ends for any reason. ``.holder.json`` says which command has the lock. Both files are removed when the command is finished.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1
 MOMENT = 100
-"""Number of polls before a command prints a line when it waits for a brief one."""
+"""How often a command that waits for a brief one looks again before it prints a line."""
 LONGEST_COMMAND = 120
 
 _held: set[Path] = set()
-"""Folders that this process has locked; a recipe can be called by a command that has already locked the folder."""
+"""Folders that this process has locked. A recipe can be called by a command that has locked the folder already."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that has locked a folder; `brief` = for a moment only."""
+    """The process that has locked a folder. `brief` says whether it needs the lock for a moment only."""
 
     host: str
     process: int
@@ -51,7 +51,7 @@ class Holder:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it was killed; the process that has the lock now has not yet written its name."""
+        """Whether this process was killed. Then the process that has the lock now has not written its own name yet."""
         return self.host == platform.node() and not is_alive(self.process)
 
     def __str__(self) -> str:
@@ -62,14 +62,15 @@ class Holder:
 def holding(folder: Path, *, brief: bool = False, wait: bool = True) -> Iterator[None]:
     """Lock the folder of a run while the block runs. It is created if needed, and removed if it stays empty.
 
-    Half-written files of killed processes are removed first. If the block fails before anything is trained, its files are
-    removed too, so that the next command finds the folder as it was. All processes of one distributed run share the lock. A
-    folder that this process has already locked is simply used.
+    Half-written files of killed processes are removed first. If the block fails before anything is trained, its own files are
+    removed too, so that the next command finds the folder as it was. All processes of one distributed run share the lock. If
+    this process has locked the folder already, nothing is locked again.
 
     Parameters
     ----------
-    brief : whether the lock is for a moment only; others then wait silently. Commands that share a folder take turns this way.
-    wait : whether to wait for another command that is using the folder; one line on stderr says which it is.
+    brief : whether the lock is needed for a moment only. Others then wait without a message. Commands that share a folder take
+        turns in this way.
+    wait : whether to wait for another command that uses the folder. One line on standard error says which command it is.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def holds_output(recipe: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 class _Hold:
-    """The lock on a folder, in the main process; in the others nothing."""
+    """The lock on a folder. Only the main process has it; in the others this does nothing."""
 
     def __init__(self, folder: Path, brief: bool) -> None:
         self.folder, self.brief = folder, brief
@@ -164,7 +165,7 @@ class _Hold:
 
     def let_go(self) -> None:
         if self.lock is not None:
-            # Removed while still locked. A process that waits for it notices this, and creates a new file.
+            # Removed while it is still locked. A process that waits for the lock notices this, and creates a new file.
             for name in (HOLDER, LOCK):
                 (self.folder / name).unlink(missing_ok=True)
             self.lock.release()

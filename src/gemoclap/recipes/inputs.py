@@ -1,4 +1,4 @@
-"""Provides a model's inputs: waveforms, or the output of its frozen parts, computed once."""
+"""Provides the inputs of a model: waveforms, or the output of its frozen parts, which is computed once."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def load_audio_store(cache: CacheSettings, audio: AudioSettings, utterances: Seq
 
 
 def in_shares(work: Callable[[Sequence[Utterance]], None], utterances: Sequence[Utterance], shared: bool) -> None:
-    """Let each process `work` on its part if results are `shared`, then on everything that it still lacks.
+    """Do the work for all `utterances`, divided among the processes if they share the results.
 
-    If one process fails, all do.
+    With `shared`, each process first does its part. Then each does what is still missing. If one process fails, all fail.
     """
     state = process_state()
     if shared and state.num_processes > 1:
         on_every_process(lambda: work(utterances[state.process_index :: state.num_processes]))
-    # Nothing is left to do here, unless the folder is not shared (nodes with their own disks).
+    # Of shared results nothing is missing now, unless processes have folders of their own (nodes with their own disks).
     on_every_process(lambda: work(utterances))
 
 
@@ -64,7 +64,7 @@ class InputSources:
     Parameters
     ----------
     store : the waveforms.
-    settings : `cache` says what is stored where, and `train.precision` in which precision.
+    settings : `cache` says what is stored and where, `train.precision` in which precision.
     """
 
     def __init__(self, store: AudioStore, settings: Settings) -> None:
@@ -72,9 +72,9 @@ class InputSources:
         self._known: dict[str, FrozenInputs] = {}
 
     def for_model(self, model: EmotionModel, utterances: Sequence[Utterance]) -> InputSource:
-        """Return the source of `model`'s inputs, prepared for `utterances`; moves the model to the device.
+        """Move `model` to the device and return the source of its inputs, prepared for `utterances`.
 
-        This is the waveforms, or the output of frozen parts of its audio encoder if `cache` allows it.
+        The inputs are waveforms or, if `cache` allows it, the output of the frozen parts of the audio encoder.
         """
         encoder = model.audio_encoder
         model.to(process_state().device)  # type: ignore[arg-type]  # transformers' wrapper is typed as a plain function
@@ -85,9 +85,9 @@ class InputSources:
         return self.for_encoder(encoder, utterances)
 
     def for_test(self, model: EmotionModel, utterances: Sequence[Utterance]) -> InputSource:
-        """Return the source of inputs for a trained `model` that processes `utterances` once; moves it to the device.
+        """Move a trained `model` to the device and return the source of its inputs for `utterances`, which it processes once.
 
-        This is the waveforms, or the pooled layers of a fully frozen audio encoder, which other models share.
+        The inputs are waveforms or, if the audio encoder is fully frozen, its pooled layers, which other models share.
         """
         model.to(process_state().device)  # type: ignore[arg-type]
         return self._pooled_layers(model, utterances) if self._keeps_pooled_layers(model) else self.store
@@ -110,7 +110,7 @@ class InputSources:
         place: Place
         if cache.frames == "auto":
             needed = frames_bytes(encoder, self.store, utterances, dtype)
-            # One process decides for all, because they must agree on who encodes what, and share the memory.
+            # One process decides for all of them: they must agree on who encodes what, and they share the memory.
             chosen = [roomiest_place(needed, process_state().num_processes, device)]
             broadcast_object_list(chosen)
             place = chosen[0]

@@ -1,4 +1,4 @@
-"""The model of emotion intensity: ranks utterances, trains on the ranks, and computes the curves of other clips."""
+"""Trains the model of emotion intensity: ranks utterances, trains on the ranks, and computes the curves of other clips."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import run_epochs
 
 CURVES = 2
-"""Version of the curves; raised when the same weights and samples give other curves."""
+"""Version of the curves. It is raised when the same weights and samples give other curves."""
 CLIPS_AT_A_TIME = 16
 
 
 class StrengthInputs:
-    """The waveforms of a store with the strength of each utterance; a source of model inputs (`InputSource`)."""
+    """A source of model inputs (`InputSource`): the waveforms of a store, and the strength of each utterance."""
 
     at_hand, is_exact = False, True
 
@@ -65,7 +65,7 @@ class StrengthInputs:
         self.store, self.strengths = store, strengths
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the samples of each clip, (N,) int64."""
+        """Return the number of samples of each clip, (N,) int64."""
         return self.store.lengths(utterances)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
@@ -76,10 +76,10 @@ class StrengthInputs:
 
 @holds_output
 def train_intensity(settings: IntensitySettings, output: Path) -> Path:
-    """Rank the utterances of a manifest by the strength of their emotion and train a model on it; return its folder.
+    """Rank the utterances of a manifest by the strength of their emotion, train a model on the ranks, and return its folder.
 
-    `output` gets config.yaml, ranking.json (the strengths by id), log.jsonl and model/. An interrupted training is
-    resumed; a finished one is not changed.
+    `output` gets config.yaml, ranking.json (id -> strength), log.jsonl and model/. An interrupted training is resumed. A
+    finished one is not changed.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
 
 
 def rank(settings: IntensitySettings, fold: Fold, vocabulary: Vocabulary) -> tuple[StrengthRankers, dict[str, float]]:
-    """Fit rankers to the training part; return them and the strength of every utterance of both parts by id.
+    """Fit rankers to the training part; return them, and id -> strength for every utterance of both parts.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def _fit(
         model,
         IntensityObjective(),
         batches,
-        # The loss of an utterance does not depend on others, so processes only need to average gradients.
+        # The loss of an utterance does not depend on other utterances, so processes only have to average gradients.
         replace(settings.train, gather=False),
         output,
         run_key=run_key(determining(asdict(settings)), fold.hash),
@@ -194,8 +194,8 @@ def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], sour
 
     Returns
     -------
-    ``mae``, the mean absolute error of the utterance scores; ``rank_correlation``, Spearman's; ``uar`` and ``war`` of its
-    emotion predictions.
+    ``mae``, the mean absolute error of the scores of utterances; ``rank_correlation``, Spearman's correlation with the
+    strengths; ``uar`` and ``war``, the scores of the model's emotion predictions.
     """
     model.eval()
     vocabulary = model.config.emotions
@@ -233,9 +233,9 @@ def curves(model: IntensityModel, store: AudioStore, utterances: Sequence[Uttera
 
     Parameters
     ----------
-    model : moved to this process's device.
-    store : of the clips, prepared as the model was trained with (``model.config.audio_settings``).
-    folder : folder of all caches on disk; each model has its own folder of curves below it.
+    model : it is moved to the device of this process.
+    store : the clips, prepared as in the training of the model (``model.config.audio_settings``).
+    folder : folder of all caches on disk. Each model has a folder of its own for curves below it.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Records how a result was made: versions, kind of machine, date and duration. No result depends on it."""
+"""Records how a result was made: versions, kind of machine, date and duration. The record has no effect on any result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LISTED = ("gemoclap", "torch", "transformers", "python", "host", "device", "proc
 def made_with() -> dict[str, Any]:
     """Return the versions, the kind of machine and the date.
 
-    The kind is system and processor. The name of the machine is private, and is not recorded.
+    The kind of machine is its system and its processor. The name of the machine is private, so it is not recorded.
     """
     state = process_state()
     device = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
@@ -44,16 +44,16 @@ def made_with() -> dict[str, Any]:
 
 
 def write_made(folder: Path, begun: float) -> None:
-    """Write the record of a fold; `begun` is its start, by ``time.monotonic``.
+    """Write the record of a fold. `begun` is the time of ``time.monotonic`` when it started.
 
-    For a fold that was interrupted and resumed, the seconds are those of its last part.
+    If a fold was interrupted and resumed, only the seconds since the last start are recorded.
     """
     made = {**made_with(), "seconds": round(time.monotonic() - begun, 1)}
     on_main_process(lambda: write_json(folder / MADE, made))
 
 
 def read_made(folders: Iterable[Path]) -> dict[str, Any]:
-    """Return the records of several folds in one: the different values of each entry, and the sum of the seconds.
+    """Return one record for several folds: all different values of each entry, and the sum of the seconds.
 
     Folds of earlier versions have no record, and a damaged file is ignored.
     """

@@ -1,4 +1,4 @@
-"""The README of a saved model: what it was trained on, how it was tested, and what it may be used for."""
+"""Writes the README of a saved model: what it was trained on, how it was tested, and what it may be used for."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def write_model_card(
     scores: Mapping[str, float] | None = None,
     config: LabelledConfig | None = None,
 ) -> None:
-    """Write the card: corpora with their licences, the split and its hash, the main settings, and scores if known.
+    """Write the card: corpora with their licences, the split and its hash, the main settings, and the scores if there are any.
 
     Parameters
     ----------
-    config : of the model; None leaves out what it takes and gives.
+    config : config of the model. None leaves out the section on its input and output.
     """
     title, *about = _what(settings, method)
     lines = [
@@ -62,7 +62,7 @@ def write_model_card(
 def _head(
     settings: Settings, method: str, fold: Fold, scores: Mapping[str, float] | None, title: str
 ) -> dict[str, Any]:
-    """Return what the hub reads: tags, the encoders of the hub, and the scores as it lists them."""
+    """Return the head, which the hub reads: tags, the encoders that are from the hub, and the scores in the form of the hub."""
     encoders = [settings.model.audio_encoder, *([settings.model.text_encoder] if method in METHODS else [])]
     return {
         "tags": ["speech-emotion-recognition", *(["clap"] if method in METHODS else [])],
@@ -73,7 +73,7 @@ def _head(
 
 
 def _result(fold: Fold, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Return scores as the hub's model index wants them."""
+    """Return scores in the form of the hub's model index."""
     corpora = sorted({row.corpus or "unnamed corpus" for row in fold.test})
     kinds = {"uar": "recall", "war": "accuracy"}
     return {
@@ -87,7 +87,7 @@ def _result(fold: Fold, scores: Mapping[str, float]) -> dict[str, Any]:
 
 
 def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, scores: Mapping[str, float]) -> None:
-    """Write the card of a model of emotion intensity; `scores` are from the development speakers, if there are any."""
+    """Write the card of a model of emotion intensity. `scores` are those on the development speakers; None without any."""
     figures = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in scores.items())
     lines = [
         "---",
@@ -121,7 +121,7 @@ def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, sc
 
 
 def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Utterance]) -> None:
-    """Write the card of a pre-trained speech encoder; `rows` are the utterances it was trained on, with held-out clips."""
+    """Write the card of a pre-trained speech encoder. `rows` are its training utterances, including the held-out clips."""
     model = settings.model
     ways = {
         "intensity": "masks that follow the intensity of emotion (EMS)",
@@ -172,9 +172,9 @@ def _what(settings: Settings, method: str) -> list[str]:
 
 
 def public_name(encoder: str) -> str:
-    """Return an encoder's name as a card may show it: of a folder only its name, because the path is nobody else's business.
+    """Return an encoder's name as a card may show it. Of a folder this is its name only, because the path is private.
 
-    A folder called model says nothing, so it is named after the one that it is in: ``"runs/mockingjay/model"`` is
+    The name "model" says nothing. Such a folder is called by the name of the folder above: ``"runs/mockingjay/model"`` becomes
     ``"mockingjay"``.
     """
     is_folder = (

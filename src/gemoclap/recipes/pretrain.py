@@ -54,21 +54,22 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
     },
     "npc": {"paper": {}, "small": {"hidden_size": 128}},
 }
-"""Differences from the default sizes of the configs, which are the papers' [S]."""
+"""Sizes that differ from the defaults of the configs. The defaults are those of the papers [S]."""
 HELD_OUT_SEED = 0
-"""Seed for the masks of held-out clips, so that epochs are compared on the same frames."""
+"""Seed for the masks of held-out clips. It is fixed, so that all epochs are compared on the same frames."""
 
 
 @holds_output
 def pretrain(settings: PretrainSettings, output: Path) -> Path:
-    """Pre-train an encoder on the given speech, without what is left out; return its folder.
+    """Pre-train an encoder on the speech that the settings name; return its folder.
 
-    `output` gets config.yaml, log.jsonl and model/, which `--model.audio_encoder` takes. An interrupted training is
-    resumed; a finished one is not changed.
+    `output` gets config.yaml, log.jsonl and model/. `--model.audio_encoder` takes the folder model/. An interrupted training is
+    resumed. A finished one is not changed.
 
     Raises
     ------
-    GemoclapError : no speech, masking by intensity without an intensity model, a fault in audio, settings or folder.
+    GemoclapError : there is no speech; masks follow the intensity, and there is no intensity model; or a fault in audio,
+        settings or folder.
     """
     rows = read_speech(settings)
     config = {**asdict(settings), "speech_sha256": _hash(rows), "intensity_sha256": _weights_hash(settings)}
@@ -88,12 +89,12 @@ def pretrain(settings: PretrainSettings, output: Path) -> Path:
 
 
 def read_speech(settings: PretrainSettings) -> list[Utterance]:
-    """Return the utterances of the given manifests and folders, except the corpora and speakers to leave out.
+    """Return the utterances of the given manifests and folders, without the corpora and speakers in ``leave_out``.
 
     Raises
     ------
-    GemoclapError : nothing is given, a path is neither manifest nor folder, nothing is left, or a corpus or speaker to leave
-        out does not exist.
+    GemoclapError : nothing is given; a path is neither manifest nor folder; no utterance is left; or ``leave_out`` names a
+        corpus or speaker that does not exist.
     """
     if not settings.speech:
         raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
@@ -122,7 +123,10 @@ def read_source(path: Path) -> list[Utterance]:
 
 
 def divide(rows: Sequence[Utterance], share: float) -> tuple[list[Utterance], list[Utterance]]:
-    """Return the utterances to train on and those held out: about `share`, by a hash of the id, the same in every run."""
+    """Return the utterances to train on, and those held out, which are about `share` of all.
+
+    They are chosen by a hash of their id, so that every run holds out the same ones.
+    """
     held_out = [row for row in rows if _share_from(row.id) < share]
     return [row for row in rows if _share_from(row.id) >= share], held_out
 
@@ -137,7 +141,7 @@ def build(settings: PretrainSettings) -> MockingJayForPretraining | NPCForPretra
 
     Raises
     ------
-    GemoclapError : the encoder does not have an option, or not with this value.
+    GemoclapError : the encoder does not have an option, or does not accept its value.
     """
     model = settings.model
     head = cast(ScoreHead, model.score_head)  # PretrainModelSettings has converted true and false to words
@@ -172,14 +176,14 @@ def _source(settings: PretrainSettings, store: AudioStore, rows: Sequence[Uttera
 
 
 class ShiftedInputs:
-    """Clips with their intensity, and the shift of shifted masks, which a hash of clip and seed determines."""
+    """Clips with their intensity, and with the shift of shifted masks. The shift is made from a hash of clip and seed."""
 
     def __init__(self, source: InputsWithSeries, store: AudioStore, seed: int) -> None:
         self.source, self.store, self.seed = source, store, seed
         self.at_hand, self.is_exact = source.at_hand, source.is_exact
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the samples of each clip, (N,) int64."""
+        """Return the number of samples of each clip, (N,) int64."""
         return self.source.lengths(utterances)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
@@ -230,7 +234,7 @@ def _fit(
 
 
 def _tell(label: str, row: Mapping[str, Any]) -> None:
-    """Print the last row of the log on standard error, and whether simple guesses are as good."""
+    """Print the last row of the log on standard error, and a warning if simple guesses are as good as the model."""
     scores = {name.removeprefix("dev_"): value for name, value in row.items() if name.startswith("dev_")}
     print(f"{label}: {told(scores)}", file=sys.stderr)
     if guesses := not_beaten(scores):
@@ -244,9 +248,9 @@ def _tell(label: str, row: Mapping[str, Any]) -> None:
 def held_out_losses(
     model: nn.Module, objective: Reconstruction, rows: Sequence[Utterance], source: InputSource
 ) -> dict[str, float]:
-    """Return the mean of every named loss over held-out clips, masked as in training, with the same masks each time.
+    """Return the mean of every named loss over held-out clips. They are masked as in training, with the same masks each time.
 
-    For MockingJay this includes the loss of simple guesses, `l1_beside_guesses`.
+    For MockingJay this includes the losses of simple guesses (`l1_beside_guesses`).
     """
     model.eval()
     device = process_state().device
@@ -272,7 +276,7 @@ def save_encoder(
 ) -> None:
     """Save the encoder without its heads, as a folder that every command accepts as an audio encoder.
 
-    `rows` are its training utterances, for the model card; None for an untrained encoder.
+    `rows` are its training utterances, for the model card. None means that the encoder is not trained.
     """
     learnt_from = _labelled_by_way_of_intensity(settings) if rows else []
     remember(model.encoder.config, labelled=learnt_from, heard=named_speakers(rows))
@@ -282,7 +286,10 @@ def save_encoder(
 
 
 def _labelled_by_way_of_intensity(settings: PretrainSettings) -> list[str]:
-    """Return the speakers whose labels were used through the intensity model, for masks or score head."""
+    """Return the speakers whose labels were used indirectly.
+
+    They are those that the intensity model was trained on, if its curves decide masks or are a target.
+    """
     if not settings.needs_intensity:
         return []
     return load_intensity_model(str(settings.model.intensity_model)).config.trained_speakers or []

@@ -1,6 +1,6 @@
 """S3PRL's downstream emotion protocol: how well can a linear head predict emotion from a frozen encoder?
 
-[S] s3prl/downstream/emotion (SUPERB's task ER), h_lt being frame t of layer l:
+[S] s3prl/downstream/emotion (SUPERB's task ER). With frame t of layer l called h_lt:
 
     logits = W2 mean_t(W1 sum_l a_l h_lt + b1) + b2,    a = softmax over learned weights that start at 0
 
@@ -8,13 +8,13 @@ There is no nonlinearity between the two linear layers, so the mean over frames 
 
     logits = W2 (W1 sum_l a_l mean_t h_lt + b1) + b2
 
-So the pooled layers that `encoders.feature_cache.LayerFeatures` stores are sufficient. Each clip is encoded once, and then a
-head takes seconds.
+So the pooled layers that `encoders.feature_cache.LayerFeatures` stores are enough. Each clip is encoded once. Then a head
+trains in seconds.
 
-Three points are ours [C]. Folds and development speakers are those of any other run; S3PRL's development set is a random
-fifth of the training utterances, with the same speakers in both. The last epoch is reported by default. Features are rescaled,
-so that a head needs fewer steps. For S3PRL's own settings use `head.rescale` false, `train.lr` 1e-4 and
-`train.steps` 30000.
+Three points are ours [C]. First, folds and development speakers are made as in any other run. S3PRL's development set is a
+random fifth of the training utterances, so both have the same speakers. Second, the last epoch is reported by default. Third,
+features are rescaled, so that a head needs fewer steps. For S3PRL's own settings use `head.rescale` false, `train.lr` 1e-4
+and `train.steps` 30000.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ from gemoclap.writing import atomic_write
 
 @holds_output
 def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:
-    """Train a head for every encoder, fold and seed, and predict the test speakers; finished work is not repeated.
+    """Train a head for every encoder, fold and seed, and predict the test speakers. Finished work is not repeated.
 
-    `output` becomes a folder that `gemoclap.reports` reads: config.yaml, folds.json and, for each encoder and fold,
-    predictions.csv and log.jsonl of the first seed. In it, every seed_N/ has its own files and head.safetensors; seeds.json
-    and seeds.csv summarise them.
+    `output` becomes a folder that `gemoclap.reports` reads. It has config.yaml, folds.json and, for each encoder and fold,
+    predictions.csv and log.jsonl of the first seed. The folder of a fold has a seed_N/ for every seed, with these files and
+    head.safetensors. seeds.json and seeds.csv summarise all seeds.
 
     Returns
     -------
@@ -120,13 +120,13 @@ def _check_request(settings: ProbeSettings, folds: Sequence[Fold], vocabulary: V
 
 
 def load_encoders(settings: ProbeSettings) -> dict[str, SpeechEncoder | LogMel]:
-    """Return the frozen encoders by names that are valid for folders.
+    """Return the frozen encoders by name. The names are valid names of folders.
 
-    ``plain=runs/ems/model`` is called ``plain``; ``runs/ems/model`` without a name is called ``runs_ems_model``.
+    ``plain=runs/ems/model`` is called ``plain``. ``runs/ems/model``, without a name, is called ``runs_ems_model``.
 
     Raises
     ------
-    GemoclapError : an encoder cannot be loaded, or two would have one name.
+    GemoclapError : an encoder cannot be loaded, or two encoders would have the same name.
     """
     encoders: dict[str, SpeechEncoder | LogMel] = {}
     for given in settings.encoders:
@@ -156,9 +156,9 @@ def identity(encoder: SpeechEncoder | LogMel) -> str:
 def layer_means(
     encoder: SpeechEncoder | LogMel, rows: Sequence[Utterance], store: AudioStore, cache: CacheSettings
 ) -> Tensor:
-    """Return the mean over the frames of each layer, ``(N, L, D)`` on the training device; L is 1 for log-mel frames.
+    """Return the mean over the frames of each layer, ``(N, L, D)`` on the training device. L is 1 for log-mel frames.
 
-    If `cache` allows, they are read from, or added to, the cache that all runs with this encoder share.
+    If `cache` allows it, the means are read from the cache that all runs with this encoder share, and new ones are added.
     """
     device = process_state().device
     if isinstance(encoder, LogMel):
@@ -171,11 +171,11 @@ def layer_means(
 
 
 class ProbeHead(nn.Module):
-    """``(B, L, D)``, means over frames, to logits ``(B, C)``.
+    """The linear head: ``(B, L, D)``, means over the frames of each layer, to logits ``(B, C)``.
 
     Parameters
     ----------
-    scale : what the features are divided by.
+    scale : the features are divided by it.
     """
 
     scale: Tensor
@@ -202,12 +202,12 @@ def fit_head(
 ) -> tuple[ProbeHead, list[dict[str, float]]]:
     """Train a head on ``features (N, L, D)`` and ``classes (N,)`` of the training speakers.
 
-    This does not use `training.loop.run_epochs`, which saves checkpoints and groups batches for padding and contrast. Here an
+    `training.loop.run_epochs` is not used. It saves checkpoints, and makes batches for little padding and for contrast. Here an
     epoch takes milliseconds, nothing is padded, and an interrupted training is quickly repeated.
 
     Parameters
     ----------
-    dev : features and classes of the development speakers, scored after every epoch.
+    dev : features and classes of the development speakers, on which the head is scored after every epoch.
 
     Returns
     -------
@@ -274,7 +274,7 @@ def _train_and_test(
     vocabulary: Vocabulary,
     folder: Path,
 ) -> None:
-    """Write the predictions for the fold's test speakers; the seed's own predictions come last and mark it as done."""
+    """Train a head and write its predictions for the test speakers. Those of the seed come last, and mark it as done."""
 
     def part(rows: Sequence[Utterance]) -> tuple[Tensor, Tensor]:
         table = torch.stack([features[row.id] for row in rows])
@@ -295,7 +295,7 @@ def _train_and_test(
 
 
 def predictions_path(folder: Path, fold: Fold, seed: int) -> Path:
-    """Return the path of a head's predictions, in the folder of its encoder; if the file exists, the head is finished."""
+    """Return the path of a head's predictions, below the folder of its encoder. If the file exists, the head is finished."""
     return folder / fold.name / f"seed_{seed}" / "predictions.csv"
 
 

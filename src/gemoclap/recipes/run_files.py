@@ -23,7 +23,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    GemoclapError : there is none, it is damaged, or it belongs to something else; a method's folder is outside the run's.
+    GemoclapError : there is none; it is damaged; it is not of a cross-validation; or a method's folder is not in the run's.
     """
     _must_exist(path)
     config = read_yaml(path, REMEDY)
@@ -68,7 +68,7 @@ def read_plan(path: Path) -> dict[str, Any]:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read log.jsonl: one row per epoch, values by name.
+    """Read log.jsonl. It has a row per epoch, with values by name.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The folder of a run: which run it belongs to, its settings, and what is finished in it."""
+"""Manages the folder of a run: checks which run it belongs to, and stores its settings."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
 DECIDE_NOTHING = frozenset({"train.trackers", "train.checkpoint_steps"})
 """Settings that do not change results."""
-UNTOLD = Settings().to_dict()
-UNTOLD["model"]["standardize"] = False
-"""Settings that earlier versions did not have, by section: the defaults, except that nothing was standardised."""
+DEFAULTS_BEFORE = Settings().to_dict()
+DEFAULTS_BEFORE["model"]["standardize"] = False
+"""Settings that earlier versions did not have, by section. Values are the defaults, but nothing was standardised then."""
 NAMED_BEFORE = {"front_end": "frames", "front_end_dtype": "frames_dtype"}
-"""Settings of `cache` under the names of earlier versions."""
+"""Settings of `cache` as earlier versions called them."""
 ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
-"""Keys of config.yaml with the weights that a run started from; a folder or hub id can later have others."""
+"""Keys of config.yaml with hashes of the weights that a run started from. A folder or hub id can have others later."""
 COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit"}
-"""Keys of config.yaml with the hub commits of the weights; another commit can have the same weights."""
+"""Keys of config.yaml with the commits of these weights on the hub. Another commit can have the same weights."""
 
 
 def run_key(*parts: Any) -> str:
@@ -42,11 +42,11 @@ def run_key(*parts: Any) -> str:
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without the settings that can change within a run, which only say where something is stored.
+    """Return a configuration without the settings that can change within a run. These only say where something is stored.
 
-    These include `gmp.features`, because the features of the other run are those that this run would train itself. Whether
-    a part is computed once or in every step is kept, because the two round differently. Values that an earlier version did
-    not have are filled in.
+    One of them is `gmp.features`, because the features of the other run are the same that this run would train itself. The
+    settings that say whether a part is computed once or in every step are kept, because the two round differently. Settings
+    that an earlier version did not have get their values.
     """
     cache = config.get("cache") or {}
     cache = {NAMED_BEFORE.get(name, name): value for name, value in cache.items()}
@@ -54,7 +54,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in config.items() if name not in COMMITS.values()} | {"cache": kept}
     for section in ("data", "model", "objective", "train"):
         if config.get(section):
-            found[section] = {**UNTOLD[section], **config[section]}
+            found[section] = {**DEFAULTS_BEFORE[section], **config[section]}
     if config.get("model") and found["model"]["standardize"] is None:
         found["model"]["standardize"] = found["model"]["freeze"] == "all"
     if config.get("gmp"):
@@ -103,9 +103,12 @@ def run_config(settings: Settings, methods: Sequence[str]) -> dict[str, Any]:
 
 
 def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two configurations without the weights that one of them lacks (from an earlier version, or not used)."""
-    untold = {name for name in COMMITS if one.get(name) is None or other.get(name) is None}
-    first, second = ({name: found[name] for name in found if name not in untold} for found in (one, other))
+    """Return two configurations without the hashes of weights that one of them lacks.
+
+    It lacks them if it does not use the weights, or if an earlier version wrote it.
+    """
+    lacking = {name for name in COMMITS if one.get(name) is None or other.get(name) is None}
+    first, second = ({name: found[name] for name in found if name not in lacking} for found in (one, other))
     return first, second
 
 
@@ -122,7 +125,7 @@ def say_all(warnings: Sequence[str]) -> None:
 
 
 def on_main_process(action: Callable[[], None]) -> None:
-    """Run `action` on the main process only; the others wait for it, and fail if it fails."""
+    """Run `action` on the main process only. The others wait until it has ended. If it fails, all fail."""
     failure: list[str | None] = [None]
     cause: Exception | None = None
     if process_state().is_main_process:
@@ -138,7 +141,7 @@ def on_main_process(action: Callable[[], None]) -> None:
 
 
 def on_every_process(action: Callable[[], None]) -> None:
-    """Run `action` on every process; all wait for each other, and if one fails, all fail."""
+    """Run `action` on every process. All wait for each other. If it fails on one, all fail."""
     failure: str | None = None
     cause: Exception | None = None
     try:
@@ -153,14 +156,14 @@ def on_every_process(action: Callable[[], None]) -> None:
 
 
 def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str, Any] | None = None) -> None:
-    """Raise unless `folder` is free for a run of this configuration, or already has this run; change nothing.
+    """Raise a GemoclapError unless `folder` is free for a run with this configuration or has this run already. Change nothing.
 
-    A folder in which nothing was trained yet is free, so that wrong settings can be corrected. The settings of GMP-TL can be
-    changed in a run without it.
+    A folder in which nothing was trained yet is free, so that wrong settings can be corrected. In a run without GMP-TL, the
+    settings of GMP-TL can be changed.
 
     Parameters
     ----------
-    config : settings as plain data and `MANIFEST_HASH`.
+    config : settings as plain data, and `MANIFEST_HASH`.
     folds : the contents of the run's `FOLDS` file.
 
     Raises
@@ -193,9 +196,9 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the folds of a plan without its notes on encoders, which older plans do not have.
+    """Return the folds of a plan without its notes on encoders. Older plans do not have these notes.
 
-    Training utterances are left out too, since not all plans list them (`crossval.plan_of`); the hash of a fold covers them.
+    Training utterances are left out too, because not all plans list them (`crossval.plan_of`). The hash of a fold covers them.
     """
     folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]
     return {**{name: value for name, value in plan.items() if name != "encoder_speakers"}, "folds": folds}
@@ -203,7 +206,7 @@ def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_used_folder(folder: Path) -> None:
     """Raise a GemoclapError unless `folder` is absent or empty, apart from the files of running commands."""
-    # If two processes start in one folder, one can find files that the other is writing.
+    # If two commands start in one folder, one can find files that the other is writing.
     if folder.exists() and (not folder.is_dir() or any(not is_passing(path) for path in folder.iterdir())):
         what = "holds files of something else" if folder.is_dir() else "is a file, not a folder"
         raise GemoclapError(f"{folder}: {what}; choose another folder with -o")
@@ -212,9 +215,9 @@ def refuse_used_folder(folder: Path) -> None:
 def claim(
     folder: Path, config: Mapping[str, Any], methods: Sequence[str] = (), folds: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the configuration of this run to `folder`, or check that it is already there; on the main process.
+    """On the main process, write the configuration of this run to `folder`, or check that it is there already.
 
-    `methods` are saved with the configuration, and can grow: a method can be added to a finished comparison.
+    `methods` are saved with the configuration. More can be added later, also to a finished comparison.
 
     Raises
     ------
@@ -239,7 +242,7 @@ def claim(
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run's folder has more than its configuration."""
+    """Whether the folder of a run has more than a configuration."""
     if not folder.is_dir():
         return False
     return any(path.name not in (CONFIG, FOLDS) and not is_passing(path) for path in folder.iterdir())
@@ -272,12 +275,12 @@ def _read_folds(path: Path) -> dict[str, Any]:
 
 
 def _plain(data: Any) -> Any:
-    """Return data as it would be after a round trip through JSON, with lists for tuples."""
+    """Return data as JSON would give it back, with lists in place of tuples."""
     return json.loads(json.dumps(data))
 
 
 def first_difference(one: Any, other: Any, name: str = "") -> str:
-    """Return the dotted name of the first setting in which two configurations differ, or an empty string."""
+    """Return the dotted name of the first setting that differs between two configurations, or an empty string."""
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return name
     for key in [*one, *(key for key in other if key not in one)]:
@@ -287,11 +290,11 @@ def first_difference(one: Any, other: Any, name: str = "") -> str:
 
 
 def save_folder(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary folder beside `target`, then rename it to `target`.
+    """Let `write` fill a temporary folder beside `target`, then rename that folder to `target`.
 
     Raises
     ------
-    GemoclapError : the disk is full, or the folder cannot be written; the old contents stay.
+    GemoclapError : the disk is full, or the folder cannot be written. The old contents of `target` stay then.
     """
     with folder_written_beside(target) as folder:
         write(folder)

@@ -1,4 +1,4 @@
-"""Summarises the same training with several seeds: the score of each, and the mean with its interval."""
+"""Summarises the same training with several seeds: the score of each seed, and the mean with its interval."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FIGURES = ("war", "uar")
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A score for each seed, with mean, sample standard deviation and the mean's 95 % interval.
+    """A score for each seed, with their mean, their sample standard deviation, and the 95 % interval of the mean.
 
-    The interval shows how much the mean would change with other seeds and the same speakers. For other speakers see the
-    intervals of a report. With one seed the standard deviation is NaN. With fewer than three the interval is NaN, because with
-    two it would be 12.7 times the standard error on either side.
+    The interval shows how much the mean would change with other seeds and the same speakers. The intervals of a report are
+    about other speakers. With one seed the standard deviation is NaN. With fewer than three seeds the interval is NaN: with
+    two it would extend over 12.7 standard errors on either side.
     """
 
     values: tuple[float, ...]
@@ -40,7 +40,7 @@ class OverSeeds:
 
 
 def over_seeds(values: Sequence[float]) -> OverSeeds:
-    """Return mean, standard deviation s and, from n = 3, Student's interval ``mean -+ t(0.975, n - 1) s / sqrt(n)``."""
+    """Return mean, standard deviation s and, for n of 3 or more, Student's interval ``mean -+ t(0.975, n - 1) s / sqrt(n)``."""
     n, mean = len(values), float(np.mean(values))
     sd = float(np.std(values, ddof=1)) if n > 1 else math.nan
     if n < 3:
@@ -50,7 +50,7 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
 
 
 def write_over_seeds(folder: Path, seeds: Sequence[int], summary: Mapping[str, Mapping[str, OverSeeds]]) -> None:
-    """Write seeds.json and seeds.csv: for every method each of `FIGURES`, from 0 to 1, by seed and as mean.
+    """Write seeds.json and seeds.csv: each of `FIGURES`, from 0 to 1, for every method, by seed and as a mean.
 
     Undefined values are null in JSON and empty in CSV.
     """

@@ -19,20 +19,20 @@ LOCKS = "locks"
 
 
 def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[[str], None]) -> list[Result]:
-    """Do all jobs: first those that no other process is working on, then, when they are finished, those of the others.
+    """Do all jobs: first those that no other process is working on; then, when these are finished, those of the others.
 
-    So every process calls every job, sometimes after another has finished it; the job must then find its result and return it.
-    If a process is killed, its lock is released, and a waiting process takes the job over.
+    So every process calls every job, sometimes after another process has finished it. The job must then find its result and
+    return it. If a process is killed, its lock is released, and a process that waits for it does the job.
 
     Parameters
     ----------
-    jobs : name -> job. Names are the same in all processes and, apart from spaces, valid in file names.
-    folder : shared by all processes, on one machine or several; gets ``locks/``.
+    jobs : name -> job. Names are the same in all processes, and valid in file names apart from spaces.
+    folder : a folder that all processes share, on one machine or several. Locks are in its sub-folder ``locks/``.
     say : called with a line at the start of each job.
 
     Returns
     -------
-    What the jobs return, in their order.
+    The results of the jobs, in the order of `jobs`.
     """
     locks = folder / LOCKS
     locks.mkdir(exist_ok=True)
@@ -57,7 +57,7 @@ def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[
 
 
 def claim_together(folder: Path, config: Mapping[str, Any], methods: Sequence[str]) -> None:
-    """Claim a folder that several processes share; they take turns.
+    """Claim a folder that several processes share. They do so one after the other.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def claim_together(folder: Path, config: Mapping[str, Any], methods: Sequence[st
 
 
 def refuse_torchrun(what: str) -> None:
-    """Raise a GemoclapError if `what`, such as ``"a comparison"``, was started as one distributed run."""
+    """Raise a GemoclapError if `what`, such as ``"a comparison"``, was started as one distributed run (torchrun)."""
     if process_state().num_processes > 1:
         raise GemoclapError(
             f"{what} shares its work without torchrun or 'accelerate launch'; start the same command again in another "

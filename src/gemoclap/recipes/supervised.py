@@ -45,15 +45,15 @@ from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import run_epochs
 
 STANDARDIZE_BATCH = 32
-"""Utterances encoded at a time to measure mean and deviation of the features."""
+"""Number of utterances that are encoded together when mean and deviation of the features are measured."""
 USUAL_SHARE = 0.99
-"""Share of the training clips that are no longer than `LabelledConfig.clip_seconds` [C]."""
+"""Share of the training clips that are not longer than `LabelledConfig.clip_seconds` [C]."""
 
 OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {**contrastive.OBJECTIVES, **plain.OBJECTIVES}
 
 
 def is_trained(output: Path) -> bool:
-    """Whether the folder of a training has its model, which is written completely or not at all."""
+    """Whether the folder of a training has its model. A model is written completely or not at all."""
     return (output / "model" / "config.json").is_file()
 
 
@@ -68,10 +68,14 @@ def train_in_one_stage(
     asked: Settings | None = None,
     label: str | None = None,
 ) -> tuple[EmotionModel, InputSource]:
-    """Train a model with one head on a fold's training part; log and checkpoint go to `output`.
+    """Train a model with one head on the training part of a fold. Log and checkpoint go to `output`.
 
-    `asked` are the settings that identify the run, if a step of a method trains with others. `label` is shown in the
-    progress display. Returns the model, and the source of its inputs for scoring, prepared for every utterance of the fold.
+    `asked` are the settings that identify the run, if they differ from those of this training, which is a step of a method.
+    `label` is shown in the progress display.
+
+    Returns
+    -------
+    The model, and the source of its inputs for scoring, prepared for every utterance of the fold.
     """
     if method in NEEDS_GENDER | plain.GENDER_HEAD and not any(row.gender for row in fold.train):
         raise GemoclapError(
@@ -96,7 +100,7 @@ def train_in_one_stage(
         votes=settings.objective.votes,
     )
     known_by = determining((asked or settings).to_dict())
-    if asked is None:  # a separate model, which GMP-TL's settings do not affect
+    if asked is None:  # this is a model of its own, on which the settings of GMP-TL have no effect
         del known_by["gmp"]
 
     def development() -> dict[str, float]:
@@ -106,7 +110,7 @@ def train_in_one_stage(
         model,
         OBJECTIVES[method](settings.objective),
         batches,
-        # With a plain head the loss of an utterance does not depend on others.
+        # With a plain head, the loss of an utterance does not depend on other utterances.
         replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
         run_key=run_key(known_by, method, fold.hash, *_weights(settings, method)),
@@ -117,9 +121,9 @@ def train_in_one_stage(
 
 
 def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], source: InputSource) -> None:
-    """Set mean and deviation of a model that standardises its pooled features, measured on `utterances`.
+    """Measure, on `utterances`, mean and deviation of the pooled features, if the model standardises them.
 
-    Every process uses all of them, so that all have the same values.
+    Every process uses all utterances, so that all processes have the same values.
     """
     if not isinstance(model.standardizer, Standardizer):
         return
@@ -134,13 +138,13 @@ def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], s
 
 
 def _weights(settings: Settings, method: str) -> list[str | None]:
-    """Return hashes of the weights that a method's training starts from."""
+    """Return hashes of the weights that the training of a method starts from."""
     text = [weights_hash(settings.model.text_encoder, is_text=True)] if method in METHODS else []
     return [weights_hash(settings.model.audio_encoder), *text]
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> EmotionModel:
-    """Return the untrained model of a method; its new weights depend on the seed only."""
+    """Return the untrained model of a method. Its random weights depend on the seed only."""
     torch.manual_seed(settings.train.seed)
     model: EmotionModel
     if method in HEADS:
@@ -169,7 +173,7 @@ def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> Emot
 
 
 def prepare_encoder(encoder: SpeechEncoder, settings: Settings) -> None:
-    """Set options of an encoder that save time or memory in training and change no result."""
+    """Set options of an encoder that save time or memory in training. They change no result."""
     make_wavlm_attention_fast(encoder.model, settings.model.attention)
     if settings.train.gradient_checkpointing:
         encoder.checkpoint_gradients()
@@ -192,11 +196,11 @@ def save_model(
     store: AudioStore,
     scores: Mapping[str, float] | None = None,
 ) -> None:
-    """Save model, tokenizer and card in a folder, completely or not at all; only the main process writes.
+    """Save model, tokenizer and card in a folder, completely or not at all. Only the main process writes.
 
     Parameters
     ----------
-    store : of the fold's clips.
+    store : the store with the clips of the fold.
     """
     model.config.clip_seconds = usual_seconds(fold.train, store)
     before = getattr(model.audio_encoder.model.config, LABELLED, ())

@@ -1,7 +1,7 @@
-"""Table 1 of the GEmo-CLAP paper on any corpus: audio encoders by methods, a cross-validation in each cell.
+"""Table 1 of the GEmo-CLAP paper on any corpus: a row per audio encoder, a column per method, a cross-validation in each cell.
 
-Each cell and seed is a run in its own folder, cells/ENCODER/METHOD/seed_N, which `gemoclap report` can read. Processes that
-were started with the same command, also on several machines, share the cells. Cells can be resumed.
+Each cell is a run for each seed, in the folder cells/ENCODER/METHOD/seed_N, which `gemoclap report` can read. Processes that
+were started with the same command share the cells, also on several machines. Cells can be resumed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 
 CELLS = "cells"
 KNOWN = (*METHODS, *HEADS)
-"""Methods that can be a column, because they are one training on an audio encoder."""
+"""Methods that can be a column: each is a single training on an audio encoder."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cross-validation: an audio encoder, by its name in the table, with a method and a seed."""
+    """One cross-validation: an audio encoder (by its name in the table), a method and a seed."""
 
     encoder: str
     method: str
@@ -54,9 +54,9 @@ class Table:
 
     Attributes
     ----------
-    output : its folder.
+    output : folder of the table.
     encoders : name in the table -> hub id, folder, or name of an untrained encoder.
-    methods, seeds : of every encoder.
+    methods, seeds : each encoder is trained with all of them.
     is_iemocap : whether the corpus is IEMOCAP with the paper's four classes, so that the paper's figures can be shown too.
     """
 
@@ -68,7 +68,7 @@ class Table:
 
     @property
     def cells(self) -> list[Cell]:
-        """Every cell, row by row; all of the first seed come before any of the next."""
+        """Every cell, row by row. All cells of the first seed come before those of the next one."""
         return [
             Cell(name, method, seed, seed_folder(self.output / CELLS / name / method, seed))
             for seed in self.seeds
@@ -82,7 +82,7 @@ class Table:
         for path in sorted(self.output.glob(f"{CELLS}/*/*/seed_*/{CONFIG}")):
             *_, encoder, method, seed, _ = path.parts
             if not seed.removeprefix("seed_").isdecimal():
-                continue  # somebody's own
+                continue  # a folder that somebody else has made
             config = read_run_config(path)
             model = entry(config, "model", dict, path, REMEDY)
             encoders.setdefault(encoder, entry(model, "audio_encoder", str, path, REMEDY))
@@ -92,20 +92,20 @@ class Table:
 
 
 class TableRun:
-    """A table to fill: its corpus, its folds, and the remaining folds of each cell.
+    """A table that is filled: its corpus, its folds, and the remaining folds of each cell.
 
     Parameters
     ----------
-    settings : of every cell; `model.audio_encoder` and `train.seed` are the cell's own.
-    encoders : hub ids or folders, or NAME=ID; the name alone is the last part of the id.
-    methods : of `KNOWN`.
-    seeds : one cross-validation per seed.
-    output : the table's folder.
+    settings : settings of every cell, except `model.audio_encoder` and `train.seed`, which each cell has of its own.
+    encoders : hub ids or folders, or NAME=ID. Without a NAME, the last part of the id is the name.
+    methods : some of `KNOWN`.
+    seeds : there is one cross-validation per seed.
+    output : folder of the table.
 
     Raises
     ------
-    GemoclapError : an encoder is not available, or two have the same name; an unknown method; a fault in manifest, settings or
-        folds; a folder of another run; a distributed run.
+    GemoclapError : an encoder is not available; two encoders have the same name; a method is unknown; a fault in manifest,
+        settings or folds; the folder has another run; it is one distributed run (torchrun).
     """
 
     def __init__(
@@ -121,17 +121,17 @@ class TableRun:
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
         for encoder in named.values():
-            if encoder not in UNTRAINED:  # finds a misspelt name before the first cell, not days later
+            if encoder not in UNTRAINED:  # so that a misspelt name is found before the first cell, not days later
                 load_config(audio_encoder_source(encoder))
 
     @cached_property
     def store(self) -> AudioStore:
-        """The corpus's audio, read once for all cells."""
+        """The audio of the corpus, which is read once for all cells."""
         rows = {row.id: row for fold in self.folds for row in (*fold.train, *fold.dev, *fold.test)}
         return load_audio_store(self.settings.cache, self.settings.data.audio, list(rows.values()))
 
     def settings_of(self, cell: Cell) -> Settings:
-        """Return the settings with which `gemoclap crossval` would do the same as the cell."""
+        """Return the settings of a cell. `gemoclap crossval` with these settings would do the same."""
         return replace(
             self.settings,
             model=replace(self.settings.model, audio_encoder=self.table.encoders[cell.encoder]),
@@ -154,7 +154,7 @@ class TableRun:
         say: Callable[[str], None] = print,
         show: Callable[[Cell], object] = lambda cell: None,
     ) -> None:
-        """Cross-validate every cell; finished work is not repeated.
+        """Cross-validate every cell. Finished work is not repeated.
 
         Parameters
         ----------
@@ -177,18 +177,18 @@ class TableRun:
         show(cell)
 
     def _lasting(self) -> dict[str, Any]:
-        """Return the settings that all cells share and that cannot change within the table, as plain data."""
+        """Return the settings that all cells share and that cannot change in a table, as plain data."""
         config = self.settings.to_dict()
         del config["model"]["audio_encoder"], config["train"]["seed"]
         return {**config, MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
 
 
 def named_encoders(given: Sequence[str]) -> dict[str, str]:
-    """Return hub ids or folders by their names in the table: ``NAME=ID``, or the last part of the id.
+    """Return name in the table -> hub id or folder. The name is that of ``NAME=ID``, or the last part of the id.
 
     Raises
     ------
-    GemoclapError : there is none, two would have the same name, or a name is not valid for a folder.
+    GemoclapError : no encoder is given; two would have the same name; or a name is not valid for a folder.
     """
     encoders: dict[str, str] = {}
     for one in given:

@@ -35,14 +35,14 @@ def train(
     store: AudioStore | None = None,
     calibrate_on: Path | None = None,
 ) -> Path:
-    """Train `method` on all speakers of the manifest except development speakers; return the model's folder.
+    """Train `method` on all speakers of the manifest, except development speakers; return the folder of the model.
 
-    An interrupted training is resumed; a finished one is not changed.
+    An interrupted training is resumed. A finished one is not changed.
 
     Parameters
     ----------
-    step : a step of gmp_tl; only this is done, and its folder is returned. The steps before it must be done.
-    store : the corpus's audio, if several trainings share it; prepared as ``settings.data.audio`` says.
+    step : a step of gmp_tl. Only this step is run, and its folder is returned. The steps before it must be finished.
+    store : the audio of the corpus, if several trainings share it. It must be prepared as ``settings.data.audio`` says.
     calibrate_on : folder of a finished cross-validation with the same settings. The model's temperature is fitted on its
         predictions of unseen speakers. Without it, the temperature is fitted on development speakers, or not at all if there
         are none. A model that is already trained gets its temperature too.
@@ -81,7 +81,7 @@ def train(
 def check_folds(
     settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None
 ) -> None:
-    """Raise errors that would otherwise come late in a method's training; `folds` is folder -> fold."""
+    """Check early what would otherwise fail late in the training of a method. `folds` is folder -> fold."""
     if settings.objective.votes:
         _check_votes(method, folds.values())
     if method == "gmp_tl":
@@ -105,9 +105,11 @@ def _check_votes(method: str, folds: Iterable[Fold]) -> None:
 def train_method(
     settings: Settings, method: str, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
 ) -> tuple[EmotionModel, InputSource]:
-    """Train `method` on a fold's training part; logs, checkpoints and results of single steps go to `output`.
+    """Train `method` on the training part of a fold. Logs, checkpoints and results of single steps go to `output`.
 
-    Returns the model, and the source of its inputs for scoring, prepared for every utterance of the fold.
+    Returns
+    -------
+    The model, and the source of its inputs for scoring, prepared for every utterance of the fold.
     """
     train_one = train_gmp_tl if method == "gmp_tl" else train_in_one_stage
     return train_one(settings, method, fold, vocabulary, sources, output)
