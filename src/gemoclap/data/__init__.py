@@ -1,1 +1,1 @@
-"""From rows to batches: folds (`folds`), grouping utterances into batches (`batching`), and tensors (`dataset`)."""
+"""From rows of a manifest to batches: folds (`folds`), groups of utterances (`batching`), and tensors (`dataset`)."""

@@ -1,4 +1,4 @@
-"""Stores decoded and prepared audio as 16 bits: in memory for all folds and epochs, or on disk for all runs."""
+"""Stores decoded and prepared audio with 16 bits per sample: in memory for all folds and epochs, or on disk for all runs."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ Progress = Callable[[int, int], None]
 """Called as ``progress(done, total)`` while clips are read."""
 
 PREPARATION = 2
-"""Version of what `load_clip` does. It is raised when that changes, so that clips stored before are not used."""
+"""Version of `load_clip`. It is raised when `load_clip` changes, so that clips that were stored before are not used."""
 
 SHARD_BYTES = 64 * 2**20
-"""Bytes written at once: about half an hour of audio. A killed run has to decode at most this much again."""
+"""Number of bytes that are written together: about half an hour of audio. A run that is killed decodes at most this again."""
 
 
 class AudioStore:
     """Prepared waveforms of utterances. Each is decoded only once for all folds and epochs.
 
-    Clips are kept as `audio.to_int16` rounds them, which changes nothing: `prepare_clip` has rounded them already.
+    Clips are stored as `audio.to_int16` returns them. This changes nothing, because `prepare_clip` has rounded them already.
 
     Parameters
     ----------
     settings : how each clip is prepared (`audio.prepare_clip`).
-    folder : stores the clips for other runs and processes. Keys are made from the file's content and the settings. None keeps
-        the clips in memory.
+    folder : folder for the clips, which other runs and processes use too. Keys are made from the content of a file and the
+        settings. None keeps the clips in memory.
     """
 
     at_hand, is_exact = False, True
 
     def __init__(self, settings: AudioSettings, folder: Path | None = None) -> None:
         self.settings = settings
-        # A clip is one int16 tensor (1 + T,): its exponent, then its samples.
+        # A clip is an int16 tensor (1 + T,). The first value is its exponent, the others are its samples.
         self._clips: _Memory | Shards = _Memory() if folder is None else Shards(folder / "audio")
         self._digests: dict[str, str] = {}
         self._content_keys: dict[str, str] = {}
@@ -63,9 +63,9 @@ class AudioStore:
         return from_int16(clip[1:], int(clip[0]))
 
     def content_key(self, utterance: Utterance) -> str:
-        """Return the SHA-256 of the prepared clip in hex, as a key for everything that is computed from the clip alone.
+        """Return the SHA-256 of the prepared clip in hex. It is a key for everything that is computed from the clip alone.
 
-        Clips with equal samples have the same key, whatever file they come from. Raises what `__call__` does.
+        Clips with the same samples have the same key, even if they are in different files. Raises the errors of `__call__`.
         """
         key = self._key(utterance)
         if key not in self._content_keys:
@@ -73,11 +73,11 @@ class AudioStore:
         return self._content_keys[key]
 
     def preload(self, utterances: Sequence[Utterance], workers: int = 2, progress: Progress | None = None) -> None:
-        """Decode those of `utterances` that are not stored yet, in `workers` threads; finished clips stay stored after errors.
+        """Decode the `utterances` that are not stored yet, in `workers` threads. After an error, finished clips stay stored.
 
         Raises
         ------
-        GemoclapError : as `__call__`; with several bad files, the one that is found first.
+        GemoclapError : as `__call__`. With several bad files, it names the one that was found first.
         """
         pool = ThreadPoolExecutor(workers)
         try:
@@ -85,7 +85,7 @@ class AudioStore:
             rows = {self._key(row): row for row in utterances}
             missing = self._clips.missing(rows)
             with self._clips.writer(SHARD_BYTES) as kept:
-                # Keep no list of the jobs, because it would keep every clip in memory until the last is decoded.
+                # There is no list of the jobs. It would keep every clip in memory until the last one is decoded.
                 jobs = as_completed([pool.submit(self._decode, key, rows[key]) for key in missing])
                 for done, job in enumerate(jobs, 1):
                     key, clip = job.result()
@@ -96,12 +96,12 @@ class AudioStore:
             pool.shutdown(cancel_futures=True)
 
     def lengths(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> np.ndarray:
-        """Return the number of samples of each prepared clip, (N,) int64; decodes what is not stored yet."""
+        """Return the number of samples of each prepared clip, (N,) int64. Clips that are not stored yet are decoded."""
         self.preload(utterances, progress=progress)
         return np.array([self._clips.length(self._key(row)) - 1 for row in utterances], dtype=np.int64)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``waveforms`` (B, T) float32, zero-padded, and ``lengths`` (B,) int64, the arguments of a model."""
+        """Return the arguments of a model: ``waveforms`` (B, T) float32, zero-padded, and ``lengths`` (B,) int64."""
         waveforms, lengths = pad_waveforms([self(row) for row in utterances])
         return {"waveforms": waveforms, "lengths": lengths}
 
@@ -120,7 +120,7 @@ class AudioStore:
         return key, torch.from_numpy(np.insert(samples, 0, exponent))
 
     def _key(self, row: Utterance) -> str:
-        """Return the key of a stretch of audio; on disk it is made from the file's content and the preparation."""
+        """Return the key of a stretch of audio. On disk, it is made from the content of the file and the preparation."""
         if isinstance(self._clips, _Memory):
             return json.dumps([row.path, row.start, row.end, *_copy_of(row)])
         if row.path not in self._digests:
@@ -129,7 +129,7 @@ class AudioStore:
         return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
     def _hash_files(self, utterances: Iterable[Utterance], pool: ThreadPoolExecutor) -> None:
-        """Hash each file once, even if many rows are parts of it."""
+        """Hash each file once, even if many rows are parts of the same file."""
         if isinstance(self._clips, Shards):
             paths = list(dict.fromkeys(row.path for row in utterances if row.path not in self._digests))
             self._digests.update(zip(paths, pool.map(_file_sha256, paths), strict=True))
@@ -145,12 +145,12 @@ def pad_waveforms(waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def _copy_of(row: Utterance) -> list[int]:
-    """Return the part of a key that marks a perturbed copy; empty for the clip itself."""
+    """Return the part of a key that says which perturbed copy it is; empty for the clip itself."""
     return [PERTURBATION, row.copy] if isinstance(row, PerturbedUtterance) else []
 
 
 class _Memory(dict[str, Tensor]):
-    """Clips in memory, with the methods of `Shards` that the store uses."""
+    """Clips in memory. It has those methods of `Shards` that the store uses."""
 
     def length(self, key: str) -> int:
         return len(self[key])

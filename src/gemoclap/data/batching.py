@@ -1,10 +1,10 @@
-"""How utterances are grouped into batches: pure functions from lengths and labels to lists of indices.
+"""Groups utterances into batches: pure functions from lengths and labels to lists of indices.
 
-Batches of clips of similar length need little padding, but a contrastive batch needs several emotions and both genders. So
-clips are sorted by (jittered) length into buckets of a few batches. Each bucket is sorted by emotion and gender and dealt
-out to its batches like cards. The size of a batch is limited by the number of clips (`length_bucketed`), or by the number
-of samples including padding, which decides how much memory a batch takes (`length_budgeted`). If all clips have the same
-labels, both deal at random. `shuffled` ignores lengths and labels.
+Clips of similar length need little padding. But a contrastive batch needs several emotions and both genders. So clips are
+sorted by their length, with some random jitter, into buckets of a few batches. Each bucket is sorted by emotion and gender.
+Then its clips are dealt out to its batches like cards. The size of a batch is limited by the number of clips
+(`length_bucketed`), or by the number of samples including padding, which decides how much memory a batch needs
+(`length_budgeted`). If all clips have the same labels, both deal at random. `shuffled` ignores lengths and labels.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from gemoclap.errors import GemoclapError
 
 
 def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
-    """Return how many batches an epoch has: the least multiple of `processes` whose batches hold at most `batch_size`.
+    """Return how many batches an epoch has: the smallest multiple of `processes` with at most `batch_size` clips in a batch.
 
-    No batch has one clip only. To ensure this, some batches have up to four clips if `batch_size` is two or three.
+    No batch has only one clip. For this reason, some batches have up to four clips if `batch_size` is two or three.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
 
 
 def shuffled(items: int, batch_size: int, rng: np.random.Generator, processes: int = 1) -> list[list[int]]:
-    """Divide the clips 0 .. N-1 into batches at random, ignoring lengths and labels [P: names nothing else].
+    """Divide the clips 0 .. N-1 into batches at random. Lengths and labels are ignored [P: names no other way].
 
-    Sizes and number of batches are those of `length_bucketed`.
+    There are as many batches as in `length_bucketed`, and they have the same sizes.
 
     Parameters
     ----------
     items : N.
-    batch_size, rng, processes : as of `length_bucketed`.
+    batch_size, rng, processes : as in `length_bucketed`.
 
     Raises
     ------
@@ -70,18 +70,18 @@ def length_bucketed(
 ) -> list[list[int]]:
     """Divide the clips 0 .. N-1 into batches of similar length that mix emotions and genders.
 
-    Every clip is in exactly one batch, and sizes differ by at most one. As many batches as possible have two or more
-    emotions: all of them, unless there are fewer clips outside the largest class than batches. Batches come in random
-    order. But processes wait for each other, so the `processes` consecutive batches of one step (process p takes
-    ``batches[p::processes]``) have similar lengths.
+    Every clip is in exactly one batch. The sizes of batches differ by at most one. As many batches as possible have two or
+    more emotions. These are all batches, unless there are fewer clips outside the largest class than batches. Batches come in
+    random order. Process p takes ``batches[p::processes]``, so `processes` consecutive batches are one step. They have similar
+    lengths, because processes wait for each other.
 
     Parameters
     ----------
-    lengths : (N,) samples.
+    lengths : (N,) number of samples.
     emotions, genders : (N,) indices.
-    batch_size : largest number of clips in a batch (for exceptions see `count_batches`).
+    batch_size : largest number of clips in a batch (`count_batches` has the exceptions).
     rng : the only source of randomness.
-    processes : how many processes share the epoch.
+    processes : number of processes that share the epoch.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def length_bucketed(
 
 
 def count_budgeted(lengths: Sequence[int] | np.ndarray, budget: int, processes: int = 1) -> int:
-    """Return how many batches `length_budgeted` makes of clips of these `lengths` ``(N,)``, whatever its generator.
+    """Return how many batches `length_budgeted` makes of clips of these `lengths` ``(N,)``, with any random generator.
 
     Raises
     ------
@@ -118,28 +118,28 @@ def length_budgeted(
 ) -> list[list[int]]:
     """Divide the clips 0 .. N-1 into batches of similar length, each of at most `budget` samples including padding.
 
-    Every clip is in exactly one batch of two or more, and number of clips x longest clip <= `budget` holds for every
-    batch. The number of batches, a multiple of `processes`, depends on neither `rng` nor the labels (`count_budgeted`),
-    so epochs are equally long. Their order is as in `length_bucketed`: random, with similar lengths in the `processes`
-    batches of one step.
+    Every clip is in exactly one batch. A batch has two clips or more. For every batch, the number of clips times the length of
+    the longest is at most `budget`. The number of batches is a multiple of `processes`. It does not depend on `rng` or on the
+    labels (`count_budgeted`), so all epochs are equally long. The order of batches is as in `length_bucketed`: it is random,
+    and the `processes` batches of one step have similar lengths.
 
-    Emotions and genders are mixed as in `length_bucketed`, by exchanging clips within the budget. A batch keeps a single
-    emotion only if no exchange with another batch, within the budget of both, would leave both with several.
+    Emotions and genders are mixed as in `length_bucketed`, by exchanging clips within the budget. A batch has a single emotion
+    only if there is no exchange with another batch that fits the budget and gives both several emotions.
 
     Parameters
     ----------
-    lengths : (N,) samples.
+    lengths : (N,) number of samples.
     emotions, genders : (N,) indices.
     budget : largest number of samples in a batch.
     rng : the only source of randomness.
-    processes : how many processes share the epoch.
-    bounds : (N,) samples, for epochs that draw different clips but must be equally long. Batches are counted and
-        sized as if these were the lengths. The k-th longest clip is at most the k-th largest of `bounds`, for every k.
+    processes : number of processes that share the epoch.
+    bounds : (N,) number of samples, for epochs that draw different clips but must be equally long. Batches are counted and
+        sized as if these were the lengths. For every k, the k-th longest clip is at most as long as the k-th largest bound.
 
     Raises
     ------
     GemoclapError : there are not two clips for a batch of every process, or the budget is too small for batches of two.
-    ValueError : `bounds` do not bound `lengths`.
+    ValueError : a clip is longer than its bound.
     """
     lengths, emotions, genders = np.asarray(lengths), np.asarray(emotions), np.asarray(genders)
     bounds = lengths if bounds is None else np.asarray(bounds)
@@ -164,7 +164,7 @@ def _deal_out(
 ) -> list[list[int]]:
     """Deal the clips of each bucket to its batches, mix emotions across buckets, and shuffle the steps.
 
-    `hands` has the number of clips and of batches of each bucket, in the order of the clips in `order`.
+    `hands` has, for each bucket, its number of clips and its number of batches. Buckets follow the clips in `order`.
     """
     batches: list[list[int]] = []
     first = 0
@@ -176,7 +176,7 @@ def _deal_out(
 
 
 def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequence[int]]) -> float:
-    """Return the share of samples that is padding when each batch is padded to its longest clip, from 0 to 1."""
+    """Return the share of samples that are padding, from 0 to 1, if each batch is padded to its longest clip."""
     lengths = np.asarray(lengths)
     padded = sum(len(batch) * int(lengths[list(batch)].max()) for batch in batches)
     return 1.0 - sum(int(lengths[list(batch)].sum()) for batch in batches) / padded
@@ -185,8 +185,8 @@ def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequenc
 def balanced_draw(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw the same number of items from every class, N in total: ``(N,)`` positions in `classes` ``(N,)``.
 
-    Within a class no item is drawn twice before all are drawn once. So the items of a rare class are repeated equally often,
-    and those of a frequent class take turns.
+    Within a class, no item is drawn a second time before all are drawn once. So all items of a rare class are repeated about
+    equally often. Of a frequent class, only some items are drawn, at random.
     """
     present = rng.permutation(np.unique(classes))
     shares = np.full(len(present), len(classes) // len(present))

@@ -1,4 +1,4 @@
-"""How many clips of similar length fit into batches of a limited number of samples, whatever the random order."""
+"""Finds how many clips of similar length fit into batches with a limited number of samples, in any random order."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import GemoclapError
 
 BUCKET_ITEMS = 64
-"""Approximate number of clips in a bucket; a bucket has at least two batches."""
+"""Approximate number of clips in a bucket. A bucket has at least two batches."""
 JITTER = 0.02
-"""Before sorting, each length is multiplied by a random factor, so that batches differ from epoch to epoch. This is the
-standard deviation of its logarithm. With a budget, which must hold in every epoch, the logarithm is uniform between -JITTER
-and JITTER."""
+"""Before clips are sorted, each length is multiplied by a random factor, so that the batches of epochs differ. This is the
+standard deviation of the logarithm of the factor. With a budget, which must never be exceeded, the logarithm is uniform between
+-JITTER and JITTER."""
 
 
 @dataclass
 class Bucket:
-    """`clips` clips from position `first` on, longest first, for `batches` batches of at most `size` clips."""
+    """The `clips` clips from position `first` on, longest first. They make `batches` batches of at most `size` clips."""
 
     first: int
     clips: int
@@ -28,19 +28,19 @@ class Bucket:
     size: int
 
     def filled_with_one_more(self) -> float:
-        """Return how full the batches are after adding one batch, at most 1; 0 if this makes a batch of one clip."""
+        """Return how full the batches are with one batch more, at most 1. It is 0 if a batch would have one clip only."""
         batches = self.batches + 1
         return self.clips / (batches * self.size) if self.clips >= 2 * batches else 0.0
 
 
 def fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucket]:
-    """Divide the positions 0 .. N-1 of a jittered order, longest first, into buckets that fit for any jitter."""
+    """Divide the positions 0 .. N-1 of clips, sorted by jittered length, longest first, into buckets that fit for any jitter."""
     check_enough(len(lengths), processes)
     longest = int(lengths.max())
     buckets = _try_buckets(lengths, budget, processes)
     if buckets is not None:
         return buckets
-    # This ends: at the last budget tried, one batch for each process is enough.
+    # This ends, because with the last budget that is tried one batch for each process is enough.
     tried = (size * longest for size in range(max(2, budget // longest + 1), len(lengths) + 1))
     needed = next(enough for enough in tried if _try_buckets(lengths, enough, processes) is not None)
     raise GemoclapError(
@@ -51,10 +51,10 @@ def fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucke
 
 
 def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucket] | None:
-    """Return the buckets of `fill_buckets`, or None where the budget is too small for batches of two.
+    """Return the buckets of `fill_buckets`, or None if the budget is too small for batches of two.
 
-    The longest clip of a bucket decides how many clips its batches have, so the clips fit in any arrangement. A bucket of
-    two or more batches ends where clips are short enough for larger batches.
+    The longest clip of a bucket decides how many clips its batches have. So they fit in any arrangement. A bucket with two or
+    more batches ends where clips are short enough for larger batches.
     """
     items = len(lengths)
     limits = _longest_from(lengths)
@@ -78,10 +78,11 @@ def _try_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucke
 
 
 def _longest_from(lengths: np.ndarray) -> np.ndarray:
-    """Return the largest length of any clip at each position or later in a jittered order, longest first: ``(N,)`` samples.
+    """Return, for each position, the largest length that a clip at it or behind it can have: ``(N,)`` samples.
 
-    The jitter lengthens no clip by more than ``exp(JITTER)``, so the k-th longest jittered length is at most that
-    times the k-th longest; and it shortens no clip by more, so the clips from there on are at most that times longer.
+    Clips are sorted by jittered length, longest first. The jitter makes no clip longer by more than the factor
+    ``exp(JITTER)``. So the k-th longest jittered length is at most this factor times the k-th longest length. It also makes no
+    clip shorter by more than this factor. So a clip from there on is at most this factor longer than its jittered length.
     """
     longest_first = np.sort(lengths)[::-1]
     return np.minimum(longest_first[0], np.ceil(longest_first * np.exp(2 * JITTER))).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Utterances to batches of model inputs and labels."""
+"""Makes batches of model inputs and labels from utterances."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, gender_index
 
 UNLABELLED = -1
-"""Class index of an utterance without a label, or with one outside the vocabulary."""
+"""Class index of an utterance without a label, or with a label that is not in the vocabulary."""
 PREFETCH = 2
-"""Number of batches that are prepared in the background while one is in use."""
+"""Number of batches that are prepared in the background while another one is in use."""
 
 
 PADDED = {
@@ -39,19 +39,19 @@ PADDED = {
     "intensity": "intensity_lengths",
     "frame_labels": "frame_labels_lengths",
 }
-"""Inputs that are padded along their second dimension, and the inputs with the length of each row."""
+"""Inputs that are padded along their second dimension -> the input that has the length of each row."""
 
 
 class InputSource(Protocol):
-    """Source of the model's inputs: waveforms (`AudioStore`), or the output of frozen parts of the encoder."""
+    """A source of model inputs: waveforms (`AudioStore`), or the output of frozen parts of the encoder."""
 
     at_hand: bool
-    """Whether `inputs` only looks values up; a background thread would then make it slower."""
+    """Whether `inputs` only looks values up. A background thread would make this slower."""
     is_exact: bool
-    """Whether the model gives the same scores as from the waveforms, apart from rounding in float32."""
+    """Whether the model gives the same scores as for the waveforms, apart from rounding in float32."""
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the length of each clip, (N,) int64, in any unit; clips are grouped into batches by it."""
+        """Return the length of each clip, (N,) int64, in any unit. Clips are grouped into batches by length."""
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, torch.Tensor]:
         """Return the keyword arguments of the model, with one row per utterance."""
@@ -62,10 +62,10 @@ class InputsWithSeries:
 
     Parameters
     ----------
-    source : the source.
-    store : gives the clips' content keys.
+    source : the source of the other inputs.
+    store : gives the content keys of the clips.
     kept : content key -> series ``(F, ...)``.
-    name : name of the model's argument for the series ``(B, F, ...)``, one of `PADDED`.
+    name : name of the model's argument for the series ``(B, F, ...)``. It is one of `PADDED`.
     """
 
     def __init__(self, source: InputSource, store: AudioStore, kept: Shards, name: str) -> None:
@@ -91,14 +91,14 @@ class Batch:
     Attributes
     ----------
     inputs : the keyword arguments of the model, one row per utterance. These are ``waveforms`` (B, T) float32 at 16 kHz,
-        zero-padded to the longest, and ``lengths`` (B,) int64, their numbers of samples; or the output of frozen parts of the
-        encoder (`encoders/feature_cache.py`).
-    emotions : (B,) int64 class indices in the vocabulary, -1 unlabelled.
-    genders : (B,) int64 indices in `labels.GENDERS`, -1 unknown.
-    ids : B utterance ids.
-    classes : (B, C) bool, which classes the corpus of each utterance has; None where all have all.
-    votes : (B, C) float32, the share of each class in the raters' votes, of sum 1; None if the labels are used.
-    dimensions : (B, D) float32, values to predict, such as valence, NaN where unknown; None if there are none.
+        zero-padded to the longest, and ``lengths`` (B,) int64, their numbers of samples. Or they are the output of frozen
+        parts of the encoder (`encoders/feature_cache.py`).
+    emotions : (B,) int64, indices of classes in the vocabulary; -1 for an utterance without a label.
+    genders : (B,) int64, indices in `labels.GENDERS`; -1 if it is unknown.
+    ids : B ids of utterances.
+    classes : (B, C) bool, which classes the corpus of each utterance has. None if every corpus has all classes.
+    votes : (B, C) float32, the share of each class in the votes of the raters. Shares add up to 1. None if labels are used.
+    dimensions : (B, D) float32, values to predict, such as valence. NaN if a value is unknown; None if there are none.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -117,11 +117,11 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> Batch:
-        """Return the same batch in pinned memory, which a GPU can copy during the step before."""
+        """Return the same batch in pinned memory. A GPU can copy it while the step before is still running."""
         return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def split(self, rows: int) -> list[Batch]:
-        """Return the batch in chunks of at most `rows` utterances, each padded to its own longest only."""
+        """Return the batch in chunks of at most `rows` utterances. Each is padded only to its own longest clip."""
         return [self._part(first, first + rows) for first in range(0, len(self), rows)]
 
     def _part(self, first: int, last: int) -> Batch:
@@ -162,7 +162,7 @@ def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> t
 
 
 def classes_by_corpus(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> np.ndarray | None:
-    """Return (N, C) bool: which classes some utterance of the same corpus has; None where every corpus has all."""
+    """Return which classes the corpus of each utterance has, (N, C) bool; None if every corpus has all classes."""
     emotions, _ = _labels(utterances, vocabulary)
     corpora = np.array([row.corpus or "" for row in utterances])
     classes = np.zeros((len(utterances), len(vocabulary.emotions)), dtype=bool)
@@ -194,7 +194,7 @@ def vote_shares(
 
 
 def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> None:
-    """Raise a GemoclapError unless there are two classes or more, each with an utterance among `utterances`."""
+    """Raise a GemoclapError unless there are two or more classes and each has an utterance."""
     present = {vocabulary.index(row.emotion) for row in utterances}
     missing = [word for index, word in enumerate(vocabulary.emotions) if index not in present]
     if missing:
@@ -213,22 +213,22 @@ def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> No
 class TrainBatches:
     """The training batches of every epoch, for one of several processes.
 
-    Epoch ``index`` is a pure function of (seed, index). A run that was stopped within an epoch continues at batch `start`
-    with exactly the batches that it would have had. Utterances whose label is not in the vocabulary are skipped.
+    The batches of epoch ``index`` depend only on seed and index. A run that was stopped within an epoch continues at batch
+    `start`, with exactly the batches that it would have had. Utterances whose label is not in the vocabulary are skipped.
 
     Parameters
     ----------
     utterances : the training part of a fold.
-    source : where the inputs come from. All are prepared here, because batches are grouped by length.
-    vocabulary : the classes; None for speech without labels, where all utterances are used and every label is -1.
+    source : source of the inputs. All are prepared here, because batches are grouped by length.
+    vocabulary : the classes. None is for speech without labels: all utterances are used, and every label is -1.
     settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
-    process, processes : this process's number, and how many share each epoch.
-    votes : whether batches have the raters' votes (`vote_shares`).
-    dimensions : (N, D), the values to predict for each of `utterances`; only without a vocabulary, which leaves some out.
+    process, processes : number of this process, and number of processes that share each epoch.
+    votes : whether batches have the votes of the raters (`vote_shares`).
+    dimensions : (N, D), the values to predict for each of `utterances`. Only without a vocabulary, which leaves some out.
 
     Raises
     ------
-    GemoclapError : the vocabulary has one class, a class has no utterance, or there are too few utterances for batches.
+    GemoclapError : the vocabulary has one class; a class has no utterance; or there are too few utterances for batches.
     """
 
     def __init__(
@@ -259,11 +259,11 @@ class TrainBatches:
         self._number = self._count()
 
     def _count(self) -> int:
-        """Return the batches of an epoch, over all processes: as many in each."""
+        """Return the number of batches of an epoch, over all processes. Each process has equally many."""
         settings = self.settings
         if settings.batch_seconds is None:
             return count_batches(len(self.utterances), settings.batch_size, self.processes)
-        # Each epoch draws other clips. The longest at each position over all epochs is a bound for all of them.
+        # Each epoch draws other clips. For each position, the longest clip of all epochs is a bound for all of them.
         epochs = range(settings.epochs if settings.balance else 1)
         drawn = [np.sort(self._lengths[self._draw(np.random.default_rng([settings.seed, epoch]))]) for epoch in epochs]
         self._bounds = np.max(drawn, axis=0)
@@ -275,7 +275,7 @@ class TrainBatches:
         return round((self.settings.batch_seconds or 0) * SAMPLE_RATE)
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Return the positions in `utterances` that an epoch uses."""
+        """Return the positions in `utterances` of the utterances that an epoch uses."""
         return balanced_draw(self._emotions, rng) if self.settings.balance else np.arange(len(self.utterances))
 
     def __len__(self) -> int:
@@ -283,14 +283,14 @@ class TrainBatches:
         return self._number // self.processes
 
     def plan(self, index: int) -> list[list[int]]:
-        """Return this process's batches of epoch `index` as places in `utterances`."""
+        """Return the batches of this process in epoch `index`, as positions in `utterances`."""
         rng = np.random.default_rng([self.settings.seed, index])
         drawn = self._draw(rng)
         batches = self._divide(drawn, rng)
         return [[int(drawn[place]) for place in batch] for batch in batches[self.process :: self.processes]]
 
     def _divide(self, drawn: np.ndarray, rng: np.random.Generator) -> list[list[int]]:
-        """Return the batches of all processes as places in `drawn`."""
+        """Return the batches of all processes, as positions in `drawn`."""
         settings = self.settings
         if settings.batching == "shuffled":
             return shuffled(len(drawn), settings.batch_size, rng, self.processes)
@@ -302,7 +302,7 @@ class TrainBatches:
         return length_budgeted(self._lengths[drawn], *labels, self._budget, rng, self.processes, self._bounds)
 
     def epoch(self, index: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of epoch `index` from batch `start` on."""
+        """Yield the batches of epoch `index`, from batch number `start` on."""
         if self.source.at_hand:
             yield from map(self._collate, self.plan(index)[start:])
             return
@@ -336,7 +336,7 @@ class TrainBatches:
 def eval_batches(
     utterances: Sequence[Utterance], source: InputSource, vocabulary: Vocabulary | None, batch_size: int
 ) -> Iterator[Batch]:
-    """Yield every utterance once, in batches of at most `batch_size`, shortest first to save padding."""
+    """Yield every utterance once, in batches of at most `batch_size`. The shortest come first, to save padding."""
     order = np.argsort(source.lengths(utterances), kind="stable")
     for first in range(0, len(order), batch_size):
         yield collate([utterances[place] for place in order[first : first + batch_size]], source, vocabulary)

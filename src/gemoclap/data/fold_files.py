@@ -1,7 +1,7 @@
 """Folds as EmoBox publishes them: ``fold_1/ravdess_train_fold_1.jsonl``, ``fold_1/ravdess_test_fold_1.jsonl``, ...
 
-Each file lists utterances either as JSONL (field ``key``) or as one JSON object keyed by them; a key is the
-name of the data set followed by the corpus's own id (``ravdess-03-01-01-01-01-01-01``).
+Each file lists utterances by their keys. It is JSONL with a field ``key``, or one JSON object with these keys. A key is the
+name of the data set, followed by the id in the corpus (``ravdess-03-01-01-01-01-01-01``).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ def read_fold_files(folder: Path, known: Collection[str]) -> dict[str, dict[str,
 
     Parameters
     ----------
-    folder : holds fold_1, fold_2, ...
-    known : the ids of the manifest, with or without the data set's name in front.
+    folder : the folder with fold_1, fold_2, ...
+    known : the ids of the manifest, with or without the name of the data set in front.
 
     Returns
     -------
-    fold name -> part (``train``, ``test`` and, where there is such a file, ``valid``) -> ids of the manifest. Folds
-    come in the order of their numbers.
+    Name of a fold -> part (``train``, ``test`` and, if there is such a file, ``valid``) -> ids of the manifest. Folds are in
+    the order of their numbers.
 
     Raises
     ------
-    GemoclapError : no such folder or no folds in it, a part missing, a line that is not JSON, an id that the manifest
-        does not have, or one that a fold lists twice.
+    GemoclapError : there is no such folder, or no fold in it; a part is missing; a line is not JSON; the manifest does not
+        have an id; or a fold lists an id twice.
     """
     names = [path.name for path in folder.iterdir() if re.fullmatch(r"fold_\d+", path.name)] if folder.is_dir() else []
     if not names:
@@ -70,7 +70,7 @@ def _part_file(folder: Path, part: str) -> Path | None:
 
 
 def _read_keys(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each entry's key and name of data set."""
+    """Yield the key of each entry, and the name of its data set."""
     text = read_text(path)
     try:
         if path.suffix == ".json":

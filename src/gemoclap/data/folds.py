@@ -1,9 +1,9 @@
-"""Folds: which speakers are trained on, used for development, or tested. No speaker is in two parts unless asked for.
+"""Folds: decides which speakers are for training, development or test. No speaker is in two parts unless asked for.
 
-Speakers belong to their corpus: EmoDB's 10 and RAVDESS's 10 are two people. If all rows are from one corpus, a speaker is
-called by the name alone, otherwise ``"corpus/speaker"`` (`corpora.speakers.shown_speakers`).
+Speakers belong to their corpus: speaker 10 of EmoDB and speaker 10 of RAVDESS are two people. If all rows are from one corpus,
+a speaker is called by the name alone, otherwise ``"corpus/speaker"`` (`corpora.speakers.shown_speakers`).
 
-Everything here is deterministic and needs no seed: the same manifest and settings give the same folds on every machine.
+Nothing here is random, so there is no seed. The same manifest and settings give the same folds on every machine.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ logger = logging.getLogger(__name__)
 USUAL_FOLDS = 5
 """Default number of groups of speakers."""
 EXCHANGED = 300
-"""Largest number of speakers, those with the fewest utterances, that are exchanged to balance groups; all pairs are tried."""
+"""Largest number of speakers that are exchanged to balance groups. They are those with the fewest utterances."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One split of a corpus; `name` can serve as a folder's name."""
+    """One split of a corpus. `name` is valid as the name of a folder."""
 
     name: str
     train: tuple[Utterance, ...]
@@ -47,14 +47,14 @@ class Fold:
 
     @property
     def hash(self) -> str:
-        """Twelve hex digits that change when any part gains or loses an id; the order of rows does not matter."""
+        """Twelve hex digits. They change if any part gains or loses an id. The order of rows does not matter."""
         parts = (("train", self.train), ("dev", self.dev), ("test", self.test))
         lines = [line for name, rows in parts for line in (name, *sorted(row.id for row in rows))]
         return hashlib.sha256(as_bytes("\n".join(lines))).hexdigest()[:12]
 
     @property
     def shared_speakers(self) -> tuple[str, ...]:
-        """Speakers in more than one of train, dev and test, sorted."""
+        """The speakers that are in more than one of train, dev and test, sorted."""
         parts = (self.train, self.dev, self.test)
         sides = Counter(key for part in parts for key in _keys(part))
         shared = {key for key, count in sides.items() if count > 1}
@@ -67,16 +67,16 @@ class Fold:
 def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> list[Fold]:
     """Divide the utterances whose label is in `vocabulary` into folds, as ``settings.folds`` says.
 
-    ``session`` and ``speaker`` leave one out. ``kfold`` puts whole speakers into `n_folds` groups (`balanced_groups`).
-    ``lists`` and ``files`` take the test speakers, or the ids, from the user. ``partitions`` takes the division that the corpus
-    comes with (`divide_by_partition`). With `dev_speakers`, that many speakers are moved from the training part of each fold to
-    its development part (`_with_dev`).
+    ``session`` and ``speaker`` test on one session or speaker in each fold. ``kfold`` puts whole speakers into `n_folds` groups
+    (`balanced_groups`). ``lists`` takes the test speakers from the user, and ``files`` the ids. ``partitions`` takes the division
+    that comes with the corpus (`divide_by_partition`). With `dev_speakers`, so many speakers are moved from the training part of
+    each fold to its development part (`_with_dev`).
 
     Raises
     ------
-    GemoclapError : no label is in the vocabulary; a speaker or session that is needed is not known; a fold without a
-        training or test part, or without a training utterance of some class; a speaker on two sides of a split, unless
-        ``allow_speaker_overlap``; a setting that does not fit the corpus.
+    GemoclapError : no label is in the vocabulary; a row lacks the speaker or session that is needed; a fold has no training or
+        test part, or no training utterance of some class; a speaker is on two sides of a split, and
+        ``allow_speaker_overlap`` is false; or a setting does not fit the corpus.
     """
     rows = _labelled(utterances, vocabulary)
     may_be_unnamed = settings.allow_speaker_overlap and settings.folds in ("session", "files")
@@ -91,12 +91,12 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
 
 
 def undivided(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> Fold:
-    """Return one fold without a test part: all utterances with a label in `vocabulary`, except `dev_speakers` speakers.
+    """Return one fold without a test part. All utterances with a label in `vocabulary` are for training or development.
 
     Raises
     ------
-    GemoclapError : no label is in the vocabulary, a class has no training utterance, or the development speakers cannot
-        be spared.
+    GemoclapError : no label is in the vocabulary; a class has no training utterance; or there are too few speakers for
+        `dev_speakers`.
     """
     fold = Fold("all", tuple(_labelled(utterances, vocabulary)), (), ())
     if settings.dev_speakers:
@@ -120,7 +120,7 @@ def _labelled(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> list[U
 def _divide(
     rows: list[Utterance], utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary
 ) -> list[Fold]:
-    """Return folds of the kind that is set, without development parts, unless the user's files or the corpus have one."""
+    """Return folds of the kind that the settings name. A development part is there if files or the corpus have one."""
     if settings.folds == "files":
         return _folds_from_files(rows, utterances, settings.fold_files)
     if settings.folds == "partitions":
@@ -142,7 +142,7 @@ def _divide(
 
 
 def _require(rows: Iterable[Utterance], field: str) -> None:
-    """Raise a GemoclapError unless every row has `field` (speaker or session)."""
+    """Raise a GemoclapError unless every row has the `field`, which is speaker or session."""
     missing = [row.id for row in rows if not getattr(row, field)]
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -165,13 +165,13 @@ def _leave_one_out(rows: list[Utterance], kind: str, groups_of_rows: list[str]) 
 
 
 def _test_on(name: str, rows: list[Utterance], groups: Sequence[str | None], tested: set[str]) -> Fold:
-    """Return the fold that tests the rows whose entry of `groups` is among `tested`."""
+    """Return the fold whose test part is the rows with an entry of `groups` that is in `tested`."""
     train = tuple(row for row, group in zip(rows, groups, strict=True) if group not in tested)
     return Fold(name, train, (), tuple(row for row, group in zip(rows, groups, strict=True) if group in tested))
 
 
 def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list[str]]:
-    """Return the lists of test speakers by their names in `known`; check that each exists and is tested once."""
+    """Return the lists of test speakers with the names in `known`. Check that each speaker exists and is listed once."""
     if not lists or not all(lists):
         raise GemoclapError("--data.folds lists needs --data.test_speakers, one list of speakers a fold and none empty")
     found = [[_named(speaker, known) for speaker in group] for group in lists]
@@ -182,7 +182,7 @@ def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list
 
 
 def _named(speaker: str, known: list[str]) -> str:
-    """Return the names in `known` that a given name can mean; with several corpora, CORPUS/ may be left out."""
+    """Return the names in `known` that a given name can mean. With several corpora, CORPUS/ can be left out."""
     fitting = [name for name in known if speaker == name] or [name for name in known if name.endswith(f"/{speaker}")]
     if len(fitting) > 1:
         raise GemoclapError(f"test speaker {speaker!r} may be {' or '.join(fitting)}; write CORPUS/SPEAKER")
@@ -197,11 +197,12 @@ def _named(speaker: str, known: list[str]) -> str:
 def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabulary) -> list[list[str]]:
     """Put whole speakers into `number` groups with similar emotions, genders and numbers of speakers.
 
-    scikit-learn's StratifiedGroupKFold only balances the emotions, so we use our own method. Speakers are placed one by one,
-    those with the most utterances first. Each is put into the group where the sum of the squared group shares (of each
-    class, of each gender's speakers, of the speakers) grows least. Then pairs of speakers of different groups are exchanged
-    while this lowers the sum. With more than `EXCHANGED` speakers, only this many of the smallest are exchanged, so that the
-    time is proportional to the number of speakers.
+    StratifiedGroupKFold of scikit-learn balances the emotions only, so we use our own method. It makes a sum of squares small:
+    the squares of the share that each group has of each class, of the speakers of each gender, and of all speakers. Speakers
+    are placed one by one, those with the most utterances first. Each goes into the group where the sum grows least. Then pairs
+    of speakers in different groups are exchanged as long as this makes the sum smaller. If there are more than `EXCHANGED`
+    speakers, only so many of those with the fewest utterances are exchanged. So the time is proportional to the number of
+    speakers.
 
     Raises
     ------
@@ -237,9 +238,9 @@ def balanced_groups(rows: Sequence[Utterance], number: int, vocabulary: Vocabula
 def _speaker_shares(
     rows: Sequence[Utterance], places: Sequence[int], number: int, vocabulary: Vocabulary
 ) -> np.ndarray:
-    """Return (S, classes + genders + 1): the share that a speaker has of each class, each gender and all speakers.
+    """Return the share that a speaker has of each class, of each gender and of all speakers: (S, classes + genders + 1).
 
-    `places` has the number of each row's speaker, below `number`.
+    `places` has, for each row, the number of its speaker, from 0 to `number` - 1.
     """
     emotions = np.zeros((number, len(vocabulary.emotions)))
     genders = np.zeros((number, 2))
@@ -252,7 +253,7 @@ def _speaker_shares(
 
 
 def _exchange_places(movable: Sequence[int], place_of: np.ndarray, totals: np.ndarray, shares: np.ndarray) -> None:
-    """Let pairs of the `movable` speakers change groups while the sum of squares falls by more than rounding."""
+    """Exchange pairs of the `movable` speakers as long as the sum of squares falls by more than rounding."""
     better = True
     while better:
         better = False
@@ -288,12 +289,13 @@ def _folds_from_files(rows: list[Utterance], utterances: Sequence[Utterance], fo
 def _with_dev(fold: Fold, count: int, turn: int, vocabulary: Vocabulary) -> Fold:
     """Move `count` training speakers to the development part.
 
-    Genders alternate, and the first speaker depends on the fold's number `turn`. Of the choices in this order, the first is
-    taken that leaves every class in training and has all classes, or otherwise the most, in development.
+    Genders alternate. Which speaker comes first depends on the number of the fold, `turn`. Several choices are tried in this
+    order. One is possible if every class is left in training. The first of these is taken that has all classes in development,
+    or else the first with the most classes.
 
     Raises
     ------
-    GemoclapError : the fold brings its own development part, or no choice leaves every class in training.
+    GemoclapError : the fold has a development part already, or no choice leaves every class in training.
     """
     if fold.dev:
         raise GemoclapError(f"{fold.name}: the folds bring a development part of their own; set --data.dev_speakers 0")
@@ -327,13 +329,13 @@ def _with_dev(fold: Fold, count: int, turn: int, vocabulary: Vocabulary) -> Fold
 
 
 def _alternating(rows: Sequence[Utterance], shown: dict[str, str], turn: int) -> list[str]:
-    """Return the speakers, genders alternating; each gender begins at a position that depends on `turn`."""
+    """Return the speakers with alternating genders. The first speaker of each gender depends on `turn`."""
     gender_of = {str(name): row.gender for name, row in zip(row_speakers(rows, shown), rows, strict=True)}
     queues = []
     for gender in sorted(set(gender_of.values()), key=str):
         queue = [speaker for speaker in sorted(gender_of, key=natural) if gender_of[speaker] == gender]
         queues.append(queue[turn % len(queue) :] + queue[: turn % len(queue)])
-    # An odd number of development speakers has one more of this gender in one fold, of the other in the next.
+    # If the number is odd, one gender has one speaker more. It alternates from fold to fold.
     queues = queues[turn % len(queues) :] + queues[: turn % len(queues)] if queues else []
     longest = max((len(queue) for queue in queues), default=0)
     return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]

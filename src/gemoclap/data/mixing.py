@@ -1,4 +1,4 @@
-"""Mixes the emotions and genders of batches, and the order of the batches."""
+"""Mixes the emotions and genders in batches, and the order of the batches."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import numpy as np
 def deal(
     clips: np.ndarray, hands: int, emotions: np.ndarray, genders: np.ndarray, rng: np.random.Generator
 ) -> list[list[int]]:
-    """Deal `clips`, sorted by emotion and gender, to `hands` batches, so that each gets its share of emotions and genders."""
+    """Deal `clips`, sorted by emotion and gender, to `hands` batches. So each batch gets its share of emotions and genders."""
     order = np.lexsort((rng.random(len(clips)), genders[clips], emotions[clips]))
     return [clips[order[hand::hands]].tolist() for hand in rng.permutation(hands)]
 
 
 def mix_emotions(batches: list[list[int]], lengths: np.ndarray, emotions: np.ndarray, budget: float = math.inf) -> None:
-    """Give each batch of one emotion a clip of another by an exchange with the nearest batch (in length) that can.
+    """Give each batch with a single emotion a clip of another emotion, by an exchange with another batch.
 
-    A batch can give a clip if it keeps (or gets) several emotions: its other clips are not all of the receiver's emotion.
-    Without a `budget`, if no batch can, every other batch has at most one clip of another emotion, so no arrangement is
-    better. With a budget, only clips that fit are exchanged. Each exchange may make another possible, so they are
-    repeated until none is left.
+    Of the batches that can give a clip, the one with the most similar length does. A batch can give a clip if it has several
+    emotions afterwards: its other clips must not all have the emotion of the batch that receives the clip. If no batch can,
+    and there is no `budget`, then every other batch has at most one clip of another emotion. No arrangement would be better.
+    With a budget, only clips that fit are exchanged. An exchange can make another one possible, so this is repeated until
+    nothing can be exchanged.
     """
     sizes = np.array([len(batch) for batch in batches])
     batch_of = np.empty(len(lengths), dtype=np.int64)
@@ -56,6 +57,6 @@ def _closest_in_length(mine: list[int], theirs: list[int], lengths: np.ndarray) 
 
 
 def shuffle_steps(batches: list[list[int]], rng: np.random.Generator, processes: int) -> list[list[int]]:
-    """Shuffle the steps of `processes` consecutive batches, and the batches within each."""
+    """Shuffle the steps, which are `processes` consecutive batches each, and the batches within each step."""
     steps = rng.permutation(len(batches) // processes)
     return [batches[step * processes + place] for step in steps for place in rng.permutation(processes)]

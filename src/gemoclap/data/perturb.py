@@ -1,7 +1,7 @@
-"""Copies of a clip as another room, microphone, line or speaker's pace would have made it.
+"""Makes copies of a clip as if it had been recorded in another room, with another microphone or line, or at another speed.
 
-A model trained on studio recordings alone learns the studio. Each function takes a waveform ``(T,)`` float32 at 16 kHz, full
-scale 1, and a generator of its own randomness, and returns another of about the same length. `perturb` draws several of them.
+A model that is only trained on studio recordings learns the studio too. Each function takes a waveform ``(T,)`` float32 at
+16 kHz with full scale 1, and a random generator. It returns a waveform of about the same length. `perturb` applies several.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.corpora.manifest import Utterance
 
 PERTURBATION = 1
-"""Version of what `perturbed_copy` does; raised when it changes, so that no older copy is used."""
+"""Version of `perturbed_copy`. It is raised when `perturbed_copy` changes, so that no older copy is used."""
 Waveform = np.ndarray
 TELEPHONE_RATE = 8000
 TELEPHONE_BAND = (300.0, 3400.0)
-"""Hz that a telephone line passes (ITU-T G.712)."""
+"""Lowest and highest frequency, in Hz, that a telephone line passes (ITU-T G.712)."""
 TELEPHONE_CODECS = ("ULAW", "ALAW", "GSM610")
 MUSIC_CODECS = (("OGG", "OPUS"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III"))
 
 
 def change_speed(waveform: Waveform, random: np.random.Generator, most: float = 0.1) -> Waveform:
-    """Play up to `most` faster or slower, and so higher or lower."""
+    """Play a clip faster or slower by a share of up to `most`, which also makes it higher or lower."""
     factor = random.uniform(1 - most, 1 + most)
     return soxr.resample(waveform, SAMPLE_RATE * factor, SAMPLE_RATE, quality="MQ").astype(np.float32)
 
 
 def add_room(waveform: Waveform, random: np.random.Generator) -> Waveform:
-    """Add the echo of a room: noise that decays by 60 dB in 0.1 to 0.8 s, behind a direct sound 0 to 12 dB above it."""
+    """Add the echo of a room: noise that decays by 60 dB in 0.1 to 0.8 s. The direct sound is 0 to 12 dB louder."""
     seconds = random.uniform(0.1, 0.8)
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tail = random.standard_normal(len(time)) * 10 ** (-3 * time / seconds)
-    tail[: round(random.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0  # nothing comes back before the nearest wall
+    tail[: round(random.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0  # no echo arrives before that of the nearest wall
     tail *= 10 ** (-random.uniform(0, 12) / 20) / np.sqrt(np.square(tail).sum())
     size = next_fast_len(len(waveform) + len(tail) - 1, real=True)
     echo = irfft(rfft(waveform, size) * rfft(tail, size), size)[: len(waveform)]
@@ -51,7 +51,7 @@ def colour_spectrum(waveform: Waveform, random: np.random.Generator, most_db: fl
     """Raise and lower the spectrum smoothly by up to `most_db`, as microphones and distances do."""
     knots = np.linspace(0, 1, 8)
     gains = random.uniform(-most_db, most_db, len(knots))
-    # Equal steps of the mel scale, in which the ear and the encoder hear.
+    # Equal steps on the mel scale, which is that of the ear and of the encoder.
 
     def curve(frequencies: np.ndarray) -> np.ndarray:
         mel = np.log1p(frequencies / 700) / np.log1p(SAMPLE_RATE / 2 / 700)
@@ -71,7 +71,7 @@ def add_noise(waveform: Waveform, random: np.random.Generator, snr_db: tuple[flo
 
 
 def through_telephone(waveform: Waveform, random: np.random.Generator) -> Waveform:
-    """Keep the band of a telephone, at 8 kHz, through the codec of a line or of an old mobile."""
+    """Keep only the band of a telephone, at 8 kHz, and use the codec of a telephone line or of an old mobile phone."""
     narrow = soxr.resample(waveform, SAMPLE_RATE, TELEPHONE_RATE, quality="MQ")
     low, high = TELEPHONE_BAND
 
@@ -83,13 +83,13 @@ def through_telephone(waveform: Waveform, random: np.random.Generator) -> Wavefo
 
 
 def through_music_codec(waveform: Waveform, random: np.random.Generator) -> Waveform:
-    """Compress with loss and decode again: Opus, Vorbis or MP3, at the lowest to a middling quality."""
+    """Compress with loss and decode again: with Opus, Vorbis or MP3, at the lowest to a medium quality."""
     form, subtype = MUSIC_CODECS[random.integers(len(MUSIC_CODECS))]
     return _coded(waveform, SAMPLE_RATE, form, subtype, random.uniform(0.5, 1.0))
 
 
 def change_level(waveform: Waveform, random: np.random.Generator, most_db: float = 12.0) -> Waveform:
-    """Play up to `most_db` louder or quieter, but never beyond full scale."""
+    """Make a clip louder or quieter by up to `most_db`, but not louder than full scale."""
     gain = 10 ** (random.uniform(-most_db, most_db) / 20)
     return (waveform * min(gain, 0.99 / max(np.abs(waveform).max(), 1e-12))).astype(np.float32)
 
@@ -103,11 +103,11 @@ CHAIN: tuple[tuple[Callable[[Waveform, np.random.Generator], Waveform], float], 
     (through_music_codec, 0.3),
     (change_level, 1.0),
 )
-"""What happens to a sound on its way, in that order, and how often [C]."""
+"""The functions in the order in which they are applied, and the probability of each [C]."""
 
 
 def perturb(waveform: Waveform, random: np.random.Generator) -> Waveform:
-    """Return a copy that went through a random choice of `CHAIN`."""
+    """Return a copy to which a random choice of the functions in `CHAIN` was applied."""
     for change, probability in CHAIN:
         if random.uniform() < probability:
             waveform = change(waveform, random)
@@ -116,13 +116,13 @@ def perturb(waveform: Waveform, random: np.random.Generator) -> Waveform:
 
 @dataclass(frozen=True)
 class PerturbedUtterance(Utterance):
-    """An utterance as `perturb` changes it; `copy` numbers the copies of one, from 1."""
+    """A perturbed copy of an utterance. `copy` is its number among the copies of this utterance, from 1."""
 
     copy: int = 1
 
 
 def with_copies(utterances: Sequence[Utterance], copies: int) -> list[Utterance]:
-    """Return the utterances, and as many perturbed copies of each behind them; a copy's id is ``ID~1`` and so on."""
+    """Return the utterances, followed by the perturbed copies of each. The id of a copy is ``ID~1`` and so on."""
     numbers = range(1, copies + 1)
     return [
         *utterances,
@@ -131,13 +131,13 @@ def with_copies(utterances: Sequence[Utterance], copies: int) -> list[Utterance]
 
 
 def perturbed_copy(waveform: Waveform, copy: int) -> Waveform:
-    """Return copy number `copy` of a clip: always the same one, whatever run asks."""
+    """Return copy number `copy` of a clip. It is the same in every run."""
     digest = hashlib.sha256(np.ascontiguousarray(waveform, dtype=np.float32).tobytes()).digest()
     return perturb(waveform, np.random.default_rng([copy, *np.frombuffer(digest, dtype=np.uint32)]))
 
 
 def loudness(waveform: Waveform) -> float:
-    """Return the root mean square of the loud half of a waveform, so that pauses count little."""
+    """Return the root mean square of the louder half of a waveform, so that pauses have little effect."""
     block = SAMPLE_RATE // 50
     whole = len(waveform) // block * block
     if whole < 2 * block:
@@ -147,17 +147,20 @@ def loudness(waveform: Waveform) -> float:
 
 
 def _filtered(waveform: Waveform, rate: int, gain: Callable[[np.ndarray], np.ndarray]) -> Waveform:
-    """Multiply the spectrum by what `gain` makes of its frequencies (Hz)."""
+    """Multiply the spectrum by `gain`, which is a function of the frequency in Hz."""
     size = next_fast_len(len(waveform), real=True)
     gains = gain(rfftfreq(size, 1 / rate))
     return irfft(rfft(waveform, size) * gains, size)[: len(waveform)].astype(np.float32)
 
 
 def _coded(waveform: Waveform, rate: int, form: str, subtype: str, compression: float | None = None) -> Waveform:
-    """Return what a codec gives back, of the same length; beyond full scale is cut off, as codecs do."""
+    """Encode and decode a waveform, and return one of the same length.
+
+    A waveform beyond full scale is scaled down for the codec, and scaled up again afterwards.
+    """
     coded = io.BytesIO()
     level = max(1.0, float(np.abs(waveform).max()) / 0.99)
-    # libsndfile's MP3 refuses what is nearer to 1.
+    # The MP3 encoder of libsndfile refuses levels nearer to 1.
     options = {} if compression is None else {"compression_level": min(compression, 0.9999)}
     soundfile.write(coded, waveform / level, rate, format=form, subtype=subtype, **options)
     coded.seek(0)

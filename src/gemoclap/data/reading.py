@@ -1,4 +1,4 @@
-"""Reads the data that the settings describe, and fills in the corpus's default classes and folds."""
+"""Reads the data that the settings describe, and fills in the default classes and folds of the corpus."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
 
 
 def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSettings]:
-    """Return the manifest's utterances, the classes, and the settings with the corpus's defaults filled in.
+    """Return the utterances of the manifest, the classes, and the settings with the defaults of the corpus filled in.
 
     Raises
     ------
-    GemoclapError : no manifest is named, it is faulty, or the classes are not named as they must be.
+    GemoclapError : no manifest is named; it is faulty; or the settings of the classes are wrong.
     """
     if data.manifest is None:
         raise GemoclapError(
@@ -41,7 +41,7 @@ def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSett
 
 
 def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
-    """Return a sentence that counts the utterances whose label is not a class, by label; empty if there are none."""
+    """Return a sentence with the number of utterances whose label is not a class, by label; empty if there are none."""
     labels = Counter(row.emotion or "no label" for row in utterances if vocabulary.resolve(row.emotion) is None)
     if not labels:
         return ""
@@ -53,11 +53,11 @@ def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
 
 
 def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:
-    """Return a warning for each of several corpora of which only one class is trained on.
+    """With several corpora, return a warning for each of which only one class is trained on.
 
-    Classes that a corpus does not have are left out of its utterances' loss (`dataset.classes_by_corpus`). With one class
-    left there is nothing to compare, and the loss gives the encoder no gradient for emotion. This is no error: heads for
-    gender, GMP-TL's frames and the prompts of contrastive methods can still use the utterances.
+    An utterance is not compared with classes that its corpus does not have (`dataset.classes_by_corpus`). With one class left
+    there is nothing to compare it with, so the encoder gets no gradient for emotion. This is no error: heads for gender, the
+    frames of GMP-TL and the prompts of contrastive methods can still use the utterances.
     """
     found: dict[tuple[str, str], list[str]] = {}
     for fold in folds:

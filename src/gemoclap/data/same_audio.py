@@ -15,18 +15,18 @@ PARTS = ("trained on", "developed on", "tested on")
 
 
 def refuse_same_audio(folds: Sequence[Fold], store: AudioStore, settings: DataSettings) -> list[str]:
-    """Refuse folds in which two parts have the same audio under two ids, just as shared speakers are refused.
+    """Refuse folds in which two parts have the same audio under two ids, just as folds with shared speakers are refused.
 
     Audio is the same if the prepared clips are equal, sample by sample (`AudioStore.content_key`). Names and formats of the
     files do not matter. Silent clips are not compared.
 
     Returns
     -------
-    With ``allow_speaker_overlap`` a warning for each such fold, to show to the user.
+    A warning for each such fold, to show to the user, if ``allow_speaker_overlap`` is true.
 
     Raises
     ------
-    GemoclapError : some audio is in two parts of a fold, unless ``allow_speaker_overlap``; or audio cannot be read.
+    GemoclapError : two parts of a fold have the same audio, and ``allow_speaker_overlap`` is false; or audio cannot be read.
     """
     rows = list({row.id: row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)}.values())
     copies = _copies(rows, store)
@@ -40,7 +40,7 @@ def refuse_same_audio(folds: Sequence[Fold], store: AudioStore, settings: DataSe
 
 
 def _copies(rows: Sequence[Utterance], store: AudioStore) -> dict[str, str]:
-    """Return id -> hash of the audio, for utterances whose audio also exists under another id."""
+    """Return id -> hash of the audio, for utterances whose audio another id has too."""
     by_audio: dict[str, list[Utterance]] = defaultdict(list)
     for row in rows:
         by_audio[store.content_key(row)].append(row)

@@ -1,8 +1,8 @@
-"""Tensors on disk, under keys made from their content: written once, mapped into memory, shared by runs and processes.
+"""Stores tensors on disk under keys that are made from content. They are mapped into memory, and shared by runs and processes.
 
-A folder holds shards. Each is one safetensors file that never changes: ``data`` is the concatenation of its items along
-their first dimension, the metadata has their ``keys`` and ``lengths`` as JSON lists. There is no other index, so several
-processes can write to a folder at once. Files that a killed process left (``.*.partial``) are ignored.
+A folder has shards. A shard is a safetensors file that never changes. Its ``data`` is the concatenation of its items along
+their first dimension. Its metadata has their ``keys`` and ``lengths`` as JSON lists. There is no other index, so several
+processes can write to a folder at the same time. Unfinished files of killed processes (``.*.partial``) are ignored.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from gemoclap.errors import WriteError
 from gemoclap.writing import atomic_write, reason_of
 
 SHARD_BYTES = 256 * 2**20
-"""Bytes that a writer collects before it writes a shard; writing takes up to four times as much memory."""
+"""Number of bytes that a writer collects before it writes a shard. Writing takes up to four times as much memory."""
 
 
 class Shards:
-    """A folder of tensors. Each key is made from the content that the tensor was computed from, so no entry is outdated.
+    """A folder of tensors. A key is made from the content that the tensor was computed from, so no entry can be outdated.
 
     All items of a folder have the same dtype and, except for the first dimension, the same shape: audio ``(T,)`` int16, frames
-    ``(F, C)``, a mean for each layer ``(L, D)``. Items are added, never changed. An object can be used by several
-    threads, and a folder by several processes. If two add the same key at once, both shards stay, and one is read.
+    ``(F, C)``, a mean for each layer ``(L, D)``. Items are added, but never changed. Several threads can use an object, and
+    several processes a folder. If two processes add the same key at the same time, both shards stay, and one of them is read.
 
-    A damaged shard is skipped, with a warning that names the file, and its keys count as missing.
+    A damaged shard is skipped. A warning names its file, and its keys count as missing.
 
     Parameters
     ----------
@@ -44,7 +44,9 @@ class Shards:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._places: dict[str, tuple[Any, int, int]] = {}  # a shard's mapped data, and an item's place in it
+        self._places: dict[
+            str, tuple[Any, int, int]
+        ] = {}  # the mapped data of a shard, and the position of an item in it
         self._form: tuple[torch.dtype, torch.Size] | None = None
         self._seen: set[str] = set()
         self._lock = threading.Lock()
@@ -57,23 +59,23 @@ class Shards:
         return key in self._places
 
     def __getitem__(self, key: str) -> Tensor:
-        """Return a copy of an item; no more of its shard is read from disk.
+        """Return a copy of an item. The rest of its shard is not read from disk.
 
         Raises
         ------
         KeyError : it is not there.
         """
         data, start, stop = self._places[key]
-        # The map is private but writable. Without a copy, a caller who changes the item would change it for others.
+        # The map is private, but can be written to. Without a copy, a caller who changes the item would change it for others.
         return data[start:stop].clone()
 
     def length(self, key: str) -> int:
-        """Return the size of an item's first dimension, which is known without reading it."""
+        """Return the size of the first dimension of an item, without reading the item."""
         _, start, stop = self._places[key]
         return stop - start
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Return those of `keys` that no process has written yet, in their order, each once."""
+        """Return the `keys` that no process has written yet, in the same order, each once."""
         self.refresh()
         return [key for key in dict.fromkeys(keys) if key not in self]
 
@@ -85,18 +87,18 @@ class Shards:
                     self._open(path)
 
     def add(self, items: Mapping[str, Tensor]) -> None:
-        """Write one shard with those of `items` that are not stored yet.
+        """Write one shard with the `items` that are not stored yet.
 
         Raises
         ------
-        WriteError : the folder cannot be written, or the disk is full; nothing of the shard is left then.
-        ValueError : dtype or shape is not that of the other items.
+        WriteError : the folder cannot be written, or the disk is full. Then nothing of the shard is left.
+        ValueError : dtype or shape differs from that of the other items.
         """
         new = {key: items[key].detach().cpu() for key in self.missing(items)}
         if not new:
             return
         self._check_form(new)
-        # The name is random, not made from the keys, so that two processes never write to the same temporary file.
+        # The name is random and does not depend on the keys, so that two processes never write to the same temporary file.
         path = self.folder / f"{uuid.uuid4().hex}.safetensors"
         try:
             with atomic_write(path, "wb") as file:
@@ -124,7 +126,7 @@ class Shards:
             places = {key: (data, *edge) for key, edge in zip(keys, pairwise(edges), strict=True)}
             form = _form(data[:0])
         except FileNotFoundError:
-            return  # deleted since the folder was listed
+            return  # it was deleted after the folder was listed
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             warnings.warn(
                 f"{path}: damaged shard ({error}), left out; delete it, what it held is made again", stacklevel=2
@@ -135,7 +137,7 @@ class Shards:
             self._places.setdefault(key, place)
 
     def _check_form(self, items: Mapping[str, Tensor]) -> None:
-        # torch.cat would silently convert to the widest dtype.
+        # torch.cat would convert to the widest dtype without a message.
         forms = {_form(tensor) for tensor in items.values()} | ({self._form} if self._form else set())
         if len(forms) > 1:
             found = " and ".join(sorted(f"{dtype} (N, *{list(shape)})" for dtype, shape in forms))
@@ -157,13 +159,13 @@ def _serialized(items: Mapping[str, Tensor]) -> bytes:
 class ShardWriter:
     """Collects items, and writes a shard when it has enough.
 
-    As a context manager it writes the rest at the end, also after an exception. Interrupted work then continues with what is
-    `Shards.missing`. For one thread.
+    As a context manager it writes the rest at the end, also after an exception. So interrupted work can continue with the
+    keys that are `Shards.missing`. Only one thread can use a writer.
 
     Parameters
     ----------
-    shards : where the items go.
-    shard_bytes : number of bytes for a shard.
+    shards : the folder that the items are added to.
+    shard_bytes : a shard is written when its items have so many bytes.
     """
 
     def __init__(self, shards: Shards, shard_bytes: int = SHARD_BYTES) -> None:
@@ -173,16 +175,16 @@ class ShardWriter:
         self._bytes = 0
 
     def __setitem__(self, key: str, tensor: Tensor) -> None:
-        """Take a copy of an item; raises what `Shards.add` does."""
-        # A copy, because a view would keep the whole batch that it was cut from.
+        """Collect a copy of an item. Raises the errors of `Shards.add`."""
+        # It is a copy, because a view would keep the whole batch in memory.
         self._waiting[key] = tensor.detach().to("cpu", copy=True)
         self._bytes += tensor.nbytes
         if self._bytes >= self.shard_bytes:
             self.flush()
 
     def flush(self) -> None:
-        """Write the collected items; raises what `Shards.add` does."""
-        # Clear the list first: after a failure, leaving the block must not try to write the same items again.
+        """Write the collected items. Raises the errors of `Shards.add`."""
+        # The list is cleared first. After a failure, the end of the block must not write the same items again.
         waiting, self._waiting, self._bytes = self._waiting, {}, 0
         self.shards.add(waiting)
 

@@ -1,1 +1,1 @@
-"""Training: one loop for every objective, its optimiser, its checkpoints, and the processes it runs on."""
+"""Training: one loop for every objective, with its optimiser, its checkpoints and the processes that it runs on."""

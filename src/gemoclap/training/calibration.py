@@ -1,4 +1,4 @@
-"""A temperature for a model's probabilities, fitted on predictions of speakers that it was not trained on."""
+"""Fits a temperature for the probabilities of a model, on predictions for speakers that it was not trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ DEVELOPMENT = "the development speakers"
 
 
 def calibration_on(table: PredictionTable, whom: str) -> dict[str, Any]:
-    """Return `SpeechModelConfig.calibration` fitted on the held-out predictions in `table`; `whom` says whose they are.
+    """Return `SpeechModelConfig.calibration`, fitted on the predictions in `table`.
+
+    Parameters
+    ----------
+    whom : who the speakers in the table are, in words.
 
     Raises
     ------
@@ -27,9 +31,9 @@ def calibration_on(table: PredictionTable, whom: str) -> dict[str, Any]:
 
 
 def calibrate(model: EmotionModel, development: Sequence[Utterance], source: InputSource) -> None:
-    """Fit a model's temperature on its development speakers and store it in its config; without any, do nothing.
+    """Fit the temperature of a model on its development speakers and store it in its config. Without such speakers, do nothing.
 
-    The model is left in evaluation mode.
+    Afterwards the model is in evaluation mode.
 
     Raises
     ------

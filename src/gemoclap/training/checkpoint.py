@@ -1,14 +1,14 @@
-"""Writes the full state of a training to disk. A kill at any moment leaves a complete checkpoint or none.
+"""Writes the full state of a training to disk. Whenever the process is killed, a checkpoint is complete or not there.
 
     checkpoint/step-00000120/
       state.json               run key, number of processes, position, history, gradient scaler
-      model.safetensors        trainable parameters and buffers (frozen parameters are what they were)
+      model.safetensors        trainable parameters and buffers (frozen parameters do not change)
       optimizer.safetensors    Adam's moments and step counts; left out once the training is complete
       best.safetensors         weights of the best epoch so far, when the epoch is chosen on the development set
-      process-0.json           random states and running sums, one file a process
+      process-0.json           random states and running sums, one file per process
 
-A checkpoint is written into a hidden folder beside its final name and renamed, which is atomic; only then are the older
-ones removed. The newest folder with a final name is therefore always whole. Nothing is ever unpickled.
+A checkpoint is written into a hidden folder, which then gets its final name in one step. Older checkpoints are removed after
+that. So the newest folder with a final name is always complete. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Checkpoint:
 
     Attributes
     ----------
-    tensors : by file stem (``"model"``, ``"optimizer"``, ``"best"``), each name -> tensor on the CPU.
-    state : what all processes share.
-    process : what belongs to this process.
+    tensors : name of a file without suffix (``"model"``, ``"optimizer"``, ``"best"``) -> name -> tensor on the CPU.
+    state : the data that all processes share.
+    process : the data of this process.
     """
 
     tensors: dict[str, Tensors]
@@ -60,20 +60,21 @@ def write_checkpoint(
     state: Mapping[str, Any],
     process: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint and remove the older ones; every process must call it.
+    """Write a checkpoint and remove the older ones. Every process must call this.
 
     Parameters
     ----------
-    folder : where the checkpoints of the run live.
-    run_key : fingerprint of the run; only a run with the same one may read the checkpoint.
-    step : optimiser steps taken; must be larger than in the checkpoint before.
-    tensors : groups of tensors by file stem; only the main process's are written; an empty group makes no file.
-    state : JSON data, only the main process's is written.
-    process : JSON data of this process.
+    folder : folder of the checkpoints of the run.
+    run_key : identifies the run. Only a run with the same key can read the checkpoint.
+    step : number of optimiser steps so far. It must be larger than in the checkpoint before.
+    tensors : groups of tensors by the name of their file without suffix. Those of the main process are written. An empty group
+        has no file.
+    state : data for JSON. Those of the main process are written.
+    process : data of this process, for JSON.
 
     Raises
     ------
-    WriteError : the disk is full, or the folder cannot be written; the checkpoint before stays.
+    WriteError : the disk is full, or the folder cannot be written. The checkpoint before stays then.
     """
     final = folder / f"step-{step:08d}"
     partial = folder / f".{final.name}.partial"
@@ -81,7 +82,9 @@ def write_checkpoint(
         with readable_write_errors(folder):
             _write(partial, final, run_key, tensors, state, process)
     except WriteError:
-        shutil.rmtree(partial, ignore_errors=True)  # it is of no use, and takes space on a full disk
+        shutil.rmtree(
+            partial, ignore_errors=True
+        )  # a part of a checkpoint is of no use, and takes space on a full disk
         raise
 
 
@@ -110,7 +113,7 @@ def _write(
 
 
 def _publish(partial: Path, final: Path) -> None:
-    """Make a written checkpoint the newest one."""
+    """Give a checkpoint that was written its final name."""
     for path in (*partial.iterdir(), partial):
         give_usual_mode(path)
         _flush_to_disk(path)
@@ -128,7 +131,7 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _remove_others(newest: Path) -> None:
-    """Remove older checkpoints, and what a killed process left."""
+    """Remove older checkpoints, and unfinished ones of killed processes."""
     for pattern in ("step-*", ".step-*.partial"):
         for path in newest.parent.glob(pattern):
             if path != newest:
@@ -136,11 +139,11 @@ def _remove_others(newest: Path) -> None:
 
 
 def read_checkpoint(folder: Path, run_key: str) -> Checkpoint | None:
-    """Return the newest checkpoint in `folder`, or None if there is none; remove what a killed process left.
+    """Return the newest checkpoint in `folder`, or None if there is none. Remove unfinished ones of killed processes.
 
     Raises
     ------
-    GemoclapError : it belongs to another run or to another number of processes, or cannot be read.
+    GemoclapError : it belongs to another run, was written by another number of processes, or cannot be read.
     """
     newest = max(folder.glob("step-*"), default=None)
     if newest is None:
@@ -164,12 +167,12 @@ def read_checkpoint(folder: Path, run_key: str) -> Checkpoint | None:
 
 
 def weights_of(model: nn.Module) -> Tensors:
-    """Return copies, on the CPU, of the trainable parameters and of all buffers, by name."""
+    """Return copies of the trainable parameters and of all buffers, on the CPU, by name."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in _weights(model).items()}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copy what `weights_of` returned into a model of the same structure, in place.
+    """Copy the result of `weights_of` into a model of the same structure.
 
     Raises
     ------
@@ -190,9 +193,9 @@ def _weights(model: nn.Module) -> Tensors:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """Return the optimiser's state as ``"INDEX.NAME"`` -> tensor, INDEX as in its state dict.
+    """Return the state of an optimiser as ``"INDEX.NAME"`` -> tensor. INDEX is that of its state dict.
 
-    Parameters that never had a gradient have no state and do not appear.
+    Parameters that never had a gradient have no state, so they are not in the result.
     """
     return {
         f"{index}.{name}": tensor.detach().cpu().contiguous()
@@ -202,7 +205,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore what `optimizer_tensors` returned; hyper-parameters of the optimiser stay as they are."""
+    """Restore the result of `optimizer_tensors`. The hyper-parameters of the optimiser do not change."""
     state: dict[int, Tensors] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
@@ -211,7 +214,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of Python's, NumPy's and torch's global generators (CPU and this process's GPU) as JSON data."""
+    """Return the state of the global generators of Python, NumPy and torch (CPU and the GPU of this process), for JSON."""
     algorithm, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -222,7 +225,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: Mapping[str, Any]) -> None:
-    """Restore what `random_state` returned, also after a round trip through JSON."""
+    """Restore the result of `random_state`, which may have been written to JSON and read again."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     np.random.set_state(tuple(state["numpy"]))

@@ -1,4 +1,4 @@
-"""Which classes an evaluation chooses among: those of the model, some of them, other words, or several joined."""
+"""The classes of an evaluation: those of the model, some of them, other words, or several joined to one."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from gemoclap.labels import Vocabulary
 
 @dataclass(frozen=True)
 class Choice:
-    """The words that a model gives a probability each, and the classes that they are joined to.
+    """The words that a model gives probabilities for, and the classes that these words are joined to.
 
     Attributes
     ----------
-    words : (W,) what the classifier is made for.
-    vocabulary : the C classes, and what is done to the labels of utterances before they are compared with them.
+    words : (W,) the labels of the classifier.
+    vocabulary : the C classes, and how the labels of utterances are renamed before they are compared with the classes.
     """
 
     words: tuple[str, ...]
     vocabulary: Vocabulary
 
     def join(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the probabilities ``(N, C)`` of the classes: those ``(N, W)`` of the words, added up class by class."""
+        """Return the probabilities ``(N, C)`` of the classes: the sums of the probabilities ``(N, W)`` of their words."""
         classes = self.vocabulary.emotions
         if self.words == classes:
             return probabilities
@@ -38,18 +38,18 @@ class Choice:
 def choice_of(
     trained: Vocabulary, labels: Sequence[str] | None = None, merges: Mapping[str, str] | None = None
 ) -> Choice:
-    """Return the choice among `labels`, after classes and labels were renamed by `merges`.
+    """Return the choice among `labels`, after `merges` has renamed classes and labels.
 
     Parameters
     ----------
-    trained : the classes of the model, and the merges that its training labels went through.
-    labels : the classes to choose among; None takes those of the model. A class that `merges` turns into one of them
-        belongs to it.
-    merges : label -> class, for labels of utterances and classes of the model alike.
+    trained : the classes of the model, and how its training labels were merged.
+    labels : the classes to choose among. None takes those of the model. A class that `merges` renames to one of them is a part
+        of it.
+    merges : label -> class. It renames labels of utterances and classes of the model.
 
     Raises
     ------
-    GemoclapError : fewer than two classes are left, a label is given twice, or a merge leads to a word that is merged itself.
+    GemoclapError : fewer than two classes are left; a label is given twice; or a merge renames to a word that is renamed too.
     """
     merges = {label: into for label, into in (merges or {}).items() if label != into}
     for label, into in merges.items():
@@ -70,7 +70,7 @@ def choice_of(
 
 
 def check_merges(merges: Mapping[str, str], trained: Vocabulary, found: Sequence[str | None]) -> None:
-    """Check that every label that is renamed exists.
+    """Check that every label in `merges` exists.
 
     Parameters
     ----------
@@ -90,9 +90,9 @@ def check_merges(merges: Mapping[str, str], trained: Vocabulary, found: Sequence
 
 
 def _words(label: str, trained: Sequence[str], merges: Mapping[str, str]) -> list[str]:
-    """Return the words whose probabilities make up a label: the classes that become it, and itself if it can be asked for.
+    """Return the words whose probabilities are added up for a label: the classes that are renamed to it, and maybe itself.
 
-    A name that several classes are joined to, and that is no class itself, is not one more word to compare a clip with.
+    The label itself is not among them if it is only a name that classes are joined to, and no class of the model.
     """
     joined = [name for name in trained if merges.get(name) == label]
     return [label, *joined] if label in trained or not joined else joined

@@ -1,4 +1,4 @@
-"""Devices, precision and processes. Only this module uses accelerate's state and collective operations."""
+"""Devices, precision and processes. Only this module uses the state and the collective operations of accelerate."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 
 PATIENCE = timedelta(hours=12)
-"""How long processes wait for each other before they give up."""
+"""How long a process waits for the others before it gives up."""
 
 
 def process_state() -> PartialState:
-    """Return accelerate's view of this process: `.device`, `.process_index`, `.num_processes`, `.is_main_process`.
+    """Return what accelerate knows of this process: `.device`, `.process_index`, `.num_processes`, `.is_main_process`.
 
-    Use this instead of `PartialState()`. Without a GPU the CPU must be given explicitly; otherwise processes started by
-    ``torchrun`` would each assume that they are alone, and overwrite each other's files.
+    Use this instead of `PartialState()`. Without a GPU, the CPU must be named explicitly. Otherwise each process that
+    ``torchrun`` started would believe that it is the only one, and they would overwrite each other's files.
     """
-    # One process extracts, clusters or saves while the others wait; on a large corpus this exceeds torch's default timeout.
+    # The others wait while one process extracts, clusters or saves. For a large corpus, torch's default timeout is too short.
     return PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
 
 
 def resolve_precision(precision: str, device: torch.device | None = None) -> str:
     """Return ``"no"``, ``"bf16"`` or ``"fp16"`` for a device (default: this process's own).
 
-    ``"auto"`` is bf16 on an accelerator that computes in it and float32 elsewhere; a CPU uses float32 unless bf16
-    is given explicitly.
+    ``"auto"`` is bf16 on an accelerator that can compute in it, and float32 elsewhere. A CPU uses float32, unless bf16 is
+    given explicitly.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def resolve_precision(precision: str, device: torch.device | None = None) -> str
 
 
 def start_accelerator(settings: TrainSettings, output: Path) -> Accelerator:
-    """Return an `Accelerator` for one training; several trainings may follow one another in a process.
+    """Return an `Accelerator` for one training. A process can run several trainings, one after the other.
 
     Raises
     ------
@@ -67,46 +67,46 @@ def start_accelerator(settings: TrainSettings, output: Path) -> Accelerator:
     state = process_state()
     precision = resolve_precision(settings.precision, state.device)
     if is_initialized() and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # accelerate would keep the first training's precision until the process ends
+        AcceleratorState._reset_state()  # otherwise accelerate keeps the precision of the first training until the process ends
     return Accelerator(
         mixed_precision=precision,
         log_with=list(settings.trackers) or None,
         project_config=ProjectConfiguration(logging_dir=str(output / "tensorboard")),
-        # The loop accumulates gradients itself, to weight the last, shorter group of an epoch correctly.
+        # The loop accumulates gradients itself: the last group of an epoch can be shorter, and must have the right weight.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        # LayerDrop, on by default in wav2vec2, HuBERT and WavLM, leaves other parameters without gradient at each step.
+        # Layer drop, which wav2vec2, HuBERT and WavLM use by default, leaves other parameters without gradient in each step.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
 
 
 def gather_rows(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Concatenate the rows of all processes, in the order of the processes, with gradient.
+    """Concatenate the rows of all processes, in the order of the processes. Gradients flow back through this.
 
     Parameters
     ----------
-    tensors : each (B_p, ...), B_p the same for all tensors of a process. Processes may differ in B_p, as in the last
-        batch of an epoch.
+    tensors : each (B_p, ...). All tensors of a process have the same number of rows, B_p. It can differ between processes, as
+        in the last batch of an epoch.
 
     Returns
     -------
-    Each tensor as (sum of B_p, ...); the tensors themselves if there is one process.
+    Each tensor as (sum of B_p, ...). With one process, these are the tensors themselves.
 
     Notes
     -----
-    Why the parameters' gradients equal those of one process with the whole batch: process p holds a copy theta_p of
-    the parameters and computes, from the gathered rows e = [e_1(theta_1) ... e_P(theta_P)] and its own shared outputs
-    t(theta_p) (prompts, temperatures), the loss L_p = L(e, t(theta_p)). The backward pass of this gathering sums over
-    the processes, so theta_p receives
+    The gradients of the parameters equal those of one process with the whole batch. This is why. Process p has a copy theta_p
+    of the parameters. The gathered rows are e = [e_1(theta_1) ... e_P(theta_P)], and t(theta_p) are its own shared outputs
+    (prompts, temperatures). From these it computes the loss L_p = L(e, t(theta_p)). The backward pass of this function sums
+    over the processes, so theta_p receives
 
         g_p = (sum_q dL_q/de_p) de_p/dtheta + dL_p/dt dt/dtheta = P dL/de_p de_p/dtheta + dL/dt dt/dtheta,
 
-    the copies being equal. DistributedDataParallel averages:
+    since the copies are equal. DistributedDataParallel averages:
 
         1/P sum_p g_p = sum_p dL/de_p de_p/dtheta + dL/dt dt/dtheta = dL/dtheta.
 
-    Where the copies draw different dropout for t, the same average is the gradient of the mean of the L_q.
-    Autograd runs later nodes first, so these sums are all done before the first of DDP's on every process: the
-    collectives cannot meet in different orders.
+    If the copies draw different dropout for t, the same average is the gradient of the mean of the L_q.
+    On every process, autograd computes the sums of this function before the first average of DDP, because it runs later nodes
+    first. So the collective operations have the same order on all processes.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return tensors
@@ -137,7 +137,7 @@ class _GatherRows(torch.autograd.Function):
 def gather_outputs(
     outputs: Mapping[str, Tensor], row_outputs: Iterable[str], labels: Sequence[Tensor]
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Gather the named outputs and the labels of all processes; the other outputs are equal on all processes."""
+    """Gather the named outputs and the labels of all processes. The other outputs are the same on all processes."""
     names = list(row_outputs)
     gathered = gather_rows(*(outputs[name] for name in names), *labels)
     return {**outputs, **dict(zip(names, gathered, strict=False))}, list(gathered[len(names) :])
@@ -154,7 +154,7 @@ def mean_over_processes(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def check_equal_lengths(batches: int) -> None:
-    """Raise unless all processes have the same number of batches; otherwise one would wait for the others for ever."""
+    """Raise a GemoclapError unless all processes have the same number of batches. Otherwise one would wait for ever."""
     if not dist.is_initialized():
         return
     (lengths,) = gather_rows(torch.tensor([batches], device=process_state().device))
@@ -163,6 +163,6 @@ def check_equal_lengths(batches: int) -> None:
 
 
 def leave_together() -> None:
-    """End the process group if there is one; a process that exits without this can be aborted."""
+    """End the process group if there is one. A process that exits without doing this can be aborted."""
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Evaluates a model on labelled utterances, and returns the table of its predictions."""
+"""Classifies labelled utterances with a model, and returns the table of its predictions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def predict_table(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> PredictionTable:
-    """Classify the utterances whose label is in the model's vocabulary; the rows come in the order given.
+    """Classify the utterances whose label is in the vocabulary of the model. The rows are in the given order.
 
-    The model is left in evaluation mode.
+    Afterwards the model is in evaluation mode.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def class_scores(
     batch_size: int = 32,
     progress: Progress | None = None,
 ) -> np.ndarray:
-    """Return the probabilities ``(N, C)`` that a classifier of `model` gives; the model is left in evaluation mode."""
+    """Return the probabilities ``(N, C)`` that a classifier of `model` gives. Afterwards the model is in evaluation mode."""
     model.eval()
     probabilities: dict[str, np.ndarray] = {}
     with torch.inference_mode():
@@ -86,9 +86,9 @@ def table_of(
     resolve: Callable[[str | None], str | None],
     fold: str | None,
 ) -> PredictionTable:
-    """Join utterances and their scores ``(N, C)`` into a table; the prediction is the class of the highest score.
+    """Return a table of utterances and their scores ``(N, C)``. The predicted class is the one with the highest score.
 
-    A speaker is ``"corpus/speaker"`` if the corpus has a name, so that tables of several corpora can be joined.
+    A speaker is called ``"corpus/speaker"`` if the corpus has a name, so that tables of several corpora can be joined.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def table_of(
 
 
 def unknown_labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> dict[str, int]:
-    """Return the number of utterances for each label that is none of the classes, the most frequent first."""
+    """Return label -> number of utterances, for labels that are not among the classes, the most frequent label first."""
     counts = Counter(
         row.emotion for row in utterances if row.emotion is not None and vocabulary.resolve(row.emotion) is None
     )
@@ -121,7 +121,7 @@ def unknown_labels(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> d
 
 
 def headline_scores(table: PredictionTable) -> dict[str, float]:
-    """Return the figures of a log row and a model card: ``uar`` and ``war``, shares from 0 to 1."""
+    """Return the scores for a row of the log and for a model card: ``uar`` and ``war``, from 0 to 1."""
     return {
         "uar": unweighted_average_recall(table.truth, table.prediction),
         "war": weighted_average_recall(table.truth, table.prediction),

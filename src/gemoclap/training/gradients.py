@@ -1,10 +1,10 @@
-"""Losses and gradients of one batch: of the whole batch at once, or chunk by chunk if it does not fit into memory.
+"""Computes losses and gradients of a batch: of the whole batch at once, or chunk by chunk if it does not fit into memory.
 
-A contrastive loss depends on all utterances of a batch, so gradients of parts cannot simply be added. GradCache (Gao et al.,
-arXiv 2101.06983) solves this in three steps. The encoders run over each chunk without storing activations. The loss of the
-whole batch is differentiated with respect to the embeddings. Each chunk runs again, with the same dropout, and passes its
-rows of that gradient on to the parameters. This takes the memory of one chunk and gives the gradients of the whole batch, at
-the price of a second forward pass.
+A contrastive loss depends on all utterances of a batch, so the gradients of parts cannot simply be added. GradCache (Gao et
+al., arXiv 2101.06983) has three steps. First, the encoders run over each chunk without storing activations. Second, the
+gradient of the loss of the whole batch is computed for the embeddings. Third, each chunk runs again with the same dropout, and
+passes its rows of this gradient on to the parameters. This needs the memory of one chunk, and gives the gradients of the whole
+batch. The price is a second forward pass.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from gemoclap.training.distributed import gather_outputs
 
 
 class Batch(Protocol):
-    """What training uses of a batch: model inputs by name, emotions (B,), genders (B,), B ids.
+    """A batch as training needs it: model inputs by name, emotions (B,), genders (B,) and B ids.
 
-    Also classes (B, C), votes (B, C) and dimensions (B, D), or None; the objective gets them by these names.
+    It also has classes (B, C), votes (B, C) and dimensions (B, D), or None. The objective gets them by these names.
     """
 
     @property
@@ -50,17 +50,17 @@ class Batch(Protocol):
 
 
 class Gradients:
-    """Adds a batch's gradients to the parameters of a model that accelerate has prepared.
+    """Adds the gradients of a batch to the parameters of a model that accelerate has prepared.
 
     Parameters
     ----------
-    wrapped : ``wrapped(**batch.inputs) -> dict of tensors``.
+    wrapped : the prepared model, ``wrapped(**batch.inputs) -> dict of tensors``.
     objective : outputs and labels -> named losses.
-    settings : `chunk_size` and `gather` are used.
+    settings : only `chunk_size` and `gather` are used.
 
     Raises
     ------
-    GemoclapError : `chunk_size` is set and the model has batch norm, whose statistics need the whole batch.
+    GemoclapError : `chunk_size` is set and the model has batch norm, which needs statistics of the whole batch.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Gradients:
         Parameters
         ----------
         share : weight of this batch in the optimiser step.
-        syncs : whether to average the gradients over processes now, including earlier batches of the step.
-        check : called with the losses before any gradient is added; it may raise.
+        syncs : whether the gradients are averaged over processes now, including those of earlier batches of the step.
+        check : called with the losses before any gradient is added. It can raise an error.
         """
         chunks = batch.split(self.settings.chunk_size) if self.settings.chunk_size else [batch]
         if len(chunks) > 1:
@@ -115,7 +115,7 @@ class Gradients:
                 terms = [
                     (again[name] * _rows(gradient, first, len(chunk), name in self.objective.row_outputs)).sum()
                     for name, gradient in _gradients_of(outputs).items()
-                    # Prompts and temperatures, which all utterances share, are those of the last chunk.
+                    # All utterances share prompts and temperatures. Those of the last chunk are used.
                     if name in self.objective.row_outputs or is_last
                 ]
                 self.accelerator.backward(torch.stack(terms).sum())
@@ -123,7 +123,7 @@ class Gradients:
         return values
 
     def _outputs_without_graph(self, chunks: Sequence[Batch]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-        """Return the outputs of all chunks together, as leaves that require a gradient, and the random states before each."""
+        """Return the outputs of all chunks together, as leaves that need a gradient, and the random state before each chunk."""
         parts, states = [], []
         with torch.no_grad():
             for chunk in chunks:
@@ -152,7 +152,7 @@ def _is_trained_batch_norm(module: nn.Module) -> bool:
 
 
 def _numbers(losses: Losses) -> dict[str, float]:
-    """Copy all losses from the device at once, because each copy waits for the device."""
+    """Copy all losses from the device at once. Each single copy would wait for the device."""
     return dict(zip(losses, torch.stack([loss.detach() for loss in losses.values()]).tolist(), strict=True))
 
 

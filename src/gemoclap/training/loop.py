@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 
 
 class Batches(Protocol):
-    """This process's batches; `epoch(index, start)` is a pure function, so a resumed epoch yields exactly the rest."""
+    """The batches of this process. `epoch(index, start)` is a pure function, so a resumed epoch yields exactly the rest."""
 
     def __len__(self) -> int: ...
     def epoch(self, index: int, start: int = 0) -> Iterator[Any]: ...
@@ -44,33 +44,32 @@ def run_epochs(
     evaluate: Callable[[], dict[str, float]] | None = None,
     label: str = "",
 ) -> list[dict[str, Any]]:
-    """Train `model` in place. After a kill, the same call resumes and ends with bit-identical weights.
+    """Train `model` in place. If the process is killed, the same call resumes, and ends with the same weights to the last bit.
 
     Parameters
     ----------
-    model : ``model(**batch.inputs) -> dict of tensors``; when the function returns, it is on the training
-        device, in evaluation mode, with the weights of the selected epoch.
-    objective : outputs, emotions (N,) and genders (N,) -> named losses. With several processes and `settings.gather`, N
-        counts the utterances of all of them.
-    batches : this process's share of the training set.
-    settings : for their meaning see `learning_rate_at` and `optimizer_for`.
-    output : folder for ``log.jsonl`` and ``checkpoint/``. They are written after an epoch, but at most every
-        `run.KEEP_SECONDS`.
-    run_key : fingerprint of everything that determines the run (settings, fold hash, data). A checkpoint with another key is
-        refused.
-    evaluate : scores the current model on the development set; must return ``"uar"`` when `settings.select` is
-        ``dev``. Called after each epoch on the main process, in evaluation mode and without gradients.
+    model : ``model(**batch.inputs) -> dict of tensors``. When the function returns, the model is on the training device, in
+        evaluation mode, and has the weights of the selected epoch.
+    objective : outputs, emotions (N,) and genders (N,) -> named losses. With several processes and `settings.gather`, these
+        are the N utterances of all processes.
+    batches : the part of the training set that this process trains on.
+    settings : `learning_rate_at` and `optimizer_for` say what they mean.
+    output : folder for ``log.jsonl`` and ``checkpoint/``. They are written after an epoch, but not more often than every
+        `run.KEEP_SECONDS` seconds.
+    run_key : a hash of everything that determines the run (settings, fold, data). A checkpoint with another key is refused.
+    evaluate : scores the current model on the development set. It must return ``"uar"`` if `settings.select` is ``dev``. It is
+        called after each epoch on the main process, in evaluation mode and without gradients.
     label : name of the training, for the progress display.
 
     Returns
     -------
     One row per epoch, as in ``log.jsonl``: epoch (from 1), step (optimiser steps so far), lr, loss and each other named
-    loss (means over the epoch's batches), seconds, utterances_per_second, data_wait_seconds, dev_* from `evaluate`, and
-    with `settings.select` ``dev`` also selected (true for the epoch whose weights were kept).
+    loss (means over the batches of the epoch), seconds, utterances_per_second, data_wait_seconds, and dev_* from `evaluate`.
+    If `settings.select` is ``dev``, there is also selected, which is true for the epoch whose weights were kept.
 
     Raises
     ------
-    GemoclapError : `output` holds another run, a loss is not finite, `evaluate` or a tracker is missing, no batches.
+    GemoclapError : `output` has another run; a loss is not finite; `evaluate` or a tracker is missing; or there is no batch.
     """
     _check_request(batches, settings, evaluate)
     accelerator = start_accelerator(settings, output)
@@ -148,7 +147,7 @@ def _check_finite(
 
 
 def _timed(batches: Iterable[Item], meter: Meter) -> Iterator[Item]:
-    """Yield the batches, and add to `meter` the time spent waiting for each and the total time of each."""
+    """Yield the batches. For each, add to `meter` how long the loop waited for it, and how long it took in total."""
     iterator = iter(batches)
     while True:
         began = perf_counter()

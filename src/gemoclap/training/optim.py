@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate, as pure functions of the settings and of the step."""
+"""The optimiser and its learning rate. Both depend only on the settings and on the step."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 
 ENCODERS = ("audio_encoder.model.", "text_encoder.", "encoder.model.")
-"""Prefixes of the names of parameters that belong to a pre-trained encoder."""
+"""How the names of the parameters of an encoder begin."""
 
 
 def optimizer_for(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Return Adam [P] over the trainable parameters, or AdamW (decoupled decay, [C]) when `weight_decay` is set.
+    """Return Adam [P] for the trainable parameters, or AdamW (decoupled decay, [C]) if `weight_decay` is set.
 
-    With `encoder_lr` the encoders' parameters have that learning rate, and the others `lr` [C]. Weight decay applies to
-    matrices only. For vectors and scalars (biases, normalisations, layer weights, temperatures) it would not regularise.
+    With `encoder_lr`, the parameters of the encoders have that learning rate, and the others have `lr` [C]. Weight decay is
+    only used for matrices. For vectors and scalars (biases, normalisations, layer weights, temperatures) it does not
+    regularise.
 
     Raises
     ------
@@ -50,7 +51,7 @@ def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -
     - constant:        lr                                                                      [C]
     - cosine:          lr * (1 + cos(pi * (s - W) / (T - W))) / 2, zero at s = T               [C]
 
-    It depends on the step only, so a checkpoint needs no state of it.
+    It depends on the step only, so it needs no state in a checkpoint.
     """
     warmup = settings.warmup_epochs * steps_per_epoch
     if step < warmup:
@@ -62,12 +63,12 @@ def learning_rate_at(step: int, settings: TrainSettings, steps_per_epoch: int) -
 
 
 def learning_rate_of(optimizer: torch.optim.Optimizer) -> float:
-    """Return what `set_learning_rate` last set."""
+    """Return the learning rate that `set_learning_rate` set last."""
     group = optimizer.param_groups[0]
     return group["lr"] / group.get("share", 1.0)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Set the learning rate of every parameter group: `lr`, or for encoders their share of it."""
+    """Set the learning rate of every parameter group: `lr`, or for the encoders the corresponding share of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("share", 1.0)

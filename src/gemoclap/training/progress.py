@@ -15,18 +15,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 PROJECT = "gemoclap"
 NOTED: set[str] = set()
-"""Lines that `TrainingProgress.note_once` has printed in this process."""
+"""Lines that `TrainingProgress.note_once` has printed in this process already."""
 
 
 class TrainingProgress:
-    """Progress of one training on standard error.
+    """Shows the progress of one training on standard error.
 
     Parameters
     ----------
     label : name of the training, such as ``"emo_clap fold 2"``.
     epochs, batches : number of epochs, and of batches per epoch in each process.
-    done : epochs already done, when the training resumes.
-    enabled : whether this process prints at all; only the main one should.
+    done : number of epochs that were finished before the training was resumed.
+    enabled : whether this process prints. Only the main process should.
     """
 
     def __init__(self, label: str, epochs: int, batches: int, *, done: int = 0, enabled: bool = True) -> None:
@@ -59,7 +59,7 @@ class TrainingProgress:
             self.bar.stop()
 
     def batch(self, epoch: int, batch: int, loss: float, utterances_per_second: float) -> None:
-        """Show that `batch` batches of epoch `epoch` (both from 1) are done."""
+        """Show that `batch` batches of epoch number `epoch` (from 1) are finished."""
         if self.bar is None or self.task is None:
             return
         detail = f"batch {batch}/{self.batches}  loss {loss:.4f}  {utterances_per_second:.1f} utterances/s"
@@ -71,7 +71,7 @@ class TrainingProgress:
         )
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """Show an epoch's row of the log."""
+        """Show the row of an epoch, as in the log."""
         if "dev_uar" in row:
             self.development = f"  dev UAR {100 * row['dev_uar']:.1f}"
         if not self.enabled or self.bar is not None:
@@ -84,7 +84,7 @@ class TrainingProgress:
         )
 
     def note_once(self, text: str) -> None:
-        """Print a line unless an earlier training of this process has printed it: folds and methods share their settings."""
+        """Print a line, unless an earlier training of this process has printed it. Folds and methods have the same settings."""
         if self.enabled and text not in NOTED:
             NOTED.add(text)
             self._print(text)
@@ -105,10 +105,10 @@ class TrainingProgress:
 
 
 class Trackers:
-    """The trackers of `settings.trackers`, started with the rows that a resumed training already has.
+    """The trackers of `settings.trackers`. They start with the rows that a resumed training has already.
 
-    Each start is a new run for W&B and MLflow, so it gets the whole history; in TensorBoard, what was written
-    to the same folder before the interruption is hidden. Only the main process logs.
+    For W&B and MLflow each start is a new run, so it gets the whole history. In TensorBoard, the rows that were written to the
+    same folder before the interruption are hidden. Only the main process logs.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Trackers:
             PROJECT, init_kwargs={"tensorboard": {"purge_step": 0}, "wandb": name, "mlflow": run_name}
         )
         for tracker in self.accelerator.trackers:
-            # TensorBoard's hyper-parameter page would need another folder for every start.
+            # The page of hyper-parameters in TensorBoard would need a new folder for every start.
             if tracker.name != "tensorboard":
                 tracker.store_init_configuration(dict(self.config))
         for row in self.history:
@@ -137,5 +137,5 @@ class Trackers:
             tracker.finish()
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Log an epoch's row at its epoch."""
+        """Log the row of an epoch."""
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=row["epoch"])

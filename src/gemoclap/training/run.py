@@ -1,4 +1,4 @@
-"""State of one training: its position, its optimiser steps, and saving and loading it."""
+"""The state of one training: its position and its optimiser steps, with saving and loading."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from gemoclap.training.optim import learning_rate_at, learning_rate_of, optimize
 from gemoclap.writing import atomic_write
 
 KEEP_SECONDS = 10.0
-"""Least time between checkpoints, and so the most work that a kill loses. With very short epochs, a checkpoint after each
-would take as long as the training."""
+"""Shortest time between two checkpoints in seconds. A process that is killed loses at most this much work. With very short
+epochs, a checkpoint after each of them would take as long as the training."""
 
 
 @dataclass
 class Meter:
-    """Sums over the batches of the running epoch on this process."""
+    """Sums over the batches of the current epoch in this process."""
 
     sums: dict[str, float] = field(default_factory=dict)
     batches: int = 0
@@ -62,7 +62,7 @@ class Meter:
         return self.utterances / self.seconds if self.seconds > 0 else 0.0
 
     def row(self, processes: int) -> dict[str, float]:
-        """Return the epoch's means over all processes."""
+        """Return the means of the epoch over all processes."""
         means = {name: self.mean(name) for name in ("loss", *(name for name in self.sums if name != "loss"))}
         seconds = {"seconds": self.seconds, "utterances_per_second": self.utterances_per_second}
         row = mean_over_processes({**means, **seconds, "data_wait_seconds": self.data_wait_seconds})
@@ -72,10 +72,10 @@ class Meter:
 
 @dataclass
 class State:
-    """Position of a run; the same on all processes."""
+    """Position of a run. It is the same on all processes."""
 
     epoch: int = 0  # epochs done
-    batch: int = 0  # batches of the running epoch whose gradients are in the weights
+    batch: int = 0  # batches of the current epoch whose gradients are in the weights
     step: int = 0  # optimiser steps done
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None  # from 1, as in the history
@@ -84,8 +84,10 @@ class State:
 
 
 class _Forward(nn.Module):
-    """Wraps the model for accelerate, which changes the `forward` of the module that it prepares. The model's own `forward`
-    must stay unchanged, for evaluation and for the next training."""
+    """Wraps the model for accelerate, which changes the `forward` of the module that it prepares.
+
+    The `forward` of the model itself must not change: it is used for evaluation and in the next training.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -96,7 +98,7 @@ class _Forward(nn.Module):
 
 
 class Run:
-    """Model, optimiser and state of one training, with saving and loading."""
+    """Model, optimiser and state of one training. It can be saved and loaded."""
 
     def __init__(
         self,
@@ -119,9 +121,9 @@ class Run:
         self._kept_at = perf_counter()
 
     def accumulation(self, index: int) -> tuple[int, bool]:
-        """Return how many batches share the optimiser step of batch `index`, and whether it is the last of them.
+        """Return how many batches are in the optimiser step of batch `index`, and whether this batch is the last of them.
 
-        The last group of an epoch may be shorter; its gradients are averaged over the batches that it has.
+        The last step of an epoch can have fewer batches. Its gradients are averaged over these.
         """
         first = index - index % self.settings.accumulate
         group = min(self.settings.accumulate, self.batches - first)
@@ -130,7 +132,7 @@ class Run:
     def step(self) -> None:
         """Clip the gradients, set the learning rate, and take an optimiser step."""
         if self.settings.clip_norm is not None:
-            # accelerate's own clipping is slow: at every step it searches all modules of both encoders for sharded ones.
+            # The clipping of accelerate is slow: in every step it searches all modules of both encoders for sharded ones.
             self.accelerator.unscale_gradients(self.prepared_optimizer)
             nn.utils.clip_grad_norm_(self.trained, self.settings.clip_norm)
         set_learning_rate(self.optimizer, learning_rate_at(self.state.step, self.settings, self.steps_per_epoch))
@@ -139,12 +141,12 @@ class Run:
         self.state.step += 1
 
     def checkpoint_is_due(self) -> bool:
-        """Whether to save a checkpoint within the epoch; one at the end of the epoch is saved separately."""
+        """Whether to save a checkpoint within the epoch. The one at the end of the epoch is saved elsewhere."""
         every = self.settings.checkpoint_steps
         return every is not None and self.state.step % every == 0 and self.state.batch < self.batches
 
     def close_epoch(self, evaluate: Callable[[], dict[str, float]] | None) -> dict[str, Any]:
-        """Add the epoch's row to the history and return it; store the weights of the best epoch; finish after the last."""
+        """Add the row of the epoch to the history and return it. Keep the weights of the best epoch. Finish after the last."""
         state, settings = self.state, self.settings
         row: dict[str, Any] = {"epoch": state.epoch + 1, "step": state.step, "lr": learning_rate_of(self.optimizer)}
         row |= self.meter.row(self.accelerator.num_processes)
@@ -163,7 +165,7 @@ class Run:
         return row
 
     def _development_scores(self, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Evaluate on the main process and broadcast the result, so that all processes agree on the best epoch."""
+        """Evaluate on the main process and send the result to all, so that they agree on the best epoch."""
         scores: list[dict[str, float]] = [{}]
         if self.accelerator.is_main_process:
             self.model.eval()
@@ -175,17 +177,19 @@ class Run:
         return scores[0]
 
     def is_worth_keeping(self) -> bool:
-        """Whether to save a checkpoint after an epoch: enough time has passed, or the training is complete."""
+        """Whether to save a checkpoint after an epoch: if enough time has passed, or the training is complete."""
         worth = [self.state.complete or perf_counter() - self._kept_at >= KEEP_SECONDS]
-        broadcast_object_list(worth)  # clocks differ between processes, but all must decide the same
+        broadcast_object_list(
+            worth
+        )  # the main process decides, because clocks differ, and all processes must do the same
         return worth[0]
 
     def save(self) -> None:
-        """Write a checkpoint; for a complete run only weights and history.
+        """Write a checkpoint. That of a complete run has only weights and history.
 
         Raises
         ------
-        GemoclapError : a weight is not finite; the previous checkpoint stays.
+        GemoclapError : a weight is not finite. The previous checkpoint stays then.
         """
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not torch.isfinite(parameter).all():
@@ -231,7 +235,7 @@ class Run:
         set_random_state(checkpoint.process["random"])
 
     def write_log(self) -> None:
-        """Write all of ``log.jsonl`` again from the history, so that a resumed run repeats no row."""
+        """Write ``log.jsonl`` again, with the whole history, so that a resumed run repeats no row."""
         if self.accelerator.is_main_process:
             with atomic_write(self.output / "log.jsonl") as file:
                 file.writelines(json.dumps(row) + "\n" for row in self.state.history)

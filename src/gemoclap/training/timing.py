@@ -23,16 +23,16 @@ STEPS = 3
 def seconds_a_step(
     model: nn.Module, objective: Objective, warm_up: Batch, timed: Batch, settings: TrainSettings
 ) -> float:
-    """Return the seconds that a training step over the batch `timed` takes: forward, backward, optimiser.
+    """Return how many seconds a training step with the batch `timed` takes: forward pass, backward pass and optimiser.
 
-    One untimed step over `warm_up` comes first: it allocates, compiles, and shows whether that batch fits. The model's
-    weights are changed.
+    One step with the batch `warm_up` comes first, which is not timed. It allocates memory and compiles, and it shows whether
+    that batch fits into memory. The weights of the model change.
 
     Parameters
     ----------
     model, objective, settings : as `training.loop.run_epochs` takes them.
     """
-    # The steps here go past the end of a short schedule, where a cosine is not defined.
+    # There can be more steps here than a short schedule has, and a cosine is not defined beyond its end.
     quiet = replace(settings, trackers=[], schedule="constant")
     accelerator = start_accelerator(quiet, Path())
     run = Run(model.train(), quiet, Path(), "", accelerator, batches=1)
