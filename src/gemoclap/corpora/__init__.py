@@ -1,4 +1,4 @@
-"""Corpora on disk -> manifest rows: one parser per corpus, and the formats of other toolkits.
+"""Makes rows of a manifest from corpora on disk: one parser per corpus, and the formats of other toolkits.
 
 A new corpus is one file with ``parse(root) -> list[Utterance]`` and one line of `CORPORA`.
 """
@@ -38,10 +38,10 @@ class Corpus:
 
     Attributes
     ----------
-    name, description, language, licence : for display; the language as ISO 639-1, empty if there are several.
-    parse : root -> rows.
+    name, description, language, licence : texts to show. The language is a code of ISO 639-1, or empty if there are several.
+    parse : root folder -> rows.
     vocabulary : default of `config.DataSettings.vocabulary`.
-    folds : defaults of other fields of `config.DataSettings`: ``{"folds": "kfold", "n_folds": 5}``.
+    folds : defaults of other fields of `config.DataSettings`, such as ``{"folds": "kfold", "n_folds": 5}``.
     """
 
     name: str
@@ -77,28 +77,28 @@ IMPORTERS: dict[str, Callable[[str | os.PathLike, str | os.PathLike | None], lis
     "audformat": read_audformat,
     "csv": read_csv,
 }
-"""Other toolkits' manifests: (file or folder, audio root or None) -> rows."""
+"""Readers of the manifests of other toolkits: (file or folder, audio root or None) -> rows."""
 
 EXPORTERS: dict[str, Callable[[Sequence[Utterance], str | os.PathLike], None]] = {
     "emobox": write_emobox,
     "audformat": write_audformat,
     "csv": write_csv,
 }
-"""Writers of other toolkits' formats: (rows, folder, or file for csv) -> None. Existing files are not overwritten."""
+"""Writers of the formats of other toolkits: (rows, folder, or file for csv) -> None. They replace no existing file."""
 
 
 def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
-    """Read a corpus, or another toolkit's manifest, as manifest rows.
+    """Read a corpus, or the manifest of another toolkit, as rows of a manifest.
 
     Parameters
     ----------
     name : a key of `CORPORA` or `IMPORTERS`, in upper or lower case.
-    root : the corpus's folder, or the importer's file or folder.
-    audio_root : for importers, the folder that the manifest's audio paths are relative to.
+    root : the folder of the corpus, or the file or folder that the importer reads.
+    audio_root : for importers, the folder that the audio paths are relative to.
 
     Raises
     ------
-    GemoclapError : unknown name, nothing of that corpus at `root`, or a row that cannot be read.
+    GemoclapError : the name is unknown; nothing of that corpus is at `root`; or a row cannot be read.
     """
     name = name.lower()
     if name in IMPORTERS:
@@ -116,17 +116,17 @@ def export(
     folds: Mapping[str, Sequence[Iterable[str]]] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write rows in another toolkit's format: a folder for emobox and audformat, a file for csv.
+    """Write rows in the format of another toolkit: a folder for emobox and audformat, a file for csv.
 
     Parameters
     ----------
-    name : of `EXPORTERS`.
-    folds : name -> (training ids, test ids) or (training ids, test ids, development ids), for emobox.
-    overwrite : whether to replace an existing file, for csv; existing folders are never replaced.
+    name : a key of `EXPORTERS`.
+    folds : for emobox, name of a fold -> (training ids, test ids) or (training ids, test ids, development ids).
+    overwrite : for csv, whether an existing file is replaced. Existing folders are never replaced.
 
     Raises
     ------
-    GemoclapError : unknown name, folds for a format without folds, or existing files.
+    GemoclapError : the name is unknown; the format has no folds, and `folds` are given; or files exist already.
     """
     _require_known(name, list(EXPORTERS), "exporter")
     if name == "csv" and folds is None:

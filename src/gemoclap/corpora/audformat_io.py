@@ -1,7 +1,7 @@
-"""audformat databases (audEERING): ``db.yaml`` with schemes, and tables of labels by file or by segment.
+"""Reads and writes audformat databases (audEERING): ``db.yaml`` with schemes, and tables of labels for files or segments.
 
-Reading does not use audformat's own loader, because it opens ``db.TABLE.pkl`` wherever the name of a table points,
-and reading a pickle can run any code.
+audformat's own loader is not used for reading. It opens ``db.TABLE.pkl`` wherever the name of a table points, and a pickle can
+run any code.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ SCHEMES = {
     "emotion": "emotion", "text": "transcription", "language": "language", "partition": "partition", "valence": "valence",
     "arousal": "arousal", "dominance": "dominance", "votes": "emotion_votes",
 }  # fmt: skip
-"""Field -> scheme; the names are those of audEERING's published databases, if they have one."""
+"""Our field -> name of the scheme. The names are those in the published databases of audEERING, where there are any."""
 
 _PLAIN = re.compile(r"\w[\w.-]*", re.ASCII)
-"""Names of tables that cannot point outside the folder."""
+"""Pattern of names of tables that cannot point outside the folder."""
 
 _Key = tuple[str, float | None, float | None]
-"""File, start and end in seconds; None and None for the whole file."""
+"""A file, and start and end in seconds. Both are None for the whole file."""
 
 
 def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
     """Read the labels of an audformat database: schemes emotion and, if they exist, speaker, gender, transcription.
 
-    Gender is usually stored in the labels of speaker, and is found there too. Without a scheme *id* the id is the path without
-    its suffix, with ``#START-END`` after it for a segment. Columns that were not used are named on standard error.
+    The gender is usually stored in the labels of speakers, and is found there too. Without a scheme *id*, the id is the path
+    without its suffix, followed by ``#START-END`` for a segment. Columns that are not used are named on standard error.
 
     Parameters
     ----------
-    source : folder with ``db.yaml``, or that file.
-    audio_root : the folder that paths are relative to; by default that of the database.
+    source : the folder with ``db.yaml``, or that file.
+    audio_root : the folder that paths are relative to. The default is the folder of the database.
 
     Raises
     ------
-    GemoclapError : no database, no emotion in it, tables that contradict each other, or what could run code when read:
-        a header with Python objects, tables stored as pickles, tables whose names lead out of the folder.
+    GemoclapError : there is no database, or no emotion in it; tables contradict each other; or reading could run code: the
+        header has Python objects, tables are pickles, or the name of a table leads out of the folder.
     """
     root = Path(source).parent if Path(source).name == HEADER else Path(source)
     header = _header(root)
@@ -78,15 +78,15 @@ def read_audformat(source: str | os.PathLike, audio_root: str | os.PathLike | No
 
 
 def write_audformat(utterances: Sequence[Utterance], folder: str | os.PathLike) -> None:
-    """Write an audformat database with one table, ``utterances``, and one scheme per field; tables are CSV.
+    """Write an audformat database with one table, ``utterances``, as CSV, and one scheme per field.
 
     Fields that most corpora lack (`manifest.OPTIONAL`) have a scheme if a row has them.
 
-    Paths of audio below `folder` are relative, so that the database can be moved; others are absolute. No audio is copied.
+    Paths of audio below `folder` are relative, so that the database can be moved. Other paths are absolute. No audio is copied.
 
     Raises
     ------
-    GemoclapError : nothing to write, or a database is there already.
+    GemoclapError : there is nothing to write, or a database is there already.
     """
     folder = Path(folder)
     if not utterances:
@@ -150,7 +150,7 @@ def _rows(root: Path, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    # Here, because every command would wait for it, and few tables are stored so.
+    # Imported here, because every command would wait for it, and few tables are stored in this form.
     pyarrow, parquet = (needed(name, f"{path}: Parquet") for name in ("pyarrow", "pyarrow.parquet"))
     try:
         rows = parquet.read_table(path).to_pylist()
@@ -160,12 +160,12 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 class _Values:
-    """The contents of all tables of a database, by file and segment, and by our names of fields."""
+    """The contents of all tables of a database, by file and segment, and by our fields."""
 
     def __init__(self, root: Path, header: Mapping[str, Any]) -> None:
         self.root, self.header = root, header
         self.labelled: dict[_Key, None] = {}
-        """The segments in tables with a column of emotions, in their order."""
+        """The segments in the tables with a column of emotions, in the order of the tables."""
         self.unused: dict[str, None] = {}
         self._found: dict[str, dict[_Key, str]] = {field: {} for field in SCHEMES}
         self._columns: set[str] = set()
@@ -175,7 +175,7 @@ class _Values:
         return field in self._columns
 
     def of(self, key: _Key) -> dict[str, str | None]:
-        """Return the fields of a segment; values of a whole file apply to its segments too."""
+        """Return the fields of a segment. Values for a whole file also hold for its segments."""
         whole = (key[0], None, None)
         return {field: found.get(key, found.get(whole)) for field, found in self._found.items()}
 
@@ -207,7 +207,7 @@ class _Values:
             )
 
     def _fields_of(self, column: str, about: Any) -> dict[str, dict[str, Any] | None]:
-        """Return the fields of a column, each with a map from values to words, or None if values are words already."""
+        """Return the fields that a column has values for. Each has a map from values to words; None if the values are words."""
         scheme = about.get("scheme_id") if isinstance(about, dict) else None
         name = scheme if scheme is not None else column
         fields = {scheme: field for field, scheme in SCHEMES.items()}
@@ -222,7 +222,7 @@ class _Values:
         return found
 
     def _labels(self, scheme: str | None) -> dict[str, Any]:
-        """Return value -> its word, or several words by name; empty if values are words already."""
+        """Return value -> its word, or several words by name. It is empty if the values are words."""
         about = _mapping(self.header, "schemes").get(scheme) if scheme is not None else None
         labels = about.get("labels") if isinstance(about, dict) else None
         if isinstance(labels, str) and labels in _mapping(self.header, "misc_tables"):
@@ -279,7 +279,7 @@ def _utterance(
 
 
 def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Database:
-    # Here, because it is an extra, and takes a second that no other command should wait for.
+    # Imported here, because it is an extra, and takes a second that other commands should not wait for.
     audformat = _audformat()
     corpora = sorted({utterance.corpus for utterance in utterances if utterance.corpus})
     database = audformat.Database(

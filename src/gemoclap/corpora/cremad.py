@@ -43,7 +43,7 @@ WOMEN = frozenset({
     1043, 1046, 1047, 1049, 1052, 1053, 1054, 1055, 1056, 1058, 1060, 1061, 1063, 1072, 1073, 1074, 1075, 1076, 1078,
     1079, 1082, 1084, 1089, 1091,
 })  # fmt: skip
-"""Sex of the actors, for copies of the audio without the table, and for other toolkits' manifests. The table overrides it."""
+"""Sex of the actors, for audio without the table, and for manifests of other toolkits. If the table exists, it is used."""
 
 DEMOGRAPHICS = "VideoDemographics.csv"
 VOTES = "tabulatedVotes.csv"
@@ -52,7 +52,7 @@ LETTERS = {emotion[0]: word for emotion, word in EMOTIONS.items()}
 VOICE_ONLY = 1
 """First digit of the rows' numbers in the table of votes, where raters heard the clip without the picture."""
 FOLDS = {"folds": "kfold", "n_folds": 5}
-"""About 18 actors per fold [C]; published splits of CREMA-D share speakers."""
+"""About 18 actors per fold [C]. Published splits of CREMA-D have the same speakers in training and test."""
 
 _NAME = re.compile(rf"(?P<actor>\d{{4}})_(?P<sentence>[A-Z]{{3}})_(?P<emotion>{'|'.join(EMOTIONS)})_[A-Z]{{1,2}}")
 

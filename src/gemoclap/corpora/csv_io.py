@@ -1,4 +1,4 @@
-"""Tables with one utterance per line: CSV or TSV, with columns named like the manifest's fields, or as in other toolkits."""
+"""Tables with an utterance per line, CSV or TSV. Columns are called like the fields of a manifest, or as in other toolkits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "dominance": ("dominance", "emodom"),
     "votes": ("votes",),
 }
-"""Field -> names of columns, in upper or lower case; if a table has several, the first is used."""
+"""Field -> names of its column, in upper or lower case. If a table has several of them, the first one is used."""
 
 GENDER_WORDS = {
     "female": "female", "f": "female", "woman": "female", "w": "female",
@@ -48,18 +48,19 @@ GENDER_WORDS = {
 def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
     """Read a CSV (comma or semicolon) or TSV table with a header line.
 
-    A path column is required. The others of `ALIASES` are read if they exist, and unused columns are listed on standard error.
-    Unknown values can be empty or a word (`values.MISSING`). Times are read by `values.seconds`. Without an id column the id is
-    the path without its suffix, followed by ``#START-END`` for a part of a file.
+    There must be a column of paths. The other columns of `ALIASES` are read if they exist. Columns that are not used are listed
+    on standard error. An unknown value can be empty or a word (`values.MISSING`). Times are read by `values.seconds`. Without a
+    column of ids, the id is the path without its suffix, followed by ``#START-END`` for a part of a file.
 
     Parameters
     ----------
-    audio_root : the folder of relative paths; by default that of the table.
+    audio_root : the folder that paths are relative to. The default is the folder of the table.
 
     Raises
     ------
-    GemoclapError : no such file, no path column, or a row that is malformed (`tables.read_table`), has no path to a file, a
-        gender or time that cannot be read, text that is not UTF-8, or the id of another row; the message has the line.
+    GemoclapError : there is no such file or no column of paths; a row is malformed (`tables.read_table`); or a row has no path
+        to a file, a gender or time that cannot be read, text that is not UTF-8, or the id of another row. The message has the
+        line.
     """
     path = Path(source)
     if not path.is_file():
@@ -80,7 +81,7 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
 
 
 def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike, overwrite: bool = False) -> None:
-    """Write a CSV table with the manifest's fields as columns; paths of audio below the table's folder are relative.
+    """Write a CSV table with a column for each field. Paths of audio below the folder of the table are relative.
 
     Fields that most corpora lack (`manifest.OPTIONAL`) have a column if a row has them. Votes are written as JSON.
 
@@ -156,7 +157,7 @@ def votes_of(cell: str | None, where: str) -> dict[str, float] | None:
 
 
 def id_of(path: str, start: float | None, end: float | None) -> str:
-    """Return an id for a row without one: the path without its suffix, with ``#START-END`` for a part of a file."""
+    """Return an id for a row without one: the path without its suffix, followed by ``#START-END`` for a part of a file."""
     stretch = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
     return Path(path).with_suffix("").as_posix() + stretch
 
@@ -171,7 +172,7 @@ def _path(value: str, where: str) -> str:
 
 
 def _require_utf8(values: dict[str, str], audio: str, where: str) -> None:
-    """Raise for bytes that are not UTF-8, unless they are in the name of an existing file."""
+    """Raise a GemoclapError for bytes that are not UTF-8, unless they are in the name of an existing file."""
     odd = [field for field, value in values.items() if re.search("[\udc80-\udcff]", value)]
     if odd and not (set(odd) <= {"id", "path"} and os.path.lexists(audio)):
         raise GemoclapError(f"{where}: the {odd[0]} is not UTF-8 text; save the table as UTF-8")

@@ -1,7 +1,7 @@
-"""EmoBox manifests (Ma et al. 2024): JSONL rows with key, dataset, wav, length and emo, a label map, and folds.
+"""Reads and writes EmoBox manifests (Ma et al. 2024): JSONL rows with key, dataset, wav, length and emo; a label map; folds.
 
-EmoBox rows have no speaker, gender or session. For corpora that this project knows, they are derived from the file name by the
-parsers' rules. For other corpora they are read from the rows, if present.
+EmoBox rows have no speaker, gender or session. For corpora with a parser here, these are read from the file name by its rules.
+For other corpora, they are read from the row if it has them.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ DESCRIBE: dict[str, Describe] = {
 """EmoBox's name of a corpus -> function from a file name to its labels."""
 
 EMOBOX_NAMES = {"fearful": "Fear", "disgusted": "Disgust", "surprised": "Surprise", "bored": "Boredom"}
-"""Labels in EmoBox's label maps that are not simply ours with a capital."""
+"""Labels in the label maps of EmoBox -> ours, if they differ by more than a capital letter."""
 
 EXTRA_FIELDS = ("speaker", "gender", "session", "text", "language", *OPTIONAL)
-"""Our fields that `write_emobox` adds to EmoBox's; EmoBox ignores them, and `read_emobox` reads them."""
+"""Our fields that `write_emobox` adds to the fields of EmoBox. EmoBox ignores them, and `read_emobox` reads them."""
 
 OTHER_FIELDS = ("type", "sample_rate", "num_frame", "task", "length", "channel")
-"""EmoBox's own fields that a manifest does not need."""
+"""Fields of EmoBox that a manifest does not need."""
 USED_FIELDS = ("key", "dataset", "wav", "emo", "start_time", "end_time")
 
 LABEL_MAP = "label_map.json"
@@ -55,20 +55,20 @@ def read_emobox(source: str | os.PathLike, audio_root: str | os.PathLike | None 
     Parameters
     ----------
     source : a JSONL or JSON manifest, or the folder of a corpus (``data/ravdess``, read as ``ravdess.jsonl``).
-    audio_root : the folder that EmoBox's paths (``downloads/ravdess/...``) are relative to. For corpora that this project
-        knows, it can be any folder with the corpus; clips are then found by file name without suffix. By default it is the
-        nearest folder above the manifest in which the first row's audio exists.
+    audio_root : the folder that EmoBox's paths (``downloads/ravdess/...``) are relative to. For corpora with a parser here, it
+        can be any folder with the corpus, and clips are found by file name without suffix. The default is the nearest folder
+        above the manifest in which the audio of the first row exists.
 
     Returns
     -------
-    Rows. Ids are file names without suffix for corpora that we know, otherwise EmoBox's keys without the corpus name. Labels
-    are EmoBox's own, unmerged (IEMOCAP's *exc* stays excited, although the label map makes it Happy). The map is only used
-    for labels that are not emotions, such as EmoDB's *boredem*. Unknown values can be a word (`values.MISSING`). Fields that
-    are neither EmoBox's nor ours are listed on standard error.
+    Rows. For corpora with a parser here, the ids are file names without suffix. For others, they are EmoBox's keys without the
+    name of the corpus. Labels are those of EmoBox, and are not merged: IEMOCAP's *exc* stays excited, although the label map
+    makes it Happy. The map is only used for labels that are no words for emotions, such as EmoDB's *boredem*. An unknown value
+    can be a word (`values.MISSING`). Fields that neither EmoBox nor a manifest has are listed on standard error.
 
     Raises
     ------
-    GemoclapError : no such file, or a row that is not JSON or lacks a field; the message names the row.
+    GemoclapError : there is no such file, or a row is not JSON or lacks a field. The message names the row.
     """
     path = _manifest(Path(source))
     rows = _read_rows(path)
@@ -87,18 +87,18 @@ def write_emobox(
 ) -> None:
     """Write ``CORPUS.jsonl`` and ``label_map.json``, and with `folds` ``fold_N/CORPUS_{train,test,valid}_fold_N.jsonl``.
 
-    Rows without a label are left out, because EmoBox does not support them. Paths of audio below `folder` are relative, others
+    Rows without a label are left out, because EmoBox does not have any. Paths of audio below `folder` are relative. Others are
     absolute.
 
     Parameters
     ----------
-    folds : name -> (training ids, test ids), or (training ids, test ids, development ids); they are numbered from 1 in this
-        order, as EmoBox requires. Without development ids a fold has no valid file.
+    folds : name -> (training ids, test ids), or (training ids, test ids, development ids). Folds are numbered from 1 in this
+        order, as EmoBox needs it. Without development ids, a fold has no file for validation.
 
     Raises
     ------
-    GemoclapError : no labelled row, unusable audio (EmoBox needs lengths), a fold's id that is not a labelled row, or existing
-        files.
+    GemoclapError : no row has a label; audio cannot be read (EmoBox needs lengths); an id in a fold is not that of a labelled
+        row; or files exist already.
     """
     folder = Path(folder)
     labelled = [utterance for utterance in utterances if utterance.emotion is not None]
@@ -123,7 +123,7 @@ def write_emobox(
 
 
 def _fold_parts(folder: Path, corpus: str, folds: Mapping[str, Sequence[Iterable[str]]]) -> dict[Path, list[str]]:
-    """Return file -> ids."""
+    """Return name of the file of a part -> ids."""
     return {
         folder / f"fold_{number}" / f"{corpus}_{side}_fold_{number}.jsonl": list(ids)
         for number, sides in enumerate(folds.values(), 1)
@@ -146,7 +146,7 @@ def _manifest(source: Path) -> Path:
 
 
 def _read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return (position in the file, row) pairs of a JSONL file, or of a JSON file that maps keys to rows."""
+    """Return pairs (position in the file, row) of a JSONL file, or of a JSON file that maps keys to rows."""
     text = read_text(path)
     if path.suffix == ".json":
         entries = _from_json(text, str(path)).items()
@@ -193,7 +193,7 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
     dataset = known(row.get("dataset")) or ""
     describe = DESCRIBE.get(dataset, lambda stem, path: None)
     described = describe(Path(row["wav"]).stem, row["wav"])
-    # Known corpora use the file name, because EmoBox's keys of CREMA-D have hyphens where the names have underscores.
+    # With a parser, the file name is the id: in EmoBox's keys of CREMA-D, hyphens replace the underscores of the names.
     base = described or Utterance(id=row["key"].removeprefix(f"{dataset}-"), path=row["wav"], corpus=dataset or None)
     fields = _extra_fields(row, where)
     if fields.get("gender", "female") not in GENDERS:
@@ -209,7 +209,7 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
 
 
 def _extra_fields(row: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return those of `EXTRA_FIELDS` that are known; names can be numbers."""
+    """Return those of `EXTRA_FIELDS` that the row has. Names can be numbers."""
     numbers = {field: number(row.get(field), f"field {field!r}", where) for field in DIMENSIONS}
     others: dict[str, Any] = numbers | {"votes": read_votes(row.get("votes"), where)}
     fields = {field: value for field, value in others.items() if value is not None}

@@ -32,7 +32,7 @@ SENTENCES = {
 }
 
 FOLDS = {"folds": "kfold", "n_folds": 5}
-"""Two actors per fold [C]; published five-fold splits of EmoDB share speakers."""
+"""Two actors per fold [C]. Published splits of EmoDB into five folds have the same speakers in training and test."""
 
 _NAME = re.compile(r"(?P<speaker>\d\d)(?P<sentence>[ab]\d\d)(?P<emotion>[WLEAFTN])[a-z]")
 

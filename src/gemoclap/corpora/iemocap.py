@@ -1,8 +1,8 @@
 """IEMOCAP (Busso et al. 2008), the raw release: ten actors in five dyadic sessions, English.
 
-Labels are the majority votes in ``Session*/dialog/EmoEvaluation/*.txt``; ``xxx`` (no majority) becomes no emotion. All 10,039
-utterances are written, unmerged; a vocabulary such as ``iemocap4`` selects and merges later. Valence, arousal and dominance are
-the means of the evaluators, from 1 to 5. Votes are those of the evaluators, one each.
+Labels are the majority votes in ``Session*/dialog/EmoEvaluation/*.txt``. An utterance with ``xxx`` (no majority) has no
+emotion. All 10,039 utterances are read, and no labels are merged. A vocabulary such as ``iemocap4`` selects and merges later.
+Valence, arousal and dominance are the means of the evaluators, from 1 to 5. Each evaluator has one vote.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import canonical_emotion
 
 FOLDS = {"folds": "session"}
-"""Leave one session out: the usual protocol, and the paper's [P]."""
+"""Each fold tests on one session. This is the usual protocol, and that of the paper [P]."""
 
 LABEL_FILES = "Session*/dialog/EmoEvaluation/*.txt"
 NO_MAJORITY = "xxx"
@@ -34,10 +34,10 @@ _TRANSCRIPT = re.compile(r"(?P<id>\S+) \[[\d.]+-[\d.]+\]:\s*(?P<text>.*)")
 
 
 def describe(stem: str, path: str) -> Utterance | None:
-    """Return session, speaker and gender from an utterance id, or None if it is not IEMOCAP's.
+    """Return session, speaker and gender from the id of an utterance, or None if the id is not one of IEMOCAP.
 
-    The speaker is the letter after the *last* underscore: ``Ses01F_impro01_M003`` is spoken by the man. The first
-    letter only says who wore the motion-capture markers; it differs from the speaker in 2,750 of the 5,531 four-class rows.
+    The speaker is the letter after the *last* underscore: in ``Ses01F_impro01_M003`` the man speaks. The first letter only says
+    who wore the markers for motion capture. It is not the speaker in 2,750 of the 5,531 utterances of the usual four classes.
     """
     match = _ID.fullmatch(stem)
     if match is None:
@@ -61,7 +61,7 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
 
     Raises
     ------
-    GemoclapError : no such folder, no label files, no label in them, or a label for something that is no IEMOCAP id.
+    GemoclapError : there is no such folder, no label file, or no label in them; or a label has an id that is not IEMOCAP's.
     """
     root = require_folder(root)
     releases = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
@@ -82,7 +82,7 @@ def _label_files(release: Path) -> list[Path]:
 
 
 def _dialogue(label_file: Path) -> list[Utterance]:
-    """Return the utterances of one label file, in its order."""
+    """Return the utterances of one label file, in the order of the file."""
     session, dialogue = label_file.parents[2], label_file.stem
     wav_folder = session / "sentences" / "wav" / dialogue
     audio = audio_by_stem(wav_folder)
@@ -137,5 +137,5 @@ def _transcript(path: Path) -> dict[str, str]:
 
 
 def _lines(path: Path) -> list[str]:
-    # A few files of the release have bytes of other encodings in remarks; the fields that matter are ASCII.
+    # In a few files of the release, remarks have bytes of other encodings. The fields that are read are ASCII.
     return path.read_text(encoding="utf-8", errors="replace").split("\n")

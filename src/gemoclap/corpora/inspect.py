@@ -36,17 +36,17 @@ KINDS = {
     "spelling": "speaker spelt in two ways",
     "gender": "gender wrong",
 }
-"""Kind of fault -> heading."""
+"""Kind of fault -> its heading."""
 
 UNKNOWN = "(none)"
-"""Name under which rows without a label, speaker, gender or session are counted."""
+"""Rows without a label, speaker, gender or session are counted under this name."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault of one row: `row` counts from 1, `kind` is a key of `KINDS`, `message` describes it and what to do."""
+    """One fault of one row. `row` counts from 1. `kind` is a key of `KINDS`. `message` says what is wrong and what to do."""
 
     row: int
     id: str
@@ -61,14 +61,15 @@ class Inspection:
     Attributes
     ----------
     rows : number of utterances.
-    emotions, speakers, genders, sessions, partitions : value -> rows; ``(none)`` where unknown. Speakers of several corpora
-        are ``corpus/speaker``.
-    dimensions : valence, arousal and dominance, if a row has them -> rows, min, mean and max.
-    votes : rows with raters' votes.
-    emotion_gender : emotion -> gender -> rows.
-    hours, duration : of the audio that could be read; `duration` is min, mean, median, max in seconds, or empty.
-    sample_rates, channels : value -> rows, of the audio that could be read.
-    faults : by row.
+    emotions, speakers, genders, sessions, partitions : value -> number of rows. Unknown values are called ``(none)``. Speakers
+        of several corpora are called ``corpus/speaker``.
+    dimensions : valence, arousal and dominance, if a row has them -> number of rows, min, mean and max.
+    votes : number of rows with votes of raters.
+    emotion_gender : emotion -> gender -> number of rows.
+    hours, duration : length of the audio that could be read, in total; and its min, mean, median and max in seconds. `duration`
+        is empty if nothing could be read.
+    sample_rates, channels : value -> number of rows whose audio could be read.
+    faults : all faults, sorted by row.
     """
 
     rows: int
@@ -93,7 +94,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Heard:
-    """Result of decoding one row: its faults as (kind, message), and the rest if it could be read."""
+    """Result of decoding the audio of a row: its faults as (kind, message), and the other fields if it could be read."""
 
     faults: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
@@ -109,16 +110,16 @@ def inspect(
     *,
     speakers: bool = True,
 ) -> Inspection:
-    """Count a manifest's rows and find every fault in them; all audio is decoded as in training.
+    """Count the rows of a manifest and find every fault in them. All audio is decoded as in training.
 
     Parameters
     ----------
-    vocabulary : labels must be in it after its merges; by default `labels.EMOTIONS`.
-    progress : called with (rows done, rows in all) after each row.
-    speakers : whether rows should have speakers; files that were found in a folder have none.
+    vocabulary : labels must be in it after its merges. The default is `labels.EMOTIONS`.
+    progress : called with (finished rows, all rows) after each row.
+    speakers : whether rows must have speakers. Files that were found in a folder have none.
 
-    Unlabelled rows and unknown genders are counted, not faults. Two rows with the same audio are found if
-    their files are byte-identical, or if only their samples are equal.
+    Rows without a label or a gender are counted, but this is no fault. Two rows have the same audio if their files have the
+    same bytes, or if only their samples are equal.
     """
     heard = _listen_to_all(utterances, progress)
     readable = [one for one in heard if one.sample_rate]
@@ -151,7 +152,7 @@ def inspect(
 
 def _listen_to_all(utterances: Sequence[Utterance], progress: Progress | None) -> list[_Heard]:
     heard = []
-    # Threads are enough: decoding, resampling and hashing run outside the interpreter's lock.
+    # Threads are enough, because decoding, resampling and hashing release the lock of the interpreter.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         for one in pool.map(_listen, utterances):
@@ -279,7 +280,7 @@ def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
 
 
 def _spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
-    """Report the first row of each speaker whose name is similar to another of the corpus; perhaps it is the same person."""
+    """Report speakers whose names are similar, at the first row of each. They may be the same person."""
     first: dict[tuple[str, str], dict[str, int]] = {}
     for row, utterance in enumerate(utterances, 1):
         if utterance.speaker:
@@ -296,7 +297,7 @@ def _spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
 
 
 def _without_marks(name: str) -> str:
-    """Return a key that similar names share: letters without accents, and numbers without leading zeros."""
+    """Return a key that is equal for similar names: the letters without accents, and the numbers without leading zeros."""
     letters = "".join(letter for letter in unicodedata.normalize("NFKD", name) if letter.isalnum())
     return re.sub(r"0+(?=\d)", "", re.sub(r"(?<=\d)(?=\D)|(?<=\D)(?=\d)", " ", letters))
 
@@ -331,7 +332,7 @@ def _duration(seconds: list[float]) -> dict[str, float]:
 
 
 def render(inspection: Inspection, limit: int | None = 10) -> Group:
-    """Return an inspection for ``rich.print``: counts, then the faults of each kind, `limit` of them (None for all)."""
+    """Return an inspection for ``rich.print``: counts, then at most `limit` faults of each kind (None: all)."""
     length = ", ".join(f"{name} {value:.2f}" for name, value in inspection.duration.items())
     formats = [f"{rate} Hz: {rows}" for rate, rows in inspection.sample_rates.items()]
     formats += [f"{count} channel{'s' * (count > 1)}: {rows}" for count, rows in inspection.channels.items()]

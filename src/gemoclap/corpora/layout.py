@@ -1,4 +1,4 @@
-"""Finds the audio files in a folder, by name without suffix, and reads the labels in their names."""
+"""Finds the audio files in a folder, and reads the labels that are in their names."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ AUDIO_SUFFIXES = (
     ".wav", ".rf64", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc",
     ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
 )  # fmt: skip
-"""Suffixes of audio files, the best first: CREMA-D has each clip as wav and as mp3, and the wav is preferred. From .m4a on they
-are read with PyAV (``pip install av``)."""
+"""Suffixes of audio files. Those of better formats come first: CREMA-D has each clip as wav and as mp3, and the wav is used.
+From .m4a on, files are read with PyAV (``pip install av``)."""
 
 Describe = Callable[[str, str], Utterance | None]
-"""File name without suffix, and path -> labels, or None if the name is not of that corpus."""
+"""File name without suffix, and path -> labels. None if the name does not belong to the corpus."""
 
 _BROWSER_COPY = re.compile(r".+ ?\(\d+\)")
-"""Name without suffix of a file that a browser downloaded a second time: ``name (1)``."""
+"""Pattern of the name, without suffix, of a file that a browser has downloaded a second time: ``name (1)``."""
 
 
 def require_folder(root: str | os.PathLike) -> Path:
@@ -62,7 +62,7 @@ class Listing:
 
     @property
     def browser_copies(self) -> list[Path]:
-        """Files named like a browser's second download of another."""
+        """Files with the name of a second download by a browser."""
         return [path for path in self.files if _BROWSER_COPY.fullmatch(path.stem)]
 
     def summary(self) -> str:
@@ -71,11 +71,11 @@ class Listing:
 
 
 def audio_below(folder: Path) -> Listing:
-    """List the audio files in a folder and its sub-folders, with the same rule for all commands.
+    """List the audio files in a folder and its sub-folders. All commands use this rule.
 
-    Audio files have one of `AUDIO_SUFFIXES`. Links are followed, and each folder is entered only once, so that loops of links
-    end. Skipped are hidden files (names that begin with a dot, such as the ``._x.wav`` of macOS), everything that is not a file
-    (pipes, devices, sockets, broken links), and other suffixes.
+    Audio files have one of `AUDIO_SUFFIXES`. Links are followed. Each folder is entered only once, so loops of links end. Three
+    kinds are skipped: hidden files, whose names begin with a dot, such as the ``._x.wav`` of macOS; what is not a file (pipes,
+    devices, sockets, broken links); and files with other suffixes.
     """
     found = Listing()
     for current, folders, names in _walk(folder, found):
@@ -93,9 +93,9 @@ def audio_below(folder: Path) -> Listing:
 
 
 def _walk(folder: Path, found: Listing) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Yield each folder once, with the names of the folders and of the others in it, sorted.
+    """Yield each folder once, with the sorted names of the folders and of everything else in it.
 
-    Linked folders come last, so that files in a folder with two paths get the real one.
+    Linked folders come last, so that the files of a folder with two paths get the real path.
     """
     entered: set[tuple[int, int]] = set()
     later: list[str] = [str(folder)]
@@ -126,7 +126,7 @@ def _walk(folder: Path, found: Listing) -> Iterator[tuple[str, list[str], list[s
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a loop of links
+    except OSError:  # this folder was entered before: it is a link in a loop
         return False
 
 
@@ -167,15 +167,15 @@ def list_audio(folder: Path) -> list[Path]:
 
 
 def rows_of_folder(folder: Path) -> list[Utterance]:
-    """Return a row without labels for each file of `list_audio`, with its path as id; raises as `list_audio`."""
+    """Return a row without labels for each file of `list_audio`. Its id is the path. Raises the errors of `list_audio`."""
     return [Utterance(file, file) for file in map(str, list_audio(folder))]
 
 
 def audio_by_stem(folder: Path) -> dict[str, Path]:
-    """Return name without suffix -> file for all of `audio_below` a folder.
+    """Return name without suffix -> file, for all files that `audio_below` finds in a folder.
 
-    If several files have the same name, the one with the best format is used, then the nearest to `folder`, because some copies
-    have a corpus twice. Names are in composed characters (NFC), as in the corpora.
+    Some copies of a corpus have it twice. If several files have the same name, the one with the best format is used, and of
+    these the one nearest to `folder`. Names are in composed characters (NFC), as in the corpora.
     """
     return _by_name(audio_below(folder).files, _stem)
 
@@ -192,7 +192,7 @@ def _stem(path: Path) -> str:
 
 
 def composed(name: str) -> str:
-    """Return a name with each letter as one character (NFC)."""
+    """Return a name in composed characters: each letter with its accents is one character (NFC)."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -207,8 +207,8 @@ def describe_by_name(
 
     Parameters
     ----------
-    pattern : of the whole name without its suffix; other names are not the corpus's.
-    labels : from a match, fields of `Utterance`.
+    pattern : regular expression for the whole name without its suffix. Other names do not belong to the corpus.
+    labels : match -> fields of `Utterance`.
     same : fields that are the same for all clips, such as the corpus.
     """
 
@@ -224,7 +224,7 @@ def parse_by_name(
 ) -> list[Utterance]:
     """Return a row for every audio file under `root` whose name `describe` recognises, sorted by name.
 
-    What is skipped is printed on standard error: files that are not audio, and audio with other names.
+    What is skipped is printed on standard error: files that are not audio, and audio files with other names.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def parse_by_name(
 
     Raises
     ------
-    GemoclapError : no such folder, or no file with a name as `expected`.
+    GemoclapError : there is no such folder, or no file in it has a name as in `expected`.
     """
     name_of = name_of or _stem
     listing = audio_below(require_folder(root))
@@ -263,7 +263,7 @@ def parse_by_name(
 
 
 def _few(names: list[str]) -> str:
-    """Return up to three names, or the number of files per suffix if this says more."""
+    """Return up to three names; or, if there are many files, the number of files per suffix."""
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in names)
     if len(names) > 3 and len(suffixes) <= 5 and not any(suffix in AUDIO_SUFFIXES for suffix in suffixes):
         return ", ".join(f"{suffix or 'none'} {count}" for suffix, count in suffixes.most_common())
@@ -271,11 +271,11 @@ def _few(names: list[str]) -> str:
 
 
 class AudioFinder:
-    """Finds under `root` the audio files in another toolkit's manifest.
+    """Finds, under `root`, the audio files that the manifest of another toolkit names.
 
-    A file at ``root/name`` is used if it exists. With `by_stem`, for corpora with unique file names, a file of the same name
-    with any suffix, anywhere under `root`, is used otherwise. A missing file keeps the path where it should be, so that
-    ``gemoclap inspect`` reports it.
+    The file at ``root/name`` is used if it exists. Otherwise, with `by_stem`, any file under `root` with the same name and any
+    suffix is used. This is for corpora with unique file names. If there is none, the path is the one where the file should be,
+    so that ``gemoclap inspect`` reports it.
     """
 
     def __init__(self, root: Path):

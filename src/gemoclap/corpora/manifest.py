@@ -1,4 +1,4 @@
-"""The manifest: one utterance per line of JSON. All other code reads corpora in this format only."""
+"""The manifest: a file with one utterance per line, as JSON. All other code reads corpora in this format only."""
 
 from __future__ import annotations
 

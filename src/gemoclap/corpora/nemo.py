@@ -20,18 +20,18 @@ FOLDS = {
     "folds": "lists",
     "test_speakers": [["EB0", "KS0", "SM0"], ["IC0", "MK0", "TP0"], ["KD0", "MP0", "WR0"]],
 }
-"""Three folds of three speakers, each with women and men [C]."""
+"""Three folds with three speakers each. Every fold has women and men [C]."""
 
 
 def parse(root: str | os.PathLike) -> list[Utterance]:
-    """Read ``data.tsv`` at `root`, directly under it, or (given ``samples``) directly above it.
+    """Read ``data.tsv`` in `root`, in a folder in it, or in the folder above it if `root` is the folder ``samples``.
 
-    Audio is found by the stem of ``file_id``. If the audio of a row is missing, the row has the path where the
-    file should be, so that ``gemoclap inspect`` reports it.
+    Audio is found by ``file_id`` without its suffix. If the audio of a row is missing, the row has the path where the file
+    should be, so that ``gemoclap inspect`` reports it.
 
     Raises
     ------
-    GemoclapError : no such folder, no ``data.tsv``, or one without the columns, or with a row that is cut short.
+    GemoclapError : there is no such folder or no ``data.tsv``; the table lacks a column; or a row is cut off.
     """
     table = _find_table(require_folder(root))
     samples = table.parent / "samples"

@@ -1,7 +1,7 @@
 """RAVDESS (Livingstone and Russo 2018), the speech part: 24 actors, two statements, eight emotions, English.
 
-File names are modality-channel-emotion-intensity-statement-repetition-actor. Audio-only speech (``03-01-...``) is read;
-songs, videos and other files are skipped.
+A file name is modality-channel-emotion-intensity-statement-repetition-actor. Speech without video (``03-01-...``) is read.
+Songs, videos and other files are skipped.
 """
 
 from __future__ import annotations

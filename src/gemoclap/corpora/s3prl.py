@@ -1,8 +1,8 @@
 """S3PRL's IEMOCAP manifests: ``{"labels": {...}, "meta_data": [{"path", "label", "speaker"}]}``, one pair per
 session.
 
-Two of its fields need care. ``speaker`` is the letter of the dialogue, which is wrong for half of the rows; the speaker is
-taken from the id instead. ``hap`` is happy and excited merged, which cannot be undone; both become happy.
+Two of its fields need care. ``speaker`` is the letter of the dialogue, which is not the speaker in half of the rows. So the
+speaker is read from the id. ``hap`` is happy and excited in one class, which cannot be undone. Both become happy.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ def read_s3prl(source: str | os.PathLike, audio_root: str | os.PathLike | None =
 
     Parameters
     ----------
-    source : a ``*_meta_data.json``; a ``Session1`` folder, whose training and test rows together are the corpus; or the
-        folder of all sessions, whose test rows together are.
-    audio_root : IEMOCAP_full_release, or any folder that has the wavs in it; without it, the folder of the first file.
+    source : a ``*_meta_data.json``; a ``Session1`` folder, of which the training rows and the test rows are read; or the folder
+        of all sessions, of which the test rows are read. In both folders, these rows are the whole corpus.
+    audio_root : IEMOCAP_full_release, or any folder that has the wavs in it. The default is the folder of the first file.
 
     Raises
     ------
-    GemoclapError : no such file, not S3PRL's format, or a row that is not an IEMOCAP utterance; the message names the row.
+    GemoclapError : there is no such file; it does not have S3PRL's format; or a row is no utterance of IEMOCAP. The message
+        names the row.
     """
     files = _meta_data(Path(source))
     finder = AudioFinder(Path(audio_root) if audio_root is not None else files[0].parent)

@@ -1,4 +1,4 @@
-"""Compares speakers: they belong to their corpus, and spelling variants of a name are one speaker."""
+"""Compares speakers. They belong to their corpus, and different spellings of a name are one speaker."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # manifest.py uses this file
 
 
 def speaker_name(utterance: Utterance) -> str:
-    """Return ``"corpus/speaker"``, the form in which a model stores its training speakers."""
+    """Return ``"corpus/speaker"``. A model stores its training speakers in this form."""
     return f"{(utterance.corpus or '').strip() or 'unnamed'}/{(utterance.speaker or '').strip() or 'unknown'}"
 
 
 def speaker_key(utterance: Utterance) -> str:
-    """Return a key that is equal for all rows of a speaker: ``"corpus/speaker"`` without differences in case and blanks."""
+    """Return a key that is equal for all rows of a speaker: ``"corpus/speaker"`` in lower case, without blanks around names."""
     return normal_name(speaker_name(utterance))
 
 
@@ -31,9 +31,9 @@ def normal_name(name: str) -> str:
 
 
 def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
-    """Return `speaker_key` -> displayed name, in natural order; rows without a speaker are left out.
+    """Return `speaker_key` -> name to show, in natural order. Rows without a speaker are left out.
 
-    If all rows are from one corpus, it is the speaker's name as in the first row, otherwise ``"corpus/speaker"``.
+    If all rows are from one corpus, this is the name of the speaker as in the first row. Otherwise it is ``"corpus/speaker"``.
     """
     first: dict[str, Utterance] = {}
     corpora: set[str] = set()
@@ -46,12 +46,12 @@ def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
 
 
 def row_speakers(rows: Sequence[Utterance], shown: dict[str, str]) -> list[str | None]:
-    """Return the name in `shown` of each row's speaker, or None."""
+    """Return, for each row, the name in `shown` of its speaker, or None if it has no speaker."""
     return [shown.get(speaker_key(row)) for row in rows]
 
 
 def common_speakers(known: Iterable[str], present: Iterable[str]) -> set[str]:
-    """Return the names ``"corpus/speaker"`` of `present` that are in `known`, in any spelling."""
+    """Return the names ``"corpus/speaker"`` in `present` that are also in `known`, in any spelling."""
     keys = set(map(normal_name, known))
     return {name for name in present if normal_name(name) in keys}
 

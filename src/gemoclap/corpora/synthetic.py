@@ -1,10 +1,10 @@
-"""A synthetic emotional-speech corpus: the whole job on a machine that has no recordings. No human spoke it.
+"""A synthetic corpus of emotional speech, to try everything on a machine without recordings. No human spoke it.
 
-Speakers are parametric voices (`gemoclap.corpora.voice`). Emotions are the acoustic correlates on which reviews of acted
-and natural speech agree: Murray and Arnott 1993 (J. Acoust. Soc. Am. 93:1097, table I), Banse and Scherer 1996 (J. Pers.
+Speakers are parametric voices (`gemoclap.corpora.voice`). Emotions are those acoustic correlates on which reviews of acted and
+natural speech agree: Murray and Arnott 1993 (J. Acoust. Soc. Am. 93:1097, table I), Banse and Scherer 1996 (J. Pers.
 Soc. Psychol. 70:614), Juslin and Laukka 2003 (Psychol. Bull. 129:770, table 7), Scherer 2003 (Speech Commun. 40:227,
-table 2); raised formants in a smile are Tartter 1980 (Percept. Psychophys. 27:24). Directions are theirs, sizes are our
-choice [C]: each speaker and each take departs from them, so that the classes overlap as they do among people.
+table 2). Raised formants in a smile are from Tartter 1980 (Percept. Psychophys. 27:24). The directions of the changes are
+theirs. The sizes are our choice [C]. Each speaker and each take varies them, so that the classes overlap, as with people.
 
 A score on this corpus says that the code works. It says nothing about emotion in people.
 """
@@ -30,7 +30,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import write_json
 
 VERSION = 1
-"""Counts changes that make the same settings sound different; a folder of another version is not reused."""
+"""Version of the sound. It is raised when the same settings sound different. A folder of another version is not used."""
 
 FOLDS = {"folds": "kfold", "n_folds": 4}
 """Default folds: four groups of speakers [C]."""
@@ -52,7 +52,7 @@ people, and a model trained on it must not be used on them.
 
 @dataclass(frozen=True)
 class Correlates:
-    """Departure of a voice from its speaker's neutral; all zero is neutral itself.
+    """How a voice differs from the neutral voice of its speaker. If all values are zero, it is neutral.
 
     Attributes
     ----------
@@ -97,13 +97,13 @@ EMOTIONS: dict[str, Correlates] = {
         open_quotient=0.12, formants=-0.02, jitter=0.3,
     ),
 }  # fmt: skip
-"""The correlates of each emotion against the same speaker's neutral."""
+"""The correlates of each emotion, relative to the neutral voice of the same speaker."""
 
 HABIT = Correlates(
     f0=0.0, f0_range=0.15, final=0.5, rate=0.07, level=1.5, tilt=1.2, onset=0.2, breath=0.3,
     open_quotient=0.02, formants=0.0, jitter=0.3,
 )  # fmt: skip
-"""Standard deviation between speakers, whatever they feel."""
+"""Standard deviation between speakers, for every emotion."""
 
 MOOD = Correlates(
     f0=0.9, f0_range=0.25, final=0.9, rate=0.07, level=1.7, tilt=1.6, onset=0.3, breath=0.35,
@@ -114,8 +114,11 @@ MOOD = Correlates(
 
 @dataclass(frozen=True)
 class Speaker:
-    """One voice: F0 in Hz, vocal-tract factor (1 is an average man), habits and expressiveness, each ``(11,)`` in the
-    order of `Correlates`, and the microphone's level in dB."""
+    """One voice.
+
+    It has F0 in Hz, a factor for the vocal tract (1 is an average man), habits and expressiveness, each ``(11,)`` in the order
+    of `Correlates`, and the level of the microphone in dB.
+    """
 
     name: str
     gender: str
@@ -127,7 +130,7 @@ class Speaker:
 
 
 def draw_speaker(index: int, seed: int) -> Speaker:
-    """Return speaker `index`; women and men take turns. F0 and tract lengths after Peterson and Barney 1952."""
+    """Return speaker number `index`. Women and men alternate. F0 and tract lengths follow Peterson and Barney 1952."""
     rng = np.random.default_rng([seed, 0, index])
     gender = ("female", "male")[index % 2]
     low, high = (188.0, 228.0) if gender == "female" else (104.0, 132.0)
@@ -145,7 +148,7 @@ def draw_speaker(index: int, seed: int) -> Speaker:
 
 
 def draw_sentence(index: int, seed: int) -> list[str]:
-    """Return the syllables of sentence `index`, the same for every speaker and emotion."""
+    """Return the syllables of sentence number `index`. They are the same for every speaker and emotion."""
     rng = np.random.default_rng([seed, 1, index])
     count = int(rng.integers(6, 9))
     return [
@@ -154,7 +157,7 @@ def draw_sentence(index: int, seed: int) -> list[str]:
 
 
 def draw_correlates(speaker: Speaker, emotion: str, rng: np.random.Generator) -> Correlates:
-    """Return one take's correlates: habit + strength of this take * expressiveness * the emotion's + mood."""
+    """Return the correlates of a take: habit + strength of this take * expressiveness * those of the emotion + mood."""
     strength = rng.uniform(0.7, 1.3)
     felt = strength * speaker.expressiveness * np.array(astuple(EMOTIONS[emotion]))
     mood = np.array(astuple(MOOD)) * rng.standard_normal(len(felt))
@@ -162,7 +165,7 @@ def draw_correlates(speaker: Speaker, emotion: str, rng: np.random.Generator) ->
 
 
 def delivery_of(speaker: Speaker, correlates: Correlates) -> Delivery:
-    """Return the voice's parameters: an average neutral, moved by `correlates`, in the speaker's own throat."""
+    """Return the parameters of the voice: an average neutral voice, changed by `correlates`, with the speaker's vocal tract."""
     return Delivery(
         f0=speaker.f0 * 2 ** (correlates.f0 / 12),
         f0_range=3.2 * 2**correlates.f0_range,
@@ -201,21 +204,21 @@ def generate(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Utterance]:
-    """Write the corpus into `root`, or take the finished one of the same settings that is there, and return its rows.
+    """Write the corpus into `root`, or use the finished one with the same settings that is there; return its rows.
 
-    The folder appears whole or not at all: 16 kHz 16-bit ``wav/*.wav``, `MANIFEST`, `SETTINGS` and `README`. The same
-    settings give the same bytes, and a clip does not depend on how many others there are.
+    The folder is written completely or not at all. It has ``wav/*.wav`` (16 kHz, 16 bits), `MANIFEST`, `SETTINGS` and `README`.
+    The same settings give the same bytes. A clip does not depend on the number of other clips.
 
     Parameters
     ----------
-    root : a folder that does not exist, is empty, or holds this corpus.
-    speakers, sentences, takes : ``speakers * 4 * sentences * takes`` clips; 480 as they stand.
-    seed : of everything that is drawn.
-    progress : called with (clips done, clips in all) after each.
+    root : a folder that does not exist, is empty, or has this corpus.
+    speakers, sentences, takes : there are ``speakers * 4 * sentences * takes`` clips, 480 by default.
+    seed : seed of all random numbers.
+    progress : called with (finished clips, all clips) after each clip.
 
     Raises
     ------
-    GemoclapError : a size below 1, a negative seed, or `root` holds something else.
+    GemoclapError : a size is below 1, the seed is negative, or `root` has something else.
     """
     root = Path(root).resolve()
     sizes = {"speakers": speakers, "sentences": sentences, "takes": takes}
@@ -241,7 +244,7 @@ def generate(
         except OSError:
             if not _is_taken(root):
                 raise
-            # Another process filled the folder meanwhile: it is reused, or refused.
+            # Meanwhile another process has filled the folder. Its corpus is used, or refused if it has other settings.
             return _reuse(root, settings)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -249,11 +252,11 @@ def generate(
 
 
 def parse(root: str | os.PathLike, progress: Callable[[int, int], None] | None = None) -> list[Utterance]:
-    """Return the rows of a generated corpus of any settings; where `root` is absent or empty, `generate` it first.
+    """Return the rows of a generated corpus with any settings. If `root` is absent or empty, `generate` the corpus first.
 
     Raises
     ------
-    GemoclapError : `root` holds something else, or the corpus in it has lost files.
+    GemoclapError : `root` has something else, or the corpus in it lacks files.
     """
     root = Path(root).resolve()
     return _reuse(root, None) if _is_taken(root) else generate(root, progress=progress)
@@ -264,7 +267,7 @@ def _is_taken(root: Path) -> bool:
 
 
 def _reuse(root: Path, settings: dict | None) -> list[Utterance]:
-    """Return the rows of the finished corpus in `root`, if it is one, whole, and of these settings (None: of any)."""
+    """Return the rows of the complete corpus in `root`, if there is one with these settings (None: with any settings)."""
     try:
         found = json.loads((root / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

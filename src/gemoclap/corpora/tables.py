@@ -1,4 +1,4 @@
-"""Reads tables of text row by row; errors name the line of a malformed row."""
+"""Reads tables of text row by row. Errors name the line of a malformed row."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ logger = logging.getLogger(__name__)
 
 
 def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
-    """Return the header of a CSV or TSV table, and its rows as (position in the file, cell by column); empty lines are skipped.
+    """Return the header of a CSV or TSV table, and its rows as (position in the file, column -> cell). Empty lines are skipped.
 
-    Bytes that are not UTF-8 are kept (`files.NOT_UTF8`), because file names can have them; other cells cannot.
+    Bytes that are not UTF-8 are kept (`files.NOT_UTF8`), because the names of files can have them. The caller must refuse them
+    in other cells.
 
     Parameters
     ----------
-    delimiter : by default comma, semicolon or tab, whichever is most frequent in the header.
+    delimiter : the default is comma, semicolon or tab, whichever is most frequent in the header.
 
     Raises
     ------
-    GemoclapError : the file cannot be read, or has a column twice. While rows are read: a row with more or fewer cells than the
-        header, a quote that is not closed or includes the next line, a NUL, or a cell of more than 131,072 characters.
+    GemoclapError : the file cannot be read, or has a column twice. While rows are read: a row has more or fewer cells than the
+        header; a quote is not closed, or includes the next line; or a cell has a NUL or more than 131,072 characters.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig", NOT_UTF8)
@@ -44,8 +45,8 @@ def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Ite
 
 
 def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number where a row begins, and its cells."""
-    # Strict, so that text after a closing quote, or an open quote, is an error.
+    """Yield, for each row, the number of the line where it begins, and its cells."""
+    # With strict, an open quote is an error, and so is text behind a closing quote.
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     width, begins = 0, 1
     while True:
@@ -64,7 +65,7 @@ def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, l
         if any("\0" in line for line in taken):
             raise GemoclapError(f"{path}:{begins}: holds a NUL character; save the table again as plain text")
         width = width or len(row)
-        # A cell can have several lines, but a line that looks like a complete row is probably one.
+        # A cell can have several lines. But if one of them looks like a complete row, it probably is one.
         if len(taken) > 1 < width and all(line.count(delimiter) >= width - 1 for line in taken):
             raise GemoclapError(
                 f"{path}:{begins}: a quote is opened here and closed on line {reader.line_num}, with a whole row between; "

@@ -1,4 +1,4 @@
-"""Reads single values of other people's tables: unknown values, numbers, times."""
+"""Reads single values in the tables of others: unknown values, numbers and times."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MISSING = frozenset({"", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "nul
 """Words for unknown values, in lower case."""
 
 _CLOCK = re.compile(r"(?:(?P<days>-?\d+) days?,? *)?(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d*)?)")
-"""Times as written by pandas and audformat, ``0 days 00:00:01.25``, and by ``str`` of Python's timedelta."""
+"""Times as pandas and audformat write them, ``0 days 00:00:01.25``, and as ``str`` of a timedelta in Python."""
 _DAYS = re.compile(r"(?P<days>-?\d+) days?")
 _ISO = re.compile(r"P(?:(?P<days>\d+)D)?T?(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+(?:\.\d*)?)S)?")
-"""Durations in ISO 8601, ``P0DT0H0M1.25S``."""
+"""Durations as in ISO 8601, ``P0DT0H0M1.25S``."""
 _UNIT = re.compile(r"(?P<number>\d+(?:\.\d*)?) *(?P<unit>ms|s|sec|seconds?|min|h)")
 _UNITS = {"ms": 0.001, "min": 60.0, "h": 3600.0}
 
 
 def known(value: Any) -> str | None:
-    """Return a value as text without blanks around it, or None if it is a word for unknown."""
+    """Return a value as text without blanks around it, or None if it stands for an unknown value."""
     if value is None or isinstance(value, float) and math.isnan(value):
         return None
     text = str(value).strip()
@@ -29,7 +29,7 @@ def known(value: Any) -> str | None:
 
 
 def name(value: Any) -> str | None:
-    """Return `known`, but with a whole number in place of a float such as ``3.0``, which pandas makes of 3."""
+    """Return the result of `known`. A float such as ``3.0``, which pandas writes for 3, becomes a whole number."""
     text = known(value)
     whole = re.fullmatch(r"([+-]?\d+)\.0+", text) if text else None
     return whole[1] if whole else text
@@ -40,12 +40,12 @@ def seconds(value: Any, field: str, where: str) -> float | None:
 
     Parameters
     ----------
-    value : a number of seconds, text of one, a time as pandas, audformat or ISO 8601 write it, ``1.5 s``, or a timedelta.
-    field, where : for the error message.
+    value : a number of seconds, also as text; a time as in pandas, audformat or ISO 8601; ``1.5 s``; or a timedelta.
+    field, where : they are named in the error message.
 
     Raises
     ------
-    GemoclapError : the value is none of these, negative or infinite.
+    GemoclapError : the value is none of these, is negative, or is infinite.
     """
     if isinstance(value, bool):
         raise _no_seconds(value, field, where)

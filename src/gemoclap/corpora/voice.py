@@ -1,8 +1,8 @@
-"""A parametric voice: syllables in, speech-like sound out, by source and filter.
+"""A parametric voice: it makes speech-like sound from syllables, with a source and a filter.
 
 The source is the KLGLOTT88 glottal pulse with jitter, shimmer, spectral tilt and aspiration noise (Klatt and Klatt 1990,
-J. Acoust. Soc. Am. 87:820), the filter a cascade of five formants (Klatt 1980, JASA 67:971) with the vowels of Peterson
-and Barney (1952, JASA 24:175). It says no words and copies nobody.
+J. Acoust. Soc. Am. 87:820). The filter is a cascade of five formants (Klatt 1980, JASA 67:971) with the vowels of Peterson
+and Barney (1952, JASA 24:175). It says no words, and it imitates nobody.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gemoclap.audio import SAMPLE_RATE
 HOP = 128
 FRAME = 2 * HOP
 FFT = 2 * FRAME
-"""Frames of the moving filter, in samples; the second half of each transform holds the ringing of the formants."""
+"""Size of the frames of the moving filter, in samples. The second half of each transform is for the ringing of formants."""
 
 FREQUENCIES = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
 
@@ -35,7 +35,7 @@ BANDWIDTHS = np.array([70.0, 90.0, 140.0, 200.0, 260.0])
 
 @dataclass(frozen=True)
 class Consonant:
-    """Sound before a vowel: loudness of voice and of noise relative to the vowel, and their resonances (Hz)."""
+    """The sound before a vowel: loudness of voice and of noise relative to the vowel, and their resonances in Hz."""
 
     voice: float
     noise: float
@@ -58,13 +58,13 @@ CONSONANTS: dict[str, Consonant] = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """How one sentence is said.
+    """How one sentence is spoken.
 
     Attributes
     ----------
     f0 : mean fundamental frequency, Hz.
     f0_range : height of the pitch accents, semitones.
-    final : where the pitch goes on the last syllable, semitones; above 0 rises.
+    final : change of pitch on the last syllable, semitones; above 0 it rises.
     declination : fall of the pitch over the sentence, semitones.
     rate : syllables a second.
     onset : rise time of each vowel, seconds.
@@ -92,13 +92,13 @@ class Delivery:
 
 
 def speak(syllables: list[str], delivery: Delivery, rng: np.random.Generator) -> np.ndarray:
-    """Say a sentence.
+    """Speak a sentence.
 
     Parameters
     ----------
-    syllables : consonant and vowel each, ``["ta", "mi", "lo"]``; letters of `CONSONANTS` and `VOWELS`.
-    delivery : how it is said.
-    rng : draws the timing, the accents, and all noise; nothing else is random.
+    syllables : a consonant and a vowel each, ``["ta", "mi", "lo"]``, with letters of `CONSONANTS` and `VOWELS`.
+    delivery : how it is spoken.
+    rng : draws the timing, the accents and all noise. Nothing else is random.
 
     Returns
     -------
@@ -129,14 +129,14 @@ def _rms(signal: np.ndarray) -> float:
 
 
 def _syllable_bounds(count: int, delivery: Delivery, rng: np.random.Generator) -> np.ndarray:
-    """Return the times ``(count + 1,)`` between syllables in seconds; the last syllable is longer, as in any sentence."""
+    """Return the times ``(count + 1,)`` between syllables in seconds. The last syllable is longer, as in every sentence."""
     durations = rng.normal(1.0, 0.12, count).clip(0.6, 1.4) / delivery.rate
     durations[-1] *= 1.35
     return np.concatenate([[0.0], np.cumsum(durations)])
 
 
 def _accents(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the weight of each syllable's accent ``(count,)``: every second or third one has some."""
+    """Return the weight of the accent of each syllable, ``(count,)``. Every second or third syllable has an accent."""
     weights = rng.uniform(0.0, 0.25, count)
     position = int(rng.integers(0, 2))
     while position < count:
@@ -147,7 +147,7 @@ def _accents(count: int, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Score:
-    """The sentence in time, one entry a syllable ``(S,)``; seconds. A vowel begins at its `releases`."""
+    """The sentence in time, with an entry per syllable, ``(S,)`` in seconds. A vowel begins at its `releases`."""
 
     consonants: list[Consonant]
     vowels: np.ndarray
@@ -170,7 +170,7 @@ class _Score:
 
 
 def _curve(at: np.ndarray, times: list[np.ndarray], levels: list[np.ndarray]) -> np.ndarray:
-    """Interpolate at times `at` between the points that each syllable ``(S,)`` has in turn."""
+    """Interpolate, at the times `at`, between points. Each syllable has the same kinds of points, ``(S,)`` each."""
     return np.interp(at, np.stack(times, axis=1).ravel(), np.stack(levels, axis=1).ravel())
 
 
@@ -199,7 +199,7 @@ def _noise_track(score: _Score, time: np.ndarray) -> np.ndarray:
 
 
 def _formant_tracks(score: _Score, time: np.ndarray) -> np.ndarray:
-    """Return F1 to F5 in Hz ``(F, 5)``: from the consonant's locus to the vowel's target in 45 ms."""
+    """Return F1 to F5 in Hz, ``(F, 5)``. They move from the locus of the consonant to the target of the vowel in 45 ms."""
     loci = np.array([consonant.formants for consonant in score.consonants], dtype=float)
     times = [score.starts, score.releases, score.releases + 0.045, score.ends - 0.03]
     targets = [loci, 0.5 * (loci + score.vowels), score.vowels, score.vowels]
@@ -217,7 +217,7 @@ def _noise_frequency_track(score: _Score, time: np.ndarray) -> np.ndarray:
 def _pitch(
     bounds: np.ndarray, accents: np.ndarray, time: np.ndarray, delivery: Delivery, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return F0 ``(T,)`` in Hz: declination, a bump an accent, the final movement and a slow wander around the mean."""
+    """Return F0 ``(T,)`` in Hz: declination, a rise for each accent, the final movement, and slow changes around the mean."""
     progress = time / bounds[-1]
     middles, widths = (bounds[1:] + bounds[:-1]) / 2, np.diff(bounds)
     bumps = np.exp(-0.5 * ((time[:, None] - middles) / (0.45 * widths)) ** 2) @ accents
@@ -236,7 +236,7 @@ def _glottal_source(f0: np.ndarray, delivery: Delivery, rng: np.random.Generator
     opening = np.minimum((phase % 1) / delivery.open_quotient, 1)
     flow = 6.75 * opening**2 * (1 - opening)
     amplitude = np.maximum(1 + delivery.shimmer * amplitude_noise, 0.2)[cycle]
-    # The difference of the flow, not its sampled derivative: the jump at closure would alias.
+    # This is the difference of the flow. The sampled derivative would alias, because it jumps where the glottis closes.
     return amplitude * np.diff(flow, prepend=0.0), flow
 
 
@@ -264,7 +264,7 @@ def _frication(centres: np.ndarray) -> np.ndarray:
 
 
 def _moving_filter(signal: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Filter ``(T,)`` with one response a frame ``(T / HOP + 1, FFT / 2 + 1)``; neighbours cross-fade."""
+    """Filter ``(T,)`` with a response per frame, ``(T / HOP + 1, FFT / 2 + 1)``. Neighbouring frames are cross-faded."""
     padded = np.concatenate([np.zeros(HOP), signal, np.zeros(HOP)])
     frames = np.lib.stride_tricks.sliding_window_view(padded, FRAME)[::HOP]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)

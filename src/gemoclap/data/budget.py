@@ -34,7 +34,7 @@ class Bucket:
 
 
 def fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucket]:
-    """Divide the positions 0 .. N-1 of clips, sorted by jittered length, longest first, into buckets that fit for any jitter."""
+    """Divide the positions 0 .. N-1 of clips, sorted by jittered length, longest first, into buckets that always fit."""
     check_enough(len(lengths), processes)
     longest = int(lengths.max())
     buckets = _try_buckets(lengths, budget, processes)
