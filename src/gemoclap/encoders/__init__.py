@@ -1,4 +1,4 @@
-"""Audio and text encoders; importing this package registers our own with transformers' AutoModel."""
+"""Audio and text encoders. Importing this package registers our own encoders with AutoModel of transformers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ UNTRAINED: dict[str, type[PreTrainedConfig]] = {
     "npc": NPCConfig,
     "small": SmallConfig,
 }
-"""Audio encoders that start from random weights, by the name that settings give them."""
+"""Name in the settings -> config of an audio encoder that starts from random weights."""
 
 
 def audio_encoder_source(name: str, also: Sequence[str] = ()) -> str:
@@ -61,12 +61,12 @@ def load_audio_encoder(
     Parameters
     ----------
     layers, keep_layers : as in `SpeechEncoder.from_pretrained`.
-    options : fields of the config of an untrained encoder, such as ``{"hidden_size": 256}``; of another, those that fit
-        its weights, such as ``{"padded": true}`` of a Whisper.
+    options : fields to change in the config. An untrained encoder accepts all fields, such as ``{"hidden_size": 256}``. A
+        trained one accepts those that fit its weights, such as ``{"padded": true}`` of a Whisper.
 
     Raises
     ------
-    GemoclapError : the encoder cannot be loaded, or it has no such option, or not with that value.
+    GemoclapError : the encoder cannot be loaded; it has no such option; or it does not accept the value.
     """
     options = options or {}
     if name not in UNTRAINED:

@@ -1,4 +1,4 @@
-"""An emotion model as transformers' pipeline "audio-classification" calls it."""
+"""Makes an emotion model usable in the pipeline "audio-classification" of transformers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gemoclap.encoders.speech_model import SpeechModel, SpeechModelConfig
 from gemoclap.errors import GemoclapError
 
 PARTS_TOGETHER = 16
-"""Parts of clips that go through the model at a time."""
+"""Number of parts of clips that go through the model together."""
 
 
 class EmotionClassifier(Protocol):
-    """A classifier of one kind of model: `clap.classifier.PromptClassifier` or `heads.classifier.HeadClassifier`."""
+    """The classifier of a model: `clap.classifier.PromptClassifier` or `heads.classifier.HeadClassifier`."""
 
     model: Any
 
@@ -30,11 +30,11 @@ class EmotionClassifier(Protocol):
 
 
 class ForAudioClassification(PreTrainedModel):
-    """Base of the classes that AutoModelForAudioClassification loads a model's folder into, one for each kind of model.
+    """Base of the classes with which AutoModelForAudioClassification loads the folder of a model. Each kind of model has one.
 
-    ``model(input_values (B, T), attention_mask (B, T))``, clips that a `ClipExtractor` has prepared, returns ``logits
-    (B, C)``. Their softmax is what `Predictor` gives for the trained classes: of a clip longer than the model uses, the mean
-    over its parts. Saving and uploading give the same files as for the model itself.
+    ``model(input_values (B, T), attention_mask (B, T))`` takes clips that a `ClipExtractor` has prepared, and returns ``logits
+    (B, C)``. Their softmax is the result of `Predictor` for the trained classes. For a clip that is longer than the model uses,
+    this is the mean over its parts. Saving and uploading give the same files as for the model itself.
     """
 
     main_input_name = "input_values"
@@ -50,18 +50,18 @@ class ForAudioClassification(PreTrainedModel):
 
     @classmethod
     def classifier_of(cls, model: Any) -> EmotionClassifier:
-        """Return the classifier of a loaded model for its trained classes."""
+        """Return the classifier for the trained classes of a loaded model."""
         raise NotImplementedError
 
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike | None, *model_args: Any, **kwargs: Any
     ) -> Self:
-        """Load a model's folder, or such a repository of the hub, as `model_kind` does, in evaluation mode.
+        """Load the folder of a model, or a repository of the hub, as `model_kind` does, in evaluation mode.
 
         Raises
         ------
-        GemoclapError : there is no model, it is of another kind, or weights are missing or not finite.
+        GemoclapError : there is no model; it is of another kind; or weights are missing or not finite.
         """
         options = {**cls.load_options, **kwargs}
         model: Any = cls.model_kind.from_pretrained(pretrained_model_name_or_path, *model_args, **options)
@@ -83,7 +83,7 @@ class ForAudioClassification(PreTrainedModel):
         return SequenceClassifierOutput(logits=torch.cat(by_clip))  # type: ignore[arg-type]  # named after a class of tensors
 
     def _logits(self, parts: list[Tensor]) -> Iterator[Tensor]:
-        """Yield the logits of waveforms ``(T,)``, some at a time."""
+        """Yield the logits of waveforms ``(T,)``, for a group of them at a time."""
         for first in range(0, len(parts), PARTS_TOGETHER):
             some = parts[first : first + PARTS_TOGETHER]
             lengths = torch.tensor([len(part) for part in some], device=some[0].device)
@@ -95,7 +95,7 @@ class ForAudioClassification(PreTrainedModel):
         self.classifier.model.save_pretrained(save_directory, **kwargs)
 
     def push_to_hub(self, repo_id: str, **kwargs: Any) -> str:  # type: ignore[override]
-        """Upload the model itself with its card, as `SpeechModel.push_to_hub`."""
+        """Upload the model itself with its card, as `SpeechModel.push_to_hub` does."""
         return self.classifier.model.push_to_hub(repo_id, **kwargs)
 
 

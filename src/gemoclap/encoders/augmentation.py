@@ -1,4 +1,4 @@
-"""SpecAugment and layer drop of a transformers model's own config, switched off where they must not be used."""
+"""Switches SpecAugment and layer drop of a transformers model off where they must not be used."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gemoclap.encoders.overriding import config_saying
 
 
 class OwnAugmentation:
-    """Switches SpecAugment and layer drop of a model on and off, and remembers the settings of its checkpoint.
+    """Switches SpecAugment and layer drop of a model on and off. It keeps the settings of the checkpoint.
 
     Parameters
     ----------
-    model : its config is changed.
-    needs_every_layer : whether the output depends on all layers, so that none may be dropped.
+    model : the model. Its config is changed.
+    needs_every_layer : whether the output depends on all layers. Then no layer can be dropped.
     """
 
     def __init__(self, model: PreTrainedModel, needs_every_layer: bool) -> None:
@@ -32,7 +32,7 @@ class OwnAugmentation:
 
     @property
     def fills_hidden_frames(self) -> bool:
-        """Whether a learned vector replaces frames that SpecAugment hides; Whisper hides mel frames instead."""
+        """Whether a learned vector replaces the frames that SpecAugment hides. Whisper hides mel frames instead."""
         return hasattr(self._model, "masked_spec_embed") and not self._augments_input
 
     @property
@@ -40,12 +40,12 @@ class OwnAugmentation:
         return getattr(self._model, "spec_augments_input", False)
 
     def switch_off(self) -> None:
-        """Train without augmentation from now on, even if the checkpoint has it; dropout stays."""
+        """Train without augmentation from now on, even if the checkpoint has it. Dropout stays."""
         self._is_wanted = False
         self.settle()
 
     def settle(self, frozen_front_end: bool = False, frozen_layers: bool = False, frozen_whole: bool = False) -> None:
-        """Switch augmentation on, unless it was disabled, or would make the output of frozen layers random."""
+        """Switch augmentation on, unless it was switched off, or would make the output of frozen layers random."""
         model, known = self._model, self._of_checkpoint
         is_on = self._is_wanted and not frozen_layers and not (self._augments_input and frozen_front_end)
         if "layerdrop" in known:
@@ -59,6 +59,6 @@ class OwnAugmentation:
 
     @contextmanager
     def as_loaded(self) -> Iterator[None]:
-        """Restore the checkpoint's settings in the config while it is saved."""
+        """Restore the settings of the checkpoint in the config while it is saved."""
         with config_saying(self._model.config, self._of_checkpoint):
             yield

@@ -1,4 +1,4 @@
-"""The card of an emotion model: the README.md of its folder, which goes where the model goes."""
+"""The card of an emotion model: the README.md in its folder. It is saved and uploaded together with the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gemoclap.config import AudioSettings
 
 CARD = "README.md"
 THIS_FOLDER = "this folder"
-"""How a card names its model, until it is uploaded under another name."""
+"""The name of the model in its card, until it is uploaded under another name."""
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision", "token")
 CAUTION = (
     "Acted speech is not spontaneous speech, and an expressed emotion need not be the felt one. Do not use "
@@ -25,18 +25,18 @@ CAUTION = (
 
 
 def head(fields: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a card's head, from which the hub reads what a model is; a field without value is left out."""
+    """Return the lines of the head of a card, which the hub reads. A field without a value is left out."""
     known = {
         "library_name": "gemoclap",
         "pipeline_tag": "audio-classification",
         **{name: value for name, value in fields.items() if value},
     }
-    # JSON is YAML too, and quotes what would be read as something else.
+    # JSON is also YAML. It quotes text that would otherwise be read as something else.
     return ["---", *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in known.items()), "---", ""]
 
 
 def usage() -> list[str]:
-    """Return the lines that say how a model is used."""
+    """Return the lines that say how to use a model."""
     return [
         "```python",
         "from gemoclap import Predictor",
@@ -56,7 +56,7 @@ def usage() -> list[str]:
 
 
 def input_lines(labels: Sequence[str], audio: AudioSettings) -> list[str]:
-    """Return the lines that say what a model takes and gives."""
+    """Return the lines that describe the input and the output of a model."""
     trimmed = (
         "nothing is cut off"
         if audio.trim_silence_db is None
@@ -77,7 +77,7 @@ def input_lines(labels: Sequence[str], audio: AudioSettings) -> list[str]:
 
 
 def plain_card(title: str, labels: Sequence[str], audio: AudioSettings) -> str:
-    """Return the card of a model of which no more is known than its config."""
+    """Return the card of a model about which only its config is known."""
     lines = [
         *head({"tags": ["speech-emotion-recognition"]}),
         f"# {title}",
@@ -96,11 +96,11 @@ def plain_card(title: str, labels: Sequence[str], audio: AudioSettings) -> str:
 
 
 def read_card(name: str, options: Mapping[str, Any]) -> str | None:
-    """Return the card of a model's folder, or of a repository of the hub; None if it has none, or the hub is out of reach.
+    """Return the card of a folder or of a repository of the hub; None if it has none, or the hub cannot be reached.
 
     Parameters
     ----------
-    options : of `from_pretrained`, such as ``revision``.
+    options : options of `from_pretrained`, such as ``revision``.
     """
     path = Path(name) / CARD
     if not Path(name).is_dir():
@@ -122,7 +122,7 @@ def write_card(folder: str | os.PathLike, card: str) -> None:
 
 
 def published(card: str, repo_id: str, tags: Sequence[str] | None) -> str:
-    """Return a card as it is uploaded: it names the repository, and has the `tags` too."""
+    """Return a card for uploading. It names the repository, and has the `tags` in addition."""
     card = card.replace(f'"{THIS_FOLDER}"', f'"{repo_id}"')
     if not tags:
         return card

@@ -17,13 +17,13 @@ REMEDY = "copy the model again, or train it again"
 def check_weights(name: str, model: nn.Module) -> None:
     """Raise a GemoclapError if a model loaded from `name` has weights that are not finite numbers.
 
-    All probabilities of such a model would be NaN, and it would always predict the first class. Integer tensors in the place of
-    floats are refused too: they are floats with a wrong type.
+    All probabilities of such a model would be NaN, and it would always predict the first class. Tensors of integers are refused
+    too, because all weights are floats: the file has a wrong type for them.
     """
     state = {key: tensor for key, tensor in model.state_dict().items() if tensor.is_floating_point() and tensor.numel()}
     _refuse_whole_numbers(name, state)
     for key, tensor in state.items():
-        # Minimum and maximum need one pass and no copy, and with a NaN both are NaN.
+        # Minimum and maximum need one pass and no copy. With a NaN, both are NaN.
         if not all(one.isfinite() for one in torch.aminmax(tensor)):
             raise GemoclapError(f"{name}: its weights are damaged ({key} holds NaN or infinite values); {REMEDY}")
 

@@ -1,4 +1,4 @@
-"""Clips as a model gets them, for transformers: what preprocessor_config.json of an emotion model describes."""
+"""Prepares clips for an emotion model in transformers, as its preprocessor_config.json describes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gemoclap.errors import GemoclapError
 
 
 class ClipExtractor(SequenceFeatureExtractor):
-    """Prepares clips as `Predictor` does: trims silence and rounds to 16 bits; the level stays.
+    """Prepares clips as `Predictor` does: trims silence and rounds to 16 bits. The level does not change.
 
-    A clip longer than `max_seconds` stays whole here. `ForAudioClassification` cuts it, where the cuts are known.
+    A clip longer than `max_seconds` is not cut here. `ForAudioClassification` cuts it.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class ClipExtractor(SequenceFeatureExtractor):
 
         Parameters
         ----------
-        raw_speech : a waveform ``(T,)`` at 16 kHz mono, float with full scale at 1 or signed PCM, or several.
-        sampling_rate : of `raw_speech`, in Hz.
+        raw_speech : a waveform ``(T,)`` or several. It is mono, 16 kHz, float with full scale at 1 or signed PCM.
+        sampling_rate : sampling rate of `raw_speech` in Hz.
         return_tensors, kwargs : as in `SequenceFeatureExtractor.pad`.
 
         Returns
@@ -59,7 +59,7 @@ class ClipExtractor(SequenceFeatureExtractor):
 
         Raises
         ------
-        GemoclapError : another sampling rate, no samples, or samples that are no sound.
+        GemoclapError : the sampling rate differs; there are no samples; or the samples cannot be sound.
         """
         if sampling_rate not in (None, self.sampling_rate):
             raise GemoclapError(f"this model takes {self.sampling_rate} Hz, not {sampling_rate}; resample the clip")

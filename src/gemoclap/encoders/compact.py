@@ -26,12 +26,12 @@ class CompactConfig(PreTrainedConfig):
 
     Attributes
     ----------
-    n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (40 ms every 20 ms).
+    n_mels, window, hop, n_fft : sizes of the log-mel input. The last three are in samples at 16 kHz (40 ms every 20 ms).
     stem_channels, hidden_size, num_hidden_layers, kernel_size : widths and depth.
-    dropout : inside each residual block.
-    speed_range : range r of the random tempo factor, ``[1 - r, 1 + r]``.
-    vocal_tract_range : the same for a factor on the mel axis, for longer and shorter vocal tracts.
-    time_masks, time_mask_share, frequency_masks, frequency_mask_share : SpecAugment.
+    dropout : dropout inside each residual block.
+    speed_range : range r of the random factor for the tempo, ``[1 - r, 1 + r]``.
+    vocal_tract_range : the same for a factor on the mel axis, which makes vocal tracts longer and shorter.
+    time_masks, time_mask_share, frequency_masks, frequency_mask_share : settings of SpecAugment.
     apply_spec_augment : whether there is any augmentation in training.
     """
 
@@ -74,15 +74,15 @@ class CompactOutput(BaseModelOutput):
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch norm of ``(B, C, F, ...)`` over the valid frames only, as PyTorch's on these frames packed together.
+    """Batch norm of ``(B, C, F, ...)`` over the valid frames only. It equals PyTorch's batch norm of these frames.
 
-    Layer norm would need no mask, but learned far more slowly from a thousand clips (docs/results.md).
+    Layer norm would need no mask, but with a thousand clips it learned far more slowly (docs/results.md).
     """
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """Normalise where ``mask``, (B, 1, F) with as many more dimensions of size 1 as `hidden` has, is True.
+        """Normalise where ``mask`` is True. The padding becomes zero.
 
-        The padding becomes zero.
+        ``mask`` is (B, 1, F), followed by dimensions of size 1 until it has as many dimensions as `hidden`.
         """
         valid = mask.flatten().nonzero().squeeze(1)
         channels_last = hidden.movedim(1, -1)
@@ -93,7 +93,7 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
 
 class StridedConvolution(nn.Module):
-    """Halves time and mel axis of ``(B, C, F, M)``; the padding stays zero, so that clips end the same way in any batch."""
+    """Halves the time axis and the mel axis of ``(B, C, F, M)``. The padding stays zero, so a clip ends as if it were alone."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class StridedConvolution(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Convolution over time, then over channels, with a residual connection; ``(B, C, F)`` and back, the padding zero."""
+    """Convolution over time, then over channels, with a residual connection: ``(B, C, F)`` to the same. The padding is zero."""
 
     def __init__(self, size: int, kernel_size: int, dropout: float) -> None:
         super().__init__()
@@ -124,10 +124,10 @@ class ResidualBlock(nn.Module):
 class CompactModel(PreTrainedModel):
     """The compact encoder: raw waveforms to frames every 80 ms (with the default sizes).
 
-    ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``, and on request the
-    ``hidden_states`` before and after each residual block. In training mode tempo and vocal tract of each clip are
-    changed at random, and stripes are hidden. The number of frames, ``frame_counts (B,)``, depends on the tempo.
-    ``mask_time_indices`` (B, F), transformers' name, sets the first four mel frames of each marked frame to zero.
+    ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``. On request it also returns
+    the ``hidden_states`` before and after each residual block. In training mode, the tempo and the vocal tract of each clip
+    are changed at random, and stripes are hidden. The number of frames, ``frame_counts (B,)``, depends on the tempo. For each
+    frame that ``mask_time_indices`` (B, F) marks (transformers' name), the first four mel frames are set to zero.
     """
 
     config_class = CompactConfig
@@ -151,11 +151,11 @@ class CompactModel(PreTrainedModel):
         """Do nothing, so that the modules keep PyTorch's initialisation."""
 
     def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames; transformers' name for it."""
+        """Number of samples -> number of frames; transformers calls it so."""
         return halved(halved(self.mel.frame_counts(lengths)))
 
     def freeze_feature_encoder(self) -> None:
-        """Freeze the strided convolutions; transformers' name for it."""
+        """Freeze the strided convolutions; transformers calls it so."""
         self.stem.requires_grad_(False)
 
     def forward(
@@ -185,7 +185,7 @@ class CompactModel(PreTrainedModel):
         )
 
     def _log_mel(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return normalised (in training also augmented) log-mel frames ``(B, F, M)`` and their mask."""
+        """Return normalised log-mel frames ``(B, F, M)`` and their mask. In training they are also augmented."""
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
             frames, mask = self.mel(waveforms, lengths)
             if self.training and self.config.apply_spec_augment:
@@ -193,7 +193,7 @@ class CompactModel(PreTrainedModel):
             return normalize_frames(frames, mask), mask
 
     def _vary(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the frames at another tempo and vocal tract, normalised, with stripes hidden, and their mask."""
+        """Return the frames with another tempo and vocal tract, normalised and with hidden stripes, and their mask."""
         config, batch = self.config, len(frames)
         speed = draw_factors(batch, config.speed_range, frames.device)
         tract = draw_factors(batch, config.vocal_tract_range, frames.device)
@@ -217,7 +217,7 @@ class CompactModel(PreTrainedModel):
 
 
 def halved(size: Any) -> Any:
-    """Length, an int or a tensor of them, after a convolution of stride 2 that pads half its kernel: rounded up."""
+    """Return half of a length, rounded up: the length after a convolution of stride 2 that pads half of its kernel."""
     return (size + 1) // 2
 
 

@@ -1,8 +1,8 @@
 """Faster dropout on a CPU.
 
-PyTorch draws a double for every element from a generator that runs in one thread. With WavLM-base this takes about a fifth of
-a training step on a CPU. Here an element uses 16 bits of a 64-bit number from the same generator, so runs are equally
-reproducible. (benchmarks/dropout.py)
+PyTorch draws a double for every element, from a generator that runs in one thread. With WavLM-base this takes about a fifth of
+a training step on a CPU. Here an element uses 16 bits of a 64-bit number from the same generator, so runs can be reproduced in
+the same way (benchmarks/dropout.py).
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 2**16
-"""The probability of dropping an element is a multiple of one over this."""
+"""The probability that an element is dropped is a multiple of one over this number."""
 
 
 class FastDropout(nn.Dropout):
-    """`torch.nn.Dropout`, fast on a CPU; elsewhere it is PyTorch's own."""
+    """`torch.nn.Dropout`, but fast on a CPU. On other devices it is the dropout of PyTorch."""
 
     def forward(self, input: Tensor) -> Tensor:
         return fast_dropout(input, self.p) if self.training else input
 
 
 def make_dropout_fast(model: nn.Module) -> None:
-    """Turn every `torch.nn.Dropout` in `model` into a `FastDropout`; it has no parameters, so no name changes."""
+    """Turn every `torch.nn.Dropout` in `model` into a `FastDropout`. It has no parameters, so no names change."""
     for module in model.modules():
         if type(module) is nn.Dropout:
             # The class is swapped, not the module, so that references to the module stay valid.

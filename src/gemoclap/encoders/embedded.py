@@ -11,17 +11,17 @@ from torch import Tensor
 from gemoclap.errors import GemoclapError
 
 EMBEDDED = "default"
-"""What settings and a model's config.json call it."""
+"""Its name in settings and in the config.json of a model."""
 FOLDER = Path(__file__).parents[1] / "weights" / "encoder"
 WEIGHTS = "model.safetensors"
 CONVOLUTIONS = "convolutions"
-"""What a model's config.json says whose encoder begins with the convolutions of the embedded one."""
+"""Value in the config.json of a model whose encoder begins with the convolutions of the embedded one."""
 OF_CONVOLUTIONS = "convolutions.", "feature_extractor."
-"""What their weights' names begin with there, and in the embedded encoder."""
+"""How the names of their weights begin in such a model, and in the embedded encoder."""
 
 
 def embedded_encoder() -> Path:
-    """Return its folder.
+    """Return the folder of the embedded encoder.
 
     Raises
     ------
@@ -34,11 +34,11 @@ def embedded_encoder() -> Path:
 
 @lru_cache(maxsize=1)
 def embedded_weights() -> dict[str, Tensor]:
-    """Return its weights by name, float32."""
+    """Return the weights of the embedded encoder by name, float32."""
     return {name: tensor.float() for name, tensor in load_file(embedded_encoder() / WEIGHTS).items()}
 
 
 def embedded_convolutions() -> dict[str, Tensor]:
-    """Return the weights of its convolutions by name, float32, as the encoder `small` has them."""
+    """Return the weights of its convolutions, float32, by their names in the encoder `small`."""
     there, here = OF_CONVOLUTIONS
     return {there + name.removeprefix(here): one for name, one in embedded_weights().items() if name.startswith(here)}

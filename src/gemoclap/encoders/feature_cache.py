@@ -1,13 +1,13 @@
 """Stores the output of frozen parts of a speech encoder, computed once for all folds, epochs, objectives and seeds.
 
-There are three kinds. `FrozenFrames` has the output of a frozen front end and the frozen layers above it, which replaces the
-waveform in training. `LayerFeatures` has the pooled frames of each layer of a fully frozen encoder, which is all that a head
-needs. `LayerFrames` has the frames of one layer, from which pseudo-labels are made. All are sources of model inputs
+There are three kinds. `FrozenFrames` has the output of a frozen front end and of the frozen layers above it. It replaces the
+waveform in training. `LayerFeatures` has the pooled frames of each layer of a fully frozen encoder. A head needs no more.
+`LayerFrames` has the frames of one layer, from which pseudo-labels are made. All are sources of model inputs
 (`data.dataset.InputSource`), like the audio store.
 
-The key of a clip is the hash of its prepared samples, and the key of an encoder the hash of its weights. Changed content has
-another key, so outdated results are never used. A clip has the same output in any batch (`padding.py`), so it does not matter
-which other clips it was encoded with.
+The key of a clip is the hash of its prepared samples. The key of an encoder is the hash of its weights. If content changes, its
+key changes, so outdated results are never used. A clip has the same output in any batch (`padding.py`), so it does not matter
+together with which other clips it was encoded.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
 VERSION = 2
-"""Version; raised when the same weights and samples give other output. All earlier caches on disk are then ignored."""
+"""Version of the output. It is raised when the same weights and samples give other output. Older caches are then ignored."""
 BATCH_SECONDS = 80
-"""Seconds of audio, padding included, that are encoded at a time on an accelerator."""
+"""Seconds of audio, padding included, that are encoded together on an accelerator."""
 CPU_BATCH_SECONDS = 5
-"""The same on a CPU, where the frames of more do not fit into the cache (benchmarks/predict.py)."""
+"""The same on a CPU. The frames of more audio would not fit into its cache (benchmarks/predict.py)."""
 
 DEVICE_SHARE, MEMORY_SHARE = 0.25, 0.5
-"""Share of the free memory of a GPU, and of the machine, that cached frames may use with `auto`."""
+"""With `auto`, cached frames use at most this share of the free memory of a GPU, and of the machine."""
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 Progress = Callable[[int, int], None]
@@ -50,13 +50,13 @@ Place = Literal["device", "memory", "disk"]
 
 
 class FrozenInputs(ABC):
-    """Base of the caches: which clips are stored, and encoding those that are not.
+    """Base of the caches. It finds which clips are stored already, and encodes the others.
 
     Parameters
     ----------
-    encoder : its cached part must not change while this object is in use.
+    encoder : the encoder. Its cached part must not change while this object is in use.
     store : source of the audio.
-    folder : folder of a cache on disk, shared with other runs and processes; None keeps it in memory.
+    folder : folder of a cache on disk, which other runs and processes share. None keeps the cache in memory.
     """
 
     at_hand, is_exact = False, True
@@ -67,13 +67,15 @@ class FrozenInputs(ABC):
 
     @property
     def is_shared(self) -> bool:
-        """Whether processes can use what others have encoded."""
+        """Whether processes can use the results of others."""
         return isinstance(self.kept, Shards)
 
     def encode(self, utterances: Sequence[Utterance], progress: Progress | None = None) -> None:
-        """Encode those of `utterances` that are not stored yet; on disk, finished clips stay stored after a kill."""
+        """Encode the `utterances` that are not stored yet. On disk, finished clips stay stored if the process is killed."""
         self.refresh()
-        self.store.preload(utterances)  # all at once: a content key decodes one clip by itself
+        self.store.preload(
+            utterances
+        )  # all clips are read together here, because `content_key` would decode them one by one
         missing = {self.store.content_key(row): row for row in utterances}
         missing = {key: row for key, row in missing.items() if key not in self.kept}
         done = 0
@@ -88,8 +90,8 @@ class FrozenInputs(ABC):
                     progress(done, len(missing))
 
     def _batches(self, missing: dict[str, Utterance]) -> Iterator[list[str]]:
-        """Yield the keys in batches of clips of similar length, each at most `BATCH_SECONDS` long including padding."""
-        # Equal lengths are sorted by key, so that batches, and with them rounding, do not depend on the order of the request.
+        """Yield the keys in batches of clips with similar lengths. A batch has at most `BATCH_SECONDS`, padding included."""
+        # Clips of equal length are sorted by key. So batches and their rounding do not depend on the order of the clips.
         keys, batch = sorted(missing), list[str]()
         seconds = CPU_BATCH_SECONDS if self.encoder.model.device.type == "cpu" else BATCH_SECONDS
         lengths = self.store.lengths([missing[key] for key in keys])
@@ -107,7 +109,7 @@ class FrozenInputs(ABC):
 
         Raises
         ------
-        GemoclapError : it was not encoded, or its file is damaged.
+        GemoclapError : the clip was not encoded, or its file is damaged.
         """
         try:
             return self.kept[self.store.content_key(utterance)]
@@ -115,17 +117,17 @@ class FrozenInputs(ABC):
             raise GemoclapError(f"{utterance.id}: nothing is cached of it; run again, which encodes it") from None
 
     def refresh(self) -> None:
-        """Look for what other processes have encoded."""
+        """Look for clips that other processes have encoded."""
         if isinstance(self.kept, Shards):
             self.kept.refresh()
 
     def lengths(self, utterances: Sequence[Utterance]) -> np.ndarray:
-        """Return the samples of each clip, (N,) int64."""
+        """Return the number of samples of each clip, (N,) int64."""
         return self.store.lengths(utterances)
 
     @abstractmethod
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return the model's keyword arguments in place of the waveforms, one row per utterance; they must be encoded."""
+        """Return the keyword arguments that replace the waveforms, one row per utterance. All must be encoded already."""
 
     @abstractmethod
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
@@ -134,11 +136,11 @@ class FrozenInputs(ABC):
 
 @contextmanager
 def as_it_predicts(encoder: SpeechEncoder) -> Iterator[None]:
-    """Switch off dropout, gradients and half precision for a block, and restore them afterwards."""
+    """Switch off dropout, gradients and half precision during a block, and restore them afterwards."""
     training = encoder.training
     encoder.eval()
     try:
-        # cuDNN would compute convolutions in TF32, and the cache would depend on which device filled it.
+        # Otherwise cuDNN computes convolutions in TF32, and the cache would depend on the device that filled it.
         exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
         with torch.no_grad(), torch.autocast(encoder.model.device.type, enabled=False), exact:
             yield
@@ -151,8 +153,8 @@ class FrozenFrames(FrozenInputs):
 
     Parameters
     ----------
-    place : on the encoder's device, in host memory, or on disk below `folder`.
-    dtype : type for storing; the output is computed in float32.
+    place : where the output is stored: on the device of the encoder, in the memory of the machine, or on disk below `folder`.
+    dtype : type in which it is stored. It is computed in float32.
     """
 
     def __init__(
@@ -172,7 +174,7 @@ class FrozenFrames(FrozenInputs):
     def _encode(self, waveforms: Tensor, lengths: Tensor) -> Sequence[Tensor]:
         features, counts = self.encoder.frozen_frames(waveforms, lengths)
         features = features.to(self.device, self.dtype)
-        # Copy each clip, because a view would keep the whole batch in memory, with its padding.
+        # Each clip is copied, because a view would keep the whole batch in memory, with its padding.
         return [row[:count].clone() for row, count in zip(features, counts.tolist(), strict=True)]
 
 
@@ -181,9 +183,9 @@ class LayerFeatures(FrozenInputs):
 
     Parameters
     ----------
-    pooling : of `encoders.pooling.POOLINGS`. Only the mean of a weighted sum of layers is the weighted sum of their
-        means; with weighted layers no other pooling can be cached.
-    folder : folder for the tables of all encoders; None keeps this one in memory.
+    pooling : one of `encoders.pooling.POOLINGS`. With weighted layers it must be the mean: only the mean of a weighted sum of
+        layers is the weighted sum of the means of the layers.
+    folder : folder for the tables of all encoders. None keeps this table in memory.
     """
 
     at_hand = True
@@ -205,11 +207,11 @@ class LayerFeatures(FrozenInputs):
             self._enter(new)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``layer_features`` (B, L, P), of every layer, or of the only one that is used."""
+        """Return ``layer_features`` (B, L, P), of every layer, or of the single layer that is used."""
         return {"layer_features": self._table[[self._rows[self.store.content_key(row)] for row in utterances]]}
 
     def _enter(self, utterances: dict[str, Utterance]) -> None:
-        """Add rows for the layers that are used to the table in memory."""
+        """Add rows to the table in memory, for the layers that are used."""
         layers = self.encoder.layers
         one = (
             slice(-1, None) if layers == "last" else slice(None) if layers == "weighted" else slice(layers, layers + 1)
@@ -228,8 +230,8 @@ class LayerFrames(FrozenInputs):
     Parameters
     ----------
     layer : as in `SpeechEncoder.layer_frames`.
-    dtype : type for storing; frames are computed in float32.
-    folder : folder for the frames of all encoders and layers; None keeps these in memory.
+    dtype : type in which frames are stored. They are computed in float32.
+    folder : folder for the frames of all encoders and layers. None keeps these frames in memory.
     """
 
     def __init__(
@@ -251,12 +253,12 @@ class LayerFrames(FrozenInputs):
 
 
 def is_cacheable(encoder: SpeechEncoder, pooling: str) -> bool:
-    """Whether `LayerFeatures` can replace the frames."""
+    """Whether `LayerFeatures` can replace the frames of an encoder with this pooling."""
     return pooling in POOLINGS and (encoder.layers != "weighted" or pooling == "mean")
 
 
 def frozen_fingerprint(encoder: SpeechEncoder) -> str:
-    """Return a hash of the weights and settings of the frozen part, up to the layer with constant output."""
+    """Return a hash of weights and settings of the frozen part, up to the layer whose output never changes."""
     model: Any = encoder.model
     until = encoder.constant_until
     if until:
@@ -266,7 +268,7 @@ def frozen_fingerprint(encoder: SpeechEncoder) -> str:
 
 
 def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utterance], dtype: torch.dtype) -> int:
-    """Return how many bytes `FrozenFrames` of `rows` take."""
+    """Return how many bytes the `FrozenFrames` of `rows` need."""
     unique = {store.content_key(row): row for row in rows}
     frames = int(frame_counts(encoder, store.lengths(list(unique.values()))).sum())
     config: Any = encoder.model.config
@@ -275,19 +277,19 @@ def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utter
 
 
 def frame_counts(encoder: SpeechEncoder, lengths: np.ndarray) -> np.ndarray:
-    """Samples of each clip (N,) -> frames; a padded Whisper makes frames for its padding too."""
+    """Number of samples of each clip (N,) -> number of frames. A padded Whisper also makes frames of its padding."""
     return encoder.frame_counts(torch.from_numpy(lengths)).numpy()
 
 
 def roomiest_place(needed: int, processes: int, device: torch.device) -> Place:
-    """Return the fastest place with room for `needed` bytes per process: device, host memory, or the disk."""
+    """Return the fastest place with room for `needed` bytes per process: the device, the memory, or the disk."""
     if device.type == "cuda" and needed < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"
     return "memory" if processes * needed < MEMORY_SHARE * psutil.virtual_memory().available else "disk"
 
 
 def _determinants(encoder: SpeechEncoder, *prefixes: str) -> list[Any]:
-    """Return the settings that the output depends on: fields of the config that start with one of `prefixes`."""
+    """Return the settings that the output depends on: fields of the config that begin with one of `prefixes`."""
     of_training = ("apply_spec_augment", "layerdrop", "encoder_layerdrop", LABELLED, HEARD)
     of_saving = ("transformers_version", "_name_or_path", "architectures", "dtype", "torch_dtype")
     config = encoder.model.config.to_dict()

@@ -1,4 +1,4 @@
-"""Samples and frames: normalises clips for an encoder, and counts the frames that it makes of them."""
+"""Samples and frames: normalises clips for an encoder, and computes the number of their frames."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from gemoclap.encoders.padding import valid_positions
 
 
 def normalize_clips(waveforms: Tensor, lengths: Tensor, do_normalize: bool) -> Tensor:
-    """Set the padding to zero and, optionally, each clip to zero mean and unit variance over its own samples.
+    """Set the padding to zero. Optionally, scale each clip to zero mean and unit variance over its own samples.
 
-    As `Wav2Vec2FeatureExtractor` does: ``(x - mean) / sqrt(variance + 1e-7)``. Shapes ``(B, T)`` and ``(B,)``.
+    The formula is that of `Wav2Vec2FeatureExtractor`: ``(x - mean) / sqrt(variance + 1e-7)``. Shapes are ``(B, T)`` and
+    ``(B,)``.
     """
     padding = ~valid_positions(lengths, waveforms.shape[1])
     waveforms = waveforms.masked_fill(padding, 0.0)
@@ -28,14 +29,14 @@ def normalize_clips(waveforms: Tensor, lengths: Tensor, do_normalize: bool) -> T
 
 
 def frame_counts_of(model: Any, samples: Tensor) -> Tensor:
-    """Return the number of frames that a transformers model makes of each number of samples."""
+    """Return the number of frames that a transformers model makes from each number of samples."""
     return model._get_feat_extract_output_lengths(samples)
 
 
 def receptive_field(model: PreTrainedModel) -> tuple[int, int, int]:
-    """Return three numbers of samples: the least for a clip with a frame, from one frame to the next, and in one frame.
+    """Return three numbers of samples: of the shortest clip with a frame, from one frame to the next, and in one frame.
 
-    Our own encoders make one frame even of a clip that is shorter than a frame.
+    Our own encoders make one frame even from a clip that is shorter than a frame.
     """
     counts = frame_counts_of(model, torch.arange(1, SAMPLE_RATE + 1, device="cpu"))
     minute = 60 * SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""Freezes parts of a speech encoder: finds the modules that `ModelSettings.freeze` means."""
+"""Freezes parts of a speech encoder, as `ModelSettings.freeze` says."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def layer_count(what: str | int) -> int | None:
 
 
 def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
-    """Return the modules of `model` that ``SpeechEncoder.freeze(what)`` means; sets transformers' own marks of freezing.
+    """Return the modules of `model` that ``SpeechEncoder.freeze(what)`` freezes. Mark them as frozen for transformers.
 
     Raises
     ------
-    GemoclapError : another word, or more layers than there are.
+    GemoclapError : the word is unknown, or the encoder has fewer layers.
     """
     count = layer_count(what)
     if count is not None and count == trainable_layers(model):
@@ -40,19 +40,19 @@ def parts_to_freeze(model: PreTrainedModel, what: str | int) -> list[nn.Module]:
 
 
 def trainable_layers(model: Any) -> int | None:
-    """Return the number of layers after which nothing can be trained; None if something follows, such as a norm."""
+    """Return the number of layers, or None if a norm behind the last layer is trained."""
     norm = final_norm(model)
     is_norm_trained = norm is not None and any(parameter.requires_grad for parameter in norm.parameters())
     return None if is_norm_trained else len(numbered_layers(model, "freeze"))
 
 
 def unfreeze(modules: Sequence[nn.Module], parameters: Sequence[nn.Parameter]) -> None:
-    """Undo the freezing of `modules` for `parameters`, which were trainable before, and transformers' own marks."""
+    """Undo the freezing of `modules`: make `parameters` trainable again, which they were, and remove the marks."""
     for parameter in parameters:
         parameter.requires_grad_(True)
     for module in modules:
         for part in module.modules():
-            if hasattr(part, "_requires_grad"):  # transformers' own mark of a frozen front end
+            if hasattr(part, "_requires_grad"):  # with this, transformers marks a frozen front end
                 setattr(part, "_requires_grad", True)  # noqa: B010
 
 
@@ -60,7 +60,7 @@ def _front_end(model: Any) -> list[nn.Module]:
     trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
-    elif hasattr(model, "feature_extractor"):  # in HuBERT only models with a head have the method
+    elif hasattr(model, "feature_extractor"):  # of HuBERT, only models with a head have the method
         model.feature_extractor._freeze_parameters()
     else:
         raise GemoclapError(f"freeze: a {model.config.model_type} encoder has no front end; use none or all")

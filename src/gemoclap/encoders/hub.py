@@ -1,4 +1,4 @@
-"""The Hugging Face hub: checks once, and quickly, whether it can be reached, and prints a line before each download."""
+"""The Hugging Face hub: checks once whether it can be reached, without a long wait, and announces each download in a line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import get_session, validate_repo_id
 
 PATIENCE = 10
-"""Seconds to wait for the hub's first answer."""
+"""Seconds to wait for the first answer of the hub."""
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name looks like a hub repository, and is not a folder."""
+    """Whether a name has the form of a repository of the hub, and is not a folder."""
     if Path(name).exists():
         return False
     try:
@@ -26,9 +26,10 @@ def is_hub_id(name: str) -> bool:
 
 
 def expect_hub(name: str) -> None:
-    """Print on stderr that a model is downloaded, unless it is a folder or in the cache.
+    """Print on standard error that a model is downloaded, unless it is a folder or in the cache.
 
-    If the hub does not answer, this process only uses the hub's cache, because huggingface_hub would retry for each file.
+    If the hub does not answer, this process uses only the cache of the hub. Otherwise huggingface_hub would try again for each
+    file.
     """
     if constants.HF_HUB_OFFLINE or not is_hub_id(name):
         return
@@ -48,6 +49,6 @@ def _answers() -> bool:
     """Whether the hub gives any answer."""
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE)
-    except Exception:  # from any library, without a network, a name server or a certificate
+    except Exception:  # without a network, a name server or a certificate, any library can raise its own error
         return False
     return True

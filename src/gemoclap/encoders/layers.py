@@ -1,4 +1,4 @@
-"""The numbered layers of a speech encoder of any family: counts them, leaves some out, runs a part."""
+"""The numbered layers of a speech encoder of any family: counts them, leaves some out, or runs a part of them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from gemoclap.encoders.overriding import calling_instead, front_end_given
 from gemoclap.errors import GemoclapError
 
 NO_FINAL_NORM = "output_before_norm"
-"""Field of an encoder's config: the output is taken before the norm after the last layer."""
+"""Field in the config of an encoder. If it is true, the norm after the last layer is not used."""
 
 
 Layers = Literal["last", "weighted"] | int
-"""Layers whose output is used: the last, a learned sum of all, or one by number (0 = the input of the first)."""
+"""Layers whose output is used: the last, a learned sum of all, or a single one by its number (0 = input of the first)."""
 
 
 def check_layers(layers: Layers, total: int) -> None:
-    """Raise a GemoclapError unless a model of `total` layers has the layers in `layers`."""
+    """Raise a GemoclapError unless a model with `total` layers has those in `layers`."""
     if isinstance(layers, int) and not 0 <= layers <= total:
         raise GemoclapError(f"layers: there is no layer {layers}; give 0 to {total}, last or weighted")
     if not isinstance(layers, int) and layers not in ("last", "weighted"):
@@ -30,15 +30,15 @@ def check_layers(layers: Layers, total: int) -> None:
 
 
 def hidden_states(output: Any) -> list[Tensor]:
-    """Return the input of the first layer and the output of each, from a model's output.
+    """Return the input of the first layer and the output of each layer, from the output of a model.
 
-    The last is the encoder's output after its final norm, even if transformers lists it without.
+    The last one is the output of the encoder after its final norm, even if transformers lists it without the norm.
     """
     return [*output.hidden_states[:-1], output.last_hidden_state]
 
 
 def layer_stack(model: Any) -> Any:
-    """Return the module that holds the layers: ``model.encoder``, or the model itself."""
+    """Return the module that has the layers: ``model.encoder``, or the model itself."""
     return getattr(model, "encoder", model)
 
 
@@ -47,7 +47,7 @@ def numbered_layers(model: Any, setting: str) -> nn.ModuleList:
 
     Raises
     ------
-    GemoclapError : it has none, so that `setting` cannot be used.
+    GemoclapError : it has no layers, so `setting` cannot be used.
     """
     stack = layer_stack(model)
     if not hasattr(stack, "layers"):
@@ -56,7 +56,7 @@ def numbered_layers(model: Any, setting: str) -> nn.ModuleList:
 
 
 def final_norm(model: Any) -> nn.LayerNorm | None:
-    """Return the norm after the last layer; None if the norm is before the first (post-norm), or there is none."""
+    """Return the norm after the last layer; None if the norm is before the first layer (post-norm), or there is no norm."""
     stack = layer_stack(model)
     is_last = getattr(model.config, "do_stable_layer_norm", False) or getattr(stack, "norm_is_last", False)
     return stack.layer_norm if is_last else None
@@ -65,12 +65,12 @@ def final_norm(model: Any) -> nn.LayerNorm | None:
 def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int | None) -> None:
     """Remove from `config` the layers above the one that is used, and above `keep_layers`.
 
-    If layers are removed, no norm follows the last one [C], because the norm was trained for the output of the original last
-    layer. The output of N layers is then transformers' ``hidden_states[N]`` of the whole model.
+    If layers are removed, no norm follows the last layer that is left [C]. The norm was trained for the output of the original
+    last layer. So the output of N layers is ``hidden_states[N]`` of the whole model in transformers.
 
     Raises
     ------
-    GemoclapError : there are fewer layers.
+    GemoclapError : the model has fewer layers.
     """
     fields: Any = config
     total = fields.num_hidden_layers
@@ -90,7 +90,7 @@ def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int 
 
 
 class UnusedNorm(nn.LayerNorm):
-    """A norm that does nothing. Its weights stay in the checkpoint, because plain transformers needs all weights."""
+    """A norm that does nothing. Its weights stay in the checkpoint, because transformers needs all weights."""
 
     def forward(self, input: Tensor) -> Tensor:
         return input
@@ -106,7 +106,7 @@ def pass_final_norm(model: PreTrainedModel) -> None:
 
 @contextmanager
 def ending_with(model: Any, count: int) -> Iterator[None]:
-    """Run only the first `count` layers in a call; the layers above and the final norm do nothing."""
+    """Run only the first `count` layers in a call. The layers above and the final norm do nothing."""
     norm = final_norm(model)
     with ExitStack() as stack:
         for layer in layer_stack(model).layers[count:]:
@@ -118,17 +118,17 @@ def ending_with(model: Any, count: int) -> Iterator[None]:
 
 @contextmanager
 def going_on_from(model: Any, states: Tensor, mask: Tensor, count: int) -> Iterator[None]:
-    """Start a call at the output ``(B, F, D)`` of the first `count` layers, at least 1; ``mask (B, F)``."""
+    """Start a call at the output ``(B, F, D)`` of the first `count` layers, with ``mask (B, F)``. `count` is at least 1."""
     inner = layer_stack(model)
     first, *others = inner.layers[:count]
     with ExitStack() as stack:
         for layer in others:
             stack.enter_context(calling_instead(layer, _passed_through))
-        if hasattr(inner, "embed_positions"):  # Whisper: the states replace the output of the convolutions
+        if hasattr(inner, "embed_positions"):  # in a Whisper, the states replace the output of the convolutions
             stack.enter_context(front_end_given(model, states, mask))
             stack.enter_context(calling_instead(inner.embed_positions, lambda places: states.new_zeros(1)))
             stack.enter_context(calling_instead(first, _passed_through))
-        else:  # transformers' families: the input of the first layer is computed from zeros and ignored
+        else:  # in the other families, the input of the first layer is computed from zeros, and ignored
             nothing = states.new_zeros(1).expand(*states.shape[:2], model.config.conv_dim[-1])
             stack.enter_context(front_end_given(model, nothing, mask))
             stack.enter_context(calling_instead(inner.pos_conv_embed, lambda hidden: hidden.new_zeros(1)))
@@ -137,12 +137,12 @@ def going_on_from(model: Any, states: Tensor, mask: Tensor, count: int) -> Itera
 
 
 def _passed_through(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """The output of a layer that does nothing; in WavLM it includes the position bias that it was given."""
+    """Return the output of a layer that does nothing. In WavLM it includes the position bias of the input."""
     return (hidden_states, kwargs["position_bias"]) if "position_bias" in kwargs else hidden_states
 
 
 def _giving(states: Tensor, layer: Any) -> Any:
-    """Return a replacement for the first layer; in WavLM it also computes the position bias for all layers."""
+    """Return a replacement for the first layer. In WavLM it also computes the position bias for all layers."""
     attention: Any = getattr(layer, "attention", None)
     if not hasattr(attention, "compute_bias"):
         return lambda *args, **kwargs: states

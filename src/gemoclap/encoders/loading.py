@@ -25,7 +25,7 @@ FREE_FIELDS = ("apply_spec_augment", "layerdrop", "padded")
 def load_speech_model(
     name: str, layers: Layers, keep_layers: int | None, options: dict[str, Any]
 ) -> tuple[PreTrainedModel, bool]:
-    """Return the model of a hub id or a folder, and whether its input has zero mean and unit variance.
+    """Return the model of a hub id or a folder, and whether its input must have zero mean and unit variance.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def load_speech_model(
 def _load_whisper(
     name: str, config: WhisperConfig, layers: Layers, keep_layers: int | None, options: dict[str, Any]
 ) -> WhisperSpeechModel:
-    """Build the encoder of a Whisper checkpoint; the decoder is neither built nor read."""
+    """Build the encoder of a Whisper checkpoint. The decoder is neither built nor read."""
     _check_mel(name, config.num_mel_bins)
     own = WhisperSpeechConfig.from_whisper(config)
     leave_out_unused(own, layers, keep_layers)
@@ -61,7 +61,7 @@ def _load_whisper(
 def _check_mel(name: str, bands: int) -> None:
     """Refuse a checkpoint whose preprocessor_config.json needs other mel frames than ours."""
     if Path(name).is_dir() and not any(Path(name).glob("*processor_config.json")):
-        return  # the input of a Whisper is known
+        return  # without this file, the usual input of a Whisper is assumed
     with readable_errors(name):
         asked, _ = PreTrainedConfig.get_config_dict(name, _configuration_file="preprocessor_config.json")
     wanted = {"feature_size": bands, "sampling_rate": SAMPLE_RATE, "hop_length": HOP, "n_fft": WINDOW}
@@ -74,11 +74,11 @@ def _check_mel(name: str, bands: int) -> None:
 
 
 def set_options(config: PreTrainedConfig, options: dict[str, Any]) -> None:
-    """Change fields of a config that do not affect the shape of weights.
+    """Change fields of a config that have no effect on the shape of weights.
 
     Raises
     ------
-    GemoclapError : there is no such field, it affects the shape of the weights, or the value has another type.
+    GemoclapError : there is no such field; it has an effect on the shape of weights; or the value has another type.
     """
     known = [field for field in config.to_dict() if _is_free(field)]
     for option, value in options.items():
@@ -100,14 +100,15 @@ def _is_free(field: str) -> bool:
 
 
 def refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTrainedConfig) -> None:
+    """Raise a GemoclapError for a model that is no encoder of waveforms, or that joins frames after its front end."""
     if getattr(config, "is_encoder_decoder", False):
         raise GemoclapError(f"{name}: is an encoder-decoder ({config.model_type}); give a speech encoder such as WavLM")
     if model_type.main_input_name != "input_values" or not hasattr(model_type, "_get_feat_extract_output_lengths"):
         raise GemoclapError(
-            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM or "
-            "data2vec-audio encoder, or one of this project's (compact, mockingjay, npc)"
+            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM, data2vec-audio or "
+            "Whisper encoder, or one of this project's (compact, small, mockingjay, npc)"
         )
-    # Both shorten the frames inside the encoder, so that a clip's last frames would depend on the padding behind it.
+    # Both join frames inside the encoder. So the last frames of a clip would depend on the padding behind them.
     if getattr(config, "add_adapter", False):
         raise GemoclapError(f"{name}: has a convolutional adapter; set add_adapter to false in its config.json")
     if getattr(config, "squeeze_factor", 1) > 1:
@@ -117,7 +118,7 @@ def refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTraine
 
 
 def read_do_normalize(name: str) -> bool:
-    """Return the contents of preprocessor_config.json; refuse another sampling rate than ours."""
+    """Return ``do_normalize`` of preprocessor_config.json. Raise a GemoclapError for another sampling rate than ours."""
     folder = Path(name)
     if folder.is_dir() and not any(folder.glob("*processor_config.json")):
         raise GemoclapError(

@@ -1,7 +1,8 @@
 """Low-rank adaptation (LoRA) of a speech encoder (Hu et al. 2021, arXiv 2106.09685) with peft, an optional package.
 
-Two narrow matrices are added to the projections of queries and values in each layer that is not frozen. Only these are
-trained. In a saved model their product is added to the weights, so it does not need peft, and is as large as before.
+The product of two narrow matrices is added to the projections of queries and values in each layer that is not frozen. Only
+these matrices are trained. In a saved model, the product is added to the weights. So the model does not need peft, and is not
+larger than before.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 
 TARGETS = ("q_proj", "v_proj", "query_key_value")
-"""Names of the projections that are adapted in a layer's attention [C: queries and values, as in the paper above]."""
+"""Names of the projections in the attention of a layer that are adapted [C: queries and values, as in the paper above]."""
 ADAPTER = "default"
 
 
 def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
-    """Add adapters to the attention of the layers from `first` on; every other weight of `model` is frozen.
+    """Add adapters to the attention of the layers from number `first` on. Every other weight of `model` is frozen.
 
     Parameters
     ----------
@@ -29,9 +30,9 @@ def add_lora(model: Any, rank: int, alpha: float, first: int) -> None:
 
     Raises
     ------
-    GemoclapError : peft is not installed, or no layer is left that has attention.
+    GemoclapError : peft is not installed, or no layer with attention is left.
     """
-    peft = needed("peft", "model.lora_rank")  # an extra: few train adapters
+    peft = needed("peft", "model.lora_rank")  # an extra, because few people train adapters
     layers = numbered_layers(model, "model.lora_rank")
     adapted = {part for layer in layers[first:] for name, part in layer.named_modules() if name.endswith(TARGETS)}
     names = [name for name, part in model.named_modules() if part in adapted]

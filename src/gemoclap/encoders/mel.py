@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of padded batches, on any device, and the base class of encoders that use them."""
+"""Log-mel spectrograms of padded batches, on any device; and the base class of encoders that use them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def mel_filterbank(n_mels: int, n_fft: int, sample_rate: int, low_hz: float, hig
 
 
 class MelFrames(nn.Module):
-    """Cuts raw audio into windows and computes their spectra; what log-mel and mel magnitudes have in common.
+    """Cuts raw audio into windows and computes their spectra. It is the base of log-mel frames and of mel magnitudes.
 
-    Frames are not centred: frame t covers the samples ``[t * hop, t * hop + window)``, so no frame of a clip includes
-    padding. A clip shorter than one window has one frame, of the clip and zeros.
+    Frames are not centred. Frame t has the samples ``[t * hop, t * hop + window)``, so no frame of a clip includes padding. A
+    clip that is shorter than a window has one frame, which is filled up with zeros.
 
     Parameters
     ----------
     filters : mel filters, ``(n_fft // 2 + 1, n_mels)``.
     window_values : the window, padded with zeros to `n_fft` samples.
-    hop, n_fft : samples.
+    hop, n_fft : numbers of samples.
     """
 
     filters: Tensor
@@ -50,12 +50,12 @@ class MelFrames(nn.Module):
     def __init__(self, filters: Tensor, window_values: Tensor, hop: int, n_fft: int) -> None:
         super().__init__()
         self.n_fft, self.window, self.hop = n_fft, len(window_values), hop
-        # Saved with the weights, because transformers builds a model without data and fills it from the file.
+        # They are saved with the weights: transformers builds a model without data, and fills it from the file.
         self.register_buffer("filters", filters)
         self.register_buffer("window_values", window_values)
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames, at least one."""
+        """Number of samples -> number of frames, at least one."""
         return ((lengths - self.window).div(self.hop, rounding_mode="floor") + 1).clamp(min=1)
 
     def spectra(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,8 +73,8 @@ class LogMel(MelFrames):
 
     Parameters
     ----------
-    n_mels, low_hz, high_hz : of `mel_filterbank`.
-    n_fft, window, hop : samples; the Hann window is padded with zeros to `n_fft`.
+    n_mels, low_hz, high_hz : as in `mel_filterbank`.
+    n_fft, window, hop : numbers of samples. The Hann window is padded with zeros to `n_fft`.
     """
 
     def __init__(
@@ -91,18 +91,18 @@ class LogMel(MelFrames):
         super().__init__(filters, torch.hann_window(window), hop, n_fft)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(log-mel (B, F, n_mels), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``; padding is 0."""
+        """Return ``(log-mel (B, F, n_mels), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``. The padding is 0."""
         spectrum, mask = self.spectra(waveforms, lengths)
-        power = spectrum.real.square() + spectrum.imag.square()  # faster than abs(), which takes a root
+        power = spectrum.real.square() + spectrum.imag.square()  # faster than abs(), which computes a square root
         log_mel = (power @ self.filters).add(1e-6).log()
         return log_mel * mask.unsqueeze(-1), mask
 
 
 def normalize_frames(frames: Tensor, mask: Tensor) -> Tensor:
-    """Subtract each mel bin's mean over the clip, and divide all bins by one standard deviation.
+    """Subtract the mean of each mel bin over the clip, and divide all bins by the same standard deviation.
 
-    This removes level and channel, and keeps the spectral contrast [C]. ``frames (B, F, M)``, ``mask (B, F)`` True where real;
-    the padding becomes zero, and so does a clip whose frames are all equal (silence).
+    This removes level and channel, and keeps the spectral contrast [C]. Shapes are ``frames (B, F, M)`` and ``mask (B, F)``,
+    which is True at real frames. The padding becomes zero. So does a clip whose frames are all equal, such as silence.
     """
     weights = mask.unsqueeze(-1).to(frames.dtype)
     count = weights.sum(1, keepdim=True).clamp(min=1)
@@ -112,15 +112,15 @@ def normalize_frames(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 def cmvn(frames: Tensor, mask: Tensor) -> Tensor:
-    """Bring each dimension to zero mean and unit variance over the clip (cepstral mean and variance normalisation) [S].
+    """Scale each dimension to zero mean and unit variance over the clip (cepstral mean and variance normalisation) [S].
 
-    ``frames (B, F, M)``, ``mask (B, F)`` True where real; the padding becomes zero. The variance is that of the
-    population, and 1e-5 is added to it, so that the noise of a silent band is not amplified [C].
+    Shapes are ``frames (B, F, M)`` and ``mask (B, F)``, which is True at real frames. The padding becomes zero. The variance is
+    that of the population. 1e-5 is added to it, so that the noise of a silent band is not amplified [C].
     """
     weights = mask.unsqueeze(-1).to(frames.dtype)
     count = weights.sum(1, keepdim=True).clamp(min=1)
     centred = frames
-    # Twice, because the first mean is rounded, and a constant dimension far from zero must become zero.
+    # The mean is subtracted twice, because the first one is rounded. A constant dimension far from zero must become zero.
     for _ in range(2):
         centred = (centred - (centred * weights).sum(1, keepdim=True) / count) * weights
     variance = centred.square().sum(1, keepdim=True) / count
@@ -128,14 +128,14 @@ def cmvn(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 def deltas(frames: Tensor, mask: Tensor, width: int = 2) -> Tensor:
-    """Return the slope of each dimension over time, of the shape of `frames`; zero in the padding.
+    """Return the slope of each dimension over time, in the shape of `frames`. It is zero in the padding.
 
-    ``sum_n n (c[t + n] - c[t - n]) / (2 sum_n n^2)`` with n from 1 to `width`: regression as in Kaldi's add-deltas and
-    torchaudio's compute_deltas. Beyond the ends of a clip its first and last frames are repeated.
+    The slope is ``sum_n n (c[t + n] - c[t - n]) / (2 sum_n n^2)`` with n from 1 to `width`. This is the regression of Kaldi's
+    add-deltas and of torchaudio's compute_deltas. Beyond the ends of a clip, its first and last frames are repeated.
 
     Parameters
     ----------
-    frames, mask : ``(B, F, M)``, and ``(B, F)`` True at the first frames of each row; only these are read.
+    frames, mask : ``(B, F, M)``, and ``(B, F)``, which is True at the first frames of each row. Only these frames are read.
     """
     positions = torch.arange(frames.shape[1], device=frames.device)
     last = (mask.sum(1) - 1).clamp(min=0).unsqueeze(1)
@@ -151,7 +151,7 @@ def deltas(frames: Tensor, mask: Tensor, width: int = 2) -> Tensor:
 
 
 def append_deltas(frames: Tensor, mask: Tensor, order: int = 2, width: int = 2) -> Tensor:
-    """Return the frames, their deltas, the deltas of those and so on up to `order`: ``(B, F, (order + 1) M)``."""
+    """Return the frames, their deltas, the deltas of these, and so on up to `order`: ``(B, F, (order + 1) M)``."""
     parts = [frames]
     for _ in range(order):
         parts.append(deltas(parts[-1], mask, width))
@@ -159,7 +159,7 @@ def append_deltas(frames: Tensor, mask: Tensor, order: int = 2, width: int = 2) 
 
 
 class MelFeatures(nn.Module):
-    """Raw audio -> log-mel frames with `delta_order` orders of deltas, normalised by `cmvn`; it has no weights to train."""
+    """Raw audio -> log-mel frames with `delta_order` orders of deltas, normalised by `cmvn`. Nothing in it is trained."""
 
     def __init__(
         self, n_mels: int, window: int, hop: int, n_fft: int, delta_order: int = 0, delta_width: int = 2
@@ -169,7 +169,7 @@ class MelFeatures(nn.Module):
         self.delta_order, self.delta_width = delta_order, delta_width
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``(features (B, F, M), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``; the padding is zero."""
+        """Return ``(features (B, F, M), mask (B, F) bool)`` of zero-padded ``waveforms (B, T)``. The padding is zero."""
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
             frames, mask = self.log_mel(waveforms, lengths)
             return cmvn(append_deltas(frames, mask, self.delta_order, self.delta_width), mask), mask
@@ -178,29 +178,29 @@ class MelFeatures(nn.Module):
 class MelEncoder(PreTrainedModel):
     """An encoder of mel features with two public steps, so that pre-training can mask frames between them.
 
-    ``model(input_values (B, T), attention_mask (B, T))`` is `features`, then `encode`; ``mask_time_indices`` (B, F)
-    (transformers' name) hides frames between the two steps: they become zero, which is the mean.
+    ``model(input_values (B, T), attention_mask (B, T))`` calls `features`, then `encode`. ``mask_time_indices`` (B, F)
+    (transformers' name) hides frames between the two steps. They become zero, which is the mean.
     """
 
     main_input_name = "input_values"
     mel: MelFeatures
 
     def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames; transformers' name for it."""
+        """Number of samples -> number of frames; transformers calls it so."""
         return self.mel.log_mel.frame_counts(lengths)
 
     def freeze_feature_encoder(self) -> None:
-        """Do nothing, because the mel features have no weights; transformers' name for it."""
+        """Do nothing, because the mel features have no weights; transformers calls it so."""
 
     def features(self, input_values: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return normalised features ``(B, F, M)``, without gradient, and their mask ``(B, F)``; the padding is zero."""
+        """Return normalised features ``(B, F, M)``, without gradient, and their mask ``(B, F)``. The padding is zero."""
         lengths = input_values.new_full(input_values.shape[:1], input_values.shape[1], dtype=torch.long)
         if attention_mask is not None:
             lengths = attention_mask.sum(1)
         return self.mel(input_values, lengths)
 
     def encode(self, frames: Tensor, mask: Tensor, output_hidden_states: bool = False) -> BaseModelOutput:
-        """Return ``last_hidden_state (B, F, D)``, and on request the ``hidden_states``, for what `features` returns."""
+        """Return ``last_hidden_state (B, F, D)``, and on request ``hidden_states``, for the result of `features`."""
         raise NotImplementedError
 
     def forward(
@@ -218,7 +218,7 @@ class MelEncoder(PreTrainedModel):
 
 
 def refuse_impossible_sizes(config: Any, *names: str) -> None:
-    """Raise a ValueError unless the mel sizes of `config` and its fields `names` can be built."""
+    """Raise a ValueError if no network can be built from the mel sizes and the fields `names` of `config`."""
     refuse_impossible(config, "n_mels", "window", "hop", "n_fft", *names)
     if config.window > config.n_fft:
         raise ValueError(f"n_fft ({config.n_fft}) must hold the window ({config.window})")

@@ -1,7 +1,7 @@
 """MockingJay: a Transformer over mel frames, pre-trained by predicting masked spans (Liu et al., arXiv 1910.12638).
 
-The post-norm layers are BERT's; sizes are those of S3PRL's "mockingjay", as in the EMS experiments [S]. Masking and the heads
-for pre-training are in `gemoclap.ems`.
+The layers are those of BERT, with the norm after each step (post-norm). Sizes are those of "mockingjay" in S3PRL, as in the
+experiments of EMS [S]. Masking and the heads for pre-training are in `gemoclap.ems`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_siz
 
 
 class MockingJayConfig(PreTrainedConfig):
-    """Sizes of MockingJay; the defaults are those of EMS [S].
+    """Sizes of MockingJay. The defaults are those of EMS [S].
 
     Attributes
     ----------
-    n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (25 ms every 10 ms).
-    delta_order, delta_width : deltas of each mel bin (2 = delta and delta-delta), and frames on either side for their
-        regression [C].
-    position_scale : factor on the positions that are added to the projected features; 1 as in S3PRL [S]. The root mean square
-        of the positions, 0.7, is more than twice that of the untrained projection of 240 features (0.3), and four times that
-        of 80.
+    n_mels, window, hop, n_fft : sizes of the log-mel input. The last three are in samples at 16 kHz (25 ms every 10 ms).
+    delta_order, delta_width : orders of deltas of each mel bin (2 = delta and delta-delta), and number of frames on either side
+        for their regression [C].
+    position_scale : factor for the positions that are added to the projected features; 1 as in S3PRL [S]. The root mean square
+        of the positions is 0.7. This is more than twice that of the untrained projection of 240 features (0.3), and four times
+        that of 80 features.
     hidden_size, num_hidden_layers, num_attention_heads, intermediate_size : widths and depth.
-    dropout : of the input, and before each residual connection.
-    attention_dropout : of the attention weights; with 0 a CPU needs no (B, heads, F, F) tensor.
-    layer_norm_eps, initializer_range : BERT's.
+    dropout : dropout of the input, and before each residual connection.
+    attention_dropout : dropout of the attention weights. With 0, a CPU needs no (B, heads, F, F) tensor.
+    layer_norm_eps, initializer_range : as in BERT.
     """
 
     model_type = "gemoclap-mockingjay"
@@ -70,12 +70,12 @@ class MockingJayConfig(PreTrainedConfig):
 
     @property
     def input_size(self) -> int:
-        """Dimensions of an input frame: the mel bins and their deltas."""
+        """Number of values in an input frame: the mel bins and their deltas."""
         return self.n_mels * (self.delta_order + 1)
 
 
 class MockingJayLayer(GradientCheckpointingLayer):
-    """Self-attention, then feed-forward; each with a residual connection and layer norm after it (post-norm, as in BERT)."""
+    """Self-attention, then feed-forward. A residual connection and a layer norm follow each of them (post-norm, as in BERT)."""
 
     def __init__(self, config: MockingJayConfig) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class MockingJayLayer(GradientCheckpointingLayer):
         self.attention_dropout = config.attention_dropout
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """``(B, F, D)`` and back; no frame attends to frames where ``mask (B, F)`` is False."""
+        """``(B, F, D)`` to the same shape. No frame attends to frames where ``mask (B, F)`` is False."""
         hidden = self.attention_norm(hidden + self.dropout(self._attend(hidden, mask)))
         return self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
 
@@ -137,7 +137,7 @@ class MockingJayModel(MelEncoder):
 
 
 def sinusoids(frames: int, size: int, device: torch.device | None = None) -> Tensor:
-    """Return positions ``(frames, size)``: sine in even dimensions, cosine in odd ones (Vaswani et al. 2017)."""
+    """Return positions ``(frames, size)``: sines in even dimensions, cosines in odd ones (Vaswani et al. 2017)."""
     dimension = torch.arange(size, device=device)
     rate = 10000.0 ** (-(dimension - dimension % 2) / size)
     angle = torch.arange(frames, device=device).unsqueeze(1) * rate

@@ -1,8 +1,8 @@
 """NPC: a convolutional encoder that predicts each frame from those around it (Liu et al., arXiv 2011.00406).
 
-The representation of a frame does not depend on the frame itself and its nearest neighbours. This is a property of the
-network, not of its input: the middle taps of its convolutions are zero. Structure and sizes are those of the authors'
-implementation and of S3PRL [S]; quantisation and prediction, for pre-training, are in `gemoclap.ems`.
+The representation of a frame does not depend on the frame itself or on its nearest neighbours. The network ensures this, since
+the middle taps of its convolutions are zero; nothing is hidden in its input. Structure and sizes are those of the authors'
+implementation and of S3PRL [S]. Quantisation and prediction, which pre-training needs, are in `gemoclap.ems`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from gemoclap.encoders.dropout import FastDropout
 from gemoclap.encoders.mel import MelEncoder, MelFeatures, refuse_impossible_sizes
 
 REACH = 1
-"""Frames on either side that a block's convolution reads; the masks of each block are wider by this."""
+"""Number of frames on either side that the convolution of a block reads. The masks of each block are wider by this."""
 
 
 class NPCConfig(PreTrainedConfig):
-    """Sizes of NPC; the defaults are the authors' [S].
+    """Sizes of NPC. The defaults are those of the authors [S].
 
     Attributes
     ----------
-    n_mels, window, hop, n_fft : of the log-mel input, the last three in samples at 16 kHz (25 ms every 10 ms).
+    n_mels, window, hop, n_fft : sizes of the log-mel input. The last three are in samples at 16 kHz (25 ms every 10 ms).
     hidden_size, num_hidden_layers : width and number of blocks.
-    kernel_size : of the masked convolutions.
-    mask_size : number of input frames, with the frame itself in the middle, that its representation does not depend on.
+    kernel_size : size of the masked convolutions.
+    mask_size : number of input frames that the representation of a frame does not depend on. The frame is in their middle.
     wide_mask_size : the same for frames with a wide mask (EMS) [C].
-    dropout : before the residual connection of each block.
+    dropout : dropout before the residual connection of each block.
     """
 
     model_type = "gemoclap-npc"
@@ -66,10 +66,10 @@ class NPCConfig(PreTrainedConfig):
 
 
 class MaskedConvolution(nn.Conv1d):
-    """Convolution over time ``(B, D, F)`` whose middle taps are zero, as many as the mask is wide.
+    """Convolution over time ``(B, D, F)``. As many of its middle taps are zero as the mask is wide.
 
-    If the mask is at least as wide as the kernel, only the bias is left. With the default sizes this is so in the last of the
-    four blocks for a mask size of 7, because the mask there is 15 wide.
+    If the mask is at least as wide as the kernel, only the bias is left. With the default sizes and a mask size of 7, this
+    happens in the last of the four blocks, where the mask is 15 wide.
     """
 
     def __init__(self, size: int, kernel_size: int, mask_size: int, wide_mask_size: int) -> None:
@@ -79,14 +79,14 @@ class MaskedConvolution(nn.Conv1d):
         self.wide_taps = max(0, kernel_size - wide_mask_size) // 2
 
     def forward(self, hidden: Tensor, wide: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        """Return the convolution of `hidden`; with the wide mask where ``wide (B, 1, F)`` is True."""
+        """Return the convolution of `hidden`. The wide mask is used where ``wide (B, 1, F)`` is True."""
         output = self._outer(hidden, 0, self.taps if wide is None else self.wide_taps)
         if wide is not None:
             output = output + self._outer(hidden, self.wide_taps, self.taps).masked_fill(wide, 0.0)
         return output + self.bias.view(-1, 1)  # type: ignore[union-attr]
 
     def _outer(self, hidden: Tensor, first: int, last: int) -> Tensor:
-        """Convolve with the taps `first` to `last`, counted from either end, and skip the zeros between them."""
+        """Convolve with the taps `first` to `last`, counted from either end. The zeros between them are skipped."""
         if first == last:
             return torch.zeros_like(hidden)
         width, frames = self.kernel_size[0], hidden.shape[-1]
@@ -97,10 +97,10 @@ class MaskedConvolution(nn.Conv1d):
 
 
 class NPCLayer(nn.Module):
-    """A block of convolutions, and a masked convolution over its output; ``(B, C, F)`` to twice ``(B, D, F)``.
+    """A block of convolutions, and a masked convolution over its output: ``(B, C, F)`` to two tensors ``(B, D, F)``.
 
-    The output of the block, with zeros in the padding, is the input of the next block. The output of the masked convolution is
-    a part of the representation.
+    The first is the output of the block, with zeros in the padding. It is the input of the next block. The second is the output
+    of the masked convolution, which is a part of the representation.
     """
 
     def __init__(self, config: NPCConfig, number: int) -> None:
@@ -129,7 +129,7 @@ class NPCLayer(nn.Module):
 class NPCModel(MelEncoder):
     """NPC: raw waveforms to frames every 10 ms (with the default sizes).
 
-    ``last_hidden_state`` is the sum of the masked convolutions' outputs. The ``hidden_states`` are the output of the
+    ``last_hidden_state`` is the sum of the outputs of the masked convolutions. The ``hidden_states`` are the output of the
     first block, which depends on the frame itself, and the sum after each masked convolution. The padding is zero.
     """
 
@@ -152,8 +152,8 @@ class NPCModel(MelEncoder):
 
         Parameters
         ----------
-        frames, mask : as `features` returns them.
-        wide : bool ``(B, F)``, frames whose mask is `wide_mask_size` wide; the weights are the same [C].
+        frames, mask : the result of `features`.
+        wide : bool ``(B, F)``, frames whose mask is `wide_mask_size` wide. The weights are the same for both masks [C].
         """
         valid = mask.unsqueeze(1)
         hidden = frames.transpose(1, 2).masked_fill(~valid, 0.0)

@@ -1,4 +1,4 @@
-"""Temporary patches of a transformers model, for the time of a call."""
+"""Changes a transformers model during a call."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 @contextmanager
 def hiding(config: Any, is_on: bool) -> Iterator[None]:
-    """Make a transformers model hide exactly the given frames, whatever its SpecAugment settings are."""
+    """Make a transformers model hide exactly the given frames, with any settings of SpecAugment."""
     with config_saying(config, {"apply_spec_augment": True, "mask_feature_prob": 0.0} if is_on else {}):
         yield
 
 
 @contextmanager
 def config_saying(config: Any, wanted: Mapping[str, Any]) -> Iterator[None]:
-    """Change the fields of a config that it has."""
+    """Change fields of a config. Those that it does not have are ignored."""
     before = {name: getattr(config, name) for name in wanted if hasattr(config, name)}
     for name in before:
         setattr(config, name, wanted[name])
@@ -31,9 +31,9 @@ def config_saying(config: Any, wanted: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None]:
-    """Replace the output of the front end with `features` ``(B, F, C)`` and the frame mask with `mask`, during a call.
+    """During a call, replace the output of the front end with `features` ``(B, F, C)``, and the mask of frames with `mask`.
 
-    The rest of the call is transformers' own, so each family keeps its steps between front end and layers.
+    transformers does the rest of the call, so each family keeps its steps between front end and layers.
     """
     model._get_feature_vector_attention_mask = lambda *args, **options: mask
     try:
@@ -45,7 +45,7 @@ def front_end_given(model: Any, features: Tensor, mask: Tensor) -> Iterator[None
 
 @contextmanager
 def calling_instead(module: Any, answer: Callable[..., Any]) -> Iterator[None]:
-    """Replace a module's `forward` with `answer`; hooks and names stay."""
+    """Replace the `forward` of a module with `answer`. Hooks and names do not change."""
     module.forward = answer
     try:
         yield

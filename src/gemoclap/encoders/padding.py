@@ -1,10 +1,10 @@
 """Makes transformers' speech encoders independent of padding.
 
 With an attention mask, padding still changes a clip's output in two parts. The group norm of the first convolution
-(wav2vec2-base, HuBERT-base, WavLM-base) includes the padding in its statistics. In stacked convolutions over frames
-(data2vec's positional convolution has five; HuBERT's may have a batch norm before it), values that one layer writes into the
-padding are read by the next. `make_padding_exact` replaces the first, and puts a mask before each of the second. Parameters
-keep their names, so a checkpoint of the model still loads in plain transformers.
+(wav2vec2-base, HuBERT-base, WavLM-base) includes the padding in its statistics. In stacked convolutions over frames, a layer
+writes values into the padding, and the next layer reads them. The positional convolution of data2vec has five such layers, and
+that of HuBERT can have a batch norm before it. `make_padding_exact` replaces the group norm, and sets the padding to zero
+before each of these convolutions. Parameters keep their names, so transformers alone can still load a checkpoint of the model.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 
 def valid_positions(lengths: Tensor, width: int) -> Tensor:
-    """Return the mask ``(B, width)`` that is True at the first `lengths` ``(B,)`` positions of each row."""
+    """Return a mask ``(B, width)``, which is True at the first `lengths` ``(B,)`` positions of each row."""
     return torch.arange(width, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def masked_group_norm(hidden: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Group norm with one group per channel, with statistics over the valid frames of each clip only.
+    """Group norm with one group per channel. Its statistics are over the valid frames of each clip only.
 
     Parameters
     ----------
     hidden : ``(B, C, F)``.
-    lengths : valid frames of each clip, ``(B,)``.
-    norm : the layer whose weight, bias and eps are used; it has as many groups as channels.
+    lengths : number of valid frames of each clip, ``(B,)``.
+    norm : the layer with weight, bias and eps. It has as many groups as channels.
 
     Returns
     -------
-    Tensor : ``(B, C, F)`` float32; constant over the padding.
+    Tensor : ``(B, C, F)`` float32. It is constant in the padding.
     """
     padding = ~valid_positions(lengths, hidden.shape[-1]).unsqueeze(1)
     count = lengths.view(-1, 1, 1)
     hidden = hidden.float().masked_fill(padding, 0.0)
-    # Two passes, because the mean square minus the squared mean loses precision in float32 if a channel has an offset.
+    # There are two passes: in float32, the mean square minus the squared mean is imprecise if a channel has an offset.
     centred = (hidden - hidden.sum(-1, keepdim=True) / count).masked_fill(padding, 0.0)
     variance = centred.square().sum(-1, keepdim=True) / count
     scale = torch.rsqrt(variance + norm.eps) * norm.weight.view(-1, 1)
@@ -48,15 +48,15 @@ def masked_group_norm(hidden: Tensor, lengths: Tensor, norm: nn.GroupNorm) -> Te
 
 
 class BatchLengths:
-    """The lengths of the current batch, for the replaced parts of an encoder.
+    """The lengths of the clips in the current batch, for the parts of an encoder that were replaced.
 
-    transformers passes the attention mask neither to the convolutional front end nor to the positional convolution. The
-    replaced parts get the lengths from this shared object. It is empty outside `of`, so a model that is called directly
-    behaves as in plain transformers.
+    transformers does not give the attention mask to the convolutional front end or to the positional convolution. The parts
+    that replace them read the lengths from this shared object. Outside `of` it is empty, so a model that is called directly
+    does the same as in transformers.
 
     Attributes
     ----------
-    samples, frames : valid samples and valid frames of each clip, ``(B,)``, or None.
+    samples, frames : numbers of valid samples and of valid frames of each clip, ``(B,)``, or None.
     """
 
     def __init__(self) -> None:
@@ -73,14 +73,14 @@ class BatchLengths:
             self.samples, self.frames = before
 
     def for_checkpointing(self) -> tuple[AbstractContextManager, AbstractContextManager]:
-        """Return the contexts of a checkpointed layer's two forward passes; the second one comes after `of` has ended."""
+        """Return the contexts for the two forward passes of a checkpointed layer. The second one comes when `of` has ended."""
         return nullcontext(), self.of(self.samples, self.frames)
 
 
 class MaskedGroupNormConvolution(GradientCheckpointingLayer):
-    """A first convolution with group norm and activation, like `layer`, whose statistics ignore padding.
+    """The first convolution with its group norm and activation, as in `layer`, but with statistics that ignore the padding.
 
-    It uses the submodules of `layer` under the same names.
+    It has the submodules of `layer` under the same names.
     """
 
     def __init__(self, layer: Any, lengths: BatchLengths) -> None:
@@ -89,7 +89,7 @@ class MaskedGroupNormConvolution(GradientCheckpointingLayer):
         self.lengths = lengths
 
     def __call__(self, hidden_states: Tensor) -> Tensor:
-        # Read here and passed on, because gradient checkpointing runs `forward` again after the batch.
+        # They are read here and passed on, because gradient checkpointing runs `forward` again when the batch has ended.
         return super().__call__(hidden_states, self.lengths.samples)
 
     def forward(self, hidden_states: Tensor, samples: Tensor | None) -> Tensor:
@@ -102,7 +102,7 @@ class MaskedGroupNormConvolution(GradientCheckpointingLayer):
 
 
 class PaddingToZero:
-    """A forward pre-hook of a convolution over frames ``(B, D, F)``: the padding is zero, as beyond a clip's end."""
+    """A forward pre-hook of a convolution over frames ``(B, D, F)``. It sets the padding to zero, as behind a single clip."""
 
     def __init__(self, lengths: BatchLengths) -> None:
         self.lengths = lengths
@@ -130,16 +130,16 @@ INSTALLERS: dict[str, Callable[[PreTrainedModel, str, BatchLengths], None]] = {
     "PositionalConvEmbedding": _mask_convolutions,
     "ConvolutionModule": _mask_convolutions,  # the depthwise convolution of each Conformer layer
 }
-"""End of a class name -> change to the module; transformers has these classes under each family's prefix."""
+"""End of a class name -> how the module is changed. In transformers, the name begins with that of the family."""
 
 
 def make_padding_exact(model: PreTrainedModel) -> BatchLengths:
-    """Make a clip's frames independent of its padding; called once for each model.
+    """Make the frames of a clip independent of its padding. This is called once for each model.
 
     Returns
     -------
-    BatchLengths : use its `of` around every forward pass of `model` with a padded batch. Without it the model behaves as in
-        plain transformers. An encoder that ignores padding itself is not changed.
+    BatchLengths : its `of` must be used around every forward pass of `model` with a padded batch. Without it, the model does
+        the same as in transformers. An encoder that ignores padding itself is not changed.
     """
     known = getattr(model, "batch_lengths", None)
     if isinstance(known, BatchLengths):

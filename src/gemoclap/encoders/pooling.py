@@ -12,7 +12,7 @@ from gemoclap.errors import GemoclapError
 
 
 def masked_mean(frames: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean ``(B, D)`` of ``frames (B, F, D)`` where ``mask (B, F)`` is True [P]; float32 also under autocast."""
+    """Return the mean ``(B, D)`` of ``frames (B, F, D)`` where ``mask (B, F)`` is True [P], in float32, also under autocast."""
     frames = _wide(frames)
     weights = mask.unsqueeze(-1).to(frames.dtype)
     return (frames * weights).sum(1) / weights.sum(1).clamp(min=1)
@@ -27,12 +27,12 @@ def masked_mean_std(frames: Tensor, mask: Tensor) -> Tensor:
 
 
 def _wide(frames: Tensor) -> Tensor:
-    """Half precision becomes float32: a sum over hundreds of frames would lose small values."""
+    """Convert half precision to float32, because a sum over hundreds of frames would lose small values."""
     return frames.to(torch.promote_types(frames.dtype, torch.float32))
 
 
 def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax of ``scores (B, F, H)`` over the frames of each clip where ``mask (B, F)`` is True; zero elsewhere."""
+    """Return the softmax of ``scores (B, F, H)`` over the frames where ``mask (B, F)`` is True; elsewhere it is zero."""
     scores = _wide(scores).masked_fill(~mask.unsqueeze(-1), -torch.inf)
     return scores.softmax(dim=1)
 
@@ -40,10 +40,10 @@ def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
 class AttentionPooling(nn.Module):
     """A learned weighted mean of the frames, and the standard deviation, for each head [C].
 
-    Each head has its own slice of the frame, D / H wide: ``a = softmax over frames of w_h tanh(W x + b)``, then
-    ``mean = sum_t a_t x_t`` and ``std = sqrt(sum_t a_t (x_t - mean)^2)`` of that slice (attentive statistics, Okabe et al.
-    2018, arXiv 1803.10963, with several heads). The weights w start at zero, so that training starts from the plain mean and
-    standard deviation.
+    Each head has a part of the frame, D / H wide. Its weights are ``a = softmax over frames of w_h tanh(W x + b)``. It returns
+    ``mean = sum_t a_t x_t`` and ``std = sqrt(sum_t a_t (x_t - mean)^2)`` of its part. These are attentive statistics (Okabe et
+    al. 2018, arXiv 1803.10963), but with several heads. The weights w start at zero, so that training starts from the plain
+    mean and standard deviation.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class AttentionPooling(nn.Module):
 
     Raises
     ------
-    GemoclapError : the frame cannot be divided among the heads.
+    GemoclapError : D is not a multiple of H.
     """
 
     def __init__(self, frame_dim: int, heads: int) -> None:
@@ -78,8 +78,8 @@ class AttentionPooling(nn.Module):
 class Standardizer(nn.Module):
     """Standardises pooled features ``(B, P)`` by mean and standard deviation over the training utterances [C].
 
-    The dimensions of pre-trained encoders differ in size by orders of magnitude, and a head trained by Adam would only use the
-    largest. Before `fit` is called, features are not changed.
+    The dimensions of pre-trained encoders differ in size by orders of magnitude. Without this, a head that Adam trains would
+    only use the largest ones. Before `fit` is called, features are not changed.
     """
 
     mean: Tensor
@@ -91,7 +91,7 @@ class Standardizer(nn.Module):
         self.register_buffer("deviation", torch.ones(size))
 
     def fit(self, features: Tensor) -> None:
-        """Measure mean and deviation of ``features (N, P)``; constant dimensions are divided by 1."""
+        """Measure mean and deviation of ``features (N, P)``. Constant dimensions are divided by 1."""
         features = features.double()
         deviation = features.std(0, correction=0)
         self.mean.copy_(features.mean(0))
@@ -104,15 +104,15 @@ class Standardizer(nn.Module):
 class RunningStandardizer(nn.BatchNorm1d):
     """Standardises pooled features ``(B, P)`` of an encoder that is being trained [C].
 
-    In training, mean and deviation are those of the batch; in prediction, those of the training's batches, the last ones with
-    the most weight.
+    In training, mean and deviation are those of the batch. In prediction, they are averages over the batches of the training,
+    in which later batches have more weight.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__(size, affine=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return standardised features; one clip alone has no deviation, so it gets the running ones in training too."""
+        """Return standardised features. A single clip has no deviation, so it gets the averages, also in training."""
         if self.training and len(features) > 1:
             return super().forward(features.float())
         mean, variance = cast(Tensor, self.running_mean), cast(Tensor, self.running_var)
@@ -120,14 +120,14 @@ class RunningStandardizer(nn.BatchNorm1d):
 
 
 def make_standardizer(kind: bool | Literal["running"], size: int) -> Standardizer | RunningStandardizer | None:
-    """Return what `config.ModelSettings.standardize` asks for, over features of a size."""
+    """Return the standardiser that `config.ModelSettings.standardize` names, for features of a size."""
     if kind == "running":
         return RunningStandardizer(size)
     return Standardizer(size) if kind else None
 
 
 class StatisticsPooling(nn.Module):
-    """One of `POOLINGS` as a module without weights."""
+    """One of `POOLINGS`, as a module without weights."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -138,16 +138,16 @@ class StatisticsPooling(nn.Module):
 
 
 POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"mean": masked_mean, "mean_std": masked_mean_std}
-"""Values of `ModelSettings.pooling` without weights, whose output can be cached."""
+"""Values of `ModelSettings.pooling` that have no weights. Their output can be cached."""
 ATTENTION_DIM = 128
-"""Width of the layer that scores frames [C]."""
+"""Width of the layer that computes the scores of frames [C]."""
 
 
 def make_pooling(name: str, frame_dim: int, heads: int) -> nn.Module:
-    """Return frames ``(B, F, D)`` and mask ``(B, F)`` -> ``(B, pooled_dim)``; see `ModelSettings.pooling`."""
+    """Return a module: frames ``(B, F, D)`` and mask ``(B, F)`` -> ``(B, pooled_dim)``. See `ModelSettings.pooling`."""
     return AttentionPooling(frame_dim, heads) if name == "attention" else StatisticsPooling(name)
 
 
 def pooled_dim(pooling: str, frame_dim: int) -> int:
-    """Return the width of a pooled vector."""
+    """Return the size of a pooled vector."""
     return frame_dim if pooling == "mean" else 2 * frame_dim

@@ -1,8 +1,8 @@
-"""For the time of an export, modules that compute the same from operators that ONNX has, for any batch and any length.
+"""During an export, replaces modules by others that compute the same with operators of ONNX, for any batch and any length.
 
-Three things do not go into a graph as they are. The Fourier transform of mel frames is written as a convolution with its
-basis. Numbers of frames that depend on the values of `lengths` are replaced by those of the padded batch, whose additional
-frames are masked. Batch norm in evaluation is the same for every frame, so frames need not be packed first.
+Three things cannot be in a graph as they are. The Fourier transform of mel frames becomes a convolution with its basis. Numbers
+of frames that depend on the values of `lengths` become those of the padded batch, whose additional frames are masked. Batch
+norm in evaluation is the same for every frame, so the valid frames need not be packed first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gemoclap.encoders.whisper import (
 
 @contextmanager
 def portable(model: nn.Module) -> Iterator[None]:
-    """Replace the parts of a model in evaluation mode that cannot be exported, during the block."""
+    """During the block, replace the parts of a model in evaluation mode that cannot be exported."""
     with ExitStack() as stack:
         for module in model.modules():
             for kind, replaced in REPLACEMENTS.items():
@@ -45,7 +45,7 @@ def portable(model: nn.Module) -> Iterator[None]:
 
 
 def fourier_basis(window: Tensor, n_fft: int) -> Tensor:
-    """Return the real and the imaginary parts of the transform of a window, ``(2 (n_fft // 2 + 1), 1, len(window))``."""
+    """Return the real and imaginary parts of the transform of a window, ``(2 (n_fft // 2 + 1), 1, len(window))``."""
     places = torch.arange(len(window), dtype=torch.float64)
     angles = torch.outer(torch.arange(n_fft // 2 + 1, dtype=torch.float64), places).remainder(n_fft)
     angles = angles * (2 * math.pi / n_fft)
@@ -53,9 +53,9 @@ def fourier_basis(window: Tensor, n_fft: int) -> Tensor:
 
 
 def band_power(waveforms: Tensor, basis: Tensor, hop: int, filters: Tensor) -> Tensor:
-    """Return the power in each band ``(B, F, M)`` of the windows of ``waveforms (B, T)``.
+    """Return the power in each band, ``(B, F, M)``, of the windows of ``waveforms (B, T)``.
 
-    The filters ``(n_fft // 2 + 1, M)`` are a convolution too, so that a quantisation of matrix products leaves them alone.
+    The filters ``(n_fft // 2 + 1, M)`` are a convolution too. So they are not changed when matrix products are quantised.
     """
     real, imaginary = functional.conv1d(waveforms.unsqueeze(1), basis, stride=hop).chunk(2, dim=1)
     power = real.square() + imaginary.square()
@@ -63,11 +63,11 @@ def band_power(waveforms: Tensor, basis: Tensor, hop: int, filters: Tensor) -> T
 
 
 def _log_mel(mel: Any) -> Callable[..., Any]:
-    """Return what does as `LogMel`, for as many frames as the padded batch has."""
+    """Return a function that does the same as `LogMel`, for as many frames as the padded batch has."""
     basis = fourier_basis(mel.window_values, mel.n_fft)
 
     def forward(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        waveforms = functional.pad(waveforms, (0, mel.window))  # so that the shortest clip has a frame
+        waveforms = functional.pad(waveforms, (0, mel.window))  # so that even the shortest clip has a frame
         power = band_power(waveforms, basis, mel.hop, mel.filters)
         mask = valid_positions(mel.frame_counts(lengths), power.shape[1])
         return power.add(1e-6).log() * mask.unsqueeze(-1), mask
@@ -76,8 +76,8 @@ def _log_mel(mel: Any) -> Callable[..., Any]:
 
 
 def _whisper_front_end(front_end: Any) -> Callable[..., Any]:
-    """Return what does as `WhisperFrontEnd` for clips of at most 30 s."""
-    # Made here, so that the graph has constants.
+    """Return a function that does the same as `WhisperFrontEnd`, for clips of at most 30 s."""
+    # They are made here, so that they are constants in the graph.
     basis = fourier_basis(torch.hann_window(WINDOW), WINDOW)
     filters = mel_filters(front_end.config.num_mel_bins, torch.device("cpu"))
     whole = CHUNK_SECONDS * SAMPLE_RATE
@@ -96,7 +96,7 @@ def _whisper_front_end(front_end: Any) -> Callable[..., Any]:
 
 
 def _batch_norm(norm: Any) -> Callable[..., Any]:
-    """Return what does as `MaskedBatchNorm` in evaluation mode."""
+    """Return a function that does the same as `MaskedBatchNorm` in evaluation mode."""
     scale = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
     shift = (0.0 if norm.bias is None else norm.bias) - norm.running_mean * scale
 
@@ -112,4 +112,4 @@ REPLACEMENTS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
     WhisperFrontEnd: _whisper_front_end,
     MaskedBatchNorm: _batch_norm,
 }
-"""Class -> module of it -> what is called in place of its `forward`."""
+"""Class -> function that takes a module of this class and returns what is called in place of its `forward`."""

@@ -1,4 +1,4 @@
-"""Loading transformers models from a hub id or a folder: from safetensors, in float32, with errors for people."""
+"""Loads transformers models from a hub id or a folder: from safetensors, in float32, with errors for users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
 
 OPTIONAL_WEIGHTS = ("masked_spec_embed",)
-"""Parameters that may be missing in a checkpoint: SpecAugment's mask vector, which some models do not save."""
+"""Parameters that can be missing in a checkpoint: the mask vector of SpecAugment, which some models do not save."""
 
 
 def load_config(name: str) -> PreTrainedConfig:
@@ -29,7 +29,7 @@ def load_config(name: str) -> PreTrainedConfig:
 
     Raises
     ------
-    GemoclapError : no such folder, no such model, hub out of reach, or a model type that transformers does not know.
+    GemoclapError : there is no such folder or model; the hub cannot be reached; or transformers does not know the model type.
     """
     expect_hub(name)
     with readable_errors(name):
@@ -41,7 +41,7 @@ def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
 
     Raises
     ------
-    GemoclapError : AutoModel has none.
+    GemoclapError : AutoModel has no class for it.
     """
     found: Any = MODEL_MAPPING.get(type(config), None)
     if found is None:
@@ -50,15 +50,15 @@ def model_class(name: str, config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **options: Any) -> PreTrainedModel:
-    """Load the weights of a hub id or folder in float32, from safetensors; `loader` is the class that does it.
+    """Load the weights of a hub id or folder in float32, from safetensors. `loader` is the class that loads them.
 
-    If there is only a pickled pytorch_model.bin, its tensors are read as in `unpickled`, online and offline, and stored as
-    safetensors in the cache folder.
+    If there is only a pickled pytorch_model.bin, its tensors are read as in `unpickled`, and stored as safetensors in the cache
+    folder. This works without the hub too.
 
     Raises
     ------
-    GemoclapError : as `load_config`; also no weights, pickled ones that are more than tensors, weights that lack
-        parameters of the model, or are not finite.
+    GemoclapError : as `load_config`; or there are no weights; pickled ones have more than tensors; they lack parameters of the
+        model; or they are not finite.
     """
     with readable_errors(name):
         found = find_weights(name)
@@ -79,13 +79,13 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
             "give a folder or hub id with the whole model"
         )
     check_weights(name, model)
-    model.name_or_path = model.config.name_or_path = name  # also if the weights are from the cache folder
+    model.name_or_path = model.config.name_or_path = name  # also if the weights were read from the cache folder
     return model
 
 
 @contextmanager
 def readable_errors(name: str) -> Iterator[None]:
-    """Turn errors of transformers while it loads `name` into one line, and hide its own messages."""
+    """While transformers loads `name`, turn its errors into one line, and hide its messages."""
     with quiet_transformers():
         try:
             yield

@@ -1,7 +1,7 @@
-"""Speakers that an encoder was trained on, with and without labels. They are stored in its config.json.
+"""The speakers that an encoder was trained on, with and without labels. They are stored in its config.json.
 
-If an encoder was trained with the labels of a speaker, tests on that speaker are too good, whatever the split of a later
-training. Reports therefore say so.
+If an encoder was trained with the labels of a speaker, scores on that speaker are too good, even if a later training leaves the
+speaker out. So reports say this.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 
 LABELLED, HEARD = "labelled_speakers", "heard_speakers"
-"""Fields of an encoder's config: lists of ``"corpus/speaker"``."""
+"""Fields in the config of an encoder. They are lists of ``"corpus/speaker"``."""
 
 
 def named_speakers(rows: Iterable[Utterance]) -> set[str]:
@@ -24,7 +24,7 @@ def named_speakers(rows: Iterable[Utterance]) -> set[str]:
 
 
 def remember(config: PreTrainedConfig, *, labelled: Iterable[str] = (), heard: Iterable[str] = ()) -> None:
-    """Add training speakers to an encoder's config, with labels or without."""
+    """Add training speakers to the config of an encoder, those with labels or those without."""
     fields: Any = config
     for name, new in ((LABELLED, labelled), (HEARD, heard)):
         known = {*getattr(config, name, ()), *new}
@@ -33,7 +33,7 @@ def remember(config: PreTrainedConfig, *, labelled: Iterable[str] = (), heard: I
 
 
 def known_speakers(config: PreTrainedConfig | None, among: Sequence[Utterance]) -> dict[str, list[str]]:
-    """Return the speakers of some utterances that an encoder was trained on, under `LABELLED` and `HEARD` if there are any."""
+    """Return the speakers of some utterances that an encoder was trained on, under `LABELLED` and `HEARD`, if there are any."""
     present = named_speakers(among)
     labelled = common_speakers(getattr(config, LABELLED, None) or (), present)
     heard = common_speakers(getattr(config, HEARD, None) or (), present) - labelled
@@ -41,7 +41,7 @@ def known_speakers(config: PreTrainedConfig | None, among: Sequence[Utterance]) 
 
 
 def warnings_of(encoders: dict[str, dict[str, list[str]]]) -> list[str]:
-    """Return a warning for each encoder, by name, that was trained on test speakers, from `known_speakers`."""
+    """Return a warning for each encoder that was trained on test speakers, from name -> result of `known_speakers`."""
     sentences = []
     for name, known in encoders.items():
         if labelled := known.get(LABELLED):

@@ -1,8 +1,8 @@
-"""`small`: the two convolutions of Whisper base, then convolutions of our own, for where speed counts [C].
+"""`small`: the two convolutions of Whisper base, followed by convolutions of our own. It is fast [C].
 
-The convolutions come with this package (`embedded.py`) and know much of speech already. What follows them is trained from
-scratch, or from the answers of a larger model (`scripts/build_small.py`). Frames come every 80 ms. It is a transformers model
-like any other (`AutoModel`), so the rest of the project needs no special case.
+Whisper's convolutions come with this package (`embedded.py`). They were trained on much speech. The layers that follow are
+trained from random weights, or to give the answers of a larger model (`scripts/build_small.py`). There is a frame every 80 ms.
+It is a transformers model like any other (`AutoModel`), so the rest of the project needs no special case.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class SmallConfig(PreTrainedConfig):
 
     Attributes
     ----------
-    block_size, num_hidden_layers, kernel_size : width and depth behind Whisper's convolutions.
-    dropout : inside each residual block.
+    block_size, num_hidden_layers, kernel_size : width and depth of the layers behind Whisper's convolutions.
+    dropout : dropout inside each residual block.
     apply_spec_augment, mask_time_prob, mask_time_length, mask_feature_prob, mask_feature_length : SpecAugment of the mel frames
-        in training, as transformers' Whisper has it.
+        in training, as in Whisper of transformers.
     """
 
     model_type = "gemoclap-small"
@@ -65,8 +65,8 @@ class SmallConfig(PreTrainedConfig):
 
 
 def halve_frames(frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of every two frames of ``(B, C, F)``, and the number of means, ``(B,)``; an odd last frame stays."""
-    # Slices, because a trace for ONNX would keep the number of pairs of its example.
+    """Return the mean of every two frames of ``(B, C, F)``, and the number of means, ``(B,)``. An odd last frame stays."""
+    # Slices are used, because a trace for ONNX would keep the number of pairs that its example has.
     sums = frames[..., 0::2] + nn.functional.pad(frames, (0, 1))[..., 1::2]
     first = 2 * torch.arange(sums.shape[2], device=counts.device)
     present = (counts.unsqueeze(1) - first).clamp(1, 2)
@@ -76,9 +76,9 @@ def halve_frames(frames: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 class SmallModel(PreTrainedModel):
     """The small encoder: raw waveforms to frames every 80 ms.
 
-    ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``: the output of Whisper's
-    convolutions, standardised and averaged to this rate, beside that of the last residual block. On request there are the
-    ``hidden_states`` before and after each block. ``frame_counts (B,)`` is the number of valid frames.
+    ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``. A frame is the output of
+    Whisper's convolutions, standardised and averaged over 80 ms, followed by the output of the last residual block. On request
+    there are the ``hidden_states`` before and after each block. ``frame_counts (B,)`` is the number of valid frames.
     """
 
     config_class = SmallConfig
@@ -99,18 +99,18 @@ class SmallModel(PreTrainedModel):
             ResidualBlock(size, kernel, config.dropout) for _ in range(config.num_hidden_layers)
         )
         self.post_init()
-        if not self.stride.weight.is_meta:  # otherwise a checkpoint is read next, which has weights for them
+        if not self.stride.weight.is_meta:  # otherwise a checkpoint is read next, which has these weights
             self.load_state_dict(embedded_convolutions(), strict=False)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Do nothing, so that the modules keep PyTorch's initialisation."""
 
     def _get_feat_extract_output_lengths(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames; transformers' name for it."""
+        """Number of samples -> number of frames; transformers calls it so."""
         return halved(self.frames_of_convolutions(lengths))
 
     def freeze_feature_encoder(self) -> None:
-        """Freeze Whisper's convolutions; transformers' name for it."""
+        """Freeze Whisper's convolutions; transformers calls it so."""
         self.convolutions.requires_grad_(False)
 
     def forward(
@@ -126,21 +126,24 @@ class SmallModel(PreTrainedModel):
         return self.of_frames(*self.convolved(input_values, lengths), output_hidden_states)
 
     def convolved(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the convolutions' output every 40 ms, ``(B, C, F)``, zero behind the numbers of frames, ``(B,)``."""
+        """Return the output of the convolutions every 40 ms, ``(B, C, F)``. It is zero behind the ``(B,)`` frames of a clip."""
         with self.batch_lengths.of(lengths, None):
             frames = self.convolutions(waveforms)
         return halve_frames(frames, self._frames_before_halving(lengths))
 
     def frames_of_convolutions(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames of `convolved`."""
+        """Number of samples -> number of frames of `convolved`."""
         return halved(self._frames_before_halving(lengths))
 
     def _frames_before_halving(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames of Whisper's convolutions, every 20 ms."""
+        """Number of samples -> number of frames of Whisper's convolutions, every 20 ms."""
         return halved(heard_samples(lengths, self.convolutions.config) // HOP)
 
     def of_frames(self, frames: Tensor, counts: Tensor, output_hidden_states: bool = False) -> CompactOutput:
-        """Return the output for the convolutions' frames every 40 ms, ``(B, C, F)``, zero behind `counts` ``(B,)``."""
+        """Return the output of the model for frames of the convolutions.
+
+        These are ``(B, C, F)``, every 40 ms, and zero behind the first `counts` ``(B,)`` of a clip.
+        """
         frames = self.norm(frames, valid_positions(counts, frames.shape[2]).unsqueeze(1))
         wide, counts = halve_frames(frames, counts)
         mask = valid_positions(counts, wide.shape[2]).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Augments log-mel spectrograms in training: tempo and vocal tract by resampling, and SpecAugment by hiding stripes."""
+"""Augments log-mel spectrograms in training: changes tempo and vocal tract by resampling, and hides stripes (SpecAugment)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def warp(frames: Tensor, lengths: Tensor, speed: Tensor, tract: Tensor) -> tuple
 
     Parameters
     ----------
-    frames : ``(B, F, M)``, valid where the frame index is below `lengths` ``(B,)``; other frames are not read.
+    frames : ``(B, F, M)``. The first `lengths` ``(B,)`` frames of each clip are valid. The others are not read.
     speed, tract : factors, ``(B,)``.
 
     Returns
     -------
-    The warped frames ``(B, F', M)`` and their lengths ``(B,)``; frames beyond the length must be masked.
+    The resampled frames ``(B, F', M)`` and their lengths ``(B,)``. Frames beyond the length must be masked.
     """
     batch, width, mels = frames.shape
     warped_lengths = (lengths / speed).round().long().clamp(min=1)
@@ -38,7 +38,7 @@ def warp(frames: Tensor, lengths: Tensor, speed: Tensor, tract: Tensor) -> tuple
 
 
 def _to_unit(position: Tensor, size: int) -> Tensor:
-    """Index -> the [-1, 1] in which `grid_sample` counts from the centre of the first to that of the last sample."""
+    """Index -> position for `grid_sample`, in which -1 is the centre of the first sample and 1 that of the last."""
     return position / max(size - 1, 1) * 2 - 1
 
 
@@ -48,13 +48,13 @@ def draw_factors(batch: int, width: float, device: torch.device) -> Tensor:
 
 
 def hide_stripes(frames: Tensor, extent: Tensor, axis: int, stripes: int, share: float) -> Tensor:
-    """Set `stripes` stripes of each clip to zero along `axis` (1 time, 2 mel); SpecAugment (Park et al. 2019).
+    """Set `stripes` stripes of each clip to zero along `axis` (1 is time, 2 is mel). This is SpecAugment (Park et al. 2019).
 
     Parameters
     ----------
     frames : ``(B, F, M)``, normalised, so that zero is the mean.
     extent : ``(B,)``, valid size along the axis.
-    stripes, share : each stripe starts anywhere within the extent, and is up to `share` of it wide.
+    stripes, share : number of stripes. Each begins anywhere in the extent, and its width is at most `share` of it.
     """
     positions = torch.arange(frames.shape[axis], device=frames.device).unsqueeze(0)
     extents = extent.unsqueeze(1).to(torch.float32)
@@ -67,5 +67,5 @@ def hide_stripes(frames: Tensor, extent: Tensor, axis: int, stripes: int, share:
 
 
 def covered_by_spans(starts: Tensor, span: int) -> Tensor:
-    """Return True at the `span` frames from each start on, cut off at the end: bool ``(B, F)``, as ``starts``."""
+    """Return bool ``(B, F)``, which is True at the `span` frames from each of ``starts`` on, as far as there are frames."""
     return nn.functional.pad(starts, (span - 1, 0)).unfold(1, span, 1).any(-1)

@@ -1,7 +1,7 @@
 """Speech encoders: a padded batch of raw waveforms -> frames and their mask, for every family that AutoModel loads.
 
-wav2vec 2.0, HuBERT, WavLM and data2vec-audio come from transformers; Whisper's encoder (`whisper.py`) and our own encoders
-are registered with AutoModel and load the same way. A clip has the same frames alone and in any batch (`padding.py`).
+wav2vec 2.0, HuBERT, WavLM and data2vec-audio come from transformers. Whisper's encoder (`whisper.py`) and our own encoders are
+registered with AutoModel, and are loaded in the same way. A clip has the same frames alone and in any batch (`padding.py`).
 """
 
 from __future__ import annotations
@@ -45,24 +45,24 @@ class SpeechEncoder(TrainableModel):
 
     Parameters
     ----------
-    model : takes ``input_values`` (B, T) and ``attention_mask``, and has `_get_feat_extract_output_lengths`.
-    do_normalize : bring each clip to zero mean and unit variance over its own samples, as the checkpoint's
-        preprocessor_config.json says.
-    layers : ``"last"`` hidden layer; the output of layer N (0 is the input of the first), as transformers'
-        ``hidden_states[N]``; or a learned ``"weighted"`` sum of the input of the first layer and the output of each, softmax
-        over the weights, which start equal.
+    model : a model that takes ``input_values`` (B, T) and ``attention_mask``, and has `_get_feat_extract_output_lengths`.
+    do_normalize : whether each clip is scaled to zero mean and unit variance over its own samples, as the
+        preprocessor_config.json of the checkpoint says.
+    layers : which output is used. ``"last"`` is that of the last layer. N is that of layer N, ``hidden_states[N]`` in
+        transformers; 0 is the input of the first layer. ``"weighted"`` is a learned sum of the input of the first layer and
+        the output of each. Its weights are a softmax, and are equal at the start.
 
     Attributes
     ----------
-    model : the transformers model; its `save_pretrained` writes a checkpoint that plain transformers loads.
+    model : the transformers model. Its `save_pretrained` writes a checkpoint that transformers alone can load.
     output_dim : D, the size of a frame.
-    frame_seconds : from the start of one frame to the start of the next.
+    frame_seconds : time from the start of one frame to the start of the next.
 
     Notes
     -----
-    Training mode uses the dropout, layer drop and SpecAugment of the model's own config (SpecAugment uses NumPy's generator).
-    Layer drop leaves parameters without gradient, which distributed training must allow for;
-    ``"weighted"`` and frozen layers switch it off, because both need every layer.
+    In training mode, the model uses the dropout, layer drop and SpecAugment of its own config. SpecAugment uses the generator
+    of NumPy. With layer drop, some parameters have no gradient in a step, and distributed training must allow for this.
+    ``"weighted"`` and frozen layers switch layer drop off, because both need every layer.
 
     Raises
     ------
@@ -95,19 +95,19 @@ class SpeechEncoder(TrainableModel):
         keep_layers: int | None = None,
         options: dict[str, Any] | None = None,
     ) -> SpeechEncoder:
-        """Load from a hub id or a folder with the same files; only tensors are read.
+        """Load from a hub id, or from a folder with the same files. Only tensors are read.
 
         Parameters
         ----------
-        keep_layers : build only this many of the first layers. Layers above the one in `layers` are not built either. If
-            the last layer is not built, the norm after it is left out too.
-        options : fields of the encoder's config that do not affect the shape of weights: SpecAugment's, such as
-            ``mask_time_prob``, dropouts, and ``padded`` of a Whisper.
+        keep_layers : only so many of the first layers are built. Layers above the one in `layers` are not built either. If the
+            last layer is not built, the norm after it is left out too.
+        options : fields of the config to change. They must have no effect on the shape of weights: those of SpecAugment, such
+            as ``mask_time_prob``, dropouts, and ``padded`` of a Whisper.
 
         Raises
         ------
-        GemoclapError : no such encoder, the hub cannot be reached, an encoder for other than 16 kHz audio, no
-            preprocessor_config.json, more layers than there are, or a wrong option.
+        GemoclapError : there is no such encoder; the hub cannot be reached; the encoder is not for audio at 16 kHz; it has no
+            preprocessor_config.json; it has fewer layers; or an option is wrong.
         """
         model, do_normalize = load_speech_model(str(name), layers, keep_layers, options or {})
         return cls(model, do_normalize, layers)
@@ -120,7 +120,7 @@ class SpeechEncoder(TrainableModel):
 
     @property
     def feature_extractor(self) -> Wav2Vec2FeatureExtractor:
-        """The contents of this encoder's preprocessor_config.json; `save_pretrained` of the result writes that file."""
+        """The contents of the preprocessor_config.json of this encoder. Its `save_pretrained` writes the file."""
         return Wav2Vec2FeatureExtractor(
             sampling_rate=SAMPLE_RATE, do_normalize=self.do_normalize, return_attention_mask=True
         )
@@ -131,10 +131,10 @@ class SpeechEncoder(TrainableModel):
         Parameters
         ----------
         waveforms : float32 ``(B, T)``, raw audio at 16 kHz, padded at the end.
-        lengths : samples of each clip, ``(B,)``. A clip shorter than the receptive field of the first frame is padded with
-            zeros to this length, so that every clip has a frame.
-        hidden : bool ``(B, F)``, frames to hide from the layers; needs `expect_hidden_frames`. No other frames are hidden
-            then.
+        lengths : number of samples of each clip, ``(B,)``. A clip that is shorter than the receptive field of a frame is padded
+            with zeros to this length, so that every clip has a frame.
+        hidden : bool ``(B, F)``, frames that are hidden from the layers. No others are hidden then. This needs
+            `expect_hidden_frames`.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class SpeechEncoder(TrainableModel):
         return self.layers not in ("last", self.model.config.num_hidden_layers)
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
-        """Samples -> frames that a clip has, at least one."""
+        """Number of samples -> number of frames of a clip, at least one."""
         return frame_counts_of(self.model, lengths.clamp(min=self.min_samples))
 
     def layer_frames(self, waveforms: Tensor, lengths: Tensor, layer: int) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,7 @@ class SpeechEncoder(TrainableModel):
 
         Parameters
         ----------
-        layer : 0 is the input of the first layer, 1 its output; negative ones count from the last, -1.
+        layer : 0 is the input of the first layer, 1 is its output. Negative numbers count from the last layer, -1.
 
         Raises
         ------
@@ -175,10 +175,11 @@ class SpeechEncoder(TrainableModel):
 
     @property
     def constant_until(self) -> Literal["output"] | int | None:
-        """The last output that never changes for a clip, so that `frozen_frames` can be computed once for all epochs.
+        """The last output that never changes for a clip. So `frozen_frames` can be computed once for all epochs.
 
-        ``"output"`` = that of the encoder. n above 0 = that of layer n. 0 = that of the front end. None = there is none, or
-        none from which a call can continue. In training on pseudo-labels, frames are hidden after the front end.
+        ``"output"`` is that of the encoder. n above 0 is that of layer n. 0 is that of the front end. None means that there is
+        no such output, or that a call cannot continue from it. In training on pseudo-labels, frames are hidden behind the
+        front end.
         """
         if self.is_frozen("all") and self.layers != "weighted" and not self._hides_frames:
             return "output"
@@ -190,8 +191,10 @@ class SpeechEncoder(TrainableModel):
         return min(self._frozen_layers or 0, used)
 
     def frozen_frames(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output at `constant_until`, ``(B, F, C)``, for the arguments of `forward`, and the numbers of valid
-        frames ``(B,)``."""
+        """Return the output at `constant_until`, ``(B, F, C)``, and the numbers of valid frames, ``(B,)``.
+
+        The arguments are those of `forward`.
+        """
         until = self.constant_until
         if until == "output":
             frames, mask = self(waveforms, lengths)
@@ -205,7 +208,7 @@ class SpeechEncoder(TrainableModel):
     def from_frozen_frames(
         self, features: Tensor, counts: Tensor, hidden: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the result of `forward`, from the result of `frozen_frames`: ``(B, F, C)`` of any precision, and ``(B,)``."""
+        """Return the result of `forward`, given that of `frozen_frames`: ``(B, F, C)`` of any precision, and ``(B,)``."""
         until = self.constant_until
         if not until:
             return self.from_front_end(features, counts, hidden)
@@ -216,14 +219,17 @@ class SpeechEncoder(TrainableModel):
         return features.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     def front_end(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the convolutions' output ``(B, F, C)`` for the arguments of `forward`, and numbers of frames ``(B,)``."""
+        """Return the output of the convolutions, ``(B, F, C)``, and the numbers of frames, ``(B,)``.
+
+        The arguments are those of `forward`.
+        """
         model: Any = self.model
         waveforms, samples, counts = self._prepare(waveforms, lengths)
         with self._lengths.of(samples, counts):
             return model.feature_extractor(waveforms).transpose(1, 2), counts
 
     def from_front_end(self, features: Tensor, counts: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the result of `forward`, from the result of `front_end`: ``(B, F, C)`` of any precision, and ``(B,)``."""
+        """Return the result of `forward`, given that of `front_end`: ``(B, F, C)`` of any precision, and ``(B,)``."""
         least = self._least_frames()
         features = functional.pad(features.float(), (0, 0, 0, max(0, least - features.shape[1])))
         samples = self.min_samples + (counts - 1) * self.hop_samples
@@ -234,7 +240,7 @@ class SpeechEncoder(TrainableModel):
             return self._frames(self._call(features, mask, self._wants_all_layers, hidden), counts)
 
     def layer_features(self, waveforms: Tensor, lengths: Tensor, pool: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Return pooled frames of the input of the first layer and the output of each, ``(B, L + 1, P)``.
+        """Return the pooled frames of the input of the first layer and of the output of each, ``(B, L + 1, P)``.
 
         Parameters
         ----------
@@ -245,7 +251,7 @@ class SpeechEncoder(TrainableModel):
         return torch.stack([pool(states, mask) for states in hidden_states(output)], dim=1)
 
     def _prepare(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return normalised clips, each long enough for a frame, with their numbers of samples and frames."""
+        """Return normalised clips, each long enough for a frame, and their numbers of samples and frames."""
         waveforms = normalize_clips(waveforms, lengths, self.do_normalize)
         least_width = self.min_samples + (self._least_frames() - 1) * self.hop_samples
         waveforms = functional.pad(waveforms, (0, max(0, least_width - waveforms.shape[1])))
@@ -257,7 +263,7 @@ class SpeechEncoder(TrainableModel):
     ) -> tuple[Any, Tensor]:
         waveforms, samples, counts = self._prepare(waveforms, lengths)
         mask = valid_positions(samples, waveforms.shape[1]).long()
-        if hidden is not None:  # short clips are padded to more frames than they have
+        if hidden is not None:  # short clips were padded, so that there are more frames than they have
             frames = int(frame_counts_of(self.model, torch.tensor(waveforms.shape[1])))
             hidden = functional.pad(hidden, (0, frames - hidden.shape[1]))
         with self._lengths.of(samples, counts):
@@ -274,23 +280,23 @@ class SpeechEncoder(TrainableModel):
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
         frames = self.weigh(hidden_states(output)) if self._wants_all_layers else output.last_hidden_state
-        # Augmentation inside our own encoders can change the number of frames in training.
+        # In training, the augmentation of our own encoders can change the number of frames.
         counts = output.get("frame_counts", counts)
         mask = valid_positions(counts, frames.shape[1])
         return frames.masked_fill(~mask.unsqueeze(-1), 0.0), mask
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
-        """Write the model, with the original augmentation settings, and preprocessor_config.json, in the hub's format."""
+        """Write the model and preprocessor_config.json in the format of the hub, with the original settings of augmentation."""
         with readable_errors(str(folder)), self._augmentation.as_loaded():
             self.model.save_pretrained(folder, state_dict=merged_state(self.model))
         self.feature_extractor.save_pretrained(folder)
 
     def checkpoint_gradients(self) -> None:
-        """Compute the inside of each transformer layer again in the backward pass: less memory, more time.
+        """Compute the inside of each transformer layer again in the backward pass. This takes less memory and more time.
 
         Raises
         ------
-        GemoclapError : the model cannot.
+        GemoclapError : the model cannot do this.
         """
         if not self.model.supports_gradient_checkpointing:
             raise GemoclapError(f"train.gradient_checkpointing: a {self.model.config.model_type} encoder has none")
@@ -298,24 +304,25 @@ class SpeechEncoder(TrainableModel):
         self.model.activation_checkpointing_enable(options)
 
     def compile_layers(self) -> None:
-        """Compile each transformer layer with torch.compile; one compilation serves all layers of one form and all lengths.
+        """Compile each transformer layer with torch.compile. All layers of one form share a compilation, for all lengths.
 
-        There is one for each mode (training, evaluation, chunks), form of layer, and for a batch of one clip: up to a dozen.
+        There is one for each mode (training, evaluation, chunks), each form of layer, and for batches of a single clip. These
+        are up to a dozen.
 
         Raises
         ------
         GemoclapError : the model has no numbered layers.
         """
         layers = numbered_layers(self.model, "train.compile")
-        dynamo = torch._dynamo.config  # with its default of 8, later variants would not be compiled
+        dynamo = torch._dynamo.config  # with the default of 8, later variants would not be compiled
         dynamo.recompile_limit = max(dynamo.recompile_limit, COMPILATIONS)
-        for layer in layers[self._frozen_layers or 0 :]:  # frozen layers run only once, so they need no compilation
+        for layer in layers[self._frozen_layers or 0 :]:  # frozen layers run only once, so they are not compiled
             layer.compile(dynamic=True)
 
     def weigh(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the learned sum over layers, or the values of one layer, depending on ``layers``.
+        """Return the learned sum over layers, or the values of a single layer, as ``layers`` says.
 
-        Linear functions of the frames, such as the mean, can be applied to each layer first.
+        Linear functions of the frames, such as the mean, can be applied to each layer before.
         """
         if self.layer_weights is None:
             return states[-1 if self.layers == "last" else int(self.layers)]
@@ -325,7 +332,7 @@ class SpeechEncoder(TrainableModel):
         return combined
 
     def _least_frames(self) -> int:
-        """Least number of frames in a batch: one, and in training one span of SpecAugment, which needs as many."""
+        """Smallest number of frames in a batch: one, or in training as many as SpecAugment hides in one span."""
         config = self.model.config
         augments = self.training and getattr(config, "apply_spec_augment", True)
         return config.mask_time_length if augments and getattr(config, "mask_time_prob", 0.0) > 0 else 1

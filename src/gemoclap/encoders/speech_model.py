@@ -1,4 +1,4 @@
-"""Base of all emotion models: classes, preparation of audio, a speech encoder and its pooling."""
+"""The base of all emotion models: classes, preparation of audio, a speech encoder and its pooling."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.writing import readable_write_errors
 
 AUDIO_PREFIX = "audio_encoder.model."
-"""Of the encoder's weights in a model's."""
+"""How the names of the encoder's weights begin in a model."""
 
 
 class LabelledConfig(PreTrainedConfig):
@@ -40,10 +40,10 @@ class LabelledConfig(PreTrainedConfig):
 
     Attributes
     ----------
-    vocabulary : `labels.Vocabulary.to_dict()`; `id2label` says the same to other tools.
-    preparation : `config.AudioSettings` as a dict: how clips were prepared in training, and must be prepared in prediction.
-    trained_speakers : "corpus/speaker" of all training and development speakers, so that an evaluation can warn.
-    clip_seconds : 99 of 100 training clips are no longer, after silence was trimmed; None if that is not known.
+    vocabulary : `labels.Vocabulary.to_dict()`. Other tools find the classes in `id2label`.
+    preparation : `config.AudioSettings` as a dict. Clips were prepared so in training, and must be prepared so in prediction.
+    trained_speakers : all training and development speakers, as "corpus/speaker". With them, an evaluation can warn.
+    clip_seconds : 99 of 100 training clips are not longer than this, after silence was trimmed. None if this is unknown.
     """
 
     vocabulary: dict | None = None
@@ -58,14 +58,14 @@ class LabelledConfig(PreTrainedConfig):
             self.label2id = {label: index for index, label in self.id2label.items()}
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write config.json, without the places where the encoders lay on the machine that trained them."""
+        """Write config.json, without the paths of the encoders on the machine where the model was trained."""
         super().save_pretrained(save_directory, **kwargs)
         path = Path(save_directory) / "config.json"
         write_json(path, _without_places(read_json(path, REMEDY)))
 
     @property
     def emotions(self) -> Vocabulary:
-        """The classes, in order, with the merges of the training labels."""
+        """The classes in order, and how the training labels were merged."""
         return Vocabulary.from_dict(self.vocabulary or {"name": "none", "emotions": (), "merges": {}})
 
     @property
@@ -88,16 +88,17 @@ class SpeechModelConfig(LabelledConfig):
 
     Attributes
     ----------
-    method : the method it was trained by, as in `config.TITLES`.
+    method : the method with which it was trained, as in `config.TITLES`.
     audio_config : config of the encoder.
-    audio_normalize : whether each clip is scaled to zero mean and unit variance first, if the encoder needs this.
+    audio_normalize : whether each clip is first scaled to zero mean and unit variance, because the encoder needs this.
     audio_layers, audio_pooling, audio_pooling_heads : as in `config.ModelSettings`.
-    audio_weights : "saved" with the model; "default" = a frozen encoder that comes with this package and is read from there;
-        "convolutions" = the same of an encoder's frozen convolutions only.
-    audio_standardize : whether pooled features are standardised by those of the training utterances; "running" = by those of
-        the batches in training.
-    calibration : of the probabilities of the trained classes: ``temperature``, by which the logits are divided, ``fitted_on``,
-        in words, and ``utterances``, their number; None if no temperature was fitted.
+    audio_weights : where the weights of the encoder are. "saved" is with the model. "default" means that the encoder is the
+        frozen one that comes with this package, and is read from there. "convolutions" means the same for the frozen
+        convolutions of an encoder only.
+    audio_standardize : whether pooled features are standardised with the statistics of the training utterances. "running" is
+        with those of the batches in training.
+    calibration : how the probabilities of the trained classes were calibrated: ``temperature``, by which the logits are
+        divided; ``fitted_on``, in words; and ``utterances``, their number. None if no temperature was fitted.
     """
 
     method: str | None = None
@@ -131,7 +132,7 @@ class SpeechModelConfig(LabelledConfig):
 
 
 def as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None:
-    """Return the config of an inner model, which is a mapping in config.json."""
+    """Return the config of an inner model. In config.json it is a mapping."""
     if not isinstance(config, dict):
         return config
     options = {name: value for name, value in config.items() if name != "model_type"}
@@ -139,18 +140,18 @@ def as_config(config: PreTrainedConfig | dict | None) -> PreTrainedConfig | None
 
 
 class Projection(nn.Sequential):
-    """Linear-ReLU-Linear to the joint embedding [P: multi-layer; S: this form, 512]."""
+    """Linear-ReLU-Linear to the shared space of embeddings [P: multi-layer; S: this form, 512]."""
 
     def __init__(self, inputs: int, outputs: int, dropout: float) -> None:
         super().__init__(nn.Dropout(dropout), nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs))
 
 
 class SpeechModel(PreTrainedModel):
-    """A model on the pooled frames of a speech encoder; subclasses add a head.
+    """A model on the pooled frames of a speech encoder. Subclasses add a head.
 
     Attributes
     ----------
-    card : the README.md of the folder that it was loaded from, which is saved with it; None if there was none.
+    card : the README.md of the folder that the model was loaded from, or None. It is saved with the model.
     """
 
     base_model_prefix = ""
@@ -172,7 +173,7 @@ class SpeechModel(PreTrainedModel):
         return pooled_dim(self.config.audio_pooling, self.audio_encoder.output_dim)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Do nothing: the modules keep PyTorch's initialisation, and the encoders initialise themselves."""
+        """Do nothing. The modules keep the initialisation of PyTorch, and the encoders initialise themselves."""
 
     def get_audio_features(
         self,
@@ -183,13 +184,13 @@ class SpeechModel(PreTrainedModel):
         frame_counts: Tensor | None = None,
         layer_features: Tensor | None = None,
     ) -> Tensor:
-        """Return the pooled, unprojected audio features ``(B, D_a)``, standardised if the model does that.
+        """Return the pooled audio features before the projection, ``(B, D_a)``, standardised if the model does this.
 
         Parameters
         ----------
-        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and its samples ``(B,)``.
+        waveforms, lengths : raw audio ``(B, T)``, zero-padded, and the numbers of samples ``(B,)``.
         frozen_frames, frame_counts : in place of the audio, the result of ``audio_encoder.frozen_frames``.
-        layer_features : in place of the audio, the pooled frames of every layer, or of the used one only, ``(B, L, D_a)``.
+        layer_features : in place of the audio, the pooled frames of every layer, or of the only one in use, ``(B, L, D_a)``.
         """
         if layer_features is not None:
             layers = layer_features.unbind(1)
@@ -203,13 +204,13 @@ class SpeechModel(PreTrainedModel):
     def save_pretrained(  # type: ignore[override]
         self, save_directory: str | os.PathLike, *, state_dict: dict[str, Tensor] | None = None, **kwargs: Any
     ) -> None:
-        """Write config.json, model.safetensors, preprocessor_config.json and the card; adapters are merged into the weights.
+        """Write config.json, model.safetensors, preprocessor_config.json and the card. Adapters are merged into the weights.
 
-        The weights of a frozen encoder that comes with this package are left out and read from there again.
+        If the encoder comes with this package and is frozen, its weights are left out. Loading reads them from the package.
 
         Raises
         ------
-        GemoclapError : ``push_to_hub=True``, which would upload before all files are there; or a file cannot be written.
+        GemoclapError : ``push_to_hub=True``, which would upload before all files are written; or a file cannot be written.
         """
         if kwargs.pop("push_to_hub", False):
             raise GemoclapError("save_pretrained does not upload; call push_to_hub(repo_id) of the model")
@@ -236,9 +237,9 @@ class SpeechModel(PreTrainedModel):
         max_shard_size: int | str = "50GB",
         tags: Sequence[str] | None = None,
     ) -> str:
-        """Upload what `save_pretrained` writes, with the model's card, and return the address of the commit.
+        """Upload the files of `save_pretrained`, including the card, and return the address of the commit.
 
-        transformers' own method would put a card without content in the place of the model's. The arguments are the same.
+        The method of transformers would replace the card by an empty one. The arguments are the same.
         """
         api = HfApi(token=token)
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
@@ -261,7 +262,7 @@ class SpeechModel(PreTrainedModel):
 def speech_fields(
     speech: SpeechEncoder, vocabulary: Vocabulary, settings: ModelSettings, audio: AudioSettings | None
 ) -> dict[str, Any]:
-    """Return the fields of `SpeechModelConfig` for an encoder, classes and preparation."""
+    """Return the fields of `SpeechModelConfig` for an encoder, its settings, the classes and the preparation."""
     return {
         "audio_config": speech.model.config,
         "audio_normalize": speech.do_normalize,
@@ -283,7 +284,7 @@ def _place_of_weights(speech: SpeechEncoder, settings: ModelSettings) -> str:
 
 
 def _without_places(value: Any) -> Any:
-    """Return JSON data without the fields in which transformers keeps the name or folder that a model was loaded from."""
+    """Return JSON data without the fields in which transformers stores the name or folder that a model was loaded from."""
     if isinstance(value, list):
         return [_without_places(one) for one in value]
     if not isinstance(value, dict):
@@ -292,7 +293,7 @@ def _without_places(value: Any) -> Any:
 
 
 def restore_audio(model: SpeechModel, missing: Sequence[str]) -> list[str]:
-    """Give a model that was loaded without its encoder's weights those of the embedded one; return what is missing still."""
+    """Give a model without weights of its encoder those of the embedded encoder. Return the names that are still missing."""
     if model.config.audio_weights == "saved":
         return list(missing)
     of_convolutions = model.config.audio_weights == CONVOLUTIONS
@@ -309,7 +310,7 @@ def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> N
 
     Parameters
     ----------
-    missing : names of weights that the file lacks; transformers would initialise them at random.
+    missing : names of weights that the file does not have. transformers initialises them at random.
     """
     if missing:
         raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {min(missing)}; {REMEDY}")
@@ -317,7 +318,7 @@ def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> N
 
 
 def check_config(name: str, config: LabelledConfig) -> None:
-    """Raise a GemoclapError if a config.json has values that no training writes, before they cause an error later."""
+    """Raise a GemoclapError if a config.json has values that no training writes. They would cause an error later."""
     own = [
         inspect.get_annotations(kind, eval_str=True)
         for kind in type(config).__mro__
@@ -340,7 +341,7 @@ def check_config(name: str, config: LabelledConfig) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value read from JSON is of an annotated type; the elements of a list or mapping are not checked."""
+    """Whether a value from JSON has an annotated type. The elements of a list or mapping are not checked."""
     kind = get_origin(hint) or hint
     if kind is Literal:
         return any(value is known or value == known for known in get_args(hint))

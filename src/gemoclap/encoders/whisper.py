@@ -1,10 +1,10 @@
 """Whisper's encoder (Radford et al. 2022, arXiv 2212.04356): raw waveforms to frames every 20 ms, without the decoder.
 
-The layers are transformers' own. The rest is ours: log-mel features in torch, clips at their own length instead of padded to
-30 seconds, windows for longer clips, and a mask, so that a clip has the same frames alone and in any batch.
+The layers are those of transformers. The rest is ours. Log-mel features are computed in torch. A clip keeps its length, and
+is not padded to 30 seconds. Longer clips are cut into windows. With a mask, a clip has the same frames alone and in a batch.
 
-The structure is that of transformers' wav2vec 2.0: a convolutional `feature_extractor`, then an `encoder` of numbered layers.
-Freezing, caches and hidden frames therefore work as for any other family.
+The structure is that of wav2vec 2.0 in transformers: a convolutional `feature_extractor`, then an `encoder` of numbered layers.
+So freezing, caches and hidden frames work as in any other family.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from gemoclap.encoders.padding import BatchLengths, valid_positions
 WINDOW, HOP = 400, 160
 """Samples in a mel frame, and from one frame to the next."""
 FRAME = 2 * HOP
-"""Samples from one frame of the encoder to the next; a shorter clip is padded with zeros to this length."""
+"""Samples from one frame of the encoder to the next. A shorter clip is padded with zeros to this length."""
 CHUNK_SECONDS = 30
-"""Length of audio that Whisper was trained on; the positions of every checkpoint cover this length."""
+"""Length of the audio that Whisper was trained on, in seconds. The positions of every checkpoint are for this length."""
 
 
 class WhisperSpeechConfig(PreTrainedConfig):
@@ -44,10 +44,10 @@ class WhisperSpeechConfig(PreTrainedConfig):
     ----------
     num_mel_bins, d_model, encoder_layers, encoder_attention_heads, encoder_ffn_dim, activation_function,
     max_source_positions, init_std : sizes.
-    dropout, attention_dropout, activation_dropout, encoder_layerdrop : in training; 0 in OpenAI's checkpoints.
+    dropout, attention_dropout, activation_dropout, encoder_layerdrop : used in training. They are 0 in OpenAI's checkpoints.
     apply_spec_augment, mask_time_prob, mask_time_length, mask_time_min_masks, mask_feature_prob, mask_feature_length,
-    mask_feature_min_masks : SpecAugment of the mel frames in training, as in transformers; off in OpenAI's checkpoints.
-    padded : pad every clip with silence to a multiple of 30 s, as OpenAI does; the silence has frames too.
+    mask_feature_min_masks : SpecAugment of the mel frames in training, as in transformers. It is off in OpenAI's checkpoints.
+    padded : whether every clip is padded with silence to a multiple of 30 s, as OpenAI does. The silence has frames too.
     """
 
     model_type = "gemoclap-whisper"
@@ -89,7 +89,7 @@ class WhisperSpeechConfig(PreTrainedConfig):
 
 
 class WhisperCheckpoint(WhisperPreTrainedModel):
-    """The encoder of any checkpoint of WhisperModel, or of one with a head: the decoder's weights are not read."""
+    """The encoder of any checkpoint of WhisperModel, with or without a head. The weights of the decoder are not read."""
 
     base_model_prefix = "model"
     main_input_name = "input_features"
@@ -110,16 +110,16 @@ def mel_filters(bands: int, device: torch.device) -> Tensor:
 def log_mel(waveforms: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Tensor]:
     """Return the output of `WhisperFeatureExtractor` for each clip alone, without padding to 30 s.
 
-    Frames are centred, and a clip is extended at both ends by its mirror image. Values are at least the loudest value of the
-    clip minus 8.
+    Frames are centred. A clip is extended at both ends by its mirror image. Before scaling, a value that is more than 8 below
+    the largest of the clip is raised to this bound.
 
     Parameters
     ----------
-    waveforms, lengths : ``(B, T)`` zero-padded, and the samples of each clip ``(B,)``, more than WINDOW / 2.
+    waveforms, lengths : ``(B, T)`` zero-padded, and the number of samples of each clip, ``(B,)``, which is above WINDOW / 2.
 
     Returns
     -------
-    frames : ``(B, bands, M)``, as many as T samples have, zero in the padding.
+    frames : ``(B, bands, M)``. M is the number of frames of T samples. The padding is zero.
     mask : bool ``(B, M)``.
     """
     mask = valid_positions(lengths // HOP, waveforms.shape[1] // HOP)
@@ -130,26 +130,26 @@ def log_mel(waveforms: Tensor, lengths: Tensor, bands: int) -> tuple[Tensor, Ten
 
 
 def extended(waveforms: Tensor, lengths: Tensor, frames: int) -> Tensor:
-    """Return clips with their mirror images at both ends, as long as `frames` windows are."""
+    """Return clips with their mirror images at both ends. They are as long as `frames` windows."""
     needed = (frames - 1) * HOP + WINDOW
     place = (torch.arange(needed, device=waveforms.device) - WINDOW // 2).abs().unsqueeze(0)
     last = lengths.unsqueeze(1) - 1
-    # everything beyond the mirror image is padding
+    # everything behind the mirror image is padding
     place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
     return waveforms.gather(1, place)
 
 
 def finished_levels(power: Tensor, mask: Tensor) -> Tensor:
-    """Power in each band ``(B, M, bands)`` -> Whisper's levels ``(B, bands, M)``, zero in the padding."""
+    """Power in each band ``(B, M, bands)`` -> Whisper's levels ``(B, bands, M)``, which are zero in the padding."""
     levels = power.clamp(min=1e-10).log10().masked_fill(~mask.unsqueeze(-1), -torch.inf)
     levels = torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8.0)
     return ((levels + 4.0) / 4.0).masked_fill(~mask.unsqueeze(-1), 0.0).transpose(1, 2)
 
 
 class WhisperFrontEnd(nn.Module):
-    """Raw waveforms ``(B, T)`` -> the two convolutions' output ``(B, D, F)``, zero in the padding.
+    """Raw waveforms ``(B, T)`` -> output of the two convolutions ``(B, D, F)``, which is zero in the padding.
 
-    The clips' samples are read from `lengths`, as in the convolutions of transformers' families (`padding.py`).
+    The numbers of samples are read from `lengths`, as in the convolutions of the other families (`padding.py`).
     """
 
     def __init__(self, config: WhisperSpeechConfig, lengths: BatchLengths) -> None:
@@ -165,7 +165,7 @@ class WhisperFrontEnd(nn.Module):
         return self.convolve(*self._mel(waveforms, samples))
 
     def convolve(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Mel frames ``(B, bands, M)`` with ``mask (B, M)`` -> ``(B, D, F)``, zero in the padding."""
+        """Mel frames ``(B, bands, M)`` with ``mask (B, M)`` -> ``(B, D, F)``, which is zero in the padding."""
         hidden = functional.gelu(self.conv1(frames)).masked_fill(~mask.unsqueeze(1), 0.0)
         hidden = functional.gelu(self.conv2(hidden))
         valid = valid_positions((mask.sum(1) + 1) // 2, hidden.shape[2])
@@ -182,7 +182,7 @@ class WhisperFrontEnd(nn.Module):
 
 
 def heard_samples(samples: Tensor, config: WhisperSpeechConfig) -> Tensor:
-    """Samples of each clip -> samples after padding to at least one frame, or to a multiple of 30 s."""
+    """Number of samples of each clip -> the same after padding to at least one frame, or to a multiple of 30 s."""
     if not config.padded:
         return samples.clamp(min=FRAME)
     chunk = CHUNK_SECONDS * SAMPLE_RATE
@@ -190,7 +190,7 @@ def heard_samples(samples: Tensor, config: WhisperSpeechConfig) -> Tensor:
 
 
 def spec_augment(frames: Tensor, mask: Tensor, config: WhisperSpeechConfig) -> Tensor:
-    """Hide spans of frames and of bands of ``(B, bands, M)``, as transformers' WhisperModel does; draws from NumPy."""
+    """Hide spans of frames and of bands of ``(B, bands, M)`` as WhisperModel of transformers does, with NumPy's generator."""
     batch, bands, width = frames.shape
     if config.mask_time_prob > 0:
         hidden = _compute_mask_indices(
@@ -214,15 +214,15 @@ def spec_augment(frames: Tensor, mask: Tensor, config: WhisperSpeechConfig) -> T
 
 @dataclass(frozen=True)
 class Windows:
-    """Clips of ``(B, F)`` frames cut into windows ``(R, W)``; short clips are not cut.
+    """Clips of ``(B, F)`` frames that are cut into windows ``(R, W)``. Short clips are not cut.
 
-    A longer clip is cut into the smallest number of windows, of equal length except for the last, which is shorter by less
-    than the number of windows [C]. The cuts depend only on the clip's own length.
+    A longer clip is cut into as few windows as possible. They have the same length, except for the last one. The last one is
+    shorter by less than the number of windows [C]. The cuts depend only on the length of the clip.
 
     Attributes
     ----------
     mask : bool ``(R, W)``, True at the frames of each window.
-    source : ``(R, W)``, the position of each in the flattened ``(B * F)``; None if nothing was cut.
+    source : ``(R, W)``, the position of each frame in the flattened ``(B * F)``. None if nothing was cut.
     """
 
     mask: Tensor
@@ -257,7 +257,7 @@ class Windows:
 
 
 class WhisperStack(nn.Module):
-    """Positions, Whisper's layers and the norm after them: ``(B, F, D)`` to the same number of frames."""
+    """Adds positions, and applies Whisper's layers and the norm after them: ``(B, F, D)`` to the same shape."""
 
     norm_is_last = True
 
@@ -286,7 +286,7 @@ class WhisperStack(nn.Module):
         return BaseModelOutput(last_hidden_state=last, hidden_states=tuple(states) if output_hidden_states else None)
 
     def _is_dropped(self) -> bool:
-        """Draw whether a layer is skipped in this step (layer drop)."""
+        """Draw at random whether a layer is skipped in this step (layer drop)."""
         share = self.config.encoder_layerdrop
         return self.training and share > 0 and bool(torch.rand([]) < share)
 
@@ -294,8 +294,8 @@ class WhisperStack(nn.Module):
 class WhisperSpeechModel(PreTrainedModel):
     """Whisper's encoder: ``model(input_values (B, T) raw audio, attention_mask (B, T))`` to frames every 20 ms.
 
-    The ``hidden_states`` are the input of the first layer and the output of each. ``mask_time_indices (B, F)``
-    (transformers' name) replaces the convolutions' output with the learned vector `masked_spec_embed` [C].
+    The ``hidden_states`` are the input of the first layer and the output of each. Where ``mask_time_indices (B, F)``
+    (transformers' name) is True, the output of the convolutions is replaced by the learned vector `masked_spec_embed` [C].
     """
 
     config_class = WhisperSpeechConfig
@@ -316,7 +316,7 @@ class WhisperSpeechModel(PreTrainedModel):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: WhisperCheckpoint, config: WhisperSpeechConfig) -> WhisperSpeechModel:
-        """Load the weights of a checkpoint with the number of layers in `config`."""
+        """Load the weights of a checkpoint into a model with the number of layers in `config`."""
         model = cls(config)
         state = checkpoint.encoder.state_dict()
         convolutions = {name: tensor for name, tensor in state.items() if name.startswith("conv")}
@@ -325,18 +325,18 @@ class WhisperSpeechModel(PreTrainedModel):
         return model
 
     def _get_feat_extract_output_lengths(self, samples: Tensor) -> Tensor:
-        """Samples -> frames; transformers' name for it. Less than a frame gives none, unless clips are padded."""
+        """Number of samples -> number of frames; transformers calls it so. It is 0 below one frame, unless clips are padded."""
         if self.config.padded:
             samples = heard_samples(samples, self.config)
         return torch.where(samples < FRAME, 0, (samples // HOP + 1) // 2)
 
     def _get_feature_vector_attention_mask(self, frames: int, attention_mask: Tensor) -> Tensor:
-        """Mask of samples ``(B, T)`` -> of frames; transformers' name for it."""
+        """Mask of samples ``(B, T)`` -> mask of frames; transformers calls it so."""
         samples = heard_samples(attention_mask.sum(1), self.config)
         return valid_positions(self._get_feat_extract_output_lengths(samples), frames)
 
     def freeze_feature_encoder(self) -> None:
-        """Freeze the convolutions; transformers' name for it."""
+        """Freeze the convolutions; transformers calls it so."""
         self.feature_extractor.requires_grad_(False)
 
     def forward(
@@ -358,7 +358,7 @@ class WhisperSpeechModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise weights as transformers' Whisper does; positions are sinusoids."""
+        """Initialise weights as Whisper in transformers does. Positions are sinusoids."""
         if isinstance(module, nn.Linear | nn.Conv1d):
             initialization.normal_(module.weight, std=self.config.init_std)
             if module.bias is not None:
