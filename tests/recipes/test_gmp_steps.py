@@ -126,7 +126,7 @@ def test_clusters_of_few_frames_are_warned_of(
     frames = int(str(caught.value).split(" has ")[1].split()[0])
     train(with_scale(frames // 4), "gmp_tl", tmp_path / "run", "features")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("beware")]
-    assert f"all has {frames / (frames // 4):.1f} training frames for each of {frames // 4} clusters" in line
+    assert f"all has only {frames / (frames // 4):.1f} training frames for each of {frames // 4} clusters" in line
 
 
 def test_a_step_names_the_one_that_follows(

@@ -329,7 +329,7 @@ def _same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSetting
 def _overlap(what: str, data: DataSettings) -> str:
     if not data.allow_speaker_overlap:
         raise GemoclapError(
-            f"{what}: they would be trained and tested on; drop them from one manifest, give the corpora other names if they "
-            "are others, or accept it with --data.allow_speaker_overlap true"
+            f"{what}: they would be in training and in test; remove them from one manifest, rename a corpus if they are other "
+            "people, or accept it with --data.allow_speaker_overlap true"
         )
     return f"{what}: the figures of these two are not speaker-independent"

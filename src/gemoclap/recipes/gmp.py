@@ -229,8 +229,8 @@ def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore
         )
     if largest * FRAMES_A_CLUSTER > frames[fewest] and process_state().is_main_process:
         print(
-            f"beware: {fewest} has {frames[fewest] / largest:.1f} training frames for each of {largest} clusters, which say "
-            "little then; give --gmp.scales that leave some tens"
+            f"beware: {fewest} has only {frames[fewest] / largest:.1f} training frames for each of {largest} clusters, so the "
+            "clusters say little; give smaller --gmp.scales, so that there are some tens for each"
         )
 
 

@@ -135,10 +135,14 @@ class InputSources:
         """Print once why the pooled layers of a frozen encoder are not stored."""
         if process_state().is_main_process and not self._known:
             if pooling in POOLINGS:
-                what = f"{pooling} over weighted layers needs the frames of all; --model.pooling mean, or one --model.layers,"
-                print(f"the frozen encoder runs in every step: {what} would let it run once")
+                print(
+                    f"the frozen encoder runs in every step, because {pooling} pooling of weighted layers needs the frames of "
+                    "all; with --model.pooling mean, or with a single layer in --model.layers, it would run once"
+                )
             else:
-                print(f"{pooling} pooling is trained, so the frozen encoder's frames are stored, not pooled vectors")
+                print(
+                    f"{pooling} pooling is trained, so the frames of the frozen encoder are stored, and not pooled vectors"
+                )
 
     def _encoded(self, key: str, encoder: SpeechEncoder, utterances: Sequence[Utterance], what: str) -> FrozenInputs:
         source = self._known[key]

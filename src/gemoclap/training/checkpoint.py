@@ -155,7 +155,7 @@ def read_checkpoint(folder: Path, run_key: str) -> Checkpoint | None:
             raise GemoclapError(f"{folder.parent}: holds another run; choose another output folder or delete it")
         if (processes := state.pop("processes")) != here.num_processes:
             raise GemoclapError(
-                f"{newest}: was written by {processes} processes, this run has {here.num_processes}; start as many"
+                f"{newest}: was written by {processes} processes, this run has {here.num_processes}; start as many as before"
             )
         process = parse_json((newest / f"process-{here.process_index}.json").read_text(encoding="utf-8"))
         tensors = {path.stem: load_file(path) for path in newest.glob("*.safetensors")}

@@ -159,7 +159,9 @@ def check_equal_lengths(batches: int) -> None:
         return
     (lengths,) = gather_rows(torch.tensor([batches], device=process_state().device))
     if any(first != second for first, second in itertools.pairwise(lengths.tolist())):
-        raise GemoclapError(f"the processes have unequal numbers of batches {lengths.tolist()}; give each as many")
+        raise GemoclapError(
+            f"the processes have unequal numbers of batches {lengths.tolist()}; give each the same number"
+        )
 
 
 def leave_together() -> None:

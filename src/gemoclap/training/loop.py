@@ -89,8 +89,8 @@ def run_epochs(
     with Trackers(accelerator, label, asdict(settings), run.state.history) as trackers, shown:
         if settings.warmup_epochs > settings.epochs:
             shown.note_once(
-                f"the warm-up, train.warmup_epochs {settings.warmup_epochs:g}, is longer than the {settings.epochs} epochs: "
-                "the learning rate never reaches its peak"
+                f"the warm-up, train.warmup_epochs {settings.warmup_epochs:g}, is longer than the training, which has "
+                f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}: the learning rate never reaches its peak"
             )
         for epoch in range(run.state.epoch, settings.epochs):
             model.train()
