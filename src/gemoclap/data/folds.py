@@ -68,9 +68,9 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
     """Divide the utterances whose label is in `vocabulary` into folds, as ``settings.folds`` says.
 
     ``session`` and ``speaker`` test on one session or speaker in each fold. ``kfold`` puts whole speakers into `n_folds` groups
-    (`balanced_groups`). ``lists`` takes the test speakers from the user, and ``files`` the ids. ``partitions`` takes the division
-    that comes with the corpus (`divide_by_partition`). With `dev_speakers`, so many speakers are moved from the training part of
-    each fold to its development part (`_with_dev`).
+    (`balanced_groups`). ``lists`` takes the test speakers from the user, and ``files`` the ids. ``partitions`` takes the
+    division that comes with the corpus (`divide_by_partition`). With `dev_speakers`, so many speakers are moved from the
+    training part of each fold to its development part (`_with_dev`).
 
     Raises
     ------
