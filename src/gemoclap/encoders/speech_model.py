@@ -77,7 +77,7 @@ class LabelledConfig(PreTrainedConfig):
     def clip_settings(self) -> AudioSettings:
         """How a clip is prepared in prediction: as in training, but one longer than almost all of training's is cut [C].
 
-        A model that has heard sentences can be wrong about whole paragraphs: see docs/performance.md.
+        A model that was trained on sentences can be wrong about whole paragraphs: see docs/performance.md.
         """
         trained = self.audio_settings
         return replace(trained, max_seconds=self.clip_seconds or trained.max_seconds)

@@ -131,7 +131,7 @@ def on_main_process(action: Callable[[], None]) -> None:
     if process_state().is_main_process:
         try:
             action()
-        except Exception as error:  # whatever it is, the others wait for word of it
+        except Exception as error:  # any error: the others wait for the result
             cause, failure = error, [str(error)]
     broadcast_object_list(failure)
     if cause is not None:
@@ -146,7 +146,7 @@ def on_every_process(action: Callable[[], None]) -> None:
     cause: Exception | None = None
     try:
         action()
-    except Exception as error:  # whatever it is, the others wait for word of it
+    except Exception as error:  # any error: the others wait for the result
         cause, failure = error, str(error)
     failures = [one for one in gather_object([failure]) if one is not None]
     if cause is not None:
