@@ -249,7 +249,9 @@ def test_help_shows_defaults_as_they_are_typed(capsys: pytest.CaptureFixture) ->
     assert "default: [" not in words and "default: True" not in words
     assert run("timeline", "--help") == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert "default: print a table --by" in words  # a default that the text names is not added
+    assert (
+        "default: print a table, in which neighbouring segments of the same emotion are one row --by" in words
+    )  # a default that the text names is not added
 
 
 def test_lists_with_commas() -> None:

@@ -93,7 +93,7 @@ def test_a_timeline_on_standard_output_is_a_table_whatever_else_is_written(
     shown = capfd.readouterr()
     rows = list(csv.DictReader(shown.out.splitlines()))
     assert rows and all(float(row["end"]) > float(row["start"]) for row in rows)
-    assert shown.err.count(" s of speech in ") == 2 and (tmp_path / "a.vtt").read_text().startswith("WEBVTT")
+    assert shown.err.count(" s of speech in ") == 1 and (tmp_path / "a.vtt").read_text().startswith("WEBVTT")
 
 
 def test_a_picture_that_fails_does_not_cost_the_other_files_of_a_timeline(
