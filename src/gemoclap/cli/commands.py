@@ -19,6 +19,7 @@ from gemoclap.cli.arguments import Parser, files_first, spelt_lists, take_manife
 from gemoclap.cli.model_options import add_evaluate, add_export, add_predict, add_serve, add_timeline
 from gemoclap.cli.options import (
     DAILY,
+    add_compare,
     add_compare_ems,
     add_convert,
     add_crosscorpus,
@@ -110,6 +111,11 @@ COMMANDS: dict[str, Command] = {
         "write the report of a cross-validation again, or compare several over the same folds",
         "gemoclap.cli.training",
     ),
+    "compare": Command(
+        add_compare,
+        "compare every system with every other on the same clips, also predictions of other toolkits",
+        "gemoclap.cli.comparing",
+    ),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
     "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
@@ -123,7 +129,7 @@ SHELVES: dict[str, dict[str, str]] = {
         for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve", "export")
     },
     "more tables and reports": {
-        name: COMMANDS[name].summary for name in ("report", "crosscorpus", "table1", "convert")
+        name: COMMANDS[name].summary for name in ("report", "compare", "crosscorpus", "table1", "convert")
     },
     "GMP-TL (pseudo-labels of frames)": {
         "gmp": "run its four steps one by one: features, cluster, pretrain, finetune",
@@ -223,7 +229,11 @@ def _run(given: Sequence[str]) -> int:
     name = " ".join(given[:words])
     if name.startswith("-"):
         overview().parse_args(given)
-    group = {command: COMMANDS[command].summary for command in COMMANDS if command.startswith(f"{name} ")}
+    group = {
+        command: COMMANDS[command].summary
+        for command in COMMANDS
+        if name not in COMMANDS and command.startswith(f"{name} ")
+    }
     if group and given[1:] in ([], ["-h"], ["--help"]):
         print(f"usage: gemoclap {name} {'|'.join(command.split()[1] for command in group)} ...\n")
         print(_listed(group))

@@ -221,6 +221,33 @@ def add_report(parser: Parser) -> None:
     add_no_wait(parser)
 
 
+def add_compare(parser: Parser) -> None:
+    parser.usage = "gemoclap compare SYSTEM SYSTEM ... [--manifest MANIFEST] [-o FOLDER] [options]"
+    systems = (
+        "the folder of a cross-validation (each of its methods is a system), RUN:METHOD, the folder of an evaluation, or "
+        "predictions of another toolkit: a CSV with the columns id or file, prediction and, if known, truth and speaker; JSON "
+        "or JSONL with EmoBox's key and pred; a folder of S3PRL's *_predict.txt and *_truth.txt. NAME=SYSTEM sets a name"
+    )
+    parser.add_argument("systems", nargs="+", help=systems)
+    manifest = "manifest with the labels and speakers of the clips, for predictions of other toolkits that lack them"
+    parser.add_argument("--manifest", type=str | None, default=None, help=manifest)
+    labels = (
+        "names of the classes in the order of their numbers, for predictions that are numbers, such as angry,happy,sad"
+    )
+    parser.add_argument("--labels", type=list[str], default=[], help=labels)
+    common = (
+        "compare on the clips that all systems were tested on; the default is to refuse systems with different clips"
+    )
+    parser.add_argument("--common", action="store_true", help=common)
+    output = "folder for the comparison as a page, CSV, JSON, LaTeX and a picture; the tables are printed in any case"
+    parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
+    formats = (
+        "formats of the picture: png, svg, pdf, separated by commas; PNG is always written, because the page shows it"
+    )
+    parser.add_argument("--formats", type=list[str], default=["png", "svg"], help=formats)
+    parser.epilog = "'gemoclap compare ems' is another command: it pre-trains encoders with and without EMS.\n"
+
+
 def add_pretrain_intensity(parser: Parser) -> None:
     parser.usage = "gemoclap pretrain intensity MANIFEST -o RUN [--config YAML ...] [options]"
     add_manifest(parser)

@@ -1,6 +1,6 @@
 """Scores of an evaluation, their intervals over speakers, tests of differences, and calibration (`metrics.calibration`)."""
 
-from gemoclap.metrics.comparisons import holm, sign_flip_p, speaker_shares
+from gemoclap.metrics.comparisons import holm, mcnemar_p, sign_flip_p, speaker_shares
 from gemoclap.metrics.intervals import (
     Difference,
     bootstrap_interval,
@@ -42,6 +42,7 @@ __all__ = [
     "holm",
     "interval_over_speakers",
     "macro_f1",
+    "mcnemar_p",
     "none_if_nan",
     "paired_difference",
     "recall_by_class",

@@ -44,7 +44,7 @@ once in 8 times for four speakers."""
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference of two UARs, ``b - a``, with its 95 % interval (NaN if there is only one speaker)."""
+    """A difference of two scores, ``b - a``, with its 95 % interval (NaN if there is only one speaker)."""
 
     value: float
     low: float
@@ -128,15 +128,21 @@ def interval_over_speakers(
 
 
 def difference_over_speakers(
-    a: np.ndarray, b: np.ndarray, level: float = 0.95, samples: int = SAMPLES, seed: int = 0
+    a: np.ndarray,
+    b: np.ndarray,
+    level: float = 0.95,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    figure: Callable[[np.ndarray], np.ndarray] = uar_of,
 ) -> Difference:
-    """Return the mean UAR of `b` over its seeds minus the mean UAR of `a`, with an interval.
+    """Return the mean score of `b` over its seeds minus the mean score of `a`, with an interval.
 
     `a` is (K, S, C, C) and `b` (L, S, C, C), with the same speakers in the same order. The same speakers are drawn for both.
-    Seeds are drawn separately, because seed 0 of one method has nothing in common with seed 0 of another.
+    Seeds are drawn separately, because seed 0 of one method has nothing in common with seed 0 of another. `figure` computes
+    the score of confusion matrices, such as those of `STATISTICS`.
     """
-    values = uar_of(b.sum(axis=1)).mean() - uar_of(a.sum(axis=1)).mean()
-    of_a, of_b = _resample([a, b], uar_of, samples, seed)
+    values = figure(b.sum(axis=1)).mean() - figure(a.sum(axis=1)).mean()
+    of_a, of_b = _resample([a, b], figure, samples, seed)
     low, high = _interval(of_b - of_a, level, a.shape[1])
     return Difference(float(values), low, high)
 

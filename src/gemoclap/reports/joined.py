@@ -46,6 +46,11 @@ def collect_together(run_dirs: Sequence[str | os.PathLike], output: str | os.Pat
     """
     output = Path(output)
     refuse_other_files(output, run_dirs)
+    return joined(run_dirs, output)
+
+
+def joined(run_dirs: Sequence[str | os.PathLike], output: Path) -> Results:
+    """Do what `collect_together` does, but accept an `output` with other files: nothing will be written to it."""
     runs = _read(run_dirs)
     first, *others = runs.values()
     for other in others:

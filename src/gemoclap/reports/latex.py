@@ -10,6 +10,7 @@ Row = tuple[str, Sequence[Sequence[str]]]
 
 SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}"} | {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "\N{EN DASH}": "--",
+    "\N{MINUS SIGN}": "$-$", "<": "$<$", ">": "$>$",
 }  # fmt: skip
 
 
@@ -51,6 +52,25 @@ def latex_table(
             lines.append(rf"\multicolumn{{{1 + width * len(groups)}}}{{l}}{{\emph{{{escaped(heading)}}}}} \\")
         lines += [_line(row, width) for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
+
+
+def plain_latex_table(caption: str, label: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""Return a ``table`` with the lines of booktabs; its first column is aligned left, the others are centred."""
+    return "\n".join([
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escaped(caption)}}}",
+        rf"\label{{tab:{label}}}",
+        rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(escaped, header)) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(escaped, row)) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]) + "\n"  # fmt: skip
 
 
 def _line(row: Row, width: int) -> str:

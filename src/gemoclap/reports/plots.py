@@ -50,7 +50,7 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats
         axes.set_ylabel("true")
         seeds = f", counts of {scores.n_seeds} seeds together" if scores.n_seeds > 1 else ""
         figures = f"UAR {percent(scores.uar)} %, WAR {percent(scores.war)} %, n = {scores.n:,}{seeds}"
-        axes.set_title(f"{_lines(title)}\n{figures}", pad=9)
+        axes.set_title(f"{broken_lines(title)}\n{figures}", pad=9)
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
         bar.set_label("% of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -103,7 +103,7 @@ def write_curves(
             _draw_curves(panel, logs, name)
         for panel in panels[len(names) :]:
             panel.set_visible(False)
-        figure.suptitle(_lines(title, 36 * columns), fontsize=11)
+        figure.suptitle(broken_lines(title, 36 * columns), fontsize=11)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 2 * columns))
         save(figure, path, formats)
@@ -182,7 +182,7 @@ def _draw_comparison(
     formats: Sequence[str],
 ) -> None:
     """Draw one row per method; `rows` has its label, UAR, interval, and the UARs of single folds or seeds."""
-    labels = [_lines(label, 30) for label, *_ in rows]
+    labels = [broken_lines(label, 30) for label, *_ in rows]
     row_height = max(0.62, 0.16 * max(label.count("\n") + 1 for label in labels) + 0.2)
     with drawing():
         figure = new_figure(6.6, row_height * len(rows) + 1.5, "tight")
@@ -237,7 +237,7 @@ def write_reliability(
             _draw_reliability(panel, one.before, COLOURS[1], "before", ":")
             if one.after is not None:
                 _draw_reliability(panel, one.after, COLOURS[0], "after", "-")
-            panel.set_title(_lines(title, 34), fontsize=8.5)
+            panel.set_title(broken_lines(title, 34), fontsize=8.5)
             panel.set_xlim(0, 100)
             panel.set_ylim(0, 100)
             panel.legend(loc="upper left", fontsize=7)
@@ -256,6 +256,6 @@ def _draw_reliability(axes: Axes, one: Confidence, colour: str, name: str, line:
     axes.scatter(x, y, s=6 + 90 * sizes / sizes.sum(), color=colour, alpha=0.75, linewidths=0)
 
 
-def _lines(title: str, width: int = 42) -> str:
+def broken_lines(title: str, width: int = 42) -> str:
     """Return a title broken into lines; titles of ablations can be long."""
     return textwrap.fill(title, width, break_on_hyphens=False, break_long_words=False)

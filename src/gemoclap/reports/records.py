@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.seeds import OverSeeds
 
 LEVEL = 0.05
-"""Two rows are said to differ if the corrected p-value is below this."""
+"""Two rows can only be said to differ if the corrected p-value is below this (`is_significant`)."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,17 @@ class Row:
         return tuple(seed for seed in self.members if seed is not None) if len(self.members) > 1 else ()
 
 
+def is_significant(difference: Difference, p_corrected: float) -> bool | None:
+    """Return whether two rows differ: the corrected p is below `LEVEL`, and the interval excludes 0; None if there is no p.
+
+    The p-value only knows the speakers. If rows are means over seeds, the interval knows the seeds too. Without it, two methods
+    would be said to differ far too often if scores vary much between seeds.
+    """
+    if math.isnan(p_corrected):
+        return None
+    return p_corrected < LEVEL and not difference.low <= 0 <= difference.high
+
+
 @dataclass(frozen=True)
 class PairedDifference:
     """UAR of the row `method` minus UAR of the row `baseline` on the `n` test utterances that both have predicted.
@@ -143,8 +155,8 @@ class PairedDifference:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the rows differ significantly after correction; None if there is no p-value."""
-        return None if self.p != self.p else self.p_corrected < LEVEL
+        """Whether the rows differ significantly (`is_significant`); None if there is no p-value."""
+        return is_significant(self.uar, self.p_corrected)
 
 
 @dataclass(frozen=True)

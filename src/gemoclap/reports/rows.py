@@ -81,11 +81,9 @@ def differences(rows: Sequence[Row]) -> tuple[PairedDifference, ...]:
 
 
 def _corrected(baseline: str, found: Sequence[tuple[str, int, Difference, float]]) -> tuple[PairedDifference, ...]:
-    defined = [place for place, (*_, p) in enumerate(found) if not math.isnan(p)]
-    corrected = dict(zip(defined, holm([found[place][3] for place in defined]), strict=True))
+    corrected = holm([p for *_, p in found])
     return tuple(
-        PairedDifference(baseline, name, n, uar, p, corrected.get(place, math.nan))
-        for place, (name, n, uar, p) in enumerate(found)
+        PairedDifference(baseline, *one, p_corrected) for one, p_corrected in zip(found, corrected, strict=True)
     )
 
 

@@ -1,0 +1,246 @@
+"""Writes a comparison of systems: Markdown for a terminal and a page, CSV, JSON, LaTeX, and a picture of all differences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json, write_json
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
+from gemoclap.recipes.run_folder import refuse_used_folder
+from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
+from gemoclap.reports.comparison import Comparison, Pair, pair_row
+from gemoclap.reports.latex import plain_latex_table
+from gemoclap.reports.page import Picture, write_illustrated
+from gemoclap.reports.plots import broken_lines
+from gemoclap.reports.records import LEVEL
+from gemoclap.reports.tables import (
+    UNDEFINED,
+    count,
+    markdown_table,
+    p_value,
+    percent,
+    scores_row,
+    with_interval,
+    with_points,
+    write_csv,
+)
+from gemoclap.writing import atomic_write
+
+PAGE, DATA, PAIRS, SYSTEMS, LATEX = (
+    f"comparison{end}" for end in (".md", ".json", "_pairs.csv", "_systems.csv", ".tex")
+)
+PICTURE = "comparison.png"
+SYSTEM_COLUMNS = ("system", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1 [95 % CI]", "source")
+
+
+def write_comparison_files(comparison: Comparison, output: Path, formats: Sequence[str] = FORMATS) -> Path:
+    """Write the page, both tables as CSV and LaTeX, JSON, and the picture into the folder `output`; return the page's path.
+
+    Raises
+    ------
+    GemoclapError : a format is unknown, or the folder contains something other than an earlier comparison.
+    """
+    formats = list(dict.fromkeys(["png", *formats]))
+    check_formats(formats)
+    refuse_others(output)
+    write_json(output / DATA, comparison_data(comparison, output))
+    write_csv(output / PAIRS, [pair_row(comparison, pair) for pair in comparison.pairs])
+    write_csv(output / SYSTEMS, _system_rows(comparison))
+    with atomic_write(output / LATEX) as file:
+        file.write("\n".join(_latex(comparison)))
+    caption = "UAR of each system minus UAR of another, with the 95 % interval; filled: the two differ"
+    pictures: dict[str, Picture] = {PICTURE: (caption, partial(draw_pairs, comparison))}
+    sections = [*comparison_sections(comparison), f"![{caption}]({PICTURE})"]
+    return write_illustrated(output / PAGE, sections, pictures, formats)
+
+
+def refuse_others(output: Path) -> None:
+    """Raise a GemoclapError if a folder has files, but no earlier comparison."""
+    try:
+        if "pairs" in read_json(output / DATA, ""):
+            return
+    except GemoclapError:
+        pass  # there is none
+    refuse_used_folder(output)
+
+
+# Data for programs.
+
+
+def comparison_data(comparison: Comparison, output: Path) -> dict[str, Any]:
+    """Return plain data for JSON: scores between 0 and 1, sources relative to the folder."""
+    return {
+        "systems": [
+            {
+                "name": system.name,
+                "source": os.path.relpath(system.source, output),
+                "seeds": list(system.seeds),
+                **scores.to_dict(),
+            }
+            for system, scores in zip(comparison.systems, comparison.scores, strict=True)
+        ],
+        "pairs": [pair_row(comparison, pair) for pair in comparison.pairs],
+        "classes": list(comparison.classes),
+        "n": comparison.n,
+        "n_speakers": comparison.n_speakers,
+        "interval": _interval(comparison),
+        "test": "uar_p, war_p: sign flips over speakers; mcnemar_p: McNemar's exact test over clips; _holm: for all pairs",
+        "remarks": list(comparison.remarks),
+    }
+
+
+def _system_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    return [
+        {"system": system.name, "seeds": " ".join(map(str, system.seeds)), **scores_row(scores)}
+        for system, scores in zip(comparison.systems, comparison.scores, strict=True)
+    ]
+
+
+def _interval(comparison: Comparison) -> str:
+    return INTERVAL_SEEDS if any(system.seeds for system in comparison.systems) else INTERVAL
+
+
+# The page.
+
+
+def comparison_sections(comparison: Comparison) -> list[str]:
+    """Return the paragraphs of the page, which are also printed on the terminal."""
+    clips = f"{comparison.n:,} clips of {comparison.n_speakers:,} speakers, {len(comparison.classes)} classes"
+    header, rows = _pair_table(comparison)
+    return [
+        f"# {count(comparison.systems, 'system')} compared on {clips}",
+        *(f"**Beware: {remark}.**" for remark in comparison.remarks),
+        f"In percent. Brackets are intervals: {_interval(comparison)}.",
+        markdown_table(SYSTEM_COLUMNS, _system_table(comparison)),
+        "## Every pair",
+        f"Differences in points, paired by speaker. p is corrected for {count(comparison.pairs, 'comparison')} (Holm).",
+        markdown_table(header, rows),
+        "## How to read this",
+        _how_to_read(comparison),
+    ]
+
+
+def _system_table(comparison: Comparison) -> list[list[str]]:
+    rows = []
+    for system, scores in zip(comparison.systems, comparison.scores, strict=True):
+        figures = (
+            with_interval(getattr(scores, name), getattr(scores, f"{name}_interval"))
+            for name in ("war", "uar", "macro_f1")
+        )
+        rows.append([_label(comparison, system.name), *figures, f"`{system.source}`"])
+    return rows
+
+
+def _label(comparison: Comparison, name: str) -> str:
+    seeds = next(system.seeds for system in comparison.systems if system.name == name)
+    return f"{name} (mean of {len(seeds)} seeds)" if seeds else name
+
+
+def _pair_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    header = [
+        "pair", "UAR difference [95 % CI]", "p over speakers", "corrected", "differs",
+        "WAR difference [95 % CI]", "p McNemar over clips", "corrected",
+    ]  # fmt: skip
+    rows = [
+        [
+            _minus(comparison, pair),
+            with_points(pair.differences["uar"]),
+            p_value(pair.p["uar"]),
+            p_value(pair.p_corrected["uar"]),
+            {None: UNDEFINED, True: "yes", False: "no"}[pair.differs],
+            with_points(pair.differences["war"]),
+            p_value(pair.mcnemar),
+            p_value(pair.mcnemar_corrected),
+        ]
+        for pair in comparison.pairs
+    ]
+    return header, rows
+
+
+def _minus(comparison: Comparison, pair: Pair) -> str:
+    return f"{comparison.systems[pair.second].name} minus {comparison.systems[pair.first].name}"
+
+
+def _how_to_read(comparison: Comparison) -> str:
+    seeds = any(system.seeds for system in comparison.systems)
+    guessing = percent(1 / sum(support > 0 for support in comparison.scores[0].confusion.sum(axis=1)))
+    lines = [
+        "- **WAR** is the share of clips with the right answer, **UAR** the mean of the recalls of the classes, **macro F1** "
+        f"the mean of the F1 of the classes. Guessing has a UAR of {guessing} %.",
+        "- **Intervals** resample whole speakers, the same ones for both systems of a pair, because clips of one speaker are "
+        "not independent. They are not corrected for the number of pairs."
+        + (
+            " Seeds are resampled too."
+            if seeds
+            else " They say nothing about other seeds: train with several for that."
+        ),
+        "- **p over speakers** (permutation test): if two systems were equally good, each speaker's clips could just as well "
+        "have been answered by the other system. p is the share of such exchanges that give a UAR difference at least as large."
+        f" With S speakers it is at least 2 / 2^S{_least(comparison.n_speakers)}.",
+        "- **p McNemar over clips** counts the clips that only one of the two systems gets right, and treats clips as "
+        "independent. Clips of one speaker are not, so it is too sure: a small p there speaks of these speakers, not of "
+        "others. It is only defined for single trainings, not for means over seeds.",
+        f"- **Differs**: the corrected p over speakers is below {LEVEL:g}, and the interval of the UAR difference excludes 0.",
+    ]
+    return "\n".join(lines)
+
+
+def _least(speakers: int) -> str:
+    return f", here {p_value(2 / 2**speakers)}" if 2 <= speakers <= 10 else ""
+
+
+def _latex(comparison: Comparison) -> list[str]:
+    clips = f"{comparison.n:,} clips of {comparison.n_speakers:,} speakers"
+    header, rows = _pair_table(comparison)
+    return [
+        plain_latex_table(
+            f"Scores in percent on {clips}; intervals: {_interval(comparison)}",
+            "systems",
+            SYSTEM_COLUMNS[:-1],
+            [row[:-1] for row in _system_table(comparison)],
+        ),
+        plain_latex_table(
+            f"Differences in points on {clips}; p is corrected for {count(comparison.pairs, 'comparison')} (Holm)",
+            "pairs",
+            header,
+            rows,
+        ),
+    ]
+
+
+# The picture.
+
+
+def draw_pairs(comparison: Comparison, path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> None:
+    """Draw the difference of UARs of every pair with its interval, and a line at 0; a filled dot if the two differ."""
+    labels = [broken_lines(_minus(comparison, pair), 44) for pair in comparison.pairs]
+    height = max(0.34, 0.17 * max(label.count("\n") + 1 for label in labels) + 0.12)
+    with drawing():
+        figure = new_figure(7.2, height * len(labels) + 1.1, "tight")
+        axes = figure.add_subplot()
+        axes.axvline(0, color="#555555", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
+        for row, pair in enumerate(comparison.pairs):
+            one = pair.differences["uar"]
+            if not np.isnan(one.low):
+                axes.plot([100 * one.low, 100 * one.high], [row, row], color=COLOURS[0], linewidth=2)
+            face = COLOURS[0] if pair.differs else "white"
+            axes.plot(
+                100 * one.value, row, marker="o", markersize=7, markerfacecolor=face, markeredgecolor=COLOURS[0],
+                markeredgewidth=1.5,
+            )  # fmt: skip
+            axes.text(1.015, row, with_points(one), transform=axes.get_yaxis_transform(), va="center", color="#222222")
+        axes.set_yticks(range(len(labels)), labels, fontsize=8)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("difference of UARs (points), with 95 % interval; filled: the two differ", fontsize=8)
+        save(figure, path, formats)
