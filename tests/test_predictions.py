@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gemoclap.errors import GemoclapError
-from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.predictions import PredictionTable, concatenate, read_embeddings, read_predictions, write_embeddings
 
 
 def make_table(**changes) -> PredictionTable:
@@ -32,6 +32,22 @@ def test_round_trip_keeps_words_unknowns_and_six_digits(tmp_path):
         assert getattr(again, name) == getattr(table, name)
     np.testing.assert_allclose(again.probabilities, table.probabilities, rtol=5e-6)
     assert again.paths == table.paths
+
+
+def test_embeddings_come_back_in_half_precision_and_faulty_files_are_named(tmp_path):
+    path = tmp_path / "embeddings.safetensors"
+    assert read_embeddings(path, 3) is None
+    embeddings = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)
+    embeddings[0, 0] = 1e6  # beyond half precision
+    write_embeddings(path, embeddings)
+    again = read_embeddings(path, 3)
+    assert again.dtype == np.float32 and again[0, 0] == 65504
+    np.testing.assert_allclose(again[1:], embeddings[1:], rtol=1e-3)
+    with pytest.raises(GemoclapError, match="embeddings.safetensors: its embeddings are not those of the 4 rows"):
+        read_embeddings(path, 4)
+    path.write_bytes(b"nothing")
+    with pytest.raises(GemoclapError, match="embeddings.safetensors: holds no embeddings"):
+        read_embeddings(path, 3)
 
 
 def test_files_of_earlier_versions_and_methods_without_probabilities(tmp_path):

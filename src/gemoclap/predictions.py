@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics.summary import Labelled
@@ -19,6 +21,8 @@ COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
 PROBABILITY_PREFIX = "p_"
 PATH = "path"
 """The last column, which files of earlier versions lack."""
+EMBEDDINGS = "embeddings.safetensors"
+"""The file beside predictions.csv with the embedding of each row, which runs of earlier versions lack."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,7 @@ class PredictionTable:
     truth, prediction : (N,) words of `classes`.
     probabilities : (N, C) float; NaN if a method gives none.
     paths : (N,) audio files, None where unknown; empty if all are unknown.
+    embeddings : (N, E) what the model compares with the classes, or None; predictions.csv does not have them.
     """
 
     classes: tuple[str, ...]
@@ -44,6 +49,7 @@ class PredictionTable:
     prediction: tuple[str, ...]
     probabilities: np.ndarray
     paths: tuple[str | None, ...] = ()
+    embeddings: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -69,6 +75,34 @@ class PredictionTable:
             for row, probabilities, audio in zip(words, self.probabilities, self.paths, strict=True):
                 known = ("" if word is None else word for word in row)
                 writer.writerow([*known, *map(_format, probabilities), audio or ""])
+
+
+def write_embeddings(path: str | os.PathLike, embeddings: np.ndarray) -> None:
+    """Write embeddings (N, E) in half precision, in the order of the rows of predictions.csv."""
+    largest = np.finfo(np.float16).max
+    with atomic_write(path, "wb") as file:
+        file.write(save({"embeddings": np.clip(embeddings, -largest, largest).astype(np.float16)}))
+
+
+def read_embeddings(path: str | os.PathLike, rows: int) -> np.ndarray | None:
+    """Return what `write_embeddings` wrote as float32 (N, E); None if there is no file.
+
+    Raises
+    ------
+    GemoclapError : the file is damaged, or does not have `rows` embeddings.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        found = load_file(path)["embeddings"].astype(np.float32)
+    except (SafetensorError, KeyError) as error:
+        raise GemoclapError(f"{path}: holds no embeddings ({error}); remove the file") from None
+    if found.ndim != 2 or len(found) != rows:
+        raise GemoclapError(
+            f"{path}: its embeddings are not those of the {rows} rows of predictions.csv; remove the file"
+        )
+    return found
 
 
 def concatenate(tables: Sequence[PredictionTable]) -> PredictionTable:

@@ -57,6 +57,7 @@ def test_each_step_leaves_what_the_next_one_needs(settings: Settings, finished: 
     fold = finished / "gmp_tl" / "fold_1"
     assert {path.name for path in fold.iterdir()} == {
         "features", "clusters", "frames", "log.jsonl", "made.json", "model", "predictions.csv",
+        "embeddings.safetensors",
     }  # fmt: skip
     assert {path.name for path in (fold / "clusters").iterdir()} == {
         "config.json", "kmeans_3.safetensors", "kmeans_8.safetensors", "labels", "emotions.safetensors", "quality.json",
@@ -240,7 +241,8 @@ def test_without_models_no_encoder_is_kept(settings: Settings, tmp_path: Path) -
     )
     cross_validate(few, ["gmp_tl"], tmp_path / "run", keep_models=False)
     fold = tmp_path / "run" / "gmp_tl" / "fold_1"
-    assert {path.name for path in fold.iterdir()} == {"clusters", "log.jsonl", "made.json", "predictions.csv"}
+    left = {"clusters", "log.jsonl", "made.json", "predictions.csv", "embeddings.safetensors"}
+    assert {path.name for path in fold.iterdir()} == left
     assert not list(fold.rglob("model.safetensors"))
 
 

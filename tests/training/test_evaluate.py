@@ -21,6 +21,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.labels import get_vocabulary
+from gemoclap.models import classifier_of
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of, unknown_labels
 
 AUDIO = AudioSettings(max_seconds=0.8, trim_silence_db=35.0)
@@ -77,6 +78,16 @@ def test_the_same_as_one_by_one_whatever_the_batch(model: GEmoClapModel, utteran
             alone = predictor(predictor.load(path))  # of a longer clip the part that training uses
             assert prediction == alone.emotion == table.classes[scores.argmax()]
             np.testing.assert_allclose(scores, [alone.probabilities[label] for label in table.classes], atol=1e-5)
+
+
+def test_embeddings_are_what_the_classes_are_compared_with(model: GEmoClapModel, utterances: list[Utterance]) -> None:
+    table = predict_table(model, utterances, AudioStore(AUDIO), batch_size=3)
+    classifier = classifier_of(model)
+    assert table.embeddings is not None and table.embeddings.shape[0] == len(table)
+    again = classifier.classify(torch.from_numpy(table.embeddings)).detach().numpy()
+    np.testing.assert_allclose(again, table.probabilities, atol=1e-6)
+    alone = predict_table(model, [row for row in utterances if row.id == table.ids[2]], AudioStore(AUDIO))
+    np.testing.assert_allclose(alone.embeddings[0], table.embeddings[2], atol=1e-5)
 
 
 def test_stretches_of_one_file_are_utterances_of_their_own(model: GEmoClapModel, tmp_path: Path) -> None:

@@ -218,6 +218,12 @@ def add_report(parser: Parser) -> None:
     )
     formats = "formats of the pictures: png, svg, pdf, separated by commas; PNG is always written, because the report shows it"
     parser.add_argument("--formats", type=list[str], default=["png", "svg"], help=formats)
+    page = (
+        "write report.html too: one web page with everything in it, also maps of embeddings and mistakes to listen to"
+    )
+    parser.add_argument("--html", action="store_true", help=page)
+    no_audio = "leave the sound of the mistakes out of report.html, if the licence of the corpus forbids passing it on"
+    parser.add_argument("--no_audio", action="store_true", help=no_audio)
     add_no_wait(parser)
 
 

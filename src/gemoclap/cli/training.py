@@ -103,6 +103,12 @@ def run_report(args: Namespace) -> int:
             return 0
         results = collect_together(args.folder, args.output) if args.output else collect(args.folder[0])
         _report(results, args.formats)
+        if args.html:
+            # Imported here, because scikit-learn's projections take a second that every other command would wait for.
+            from gemoclap.reports.html_report import write_html_report
+
+            page = write_html_report(results, with_audio=not args.no_audio)
+            print(f"{page}: the same as one web page, which needs no other file")
     return 0
 
 

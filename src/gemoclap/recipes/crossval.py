@@ -22,7 +22,7 @@ from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
-from gemoclap.predictions import PredictionTable
+from gemoclap.predictions import EMBEDDINGS, PredictionTable, write_embeddings
 from gemoclap.recipes.baseline import EgemapsFeatures, opensmile_package, run_fold
 from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.gmp import ENCODERS
@@ -51,9 +51,9 @@ def cross_validate(
 ) -> list[Fold]:
     """Train and test every method in every fold. Finished folds are not repeated, and an interrupted one is resumed.
 
-    `output` gets config.yaml, folds.json and, for each method and fold, predictions.csv, log.jsonl, made.json and model/. If
-    there are development speakers, the model's temperature is fitted on them and saved in calibration.json and in the model's
-    config.json.
+    `output` gets config.yaml, folds.json and, for each method and fold, predictions.csv, log.jsonl, made.json,
+    embeddings.safetensors (of the test utterances) and model/. If there are development speakers, the model's temperature is
+    fitted on them and saved in calibration.json and in the model's config.json.
 
     Parameters
     ----------
@@ -257,6 +257,8 @@ def _finish(table: PredictionTable, folder: Path, *others: str) -> None:
     """Write the predictions, which marks the fold as finished. Then delete the training state and the other given folders."""
 
     def write() -> None:
+        if table.embeddings is not None:
+            write_embeddings(folder / EMBEDDINGS, table.embeddings)
         table.write(folder / "predictions.csv")
         for name in ("checkpoint", *others):
             shutil.rmtree(folder / name, ignore_errors=True)

@@ -19,10 +19,9 @@ from gemoclap.reports import plots, tables
 from gemoclap.reports.canvas import lacking_remark
 from gemoclap.reports.confidence import NOT_FITTED
 from gemoclap.reports.made import made_line
+from gemoclap.reports.mistakes import worst_mistakes
 from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
-
-WORST_MISTAKES = 10
 
 
 def write_scores(
@@ -205,16 +204,12 @@ def _mistakes(table: PredictionTable, confidence: RowConfidence | None) -> list[
     """Return a table of the wrong predictions with the highest probabilities: clips that are worth listening to."""
     if confidence is None:
         return []
-    chosen = class_numbers(table.prediction, table.classes)
-    sure = table.probabilities[np.arange(len(table)), chosen]
-    wrong = np.flatnonzero(chosen != class_numbers(table.truth, table.classes))
-    rows = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
-    if not len(rows):
-        return []
     cells = [
-        [table.ids[i], table.paths[i] or tables.UNDEFINED, table.truth[i], table.prediction[i], tables.percent(sure[i])]
-        for i in rows.tolist()
+        [one.id, one.path or tables.UNDEFINED, one.truth, one.answer, tables.percent(one.probability)]
+        for one in worst_mistakes(table)
     ]
+    if not cells:
+        return []
     probability = "probability" if confidence.after else f"probability ({NOT_FITTED})"
     header = ["utterance", "file", "true", "predicted", probability]
     return ["## Most confident mistakes", tables.markdown_table(header, cells, text_columns=4)]

@@ -55,7 +55,7 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     formats = list(dict.fromkeys(["png", *formats]))
     check_formats(formats)
     results = run if isinstance(run, Results) else collect(run)
-    pictures = _pictures(results)
+    pictures = report_pictures(results)
     # Everything is computed before the first file is written, and pictures are drawn last.
     data, rows = results.to_dict(), tables.csv_rows(results)
     sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
@@ -117,7 +117,7 @@ def write_illustrated(
     return page
 
 
-def _pictures(results: Results) -> dict[str, Picture]:
+def report_pictures(results: Results) -> dict[str, Picture]:
     """Return the pictures by file name, in the order of the page."""
     parts = "folds (or seeds, where a row is a mean over seeds)" if results.seed_means else "folds"
     over = tables.resampled(results)
@@ -160,35 +160,43 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     recalls = {tables.row_label(row): row.scores for row in results.scored_rows if row.scores is not None}
     n_folds = tables.count(results.folds, "fold")
     sections = [
-        *_overlap_warning(results),
+        *overlap_warning(results),
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
         f"# Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {n_folds}",
-        *_partial_warning(results),
+        *partial_warning(results),
         *_lacking_letters(results),
         *(f"![{caption}]({name})" for name, caption in pictures.items() if name == COMPARISON),
-        _protocol(results),
+        _bullets(protocol_lines(results)),
         "## Results",
-        f"In percent. {_about_intervals(results)} The last column is the UAR of female speakers minus the UAR of male "
+        f"In percent. {about_intervals(results)} The last column is the UAR of female speakers minus the UAR of male "
         "speakers, in points.",
-        tables.summary_table(results),
+        tables.markdown_table(*tables.summary_cells(results), text_columns=2 if results.seed_means else 1),
         *(f"**Beware: {caution}.**" for caution in results.cautions),
     ]
     if results.differences:
         about = "Paired by speaker. p comes from a sign-flip test over speakers, corrected for all comparisons in this table."
-        sections += ["### Differences from the first method", about, tables.difference_table(results)]
+        sections += [
+            "### Differences from the first method",
+            about,
+            tables.markdown_table(*tables.difference_cells(results)),
+        ]
     if results.seed_means:
-        sections += ["### Each seed", "Pooled over folds, in percent.", tables.seed_table(results)]
+        sections += [
+            "### Each seed",
+            "Pooled over folds, in percent.",
+            tables.markdown_table(*tables.seed_cells(results), text_columns=2),
+        ]
     sections += [
         "### Recall by class, pooled",
-        tables.recall_table(recalls),
+        tables.markdown_table(*tables.recall_cells(recalls)),
         "### Confidence",
-        _about_confidence(),
-        tables.confidence_table(results),
+        about_confidence(),
+        tables.markdown_table(*tables.confidence_cells(results), text_columns=2),
         "### Folds",
-        tables.fold_table(results),
+        _fold_table(results),
         *_pseudo_labels(results),
         "## How to read this",
-        _how_to_read(results),
+        _bullets(reading_lines(results)),
         "## Pictures",
         "Each picture is also there as SVG. `gemoclap report --formats pdf` writes PDF.",
         *(f"![{caption}]({name})" for name, caption in pictures.items() if name != COMPARISON),
@@ -196,16 +204,23 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     return sections
 
 
+def _fold_table(results: Results) -> str:
+    header, rows = tables.fold_cells(results)
+    return tables.markdown_table(header, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows], text_columns=4)
+
+
 def _lacking_letters(results: Results) -> list[str]:
     remark = lacking_remark([*results.classes, *(row.title for row in results.rows)])
     return [f"**Beware: {remark}.**"] if remark else []
 
 
-def _about_intervals(results: Results) -> str:
+def about_intervals(results: Results) -> str:
+    """Return a sentence on what the brackets of the tables are."""
     return f"Brackets are 95 % intervals over {tables.resampled(results)}."
 
 
-def _about_confidence() -> str:
+def about_confidence() -> str:
+    """Return the paragraph that explains the table of confidence."""
     return (
         "Confidence is the probability of the predicted class. ECE, the expected calibration error, is the average distance "
         f"between confidence and the share of correct predictions, in points, over {BINS} bins of equal width. NLL is the "
@@ -225,7 +240,8 @@ def _pseudo_labels(results: Results) -> list[str]:
     return ["### Pseudo-labels of GMP-TL", EXPLANATION, *tables_of] if tables_of else []
 
 
-def _overlap_warning(results: Results) -> list[str]:
+def overlap_warning(results: Results) -> list[str]:
+    """Return a sentence on speakers in both training and test, in Markdown; empty if there are none."""
     if not results.speaker_overlap:
         return []
     shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
@@ -239,7 +255,8 @@ def _overlap_warning(results: Results) -> list[str]:
     ]
 
 
-def _partial_warning(results: Results) -> list[str]:
+def partial_warning(results: Results) -> list[str]:
+    """Return a sentence on folds that are not finished, in Markdown; empty if there are none."""
     if not results.partial:
         return []
     lacking = [f"{method.title} lacks {_missing(method)}" for method in results.methods if method.missing]
@@ -253,20 +270,20 @@ def _missing(method: MethodResults) -> str:
     return tables.shorten(method.missing, 10) if method.folds else "all folds"
 
 
-def _protocol(results: Results) -> str:
+def protocol_lines(results: Results) -> list[str]:
+    """Return what was done in Markdown, one sentence an item: manifest, folds, speakers, encoder, versions, epoch, settings."""
     counts = results.class_counts
     by_class = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     n_folds = tables.count(results.folds, "fold")
-    lines = [
-        f"- Manifest: `{results.manifest}`",
-        f"- Tested utterances: {sum(counts.values()):,} ({by_class})",
-        f"- Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
+    return [
+        f"Manifest: `{results.manifest}`",
+        f"Tested utterances: {sum(counts.values()):,} ({by_class})",
+        f"Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
         *_trained(results),
-        *made_line(results.made),
-        f"- Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
-        f"- {_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
+        *(line.removeprefix("- ") for line in made_line(results.made)),
+        f"Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
+        f"{_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
     ]
-    return "\n".join(lines)
 
 
 def _trained(results: Results) -> list[str]:
@@ -279,7 +296,7 @@ def _trained(results: Results) -> list[str]:
     epochs = tables.count(range(train["epochs"]), "epoch")
     of_run = " of the first run" if results.is_joined else ""
     encoder = f"`{model['audio_encoder']}` ({', '.join(changed)})"
-    return [f"- Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
+    return [f"Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
 
 
 def _settings(results: Results) -> str:
@@ -304,27 +321,31 @@ def _disjoint(results: Results) -> str:
     return "no speaker is in both training and test"
 
 
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def _speakers(method: MethodResults) -> tuple[str | None, ...]:
     return method.predictions.speakers if method.predictions is not None else ()
 
 
-def _how_to_read(results: Results) -> str:
+def reading_lines(results: Results) -> list[str]:
+    """Return how to read the figures, one item for each term, in Markdown."""
     fullest = max((method.pooled for method in results.scored if method.pooled is not None), key=lambda one: one.n)
     interval = INTERVAL_SEEDS if results.seed_means else INTERVAL
-    lines = [
-        "- **WAR** (weighted average recall) is the share of utterances that are predicted correctly. **UAR** (unweighted "
+    return [
+        "**WAR** (weighted average recall) is the share of utterances that are predicted correctly. **UAR** (unweighted "
         f"average recall) is the mean of the recalls of the classes. Guessing has a UAR of {100 / len(results.classes):.1f} %.",
-        "- **Pooled**: the test utterances of all folds are scored together. **Mean of folds**: each fold is scored alone, and "
+        "**Pooled**: the test utterances of all folds are scored together. **Mean of folds**: each fold is scored alone, and "
         "all folds count the same; ± is the standard deviation over folds. The two differ if folds differ in size or "
         "classes. To compare with a published figure, use the one that its authors use.",
-        f"- **[95 % CI]**: {interval}. It shows how much the figure would change with other speakers. There are "
+        f"**[95 % CI]**: {interval}. It shows how much the figure would change with other speakers. There are "
         f"{fullest.n_clusters:,} speakers here; an utterance of an unknown speaker counts as a speaker of its own. The "
         "interval is wider than one of plain percentiles, which is too narrow with few speakers (Hesterberg, 2015). With one "
         "seed, the interval says nothing about other seeds.",
-        "- **Differences** resample the same speakers for both methods. Two methods are said to differ if p is below "
+        "**Differences** resample the same speakers for both methods. Two methods are said to differ if p is below "
         f"{LEVEL:g} after correction for the number of comparisons, and the interval excludes 0. p only knows the speakers; "
         "the interval of a mean over seeds knows the seeds too. A method is never compared with itself with another seed. "
         "`gemoclap compare` compares every method with every other.",
-        f"- The figures are those of {SELECTIONS[results.selection]} of each fold. No epoch was chosen on the test speakers.",
+        f"The figures are those of {SELECTIONS[results.selection]} of each fold. No epoch was chosen on the test speakers.",
     ]
-    return "\n".join(lines)

@@ -21,6 +21,8 @@ from gemoclap.reports.records import LEVEL, FoldMean, PairedDifference, Results,
 from gemoclap.writing import atomic_write
 
 UNDEFINED = "\N{EN DASH}"
+Cells = tuple[list[str], list[list[str]]]
+"""The header and the rows of a table."""
 
 
 def percent(share: float | None) -> str:
@@ -98,7 +100,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_co
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
-def summary_table(results: Results) -> str:
+def summary_cells(results: Results) -> Cells:
     """Return the main table: the figures of each row, pooled over folds and as a mean of folds."""
     several = bool(results.seed_means)
     header = [
@@ -122,21 +124,21 @@ def summary_table(results: Results) -> str:
             *(percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
             points(scores.gender_gap),
         ])  # fmt: skip
-    return markdown_table(header, rows, text_columns=2 if several else 1)
+    return header, rows
 
 
 def _seeds(row: Row) -> str:
     return ", ".join(map(str, row.seeds)) or UNDEFINED
 
 
-def recall_table(scores: Mapping[str, Scores]) -> str:
+def recall_cells(scores: Mapping[str, Scores]) -> Cells:
     """Return the recall of each class, one row per entry of `scores` (label -> scores)."""
     classes = next(iter(scores.values())).recalls
     rows = [[label, *(percent(recall) for recall in one.recalls.values())] for label, one in scores.items()]
-    return markdown_table(["method", *classes], rows)
+    return ["method", *classes], rows
 
 
-def fold_table(results: Results) -> str:
+def fold_cells(results: Results) -> Cells:
     """Return one row per fold and method: the fold's hash, test speakers and size, and the method's WAR and UAR."""
     header = ["fold", "hash", "test speakers", "method", "n", "WAR", "UAR"]
     lines = []
@@ -148,11 +150,11 @@ def fold_table(results: Results) -> str:
                 percent(sum(getattr(one, name) for one in found) / len(found)) if found else UNDEFINED
                 for name in ("war", "uar")
             ]
-            lines.append([fold.name, f"`{fold.hash}`", speakers, row.title, f"{fold.n_test:,}", *figures])
-    return markdown_table(header, lines, text_columns=4)
+            lines.append([fold.name, fold.hash, speakers, row.title, f"{fold.n_test:,}", *figures])
+    return header, lines
 
 
-def difference_table(results: Results) -> str:
+def difference_cells(results: Results) -> Cells:
     """Return the UAR of each later row minus that of the first, in points, with p-values before and after correction."""
     titles = {row.name: row.title for row in results.rows}
     rows = [
@@ -168,10 +170,10 @@ def difference_table(results: Results) -> str:
     ]
     number = f"p, Holm over {count(results.differences, 'comparison')}"
     header = ["comparison", "UAR difference in points [95 % CI]", "p", number, f"differs (p < {LEVEL:g})", "n"]
-    return markdown_table(header, rows)
+    return header, rows
 
 
-def seed_table(results: Results) -> str:
+def seed_cells(results: Results) -> Cells:
     """Return one row per method with several seeds, with the figures of each seed."""
     rows = [
         [
@@ -187,10 +189,10 @@ def seed_table(results: Results) -> str:
         for one in results.seed_means
     ]
     header = ["method", "seeds", "WAR of each", "sd over seeds", "UAR of each", "sd over seeds"]
-    return markdown_table(header, rows, text_columns=2)
+    return header, rows
 
 
-def confidence_table(results: Results) -> str:
+def confidence_cells(results: Results) -> Cells:
     """Return one row per method: the calibration of its probabilities before and after the temperature."""
     rows = []
     for row in results.scored_rows:
@@ -204,7 +206,7 @@ def confidence_table(results: Results) -> str:
         figures = [percent(one.before.ece), after[0], f"{one.before.nll:.3f}", after[1], temperature]
         rows.append([row_label(row), one.fitted_on, *figures])
     header = ["method", "temperature fitted on", "ECE before", "ECE after", "NLL before", "NLL after", "temperature"]
-    return markdown_table(header, rows, text_columns=2)
+    return header, rows
 
 
 def shorten(words: Sequence[str], most: int) -> str:

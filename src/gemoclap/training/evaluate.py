@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ def predict_table(
 ) -> PredictionTable:
     """Classify the utterances whose label is in the vocabulary of the model. The rows are in the given order.
 
-    Afterwards the model is in evaluation mode.
+    The table has the embedding of each utterance too. Afterwards the model is in evaluation mode.
 
     Raises
     ------
@@ -39,8 +40,9 @@ def predict_table(
     """
     vocabulary = model.config.emotions
     rows = labelled_rows(utterances, vocabulary)
-    scores = class_scores(model, rows, source, classifier_of(model), batch_size, progress)
-    return table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
+    scores, embeddings = scores_and_embeddings(model, rows, source, classifier_of(model), batch_size, progress)
+    table = table_of(rows, scores, vocabulary.emotions, vocabulary.resolve, fold)
+    return replace(table, embeddings=embeddings)
 
 
 def labelled_rows(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> list[Utterance]:
@@ -68,15 +70,30 @@ def class_scores(
     progress: Progress | None = None,
 ) -> np.ndarray:
     """Return the probabilities ``(N, C)`` that a classifier of `model` gives. Afterwards the model is in evaluation mode."""
+    return scores_and_embeddings(model, rows, source, classifier, batch_size, progress)[0]
+
+
+def scores_and_embeddings(
+    model: EmotionModel,
+    rows: Sequence[Utterance],
+    source: InputSource,
+    classifier: Classifier,
+    batch_size: int = 32,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities ``(N, C)``, and the embeddings ``(N, E)`` that they were computed from."""
     model.eval()
-    probabilities: dict[str, np.ndarray] = {}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     with torch.inference_mode():
         for batch in eval_batches(rows, source, model.config.emotions, batch_size):
-            scores = classifier(**batch.to(model.device).inputs).cpu().numpy()
-            probabilities |= dict(zip(batch.ids, scores, strict=True))
+            embeddings = classifier.embed(**batch.to(model.device).inputs)
+            scores = classifier.classify(embeddings)
+            both = (scores.cpu().numpy(), embeddings.float().cpu().numpy())
+            found |= dict(zip(batch.ids, zip(*both, strict=True), strict=True))
             if progress is not None:
-                progress(len(probabilities), len(rows))
-    return np.stack([probabilities[row.id] for row in rows])
+                progress(len(found), len(rows))
+    scores_of, embeddings_of = zip(*(found[row.id] for row in rows), strict=True)
+    return np.stack(scores_of), np.stack(embeddings_of)
 
 
 def table_of(
