@@ -34,9 +34,10 @@ demo: install
 	$(BIN)/gemoclap prepare $(CORPUS) $(ROOT) -o demo/$(CORPUS).jsonl --overwrite
 	$(BIN)/gemoclap inspect demo/$(CORPUS).jsonl || true
 	$(BIN)/gemoclap crossval demo/$(CORPUS).jsonl $(CONFIG) -o $(DEMO)
+	$(BIN)/gemoclap report $(DEMO) --html > demo/report.txt
 	$(BIN)/python -c "from gemoclap.corpora.manifest import read_manifest; print(read_manifest('demo/$(CORPUS).jsonl')[0].path)" > demo/clip.txt
 	$(BIN)/gemoclap predict "$$(cat demo/clip.txt)"
-	@echo "the report is $(DEMO)/report.md"
+	@echo "the report is $(DEMO)/report.html, and as Markdown $(DEMO)/report.md"
 
 test: install
 	$(BIN)/python -m pytest -n auto --dist loadfile
