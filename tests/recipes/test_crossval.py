@@ -77,7 +77,7 @@ def test_killed_and_gone_on_with_it_ends_in_the_same_bits(whole: Path, small_man
     assert contents(first) == finished
     for fold in ("fold_1", "fold_2"):
         ours, theirs = output / "emo_clap" / fold, whole / "emo_clap" / fold
-        for name in ("predictions.csv", "model/model.safetensors", "model/README.md"):
+        for name in ("predictions.csv", "embeddings.safetensors", "model/model.safetensors", "model/README.md"):
             assert (ours / name).read_bytes() == (theirs / name).read_bytes(), f"{fold}/{name}"
         rows, expected = (
             [{k: v for k, v in row.items() if k not in TIMINGS} for row in log_of(x)] for x in (ours, theirs)

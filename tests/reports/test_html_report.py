@@ -219,6 +219,25 @@ def test_runs_beside_each_other_show_the_settings_in_which_they_differ(tmp_path:
     assert rows[:3] == ["model.pooling", "mean", "attention"] and "No embeddings were saved" in " ".join(tree.said("p"))
 
 
+def test_seeds_and_shared_speakers_are_said(tmp_path: Path) -> None:
+    small = {"n_folds": 2, "epochs": 1, "classes": CLASSES, "utterances_a_speaker": 6, "shared_speakers": ["07"]}
+    runs = [
+        told(make_run(tmp_path / f"seed_{seed}", ("ce",), accuracy=[0.4 + seed / 10], **small), train={"seed": seed})
+        for seed in (0, 1)
+    ]
+    for place in sorted((runs[0] / "ce").glob("*/predictions.csv")):
+        write_embeddings(place.parent / EMBEDDINGS, np.random.default_rng(0).standard_normal((24, 5)))
+    (tmp_path / "out").mkdir()
+    tree = Tree(write_html_report(collect_together(runs, tmp_path / "out")).read_text(encoding="utf-8"))
+    assert any("Speakers are shared between training and test in this run (07)" in text for text in tree.said("strong"))
+    assert "Speakers in both training and test of a fold: 07." in tree.said("li")
+    captions = tree.said("span")
+    assert "Scores of each seed, pooled over folds, in percent" in captions
+    assert any("mistakes of Cross-entropy, seed 0;" in text for text in captions)
+    assert any("Seed 0 is shown." in text for text in tree.said("p"))
+    assert [text for text in tree.said("label")] == ["fold_1", "fold_2"]
+
+
 def test_one_part_needs_no_choice() -> None:
     assert choices("x", "Fold", [("fold_1", "<p>a</p>")]) == "<p>a</p>"
     several = Tree(choices("x", "Fold", [("fold_1", "<p>a</p>"), ("fold_2", "<p>b</p>")]))

@@ -105,7 +105,9 @@ def test_a_difference_is_paired_by_speaker(runs: list[Path], tmp_path: Path) -> 
             replace(table, prediction=prediction).write(run / "emo_clap" / path.parent.name / "predictions.csv")
     results = collect_together(runs, tmp_path / "joined")
     (difference,) = results.differences
-    assert difference.differs and difference.p_corrected == difference.p < 0.05
+    assert difference.p_corrected == difference.p < 0.05
+    # The seeds are so far apart that other seeds could turn the difference around, which only the interval knows.
+    assert difference.uar.low < 0 < difference.uar.high and difference.differs is False
     width = difference.uar.high - difference.uar.low
     unpaired = math.hypot(*(np.diff(row.scores.uar_interval)[0] for row in results.rows))
     assert width < 0.7 * unpaired

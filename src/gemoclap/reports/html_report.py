@@ -172,7 +172,10 @@ def _of_gender(one: Labelled, gender: str | None) -> Labelled:
         return one
     kept = [place for place, own in enumerate(one.genders) if own == gender]
     return Labelled(
-        *([column[place] for place in kept] for column in (one.truth, one.prediction, one.speakers, one.genders))
+        truth=[one.truth[place] for place in kept],
+        prediction=[one.prediction[place] for place in kept],
+        speakers=[one.speakers[place] for place in kept],
+        genders=[gender] * len(kept),
     )
 
 
