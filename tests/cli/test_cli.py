@@ -576,7 +576,7 @@ def test_a_prediction_on_the_terminal(small_manifest: Path, small_model: Path, c
     assert shown.err == "" and shown.out.startswith(f"{clip}: ") and all(name in shown.out for name in EMOTIONS)
 
 
-@pytest.mark.parametrize(("group", "commands"), [("gmp", 4), ("pretrain", 2), ("compare", 1)])
+@pytest.mark.parametrize(("group", "commands"), [("gmp", 4), ("pretrain", 2)])
 def test_the_first_word_of_a_command_lists_what_may_follow(
     capsys: pytest.CaptureFixture, group: str, commands: int
 ) -> None:
