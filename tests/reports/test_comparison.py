@@ -202,6 +202,10 @@ def test_what_is_no_system_is_said_in_one_line(made: Path, tmp_path: Path, capsy
     assert "only one system, Emo-CLAP" in complaint(capsys, "compare", f"{made}:emo_clap")
     (tmp_path / "empty").mkdir()
     assert "no predictions.csv and no *_predict.txt" in complaint(capsys, "compare", tmp_path / "empty", made)
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "numbers" / "config.yaml").write_text("methods:\n- dimensions\n")
+    assert "has no classes to compare" in complaint(capsys, "compare", tmp_path / "numbers", made)
+    assert "without -o and --html" in complaint(capsys, "report", tmp_path / "numbers", "--html")
     assert "is named twice" in complaint(capsys, "compare", made, made)
     assert "holds files of something else" in complaint(capsys, "compare", made, "-o", made)
 

@@ -95,9 +95,9 @@ def run_report(args: Namespace) -> int:
         collect(args.folder[0])  # raises an error before a lock is written into a folder that is not that of a run
     with holding(Path(args.output or args.folder[0]), brief=True, wait=not args.no_wait):
         if of_dimensions := [folder for folder in args.folder if is_dimension_run(folder)]:
-            if args.output:
+            if args.output or args.html:
                 raise GemoclapError(
-                    f"{of_dimensions[0]}: is a run of {METHOD}, whose report is written alone, without -o"
+                    f"{of_dimensions[0]}: is a run of {METHOD}, whose report is written alone, without -o and --html"
                 )
             _report_dimensions(Path(of_dimensions[0]))
             return 0

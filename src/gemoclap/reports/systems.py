@@ -12,6 +12,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.recipes.run_folder import CONFIG
+from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.joined import joined
 from gemoclap.reports.others import read_answers, s3prl_files
 from gemoclap.reports.records import Results, Row
@@ -109,6 +110,8 @@ def _results(folder: Path) -> Results:
 
 
 def _run_systems(name: str, source: str, method: str) -> list[System]:
+    if is_dimension_run(source):
+        raise GemoclapError(f"{source}: is a run of dimensions, which has no classes to compare; name runs of emotions")
     results = _results(Path(source))
     rows = [row for row in results.rows if not method or method in _called(row)]
     if not rows:
