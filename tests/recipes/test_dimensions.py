@@ -77,7 +77,8 @@ def test_what_cannot_be_cross_validated_is_refused(
         (crossval(small_manifest, "dimensions", tmp_path / "r"), "no row has valence or arousal or dominance"),
         (crossval(judged, "dimensions,ce", tmp_path / "r"), "not cross-validated beside other methods"),
         (crossval(judged, "dimensions", tmp_path / "r", "--seeds", "0,1"), "not cross-validated with --seeds"),
-        (crossval(judged, "dimensions", tmp_path / "r", "--train.balance", "true"), "train.balance is for classes"),
+        (crossval(judged, "dimensions", tmp_path / "r", "--train.balance", "true"), "give --train.balance false"),
+        (crossval(judged, "dimensions", tmp_path / "r", "--config", "paper"), "give --data.vocabulary null"),
         (
             crossval(judged, "dimensions", tmp_path / "r", "--data.emotions", "angry,sad"),
             "data.emotions is for classes",
@@ -107,3 +108,9 @@ def test_tables_come_back_and_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("fold,id,speaker,gender,p_angry\nfold_1,a,x,male,0.5\n")
     with pytest.raises(GemoclapError, match=r"t\.csv: not the predictions of a run of dimensions"):
         DimensionTable.read(tmp_path / "t.csv")
+
+
+def test_a_setting_of_a_file_can_be_taken_back_as_the_message_says(judged: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("data: {vocabulary: iemocap4}\ntrain: {balance: true}\n")
+    options = ["--config", str(tmp_path / "mine.yaml"), "--data.vocabulary", "null", "--train.balance", "false"]
+    assert run(*crossval(judged, "dimensions", tmp_path / "run", *options)) == 0

@@ -146,15 +146,19 @@ def cross_validate_dimensions(settings: Settings, output: Path) -> list[Fold]:
 
 
 def _check_settings(settings: Settings) -> None:
-    wrong = {
-        "data.vocabulary": settings.data.vocabulary is not None,
-        "data.emotions": settings.data.emotions is not None,
-        "train.balance": settings.train.balance,
-        "train.select": settings.train.select != "last",
-        "objective.votes": settings.objective.votes,
+    is_set = {
+        "data.vocabulary null": settings.data.vocabulary is not None,
+        "data.emotions null": settings.data.emotions is not None,
+        "train.balance false": settings.train.balance,
+        "train.select last": settings.train.select != "last",
+        "objective.votes false": settings.objective.votes,
     }
-    if found := [name for name, is_set in wrong.items() if is_set]:
-        raise GemoclapError(f"{found[0]} is for classes of emotions, and {METHOD} has none; leave it out")
+    if found := [usual for usual, one in is_set.items() if one]:
+        name = found[0].split()[0]
+        raise GemoclapError(
+            f"{name} is for classes of emotions, and {METHOD} has none; leave it out, or if a settings file has it, give "
+            f"--{found[0]}"
+        )
 
 
 def _rows_with_dimensions(utterances: Sequence[Utterance], manifest: str) -> tuple[list[Utterance], tuple[str, ...]]:
