@@ -51,6 +51,14 @@ def test_from_a_corpus_to_a_table_and_a_prediction(
     check_run(run, manifest)
     shown = capsys.readouterr().out
     assert "pooled" in shown and "mean" in shown
+    assert main(["report", str(run), "--html"]) == 0
+    page = (run / "report.html").read_text()
+    # Three methods have embeddings, each in two folds, coloured by emotion, gender and speaker.
+    assert page.count("coloured by emotion</figcaption>") == 6 and page.count("coloured by speaker</figcaption>") == 6
+    assert "<audio controls" in page
+    capsys.readouterr()
+    assert main(["compare", str(run)]) == 0
+    assert capsys.readouterr().out.count(" minus ") == 6  # every pair of the four methods
 
     whole = tmp_path / "whole"
     train = ["train", "--method", "ml_gemo_clap", "--data.manifest", str(manifest), *SMALL, "-o", str(whole)]
