@@ -30,11 +30,11 @@ FLOOR = 0.4
 as loud; banana, car and Tuesday have less than 0.4."""
 
 
-def check_words(model: GEmoClapModel, labels: Sequence[str]) -> None:
-    """Raise a GemoclapError if a label is like no word for an emotion."""
+def check_words(model: GEmoClapModel, labels: Sequence[str], what: str = "labels") -> None:
+    """Raise a GemoclapError if a label is like no word for an emotion; the message begins with `what` they are."""
     for label, cosine in unlike_emotions(model, labels).items():
         found = (
-            f"labels: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g})"
+            f"{what}: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g})"
         )
         raise GemoclapError(
             f"{found}; take another word, or add --any_words (in Python: predictor.any_words = True)",

@@ -16,7 +16,15 @@ from typing import NamedTuple
 
 from gemoclap import __version__
 from gemoclap.cli.arguments import Parser, files_first, spelt_lists, take_manifest
-from gemoclap.cli.model_options import add_evaluate, add_export, add_predict, add_serve, add_timeline
+from gemoclap.cli.model_options import (
+    add_evaluate,
+    add_export,
+    add_index,
+    add_predict,
+    add_search,
+    add_serve,
+    add_timeline,
+)
 from gemoclap.cli.options import (
     DAILY,
     add_compare,
@@ -119,6 +127,12 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
     "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
+    "index": Command(
+        add_index, "embed recordings, so that they can be searched by how they sound", "gemoclap.cli.searching"
+    ),
+    "search": Command(
+        add_search, "find the recordings of an index that sound as words say, or like a clip", "gemoclap.cli.searching"
+    ),
     "serve": Command(add_serve, "answer over HTTP and WebSocket, with a page in the browser", "gemoclap.cli.serving"),
     "export": Command(add_export, "write a model as an ONNX file, to predict without torch", "gemoclap.cli.exporting"),
 }
@@ -128,6 +142,7 @@ SHELVES: dict[str, dict[str, str]] = {
         name: COMMANDS[name].summary
         for name in ("prepare", "inspect", "crossval", "train", "evaluate", "predict", "timeline", "serve", "export")
     },
+    "search by how it sounds": {name: COMMANDS[name].summary for name in ("index", "search")},
     "more tables and reports": {
         name: COMMANDS[name].summary for name in ("report", "compare", "crosscorpus", "table1", "convert")
     },

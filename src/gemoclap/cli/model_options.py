@@ -1,4 +1,4 @@
-"""The options of commands that use a trained model: evaluate, predict, timeline, serve and export."""
+"""The options of commands that use a trained model: evaluate, predict, timeline, index, search, serve and export."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from jsonargparse.typing import PositiveInt
 
 from gemoclap.cli.arguments import Parser
 from gemoclap.cli.options import BATCH_SIZE, add_overwrite
+
+INDEX = "gemoclap-index"
+"""Folder of an index, where nobody names another."""
 
 
 def add_model(parser: Parser) -> None:
@@ -91,6 +94,38 @@ def add_predict(parser: Parser) -> None:
     output = (
         "file to write, one row per clip: .csv, .jsonl or .parquet; repeat the command to resume an interrupted run"
     )
+    parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
+    add_overwrite(parser)
+
+
+def add_index(parser: Parser) -> None:
+    parser.usage = "gemoclap index PATH ... [-o INDEX] [--model DIR] [options]"
+    paths = (
+        "audio files of any length, folders, manifests, or CSV lists with a column 'path'; files that are in the index "
+        "already are left out, unless they have changed"
+    )
+    parser.add_argument("paths", nargs="+", help=paths)
+    add_model(parser)
+    parser.add_argument("-o", "--output", type=str, default=INDEX, help="folder of the index, new or to be added to")
+    parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
+    speech = "detect: leave out what is no speech; all: take all sound for speech"
+    parser.add_argument("--speech", type=Literal["detect", "all"], default="detect", help=speech)
+    parser.add_argument("--overwrite", action="store_true", help="make the index again from nothing")
+
+
+def add_search(parser: Parser) -> None:
+    parser.usage = 'gemoclap search "WORDS" [-k N] [--index INDEX] | gemoclap search --like CLIP [options]'
+    words = "English words for an emotion, such as furious or 'someone sounds furious'"
+    parser.add_argument("words", nargs="?", default=None, help=words)
+    parser.add_argument("--like", type=str | None, default=None, help="clip to compare with, in place of words")
+    parser.add_argument("-k", "--count", type=PositiveInt, default=10, help="how many results to show")
+    parser.add_argument("--index", type=str, default=INDEX, help="folder that 'gemoclap index' wrote")
+    model = "folder of the model that made the index, if it has moved"
+    parser.add_argument("--model", type=str | None, default=None, help=model)
+    any_words = "accept words that are not for emotions, such as banana; what is found has no meaning"
+    parser.add_argument("--any_words", action="store_true", help=any_words)
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    output = "file to write, one row per result: .csv, .jsonl or .parquet"
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
     add_overwrite(parser)
 

@@ -49,7 +49,7 @@ def run_predict(args: Namespace) -> int:
     if args.address and args.engine != "ray":
         raise GemoclapError("--address: is that of a Ray cluster; add --engine ray")
     require_model(model_source(args.model))
-    clips = _clips(args.paths)
+    clips = clips_of(args.paths)
     groups = _groups(clips, args)
     if args.save_adapt:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
@@ -167,7 +167,7 @@ def _adapted(
 # Which clips.
 
 
-def _clips(given: Sequence[str]) -> list[Utterance]:
+def clips_of(given: Sequence[str]) -> list[Utterance]:
     """Return a row per clip: the files of folders and patterns, and the rows of manifests and tables."""
     found: dict[str, Utterance] = {}
     count = 0

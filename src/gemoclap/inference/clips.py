@@ -43,11 +43,25 @@ PAUSE = 1.0
 """Seconds without speech from which a clip is cut there, and the pause is left out [C]. Training has seen few longer ones."""
 
 
+class Stretch(NamedTuple):
+    """Where a part of a clip lies in its recording, in samples: the first one and the number; and whether somebody speaks."""
+
+    first: int
+    samples: int
+    has_speech: bool
+
+
 class Part(NamedTuple):
-    """A part of a clip: the waveform ``(T,)`` float32 that the model gets, and whether somebody speaks in it."""
+    """A part of a clip: the waveform ``(T,)`` float32 that the model gets, its first sample, and whether somebody speaks."""
 
     waveform: np.ndarray
     has_speech: bool
+    first: int = 0
+
+    @property
+    def stretch(self) -> Stretch:
+        """What is known of the part without its waveform."""
+        return Stretch(self.first, len(self.waveform), self.has_speech)
 
 
 class Clip:
@@ -80,12 +94,12 @@ class Clip:
         return self._read() if self.held is None else iter(self.held)
 
     def _read(self) -> Iterator[Part]:
-        for samples in self._recording.pieces(self._edges):
+        for first, samples in zip(self._edges, self._recording.pieces(self._edges), strict=False):
             waveform = from_int16(*to_int16(samples))
             if self.skips_pauses:
-                yield from _spoken(waveform)
+                yield from _spoken(waveform, first)
             else:
-                yield Part(waveform, self.is_sound)
+                yield Part(waveform, self.is_sound, first)
 
 
 class ClipReader:
@@ -142,21 +156,22 @@ def recording_of(audio: Audio) -> Recording:
     return Recording(_checked(np.asarray(audio)))
 
 
-def _spoken(waveform: np.ndarray) -> Iterator[Part]:
-    """Yield the speech between long pauses; a piece in which nobody speaks as a whole."""
+def _spoken(waveform: np.ndarray, begin: int) -> Iterator[Part]:
+    """Yield the speech between long pauses; a piece in which nobody speaks as a whole. It begins at sample `begin`."""
     # Imported here, because it needs torch, which reading clips does not.
     needed("torch", "looking for speech")
     from gemoclap.inference.speech import SpeechRules, has_speech, speech_spans
 
     spans = speech_spans(waveform, SpeechRules(min_silence=PAUSE))
     if not spans:
-        yield Part(waveform, has_speech([waveform]))
+        yield Part(waveform, has_speech([waveform]), begin)
         return
     pause = round(PAUSE * SAMPLE_RATE)
     for number, (first, last) in enumerate(spans, 1):
         # Shorter silence at head and tail stays, as in training.
         is_head, is_tail = number == 1 and first < pause, number == len(spans) and len(waveform) - last < pause
-        yield Part(waveform[0 if is_head else first : len(waveform) if is_tail else last], True)
+        first, last = 0 if is_head else first, len(waveform) if is_tail else last
+        yield Part(waveform[first:last], True, begin + first)
 
 
 def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from gemoclap.audio import load_clip
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.clips import Audio, Clip, ClipReader, Part, recording_of
+from gemoclap.inference.clips import Audio, Clip, ClipReader, Part, Stretch, recording_of
 from gemoclap.inference.prediction import Featured, Prediction
 
 SORTED_TOGETHER = 16
@@ -108,8 +108,7 @@ class ClipwisePredictor(ABC):
                 if isinstance(clip, GemoclapError):
                     yield clip
                 elif clip.held is not None:
-                    speaks, samples = zip(*((part.has_speech, len(part.waveform)) for part in clip.held), strict=True)
-                    yield Featured.of(clip, of_held[number], speaks, samples)
+                    yield Featured.of(clip, of_held[number], [part.stretch for part in clip.held])
                 else:
                     yield self._featured_in_turn(clip, batch_size)
 
@@ -160,17 +159,15 @@ class ClipwisePredictor(ABC):
     def _featured_in_turn(self, clip: Clip, batch_size: int) -> Featured | GemoclapError:
         """Return the features of a clip whose parts are read one by one."""
         features: list[np.ndarray] = []
-        speaks: list[bool] = []
-        samples: list[int] = []
+        stretches: list[Stretch] = []
         try:
             for batch in self._batches(enumerate(clip), batch_size):
                 of_batch = [part for _, part in batch]
                 features.append(self._features(of_batch))
-                speaks += [part.has_speech for part in of_batch]
-                samples += [len(part.waveform) for part in of_batch]
+                stretches += [part.stretch for part in of_batch]
         except GemoclapError as error:
             return error
-        return Featured.of(clip, np.concatenate(features), speaks, samples)
+        return Featured.of(clip, np.concatenate(features), stretches)
 
     def _batches(self, parts: Iterable[tuple[int, Part]], batch_size: int) -> Iterator[list[tuple[int, Part]]]:
         """Yield numbered parts in batches of `_most_samples`."""

@@ -11,7 +11,7 @@ import numpy as np
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.answers import NO_SPEECH_REMARK
-from gemoclap.inference.clips import Clip
+from gemoclap.inference.clips import Clip, Stretch
 from gemoclap.labels import GENDERS
 
 LONG_SECONDS = 15.0
@@ -57,38 +57,44 @@ class Prediction:
 class Featured(NamedTuple):
     """A clip and the pooled features of its parts, ``(parts, P)``, standardised by training.
 
-    `speaks` (parts,) bool says in which parts somebody speaks, `samples` (parts,) how long they are. `name` is the clip's.
+    `name` is the clip's. No part itself is kept, since a long clip has many: `stretches` says where they lie.
     """
 
     name: str
     features: np.ndarray
-    speaks: np.ndarray
-    samples: np.ndarray
+    stretches: Sequence[Stretch]
     remark: str | None
 
     @classmethod
-    def of(cls, clip: Clip, features: np.ndarray, has_speech: Sequence[bool], samples: Sequence[int]) -> Featured:
-        """Return it. No part itself is kept, since a long clip has many.
-
-        Parameters
-        ----------
-        has_speech, samples : of each part, whether somebody speaks in it, and its length.
-        """
-        speaks, lengths = np.array(has_speech), np.array(samples)
+    def of(cls, clip: Clip, features: np.ndarray, stretches: Sequence[Stretch]) -> Featured:
+        """Return it, with what is to be remarked."""
+        found = cls(clip.name, features, stretches, None)
+        speaks = found.speaks
         remarks = [NO_SPEECH_REMARK] if clip.is_sound and not speaks.any() else []
         remarks += [clip.remark] if clip.remark else []
-        if (seconds := lengths[speaks].sum() / SAMPLE_RATE) > LONG_SECONDS and len(speaks) > 1:
+        if (seconds := found.samples[speaks].sum() / SAMPLE_RATE) > LONG_SECONDS and len(speaks) > 1:
             what = "speech" if clip.skips_pauses else "sound"
             remarks.append(
                 f"one answer for {seconds:.0f} s of {what}, the mean of {speaks.sum()} parts; "
                 "a timeline shows the emotions one by one"
             )
-        return cls(clip.name, features, speaks, lengths, "; ".join(remarks) or None)
+        return found._replace(remark="; ".join(remarks) or None)
+
+    @property
+    def speaks(self) -> np.ndarray:
+        """In which parts somebody speaks, ``(parts,)`` bool."""
+        return np.array([one.has_speech for one in self.stretches])
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Lengths of the parts, ``(parts,)``."""
+        return np.array([one.samples for one in self.stretches])
 
     @property
     def counts(self) -> np.ndarray:
         """Which parts the answer is based on, ``(parts,)`` bool: those with speech, if there is any."""
-        return self.speaks if self.speaks.any() else ~self.speaks
+        speaks = self.speaks
+        return speaks if speaks.any() else ~speaks
 
     @property
     def counted(self) -> np.ndarray:
@@ -105,6 +111,20 @@ class Featured(NamedTuple):
     def seconds(self) -> float:
         """Length of the sound that the answer is based on."""
         return float(self.samples[self.counts].sum() / SAMPLE_RATE)
+
+
+class PartPrediction(NamedTuple):
+    """The answer for a part of a clip.
+
+    `start` and `end` are seconds in the clip as it was given; the other fields are those of `Prediction`.
+    """
+
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+    probabilities: dict[str, float]
+    embedding: np.ndarray
 
 
 class ClipFeatures(NamedTuple):

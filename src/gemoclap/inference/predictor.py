@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
 import torch
 
 from gemoclap.audio import SAMPLE_RATE
-from gemoclap.clap.model import GEmoClapModel
+from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, check_groups
 from gemoclap.inference.clips import Audio, Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
-from gemoclap.inference.prediction import ClipFeatures, Featured, Prediction, prediction_of
+from gemoclap.inference.prediction import ClipFeatures, Featured, PartPrediction, Prediction, likeliest, prediction_of
 from gemoclap.inference.stream import EmotionStream
 from gemoclap.models import (
     Classifier,
@@ -176,6 +176,54 @@ class Predictor(ClipwisePredictor):
         by_number = dict(zip(readable, answers, strict=True))
         return [by_number.get(number, cast(GemoclapError, clip)) for number, clip in enumerate(found)], used
 
+    def predict_parts(
+        self, audios: Iterable[Audio], labels: Sequence[str] | None = None, batch_size: int = 16
+    ) -> Iterator[list[PartPrediction] | GemoclapError]:
+        """Yield, for each clip in turn, the answers for its parts with speech, or the error that kept it from being read.
+
+        `predict_many` takes their mean. A clip in which nobody speaks has no part.
+
+        Raises
+        ------
+        GemoclapError : as `predict_many`.
+        """
+        classifier = self._classifier(labels)
+        for clip in self._featured(audios, batch_size):
+            yield clip if isinstance(clip, GemoclapError) else self._each_part(clip, classifier)
+
+    def _each_part(self, clip: Featured, classifier: Classifier) -> list[PartPrediction] | GemoclapError:
+        spoken = [one for one in clip.stretches if one.has_speech]
+        if not spoken:
+            return []
+        probabilities, embeddings = self._scores(clip.features[clip.speaks], classifier)[:2]
+        if not np.isfinite(probabilities).all():
+            return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
+        return [
+            PartPrediction(
+                one.first / SAMPLE_RATE,
+                (one.first + one.samples) / SAMPLE_RATE,
+                *likeliest(classifier.labels, of_part),
+                embedding,
+            )
+            for one, of_part, embedding in zip(spoken, probabilities, embeddings, strict=True)
+        ]
+
+    def embed_words(self, words: str) -> np.ndarray:
+        """Return the embedding ``(E,)`` of words for an emotion, of unit length, to be compared with those of clips.
+
+        The words go into the model's emotion prompt, as labels do.
+
+        Raises
+        ------
+        GemoclapError : the model has no prompts, or the words are like no word for an emotion (see `any_words`).
+        """
+        if not isinstance(self.model, GEmoClapModel):
+            raise GemoclapError("this model has a plain head, which compares with no words; train a contrastive method")
+        if not self.any_words:
+            check_words(self.model, [words], "words")
+        with torch.inference_mode():
+            return self.model.embed_prompts((fill_prompt(self.model.config.emotion_prompt, words),))[0].cpu().numpy()
+
     def check_adaptable(self) -> None:
         """Raise a GemoclapError if the model cannot be adapted."""
         if self.model.standardizer is None:
@@ -252,15 +300,20 @@ class Predictor(ClipwisePredictor):
     def _decide(self, clips: Sequence[Featured], classifier: Classifier) -> list[Prediction | GemoclapError]:
         """Return the answer for clips by their features, or an error where that is no number."""
         parts = [clip.counted for clip in clips]
+        scores = self._scores(np.concatenate(parts), classifier)
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        by_clip = zip(clips, *(np.split(score, ends) for score in scores), strict=True)
+        return [prediction_of(clip, classifier.labels, *of_parts) for clip, *of_parts in by_clip]
+
+    def _scores(self, pooled: np.ndarray, classifier: Classifier) -> list[np.ndarray]:
+        """Return probabilities ``(N, C)`` and embeddings ``(N, E)`` of pooled features, and genders ``(N, 2)`` if wanted."""
         with torch.inference_mode():
-            features = torch.from_numpy(np.concatenate(parts)).to(self.model.device)
+            features = torch.from_numpy(pooled).to(self.model.device)
             embeddings = classifier.embed_features(features)
             scores = [classifier.classify(embeddings).cpu().numpy(), embeddings.cpu().numpy()]
             if self.predict_gender:
                 scores.append(gender_probabilities(self.model, features).cpu().numpy())
-        ends = np.cumsum([len(part) for part in parts])[:-1]
-        by_clip = zip(clips, *(np.split(score, ends) for score in scores), strict=True)
-        return [prediction_of(clip, classifier.labels, *of_parts) for clip, *of_parts in by_clip]
+        return scores
 
 
 def default_device() -> torch.device:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.clips import Audio, Clip, ClipReader, Part
+from gemoclap.inference.clips import Audio, Clip, ClipReader, Part, Stretch
 from gemoclap.inference.prediction import ClipFeatures, Featured, Prediction
 from gemoclap.inference.predictor import Predictor
 from gemoclap.serving.limits import Limits, took_too_long
@@ -179,19 +179,17 @@ class SharedPredictor:
     def _begin(self, clip: Clip, then: Callable[[Featured], Any]) -> Future[Any]:
         """Put the parts of a clip in the queue, and return the future of what is made of their features."""
         rows: list[np.ndarray] = []
-        speaks: list[bool] = []
-        samples: list[int] = []
+        stretches: list[Stretch] = []
 
         def done(row: np.ndarray) -> Any:
-            if len(rows) < len(speaks) - 1:
+            if len(rows) < len(stretches) - 1:
                 raise RuntimeError(f"{clip.name}: the model failed at a part of it")
-            return then(Featured.of(clip, np.stack([*rows, row]), speaks, samples))
+            return then(Featured.of(clip, np.stack([*rows, row]), stretches))
 
         waiting: list[Future[Any]] = []
         for part, following in pairwise(chain(clip, [None])):
             assert part is not None
-            speaks.append(part.has_speech)
-            samples.append(len(part.waveform))
+            stretches.append(part.stretch)
             waiting.append(self._batcher.submit(part, done if following is None else rows.append))
             if len(waiting) > AHEAD:
                 self.wait(waiting.pop(0))

@@ -1,0 +1,166 @@
+"""`index` and `search`. They look at paths first and import torch then, so that a misspelt one is found at once."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gemoclap.cli.predicting import clips_of
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.errors import GemoclapError
+from gemoclap.files import to_json
+from gemoclap.inference.clip_index import ABOUT, CLIPS, EMBEDDINGS, ClipIndex, Found, IndexWriter
+from gemoclap.inference.job import about
+from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, require_model
+from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
+from gemoclap.terminal import print_summary, progress_bar
+from gemoclap.writing import check_target
+
+if TYPE_CHECKING:
+    from gemoclap.inference.predictor import Predictor
+
+
+def run_index(args: Namespace) -> int:
+    """Add recordings to an index; the status is 1 if some could not be read."""
+    folder = _target(args.output, args.overwrite)
+    require_model(model_source(args.model))
+    clips = clips_of(args.paths)
+    predictor, made_by = _loaded(args.model)
+    predictor.check_speech = args.speech == "detect"
+    size = predictor.embed_words(predictor.labels[0]).size
+    name = args.model if args.model in EMBEDDED_MODELS else str(Path(args.model).resolve())
+    made_with = {"model": made_by, "name": name, "labels": [*predictor.labels], "size": size, "speech": args.speech}
+    failed = 0
+    with IndexWriter(folder, made_with) as index, progress_bar("indexing") as progress:
+        new = [clip for clip in clips if not _is_known(index, clip)]
+        for done, (clip, parts) in enumerate(
+            zip(new, predictor.predict_parts(new, batch_size=args.batch_size), strict=True), 1
+        ):
+            index.add(about(clip), parts, _stamp(clip))
+            if isinstance(parts, GemoclapError):
+                print(f"gemoclap: {parts}", file=sys.stderr)
+                failed += 1
+            progress(done, len(new))
+    whole = ClipIndex(folder)
+    known = f" ({len(clips) - len(new)} were there already)" if len(new) < len(clips) else ""
+    print(
+        f"{folder}: {len(new) - failed} recordings added{known}; it has {whole.recordings} with {whole.parts} parts of speech; "
+        f"search it with: gemoclap search {shlex.quote(predictor.labels[-1])} --index {shlex.quote(str(folder))}"
+    )
+    if failed:
+        print(f"gemoclap: {failed} of {len(new)} recordings could not be read", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run_search(args: Namespace) -> int:
+    """Show the parts of recordings that are most like words, or like a clip."""
+    if (args.words is None) == (args.like is None):
+        raise GemoclapError("give words for an emotion, in quotes if they are several, or --like CLIP")
+    if args.output and args.json:
+        raise GemoclapError("--json prints JSON lines, -o writes a file; give one of them")
+    target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
+    if target:
+        check_parquet(target)
+    index = ClipIndex(Path(args.index))
+    name = args.model or index.made_with["name"]
+    require_model(model_source(name))
+    predictor, made_by = _loaded(name)
+    if made_by != index.made_with["model"]:
+        raise GemoclapError(
+            f"{args.index}: was made by another model than {name}; name that one with --model, or make the index again"
+        )
+    predictor.any_words = args.any_words
+    question = predictor.embed_words(args.words) if args.like is None else predictor(args.like).embedding
+    if args.like is None and args.words not in predictor.labels:
+        print(_nearest(predictor, args.words, question), file=sys.stderr)
+    found = index.search(question, args.count)
+    rows = [row_of(rank, one) for rank, one in enumerate(found, 1)]
+    if target:
+        columns = ["rank", "similarity", "path", "id", "from", "to", "emotion", "confidence"]
+        write_rows(target, [name for name in columns if name != "id" or any("id" in row for row in rows)], rows)
+        print_summary(f"{target}: {len(rows)} rows", target)
+    elif args.json:
+        print(*map(to_json, rows), sep="\n")
+    else:
+        print(*(_line(row) for row in rows), sep="\n")
+    return 0
+
+
+def row_of(rank: int, found: Found) -> dict[str, Any]:
+    """Return a result as plain data."""
+    return {
+        "rank": rank,
+        "similarity": round(found.similarity, 4),
+        "path": found.about["path"],
+        **({"id": found.about["id"]} if "id" in found.about else {}),
+        "from": found.start,
+        "to": found.end,
+        "emotion": found.emotion,
+        "confidence": found.confidence,
+    }
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    place = f"{_clock(row['from'])} to {_clock(row['to'])}"
+    return (
+        f"{row['rank']:>3}  {row['similarity']:.2f}  {row['path']}  {place}  {row['emotion']} {row['confidence']:.2f}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds, 1), 60)
+    return f"{int(minutes)}:{rest:04.1f}"
+
+
+def _nearest(predictor: Predictor, words: str, question: np.ndarray) -> str:
+    """Say which class of training the words are taken for: the model knows no finer difference."""
+    cosines = {label: float(question @ predictor.embed_words(label)) for label in predictor.labels}
+    nearest = max(cosines, key=lambda label: cosines[label])
+    return f"{words!r} is nearest to {nearest!r}, which the model was trained on (similarity {cosines[nearest]:.2f})"
+
+
+def _loaded(model: str) -> tuple[Predictor, str]:
+    # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
+    from gemoclap.encoders.fingerprint import fingerprint
+    from gemoclap.inference.predictor import Predictor
+
+    predictor = Predictor.from_pretrained(model)
+    return predictor, fingerprint(predictor.model)
+
+
+def _target(output: str, overwrite: bool) -> Path:
+    """Return the folder of the index; with `overwrite`, without the files of an old one."""
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise GemoclapError(f"{folder}: is a file; give -o the name of a folder")
+    if folder.is_dir() and not (folder / ABOUT).is_file() and any(_others(folder)):
+        raise GemoclapError(f"{folder}: has other files than an index; give -o a new folder")
+    if overwrite:
+        for name in (ABOUT, CLIPS, EMBEDDINGS):
+            (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def _others(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.name not in (".lock", CLIPS, EMBEDDINGS))
+
+
+def _is_known(index: IndexWriter, clip: Utterance) -> bool:
+    stamp = index.known.get(key_of(about(clip)))
+    return stamp is not None and stamp == _stamp(clip)
+
+
+def _stamp(clip: Utterance) -> list[int] | None:
+    """Return size and time of a file, by which it is known later whether it has changed; None if it cannot be looked at."""
+    try:
+        found = os.stat(clip.path)
+    except OSError:
+        return None
+    return [found.st_size, found.st_mtime_ns]

@@ -1,0 +1,251 @@
+"""Recordings by how they sound: the embeddings of their parts on disk, which are searched by words or by another clip.
+
+The folder of an index has three files. ``index.json`` says which model made it. ``clips.jsonl`` has a row a recording: its
+path, and the place, emotion and confidence of each of its parts with speech. ``embeddings.f16`` has the embeddings of these
+parts, in the order of the rows, in half precision. Both grow at their end as recordings are added, the embeddings first. A row
+is therefore complete or absent, and a killed command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from gemoclap.errors import GemoclapError
+from gemoclap.extras import needed
+from gemoclap.files import parse_json, read_json, to_json, write_json
+from gemoclap.inference.prediction import PartPrediction
+from gemoclap.inference.rows import key_of
+from gemoclap.writing import NOT_UTF8, readable_write_errors
+
+ABOUT, CLIPS, EMBEDDINGS = "index.json", "clips.jsonl", "embeddings.f16"
+VERSION = 1
+"""Of the files; raised when their meaning changes."""
+STORED = np.dtype("<f2")
+BLOCK = 65_536
+"""Embeddings that are compared at a time: 134 MB at 512 numbers each."""
+REMEDY = "make the index again with 'gemoclap index ... --overwrite'"
+
+
+class Found(NamedTuple):
+    """A part of a recording that is like what was asked for.
+
+    Attributes
+    ----------
+    similarity : cosine of its embedding with that of the question, from -1 to 1.
+    about : what identifies the recording: its path, and of a manifest's row also id, start and end.
+    start, end : seconds in the file.
+    emotion, confidence : the model's answer for this part alone.
+    """
+
+    similarity: float
+    about: Mapping[str, Any]
+    start: float
+    end: float
+    emotion: str
+    confidence: float
+
+
+class IndexWriter:
+    """Adds recordings to an index: ``with IndexWriter(folder, made_with) as index: index.add(...)``.
+
+    Parameters
+    ----------
+    folder : of the index; made if it is not there.
+    made_with : the model and the settings; equal for all recordings of an index. ``made_with["size"]`` is E.
+
+    Attributes
+    ----------
+    known : key of a recording (`rows.key_of`) -> ``stamp`` it was added with.
+
+    Raises
+    ------
+    GemoclapError : another process is adding, the index was made with something else, or it is damaged.
+    """
+
+    def __init__(self, folder: Path, made_with: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.known: dict[str, Any] = {}
+        self._made_with = json.loads(to_json({"version": VERSION, **made_with}))
+
+    def __enter__(self) -> IndexWriter:
+        with ExitStack() as stack, readable_write_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            try:
+                stack.enter_context(lock.acquire(timeout=0))
+            except Timeout:
+                raise GemoclapError(
+                    f"{self.folder}: another 'gemoclap index' is adding to it; wait, or give -o another name"
+                ) from None
+            if (self.folder / ABOUT).is_file():
+                self._go_on()
+            else:
+                write_json(self.folder / ABOUT, self._made_with)
+            self._clips = stack.enter_context((self.folder / CLIPS).open("a", encoding="utf-8", errors=NOT_UTF8))
+            self._embeddings = stack.enter_context((self.folder / EMBEDDINGS).open("ab"))
+            self._leave = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._leave.__exit__(*error)
+
+    def _go_on(self) -> None:
+        about = _about(self.folder)
+        if about != self._made_with:
+            raise GemoclapError(
+                f"{self.folder}: was made with another model or other settings; add --overwrite to make it again, or give -o "
+                "another name"
+            )
+        count, whole = 0, 0
+        for row, end in _rows(self.folder / CLIPS):
+            self.known[key_of(row)] = row.get("stamp")
+            count, whole = count + len(row.get("parts", ())), end
+        _check_size(self.folder, count, about["size"])
+        _cut(self.folder / CLIPS, whole)
+        _cut(self.folder / EMBEDDINGS, count * about["size"] * STORED.itemsize)
+
+    def add(self, about: Mapping[str, Any], parts: Sequence[PartPrediction] | GemoclapError, stamp: Any = None) -> None:
+        """Add a recording, or what kept it from being read. One that is known already is replaced.
+
+        Parameters
+        ----------
+        about : `Found.about`.
+        parts : seconds are those in the clip, which begins at ``about["start"]`` of the file, if there is such a thing.
+        stamp : plain data, by which it is known later whether the file has changed. With an error it is not kept.
+        """
+        row: dict[str, Any] = {**about}
+        if isinstance(parts, GemoclapError):
+            row["error"] = str(parts)
+        else:
+            row["stamp"] = stamp
+            begin = float(about.get("start") or 0.0)
+            row["parts"] = [
+                [round(begin + one.start, 3), round(begin + one.end, 3), one.emotion, round(one.confidence, 4)]
+                for one in parts
+            ]
+        with readable_write_errors(self.folder):
+            if row.get("parts"):
+                self._embeddings.write(np.stack([one.embedding for one in parts]).astype(STORED).tobytes())  # type: ignore[union-attr]
+                self._embeddings.flush()
+            self._clips.write(to_json(row) + "\n")
+            self._clips.flush()
+        self.known[key_of(row)] = row.get("stamp")
+
+
+class ClipIndex:
+    """An index to be searched.
+
+    Attributes
+    ----------
+    made_with : the model and the settings.
+    recordings : number of recordings that could be read.
+    parts : N, the number of their parts with speech.
+
+    Raises
+    ------
+    GemoclapError : there is no index, or it is damaged.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.made_with = _about(folder)
+        latest: dict[str, tuple[int, dict[str, Any]]] = {}
+        count = 0
+        for row, _ in _rows(folder / CLIPS):
+            latest[key_of(row)] = (count, row)
+            count += len(row.get("parts", ()))
+        size = self.made_with["size"]
+        _check_size(folder, count, size)
+        kept = [(first, row) for first, row in latest.values() if "parts" in row]
+        self.recordings = len(kept)
+        self._rows = [row for _, row in kept]
+        lengths = [len(row["parts"]) for row in self._rows]
+        self._begin = np.cumsum([0, *lengths])
+        places = [first + np.arange(length) for (first, _), length in zip(kept, lengths, strict=True)]
+        self._places = np.concatenate([np.arange(0), *places])
+        path = folder / EMBEDDINGS
+        self._embeddings = np.memmap(path, STORED, "r", shape=(count, size)) if count else np.zeros((0, size), STORED)
+
+    @property
+    def parts(self) -> int:
+        return len(self._places)
+
+    def search(self, question: np.ndarray, count: int) -> list[Found]:
+        """Return the parts whose embeddings are most like that of a question, the most similar first.
+
+        Every embedding is compared (exact search), `BLOCK` at a time, so that memory does not grow with the index.
+
+        Parameters
+        ----------
+        question : ``(E,)``, of unit length.
+        count : of parts, at most.
+
+        Raises
+        ------
+        GemoclapError : faiss is not installed.
+        """
+        faiss = needed("faiss", "a search", "faiss-cpu")
+        asked = np.ascontiguousarray(question[None], np.float32)
+        best: list[tuple[float, int]] = []
+        for first in range(0, len(self._places), BLOCK):
+            block = self._embeddings[self._places[first : first + BLOCK]].astype(np.float32)
+            cosines, found = faiss.knn(asked, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            best += [(float(cosine), first + int(place)) for cosine, place in zip(cosines[0], found[0], strict=True)]
+            best = sorted(best, key=lambda one: (-one[0], one[1]))[:count]
+        return [self._found(cosine, place) for cosine, place in best]
+
+    def _found(self, similarity: float, place: int) -> Found:
+        number = int(np.searchsorted(self._begin, place, side="right")) - 1
+        row = self._rows[number]
+        start, end, emotion, confidence = row["parts"][place - self._begin[number]]
+        about = {name: value for name, value in row.items() if name in ("path", "id", "start", "end")}
+        return Found(similarity, about, start, end, emotion, confidence)
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    if not (folder / ABOUT).is_file():
+        raise GemoclapError(f"{folder}: no index in it (no {ABOUT}); 'gemoclap index RECORDINGS -o {folder}' makes one")
+    found = read_json(folder / ABOUT, REMEDY)
+    if found.get("version") != VERSION:
+        raise GemoclapError(f"{folder}: has version {found.get('version')} of the files, not {VERSION}; {REMEDY}")
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield each whole row, and the byte at which it ends."""
+    if not path.is_file():
+        return
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return  # a killed command was at work on it
+            end += len(line)
+            try:
+                row = parse_json(line.decode("utf-8", NOT_UTF8))
+                whole = isinstance(row, dict) and isinstance(row.get("path"), str)
+            except ValueError:
+                whole = False
+            if not whole:
+                raise GemoclapError(f"{path}, line {number}: no row of an index; {REMEDY}")
+            yield row, end
+
+
+def _check_size(folder: Path, count: int, size: int) -> None:
+    """Raise a GemoclapError unless there are embeddings for as many parts as the rows have."""
+    path = folder / EMBEDDINGS
+    if count and (not path.is_file() or path.stat().st_size < count * size * STORED.itemsize):
+        raise GemoclapError(f"{path}: has fewer embeddings than {CLIPS} names; {REMEDY}")
+
+
+def _cut(path: Path, size: int) -> None:
+    """Cut off what an ended command has left behind the last whole row."""
+    if path.is_file() and path.stat().st_size > size:
+        os.truncate(path, size)
