@@ -2,8 +2,8 @@
 
     python benchmarks/search.py ravdess.jsonl nemo.jsonl --model default
 
-Every clip of a manifest is embedded, each emotion is asked for in several ways, and all clips are ranked. Shown for each kind of
-question, as means over emotions and wordings:
+Every clip of a manifest is embedded, each emotion is asked for in several ways, and all clips are ranked. Shown for each kind
+of question, as means over emotions and wordings:
 
 - precision at 20: of the first 20 clips, the share that has the emotion;
 - recall: of the N clips that have the emotion, the share that is among the first N;
@@ -29,7 +29,10 @@ from gemoclap.inference.prediction import Prediction
 from gemoclap.terminal import progress_bar
 
 QUESTIONS = {
-    "neutral": (("unemotional", "matter-of-fact"), ("someone sounds neutral", "a person who speaks without any feeling")),
+    "neutral": (
+        ("unemotional", "matter-of-fact"),
+        ("someone sounds neutral", "a person who speaks without any feeling"),
+    ),
     "happy": (("joyful", "cheerful", "delighted"), ("someone sounds happy", "a person who is laughing")),
     "sad": (("unhappy", "depressed", "in tears"), ("someone sounds sad", "a person who is about to cry")),
     "angry": (("furious", "enraged", "annoyed"), ("someone sounds furious", "a person who is shouting")),
@@ -76,7 +79,8 @@ def rows_of(predictor: Predictor, manifest: str) -> list[list[str]]:
     name = Path(manifest).stem
     cells = [[name, kind, *(f"{100 * one:.0f}" for one in np.mean(found[kind], axis=0))] for kind in KINDS]
     highest = [float((embeddings @ predictor.embed_words(word)).max()) for word in MEANINGLESS]
-    about = f"no emotion: similarity {min(highest):.2f} to {max(highest):.2f}, of trained words {min(best):.2f} to {max(best):.2f}"
+    similarities = [f"{min(some):.2f} to {max(some):.2f}" for some in (highest, best)]
+    about = f"no emotion: similarity {similarities[0]}, of words of training {similarities[1]}"
     return [*cells, [name, about, "-", "-", "-"]]
 
 

@@ -168,7 +168,9 @@ def test_the_parts_of_a_clip_are_what_its_answer_is_the_mean_of(small_model: Pat
     lengths = np.array([part.end - part.start for part in parts])
     assert parts[0].start == 0 and parts[-1].end == pytest.approx(3.3)
     for label, mean in whole.probabilities.items():
-        assert np.average([part.probabilities[label] for part in parts], weights=lengths) == pytest.approx(mean, abs=1e-6)
+        assert np.average([part.probabilities[label] for part in parts], weights=lengths) == pytest.approx(
+            mean, abs=1e-6
+        )
     for part in parts:
         samples = clip[round(part.start * 16000) : round(part.end * 16000)]
         np.testing.assert_allclose(predictor(samples).embedding, part.embedding, atol=1e-5)

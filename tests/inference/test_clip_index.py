@@ -50,7 +50,9 @@ def test_search_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block:
     assert (index.recordings, index.parts) == (4, 23)
     found = index.search(question, count)
     assert [(one.about["path"], one.start) for one in found] == [(name, start) for _, name, start in expected[:count]]
-    np.testing.assert_allclose([one.similarity for one in found], [-cosine for cosine, *_ in expected[:count]], atol=1e-6)
+    np.testing.assert_allclose(
+        [one.similarity for one in found], [-cosine for cosine, *_ in expected[:count]], atol=1e-6
+    )
     assert all((one.end, one.emotion, one.confidence) == (one.start + 0.5, "sad", 0.75) for one in found)
 
 

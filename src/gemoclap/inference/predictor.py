@@ -188,7 +188,7 @@ class Predictor(ClipwisePredictor):
         GemoclapError : as `predict_many`.
         """
         classifier = self._classifier(labels)
-        for clip in self._featured(audios, batch_size):
+        for clip in self.featured(audios, batch_size):
             yield clip if isinstance(clip, GemoclapError) else self._each_part(clip, classifier)
 
     def _each_part(self, clip: Featured, classifier: Classifier) -> list[PartPrediction] | GemoclapError:

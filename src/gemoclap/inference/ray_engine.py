@@ -23,6 +23,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import parse_json, to_json
+from gemoclap.inference.clips import Stretch
 from gemoclap.inference.clipwise import SORTED_TOGETHER
 from gemoclap.inference.job import Job, LocalEngine, Row
 from gemoclap.inference.model_folder import EMBEDDED_MODELS
@@ -311,17 +312,15 @@ def _with_machine(clip: Utterance, answer: Row) -> Row:
 def _packed(clip: Utterance, answer: Featured | GemoclapError) -> tuple[Row, bytes | None]:
     if isinstance(answer, GemoclapError):
         return _with_machine(clip, {"error": str(answer)}), None
-    fields = answer._asdict() | {"features": None}
-    lists = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in fields.items()}
-    return lists, answer.features.astype(np.float32).tobytes()
+    return answer._asdict() | {"features": None}, answer.features.astype(np.float32).tobytes()
 
 
 def _unpacked(answer: Row, features: bytes | None) -> Featured | GemoclapError:
     if features is None:
         return GemoclapError(answer["error"])
-    fields: Row = {name: np.array(value) if isinstance(value, list) else value for name, value in answer.items()}
-    of_parts = np.frombuffer(features, np.float32).reshape(len(fields["speaks"]), -1)
-    return Featured(**fields | {"features": of_parts})
+    stretches = [Stretch(*one) for one in answer["stretches"]]
+    of_parts = np.frombuffer(features, np.float32).reshape(len(stretches), -1)
+    return Featured(**answer | {"stretches": stretches, "features": of_parts})
 
 
 def _answers_in(table: Any) -> Iterator[tuple[Row, bytes | None]]:
