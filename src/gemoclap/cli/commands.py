@@ -41,6 +41,7 @@ from gemoclap.cli.options import (
     add_pretrain_intensity,
     add_probe,
     add_report,
+    add_sweep,
     add_table1,
     add_train,
 )
@@ -74,6 +75,11 @@ COMMANDS: dict[str, Command] = {
     "table1": Command(
         add_table1,
         "compare audio encoders and methods in a table, as in the GEmo-CLAP paper's Table 1",
+        "gemoclap.cli.tables",
+    ),
+    "sweep": Command(
+        add_sweep,
+        "try several values of settings, and choose among them by development speakers",
         "gemoclap.cli.tables",
     ),
     "pretrain intensity": Command(
@@ -144,7 +150,7 @@ SHELVES: dict[str, dict[str, str]] = {
     },
     "search by how it sounds": {name: COMMANDS[name].summary for name in ("index", "search")},
     "more tables and reports": {
-        name: COMMANDS[name].summary for name in ("report", "compare", "crosscorpus", "table1", "convert")
+        name: COMMANDS[name].summary for name in ("report", "compare", "crosscorpus", "table1", "sweep", "convert")
     },
     "GMP-TL (pseudo-labels of frames)": {
         "gmp": "run its four steps one by one: features, cluster, pretrain, finetune",

@@ -186,6 +186,24 @@ def add_table1(parser: Parser) -> None:
     parser.hide("model.audio_encoder")  # --encoders names them
 
 
+def add_sweep(parser: Parser) -> None:
+    parser.usage = (
+        "gemoclap sweep MANIFEST -o RUN --over SETTING=A,B,... [--methods A,B,...] [--config YAML ...] [options]"
+    )
+    add_manifest(parser)
+    parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
+    over = (
+        "a setting and the values to try, such as objective.alpha=0.5,0.7,0.9; repeat the option to try all combinations with "
+        "another setting"
+    )
+    parser.add_argument("--over", action="append", type=str, required=True, help=over)
+    methods = f"methods to train with each combination; choose from {', '.join((*METHODS, *HEADS))}"
+    parser.add_argument("--methods", "--method", type=list[str], default=["sl_gemo_clap"], help=methods)
+    seeds = "train with each of these seeds, such as 0,1,2; the tables show the means over seeds"
+    parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
+    add_settings(parser)
+
+
 def add_gmp_step(parser: Parser) -> None:
     parser.usage = f"{parser.prog} MANIFEST -o RUN [--config YAML ...] [options]"
     output = "folder of the run; use the same folder and options in every step (--config RUN/config.yaml repeats them)"

@@ -1,19 +1,23 @@
-"""The commands that fill whole tables: table1 (encoders by methods) and crosscorpus (corpora by corpora)."""
+"""The commands that fill whole tables: table1 (encoders by methods), crosscorpus (corpora by corpora), sweep (settings)."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
 
+from gemoclap.cli.arguments import Parser, nearest
+from gemoclap.cli.options import add_settings
 from gemoclap.cli.settings import seeds_of, settings_of
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.cost import costs
 from gemoclap.recipes.crosscorpus import CrossCorpus
 from gemoclap.recipes.holding import holding
+from gemoclap.recipes.sweep import Sweep, Value
 from gemoclap.recipes.table1 import Cell, TableRun
 from gemoclap.reports import write_report
 from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
+from gemoclap.reports.sweep import print_sweep, write_sweep
 from gemoclap.reports.table1 import print_costs, print_table1, write_table1
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import process_state
@@ -69,6 +73,44 @@ def run_table1(args: Namespace) -> int:
     print_table1(run.table, output_console())
     print(f"{page}: the table; table1.tex, table1.csv and table1.json are in the same folder")
     return 0
+
+
+def run_sweep(args: Namespace) -> int:
+    """Cross-validate every combination of some settings, and choose by development speakers."""
+    settings = settings_of(args)
+    axes = dict(map(_axis, args.over))
+    if len(axes) < len(args.over):
+        raise GemoclapError("--over: give each setting once, with all its values")
+    sweep = Sweep(settings, axes, args.methods, seeds_of(args) or [args.train.seed], Path(args.output))
+    trainings = len(sweep.combinations) * len(sweep.methods) * len(sweep.folds) * len(sweep.seeds)
+    print(f"{len(sweep.combinations)} combinations, {trainings} trainings: one for each method, fold and seed")
+
+    def show() -> Path:
+        with holding(sweep.output, brief=True):
+            return write_sweep(sweep)
+
+    sweep.fill(show=show)
+    page = show()
+    print_sweep(sweep, output_console())
+    print(f"{page}: the tables; the same folder has a picture (sweep.png) and figures (sweep.csv, sweep.json)")
+    return 0
+
+
+def _axis(given: str) -> tuple[str, list[Value]]:
+    """Return the name and the values of ``SETTING=A,B,...``, each read and checked as the option --SETTING would be."""
+    name, _, texts = given.partition("=")
+    parser = Parser(prog="gemoclap sweep")
+    add_settings(parser)
+    if name not in parser.settings() or "." not in name:
+        raise GemoclapError(f"--over {given}: no setting is called {name!r}{nearest(name, parser.settings())}")
+    if not texts:
+        raise GemoclapError(f"--over {given}: has no values; give {name}=A,B,...")
+    section, field = name.split(".", 1)
+    values = []
+    for text in texts.split(","):
+        settings = parser.instantiate(parser.parse_args([f"--{name}", text]))
+        values.append(Value(text, getattr(getattr(settings, section), field)))
+    return name, values
 
 
 def _batch(train: TrainSettings) -> str:

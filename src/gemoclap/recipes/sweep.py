@@ -1,0 +1,233 @@
+"""Tries several values of settings, and chooses among them by development speakers alone.
+
+Every combination of values is a cross-validation in its own folder, cells/COMBINATION/seed_N, which `gemoclap report` can
+read. In each fold the combination with the best UAR on the fold's development speakers is chosen, and only its predictions for
+the fold's test speakers count. The test speakers of a fold therefore never decide what is tested on them (nested
+cross-validation) [C]. Processes that were started with the same command share the combinations, and all can be resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gemoclap.config import HEADS, METHODS, Settings
+from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.folds import make_folds
+from gemoclap.data.reading import read_data
+from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import file_hash, parse_json, read_text
+from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.holding import holding
+from gemoclap.recipes.inputs import load_audio_store
+from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder
+from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
+
+CELLS = "cells"
+KNOWN = (*METHODS, *HEADS)
+"""Methods that can be swept, because they are one training on an audio encoder."""
+LONGEST_NAME = 100
+"""Letters of a combination's folder; a longer name is replaced by a hash."""
+DECIDED_ELSEWHERE = ("data.manifest", "train.seed", "train.select", "data.dev_speakers")
+"""Settings that cannot be swept: other options decide them, or the folds depend on them."""
+
+
+class Value(NamedTuple):
+    """A value of a setting: as it was typed, and as `Settings` has it."""
+
+    text: str
+    value: Any
+
+
+Axes = Mapping[str, Sequence[Value]]
+"""Setting with its section, such as ``objective.alpha`` -> the values to try."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One value of each setting.
+
+    Attributes
+    ----------
+    values : setting -> value.
+    folder : of its runs.
+    """
+
+    values: dict[str, Value]
+    folder: Path
+
+    @property
+    def title(self) -> str:
+        """Such as ``objective.alpha 0.7``."""
+        return ", ".join(f"{name} {value.text}" for name, value in self.values.items())
+
+
+class Sweep:
+    """Combinations of settings to try on one corpus.
+
+    Parameters
+    ----------
+    settings : of every run, with ``data.dev_speakers`` above 0.
+    axes : what to try.
+    methods : of `KNOWN`.
+    seeds : of every run.
+    output : its folder.
+
+    Attributes
+    ----------
+    folds : the folds of every run.
+    combinations : in the order of the values, the last setting changing fastest.
+
+    Raises
+    ------
+    GemoclapError : no such setting or method, a setting that another option decides; no development speakers; a fault in
+        manifest, settings or folds; a folder of another run; a distributed run.
+    """
+
+    def __init__(
+        self, settings: Settings, axes: Axes, methods: Sequence[str], seeds: Sequence[int], output: Path
+    ) -> None:
+        refuse_torchrun("a sweep")
+        _check(settings, axes, methods)
+        utterances, self.vocabulary, data = read_data(settings.data)
+        self.settings = replace(settings, data=data)
+        self.folds = make_folds(utterances, data, self.vocabulary)
+        self.axes, self.methods, self.seeds, self.output = axes, tuple(methods), tuple(seeds), output
+        self.combinations = [
+            Combination(dict(zip(axes, values, strict=True)), output / CELLS / _name(axes, values))
+            for values in product(*axes.values())
+        ]
+        with holding(output, brief=True):
+            refuse_other_run(output, self._lasting())
+
+    @cached_property
+    def store(self) -> AudioStore:
+        """The corpus's audio, read once for all runs."""
+        rows = {row.id: row for fold in self.folds for row in (*fold.train, *fold.dev, *fold.test)}
+        return load_audio_store(self.settings.cache, self.settings.data.audio, list(rows.values()))
+
+    def settings_of(self, combination: Combination, seed: int) -> Settings:
+        """Return the settings with which `gemoclap crossval` would do the same."""
+        found = replace(self.settings, train=replace(self.settings.train, seed=seed))
+        for name, value in combination.values.items():
+            section, field = name.split(".", 1)
+            found = replace(found, **{section: replace(getattr(found, section), **{field: value.value})})
+        return found
+
+    def fill(self, *, say: Callable[[str], None] = print, show: Callable[[], object] = lambda: None) -> None:
+        """Train and test every combination that is not finished.
+
+        Parameters
+        ----------
+        say : called with a line at the start of each combination.
+        show : called after each.
+
+        Raises
+        ------
+        GemoclapError : as `crossval.cross_validate`.
+        """
+        claim_together(self.output, self._lasting(), self.methods)
+        jobs = {
+            f"{one.folder.name} seed {seed}": partial(self._run, one, seed, show)
+            for seed in self.seeds
+            for one in self.combinations
+        }
+        share(jobs, self.output, say)
+
+    def _run(self, combination: Combination, seed: int, show: Callable[[], object]) -> None:
+        store = None if self.is_finished(combination, seed) else self.store
+        folder = seed_folder(combination.folder, seed)
+        cross_validate(self.settings_of(combination, seed), self.methods, folder, keep_models=False, store=store)
+        show()
+
+    def is_finished(self, combination: Combination, seed: int) -> bool:
+        folders = [
+            self.fold_folder(combination, seed, method, fold.name) for method in self.methods for fold in self.folds
+        ]
+        return all((folder / "predictions.csv").is_file() for folder in folders)
+
+    def fold_folder(self, combination: Combination, seed: int, method: str, fold: str) -> Path:
+        return seed_folder(combination.folder, seed) / method / fold
+
+    def development_uar(self, method: str, seed: int) -> np.ndarray:
+        """Return UAR on development speakers, ``(combinations, folds)``; NaN where a training is not finished.
+
+        It is that of the epoch whose weights were kept: the last one, or the best with ``train.select dev``.
+        """
+        return np.array(
+            [
+                [_development_uar(self.fold_folder(one, seed, method, fold.name)) for fold in self.folds]
+                for one in self.combinations
+            ]
+        )
+
+    def chosen(self, method: str, seed: int) -> list[int]:
+        """Return the number of the best combination in each fold; the first of several that are equal.
+
+        Empty until all are finished, because a choice among some is another choice.
+        """
+        uar = self.development_uar(method, seed)
+        return [] if np.isnan(uar).any() else [int(best) for best in uar.argmax(0)]
+
+    def chosen_predictions(self, method: str) -> list[PredictionTable]:
+        """Return, for each seed that is finished, the predictions for all test speakers, each by the choice of its own fold."""
+        return [
+            concatenate(
+                [
+                    read_predictions(
+                        self.fold_folder(self.combinations[best], seed, method, fold.name) / "predictions.csv"
+                    )
+                    for best, fold in zip(chosen, self.folds, strict=True)
+                ]
+            )
+            for seed in self.seeds
+            if (chosen := self.chosen(method, seed))
+        ]
+
+    def _lasting(self) -> dict[str, Any]:
+        """Return what cannot change while the sweep is filled, as plain data: values and seeds may be added."""
+        config = self.settings.to_dict()
+        del config["train"]["seed"]
+        for name in self.axes:
+            section, field = name.split(".", 1)
+            config[section].pop(field, None)
+        return {**config, "over": [*self.axes], MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
+
+
+def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
+    for method in methods:
+        if method not in KNOWN:
+            hint = did_you_mean(method, list(KNOWN))
+            raise GemoclapError(f"no method that can be swept is called {method!r}{hint}; known: {', '.join(KNOWN)}")
+    if not methods:
+        raise GemoclapError(f"no method to train; give some of {', '.join(KNOWN)} with --methods")
+    for name, values in axes.items():
+        if name in DECIDED_ELSEWHERE:
+            raise GemoclapError(f"--over: {name} cannot be tried out here, because every run must have the same")
+        texts = [value.text for value in values]
+        if len({*texts}) < len(texts):
+            raise GemoclapError(f"--over {name}: give each value once")
+    if not any(len(values) > 1 for values in axes.values()):
+        raise GemoclapError("--over: there is nothing to choose from; give a setting two values or more")
+    if not settings.data.dev_speakers:
+        raise GemoclapError("a sweep chooses by development speakers; set --data.dev_speakers to 1 or more")
+
+
+def _name(axes: Axes, values: Sequence[Value]) -> str:
+    name = ",".join(f"{setting}={value.text}" for setting, value in zip(axes, values, strict=True))
+    return run_key([name]) if len(name) > LONGEST_NAME or "/" in name else name
+
+
+def _development_uar(folder: Path) -> float:
+    if not (folder / "predictions.csv").is_file():
+        return float("nan")
+    rows = [parse_json(line) for line in read_text(folder / "log.jsonl").splitlines()]
+    kept = [row for row in rows if row.get("selected")] or rows[-1:]
+    return float(kept[-1].get("dev_uar", float("nan"))) if kept else float("nan")

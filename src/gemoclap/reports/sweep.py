@@ -1,0 +1,248 @@
+"""Reports a sweep of settings: as a page, a picture, a table on the terminal, CSV and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gemoclap.config import TITLES
+from gemoclap.files import write_json
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
+from gemoclap.recipes.sweep import Sweep
+from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save
+from gemoclap.reports.page import Picture, write_illustrated
+from gemoclap.reports.rows import score_tables
+from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, scores_row, with_interval, with_sd, write_csv
+
+HOW_TO_READ = (
+    "- **UAR** (unweighted average recall) is the mean of the recalls of the classes.\n"
+    "- **Development UAR**: on the development speakers of each fold, who are neither trained on nor tested on. Mean ± "
+    "standard deviation over folds (and seeds). The deviation says how much folds differ; it is no interval for the mean.\n"
+    "- **Chosen**: in how many folds (of all seeds together) the combination was the best on development speakers.\n"
+    "- **On test speakers**: each fold is tested with the combination that its own development speakers chose, so no test "
+    "speaker has taken part in the choice. Scores of each combination on test speakers are not shown, because choosing by them "
+    "would spoil the test."
+)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a method did with each combination.
+
+    Attributes
+    ----------
+    method : its name.
+    development : UAR ``(combinations, folds * seeds)``, NaN where a training is not finished.
+    chosen : for each combination, in how many folds it was chosen; None before all of a seed are finished.
+    scores : on test speakers, each fold by its own choice; None before that.
+    """
+
+    method: str
+    development: np.ndarray
+    chosen: list[int] | None
+    scores: Scores | None
+
+    @property
+    def means(self) -> list[float | None]:
+        """Mean development UAR of each combination over what is finished."""
+        return [float(row[~np.isnan(row)].mean()) if (~np.isnan(row)).any() else None for row in self.development]
+
+    @property
+    def deviations(self) -> list[float]:
+        return [
+            float(row[~np.isnan(row)].std(ddof=1)) if (~np.isnan(row)).sum() > 1 else 0.0 for row in self.development
+        ]
+
+    @property
+    def best(self) -> int | None:
+        """The combination with the highest mean, once all are finished."""
+        return None if np.isnan(self.development).any() else int(self.development.mean(1).argmax())
+
+
+def read_tried(sweep: Sweep) -> list[Tried]:
+    """Return the results of each method."""
+    found = []
+    for method in sweep.methods:
+        development = np.concatenate([sweep.development_uar(method, seed) for seed in sweep.seeds], axis=1)
+        chosen = [best for seed in sweep.seeds for best in sweep.chosen(method, seed)]
+        counts = [chosen.count(number) for number in range(len(sweep.combinations))] if chosen else None
+        tables = sweep.chosen_predictions(method)
+        found.append(Tried(method, development, counts, score_tables(tables) if tables else None))
+    return found
+
+
+def write_sweep(sweep: Sweep) -> Path:
+    """Write sweep.md, .csv, .json and .png into the sweep's folder, finished or not; return the page's path."""
+    tried = read_tried(sweep)
+    write_csv(sweep.output / "sweep.csv", _rows(sweep, tried))
+    write_json(sweep.output / "sweep.json", _data(sweep, tried))
+    pictures: dict[str, Picture] = {"sweep.png": ("Development UAR of every combination", partial(draw, sweep, tried))}
+    return write_illustrated(sweep.output / "sweep.md", _sections(sweep, tried), pictures)
+
+
+def _rows(sweep: Sweep, tried: Sequence[Tried]) -> list[dict[str, Any]]:
+    return [
+        {
+            "method": one.method,
+            **{name: value.text for name, value in combination.values.items()},
+            "development_uar": one.means[number],
+            "development_uar_sd": one.deviations[number],
+            "chosen": one.chosen[number] if one.chosen else None,
+        }
+        for one in tried
+        for number, combination in enumerate(sweep.combinations)
+    ]
+
+
+def _data(sweep: Sweep, tried: Sequence[Tried]) -> dict[str, Any]:
+    return {
+        "over": {name: [value.text for value in values] for name, values in sweep.axes.items()},
+        "seeds": list(sweep.seeds),
+        "folds": [{"name": fold.name, "hash": fold.hash} for fold in sweep.folds],
+        "interval": INTERVAL if len(sweep.seeds) == 1 else INTERVAL_SEEDS,
+        "methods": {
+            one.method: {
+                "best": None if one.best is None else sweep.combinations[one.best].title,
+                "test": None if one.scores is None else {**one.scores.to_dict(), **scores_row(one.scores)},
+            }
+            for one in tried
+        },
+        "combinations": _rows(sweep, tried),
+    }
+
+
+def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
+    lacking = sum(int(np.isnan(one.development).sum()) for one in tried)
+    settings = sweep.settings
+    seeds = f"{'seed' if len(sweep.seeds) == 1 else 'seeds'} {', '.join(map(str, sweep.seeds))}"
+    return [
+        f"# Sweep over {' and '.join(f'`{name}`' for name in sweep.axes)}",
+        *([f"**Unfinished:** {lacking} trainings are not finished; repeat the command to resume."] if lacking else []),
+        f"Manifest `{settings.data.manifest}`, {len(sweep.folds)} folds with {settings.data.dev_speakers} development speakers "
+        f"each, encoder `{settings.model.audio_encoder}`, {settings.train.epochs} epochs, {seeds}; all other settings: "
+        "[config.yaml](config.yaml).",
+        "![Development UAR](sweep.png)",
+        "## On development speakers",
+        "UAR in percent; the highest of each method in bold.",
+        _development_table(sweep, tried),
+        "## On test speakers",
+        "In percent, with [95 % CI] over test speakers" + (" and seeds." if len(sweep.seeds) > 1 else "."),
+        _test_table(sweep, tried),
+        "## How to read this",
+        HOW_TO_READ,
+        "Figures for programs: [sweep.csv](sweep.csv), [sweep.json](sweep.json). Each combination is a cross-validation in "
+        "cells/COMBINATION/seed_N, which `gemoclap report` reads.",
+    ]
+
+
+def _development_table(sweep: Sweep, tried: Sequence[Tried]) -> str:
+    def cells(one: Tried, number: int) -> list[str]:
+        mean = one.means[number]
+        words = UNDEFINED if mean is None else with_sd(mean, one.deviations[number])
+        return [f"**{words}**" if number == one.best else words, str(one.chosen[number]) if one.chosen else UNDEFINED]
+
+    header = [*sweep.axes, *(word for one in tried for word in (TITLES[one.method], "chosen"))]
+    rows = [
+        [
+            *(value.text for value in combination.values.values()),
+            *(cell for one in tried for cell in cells(one, number)),
+        ]
+        for number, combination in enumerate(sweep.combinations)
+    ]
+    return markdown_table(header, rows, text_columns=len(sweep.axes))
+
+
+def _test_table(sweep: Sweep, tried: Sequence[Tried]) -> str:
+    rows = [
+        [
+            TITLES[one.method],
+            UNDEFINED if one.best is None else sweep.combinations[one.best].title,
+            *(
+                [UNDEFINED, UNDEFINED]
+                if one.scores is None
+                else [
+                    with_interval(one.scores.war, one.scores.war_interval),
+                    with_interval(one.scores.uar, one.scores.uar_interval),
+                ]
+            ),
+        ]
+        for one in tried
+    ]
+    return markdown_table(["method", "best on all development speakers", "WAR", "UAR"], rows, text_columns=2)
+
+
+def draw(sweep: Sweep, tried: Sequence[Tried], path: Path, formats: Sequence[str] = FORMATS) -> None:
+    """Draw mean and deviation of the development UAR for every combination, a colour per method."""
+    names = [
+        "\n".join(
+            value.text if len(sweep.axes) == 1 else f"{name.split('.')[-1]} {value.text}"
+            for name, value in one.values.items()
+        )
+        for one in sweep.combinations
+    ]
+    with drawing():
+        figure = new_figure(max(5.0, 0.9 * len(names) + 2), 3.6, "constrained")
+        axes = figure.add_subplot()
+        for place, one in enumerate(tried):
+            finished = [number for number, mean in enumerate(one.means) if mean is not None]
+            shift = 0.08 * (place - (len(tried) - 1) / 2)
+            axes.errorbar(
+                [number + shift for number in finished],
+                [100 * (one.means[number] or 0.0) for number in finished],
+                [100 * one.deviations[number] for number in finished],
+                color=COLOURS[place % len(COLOURS)],
+                marker="o",
+                markersize=4,
+                linestyle="-" if len(sweep.axes) == 1 else "none",
+                capsize=2,
+                label=TITLES[one.method],
+            )
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_xlabel(next(iter(sweep.axes)) if len(sweep.axes) == 1 else "")
+        axes.set_ylabel("UAR on development speakers (%)")
+        axes.grid(axis="y", linewidth=0.4)
+        axes.legend(frameon=False, fontsize=8)
+        figure.supxlabel(
+            "mean and standard deviation over folds" + (" and seeds" if len(sweep.seeds) > 1 else ""), fontsize=7.5
+        )
+        save(figure, path, formats)
+
+
+def print_sweep(sweep: Sweep, console: Console) -> None:
+    """Print development UAR by combination, and the scores on test speakers."""
+    tried = read_tried(sweep)
+    table = Table(
+        title="UAR on development speakers, in percent",
+        caption="mean ± standard deviation over folds; in brackets: in how many folds it was chosen",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+    )
+    table.add_column(", ".join(sweep.axes))
+    for one in tried:
+        table.add_column(escape(TITLES[one.method]), justify="right")
+    for number, combination in enumerate(sweep.combinations):
+        cells = []
+        for one in tried:
+            mean = one.means[number]
+            words = UNDEFINED if mean is None else with_sd(mean, one.deviations[number])
+            cells.append(f"{words} ({one.chosen[number]})" if one.chosen else words)
+        table.add_row(escape(", ".join(value.text for value in combination.values.values())), *cells)
+    console.print(table)
+    for one in tried:
+        if one.scores is not None:
+            console.print(
+                f"{TITLES[one.method]}, each fold with its own choice, on test speakers: UAR "
+                f"{with_interval(one.scores.uar, one.scores.uar_interval)} %, WAR {percent(one.scores.war)} %",
+                markup=False,
+                highlight=False,
+            )
