@@ -162,7 +162,15 @@ def test_the_card_of_a_trained_model_is_true(small_model: Path, small_manifest: 
 def test_its_card_has_what_the_hub_lists(small_model: Path) -> None:
     card = ModelCard((small_model / "README.md").read_text())
     assert card.data.pipeline_tag == TASK and "speech-emotion-recognition" in card.data.tags
-    for part in ("## Input and output", "16000 Hz", "35 dB", "14 s", "## Trained on", "licence", "judge people"):
+    for part in (
+        "## Input and output",
+        "16000 Hz",
+        "35 dB",
+        "s are left, the answer is the mean over parts",
+        "## Trained on",
+        "licence",
+        "judge people",
+    ):
         assert part in card.text
     for name, licence in (("default", "mit"), ("small", "mit"), ("research", "cc-by-nc-sa-4.0")):
         data = ModelCard((Path(model_source(name)) / "README.md").read_text()).data
