@@ -216,6 +216,7 @@ def test_runs_beside_each_other_show_the_settings_in_which_they_differ(tmp_path:
     tree = Tree(write_html_report(collect_together([one, other], tmp_path / "out")).read_text(encoding="utf-8"))
     assert "Settings and versions in which the runs differ" in tree.said("span")
     rows = [text for tag, text in tree.texts if tag in ("th", "td") and text in ("model.pooling", "mean", "attention")]
+    assert not any(text.startswith("gmp.") for text in tree.said("th"))  # no run has GMP-TL
     assert rows[:3] == ["model.pooling", "mean", "attention"] and "No embeddings were saved" in " ".join(tree.said("p"))
 
 

@@ -277,16 +277,16 @@ def _mistakes(results: Results, with_audio: bool) -> Section:
             continue
         seed = f", seed {row.seeds[0]}" if row.seeds else ""
         caption = f"The most confident mistakes of {row.title}{seed}; the probability is the model's own, before a temperature"
-        header = ["clip", "file", "speaker", "fold", "true", "predicted", "probability, %"]
+        header = ["clip", "true", "predicted", "probability, %", "speaker", "fold", "file"]
         cells = [
             [
                 one.id,
-                mistakes.file_name(one, rows),
-                speaker,
-                one.fold or "",
                 one.truth,
                 one.answer,
                 percent(one.probability),
+                speaker,
+                one.fold or "",
+                mistakes.file_name(one, rows),
             ]
             for one, speaker in zip(found, mistakes.speakers_of(found), strict=True)
         ]

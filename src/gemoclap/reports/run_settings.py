@@ -18,11 +18,18 @@ VERSIONS = ("gemoclap", "torch", "transformers", "device")
 
 
 def differing_settings(results: Results) -> Cells:
-    """Return a row per setting or version in which the runs differ, and a column per run; a dash if a run has no value."""
+    """Return a row per setting or version in which the runs differ, and a column per run; a dash if a run has no value.
+
+    Settings of GMP-TL are only compared among the runs that have it.
+    """
     each = [_settings(read_run_config(run / CONFIG)) | _versions(results, run) for run in results.runs]
     names = dict.fromkeys(name for settings in each for name in settings)
-    rows = [[name, *(_shown(settings.get(name)) for settings in each)] for name in names]
-    return ["setting", *map(str, results.runs)], [row for row in rows if len(set(row[1:])) > 1]
+    rows = []
+    for name in names:
+        having = [settings for settings in each if name in settings or not name.startswith("gmp.")]
+        if len({_shown(settings.get(name)) for settings in having}) > 1:
+            rows.append([name, *(_shown(settings.get(name)) for settings in each)])
+    return ["setting", *map(str, results.runs)], rows
 
 
 def all_settings(results: Results) -> Cells:
