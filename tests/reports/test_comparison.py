@@ -215,6 +215,8 @@ def test_the_same_method_of_two_runs_is_told_apart_by_its_run(made: Path, tmp_pa
     named = read_systems([f"{made}:emo_clap", str(other)])
     assert [system.name for system in named] == [f"Emo-CLAP ({made})", f"Emo-CLAP ({other})"]
     assert [one.name for one in read_systems([f"A={made}:emo_clap", f"B={other}"])] == ["A", "B"]
+    odd = other.rename(tmp_path / "lr=0.1")
+    assert [one.name for one in read_systems([f"{odd}:emo_clap", f"B={odd}"])] == ["Emo-CLAP", "B"]
 
 
 def test_the_command_prints_markdown_and_writes_every_file(

@@ -81,7 +81,7 @@ def read_systems(
 def _parts(argument: str) -> tuple[str, str, str]:
     """Return name, source and method of an argument; name and method are empty if not given."""
     name, equals, rest = argument.partition("=")
-    if not equals or Path(argument).exists():
+    if not equals or "/" in name or Path(argument).exists():  # a folder may be called runs/lr=0.1
         name, rest = "", argument
     source, colon, method = rest.rpartition(":")
     if not colon or Path(rest).exists():
