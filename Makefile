@@ -12,13 +12,14 @@ CONFIG += --config whisper --model.audio_encoder $(ENCODER)
 DEMO := $(DEMO)-$(notdir $(patsubst %/,%,$(ENCODER)))
 endif
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint docs format clean
 
 help:
 	@echo "make demo    prepare a corpus, cross-validate the three methods, write the report, predict one clip"
 	@echo "             (a synthetic corpus; or: make demo CORPUS=ravdess ROOT=path/to/ravdess ENCODER=openai/whisper-base)"
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    the documentation as a site, in build/site"
 
 install: .venv/.installed
 
@@ -46,6 +47,15 @@ lint: install
 	$(BIN)/ruff check src tests benchmarks scripts
 	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/mypy
+
+# The packages that build the site are small, and only this wants them. The variable silences an advertisement of the theme.
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site is in build/site; to read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
+
+.venv/.docs: .venv/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 format: install
 	$(BIN)/ruff check --fix src tests benchmarks scripts

@@ -18,10 +18,9 @@ Clusters = Sequence[str | None]
 
 
 def weighted_average_recall(truth: Labels, prediction: Labels) -> float:
-    r"""Share of utterances that are classified correctly (WAR), the accuracy.
+    """Share of utterances that are classified correctly (WAR), the accuracy.
 
-    .. math:: \mathrm{WAR} = \frac{1}{N} \sum_i [\hat{y}_i = y_i]
-              = \sum_k \frac{N_k}{N} \cdot \mathrm{recall}_k
+    ``WAR = 1/N sum_i [prediction_i = truth_i] = sum_k N_k/N recall_k`` for classes k with N_k utterances.
 
     Parameters
     ----------
@@ -40,10 +39,10 @@ def weighted_average_recall(truth: Labels, prediction: Labels) -> float:
 
 
 def unweighted_average_recall(truth: Labels, prediction: Labels) -> float:
-    r"""Recall averaged over the classes that occur in `truth`, with equal weight (UAR).
+    """Recall averaged over the classes that occur in `truth`, with equal weight (UAR).
 
-    .. math:: \mathrm{UAR} = \frac{1}{|K|} \sum_{k \in K} \frac{|\{i : y_i = k, \hat{y}_i = k\}|}{|\{i : y_i = k\}|},
-              \qquad K = \{y_1, \dots, y_N\}
+    ``UAR = 1/K sum_k recall_k`` over the K classes that occur in `truth`. ``recall_k`` is the share of the utterances of class
+    k that are predicted as k.
 
     A class that is predicted but does not occur in `truth` has no recall and is left out, as in scikit-learn's
     ``balanced_accuracy_score`` (``recall_score(average="macro")`` counts it as 0).
@@ -59,9 +58,9 @@ def unweighted_average_recall(truth: Labels, prediction: Labels) -> float:
 
 
 def macro_f1(truth: Labels, prediction: Labels) -> float:
-    r"""F1 averaged over the classes that occur in `truth` or in `prediction`, as scikit-learn's macro F1.
+    """F1 averaged over the classes that occur in `truth` or in `prediction`, as scikit-learn's macro F1.
 
-    .. math:: \mathrm{F1}_k = \frac{2 \, \mathrm{TP}_k}{2 \, \mathrm{TP}_k + \mathrm{FP}_k + \mathrm{FN}_k}
+    ``F1_k = 2 TP_k / (2 TP_k + FP_k + FN_k)``, of the true positives, false positives and false negatives of class k.
 
     Parameters and errors are those of `weighted_average_recall`.
 

@@ -1,0 +1,40 @@
+"""The pages that the site of the documentation adds; `make docs` itself checks links and names."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from gemoclap import __version__
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_how_to_cite_names_the_version_and_every_paper() -> None:
+    page = (ROOT / "docs" / "citing.md").read_text(encoding="utf-8").replace("{", "").replace("}", "")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f"version = {__version__}," in page and citation["version"] == __version__
+    assert citation["references"]
+    for paper in citation["references"]:
+        authors = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+        assert paper["title"] in page and f"= {authors}," in page
+        assert paper["url"].removeprefix("https://arxiv.org/abs/") in page
+
+
+def test_every_import_of_the_api_page_works() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    imports = re.findall(r"from (gemoclap[\w.]*) import (\w+(?:, \w+)*)", page)
+    assert len(imports) > 30
+    for module, names in imports:
+        assert all(hasattr(import_module(module), name) for name in names.split(", ")), f"{module}: {names}"
+
+
+def test_links_of_the_first_pages_lead_to_files() -> None:
+    for page in ("README.md", "CHANGELOG.md", "docs/index.md", "docs/citing.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+        missing = [target for target in targets if not ((ROOT / page).parent / target).exists()]
+        assert targets and not missing, f"{page}: {missing}"
