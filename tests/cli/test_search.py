@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from small import complaint, run
 from sound import noise, write
 
@@ -138,6 +139,22 @@ def test_an_index_can_be_made_again(index: Path, voices: Path, small_model: Path
     clip = sorted(voices.glob("*.wav"))[0]
     assert run("index", clip, "--model", small_model, "--overwrite", "-o", folder) == 0
     assert ClipIndex(folder).recordings == 1
+
+
+def test_an_index_is_not_lost_by_a_command_that_fails(
+    index: Path, voices: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = copy_of(index, tmp_path / "index")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    given = ["--overwrite", "-o", folder]
+    assert "no such folder" in complaint(capsys, "index", voices, "--model", tmp_path / "missing" / "model", *given)
+    assert "no.jsonl" in complaint(capsys, "index", tmp_path / "no.jsonl", "--model", small_model, *given)
+    with FileLock(folder / ".lock"):
+        assert "is adding to it" in complaint(capsys, "index", voices, "--model", small_model, *given)
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {name: after[name] for name in before if name != ".lock"} == {
+        name: old for name, old in before.items() if name != ".lock"
+    }
 
 
 def test_what_is_refused(

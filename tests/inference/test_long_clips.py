@@ -84,8 +84,8 @@ def test_sound_in_memory_and_sound_that_is_read_again_give_the_same(
     others = [write(tmp_path / f"{number}.wav", noise(0.4, seed=number)) for number in range(3)]
     given = [others[0], path, others[1], load_audio(path), others[2]]
     expected = list(short_sighted.predict_many(given))
-    for parts, seconds, batch_size in ((0, 0.5, 16), (100, 120.0, 16), (2, 0.5, 1)):
-        monkeypatch.setattr(clips, "HELD_PIECES", parts)
+    for held, seconds, batch_size in ((0.0, 0.5, 16), (100.0, 120.0, 16), (2.0, 0.5, 1)):
+        monkeypatch.setattr(clips, "HELD_SECONDS", held)
         monkeypatch.setattr(recording, "HELD_SECONDS", seconds)
         for found, wanted in zip(short_sighted.predict_many(given, batch_size=batch_size), expected, strict=True):
             assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
@@ -97,6 +97,7 @@ def test_no_more_than_a_part_of_a_long_recording_is_in_memory(
     short_sighted: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "HELD_SECONDS", 1.0)
+    monkeypatch.setattr(clips, "HELD_SECONDS", 2.0)
     path = write(tmp_path / "long.wav", noise(30.0))
     clip = ClipReader(SETTINGS).read(path)
     assert clip.held is None
@@ -131,6 +132,7 @@ def test_a_file_that_breaks_while_it_is_read_again_costs_one_clip(
     short_sighted: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recording, "HELD_SECONDS", 1.0)
+    monkeypatch.setattr(clips, "HELD_SECONDS", 2.0)
     path, other = write(tmp_path / "long.wav", noise(6.0)), write(tmp_path / "other.wav", noise(0.5))
     read = ClipReader.read
 
@@ -210,6 +212,35 @@ def test_long_pauses_are_left_out(small_model: Path, tmp_path: Path, max_seconds
     assert found.clip_remark is None
     predictor.check_speech = True
     assert predictor(tmp_path / "clip.wav").probabilities == pytest.approx(found.probabilities, abs=1e-6)
+
+
+@pytest.mark.usefixtures("hears_loud")
+@pytest.mark.parametrize("speech_first", [50, 60, 66])
+def test_a_pause_across_the_edge_of_two_pieces_is_left_out(small_model: Path, speech_first: int) -> None:
+    """Silence of less than a second at the end of one piece may go on in the next."""
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    frame = 512 / 16000
+    predictor.model.config.preparation = asdict(AudioSettings(max_seconds=80 * frame, trim_silence_db=None))
+    predictor.model.config.clip_seconds = None
+    first, second = spoken(speech_first * frame, 0.2), spoken((120 - speech_first) * frame, 0.1)
+    clip = np.concatenate([first, np.full(40 * 512, 1e-3, np.float32), second])  # 160 frames: cut after 80
+    predictor.check_speech = True
+    (parts,) = predictor.predict_parts([clip])
+    assert not isinstance(parts, GemoclapError)
+    speech_seconds = sum(part.end - part.start for part in parts)
+    assert speech_seconds == pytest.approx(120 * frame, abs=4 * speech.PAD_SECONDS)
+    assert parts[0].start == 0 and parts[-1].end == pytest.approx(160 * frame)
+
+
+@pytest.mark.usefixtures("hears_loud")
+def test_a_short_word_between_pauses_counts(small_model: Path) -> None:
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    predictor.model.config.preparation = asdict(AudioSettings(max_seconds=None, trim_silence_db=None))
+    predictor.model.config.clip_seconds = None
+    hush = np.full(40 * 512, 1e-3, np.float32)
+    predictor.check_speech = True
+    (parts,) = predictor.predict_parts([np.concatenate([spoken(1.92, 0.2), hush, spoken(0.16, 0.3), hush])])
+    assert not isinstance(parts, GemoclapError) and len(parts) == 2
 
 
 @pytest.mark.usefixtures("hears_loud")

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import recall_score
-from small import SMALL, complaint, contents, run
+from small import SMALL, changed, complaint, contents, run
 
 from gemoclap.config import DataSettings, Settings
+from gemoclap.corpora.manifest import read_manifest
 from gemoclap.recipes.sweep import Sweep, Value
 from gemoclap.reports.sweep import read_tried, write_sweep
 from gemoclap.training.evaluate import table_of
@@ -124,6 +125,21 @@ def test_a_finished_sweep_trains_nothing_and_values_can_be_added(
     assert run("sweep", small_manifest, *OVER, *OPTIONS, "-o", swept) == 0  # the page of the first values again
 
 
+def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifest: Path, tmp_path: Path) -> None:
+    rows = read_manifest(small_manifest)
+    parts = dict(
+        zip(sorted({str(row.speaker) for row in rows}), ("train", "train", "dev", "test1"), strict=True)
+    )
+    given = changed(
+        small_manifest, tmp_path / "m.jsonl", partition=lambda row: parts[row.speaker], path=lambda row: row.path
+    )
+    data = DataSettings(manifest=str(given), folds="partitions")
+    values = {"objective.alpha": [Value("0.5", 0.5), Value("0.9", 0.9)]}
+    sweep = Sweep(Settings(data=data), values, ["ce"], [0], tmp_path / "run")
+    assert len(sweep.folds) == 1 and {row.speaker for row in sweep.folds[0].dev} == {"s03"}
+    assert "1 fold with 8 development utterances or more each" in write_sweep(sweep).read_text()
+
+
 def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_path: Path) -> None:
     data = DataSettings(manifest=str(small_manifest), folds="kfold", n_folds=2, dev_speakers=1)
     values = {"objective.alpha": [Value("0.5", 0.5), Value("0.9", 0.9)]}
@@ -154,6 +170,9 @@ def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_pat
         (["--over", "objective.alpha=0.5"], "there is nothing to choose from"),
         (["--over", "objective.alpha=0.5,0.5"], "--over objective.alpha: give each value once"),
         (["--over", "train.seed=0,1"], "train.seed cannot be tried out here"),
+        (["--over", "data.n_folds=2,5"], "data.n_folds cannot be tried out here"),
+        (["--over", "data.allow_speaker_overlap=true,false"], "data.allow_speaker_overlap cannot be tried out here"),
+        (["--over", "data.audio.max_seconds=4,8"], "data.audio.max_seconds cannot be tried out here"),
         (["--over", "objective.alpha=0.5,0.9", "--over", "objective.alpha=0.7"], "give each setting once"),
         (["--over", "train.epochs=1,2", "--methods", "gmp_tl"], "no method that can be swept is called 'gmp_tl'"),
         (["--over", "train.epochs=1,2", "--data.dev_speakers", "0"], "set --data.dev_speakers to 1 or more"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import numpy as np
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
-from gemoclap.metrics.calibration import apply_temperature
-from gemoclap.models import classifier_of
+from gemoclap.models import EmotionModel, classifier_of
 from gemoclap.recipes.made import made_with
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports import write_scores
@@ -38,7 +39,7 @@ def run_evaluate(args: Namespace) -> int:
     choice = choice_of(trained, args.labels, args.merges)
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
-    words = _probabilities(predictor, rows, classifier.labels, args.batch_size)
+    words, raw = _probabilities(predictor, rows, classifier.labels, args.batch_size)
     table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
     trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
@@ -51,8 +52,7 @@ def run_evaluate(args: Namespace) -> int:
             "speaker-independent"
         )
     calibration = model.config.calibration if classifier.is_calibrated else None
-    # The temperature changes the probability of each word, so it is removed before probabilities of joined classes are added.
-    uncalibrated = choice.join(apply_temperature(words, 1 / calibration["temperature"])) if calibration else None
+    uncalibrated = choice.join(raw) if calibration else None
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
             table.write(folder / "predictions.csv")
@@ -74,18 +74,41 @@ def run_evaluate(args: Namespace) -> int:
 
 def _probabilities(
     predictor: Predictor, rows: Sequence[Utterance], labels: Sequence[str], batch_size: int
-) -> np.ndarray:
-    """Return the probabilities ``(N, C)`` of the labels, as 'gemoclap predict' gives them."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities ``(N, C)`` of the labels, as 'gemoclap predict' gives them, and those without the temperature.
+
+    The temperature acts on each part of a clip, so it cannot be taken back from their mean.
+    """
     predictor.check_speech = True
     predictor.any_words = True  # whoever has labelled a manifest so knows what the words mean
-    answers = []
+    raw = Predictor(predictor.model)
+    raw.any_words = True
+    answers, without = [], []
     with progress_bar("classifying") as progress:
-        for done, answer in enumerate(predictor.predict_many(rows, labels, batch_size), 1):
-            if isinstance(answer, GemoclapError):
-                raise answer
-            answers.append([answer.probabilities[label] for label in labels])
+        for done, clip in enumerate(predictor.featured(rows, batch_size), 1):
+            if isinstance(clip, GemoclapError):
+                raise clip
+            answers.append(_shares(predictor.decide(clip, labels), labels))
+            with uncalibrated(predictor.model):
+                without.append(_shares(raw.decide(clip, labels), labels))
             progress(done, len(rows))
-    return np.array(answers)
+    return np.array(answers), np.array(without)
+
+
+@contextmanager
+def uncalibrated(model: EmotionModel) -> Iterator[None]:
+    """Leave the model's temperature out for as long as this lasts."""
+    calibration, model.config.calibration = model.config.calibration, None
+    try:
+        yield
+    finally:
+        model.config.calibration = calibration
+
+
+def _shares(answer: Prediction | GemoclapError, labels: Sequence[str]) -> list[float]:
+    if isinstance(answer, GemoclapError):
+        raise answer
+    return [answer.probabilities[label] for label in labels]
 
 
 def _percent(share: float | None) -> str:

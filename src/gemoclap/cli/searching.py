@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def run_index(args: Namespace) -> int:
     """Add recordings to an index; the status is 1 if some could not be read."""
-    folder = _target(args.output, args.overwrite)
+    folder = _target(args.output)
     require_model(model_source(args.model))
     clips = clips_of(args.paths)
     predictor, made_by = _loaded(args.model)
@@ -38,7 +38,7 @@ def run_index(args: Namespace) -> int:
     name = args.model if args.model in EMBEDDED_MODELS else str(Path(args.model).resolve())
     made_with = {"model": made_by, "name": name, "labels": [*predictor.labels], "size": size, "speech": args.speech}
     failed = 0
-    with IndexWriter(folder, made_with) as index, progress_bar("indexing") as progress:
+    with IndexWriter(folder, made_with, args.overwrite) as index, progress_bar("indexing") as progress:
         new = [clip for clip in clips if not _is_known(index, clip)]
         for done, (clip, parts) in enumerate(
             zip(new, predictor.predict_parts(new, batch_size=args.batch_size), strict=True), 1
@@ -77,6 +77,7 @@ def run_search(args: Namespace) -> int:
             f"{args.index}: was made by another model than {name}; name that one with --model, or make the index again"
         )
     predictor.any_words = args.any_words
+    predictor.check_speech = index.made_with["speech"] == "detect"  # a clip is heard as the recordings were
     question = predictor.embed_words(args.words) if args.like is None else predictor(args.like).embedding
     if args.like is None and args.words not in predictor.labels:
         print(_nearest(predictor, args.words, question), file=sys.stderr)
@@ -135,16 +136,13 @@ def _loaded(model: str) -> tuple[Predictor, str]:
     return predictor, fingerprint(predictor.model)
 
 
-def _target(output: str, overwrite: bool) -> Path:
-    """Return the folder of the index; with `overwrite`, without the files of an old one."""
+def _target(output: str) -> Path:
+    """Return the folder of the index; raise a GemoclapError if it has other files."""
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise GemoclapError(f"{folder}: is a file; give -o the name of a folder")
     if folder.is_dir() and not (folder / ABOUT).is_file() and any(_others(folder)):
         raise GemoclapError(f"{folder}: has other files than an index; give -o a new folder")
-    if overwrite:
-        for name in (ABOUT, CLIPS, EMBEDDINGS):
-            (folder / name).unlink(missing_ok=True)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from operator import attrgetter
 from pathlib import Path
 
 from gemoclap.cli.arguments import Parser, nearest
@@ -105,12 +106,8 @@ def _axis(given: str) -> tuple[str, list[Value]]:
         raise GemoclapError(f"--over {given}: no setting is called {name!r}{nearest(name, parser.settings())}")
     if not texts:
         raise GemoclapError(f"--over {given}: has no values; give {name}=A,B,...")
-    section, field = name.split(".", 1)
-    values = []
-    for text in texts.split(","):
-        settings = parser.instantiate(parser.parse_args([f"--{name}", text]))
-        values.append(Value(text, getattr(getattr(settings, section), field)))
-    return name, values
+    settings = [parser.instantiate(parser.parse_args([f"--{name}", text])) for text in texts.split(",")]
+    return name, [Value(text, attrgetter(name)(one)) for text, one in zip(texts.split(","), settings, strict=True)]
 
 
 def _batch(train: TrainSettings) -> str:

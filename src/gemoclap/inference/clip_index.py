@@ -60,6 +60,7 @@ class IndexWriter:
     ----------
     folder : of the index; made if it is not there.
     made_with : the model and the settings; equal for all recordings of an index. ``made_with["size"]`` is E.
+    overwrite : whether to make the index from nothing; what is there is thrown away once nobody else adds to it.
 
     Attributes
     ----------
@@ -70,8 +71,8 @@ class IndexWriter:
     GemoclapError : another process is adding, the index was made with something else, or it is damaged.
     """
 
-    def __init__(self, folder: Path, made_with: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
+        self.folder, self._overwrite = folder, overwrite
         self.known: dict[str, Any] = {}
         self._made_with = json.loads(to_json({"version": VERSION, **made_with}))
 
@@ -85,9 +86,12 @@ class IndexWriter:
                 raise GemoclapError(
                     f"{self.folder}: another 'gemoclap index' is adding to it; wait, or give -o another name"
                 ) from None
-            if (self.folder / ABOUT).is_file():
+            if (self.folder / ABOUT).is_file() and not self._overwrite:
                 self._go_on()
             else:
+                # The rows go first: without them, embeddings are nobody's, and without either, any model may begin.
+                for name in (CLIPS, EMBEDDINGS):
+                    _cut(self.folder / name, 0)
                 write_json(self.folder / ABOUT, self._made_with)
             self._clips = stack.enter_context((self.folder / CLIPS).open("a", encoding="utf-8", errors=NOT_UTF8))
             self._embeddings = stack.enter_context((self.folder / EMBEDDINGS).open("ab"))
@@ -180,7 +184,7 @@ class ClipIndex:
     def search(self, question: np.ndarray, count: int) -> list[Found]:
         """Return the parts whose embeddings are most like that of a question, the most similar first.
 
-        Every embedding is compared (exact search), `BLOCK` at a time, so that memory does not grow with the index.
+        Every embedding is compared (exact search), `BLOCK` at a time, so that they need not be in memory together.
 
         Parameters
         ----------

@@ -37,8 +37,8 @@ SHORTEST = 0.1
 """Seconds below which a clip gets the remark that it is very short: less than a syllable."""
 SILENT = 10 ** (-60 / 20)
 """Peak (full scale 1) below which a clip gets the remark that it is silent: -60 dB."""
-HELD_PIECES = 2
-"""A clip of more pieces is not kept in memory."""
+HELD_SECONDS = 30.0
+"""A longer clip is not kept in memory."""
 PAUSE = 1.0
 """Seconds without speech from which a clip is cut there, and the pause is left out [C]. Training has seen few longer ones."""
 
@@ -87,17 +87,18 @@ class Clip:
         self.skips_pauses = self.is_sound and reader.check_speech
         self._recording, self._edges = recording, edges
         self.held: list[Part] | None = None
-        if len(edges) - 1 <= HELD_PIECES:
+        if self.seconds <= HELD_SECONDS:
             self.held = [*self._read()]
 
     def __iter__(self) -> Iterator[Part]:
         return self._read() if self.held is None else iter(self.held)
 
     def _read(self) -> Iterator[Part]:
-        for first, samples in zip(self._edges, self._recording.pieces(self._edges), strict=False):
-            waveform = from_int16(*to_int16(samples))
+        last = len(self._edges) - 2
+        for number, samples in enumerate(self._recording.pieces(self._edges)):
+            first, waveform = self._edges[number], from_int16(*to_int16(samples))
             if self.skips_pauses:
-                yield from _spoken(waveform, first)
+                yield from _spoken(waveform, first, number == 0, number == last)
             else:
                 yield Part(waveform, self.is_sound, first)
 
@@ -107,7 +108,8 @@ class ClipReader:
 
     A clip up to the length that the model was trained with is prepared as in training. A longer one is cut into as few pieces
     of equal length as possible [C]. If speech is looked for, pauses of `PAUSE` and longer are left out of each piece: the
-    speech before and behind a pause becomes a part of its own.
+    speech before and behind a pause becomes a part of its own. Where a piece begins or ends inside the clip, it begins and ends
+    with speech, because the pause may go on in the next one.
 
     Parameters
     ----------
@@ -156,21 +158,27 @@ def recording_of(audio: Audio) -> Recording:
     return Recording(_checked(np.asarray(audio)))
 
 
-def _spoken(waveform: np.ndarray, begin: int) -> Iterator[Part]:
-    """Yield the speech between long pauses; a piece in which nobody speaks as a whole. It begins at sample `begin`."""
+def _spoken(waveform: np.ndarray, begin: int, is_first: bool, is_last: bool) -> Iterator[Part]:
+    """Yield the speech between long pauses of a piece; a piece in which nobody speaks as a whole.
+
+    Parameters
+    ----------
+    begin : its first sample.
+    is_first, is_last : whether it is the first and the last piece of its clip, where a short silence stays, as in training.
+    """
     # Imported here, because it needs torch, which reading clips does not.
     needed("torch", "looking for speech")
     from gemoclap.inference.speech import SpeechRules, has_speech, speech_spans
 
-    spans = speech_spans(waveform, SpeechRules(min_silence=PAUSE))
+    spans = speech_spans(waveform, SpeechRules(min_silence=PAUSE, min_speech=SHORTEST))
     if not spans:
         yield Part(waveform, has_speech([waveform]), begin)
         return
     pause = round(PAUSE * SAMPLE_RATE)
     for number, (first, last) in enumerate(spans, 1):
-        # Shorter silence at head and tail stays, as in training.
-        is_head, is_tail = number == 1 and first < pause, number == len(spans) and len(waveform) - last < pause
-        first, last = 0 if is_head else first, len(waveform) if is_tail else last
+        keeps_head = is_first and number == 1 and first < pause
+        keeps_tail = is_last and number == len(spans) and len(waveform) - last < pause
+        first, last = 0 if keeps_head else first, len(waveform) if keeps_tail else last
         yield Part(waveform[first:last], True, begin + first)
 
 

@@ -35,8 +35,10 @@ KNOWN = (*METHODS, *HEADS)
 """Methods that can be swept, because they are one training on an audio encoder."""
 LONGEST_NAME = 100
 """Letters of a combination's folder; a longer name is replaced by a hash."""
-DECIDED_ELSEWHERE = ("data.manifest", "train.seed", "train.select", "data.dev_speakers")
-"""Settings that cannot be swept: other options decide them, or the folds depend on them."""
+SWEPT = ("model.", "objective.", "train.", "gmp.", "data.perturbed_copies")
+"""Settings that can be swept, or how they begin. On others of the data, classes and folds depend."""
+DECIDED_ELSEWHERE = ("train.seed", "train.select")
+"""Settings of these that other options decide, or that must be equal for a choice."""
 
 
 class Value(NamedTuple):
@@ -74,7 +76,7 @@ class Sweep:
 
     Parameters
     ----------
-    settings : of every run, with ``data.dev_speakers`` above 0.
+    settings : of every run. Each fold has development speakers, by ``data.dev_speakers`` or its own development part.
     axes : what to try.
     methods : of `KNOWN`.
     seeds : of every run.
@@ -99,6 +101,8 @@ class Sweep:
         utterances, self.vocabulary, data = read_data(settings.data)
         self.settings = replace(settings, data=data)
         self.folds = make_folds(utterances, data, self.vocabulary)
+        if not all(fold.dev for fold in self.folds):
+            raise GemoclapError("a sweep chooses by development speakers; set --data.dev_speakers to 1 or more")
         self.axes, self.methods, self.seeds, self.output = axes, tuple(methods), tuple(seeds), output
         self.combinations = [
             Combination(dict(zip(axes, values, strict=True)), output / CELLS / _name(axes, values))
@@ -209,15 +213,13 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
     if not methods:
         raise GemoclapError(f"no method to train; give some of {', '.join(KNOWN)} with --methods")
     for name, values in axes.items():
-        if name in DECIDED_ELSEWHERE:
+        if name in DECIDED_ELSEWHERE or not name.startswith(SWEPT):
             raise GemoclapError(f"--over: {name} cannot be tried out here, because every run must have the same")
         texts = [value.text for value in values]
         if len({*texts}) < len(texts):
             raise GemoclapError(f"--over {name}: give each value once")
     if not any(len(values) > 1 for values in axes.values()):
         raise GemoclapError("--over: there is nothing to choose from; give a setting two values or more")
-    if not settings.data.dev_speakers:
-        raise GemoclapError("a sweep chooses by development speakers; set --data.dev_speakers to 1 or more")
 
 
 def _name(axes: Axes, values: Sequence[Value]) -> str:

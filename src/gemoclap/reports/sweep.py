@@ -17,11 +17,21 @@ from rich.table import Table
 from gemoclap.config import TITLES
 from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
+from gemoclap.metrics.scores import none_if_nan
 from gemoclap.recipes.sweep import Sweep
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save
 from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.rows import score_tables
-from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, scores_row, with_interval, with_sd, write_csv
+from gemoclap.reports.tables import (
+    UNDEFINED,
+    count,
+    markdown_table,
+    percent,
+    scores_row,
+    with_interval,
+    with_sd,
+    write_csv,
+)
 
 HOW_TO_READ = (
     "- **UAR** (unweighted average recall) is the mean of the recalls of the classes.\n"
@@ -58,9 +68,9 @@ class Tried:
 
     @property
     def deviations(self) -> list[float]:
-        return [
-            float(row[~np.isnan(row)].std(ddof=1)) if (~np.isnan(row)).sum() > 1 else 0.0 for row in self.development
-        ]
+        """Their standard deviations, NaN for a single one."""
+        finished = [row[~np.isnan(row)] for row in self.development]
+        return [float(row.std(ddof=1)) if len(row) > 1 else float("nan") for row in finished]
 
     @property
     def best(self) -> int | None:
@@ -95,7 +105,7 @@ def _rows(sweep: Sweep, tried: Sequence[Tried]) -> list[dict[str, Any]]:
             "method": one.method,
             **{name: value.text for name, value in combination.values.items()},
             "development_uar": one.means[number],
-            "development_uar_sd": one.deviations[number],
+            "development_uar_sd": none_if_nan(one.deviations[number]),
             "chosen": one.chosen[number] if one.chosen else None,
         }
         for one in tried
@@ -127,8 +137,8 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
     return [
         f"# Sweep over {' and '.join(f'`{name}`' for name in sweep.axes)}",
         *([f"**Unfinished:** {lacking} trainings are not finished; repeat the command to resume."] if lacking else []),
-        f"Manifest `{settings.data.manifest}`, {len(sweep.folds)} folds with {settings.data.dev_speakers} development speakers "
-        f"each, encoder `{settings.model.audio_encoder}`, {settings.train.epochs} epochs, {seeds}; all other settings: "
+        f"Manifest `{settings.data.manifest}`, {count(sweep.folds, 'fold')} with {_development(sweep)} each, "
+        f"encoder `{settings.model.audio_encoder}`, {settings.train.epochs} epochs, {seeds}; all other settings: "
         "[config.yaml](config.yaml).",
         "![Development UAR](sweep.png)",
         "## On development speakers",
@@ -142,6 +152,13 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
         "Figures for programs: [sweep.csv](sweep.csv), [sweep.json](sweep.json). Each combination is a cross-validation in "
         "cells/COMBINATION/seed_N, which `gemoclap report` reads.",
     ]
+
+
+def _development(sweep: Sweep) -> str:
+    """Return in words how many development speakers a fold has."""
+    if number := sweep.settings.data.dev_speakers:
+        return f"{number} development speakers"
+    return f"{min(len(fold.dev) for fold in sweep.folds)} development utterances or more"
 
 
 def _development_table(sweep: Sweep, tried: Sequence[Tried]) -> str:
@@ -198,7 +215,7 @@ def draw(sweep: Sweep, tried: Sequence[Tried], path: Path, formats: Sequence[str
             axes.errorbar(
                 [number + shift for number in finished],
                 [100 * (one.means[number] or 0.0) for number in finished],
-                [100 * one.deviations[number] for number in finished],
+                [100 * np.nan_to_num(one.deviations[number]) for number in finished],
                 color=COLOURS[place % len(COLOURS)],
                 marker="o",
                 markersize=4,

@@ -1,0 +1,52 @@
+"""`gemoclap evaluate` on clips of several parts: the answers of `predict`, and what they were before calibration."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import run
+
+from gemoclap.cli.evaluating import uncalibrated
+from gemoclap.corpora.manifest import read_manifest
+from gemoclap.inference.prediction import Prediction
+from gemoclap.inference.predictor import Predictor
+from gemoclap.predictions import read_predictions
+
+
+@pytest.fixture
+def of_seconds(small_model: Path, tmp_path: Path) -> Path:
+    """A calibrated model that has heard clips of half a second."""
+    folder = Path(shutil.copytree(small_model, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    calibration = {"temperature": 0.05, "fitted_on": "nothing", "utterances": 8}
+    (folder / "config.json").write_text(json.dumps(config | {"clip_seconds": 0.5, "calibration": calibration}))
+    return folder
+
+
+def test_the_scores_are_those_of_predict(of_seconds: Path, small_manifest: Path, tmp_path: Path) -> None:
+    assert run("evaluate", small_manifest, "--model", of_seconds, "-o", tmp_path / "scores") == 0
+    table = read_predictions(tmp_path / "scores" / "predictions.csv")
+    predictor = Predictor.from_pretrained(of_seconds, device="cpu")
+    predictor.check_speech = True
+    for row, scores in zip(read_manifest(small_manifest), table.probabilities, strict=True):
+        answer = predictor(row.path)
+        assert answer.parts > 1
+        np.testing.assert_allclose(scores, [answer.probabilities[label] for label in table.classes], atol=2e-6)
+
+
+def test_the_temperature_is_left_out_of_each_part(of_seconds: Path, small_manifest: Path, tmp_path: Path) -> None:
+    predictor = Predictor.from_pretrained(of_seconds, device="cpu")
+    calibrated = predictor(read_manifest(small_manifest)[0].path)
+    with uncalibrated(predictor.model):
+        found = Predictor(predictor.model)(read_manifest(small_manifest)[0].path)
+    assert predictor.model.config.calibration["temperature"] == 0.05
+    config = json.loads((of_seconds / "config.json").read_text())
+    (of_seconds / "config.json").write_text(json.dumps(config | {"calibration": None}))
+    expected = Predictor.from_pretrained(of_seconds, device="cpu")(read_manifest(small_manifest)[0].path)
+    assert isinstance(expected, Prediction) and expected.parts > 1
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    assert calibrated.confidence > found.confidence + 0.01
