@@ -2,6 +2,7 @@
 statsmodels; how often the tests find a difference where there is none."""
 
 import itertools
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from gemoclap.metrics import (
     Labelled,
+    comparisons,
     confusion_by_seed,
     difference_over_speakers,
     holm,
@@ -35,6 +37,48 @@ def test_p_equals_scipys_permutation_test(size: int) -> None:
         (shares,), np.sum, permutation_type="samples", n_resamples=20000, rng=np.random.default_rng(1)
     )
     assert sign_flip_p(shares) == pytest.approx(expected.pvalue, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [15, 40, 91])
+def test_signs_drawn_in_chunks_are_those_drawn_at_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = np.random.default_rng(size).normal(0.2, 1, size)
+    at_once = np.random.default_rng(0).choice([-1, 1], (20_000, size))
+    at_once[0] = 1
+    expected = np.mean(np.abs(at_once @ shares) >= abs(shares.sum()) - 1e-12)
+    assert sign_flip_p(shares) == expected
+    monkeypatch.setattr(comparisons, "CHUNK", 1000)
+    assert sign_flip_p(shares) == expected
+
+
+@pytest.mark.parametrize("zeros", [1, 30])
+@pytest.mark.parametrize("moving", [5, 14, 17])
+def test_speakers_without_a_share_change_nothing(moving: int, zeros: int) -> None:
+    """All signs of 17 shares are 131,072 sums; p of the random ones may be off by three standard errors."""
+    shares = np.random.default_rng(moving).normal(0.3, 1, moving)
+    sums = np.zeros(1)
+    for one in shares:
+        sums = np.concatenate([sums + one, sums - one])
+    exact = np.mean(np.abs(sums) >= abs(shares.sum()) - 1e-12)
+    mixed = np.random.default_rng(1).permutation(np.append(shares, np.zeros(zeros)))
+    error = 0 if moving <= 14 else 3 * np.sqrt(exact * (1 - exact) / 20_000)
+    assert sign_flip_p(mixed) == pytest.approx(exact, abs=error, rel=1e-12)
+
+
+def test_memory_does_not_grow_with_the_number_of_clips_that_are_their_own_speakers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no speakers are known, each clip is one."""
+    monkeypatch.setattr(comparisons, "DRAWS", 2000)
+    shares = np.zeros(60_000)
+    shares[::12] = np.random.default_rng(0).choice([-1, 1], 5000) / 60_000
+    tracemalloc.start()
+    p = sign_flip_p(shares)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # At once, 2000 draws of 5000 signs would take 80 MB as integers, and as much again as floats.
+    assert most < 40e6
+    normal = 2 * scipy.stats.norm.sf(abs(shares.sum()) * 60_000 / np.sqrt(5000))
+    assert p == pytest.approx(normal, abs=0.04)
 
 
 def test_no_difference_is_no_finding() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,8 @@ from scipy.special import bdtr
 DRAWS = 20_000
 ALL_SIGNS = 14
 """Up to this number of speakers, all combinations of signs are tried; with more, `DRAWS` random ones."""
+CHUNK = 2**20
+"""Number of signs that are drawn at a time, to limit memory: clips without a speaker can be tens of thousands of speakers."""
 
 
 def speaker_shares(a: np.ndarray, b: np.ndarray, statistic: Literal["uar", "war"] = "uar") -> np.ndarray:
@@ -32,14 +34,23 @@ def sign_flip_p(shares: np.ndarray) -> float:
     If two methods were equally good, each speaker's share of their difference could just as well have the opposite sign. p is
     the share of sign combinations that give a difference at least as large. With S speakers it is at least 2 / 2 ** S.
     """
-    size = len(shares)
-    if size <= ALL_SIGNS:
-        signs = 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1, 1], (DRAWS, size))
-        signs[0] = 1
+    moving = shares[shares != 0]  # the sign of 0 changes nothing
     # Sums that only differ by rounding count as equal.
-    return float((np.abs(signs @ shares) >= abs(shares.sum()) - 1e-12).mean())
+    as_large = [np.abs(signs @ moving) >= abs(shares.sum()) - 1e-12 for signs in _signs(len(moving))]
+    return float(np.concatenate(as_large).mean())
+
+
+def _signs(size: int) -> Iterator[np.ndarray]:
+    """Yield combinations of signs (N, size), a chunk at a time: all of them or, if they are too many, random ones."""
+    if size <= ALL_SIGNS:
+        yield 1 - 2 * ((np.arange(2**size)[:, None] >> np.arange(size)) & 1)
+        return
+    draws, rows = np.random.default_rng(0), max(1, CHUNK // size)
+    for first in range(0, DRAWS, rows):
+        signs = draws.choice([-1.0, 1.0], (min(rows, DRAWS - first), size))
+        if first == 0:
+            signs[0] = 1  # the observed sum is one of them, so that p is never 0
+        yield signs
 
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
