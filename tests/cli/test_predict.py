@@ -19,7 +19,9 @@ from filelock import FileLock
 from small import SMALL, complaint, contents, run
 from sound import noise, tone, write
 
-from gemoclap.corpora.manifest import read_manifest
+from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.job import columns_of
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.rows import PARTIAL, RowFile, key_of
@@ -132,6 +134,24 @@ def test_one_process_at_a_time_writes_a_file(
     with FileLock(tmp_path / ".out.csv.lock"):
         line = complaint(capsys, "predict", clips[0], "--model", small_model, "-o", tmp_path / "out.csv")
     assert "out.csv: another 'gemoclap predict' is writing it" in line
+
+
+def test_a_label_that_is_another_column_is_refused(
+    small_model: Path, clips: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = ["predict", clips[0], "--model", small_model, "--any_words", "-o", tmp_path / "out.csv"]
+    said = complaint(capsys, *given, "--labels", "sad,error")
+    assert said == "gemoclap: labels: 'error' is the name of a column of the table; take another word\n"
+    assert not list(tmp_path.glob("out.csv*"))
+
+
+@pytest.mark.parametrize("label", ["path", "id", "emotion", "confidence", "seconds", "remark"])
+def test_labels_do_not_replace_other_columns(label: str) -> None:
+    of_manifest = [Utterance("one", "one.wav")]
+    with pytest.raises(GemoclapError, match=f"{label!r} is the name of a column"):
+        columns_of(of_manifest, ["sad", label], ["seconds"])
+    if label in ("id", "seconds"):  # a column that this table does not have
+        assert label in columns_of([Utterance("one.wav", "one.wav")], ["sad", label], [])
 
 
 def test_a_partial_file_of_something_else_is_left_alone(tmp_path: Path) -> None:

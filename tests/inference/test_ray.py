@@ -226,6 +226,21 @@ def test_adapting_gives_what_it_gives_locally(
         assert groups[0][name] == pytest.approx(groups[1][name], rel=1e-3, abs=1e-5)
 
 
+@pytest.mark.parametrize("labels", ["machine,human", "features,answer,problem"])
+def test_labels_may_be_any_words(
+    labels: str, without_cluster: None, small_model: Path, clips: Path, tmp_path: Path
+) -> None:
+    given = ["predict", clips, "--model", small_model, "--labels", labels, "--any_words"]
+    for engine in ("local", "ray"):
+        assert run(*given, "--engine", engine, "--workers", "1", "-o", tmp_path / f"{engine}.csv") == 1
+    rows = rows_of(tmp_path / "ray.csv")
+    assert_equal(rows, rows_of(tmp_path / "local.csv"))
+    likely = [row for row in rows if not row["error"]]
+    assert len(likely) == CLIPS - 1
+    for row in likely:
+        assert sum(float(row[label]) for label in labels.split(",")) == pytest.approx(1, abs=1e-4)
+
+
 @pytest.fixture(scope="module")
 def hash_of_model(small_model: Path) -> str:
     return fingerprint(Job(str(small_model)).load().model)

@@ -55,17 +55,18 @@ def run_predict(args: Namespace) -> int:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
     job = Job(
         args.model,
-        args.labels,
-        args.batch_size,
-        args.workers if args.engine == "local" else None,
-        args.any_words,
-        args.speech == "detect",
-        args.threshold,
-        args.columns,
+        labels=args.labels,
+        batch_size=args.batch_size,
+        workers=args.workers if args.engine == "local" else None,
+        any_words=args.any_words,
+        find_speech=args.speech == "detect",
+        threshold=args.threshold,
+        columns=args.columns,
     )
     engine, predictor, model = _engine(job, args, needs_hash=target is not None or groups is not None)
     predictor.check_labels(args.labels)
     labels = args.labels or predictor.labels
+    columns = columns_of(clips, labels, args.columns)
     answers = engine.rows if groups is None else _adapted(engine, predictor, clips, groups, args, model)
     if target:
         made_with = {
@@ -79,7 +80,7 @@ def run_predict(args: Namespace) -> int:
             if groups is None
             else {"how": args.adapt, "by": args.by, "clips": [key_of(about(clip)) for clip in clips]},
         }
-        failed = _write(target, clips, answers, made_with, columns_of(clips, labels, args.columns), args.overwrite)
+        failed = _write(target, clips, answers, made_with, columns, args.overwrite)
     else:
         failed = _print(answers(clips), labels, args.json)
     if failed:

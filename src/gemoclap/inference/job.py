@@ -113,7 +113,15 @@ def _further(answer: Prediction) -> Row:
 
 
 def columns_of(clips: Sequence[Utterance], labels: Sequence[str], further: Sequence[str]) -> list[str]:
-    """Return the names of the table's columns."""
+    """Return the names of the table's columns.
+
+    Raises
+    ------
+    GemoclapError : a label is the name of another column, whose values it would replace.
+    """
     of_manifests = {name for clip in clips for name in about(clip)}
     identity = [name for name in ("path", "id", "start", "end") if name in of_manifests]
-    return [*identity, "emotion", "confidence", *labels, *further, "error", "remark"]
+    before, behind = [*identity, "emotion", "confidence"], [*further, "error", "remark"]
+    if taken := [label for label in labels if label in (*before, *behind)]:
+        raise GemoclapError(f"labels: {taken[0]!r} is the name of a column of the table; take another word")
+    return [*before, *labels, *behind]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -60,6 +60,21 @@ class Origin:
     folder: str | None
 
 
+class Sent(NamedTuple):
+    """What a worker sends for a clip.
+
+    Attributes
+    ----------
+    answer : JSON of its row, or of what is known besides its features.
+    features : bytes of its float32 features, if those were asked for and the clip could be read.
+    machine : name of the worker's machine, if the file is not there. It is not in the row, whose keys may be any labels.
+    """
+
+    answer: str
+    features: bytes | None
+    machine: str | None
+
+
 class Worker:
     """A process with a model, for Ray Data's `map_batches`: takes a table of clips, returns a table of answers.
 
@@ -82,21 +97,19 @@ class Worker:
         import pyarrow  # comes with Ray Data, which is an extra
 
         try:
-            answers, features = self._answers([Utterance(**parse_json(one.as_py())) for one in table.column("clip")])
+            sent = self._answers([Utterance(**parse_json(one.as_py())) for one in table.column("clip")])
         except GemoclapError as error:
             return pyarrow.table({"problem": [f"on machine {socket.gethostname()}: {error}"]})
-        return pyarrow.table({"answer": answers, "features": pyarrow.array(features, pyarrow.large_binary())})
+        types = {"answer": pyarrow.string(), "features": pyarrow.large_binary(), "machine": pyarrow.string()}
+        return pyarrow.table({name: pyarrow.array([getattr(one, name) for one in sent], types[name]) for name in types})
 
-    def _answers(self, clips: Sequence[Utterance]) -> tuple[list[str], list[bytes | None]]:
+    def _answers(self, clips: Sequence[Utterance]) -> list[Sent]:
         if self.problem is not None:
             raise self.problem
         if self.wants_features:
-            packed = [_packed(clip, one) for clip, one in zip(clips, self.engine.featured(clips), strict=True)]
-        else:
-            packed = [
-                (_with_machine(clip, row), None) for clip, row in zip(clips, self.engine.rows(clips), strict=True)
-            ]
-        return [to_json(answer) for answer, _ in packed], [features for _, features in packed]
+            return [_packed(clip, one) for clip, one in zip(clips, self.engine.featured(clips), strict=True)]
+        rows = zip(clips, self.engine.rows(clips), strict=True)
+        return [Sent(to_json(row), None, _lacking(clip) if "error" in row else None) for clip, row in rows]
 
 
 class RayEngine:
@@ -156,11 +169,10 @@ class RayEngine:
                 batch_size=None, batch_format="pyarrow", prefetch_batches=0
             )
             answers = (answer for table in tables for answer in _answers_in(table))
-            for clip, (answer, features) in zip(clips, answers, strict=True):
-                machine = answer.pop("machine", None)
+            for clip, (answer, features, machine) in zip(clips, answers, strict=True):
                 if machine and Path(clip.path).exists():
                     raise GemoclapError(f"{clip.path}: is not on machine {machine}; {SAME_PATH}")
-                yield answer, features
+                yield parse_json(answer), features
 
     def _dataset(self, clips: Sequence[Utterance], wants_features: bool) -> Any:
         """Return the table of answers, which Ray makes while it is read."""
@@ -303,16 +315,15 @@ def _text_of(clip: Utterance) -> str:
     return to_json({"id": clip.id, "path": clip.path, "start": clip.start, "end": clip.end})
 
 
-def _with_machine(clip: Utterance, answer: Row) -> Row:
-    """Return an answer, with the name of this machine if the file is not there."""
-    missing = "error" in answer and not os.path.exists(clip.path)
-    return answer | ({"machine": socket.gethostname()} if missing else {})
+def _lacking(clip: Utterance) -> str | None:
+    """Return the name of this machine if the file of the clip is not there."""
+    return None if os.path.exists(clip.path) else socket.gethostname()
 
 
-def _packed(clip: Utterance, answer: Featured | GemoclapError) -> tuple[Row, bytes | None]:
+def _packed(clip: Utterance, answer: Featured | GemoclapError) -> Sent:
     if isinstance(answer, GemoclapError):
-        return _with_machine(clip, {"error": str(answer)}), None
-    return answer._asdict() | {"features": None}, answer.features.astype(np.float32).tobytes()
+        return Sent(to_json({"error": str(answer)}), None, _lacking(clip))
+    return Sent(to_json(answer._asdict() | {"features": None}), answer.features.astype(np.float32).tobytes(), None)
 
 
 def _unpacked(answer: Row, features: bytes | None) -> Featured | GemoclapError:
@@ -323,11 +334,10 @@ def _unpacked(answer: Row, features: bytes | None) -> Featured | GemoclapError:
     return Featured(**answer | {"stretches": stretches, "features": of_parts})
 
 
-def _answers_in(table: Any) -> Iterator[tuple[Row, bytes | None]]:
+def _answers_in(table: Any) -> Iterator[Sent]:
     if "problem" in table.column_names:
         raise GemoclapError(table.column("problem")[0].as_py())
-    for text, features in zip(*(table.column(name).to_pylist() for name in ("answer", "features")), strict=True):
-        yield parse_json(text), features
+    yield from map(Sent._make, zip(*(table.column(name).to_pylist() for name in Sent._fields), strict=True))
 
 
 def _lines_of(error: Exception) -> list[str]:
