@@ -83,6 +83,7 @@ def test_what_cannot_be_cross_validated_is_refused(
             crossval(judged, "dimensions", tmp_path / "r", "--data.emotions", "angry,sad"),
             "data.emotions is for classes",
         ),
+        (crossval(judged, "dimensions", tmp_path / "r", "--data.dev_speakers", "1"), "give --data.dev_speakers 0"),
         (crossval(judged, "dimensions", finished, "--train.lr", "0.5"), "holds another run"),
         (["report", str(finished), str(finished), "-o", str(tmp_path / "r")], "whose report is written alone"),
     ]
@@ -112,5 +113,7 @@ def test_tables_come_back_and_others_are_refused(tmp_path: Path) -> None:
 
 def test_a_setting_of_a_file_can_be_taken_back_as_the_message_says(judged: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("data: {vocabulary: iemocap4}\ntrain: {balance: true}\n")
+    (tmp_path / "dev.yaml").write_text("data: {dev_speakers: 1}\n")
     options = ["--config", str(tmp_path / "mine.yaml"), "--data.vocabulary", "null", "--train.balance", "false"]
+    options += ["--config", str(tmp_path / "dev.yaml"), "--data.dev_speakers", "0"]
     assert run(*crossval(judged, "dimensions", tmp_path / "run", *options)) == 0

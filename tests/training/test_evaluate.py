@@ -17,6 +17,7 @@ from tiny import save_text_encoder
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import row_columns
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
@@ -51,6 +52,17 @@ def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
         gender, speaker = ("female", "s1") if number % 2 else (None, None)
         rows.append(Utterance(f"clip{number}", str(path), speaker=speaker, gender=gender, emotion=emotion))
     return rows
+
+
+def test_speakers_of_named_corpora_are_named_with_their_corpus() -> None:
+    known = [("s1", "iemocap"), ("s1", None), (None, "iemocap"), (None, None)]
+    rows = [Utterance(str(n), "a.wav", speaker=one, corpus=corpus) for n, (one, corpus) in enumerate(known)]
+    rows[3] = replace(rows[3], gender="female")
+    assert row_columns(rows) == {
+        "ids": ("0", "1", "2", "3"),
+        "speakers": ("iemocap/s1", "s1", None, None),
+        "genders": (None, None, None, "female"),
+    }
 
 
 def test_rows_come_in_the_order_given_each_once_with_their_labels(

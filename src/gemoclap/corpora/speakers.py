@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # manifest.py uses this file
     from gemoclap.corpora.manifest import Utterance
@@ -16,6 +16,18 @@ if TYPE_CHECKING:  # manifest.py uses this file
 def speaker_name(utterance: Utterance) -> str:
     """Return ``"corpus/speaker"``. A model stores its training speakers in this form."""
     return f"{(utterance.corpus or '').strip() or 'unnamed'}/{(utterance.speaker or '').strip() or 'unknown'}"
+
+
+def row_columns(rows: Sequence[Utterance]) -> dict[str, tuple[Any, ...]]:
+    """Return what tables of predictions say about rows: ``ids``, ``speakers`` and ``genders``, each (N,), None where unknown.
+
+    A speaker is called ``"corpus/speaker"`` if the corpus has a name, so that tables of several corpora can be joined.
+    """
+    return {
+        "ids": tuple(row.id for row in rows),
+        "speakers": tuple(speaker_name(row) if row.speaker and row.corpus else row.speaker for row in rows),
+        "genders": tuple(row.gender for row in rows),
+    }
 
 
 def speaker_key(utterance: Utterance) -> str:

@@ -17,7 +17,7 @@ import torch
 
 from gemoclap.config import Settings
 from gemoclap.corpora.manifest import DIMENSIONS, Utterance
-from gemoclap.corpora.speakers import speaker_name
+from gemoclap.corpora.speakers import row_columns
 from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, number
 from gemoclap.data.dataset import InputSource, TrainBatches, eval_batches
@@ -159,6 +159,11 @@ def _check_settings(settings: Settings) -> None:
             f"{name} is for classes of emotions, and {METHOD} has none; leave it out, or if a settings file has it, give "
             f"--{found[0]}"
         )
+    if settings.data.dev_speakers:
+        raise GemoclapError(
+            f"data.dev_speakers: {METHOD} takes the last epoch, so development speakers would only be missing in training; "
+            "leave it out, or if a settings file has it, give --data.dev_speakers 0"
+        )
 
 
 def _rows_with_dimensions(utterances: Sequence[Utterance], manifest: str) -> tuple[list[Utterance], tuple[str, ...]]:
@@ -208,9 +213,7 @@ def _train_and_test(
     true = _values(fold.test, names)
     return DimensionTable(
         folds=(fold.name,) * len(fold.test),
-        ids=tuple(row.id for row in fold.test),
-        speakers=tuple(speaker_name(row) if row.speaker and row.corpus else row.speaker for row in fold.test),
-        genders=tuple(row.gender for row in fold.test),
+        **row_columns(fold.test),
         truth=dict(zip(names, true.T, strict=True)),
         prediction=dict(zip(names, predicted.T, strict=True)),
     )

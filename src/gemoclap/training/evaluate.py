@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.speakers import speaker_name
+from gemoclap.corpora.speakers import row_columns
 from gemoclap.data.dataset import InputSource, eval_batches
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.labels import Vocabulary
@@ -105,7 +105,7 @@ def table_of(
 ) -> PredictionTable:
     """Return a table of utterances and their scores ``(N, C)``. The predicted class is the one with the highest score.
 
-    A speaker is called ``"corpus/speaker"`` if the corpus has a name, so that tables of several corpora can be joined.
+    Speakers are named as in `row_columns`.
 
     Raises
     ------
@@ -118,10 +118,8 @@ def table_of(
         raise GemoclapError(f"{first.path}: {NO_NUMBERS}{others}")
     return PredictionTable(
         classes=classes,
-        ids=tuple(row.id for row in rows),
+        **row_columns(rows),
         folds=(fold,) * len(rows),
-        speakers=tuple(speaker_name(row) if row.speaker and row.corpus else row.speaker for row in rows),
-        genders=tuple(row.gender for row in rows),
         truth=tuple(str(resolve(row.emotion)) for row in rows),
         prediction=tuple(classes[index] for index in scores.argmax(axis=1)),
         probabilities=scores,
