@@ -7,7 +7,7 @@ import pytest
 
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Labelled, bootstrap_interval, paired_difference, score, score_seeds
-from gemoclap.metrics.intervals import difference_over_speakers, interval_over_speakers
+from gemoclap.metrics.intervals import difference_over_speakers, expanded_tail, interval_over_speakers
 from gemoclap.metrics.scores import uar_of
 
 CLASSES, EACH = 4, 12
@@ -27,6 +27,22 @@ def plain_percentile(confusion: np.ndarray, rng: np.random.Generator) -> tuple[f
     recalls = np.diagonal(drawn, axis1=1, axis2=2) / drawn.sum(axis=2)
     low, high = np.quantile(recalls.mean(axis=1), [0.025, 0.975])
     return low, high
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_speakers_may_have_other_sums_than_matrices(seeds: int) -> None:
+    """A plain mean of values, from the sum and number of those of each speaker, by drawing whole speakers."""
+    rng = np.random.default_rng(4)
+    of_speakers = [rng.normal(rng.normal(), 1, (seeds, rng.integers(3, 9))) for _ in range(12)]
+    sums = np.stack([[one.sum(axis=1), np.full(seeds, one.shape[1])] for one in of_speakers]).transpose(2, 0, 1)
+    assert sums.shape == (seeds, 12, 2)
+    means = []
+    for _ in range(4000):
+        drawn = np.concatenate([of_speakers[place] for place in rng.integers(0, 12, 12)], axis=1)
+        means.append(drawn[rng.integers(0, seeds, seeds)].mean())
+    tail = expanded_tail(0.95, 12)
+    found = interval_over_speakers(sums, lambda drawn: drawn[..., 0] / drawn[..., 1])
+    assert found == pytest.approx(np.quantile(means, [tail, 1 - tail]), abs=0.08)
 
 
 @pytest.mark.parametrize("speakers", [9, 10])

@@ -120,8 +120,10 @@ def interval_over_speakers(
 
     Parameters
     ----------
-    by_seed : (K, S, C, C) confusion matrices for each seed and speaker; rows are the truth.
-    figure : function of confusion matrices (..., C, C), such as those of `STATISTICS`.
+    by_seed : (K, S, ...) counts or sums for each seed and speaker, which may be added over speakers: confusion matrices
+        (K, S, C, C) whose rows are the truth, or other sums that a figure needs, such as the six of `concordance`.
+    figure : function that takes such sums over speakers (..., C, C), or whatever follows S, and returns figures (...,); for
+        confusion matrices one of `STATISTICS`.
     """
     [values] = _resample([by_seed], figure, samples, seed)
     return _interval(values, level, by_seed.shape[1])
@@ -193,11 +195,12 @@ def _resample(
 ) -> list[np.ndarray]:
     """Return (samples,) figures for each group: means over resampled seeds, with the same resampled speakers in all groups.
 
-    Clusters with equal matrices are interchangeable, so they are drawn together. Memory then depends on the number of distinct
-    matrices: at most C * C if every utterance is its own cluster, however many utterances there are.
+    Each group is (K, S, ...), as in `interval_over_speakers`. Clusters with equal sums are interchangeable, so they are drawn
+    together. Memory then depends on the number of distinct sums: of confusion matrices at most C * C if every utterance is its
+    own cluster, however many utterances there are.
     """
     size = groups[0].shape[1]
-    stacked = np.concatenate(groups).swapaxes(0, 1)  # (S, all seeds, C, C)
+    stacked = np.concatenate(groups).swapaxes(0, 1)  # (S, all seeds, ...)
     distinct, occurrences = np.unique(stacked.reshape(size, -1), axis=0, return_counts=True)
     table = distinct.astype(np.float64)  # BLAS needs floats; counts below 2 ** 53 stay exact
     of_speakers, of_seeds = np.random.default_rng(seed), np.random.default_rng([seed, 1])
