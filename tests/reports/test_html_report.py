@@ -24,7 +24,8 @@ from sound import tone, write
 from gemoclap.corpora.manifest import Utterance, write_manifest
 from gemoclap.predictions import EMBEDDINGS, concatenate, read_predictions, write_embeddings
 from gemoclap.reports import collect, collect_together
-from gemoclap.reports.embedding_map import projected
+from gemoclap.reports.canvas import new_figure
+from gemoclap.reports.embedding_map import _draw_points, projected
 from gemoclap.reports.html import choices, escaped, sentence
 from gemoclap.reports.html_report import recall_by_gender, write_html_report
 from gemoclap.reports.mistakes import Players, worst_mistakes
@@ -206,6 +207,26 @@ def test_projections_keep_neighbours_and_are_the_same_again() -> None:
     for number in (1, 2, 7):
         few, name = projected(embeddings[:number])
         assert few.shape == (number, 2) and name == "PCA"
+
+
+@pytest.mark.parametrize("speakers", [3, 12, 13, 40])
+def test_names_that_the_legend_lacks_have_a_colour_of_their_own(speakers: int) -> None:
+    words = [f"s{number:02}" for number in range(speakers)] * 2
+    points = np.random.default_rng(0).standard_normal((2 * speakers, 2))
+    axes = new_figure(3.35, 2.6, "constrained").add_subplot()
+    _draw_points(axes, points, words)
+    colour_of = {}
+    for drawn in axes.collections:
+        for place in drawn.get_offsets():
+            colour_of[words[int(np.abs(points - place).sum(axis=1).argmin())]] = tuple(drawn.get_facecolor()[0])
+    legend = axes.get_legend()
+    said = dict(zip((text.get_text() for text in legend.get_texts()), legend.legend_handles, strict=True))
+    more = [text for text in said if text.startswith("and ")]
+    assert more == ([f"and {speakers - 12} more"] if speakers > 12 else [])
+    for word in words:
+        name = word if word in said else more[0]
+        assert tuple(said[name].get_facecolor()[0]) == colour_of[word]
+    assert len(set(colour_of.values())) == len(said) == min(speakers, 13)
 
 
 def test_runs_beside_each_other_show_the_settings_in_which_they_differ(tmp_path: Path) -> None:

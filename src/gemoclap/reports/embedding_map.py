@@ -29,6 +29,8 @@ FEWEST = 8
 """With fewer points there are no neighbourhoods to keep, and a plain projection is drawn."""
 SHOWN = 12
 """Largest number of names in a legend."""
+OTHERS = "#D0D0D0"
+"""Colour of the points whose names the legend does not have; lighter than all of `COLOURS`."""
 UNKNOWN = "unknown"
 
 
@@ -122,16 +124,22 @@ def draw_map(
 
 def _draw_points(axes: Axes, points: np.ndarray, words: Sequence[str]) -> None:
     names = sorted(set(words))
-    of_words = np.array(words)
     size = 22 if len(points) <= 300 else 9
-    for place, name in enumerate(names):
-        chosen = of_words == name
+
+    def draw(drawn: Sequence[str], colour: str, label: str, zorder: float = 1.0) -> None:
+        chosen = np.isin(words, drawn)
         axes.scatter(
-            points[chosen, 0], points[chosen, 1], s=size, alpha=0.8, linewidths=0, rasterized=True,
-            color=COLOURS[place % len(COLOURS)], label=name if place < SHOWN else "_",
+            points[chosen, 0], points[chosen, 1], s=size, alpha=0.8, linewidths=0, rasterized=True, color=colour, label=label,
+            zorder=zorder,
         )  # fmt: skip
-    title = f"and {len(names) - SHOWN} more" if len(names) > SHOWN else None
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.4, handletextpad=0.1, title=title)
+
+    for name, colour in zip(names[:SHOWN], COLOURS, strict=False):
+        draw([name], colour, name)
+    if len(names) > SHOWN:
+        draw(
+            names[SHOWN:], OTHERS, f"and {len(names) - SHOWN} more", zorder=0.9
+        )  # last in the legend, behind the others
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.4, handletextpad=0.1)
     # Only nearness has a meaning, not the axes.
     axes.set_xticks([])
     axes.set_yticks([])
