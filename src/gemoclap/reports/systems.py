@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -246,11 +247,12 @@ def manifest_facts(utterances: Sequence[Utterance]) -> System:
 
 def _named_apart(systems: Sequence[System]) -> list[System]:
     """Return the systems with names that differ: where two are alike, the source is added, and then a number."""
-    names = [system.name for system in systems]
-    names = [f"{system.name} ({system.source})" if names.count(system.name) > 1 else system.name for system in systems]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise GemoclapError(f"{twice}: is named twice; give each system once, or NAME=SOURCE to tell them apart")
+    plain = Counter(system.name for system in systems)
+    names: list[str] = []
+    for system in systems:
+        name = f"{system.name} ({system.source})" if plain[system.name] > 1 else system.name
+        spellings = (name, *(f"{name} {number}" for number in range(2, len(systems) + 1)))
+        names.append(next(one for one in spellings if one not in names))
     return [replace(system, name=name) for system, name in zip(systems, names, strict=True)]
 
 
