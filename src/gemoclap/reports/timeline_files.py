@@ -162,7 +162,7 @@ def by_time(found: EmotionTimeline) -> list[tuple[str, EmotionSegment]]:
     return [(name, segment) for _, _, name, segment in sorted(rows, key=itemgetter(0, 1))]
 
 
-class Stretch(NamedTuple):
+class JoinedSegment(NamedTuple):
     """A time in which a speaker has one emotion, pauses included.
 
     Attributes
@@ -182,24 +182,24 @@ class Stretch(NamedTuple):
     error: str | None
 
 
-def joined_over_pauses(found: EmotionTimeline) -> list[Stretch]:
+def joined_over_pauses(found: EmotionTimeline) -> list[JoinedSegment]:
     """Return the segments of each speaker, neighbours of the same emotion joined to one, in the order in which they begin.
 
     This is for a table that people read: a long call has hundreds of segments, because each pause ends one.
     """
     rows = [
-        _stretch(lane.name, [*group])
+        _joined(lane.name, [*group])
         for lane in found.lanes
         for _, group in groupby(lane.segments, key=lambda segment: (segment.emotion, segment.error))
     ]
     return sorted(rows, key=lambda row: row.start)  # speakers who begin at the same time stay in their order
 
 
-def _stretch(speaker: str, neighbours: Sequence[EmotionSegment]) -> Stretch:
+def _joined(speaker: str, neighbours: Sequence[EmotionSegment]) -> JoinedSegment:
     first, last = neighbours[0], neighbours[-1]
     seconds = sum(one.end - one.start for one in neighbours)
     mean = sum(one.confidence * (one.end - one.start) for one in neighbours) / seconds
-    return Stretch(speaker, first.start, last.end, seconds, first.emotion, mean, first.error)
+    return JoinedSegment(speaker, first.start, last.end, seconds, first.emotion, mean, first.error)
 
 
 def remarks_of(found: EmotionTimeline) -> list[str]:
