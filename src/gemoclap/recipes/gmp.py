@@ -13,23 +13,19 @@ development speakers.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from gemoclap.config import (
-    GmpSettings,
     ModelSettings,
-    ObjectiveSettings,
     Settings,
     TrainSettings,
-    meaningless_to_heads,
 )
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource, InputsWithSeries, TrainBatches
@@ -40,25 +36,20 @@ from gemoclap.encoders.freezing import layer_count
 from gemoclap.encoders.provenance import named_speakers, remember
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.files import entry, file_hash, read_json, write_json
+from gemoclap.files import file_hash, write_json
 from gemoclap.gmp.clustering import faiss_package
 from gemoclap.gmp.codebooks import codebook_path, is_clustered
 from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clusters import cluster
+from gemoclap.recipes.gmp_features import ORIGIN, copy_features, feature_settings, features_of, features_origin
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_folder import (
-    DECIDE_NOTHING,
-    ENCODER_WEIGHTS,
-    check_sections,
     determining,
-    first_difference,
     on_main_process,
     run_key,
-    said_by_both,
     save_folder,
-    seed_folder,
     weights_hash,
 )
 from gemoclap.recipes.supervised import is_trained, prepare_encoder, train_in_one_stage
@@ -67,8 +58,6 @@ from gemoclap.training.loop import run_epochs
 
 ENCODERS = ("features", "frames")
 """Folders of a fold that have an encoder each. They are as large as the model itself."""
-ORIGIN = "origin.json"
-"""File beside features/model with the fold and the training settings."""
 FRAMES_A_CLUSTER = 10
 """Smallest number of frames per cluster without a warning. With fewer frames, a cluster can be that of a single clip."""
 Step = Literal["features", "cluster", "pretrain", "finetune"]
@@ -194,7 +183,7 @@ def _check_features(settings: Settings, fold: Fold) -> None:
             f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
         )
     if gmp.features is not None:
-        _features_of(Path(gmp.features), _made_of(settings, fold))
+        features_of(Path(gmp.features), features_origin(settings, fold))
 
 
 def _check_clusters(settings: Settings, folds: Sequence[Fold], store: AudioStore) -> None:
@@ -251,96 +240,15 @@ def _train_features(
     settings: Settings, fold: Fold, vocabulary: Vocabulary, sources: InputSources, output: Path
 ) -> None:
     """Step A: train an encoder on emotion and, by default, gender; or copy it from another run."""
-    gmp, made_of = settings.gmp, _made_of(settings, fold)
+    gmp, made_of = settings.gmp, features_origin(settings, fold)
     if gmp.features is not None:
-        on_main_process(lambda: _copy_features(Path(gmp.features or ""), made_of, output))
+        on_main_process(lambda: copy_features(Path(gmp.features or ""), made_of, output))
         return
     head = "multi_task" if gmp.gender else "ce"
     label = f"gmp_tl features {fold.name}"
-    model, _ = train_in_one_stage(_alone(settings), head, fold, vocabulary, sources, output, label=label)
+    model, _ = train_in_one_stage(feature_settings(settings), head, fold, vocabulary, sources, output, label=label)
     on_main_process(lambda: write_json(output / ORIGIN, made_of))
     _save_encoder(model.audio_encoder, fold, output)
-
-
-def _alone(settings: Settings) -> Settings:
-    """Return the settings of step A. The other settings of GMP-TL have no effect on it."""
-    gmp = settings.gmp
-    plain, model = ModelSettings(), settings.model
-    return replace(
-        settings,
-        gmp=GmpSettings(gender=gmp.gender),
-        objective=ObjectiveSettings(alpha=settings.objective.alpha),
-        model=replace(
-            model, **{name: getattr(plain, name) for name in meaningless_to_heads(model.project_plain_heads)}
-        ),
-        train=replace(settings.train, epochs=gmp.feature_epochs or settings.train.epochs),
-    )
-
-
-def _made_of(settings: Settings, fold: Fold) -> dict[str, Any]:
-    """Return the fold of the features and all settings that they depend on, as plain data without paths."""
-    config = determining(_alone(settings).to_dict())
-    weights = weights_hash(settings.model.audio_encoder)
-    config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
-    config["train"] = {name: value for name, value in config["train"].items() if f"train.{name}" not in DECIDE_NOTHING}
-    config["gmp"] = {"gender": settings.gmp.gender}
-    config["objective"] = {"alpha": settings.objective.alpha}
-    ignored = meaningless_to_heads(settings.model.project_plain_heads)
-    config["model"] = {name: value for name, value in config["model"].items() if name not in ignored}
-    if weights and Path(settings.model.audio_encoder).is_dir():
-        config["model"] = {**config["model"], "audio_encoder": weights}
-    elif weights:
-        config[ENCODER_WEIGHTS] = weights
-    return json.loads(json.dumps({"fold": fold.name, "utterances": fold.hash, **config}))
-
-
-def _features_of(run: Path, made_of: dict[str, Any]) -> Path:
-    """Return the folder with the features of the same fold in another run of GMP-TL that has the same settings."""
-    below = Path("gmp_tl", made_of["fold"], "features")
-    places = (run / "features", run / below, seed_folder(run, made_of["train"]["seed"]) / below)
-    found = next((place for place in places if is_trained(place) and (place / ORIGIN).is_file()), None)
-    if found is None:
-        raise GemoclapError(
-            f"gmp.features: {run} holds no finished features of {made_of['fold']}; name the folder of a run of gmp_tl with the "
-            "same folds, which kept its models, or leave it out"
-        )
-    remedy = "restore it, or leave gmp.features out"
-    theirs = read_json(found / ORIGIN, remedy)
-    check_sections(theirs, found / ORIGIN, remedy)
-    if entry(theirs, "fold", str, found / ORIGIN, remedy) != made_of["fold"]:
-        raise GemoclapError(
-            f"gmp.features: {run} is of {theirs['fold']}, not of {made_of['fold']}; name the run's folder, that of a training "
-            "for a training, of a cross-validation for one"
-        )
-    difference = first_difference(*said_by_both(_filled_in(theirs, made_of), made_of))
-    if difference:
-        raise GemoclapError(
-            f"gmp.features: {found} was trained with other data, settings or folds (its {difference} differs); give those, "
-            "or leave gmp.features out"
-        )
-    return found
-
-
-def _filled_in(theirs: dict[str, Any], made_of: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of other features. Settings that their version of gemoclap did not have get the values in made_of."""
-
-    def heeded(section: str, values: Any) -> Any:
-        if not isinstance(values, dict):
-            return values
-        known = {*theirs.get(section, {}), *made_of.get(section, {})}
-        return {name: value for name, value in values.items() if name in known}
-
-    return {section: heeded(section, values) for section, values in determining(theirs).items()}
-
-
-def _copy_features(run: Path, made_of: dict[str, Any], output: Path) -> None:
-    found = _features_of(run, made_of)
-
-    def copy(folder: Path) -> None:
-        shutil.copytree(found / "model", folder, dirs_exist_ok=True)
-
-    write_json(output / ORIGIN, made_of)
-    save_folder(output / "model", copy)
 
 
 def _train_on_frames(
