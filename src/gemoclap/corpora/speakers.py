@@ -18,7 +18,7 @@ def speaker_name(utterance: Utterance) -> str:
     return f"{(utterance.corpus or '').strip() or 'unnamed'}/{(utterance.speaker or '').strip() or 'unknown'}"
 
 
-def row_columns(rows: Sequence[Utterance]) -> dict[str, tuple[Any, ...]]:
+def row_columns(rows: Sequence[Utterance]) -> dict[str, Any]:
     """Return what tables of predictions say about rows: ``ids``, ``speakers`` and ``genders``, each (N,), None where unknown.
 
     A speaker is called ``"corpus/speaker"`` if the corpus has a name, so that tables of several corpora can be joined.
