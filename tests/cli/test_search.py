@@ -78,12 +78,13 @@ def test_words_are_compared_with_every_part(
     assert len(lines) == 2 and lines[0].split()[:3] == ["1", f"{cosines.max():.2f}", expected[0][0]]
 
 
-def test_words_that_were_not_trained_are_said_to_mean_the_nearest_that_was(
-    index: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_words_that_were_not_trained_are_said_not_to_be(index: Path, capsys: pytest.CaptureFixture) -> None:
     capsys.readouterr()
     assert run("search", "someone sounds furious", "--index", index) == 0
-    assert capsys.readouterr().err.startswith("'someone sounds furious' is nearest to '")
+    line = capsys.readouterr().err
+    assert line.startswith("'someone sounds furious' is no emotion that the model was trained on (angry, ")
+    assert run("search", "someone", "sounds", "furious", "--index", index) == 0  # without quotes
+    assert capsys.readouterr().err == line
     assert run("search", "happy", "--index", index) == 0
     assert not capsys.readouterr().err
     line = complaint(capsys, "search", "banana", "--index", index)
@@ -134,6 +135,19 @@ def test_a_clip_that_cannot_be_read_is_tried_again_the_next_time(
     assert ClipIndex(tmp_path / "index").recordings == 2
 
 
+def test_a_recording_is_the_same_by_any_path(
+    voices: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    clip = sorted(voices.glob("*.wav"))[0]
+    monkeypatch.chdir(voices)
+    given = ["--model", small_model, "--speech", "all", "-o", tmp_path / "index"]
+    assert run("index", clip.name, *given) == run("index", clip, *given) == 0
+    assert "0 recordings added (1 were there already); it has 1 with" in capsys.readouterr().out.splitlines()[-1]
+    monkeypatch.chdir(tmp_path)
+    assert run("search", "sad", "--index", "index", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["path"] == str(clip)
+
+
 def test_an_index_can_be_made_again(index: Path, voices: Path, small_model: Path, tmp_path: Path) -> None:
     folder = copy_of(index, tmp_path / "index")
     clip = sorted(voices.glob("*.wav"))[0]
@@ -162,7 +176,7 @@ def test_what_is_refused(
 ) -> None:
     clip = sorted(voices.glob("*.wav"))[0]
     assert "give words for an emotion" in complaint(capsys, "search", "--index", index)
-    assert "give words for an emotion" in complaint(capsys, "search", "sad", "--like", clip, "--index", index)
+    assert "not both" in complaint(capsys, "search", "sad", "--like", clip, "--index", index)
     assert "no index in it" in complaint(capsys, "search", "sad", "--index", tmp_path)
     assert "was made by another model than default" in complaint(
         capsys, "search", "sad", "--index", index, "--model", "default"

@@ -127,9 +127,7 @@ def test_a_finished_sweep_trains_nothing_and_values_can_be_added(
 
 def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(small_manifest)
-    parts = dict(
-        zip(sorted({str(row.speaker) for row in rows}), ("train", "train", "dev", "test1"), strict=True)
-    )
+    parts = dict(zip(sorted({str(row.speaker) for row in rows}), ("train", "train", "dev", "test1"), strict=True))
     given = changed(
         small_manifest, tmp_path / "m.jsonl", partition=lambda row: parts[row.speaker], path=lambda row: row.path
     )

@@ -18,6 +18,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.reports.comparison import compare_systems
+from gemoclap.reports.others import read_answers
 from gemoclap.reports.records import is_significant
 from gemoclap.reports.systems import read_systems
 
@@ -260,3 +261,19 @@ def test_compare_and_compare_ems_are_two_commands(capsys: pytest.CaptureFixture)
     assert run("--help") == 0
     shown = capsys.readouterr().out
     assert "  compare ems " in shown and "  compare  " in shown
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("truth.csv", "clip,emotion\na,sad\nb,happy\n"),
+    ("manifest.jsonl", '{"id": "a", "path": "a.wav", "emotion": "sad"}\n'),
+])  # fmt: skip
+def test_true_labels_are_not_taken_for_predictions(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(GemoclapError, match="give it with --manifest"):
+        read_answers(tmp_path / name)
+
+
+def test_a_file_of_predict_has_its_predictions_in_the_column_emotion(tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("path,emotion,confidence,sad,happy,error,remark\na.wav,sad,0.7,0.7,0.3,,\n")
+    (answer,) = read_answers(tmp_path / "out.csv")
+    assert (answer.clip, answer.answer, answer.truth) == ("a.wav", "sad", None)

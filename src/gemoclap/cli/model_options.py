@@ -115,8 +115,8 @@ def add_index(parser: Parser) -> None:
 
 def add_search(parser: Parser) -> None:
     parser.usage = 'gemoclap search "WORDS" [-k N] [--index INDEX] | gemoclap search --like CLIP [options]'
-    words = "English words for an emotion, such as furious or 'someone sounds furious'"
-    parser.add_argument("words", nargs="?", default=None, help=words)
+    words = "English words for an emotion, such as furious, or someone sounds furious"
+    parser.add_argument("words", nargs="*", default=[], help=words)
     parser.add_argument("--like", type=str | None, default=None, help="clip to compare with, in place of words")
     parser.add_argument("-k", "--count", type=PositiveInt, default=10, help="how many results to show")
     parser.add_argument("--index", type=str, default=INDEX, help="folder that 'gemoclap index' wrote")

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from gemoclap.cli.model_options import INDEX
 from gemoclap.cli.predicting import clips_of
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
-from gemoclap.files import to_json
+from gemoclap.files import absolute, to_json
 from gemoclap.inference.clip_index import ABOUT, CLIPS, EMBEDDINGS, ClipIndex, Found, IndexWriter
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, require_model
@@ -43,16 +42,17 @@ def run_index(args: Namespace) -> int:
         for done, (clip, parts) in enumerate(
             zip(new, predictor.predict_parts(new, batch_size=args.batch_size), strict=True), 1
         ):
-            index.add(about(clip), parts, _stamp(clip))
+            index.add(_key_fields(clip), parts, _stamp(clip))
             if isinstance(parts, GemoclapError):
                 print(f"gemoclap: {parts}", file=sys.stderr)
                 failed += 1
             progress(done, len(new))
     whole = ClipIndex(folder)
     known = f" ({len(clips) - len(new)} were there already)" if len(new) < len(clips) else ""
+    named = "" if args.output == INDEX else f" --index {shlex.quote(str(folder))}"
     print(
         f"{folder}: {len(new) - failed} recordings added{known}; it has {whole.recordings} with {whole.parts} parts of speech; "
-        f"search it with: gemoclap search {shlex.quote(predictor.labels[-1])} --index {shlex.quote(str(folder))}"
+        f"search it with: gemoclap search {shlex.quote(predictor.labels[0])}{named}"
     )
     if failed:
         print(f"gemoclap: {failed} of {len(new)} recordings could not be read", file=sys.stderr)
@@ -61,8 +61,11 @@ def run_index(args: Namespace) -> int:
 
 def run_search(args: Namespace) -> int:
     """Show the parts of recordings that are most like words, or like a clip."""
-    if (args.words is None) == (args.like is None):
-        raise GemoclapError("give words for an emotion, in quotes if they are several, or --like CLIP")
+    words = " ".join(args.words)
+    if words and args.like is not None:
+        raise GemoclapError("give words for an emotion or --like CLIP, not both")
+    if not words and args.like is None:
+        raise GemoclapError("give words for an emotion, or --like CLIP")
     if args.output and args.json:
         raise GemoclapError("--json prints JSON lines, -o writes a file; give one of them")
     target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
@@ -78,9 +81,9 @@ def run_search(args: Namespace) -> int:
         )
     predictor.any_words = args.any_words
     predictor.check_speech = index.made_with["speech"] == "detect"  # a clip is heard as the recordings were
-    question = predictor.embed_words(args.words) if args.like is None else predictor(args.like).embedding
-    if args.like is None and args.words not in predictor.labels:
-        print(_nearest(predictor, args.words, question), file=sys.stderr)
+    question = predictor.embed_words(words) if args.like is None else predictor(args.like).embedding
+    if args.like is None and words not in predictor.labels:
+        print(_what_is_known(predictor, words), file=sys.stderr)
     found = index.search(question, args.count)
     rows = [row_of(rank, one) for rank, one in enumerate(found, 1)]
     if target:
@@ -120,11 +123,12 @@ def _clock(seconds: float) -> str:
     return f"{int(minutes)}:{rest:04.1f}"
 
 
-def _nearest(predictor: Predictor, words: str, question: np.ndarray) -> str:
-    """Say which class of training the words are taken for: the model knows no finer difference."""
-    cosines = {label: float(question @ predictor.embed_words(label)) for label in predictor.labels}
-    nearest = max(cosines, key=lambda label: cosines[label])
-    return f"{words!r} is nearest to {nearest!r}, which the model was trained on (similarity {cosines[nearest]:.2f})"
+def _what_is_known(predictor: Predictor, words: str) -> str:
+    """Say what words that are no class of training are compared with."""
+    return (
+        f"{words!r} is no emotion that the model was trained on ({', '.join(predictor.labels)}): it finds what is like these, "
+        "by the likeness of the words"
+    )
 
 
 def _loaded(model: str) -> tuple[Predictor, str]:
@@ -151,8 +155,13 @@ def _others(folder: Path) -> Iterator[Path]:
 
 
 def _is_known(index: IndexWriter, clip: Utterance) -> bool:
-    stamp = index.known.get(key_of(about(clip)))
+    stamp = index.known.get(key_of(_key_fields(clip)))
     return stamp is not None and stamp == _stamp(clip)
+
+
+def _key_fields(clip: Utterance) -> dict[str, Any]:
+    """Return what identifies a clip wherever a search is made: with the whole path."""
+    return about(clip) | {"path": str(absolute(clip.path))}
 
 
 def _stamp(clip: Utterance) -> list[int] | None:

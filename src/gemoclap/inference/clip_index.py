@@ -104,9 +104,10 @@ class IndexWriter:
     def _go_on(self) -> None:
         about = _about(self.folder)
         if about != self._made_with:
+            other = [name for name in about if about[name] != self._made_with.get(name)]
             raise GemoclapError(
-                f"{self.folder}: was made with another model or other settings; add --overwrite to make it again, or give -o "
-                "another name"
+                f"{self.folder}: was made with another model or other settings ({', '.join(_as_words(about, other))}); add "
+                "--overwrite to make it again, or give -o another name"
             )
         count, whole = 0, 0
         for row, end in _rows(self.folder / CLIPS):
@@ -220,6 +221,14 @@ def _about(folder: Path) -> dict[str, Any]:
     if found.get("version") != VERSION:
         raise GemoclapError(f"{folder}: has version {found.get('version')} of the files, not {VERSION}; {REMEDY}")
     return found
+
+
+def _as_words(about: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
+    """Yield how an index was made, where another command wants it otherwise."""
+    if "model" in names or "name" in names:
+        yield f"the model {about['name']}"
+    if "speech" in names:
+        yield f"--speech {about['speech']}"
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:

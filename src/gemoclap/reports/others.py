@@ -115,8 +115,13 @@ def _columns(header: Iterable[str], where: str) -> dict[str, str]:
     label = next((names[one] for one in LABELS if one in names), "")
     if found["answer"]:
         found["truth"] = found["truth"] or label
-    else:
+    elif "confidence" in names:  # a file of 'gemoclap predict'; elsewhere such a column is as likely the truth
         found["answer"] = label
+    elif label:
+        raise GemoclapError(
+            f"{where}: has no column prediction; if {label} has the predictions, rename it, and if this is a manifest or a "
+            "list of the true labels, give it with --manifest"
+        )
     for field, examples in (("clip", "id or file"), ("answer", "prediction")):
         if not found[field]:
             raise GemoclapError(f"{where}: has no column {examples} among {', '.join(names) or 'none'}; rename one")

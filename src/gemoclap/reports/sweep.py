@@ -150,7 +150,8 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
         "## How to read this",
         HOW_TO_READ,
         "Figures for programs: [sweep.csv](sweep.csv), [sweep.json](sweep.json). Each combination is a cross-validation in "
-        "cells/COMBINATION/seed_N, which `gemoclap report` reads.",
+        "cells/COMBINATION/seed_N. `gemoclap report` reads it, and shows its scores on test speakers: look at them after the "
+        "choice.",
     ]
 
 
