@@ -168,6 +168,7 @@ def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_pat
         (["--over", "objective.alpha=0.5"], "there is nothing to choose from"),
         (["--over", "objective.alpha=0.5,0.5"], "--over objective.alpha: give each value once"),
         (["--over", "train.seed=0,1"], "train.seed cannot be tried out here"),
+        (["--over", "model.layers=1,7"], "there is no layer 7"),
         (["--over", "data.n_folds=2,5"], "data.n_folds cannot be tried out here"),
         (["--over", "data.allow_speaker_overlap=true,false"], "data.allow_speaker_overlap cannot be tried out here"),
         (["--over", "data.audio.max_seconds=4,8"], "data.audio.max_seconds cannot be tried out here"),

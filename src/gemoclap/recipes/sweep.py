@@ -29,6 +29,7 @@ from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
+from gemoclap.recipes.supervised import build_model
 
 CELLS = "cells"
 KNOWN = (*METHODS, *HEADS)
@@ -137,6 +138,10 @@ class Sweep:
         ------
         GemoclapError : as `crossval.cross_validate`.
         """
+        if any(name.startswith("model.") for name in self.axes):
+            for one in self.combinations:  # a layer that is not there is found now, not after hours of other values
+                if not all(self.is_finished(one, seed) for seed in self.seeds):
+                    build_model(self.settings_of(one, self.seeds[0]), self.methods[0], self.vocabulary)
         claim_together(self.output, self._lasting(), self.methods)
         jobs = {
             f"{one.folder.name} seed {seed}": partial(self._run, one, seed, show)
