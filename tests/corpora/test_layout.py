@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gemoclap.cli.predicting import _clips
+from gemoclap.cli.predicting import clips_of
 from gemoclap.corpora import emodb, prepare
 from gemoclap.corpora.layout import AUDIO_SUFFIXES, audio_below, list_audio
 from gemoclap.errors import GemoclapError
@@ -64,7 +64,7 @@ def test_a_folder_keeps_its_own_name_before_that_of_a_link_to_it(tmp_path: Path)
 
 def test_predict_pretrain_and_prepare_see_the_same(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     expected = [str(path) for path in audio_below(tree).files]
-    for rows in (_clips([str(tree)]), read_source(tree)):
+    for rows in (clips_of([str(tree)]), read_source(tree)):
         assert [row.path for row in rows] == expected
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2 and said[0] == said[1]

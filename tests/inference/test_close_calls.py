@@ -12,6 +12,7 @@ from small import run
 from sound import noise, write
 
 from gemoclap.inference import prediction as prediction_module
+from gemoclap.inference.clips import Stretch
 from gemoclap.inference.prediction import Featured, Prediction, close_call, prediction_of
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.stream import StreamSettings
@@ -33,8 +34,7 @@ def test_a_close_call_names_both_labels(probabilities: dict[str, float], said: s
 
 
 def answer_for(shares: list[list[float]], speaks: list[bool], remark: str | None) -> Prediction:
-    samples = np.full(len(speaks), 16000)
-    clip = Featured("a.wav", np.zeros((len(speaks), 2)), np.array(speaks), samples, remark)
+    clip = Featured("a.wav", np.zeros((len(speaks), 2)), [Stretch(0, 16000, one) for one in speaks], remark)
     found = prediction_of(clip, ("calm", "loud"), np.array(shares), np.ones((len(shares), 3)))
     assert isinstance(found, Prediction)
     return found
