@@ -29,6 +29,10 @@ def work(folder: Path, name: str) -> str:
 
 
 def share_all(folder: Path, names: tuple[str, ...] = NAMES) -> list[str]:
+    (folder / f"here {os.getpid()}").touch()
+    until = time.monotonic() + 120
+    while len([*folder.glob("here *")]) < 2 and time.monotonic() < until:  # a busy machine starts one much later
+        time.sleep(0.01)
     return share({name: partial(work, folder, name) for name in names}, folder, lambda what: None)
 
 

@@ -13,6 +13,7 @@ from sound import noise, write
 from gemoclap.audio import Recording, open_channels, part_edges
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
+from gemoclap.inference import clips as clips_module
 from gemoclap.inference.clips import Clip
 from gemoclap.inference.prediction import Prediction
 from gemoclap.serving import decode_worker, decoding
@@ -174,5 +175,6 @@ def test_a_clip_that_is_in_memory_keeps_no_decoder(
 
     monkeypatch.setattr(SharedPredictor, "predict", watched)
     assert client.post("/v1/predict", files={"file": clips[0].read_bytes()}).status_code == 200
-    assert client.post("/v1/predict", files={"file": clips[0].read_bytes()}, data={"window": "0.2"}).status_code == 200
+    monkeypatch.setattr(clips_module, "HELD_SECONDS", 0.0)
+    assert client.post("/v1/predict", files={"file": clips[0].read_bytes()}).status_code == 200
     assert free == [CLIP_DECODERS, CLIP_DECODERS - 1] and decoders.lost == 0
