@@ -11,9 +11,10 @@ of men, and the mean confidence beside the share of right answers: a model that 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from answers import table_of_answers
 from rich.console import Console
 from rich.table import Table
 
@@ -23,8 +24,6 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.perturb import add_noise, add_room, through_music_codec, through_telephone
 from gemoclap.predictions import PredictionTable
 from gemoclap.reports.results import score_table
-from gemoclap.terminal import progress_bar
-from gemoclap.training.evaluate import table_of
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 CONDITIONS: dict[str, Change] = {
@@ -56,22 +55,11 @@ def main() -> None:
 
 def predictions(predictor: Predictor, rows: Sequence[Utterance], change: Change, name: str) -> PredictionTable:
     """Return the answers for changed clips; a clip is changed in the same way for every model."""
-    resolve = predictor.model.config.emotions.resolve
-    present = {resolve(row.emotion) for row in rows}
-    classes = tuple(label for label in predictor.labels if label in present)
-
-    def changed() -> Iterator[np.ndarray]:
-        for number, row in enumerate(rows):
-            yield change(load_audio(row.path, row.start, row.end), np.random.default_rng([number, 0]))
-
-    scores = []
-    with progress_bar(name) as progress:
-        for done, answer in enumerate(predictor.predict_many(changed(), classes), 1):
-            if isinstance(answer, GemoclapError):
-                raise answer
-            scores.append([answer.probabilities[label] for label in classes])
-            progress(done, len(rows))
-    return table_of(rows, np.array(scores), classes, resolve, None)
+    changed = (
+        change(load_audio(row.path, row.start, row.end), np.random.default_rng([number, 0]))
+        for number, row in enumerate(rows)
+    )
+    return table_of_answers(predictor, rows, changed, name)
 
 
 def row_of(table: PredictionTable) -> list[str]:

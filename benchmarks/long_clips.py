@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from answers import table_of_answers
 from rich.console import Console
 from rich.table import Table
 
@@ -26,10 +27,7 @@ from gemoclap import GemoclapError, Predictor
 from gemoclap.audio import SAMPLE_RATE, Recording, load_clip
 from gemoclap.config import AudioSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
-from gemoclap.predictions import PredictionTable
 from gemoclap.reports.results import score_table
-from gemoclap.terminal import progress_bar
-from gemoclap.training.evaluate import table_of
 
 CLIPS = (2, 4)
 """Fewest and most clips in a recording."""
@@ -102,25 +100,13 @@ def cell_of(predictor: Predictor, made: Sequence[tuple[Utterance, np.ndarray]], 
     usual = config.clip_seconds
     config.clip_seconds = None if way == "whole" else usual
     predictor.check_speech = way == "predict"
+    rows, sounds = zip(*made, strict=True)
     try:
-        low, high = (scores := score_table(table_of_answers(predictor, made, name))).uar_interval
+        scores = score_table(table_of_answers(predictor, rows, sounds, name))
     finally:
         config.clip_seconds = usual
+    low, high = scores.uar_interval
     return f"{100 * scores.uar:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def table_of_answers(predictor: Predictor, made: Sequence[tuple[Utterance, np.ndarray]], name: str) -> PredictionTable:
-    resolve = predictor.model.config.emotions.resolve
-    present = {resolve(row.emotion) for row, _ in made}
-    classes = tuple(label for label in predictor.labels if label in present)
-    scores = []
-    with progress_bar(name) as progress:
-        for done, answer in enumerate(predictor.predict_many([sound for _, sound in made], classes), 1):
-            if isinstance(answer, GemoclapError):
-                raise answer
-            scores.append([answer.probabilities[label] for label in classes])
-            progress(done, len(made))
-    return table_of([row for row, _ in made], np.array(scores), classes, resolve, None)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
-from gemoclap.models import EmotionModel, classifier_of
+from gemoclap.models import Classifier, EmotionModel, classifier_of
 from gemoclap.recipes.made import made_with
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports import write_scores
@@ -39,7 +39,7 @@ def run_evaluate(args: Namespace) -> int:
     choice = choice_of(trained, args.labels, args.merges)
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
-    words, raw = _probabilities(predictor, rows, classifier.labels, args.batch_size)
+    words, raw = _probabilities(predictor, rows, classifier, args.batch_size)
     table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
     trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
@@ -52,7 +52,7 @@ def run_evaluate(args: Namespace) -> int:
             "speaker-independent"
         )
     calibration = model.config.calibration if classifier.is_calibrated else None
-    uncalibrated = choice.join(raw) if calibration else None
+    uncalibrated = None if raw is None else choice.join(raw)
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
             table.write(folder / "predictions.csv")
@@ -73,12 +73,14 @@ def run_evaluate(args: Namespace) -> int:
 
 
 def _probabilities(
-    predictor: Predictor, rows: Sequence[Utterance], labels: Sequence[str], batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probabilities ``(N, C)`` of the labels, as 'gemoclap predict' gives them, and those without the temperature.
+    predictor: Predictor, rows: Sequence[Utterance], classifier: Classifier, batch_size: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the probabilities ``(N, C)`` of the classifier's labels, as 'gemoclap predict' gives them.
 
-    The temperature acts on each part of a clip, so it cannot be taken back from their mean.
+    If the classifier has a temperature, those without it come too. It acts on each part of a clip, so it cannot be taken back
+    from their mean.
     """
+    labels = classifier.labels
     predictor.check_speech = True
     predictor.any_words = True  # whoever has labelled a manifest so knows what the words mean
     raw = Predictor(predictor.model)
@@ -89,10 +91,11 @@ def _probabilities(
             if isinstance(clip, GemoclapError):
                 raise clip
             answers.append(_shares(predictor.decide(clip, labels), labels))
-            with uncalibrated(predictor.model):
-                without.append(_shares(raw.decide(clip, labels), labels))
+            if classifier.is_calibrated:
+                with uncalibrated(predictor.model):
+                    without.append(_shares(raw.decide(clip, labels), labels))
             progress(done, len(rows))
-    return np.array(answers), np.array(without)
+    return np.array(answers), np.array(without) if classifier.is_calibrated else None
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import Literal
 from gemoclap.cli.arguments import Parser, SettingsFile, flat
 from gemoclap.config import (
     BASELINES,
-    HEADS,
     METHODS,
+    ONE_TRAINING,
     TRAINED,
     AudioSettings,
     CacheSettings,
@@ -172,7 +172,7 @@ def add_table1(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str, required=True, help=SHARED_FOLDER)
     encoders = "rows of the table: Hugging Face ids or folders, or NAME=FOLDER to set the name of a row"
     parser.add_argument("--encoders", type=list[str], default=[*PAPER_ENCODERS], help=encoders)
-    methods = f"columns of the table; choose from {', '.join((*METHODS, *HEADS))}"
+    methods = f"columns of the table; choose from {', '.join(ONE_TRAINING)}"
     parser.add_argument("--methods", "--method", type=list[str], default=[*METHODS], help=methods)
     seeds = "cross-validate with each of these seeds, such as 0,1,2; the table shows the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
@@ -197,7 +197,7 @@ def add_sweep(parser: Parser) -> None:
         "another setting"
     )
     parser.add_argument("--over", action="append", type=str, required=True, help=over)
-    methods = f"methods to train with each combination; choose from {', '.join((*METHODS, *HEADS))}"
+    methods = f"methods to train with each combination; choose from {', '.join(ONE_TRAINING)}"
     parser.add_argument("--methods", "--method", type=list[str], default=["sl_gemo_clap"], help=methods)
     seeds = "train with each of these seeds, such as 0,1,2; the tables show the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)

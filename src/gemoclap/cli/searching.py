@@ -47,11 +47,10 @@ def run_index(args: Namespace) -> int:
                 print(f"gemoclap: {parts}", file=sys.stderr)
                 failed += 1
             progress(done, len(new))
-    whole = ClipIndex(folder)
     known = f" ({len(clips) - len(new)} were there already)" if len(new) < len(clips) else ""
     named = "" if args.output == INDEX else f" --index {shlex.quote(str(folder))}"
     print(
-        f"{folder}: {len(new) - failed} recordings added{known}; it has {whole.recordings} with {whole.parts} parts of speech; "
+        f"{folder}: {len(new) - failed} recordings added{known}; it has {index.recordings} with {index.parts} parts of speech; "
         f"search it with: gemoclap search {shlex.quote(predictor.labels[0])}{named}"
     )
     if failed:

@@ -6,7 +6,9 @@ METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
 """The contrastive methods, in the paper's order."""
 HEADS = ("ce", "am_softmax", "multi_task")
 """Classification heads without prompts on the same speech encoder and the same training: baselines of `METHODS`."""
-TRAINED = (*METHODS, *HEADS, "gmp_tl")
+ONE_TRAINING = (*METHODS, *HEADS)
+"""Methods that are one training on an audio encoder, so that encoders and settings can be compared by them."""
+TRAINED = (*ONE_TRAINING, "gmp_tl")
 """All methods that are trained by gradient descent."""
 VOTED = (*METHODS, "ce", "multi_task")
 """Methods that can train on raters' votes (`ObjectiveSettings.votes`)."""

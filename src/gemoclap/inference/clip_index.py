@@ -65,6 +65,7 @@ class IndexWriter:
     Attributes
     ----------
     known : key of a recording (`rows.key_of`) -> ``stamp`` it was added with.
+    recordings, parts : as `ClipIndex`'s.
 
     Raises
     ------
@@ -74,6 +75,7 @@ class IndexWriter:
     def __init__(self, folder: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
         self.folder, self._overwrite = folder, overwrite
         self.known: dict[str, Any] = {}
+        self._parts: dict[str, int] = {}  # of each recording that could be read
         self._made_with = json.loads(to_json({"version": VERSION, **made_with}))
 
     def __enter__(self) -> IndexWriter:
@@ -111,7 +113,7 @@ class IndexWriter:
             )
         count, whole = 0, 0
         for row, end in _rows(self.folder / CLIPS):
-            self.known[key_of(row)] = row.get("stamp")
+            self._remember(row)
             count, whole = count + len(row.get("parts", ())), end
         _check_size(self.folder, count, about["size"])
         _cut(self.folder / CLIPS, whole)
@@ -142,7 +144,22 @@ class IndexWriter:
                 self._embeddings.flush()
             self._clips.write(to_json(row) + "\n")
             self._clips.flush()
-        self.known[key_of(row)] = row.get("stamp")
+        self._remember(row)
+
+    def _remember(self, row: Mapping[str, Any]) -> None:
+        key = key_of(row)
+        self.known[key] = row.get("stamp")
+        self._parts.pop(key, None)
+        if "parts" in row:
+            self._parts[key] = len(row["parts"])
+
+    @property
+    def recordings(self) -> int:
+        return len(self._parts)
+
+    @property
+    def parts(self) -> int:
+        return sum(self._parts.values())
 
 
 class ClipIndex:

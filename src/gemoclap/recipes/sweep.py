@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gemoclap.config import HEADS, METHODS, Settings
+from gemoclap.config import ONE_TRAINING, Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
@@ -32,8 +32,6 @@ from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
 
 CELLS = "cells"
-KNOWN = (*METHODS, *HEADS)
-"""Methods that can be swept, because they are one training on an audio encoder."""
 LONGEST_NAME = 100
 """Letters of a combination's folder; a longer name is replaced by a hash."""
 SWEPT = ("model.", "objective.", "train.", "gmp.", "data.perturbed_copies")
@@ -79,7 +77,7 @@ class Sweep:
     ----------
     settings : of every run. Each fold has development speakers, by ``data.dev_speakers`` or its own development part.
     axes : what to try.
-    methods : of `KNOWN`.
+    methods : of `config.ONE_TRAINING`.
     seeds : of every run.
     output : its folder.
 
@@ -212,11 +210,13 @@ class Sweep:
 
 def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
     for method in methods:
-        if method not in KNOWN:
-            hint = did_you_mean(method, list(KNOWN))
-            raise GemoclapError(f"no method that can be swept is called {method!r}{hint}; known: {', '.join(KNOWN)}")
+        if method not in ONE_TRAINING:
+            hint = did_you_mean(method, list(ONE_TRAINING))
+            raise GemoclapError(
+                f"no method that can be swept is called {method!r}{hint}; known: {', '.join(ONE_TRAINING)}"
+            )
     if not methods:
-        raise GemoclapError(f"no method to train; give some of {', '.join(KNOWN)} with --methods")
+        raise GemoclapError(f"no method to train; give some of {', '.join(ONE_TRAINING)} with --methods")
     for name, values in axes.items():
         if name in DECIDED_ELSEWHERE or not name.startswith(SWEPT):
             raise GemoclapError(f"--over: {name} cannot be tried out here, because every run must have the same")

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import HEADS, METHODS, Settings
+from gemoclap.config import ONE_TRAINING, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
@@ -30,8 +30,6 @@ from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, refuse_other_run,
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 
 CELLS = "cells"
-KNOWN = (*METHODS, *HEADS)
-"""Methods that can be a column: each is a single training on an audio encoder."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class TableRun:
     ----------
     settings : settings of every cell, except `model.audio_encoder` and `train.seed`, which each cell has of its own.
     encoders : hub ids or folders, or NAME=ID. Without a NAME, the last part of the id is the name.
-    methods : some of `KNOWN`.
+    methods : some of `config.ONE_TRAINING`.
     seeds : there is one cross-validation per seed.
     output : folder of the table.
 
@@ -208,11 +206,11 @@ def named_encoders(given: Sequence[str]) -> dict[str, str]:
 
 def _check_methods(methods: Sequence[str]) -> None:
     for method in methods:
-        if method not in KNOWN:
-            hint = did_you_mean(method, list(KNOWN))
-            raise GemoclapError(f"methods: a table has no {method!r}{hint}; known: {', '.join(KNOWN)}")
+        if method not in ONE_TRAINING:
+            hint = did_you_mean(method, list(ONE_TRAINING))
+            raise GemoclapError(f"methods: a table has no {method!r}{hint}; known: {', '.join(ONE_TRAINING)}")
     if not methods or len(set(methods)) < len(methods):
-        raise GemoclapError(f"methods must be one or more of {', '.join(KNOWN)}, each once")
+        raise GemoclapError(f"methods must be one or more of {', '.join(ONE_TRAINING)}, each once")
 
 
 def _is_iemocap(vocabulary: Vocabulary, utterances: Sequence[Utterance]) -> bool:

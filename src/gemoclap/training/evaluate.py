@@ -61,18 +61,6 @@ def labelled_rows(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> li
     return rows
 
 
-def class_scores(
-    model: EmotionModel,
-    rows: Sequence[Utterance],
-    source: InputSource,
-    classifier: Classifier,
-    batch_size: int = 32,
-    progress: Progress | None = None,
-) -> np.ndarray:
-    """Return the probabilities ``(N, C)`` that a classifier of `model` gives. Afterwards the model is in evaluation mode."""
-    return scores_and_embeddings(model, rows, source, classifier, batch_size, progress)[0]
-
-
 def scores_and_embeddings(
     model: EmotionModel,
     rows: Sequence[Utterance],
