@@ -12,6 +12,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from gemoclap import Predictor
+from gemoclap.serving.addresses import Addresses
 from gemoclap.serving.app import make_app
 from gemoclap.serving.gate import Gate
 from gemoclap.serving.limits import Limits
@@ -24,7 +25,8 @@ Serve = Callable[..., TestClient]
 def started(stack: ExitStack, predictor: Predictor, key: str | None = None, **limits: Any) -> TestClient:
     """Start a server, which ends with the stack, and return a client of it."""
     bounds = Limits(**limits)
-    service, gate = Service(predictor, "small", bounds), Gate(key, bounds)
+    # The client calls the server by this name when it opens a WebSocket.
+    service, gate = Service(predictor, "small", bounds), Gate(key, bounds, Addresses(["testserver"]))
     client = stack.enter_context(TestClient(make_app(service, gate), "http://127.0.0.1"))
     client.service, client.gate = service, gate  # type: ignore[attr-defined]
     return client

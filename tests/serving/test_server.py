@@ -113,10 +113,10 @@ def test_a_start_that_fails_leaves_nothing(serve: Serve, monkeypatch: pytest.Mon
 
 def test_a_header_that_does_not_come_is_not_waited_for(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither at the beginning of a connection nor behind a request."""
-    monkeypatch.setattr("gemoclap.serving.server.HEADER_SECONDS", 0.2)
+    monkeypatch.setattr("gemoclap.serving.connections.HEADER_SECONDS", 0.2)
     with listening(predictor) as address:
         place = ("127.0.0.1", int(address.rpartition(":")[2]))
-        for first in (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"):
+        for first in (b"", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             with socket.create_connection(place, 30) as connection:
                 connection.sendall(first)
                 assert not first or b"200 OK" in connection.recv(4096)

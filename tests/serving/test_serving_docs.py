@@ -17,6 +17,7 @@ from sound import write
 
 from gemoclap import Predictor
 from gemoclap.audio import load_audio
+from gemoclap.cli.arguments import spelt_lists
 from gemoclap.cli.commands import parser_of
 from gemoclap.serving.limits import Limits
 
@@ -97,7 +98,8 @@ def test_the_service(tmp_path: Path) -> None:
     unit = blocks("ini")[0]
     options = re.search(r"gemoclap serve (.*)", unit)
     assert options
-    parser_of("serve").parse_args(options[1].split())
+    parser = parser_of("serve")
+    parser.parse_args(spelt_lists(options[1].split(), parser.lists()))
     if verify := shutil.which("systemd-analyze"):
         unit = unit.replace("/opt/gemoclap/bin/gemoclap", sys.executable)
         (tmp_path / "gemoclap.service").write_text(unit)
@@ -113,6 +115,7 @@ def test_the_limits_are_those_of_the_program() -> None:
     assert f"{limits.per_client} requests of this address" in PAGE and options.max_per_client == limits.per_client
     assert f"{limits.requests} requests, or {limits.streams} streams" in PAGE
     assert (options.max_requests, options.max_streams) == (limits.requests, limits.streams)
+    assert f"{limits.connections} connections" in PAGE and options.max_connections == limits.connections
     assert (options.max_seconds, options.timeout) == (limits.seconds, limits.answer_seconds) == (1800, 300)
     assert (
         f"more than {limits.decode_seconds:g} s to decode" in PAGE and options.decode_timeout == limits.decode_seconds

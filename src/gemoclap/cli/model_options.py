@@ -191,6 +191,11 @@ def add_serve(parser: Parser) -> None:
     parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 = any that is free")
     key = "file with a key that clients must send; the default is the environment variable GEMOCLAP_API_KEY, or no key"
     parser.add_argument("--key_file", type=str | None, default=None, help=key)
+    hosts = (
+        "names by which the server may be called beside localhost, numbers and this machine's own name, such as "
+        "emotions.example.org; *.example.org = all below it, * = any name"
+    )
+    parser.add_argument("--allowed_hosts", type=list[str], default=[], help=hosts)
     batch = "number of clips to process at a time, from any client; it does not change the result"
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=batch)
     parser.add_argument("--max_megabytes", type=float, default=50.0, help="size of the largest request in megabytes")
@@ -198,6 +203,10 @@ def add_serve(parser: Parser) -> None:
     parser.add_argument("--max_requests", type=PositiveInt, default=64, help="largest number of requests at a time")
     parser.add_argument("--max_per_client", type=PositiveInt, default=32, help="largest number per address at a time")
     parser.add_argument("--max_streams", type=PositiveInt, default=16, help="largest number of open WebSockets")
+    open_ones = (
+        "largest number of open connections; for one more, the one that has waited longest for a request is closed"
+    )
+    parser.add_argument("--max_connections", type=PositiveInt, default=512, help=open_ones)
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds after which a request fails")
     decode = "seconds after which decoding a file is stopped"
     parser.add_argument("--decode_timeout", type=float, default=20.0, help=decode)

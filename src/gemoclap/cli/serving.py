@@ -11,6 +11,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import read_text
 from gemoclap.inference.model_folder import model_source, require_model
+from gemoclap.serving.addresses import Addresses
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST_KEY = 8
@@ -25,6 +26,7 @@ def run_serve(args: Namespace) -> int:
     if not 0 <= args.port <= 65535:
         raise GemoclapError(f"--port must lie between 0 and 65535, not {args.port}")
     key = _key(args.key_file)
+    addresses = Addresses([args.host, *args.allowed_hosts])
     address = _bound(args.host, args.port)
     _check(args)
     require_model(model_source(args.model))
@@ -44,6 +46,7 @@ def run_serve(args: Namespace) -> int:
         per_client=args.max_per_client,
         streams=args.max_streams,
         streams_per_client=max(1, args.max_streams // 2),
+        connections=args.max_connections,
         answer_seconds=args.timeout,
         decode_seconds=args.decode_timeout,
     )
@@ -51,7 +54,7 @@ def run_serve(args: Namespace) -> int:
         print(
             f"beware: {args.host} can be reached by others, and no key is asked for; give --key_file", file=sys.stderr
         )
-    gate = Gate(key, limits)
+    gate = Gate(key, limits, addresses)
     service = Service(Predictor.from_pretrained(args.model), args.model, limits, args.batch_size)
     Server(make_app(service, gate), gate, limits, args.model).run([address])
     return 0

@@ -1,4 +1,4 @@
-"""What stands before every request: the key, the number of requests, the size of a body and the time it takes to come."""
+"""What stands before every request: addresses, the key, the number of requests, and the size and the time of a body."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
-from fastapi import HTTPException
+from fastapi import HTTPException, WebSocket
+from fastapi.responses import JSONResponse
 
+from gemoclap.serving.addresses import Addresses
 from gemoclap.serving.limits import Limits, Refused, busy, stopping, too_large, too_many, too_slow_body
 from gemoclap.serving.metrics import Metrics
 
@@ -36,33 +37,32 @@ class Gate:
     Parameters
     ----------
     key : that clients have to know; None for no key.
-    limits : see there.
+    limits, addresses : see there.
 
     Attributes
     ----------
     is_stopping : nobody is let in any more.
     """
 
-    def __init__(self, key: str | None, limits: Limits) -> None:
+    def __init__(self, key: str | None, limits: Limits, addresses: Addresses | None = None) -> None:
         self.limits = limits
+        self._addresses = addresses or Addresses()
         self.is_stopping = False
         self._key = key
         self._requests = _Places(limits.requests, limits.per_client, "requests")
         self._streams = _Places(limits.streams, limits.streams_per_client, "streams")
 
+    def check_addresses(self, scope: Message) -> None:
+        """Raise a `Refused` for a request that a page of another site may have sent."""
+        self._addresses.check(_headers(scope))
+
     def check(self, scope: Message) -> None:
         """Raise a `Refused` if the request may not come in at all, whoever else is there."""
         if not scope["path"].startswith(GUARDED):
             return
-        headers = _headers(scope)
-        if self._key is not None and not hmac.compare_digest(_given_key(headers).encode(), self._key.encode()):
+        given = _given_key(_headers(scope))
+        if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
             raise Refused(401, "no_key", "this server wants a key; send it as the header 'Authorization: Bearer KEY'")
-        if (origin := headers.get("origin")) and urlsplit(origin).netloc != headers.get("host"):
-            raise Refused(
-                403,
-                "other_origin",
-                "a page of another address asks for this; open the server's own page, or use a program",
-            )
         if self.is_stopping:
             raise stopping()
 
@@ -125,13 +125,28 @@ class GateKeeper:
         self._app, self._gate, self._metrics = app, gate, metrics
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _websocket(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Refuse pages of other sites before the WebSocket is open. Other refusals come over it, where our page reads them."""
+        try:
+            self._gate.check_addresses(scope)
+        except Refused as error:
+            await WebSocket(scope, receive, send).send_denial_response(JSONResponse(error.body, error.status))
+        else:
+            await self._app(scope, receive, send)
+
+    async def _http(self, scope: Message, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         exchange = _Exchange(scope, receive, send, self._gate.limits)
         leave = None
         try:
+            self._gate.check_addresses(scope)
             self._gate.check(scope)
             if scope["method"] == "POST":
                 exchange.check_length()

@@ -18,6 +18,7 @@ class Limits:
     requests : in work at once, of all clients together.
     per_client : in work at once, of one address.
     streams, streams_per_client : WebSockets that are open at once, of all clients and of one address.
+    connections : that are open at once, with or without a request.
     timelines : recordings that are gone through at once; others wait for their turn.
     decode_seconds : that a decoder may take for a file, not counting the time in which it waits for the model.
     answer_seconds : from the last byte of a request to its answer, and from a window of a stream to its own.
@@ -34,6 +35,7 @@ class Limits:
     per_client: int = 32
     streams: int = 16
     streams_per_client: int = 8
+    connections: int = 512
     timelines: int = 4
     decode_seconds: float = 20.0
     answer_seconds: float = 300.0
