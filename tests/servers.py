@@ -22,11 +22,14 @@ from gemoclap.serving.service import Service
 Serve = Callable[..., TestClient]
 
 
-def started(stack: ExitStack, predictor: Predictor, key: str | None = None, **limits: Any) -> TestClient:
+def started(
+    stack: ExitStack, predictor: Predictor, key: str | None = None, batch_size: int = 16, **limits: Any
+) -> TestClient:
     """Start a server, which ends with the stack, and return a client of it."""
     bounds = Limits(**limits)
     # The client calls the server by this name when it opens a WebSocket.
-    service, gate = Service(predictor, "small", bounds), Gate(key, bounds, Addresses(["testserver"]))
+    service = Service(predictor, "small", bounds, batch_size)
+    gate = Gate(key, bounds, Addresses(["testserver"]))
     client = stack.enter_context(TestClient(make_app(service, gate), "http://127.0.0.1"))
     client.service, client.gate = service, gate  # type: ignore[attr-defined]
     return client

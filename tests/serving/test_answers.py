@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from servers import Serve, message_of, started
+from small import run
 from sound import noise, write, write_tone
 from speaking import speech_like
 
@@ -227,3 +228,32 @@ def test_metrics_count_what_was_done(serve: Serve, clips: list[Path]) -> None:
     assert "gemoclap_batch_size_sum 3.0" in lines and "gemoclap_in_work 0.0" in lines
     seconds = next(float(line.split()[-1]) for line in lines if line.startswith("gemoclap_audio_seconds_total"))
     assert seconds == pytest.approx(3 * len(load_audio(clips[0])) / 16000, abs=1e-3)
+
+
+def test_rows_are_those_of_the_command_to_the_last_digit(
+    small_model: Path, predictor: Predictor, clips: list[Path], tmp_path: Path
+) -> None:
+    """One by one, since the last digit of a sum of floats depends on what else is summed at the same time."""
+    voices = [load_audio(clip) for clip in clips[:8]]
+    pauses = [np.zeros(round(16000 * seconds)) for seconds in (0, 0.4, 1.3, 3, 0.2, 2, 0, 1)]
+    long = np.concatenate([part for pair in zip(voices, pauses, strict=True) for part in pair] * 4)
+    paths = [
+        write(tmp_path / "long.wav", long),
+        write(tmp_path / "long.flac", np.tile(long, 2)[:, None] * [0.5, 0.25], 22050, "PCM_24"),
+        write(tmp_path / "stereo.wav", np.stack([one[:8000] for one in voices[:2]], axis=1), 44100, "FLOAT"),
+        write(tmp_path / "8k.wav", voices[2], 8000),
+        write(tmp_path / "a.mp3", voices[3], 44100),
+        write(tmp_path / "short.opus", voices[4][:900], 16000),
+        write(tmp_path / "silent.wav", np.zeros(9000)),
+    ]
+    assert run("predict", *paths, "--model", small_model, "--batch_size", 1, "-o", tmp_path / "rows.csv") == 0
+    with ExitStack() as stack:
+        client = started(stack, predictor, batch_size=1)
+        answers = {str(path): post(client, "predict", path).json() for path in paths}
+    with open(tmp_path / "rows.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            answer = answers[row["path"]]
+            assert (answer["emotion"], answer["remark"] or "") == (row["emotion"], row["remark"])
+            shown = {name: f"{value:.6g}" for name, value in answer["probabilities"].items()}
+            assert {name: f"{float(row[name]):.6g}" for name in shown} == shown
+            assert float(row["confidence"]) == answer["confidence"]

@@ -11,12 +11,13 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI, File, Form, Query, Request, Response, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
 from gemoclap import __version__
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.smoothing import SMOOTH_SECONDS
-from gemoclap.serving.answers import ERRORS, Health, ModelAnswer, PredictionAnswer, TimelineAnswer
+from gemoclap.serving.answers import ERRORS, LOOKS, OPEN, Health, ModelAnswer, PredictionAnswer, TimelineAnswer
 from gemoclap.serving.fields import FORM, known_fields, media_type
 from gemoclap.serving.gate import Gate, GateKeeper, headers_of
 from gemoclap.serving.limits import Refused, checked_labels, unusable
@@ -36,8 +37,10 @@ CHANNEL = r"^(mix|[1-9][0-9]{0,2})$"
 CHANNELS = r"^(mix|each|[1-9][0-9]{0,2})$"
 
 Sound = Annotated[UploadFile, File(description="The recording: WAV, FLAC, MP3, Ogg or Opus.")]
+Nothing = SkipJsonSchema[None]
+"""A field that is left out. A form has no null, so the description of the API does not speak of one."""
 Labels = Annotated[
-    list[str] | None,
+    list[str] | Nothing,
     Form(
         description="Labels to choose from, in place of the model's own, with commas between or the field several times.",
         examples=[["bored,excited"]],
@@ -46,7 +49,9 @@ Labels = Annotated[
 AnyWords = Annotated[
     bool, Form(description="Whether labels may be words that are like no English word for an emotion.")
 ]
-Window = Annotated[float | None, Form(gt=0, le=3600, description="Length of the windows in seconds.", examples=[4.0])]
+Window = Annotated[
+    float | Nothing, Form(gt=0, le=3600, description="Length of the windows in seconds.", examples=[4.0])
+]
 Threshold = Annotated[
     float, Form(ge=0, le=1, description="'unknown' where no label has at least this probability.", examples=[0.4])
 ]
@@ -107,7 +112,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
         labels: Labels = None,
         any_words: AnyWords = False,
         window: Annotated[
-            float | None,
+            float | Nothing,
             Form(
                 ge=0.1,
                 le=3600,
@@ -159,7 +164,7 @@ def _add_work(app: FastAPI, service: Service) -> None:
             Adapt, Form(description="'speaker' adapts to the voice of each lane, without labels.")
         ] = "none",
         include: Annotated[
-            list[Include] | None, Form(description="What is added: the outline of the waveform, files as text.")
+            list[Include] | Nothing, Form(description="What is added: the outline of the waveform, files as text.")
         ] = None,
     ) -> dict[str, Any]:
         """A lane for the recording or for each channel: stretches of speech, windows, and segments of one emotion."""
@@ -190,16 +195,21 @@ def _add_stream(app: FastAPI, service: Service, gate: Gate) -> None:
 def _add_looks(app: FastAPI, service: Service, gate: Gate) -> None:
     """Add what tells of the server itself."""
 
-    @app.get("/v1/model", response_model=ModelAnswer, responses={401: ERRORS[401]}, summary="The model and the limits")
+    @app.get("/v1/model", response_model=ModelAnswer, responses=LOOKS, summary="The model and the limits")
     async def model() -> dict[str, Any]:
         return service.about()
 
-    @app.get("/healthz", response_model=Health, responses={503: {"model": Health}}, summary="Whether it takes requests")
+    @app.get(
+        "/healthz",
+        response_model=Health,
+        responses={**OPEN, 503: {"model": Health}},
+        summary="Whether it takes requests",
+    )
     async def health() -> JSONResponse:
         status: Literal["ok", "stopping"] = "stopping" if gate.is_stopping else "ok"
         return JSONResponse({"status": status, "model": service.name}, 503 if gate.is_stopping else 200)
 
-    @app.get("/metrics", response_class=Response, responses={401: ERRORS[401]}, summary="Counters for Prometheus")
+    @app.get("/metrics", response_class=Response, responses=LOOKS, summary="Counters for Prometheus")
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -36,7 +36,7 @@ class Batcher:
     """Gathers parts of clips while the model is at work on others, and gives them to it together.
 
     Nothing waits for a batch to fill: where there is one part, it goes alone and at once. Its features are those of
-    `Predictor` to within 1e-6, whoever it shares a batch with.
+    `Predictor` but for the rounding of sums, whoever it shares a batch with.
 
     Parameters
     ----------
