@@ -15,6 +15,8 @@ from gemoclap import Predictor
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, adapt, read_statistics, write_statistics
+from gemoclap.inference.clips import Stretch
+from gemoclap.inference.prediction import Featured
 from gemoclap.inference.rows import RowFile
 
 
@@ -32,10 +34,10 @@ def test_statistics_are_those_of_numpy() -> None:
 
 def test_clips_without_speech_do_not_count() -> None:
     x, silence = features(20, 1.0), features(10, 40.0, seed=3)
-    both, used = adapt(np.concatenate([x, silence]), ["a"] * 30, counted=[True] * 20 + [False] * 10)
+    both, used = adapt(np.concatenate([x, silence]), ["a"] * 30, weights=np.array([1.0] * 20 + [0.0] * 10))
     np.testing.assert_allclose(both[:20], adapt(x, ["a"] * 20)[0], rtol=1e-6)
     assert used["a"].count == 20
-    alone, used = adapt(silence, ["a"] * 10, counted=[False] * 10)
+    alone, used = adapt(silence, ["a"] * 10, weights=np.zeros(10))
     np.testing.assert_allclose(alone, silence, rtol=1e-6)
 
 
@@ -110,7 +112,21 @@ def test_clips_one_by_one_are_a_weighted_mean(weights: list[float]) -> None:
     if sum(weights):
         np.testing.assert_allclose(found.mean, np.average(x, axis=0, weights=weights), rtol=1e-9)
         np.testing.assert_allclose(found.square, np.average(x**2, axis=0, weights=weights), rtol=1e-9)
+    at_once = Statistics.of(x, np.array(weights))
+    assert at_once.count == pytest.approx(found.count)
+    np.testing.assert_allclose(at_once.mean, found.mean, atol=1e-9)
+    np.testing.assert_allclose(at_once.square, found.square, rtol=1e-9)
     np.testing.assert_allclose(Statistics.of(x[:0]).apply(x), x, rtol=1e-6)
+
+
+def test_the_parts_of_a_clip_count_by_their_length() -> None:
+    stretches = [Stretch(0, 3000, True), Stretch(3000, 1000, True), Stretch(9000, 5000, False), Stretch(20000, 2000, True)]
+    clip = Featured("call.wav", features(4), stretches, None)
+    np.testing.assert_allclose(clip.weights_to_adapt, [1.5, 0.5, 0.0, 1.0])
+    one = Featured("clip.wav", features(1), [Stretch(700, 12345, True)], None)
+    np.testing.assert_allclose(one.weights_to_adapt, [1.0])
+    silent = Featured("silence.wav", features(2), [Stretch(0, 10, False), Stretch(10, 20, False)], None)
+    np.testing.assert_allclose(silent.weights_to_adapt, [0.0, 0.0])
 
 
 def test_groups_are_adapted_to_apart() -> None:

@@ -40,12 +40,19 @@ class Statistics:
     square: np.ndarray
 
     @classmethod
-    def of(cls, features: np.ndarray) -> Statistics:
-        """Return the statistics of ``features (N, P)``. Without any clip, they are ones that change nothing."""
+    def of(cls, features: np.ndarray, weights: np.ndarray | None = None) -> Statistics:
+        """Return the statistics of ``features (N, P)``. Without any clip, they are ones that change nothing.
+
+        Parameters
+        ----------
+        weights : as how many clips each of the N counts, ``(N,)``. None = one each.
+        """
         wide = features.astype(np.float64)
-        if not len(wide):
+        counts = np.ones(len(wide)) if weights is None else weights
+        if not counts.sum():
             return cls(0.0, np.zeros(wide.shape[1]), np.ones(wide.shape[1]))
-        return cls(len(wide), wide.mean(0), np.square(wide).mean(0))
+        shares = counts / counts.sum()
+        return cls(float(counts.sum()), shares @ wide, shares @ np.square(wide))
 
     def with_clip(self, features: np.ndarray, weight: float = 1.0) -> Statistics:
         """Return the statistics with one more clip ``(P,)``, which counts as `weight` clips, 0 to 1."""
@@ -68,7 +75,7 @@ def adapt(
     features: np.ndarray,
     groups: Sequence[str],
     known: Mapping[str, Statistics] | None = None,
-    counted: Sequence[bool] | None = None,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, dict[str, Statistics]]:
     """Standardise ``features (N, P)`` of each group, with the statistics in `known` if given, otherwise with the group's own.
 
@@ -76,8 +83,8 @@ def adapt(
 
     Parameters
     ----------
-    counted : which clips count in the statistics of their group; clips without speech should not. None = all. Clips whose
-        features are not numbers never count.
+    weights : as how many clips each of the N counts in the statistics of its group, ``(N,)``; clips without speech should
+        count as none. None = one each. Clips whose features are not numbers never count.
 
     Raises
     ------
@@ -85,14 +92,14 @@ def adapt(
     """
     check_groups(groups, known)
     names = np.array(groups)
-    counts = np.isfinite(features).all(axis=1)
-    if counted is not None:
-        counts &= np.array(counted)
+    are_numbers = np.isfinite(features).all(axis=1)
+    counts = np.ones(len(features)) if weights is None else weights
     adapted = np.empty_like(features)
     used: dict[str, Statistics] = {}
     for name in dict.fromkeys(groups):
         members = names == name
-        used[name] = known[name] if known is not None else Statistics.of(features[members & counts])
+        measured = members & are_numbers
+        used[name] = known[name] if known is not None else Statistics.of(features[measured], counts[measured])
         adapted[members] = used[name].apply(features[members])
     return adapted, used
 

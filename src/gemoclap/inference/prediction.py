@@ -108,6 +108,15 @@ class Featured(NamedTuple):
         return samples / samples.sum()
 
     @property
+    def weights_to_adapt(self) -> np.ndarray:
+        """As how many clips each part counts when its speaker or folder is adapted to, ``(parts,)``.
+
+        A part without speech counts as none. The others count as one each on average, in proportion to their lengths.
+        """
+        samples = self.samples * self.speaks
+        return samples * (self.speaks.sum() / max(samples.sum(), 1))
+
+    @property
     def seconds(self) -> float:
         """Length of the sound that the answer is based on."""
         return float(self.samples[self.counts].sum() / SAMPLE_RATE)

@@ -164,7 +164,7 @@ class Predictor(ClipwisePredictor):
                 for group in [groups[number]] * len(clip.features)
             ],
             known,
-            [bool(speaks) for clip in clips for speaks in clip.speaks],
+            np.concatenate([clip.weights_to_adapt for clip in clips]),
         )
         ends = np.cumsum([len(clip.features) for clip in clips])[:-1]
         adapted = [clip._replace(features=part) for clip, part in zip(clips, np.split(features, ends), strict=True)]
