@@ -19,7 +19,8 @@ from filelock import FileLock
 from small import SMALL, complaint, contents, run
 from sound import noise, tone, write
 
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.cli.predicting import ENOUGH_TO_ADAPT
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.job import columns_of
 from gemoclap.inference.prediction import Prediction
@@ -332,3 +333,20 @@ def test_a_misspelt_path_is_found_before_torch_is_imported(clips: list[Path], tm
             [sys.executable, "-c", code, "predict", *given], capture_output=True, text=True, check=False
         )
         assert done.stdout.strip() == "False" and done.stderr.startswith("gemoclap: ")
+
+def test_adaptation_is_pointed_out_where_it_helps(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """By voice where the speakers are known, and not where a few clips leave it no use."""
+    for number in range(ENOUGH_TO_ADAPT):
+        write(tmp_path / f"{number:02}.wav", noise(0.3, seed=number))
+    files = sorted(tmp_path.glob("*.wav"))
+    given = ["--model", "default", "--json", "--speech", "all"]
+    assert run("predict", *files, *given) == 0
+    assert "recorded in the same way, --adapt folder often" in capsys.readouterr().err
+    for others in (["--adapt", "folder"], ["--model", "small"]):
+        assert run("predict", *files, *given, *others) == 0
+        assert "often" not in capsys.readouterr().err
+    assert run("predict", *files[1:], *given) == 0
+    assert "often" not in capsys.readouterr().err
+    write_manifest([Utterance(str(file), str(file), speaker="ann") for file in files], tmp_path / "known.jsonl")
+    assert run("predict", tmp_path / "known.jsonl", *given) == 0
+    assert "who speaks in each is known, --adapt speaker often" in capsys.readouterr().err
