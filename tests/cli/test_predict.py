@@ -334,6 +334,7 @@ def test_a_misspelt_path_is_found_before_torch_is_imported(clips: list[Path], tm
         )
         assert done.stdout.strip() == "False" and done.stderr.startswith("gemoclap: ")
 
+
 def test_adaptation_is_pointed_out_where_it_helps(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """By voice where the speakers are known, and not where a few clips leave it no use."""
     for number in range(ENOUGH_TO_ADAPT):

@@ -120,7 +120,12 @@ def test_clips_one_by_one_are_a_weighted_mean(weights: list[float]) -> None:
 
 
 def test_the_parts_of_a_clip_count_by_their_length() -> None:
-    stretches = [Stretch(0, 3000, True), Stretch(3000, 1000, True), Stretch(9000, 5000, False), Stretch(20000, 2000, True)]
+    stretches = [
+        Stretch(0, 3000, True),
+        Stretch(3000, 1000, True),
+        Stretch(9000, 5000, False),
+        Stretch(20000, 2000, True),
+    ]
     clip = Featured("call.wav", features(4), stretches, None)
     np.testing.assert_allclose(clip.weights_to_adapt, [1.5, 0.5, 0.0, 1.0])
     one = Featured("clip.wav", features(1), [Stretch(700, 12345, True)], None)
