@@ -173,7 +173,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """What every path of the API may answer in place of its answer."""
-OPEN = {status: ERRORS[status] for status in (403, 421)}
+OPEN: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (403, 421)}
 """What a path may answer that wants no key."""
-LOOKS = OPEN | {401: ERRORS[401]}
+LOOKS: dict[int | str, dict[str, Any]] = OPEN | {401: ERRORS[401]}
 """What a path may answer that takes no recording."""
