@@ -13,7 +13,8 @@ from gemoclap.config import METHODS
 from gemoclap.config.files import FOLDER as CONFIGS
 from gemoclap.config.paper import PAPER_ENCODERS
 from gemoclap.corpora import CORPORA
-from gemoclap.reports.paper import FIGURES, READINGS, published, read_as
+from gemoclap.reports.paper import published, read_as
+from gemoclap.reports.published import READINGS, TABLE_1
 
 
 def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -56,14 +57,14 @@ def test_a_settings_file_and_options_count_over_the_defaults() -> None:
 
 def test_every_cell_of_the_papers_table_is_found_by_hub_id_name_and_folder() -> None:
     found = [published("any", encoder, method) for encoder in PAPER_ENCODERS for method in METHODS]
-    assert [one.encoder for one in found if one] == [title for title in FIGURES for _ in METHODS]
+    assert [one.encoder for one in found if one] == [title for title in TABLE_1 for _ in METHODS]
     assert published("wavlm-large", "/copies/here", "emo_clap") == published("x", "/copies/wavlm-large", "emo_clap")
     assert published("wavlm-base", "microsoft/wavlm-base", "emo_clap") is None
     assert published("wavlm-large", "microsoft/wavlm-large", "ce") is None
 
 
-@pytest.mark.parametrize("title", FIGURES)
+@pytest.mark.parametrize("title", TABLE_1)
 def test_the_two_readings_are_each_other_turned_round(title: str) -> None:
-    for figures in FIGURES[title].values():
+    for figures in TABLE_1[title].values():
         one, other = (read_as(reading, figures) for reading in READINGS)
         assert one == other[::-1] == figures and all(70 < figure < 81 for figure in figures)

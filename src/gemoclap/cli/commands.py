@@ -36,6 +36,7 @@ from gemoclap.cli.options import (
     add_gmp_step,
     add_inspect,
     add_intensity,
+    add_papers,
     add_prepare,
     add_pretrain_ems,
     add_pretrain_intensity,
@@ -130,6 +131,11 @@ COMMANDS: dict[str, Command] = {
         "compare every system with every other on the same clips, also predictions of other toolkits",
         "gemoclap.cli.comparing",
     ),
+    "papers": Command(
+        add_papers,
+        "put the rows of runs beside the published systems, with the protocol of each",
+        "gemoclap.cli.papers",
+    ),
     "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
     "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
@@ -150,7 +156,8 @@ SHELVES: dict[str, dict[str, str]] = {
     },
     "search by how it sounds": {name: COMMANDS[name].summary for name in ("index", "search")},
     "more tables and reports": {
-        name: COMMANDS[name].summary for name in ("report", "compare", "crosscorpus", "table1", "sweep", "convert")
+        name: COMMANDS[name].summary
+        for name in ("report", "compare", "papers", "crosscorpus", "table1", "sweep", "convert")
     },
     "GMP-TL (pseudo-labels of frames)": {
         "gmp": "run its four steps one by one: features, cluster, pretrain, finetune",

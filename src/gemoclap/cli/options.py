@@ -272,6 +272,16 @@ def add_compare(parser: Parser) -> None:
     parser.epilog = "'gemoclap compare ems' is another command: it pre-trains encoders with and without EMS.\n"
 
 
+def add_papers(parser: Parser) -> None:
+    parser.usage = "gemoclap papers gemo-clap|gmp-tl|ems RUN ... [-o FOLDER]"
+    paper = "whose figures to show: gemo-clap (its Table 1, and the systems of its Table 2), gmp-tl, or ems"
+    parser.add_argument("paper", type=Literal["gemo-clap", "gmp-tl", "ems"], help=paper)
+    runs = "folders of cross-validations, finished or not; for ems, the folder of one 'gemoclap compare ems'"
+    parser.add_argument("runs", nargs="+", help=runs)
+    output = "folder for the tables as a page, HTML, CSV, JSON and LaTeX; the page is printed in any case"
+    parser.add_argument("-o", "--output", type=str | None, default=None, help=output)
+
+
 def add_pretrain_intensity(parser: Parser) -> None:
     parser.usage = "gemoclap pretrain intensity MANIFEST -o RUN [--config YAML ...] [options]"
     add_manifest(parser)

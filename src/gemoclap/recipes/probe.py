@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -49,6 +50,7 @@ from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crossval import plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import cache_folder, load_audio_store
+from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.terminal import progress_bar
@@ -62,8 +64,8 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     """Train a head for every encoder, fold and seed, and predict the test speakers. Finished work is not repeated.
 
     `output` becomes a folder that `gemoclap.reports` reads. It has config.yaml, folds.json and, for each encoder and fold,
-    predictions.csv and log.jsonl of the first seed. The folder of a fold has a seed_N/ for every seed, with these files and
-    head.safetensors. seeds.json and seeds.csv summarise all seeds.
+    predictions.csv and log.jsonl of the first seed. The folder of a fold has a seed_N/ for every seed, with these files,
+    head.safetensors and made.json. seeds.json and seeds.csv summarise all seeds.
 
     Returns
     -------
@@ -280,6 +282,7 @@ def _train_and_test(
         table = torch.stack([features[row.id] for row in rows])
         return table, torch.tensor([vocabulary.index(row.emotion) for row in rows], device=table.device)
 
+    begun = time.monotonic()
     dev = part(fold.dev) if fold.dev else None
     head, log = fit_head(*part(fold.train), len(vocabulary.emotions), settings, seed, dev)
     with torch.no_grad():
@@ -288,6 +291,7 @@ def _train_and_test(
     own = predictions_path(folder, fold, seed).parent
     with atomic_write(own / "head.safetensors", "wb") as file:
         file.write(save({name: tensor.cpu() for name, tensor in head.state_dict().items()}))
+    write_made(own, begun)
     for place in [own.parent, own] if seed == settings.train.seeds[0] else [own]:
         with atomic_write(place / "log.jsonl") as file:
             file.writelines(json.dumps(row) + "\n" for row in log)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from gemoclap.metrics import Scores, confusion_by_seed
 from gemoclap.metrics.summary import Labelled
 from gemoclap.predictions import aligned
 from gemoclap.reports import mistakes, tables
+from gemoclap.reports.document import Pictures
 from gemoclap.reports.embedding_map import FoldMap, draw_map, fold_maps
 from gemoclap.reports.html import (
     MOST_CHOICES,
@@ -22,17 +22,14 @@ from gemoclap.reports.html import (
     choices,
     details,
     escaped,
-    figure,
     page,
     paragraph,
     table,
 )
 from gemoclap.reports.page import (
     COMPARISON,
-    Picture,
     about_confidence,
     about_intervals,
-    draw_pictures,
     overlap_warning,
     partial_warning,
     protocol_lines,
@@ -67,7 +64,7 @@ def write_html_report(results: Results, with_audio: bool = True) -> Path:
     ------
     GemoclapError : a file of embeddings or a config.yaml is damaged.
     """
-    pictures = _Pictures(report_pictures(results))
+    pictures = Pictures(report_pictures(results))
     folds = tables.count(results.folds, "fold")
     title = f"Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {folds}"
     warnings = [
@@ -94,25 +91,6 @@ def write_html_report(results: Results, with_audio: bool = True) -> Path:
     return path
 
 
-class _Pictures:
-    """Draws the pictures of a report when they are asked for, and makes figures of them."""
-
-    def __init__(self, pictures: dict[str, Picture]) -> None:
-        self.pictures = pictures
-
-    def figure(self, name: str, description: str, caption: str | None = None) -> str:
-        """Return a figure, or a sentence if it could not be drawn; nothing if there is no such picture."""
-        if name not in self.pictures:
-            return ""
-        own_caption, draw = self.pictures[name]
-        with tempfile.TemporaryDirectory() as folder:
-            failed = draw_pictures(Path(folder), {name: (own_caption, draw)}, ("svg",))
-            if failed:
-                return paragraph(failed[name])
-            # A single format is written to the path itself.
-            return figure((Path(folder) / name).read_bytes(), description, own_caption if caption is None else caption)
-
-
 def _scores(row: Row) -> Scores:
     assert row.scores is not None
     return row.scores
@@ -121,7 +99,7 @@ def _scores(row: Row) -> Scores:
 # The sections.
 
 
-def _results(results: Results, pictures: _Pictures) -> Section:
+def _results(results: Results, pictures: Pictures) -> Section:
     uars = "; ".join(
         f"{row_label(row)} {with_interval(_scores(row).uar, _scores(row).uar_interval)} %"
         for row in results.scored_rows
@@ -179,7 +157,7 @@ def _of_gender(one: Labelled, gender: str | None) -> Labelled:
     )
 
 
-def _confusions(results: Results, pictures: _Pictures) -> Section:
+def _confusions(results: Results, pictures: Pictures) -> Section:
     parts = []
     for row in results.scored_rows:
         caption = f"Confusion matrix of {row.title}, pooled over folds"
@@ -211,7 +189,7 @@ def _worst_confusions(scores: Scores, most: int = 3) -> str:
     return "the most frequent mistakes are " + ", ".join(found) if found else "there are no mistakes"
 
 
-def _confidence(results: Results, pictures: _Pictures) -> Section:
+def _confidence(results: Results, pictures: Pictures) -> Section:
     errors = "; ".join(
         f"{row_label(row)} {percent(row.confidence.before.ece)}"
         for row in results.scored_rows
@@ -225,7 +203,7 @@ def _confidence(results: Results, pictures: _Pictures) -> Section:
     return Section("confidence", "Confidence", "\n".join(parts))
 
 
-def _curves(results: Results, pictures: _Pictures) -> Section:
+def _curves(results: Results, pictures: Pictures) -> Section:
     drawn = [
         pictures.figure(f"curves_{row.name}.png", f"Losses of {row.title} over epochs, one line per fold")
         for row in results.scored_rows
@@ -261,7 +239,7 @@ def _map_gallery(one: FoldMap, title: str) -> str:
     drawn = []
     for name, words in one.colourings.items():
         caption = f"{one.drawn_by} of {len(one.points):,} test clips of {title}, coloured by {name}"
-        pictures = _Pictures({"map.png": (caption, partial(draw_map, one.points, words))})
+        pictures = Pictures({"map.png": (caption, partial(draw_map, one.points, words))})
         drawn.append(f"<div>{pictures.figure('map.png', caption)}</div>")
     return f'<div class="row">{"".join(drawn)}</div>'
 

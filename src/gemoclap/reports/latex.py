@@ -56,7 +56,19 @@ def latex_table(
 
 def plain_latex_table(caption: str, label: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     r"""Return a ``table`` with the lines of booktabs; its first column is aligned left, the others are centred."""
-    return "\n".join([
+    return latex_blocks(caption, label, header, [("", rows)])
+
+
+def latex_blocks(
+    caption: str, label: str, header: Sequence[str], blocks: Sequence[tuple[str, Sequence[Sequence[str]]]]
+) -> str:
+    r"""Return a table as `plain_latex_table`, whose rows are in blocks with a line between them.
+
+    Parameters
+    ----------
+    blocks : a heading, which may be empty, and rows.
+    """
+    lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
@@ -65,12 +77,13 @@ def plain_latex_table(caption: str, label: str, header: Sequence[str], rows: Seq
         rf"\begin{{tabular}}{{l{'c' * (len(header) - 1)}}}",
         r"\toprule",
         " & ".join(map(escaped, header)) + r" \\",
-        r"\midrule",
-        *(" & ".join(map(escaped, row)) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\end{table}",
-    ]) + "\n"  # fmt: skip
+    ]
+    for heading, rows in blocks:
+        lines.append(r"\midrule")
+        if heading:
+            lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\emph{{{escaped(heading)}}}}} \\")
+        lines += [" & ".join(map(escaped, row)) + r" \\" for row in rows]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
 
 
 def _line(row: Row, width: int) -> str:

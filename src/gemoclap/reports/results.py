@@ -67,7 +67,12 @@ def collect(run_dir: str | os.PathLike) -> Results:
         methods=methods,
         rows=tuple(rows),
         differences=differences(rows),
-        made=read_made(method.folder / fold.name for method in methods for fold in folds),
+        made=read_made(
+            method.folder / fold.name / below
+            for method in methods
+            for fold in folds
+            for below in ("", *(f"seed_{seed}" for seed in _seeds_of(config)))
+        ),
     )
 
 

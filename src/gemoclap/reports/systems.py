@@ -70,7 +70,7 @@ def read_systems(
     GemoclapError : a source does not exist, is none of these, or has no such method.
     """
     parts = [_parts(argument) for argument in arguments]
-    of_runs = {one: _run_systems(*one) for one in parts if _is_run(Path(one[1]))}
+    of_runs = {one: _run_systems(*one) for one in parts if is_run(Path(one[1]))}
     names = ClipNames(utterances, [system for systems in of_runs.values() for system in systems])
     found: list[System] = []
     for one in parts:
@@ -102,18 +102,20 @@ def _seed_folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
-def _is_run(source: Path) -> bool:
+def is_run(source: Path) -> bool:
+    """Whether a folder is that of a run, or of several seeds of a run."""
     return (source / CONFIG).is_file() or bool(_seed_folders(source))
 
 
-def _results(folder: Path) -> Results:
+def read_run(folder: Path) -> Results:
+    """Return the results of a run, or those of several seeds together; raises as `collect` and `joined`."""
     return collect(folder) if (folder / CONFIG).is_file() else joined(_seed_folders(folder), folder)
 
 
 def _run_systems(name: str, source: str, method: str) -> list[System]:
     if is_dimension_run(source):
         raise GemoclapError(f"{source}: is a run of dimensions, which has no classes to compare; name runs of emotions")
-    results = _results(Path(source))
+    results = read_run(Path(source))
     rows = [row for row in results.rows if not method or method in _called(row)]
     if not rows:
         known = [row.first.folder.name for row in results.rows]

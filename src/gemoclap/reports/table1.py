@@ -11,22 +11,24 @@ import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as Grid
+from rich.table import Table as Shown
 
 from gemoclap.config import TITLES
 from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores, without_nan
 from gemoclap.recipes.cost import Cost
-from gemoclap.recipes.run_files import SELECTIONS
+from gemoclap.recipes.made import read_made
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.table1 import Cell, Table
+from gemoclap.reports.document import Content, Document, Grid, Part, write_document
 from gemoclap.reports.latex import latex_table
-from gemoclap.reports.page import write_page
-from gemoclap.reports.paper import PUBLISHED, READINGS, published, read_as
+from gemoclap.reports.paper import PUBLISHED, published, read_as
+from gemoclap.reports.protocol import means, protocol_grid, protocol_of, versions
+from gemoclap.reports.published import GEMO_CLAP, READINGS
 from gemoclap.reports.records import MethodResults, Results
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import score_tables
-from gemoclap.reports.tables import UNDEFINED, count, markdown_table, percent, with_interval, with_sd, write_csv
+from gemoclap.reports.tables import UNDEFINED, Cells, count, percent, with_interval, with_sd, write_csv
 from gemoclap.writing import atomic_write
 
 LEAST_HOURS = 0.01
@@ -88,7 +90,7 @@ class Entry:
 
 
 def write_table1(table: Table) -> Path:
-    """Write table1.md, table1.csv, table1.json and table1.tex into the table's folder, finished or not; return the page's path.
+    """Write table1.md, .html, .csv, .json and .tex into the table's folder, finished or not; return the page's path.
 
     Cells that other commands have added to the folder are included.
     """
@@ -100,7 +102,7 @@ def write_table1(table: Table) -> Path:
     )
     with atomic_write(table.output / "table1.tex") as file:
         file.write(_latex(table, entries, first))
-    return write_page(table.output / "table1.md", _sections(table, entries, first))
+    return write_document(_document(table, entries, first), table.output / "table1")
 
 
 def _read(asked: Table) -> tuple[Table, list[Entry], Results | None]:
@@ -192,25 +194,29 @@ def _data(table: Table, one: Entry) -> dict[str, Any]:
 # The page.
 
 
-def _sections(table: Table, entries: Sequence[Entry], first: Results | None) -> list[str]:
-    methods = [TITLES[method] for method in table.methods]
-    sections = [
-        f"# Audio encoders by methods{f' on {first.vocabulary}' if first else ''}",
-        *_warnings(first),
-        *_unfinished(entries),
-        *([_protocol(table, first)] if first else []),
-        "## All test utterances together",
-        f"WAR / UAR in percent, each with its 95 % interval over {_over(table)}: how much it would change with others.",
-        markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _pooled), 1),
-        "## Mean of folds",
+def _document(table: Table, entries: Sequence[Entry], first: Results | None) -> Document:
+    in_percent = (
+        f"WAR / UAR in percent, each with its 95 % interval over {_over(table)}: how much it would change with others."
+    )
+    of_folds = (
         "WAR / UAR in percent; all folds count the same; ± is the standard deviation over folds. To compare with a published "
-        "figure, use the table with the same kind of mean.",
-        markdown_table(["audio encoder", *(f"{one} WAR / UAR" for one in methods)], _rows(table, entries, _by_fold), 1),
-        *_beside_the_paper(table, entries),
-        "Figures for programs: [table1.csv](table1.csv), [table1.json](table1.json). For a paper: [table1.tex](table1.tex). "
-        "Each cell is a run of its own in cells/, with its own report.md; `gemoclap report` compares several of them.",
+        "figure, use the table with the same kind of mean."
+    )
+    beside = _beside_the_paper(table, entries)
+    parts = [
+        Part("All test utterances together", (Grid(in_percent, _cells(table, entries, _pooled)),)),
+        Part("Mean of folds", (Grid(of_folds, _cells(table, entries, _by_fold)),)),
+        *([Part("Comparison with the paper", beside)] if beside else []),
+        *([Part("Protocol", (_protocol(table, first, bool(beside)),))] if first else []),
     ]
-    return sections
+    return Document(
+        f"Audio encoders by methods{f' on {first.vocabulary}' if first else ''}",
+        (*_warnings(first), *_unfinished(entries)),
+        tuple(parts),
+        "Settings of all cells: [config.yaml](config.yaml). Figures for programs: [table1.csv](table1.csv), "
+        "[table1.json](table1.json). For a paper: [table1.tex](table1.tex). As one web page: [table1.html](table1.html). "
+        "Each cell is a run of its own in cells/, with its own report.md; `gemoclap report` compares several of them.",
+    )
 
 
 def _over(table: Table) -> str:
@@ -236,17 +242,21 @@ def _unfinished(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _protocol(table: Table, first: Results) -> str:
-    counts = first.class_counts
-    tested = sum(fold.n_test for fold in first.folds)
-    seeds = f"{'seed' if len(table.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, table.seeds))}"
-    lines = [
-        f"- Manifest: `{first.manifest}`, {tested:,} utterances of {len(counts)} classes ({', '.join(counts)})",
-        f"- Protocol: {count(first.folds, 'fold')}; reported: {SELECTIONS[first.selection]}; {seeds}",
-        f"- Encoders: {', '.join(f'{name} is `{one}`' for name, one in table.encoders.items())}",
-        "- Settings of all cells: [config.yaml](config.yaml)",
-    ]
-    return "\n".join(lines)
+def _protocol(table: Table, first: Results, beside: bool) -> Grid:
+    """Return the protocol of all cells, beside that of the paper if its figures are shown."""
+    folders = (one.folder / one.method / fold.name for one in table.cells for fold in first.folds)
+    here = protocol_of(first) | {
+        **means(table.seeds),
+        "audio encoder": "; ".join(f"{name} is {one}" for name, one in table.encoders.items()),
+        "versions": versions(read_made(folders)),
+    }
+    published = {GEMO_CLAP.groups[0].title: GEMO_CLAP.groups[0].protocol} if beside else {}
+    return protocol_grid({"here": here}, published)
+
+
+def _cells(table: Table, entries: Sequence[Entry], words: Any) -> Cells:
+    header = ["audio encoder", *(f"{TITLES[method]} WAR / UAR" for method in table.methods)]
+    return header, _rows(table, entries, words)
 
 
 def _rows(table: Table, entries: Sequence[Entry], words: Any) -> list[list[str]]:
@@ -270,7 +280,7 @@ def _by_fold(one: Entry) -> str:
     return one.beside(" / ".join(with_sd(*pair) for pair in pairs))
 
 
-def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
+def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> tuple[Content, ...]:
     """Return a table of our figures and the paper's, for encoders that the paper has; nothing if the corpus is not IEMOCAP."""
     rows = []
     for name, encoder in table.encoders.items():
@@ -284,9 +294,9 @@ def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> list[str]:
             cells = ["{:.2f} / {:.2f}".format(*read_as(reading, one.figures)) if one else UNDEFINED for one in found]
             rows.append([title, f"the paper, labelled as in its {labels}", *cells])
     if not rows:
-        return []
+        return ()
     header = ["audio encoder", "source", *(f"{TITLES[method]} WAR / UAR" for method in table.methods)]
-    return ["## Comparison with the paper", PUBLISHED, markdown_table(header, rows, text_columns=2)]
+    return PUBLISHED, Grid("In percent, all test utterances together.", (header, rows), text_columns=2)
 
 
 def _short(one: Entry) -> str:
@@ -335,7 +345,7 @@ def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]
 def print_table1(table: Table, console: Console) -> None:
     """Print the table: WAR above UAR, with intervals, or the state of a cell that is not finished."""
     table, entries, first = _read(table)
-    grid = Grid(
+    grid = Shown(
         title=f"{first.vocabulary if first else 'table 1'}, in percent",
         caption=f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
         box=box.SIMPLE_HEAD,
@@ -352,7 +362,7 @@ def print_table1(table: Table, console: Console) -> None:
 def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
     """Print the remaining hours of each cell; `batch` describes the batch and device of a step."""
     methods = list(dict.fromkeys(method for one in costs for method in one.steps))
-    grid = Grid(title="remaining hours of training", box=box.SIMPLE_HEAD, show_edge=False)
+    grid = Shown(title="remaining hours of training", box=box.SIMPLE_HEAD, show_edge=False)
     grid.add_column("audio encoder", overflow="fold")
     for heading in ("seconds per step", *(TITLES[method] for method in methods), "total"):
         grid.add_column(heading, justify="right")

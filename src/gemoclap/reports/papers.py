@@ -1,0 +1,368 @@
+"""Puts the rows of runs beside the published systems of a paper, each with its protocol: `gemoclap papers`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gemoclap.config import TRAINED
+from gemoclap.errors import GemoclapError
+from gemoclap.files import read_json, write_json
+from gemoclap.metrics import INTERVAL_SEEDS
+from gemoclap.recipes.run_folder import refuse_used_folder
+from gemoclap.reports.dimensions import is_dimension_run
+from gemoclap.reports.document import Bullets, Document, Grid, Part, write_document
+from gemoclap.reports.latex import latex_blocks
+from gemoclap.reports.page import overlap_warning
+from gemoclap.reports.protocol import (
+    IEMOCAP_UTTERANCES,
+    combined_hash,
+    corpora_of,
+    differing_folds,
+    is_iemocap4,
+    protocol_grid,
+    protocol_of,
+    tested,
+)
+from gemoclap.reports.published import PAPERS, READINGS, UNKNOWN, Paper, System
+from gemoclap.reports.records import Results, Row
+from gemoclap.reports.systems import is_run, read_run
+from gemoclap.reports.tables import (
+    UNDEFINED,
+    count,
+    percent,
+    row_label,
+    scores_row,
+    with_interval,
+    with_sd,
+    write_csv,
+)
+from gemoclap.writing import atomic_write
+
+DATA_KEY = "published"
+"""Key in NAME.json by which a folder is known to have an earlier table of this kind."""
+OTHER_READING = "WAR / UAR in the other reading of Table 1"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A paper, and the runs beside it, by the name that the user gave."""
+
+    paper: Paper
+    runs: Mapping[str, Results]
+
+    @property
+    def comparable(self) -> dict[str, Results]:
+        """The runs of the paper's corpus and classes."""
+        return {name: one for name, one in self.runs.items() if is_iemocap4(one)}
+
+    @property
+    def others(self) -> dict[str, Results]:
+        """The runs of another corpus or of other classes."""
+        return {name: one for name, one in self.runs.items() if not is_iemocap4(one)}
+
+
+def read_beside(paper: str, folders: Sequence[str]) -> Beside:
+    """Read the runs that stand beside a paper.
+
+    Parameters
+    ----------
+    paper : one of `published.PAPERS`, except ``"ems"`` (`reports.ems_paper`).
+    folders : folders of cross-validations, of several seeds of one, or of probes, finished or not.
+
+    Raises
+    ------
+    GemoclapError : a folder is no run, or is named twice; or as `reports.collect`.
+    """
+    runs: dict[str, Results] = {}
+    for folder in folders:
+        name = os.path.normpath(folder)
+        if name in runs:
+            raise GemoclapError(f"{folder}: is named twice; name each run once")
+        if is_dimension_run(folder):
+            raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes; name runs of emotions")
+        if not is_run(Path(folder)):
+            cells = f"{folder}/cells/*/*" if (Path(folder) / "cells").is_dir() else ""
+            hint = f"name its cells, such as {cells}" if cells else "name the folder that 'gemoclap crossval' wrote"
+            raise GemoclapError(f"{folder}: is not the folder of a cross-validation; {hint}")
+        runs[name] = read_run(Path(folder))
+    return Beside(PAPERS[paper], runs)
+
+
+def write_beside(beside: Beside, output: Path) -> Path:
+    """Write NAME.md, .html, .csv, .json and .tex into a folder, where NAME is the paper's; return the path of the page.
+
+    Raises
+    ------
+    GemoclapError : the folder has other files, or cannot be written.
+    """
+    name = beside.paper.name
+    write_json(output / f"{name}.json", _data(beside, output))
+    write_csv(output / f"{name}.csv", [*map(_published_row, beside.paper.systems), *_own_rows(beside)])
+    with atomic_write(output / f"{name}.tex") as file:
+        file.write(_latex(beside))
+    return write_document(document(beside), output / name)
+
+
+def refuse_other_files(output: Path) -> None:
+    """Raise a GemoclapError if a folder has files, but no earlier table of a paper."""
+    for name in PAPERS:
+        try:
+            if DATA_KEY in read_json(output / f"{name}.json", ""):
+                return
+        except GemoclapError:
+            pass  # there is none
+    refuse_used_folder(output)
+
+
+def incomparable(name: str, results: Results) -> str:
+    """Return the sentence that a run is of another corpus or of other classes than the papers."""
+    corpora = ", ".join(corpora_of(results)) or "an unnamed corpus"
+    return (
+        f"{name} is of {corpora} with {len(results.classes)} classes ({results.vocabulary}). The published figures are for "
+        "IEMOCAP with the four classes angry, happy (with excited), neutral and sad, so they cannot be compared with it"
+    )
+
+
+def caveats(name: str, results: Results) -> list[str]:
+    """Return sentences on what a run of the papers' corpus does in another way than they do."""
+    found = []
+    if tested(results) != IEMOCAP_UTTERANCES:
+        found.append(
+            f"{name} tests {tested(results):,} utterances, not the {IEMOCAP_UTTERANCES:,} of IEMOCAP's four classes"
+        )
+    if (results.config.get("data") or {}).get("folds", "session") != "session":
+        found.append(f"{name} does not leave one session out in each fold, as is usual on IEMOCAP")
+    return found
+
+
+# The page.
+
+
+def document(beside: Beside) -> Document:
+    """Return the page: published systems and our rows, then the protocols of all."""
+    warnings = [f"**Beware: {incomparable(name, one)}.**" for name, one in beside.others.items()]
+    for name, one in beside.runs.items():
+        warnings += [f"{name}: {sentence}" for sentence in overlap_warning(one)]
+        warnings += [f"**Beware: {name}: {warning}.**" for warning in one.encoder_warnings]
+    for name, one in beside.comparable.items():
+        warnings += [f"**Beware: {sentence}.**" for sentence in caveats(name, one)]
+    warnings += [f"**Beware: {sentence}.**" for sentence in differing_folds(beside.runs)]
+    protocols = {name: protocol_of(one) for name, one in beside.runs.items()}
+    name = beside.paper.name
+    return Document(
+        f"{count([*beside.runs], 'run')} beside the published figures of {beside.paper.title}",
+        tuple(warnings),
+        (
+            Part("Figures", tuple(figure_grids(beside))),
+            Part("Protocol", (protocol_grid(protocols, {one.title: one.protocol for one in beside.paper.groups}),)),
+            Part("How to read this", (Bullets(tuple(_reading(beside))),)),
+        ),
+        f"Figures for programs: [{name}.csv]({name}.csv), [{name}.json]({name}.json). For a paper: "
+        f"[{name}.tex]({name}.tex). As one web page: [{name}.html]({name}.html).",
+    )
+
+
+def figure_grids(beside: Beside) -> list[Grid]:
+    """Return the tables: published systems with the runs that compare with them, and the other runs apart."""
+    header = _header(beside.paper)
+    published = [_published_cells(one, beside.paper) for one in beside.paper.systems]
+    own = [cells for name, one in beside.comparable.items() for cells in _own_cells(name, one, beside.paper)]
+    about = (
+        f"IEMOCAP, four classes. In percent; brackets are 95 % intervals over speakers (and seeds, if a row has several). "
+        f"Published figures: {beside.paper.reference}."
+    )
+    grids = [Grid(about, (header, [*published, *own]), text_columns=2)]
+    rows = [cells for name, one in beside.others.items() for cells in _own_cells(name, one, beside.paper)]
+    if rows:
+        about = "Other corpora or classes: not to be compared with the published figures."
+        grids.append(Grid(about, (header, rows), text_columns=2))
+    return grids
+
+
+def _header(paper: Paper) -> list[str]:
+    readings = [OTHER_READING] if paper.has_two_readings else []
+    return ["system", "audio encoder", "WAR / UAR", *readings, "WAR / UAR, mean of folds", "source"]
+
+
+def _published_cells(one: System, paper: Paper) -> list[str]:
+    readings = READINGS if paper.has_two_readings else ["table_2"]
+    return [
+        one.name,
+        one.encoder or UNDEFINED,
+        *(_pair(*one.read_as(reading), paper.decimals) for reading in readings),
+        UNDEFINED,
+        one.source.removeprefix(f"{paper.reference}, "),
+    ]
+
+
+def _pair(war: float | None, uar: float | None, decimals: int) -> str:
+    if war is None and uar is None:
+        return UNDEFINED
+    return f"{_figure(war, decimals)} / {_figure(uar, decimals)}"
+
+
+def _figure(value: float | None, decimals: int) -> str:
+    return UNDEFINED if value is None else f"{value:.{decimals}f}"
+
+
+def _own_cells(name: str, results: Results, paper: Paper) -> list[list[str]]:
+    found = []
+    for row in results.scored_rows:
+        assert row.scores is not None and row.mean is not None
+        scores, mean = row.scores, row.mean
+        pairs = ((scores.war, scores.war_interval), (scores.uar, scores.uar_interval))
+        readings = [" / ".join(with_interval(*pair) for pair in pairs)]
+        if paper.has_two_readings:
+            readings.append(f"{percent(scores.war)} / {percent(scores.uar)}")  # our labels have one reading
+        by_fold = f"{with_sd(mean.war, mean.war_sd)} / {with_sd(mean.uar, mean.uar_sd)}"
+        found.append([f"{_label(row)} (here)", encoder_of(row, results), *readings, by_fold, name])
+    return found
+
+
+def _label(row: Row) -> str:
+    return f"{row_label(row)}, mean of {len(row.seeds)} seeds" if row.seeds else row_label(row)
+
+
+def encoder_of(row: Row, results: Results) -> str:
+    """Return the name of a row's audio encoder: the last part of its id or folder; a dash if the row has none."""
+    kind = row.first.folder.name
+    if "encoders" in results.config:
+        return kind  # a probe's rows are its encoders
+    encoder = (results.config.get("model") or {}).get("audio_encoder")
+    return Path(encoder).name if encoder and kind in TRAINED else UNDEFINED
+
+
+def _reading(beside: Beside) -> list[str]:
+    return [
+        "**WAR** (weighted average recall) is the share of utterances that are predicted correctly, **UAR** (unweighted "
+        "average recall) the mean of the recalls of the classes.",
+        *beside.paper.remarks,
+        "Our figures are those of all test utterances together; for each fold alone and then averaged they are in the column "
+        f"'mean of folds'. Which of the two a paper has is {UNKNOWN}.",
+        "The papers' figures have no intervals, and were not measured here.",
+        f"Intervals of a mean over seeds: {INTERVAL_SEEDS}.",
+        "Twelve digits are the beginning of a SHA-256: of the manifest, of an encoder's weights, of the utterances in "
+        "each part of a fold.",
+    ]
+
+
+# For programs and papers.
+
+
+def _published_row(one: System) -> dict[str, Any]:
+    row: dict[str, Any] = {"kind": "published", "system": one.name, "audio_encoder": one.encoder, "source": one.source}
+    for reading in READINGS:
+        pair = one.read_as(reading)
+        if reading == "table_2" or one.is_ambiguous:
+            end = "" if reading == "table_2" else "_other_reading"
+            row |= {f"{name}{end}": _share(figure) for name, figure in zip(("war", "uar"), pair, strict=True)}
+    return row
+
+
+def _share(figure: float | None) -> str:
+    return "" if figure is None or math.isnan(figure) else f"{figure / 100:.6f}"
+
+
+def _own_rows(beside: Beside) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "here" if name in beside.comparable else "here, not comparable",
+            "system": row.title,
+            "audio_encoder": encoder_of(row, results),
+            "source": name,
+            "corpus": " ".join(corpora_of(results)),
+            "folds_hash": combined_hash(results),
+            "seeds": " ".join(map(str, row.seeds)),
+            **scores_row(row.scores),
+            "n_speakers": row.scores.n_clusters,
+        }
+        for name, results in beside.runs.items()
+        for row in results.scored_rows
+        if row.scores is not None
+    ]
+
+
+def _data(beside: Beside, output: Path) -> dict[str, Any]:
+    return {
+        "paper": beside.paper.title,
+        "reference": beside.paper.reference,
+        DATA_KEY: [_published_row(one) for one in beside.paper.systems],
+        "here": [
+            {
+                "system": row.title,
+                "run": os.path.relpath(name, output),
+                "comparable": name in beside.comparable,
+                "seeds": list(row.seeds),
+                "scores": row.scores.to_dict() if row.scores else None,
+            }
+            for name, results in beside.runs.items()
+            for row in results.scored_rows
+        ],
+        "protocols": {
+            **{name: protocol_of(one) for name, one in beside.runs.items()},
+            **{one.title: dict(one.protocol) for one in beside.paper.groups},
+        },
+        "remarks": list(beside.paper.remarks),
+    }
+
+
+def _latex(beside: Beside) -> str:
+    paper = beside.paper
+    columns = ["System", "Audio encoder", "WAR", "UAR"]
+    if paper.has_two_readings:
+        columns += ["WAR (other reading)", "UAR (other reading)"]
+    blocks = [
+        (one.title, [_latex_published(system, paper) for system in one.systems]) for one in paper.groups if one.systems
+    ]
+    for heading, runs in (("Here", beside.comparable), ("Here, not comparable", beside.others)):
+        rows = [cells for results in runs.values() for cells in _latex_own(results, paper)]
+        blocks += [(heading, rows)] if rows else []
+    return latex_blocks(_caption(beside), f"published-{paper.name}", columns, blocks) + latex_protocols(
+        {name: protocol_of(one) for name, one in beside.runs.items()}
+    )
+
+
+def _latex_published(one: System, paper: Paper) -> list[str]:
+    readings = READINGS if paper.has_two_readings else ["table_2"]
+    figures = [figure for reading in readings for figure in one.read_as(reading)]
+    return [one.name, one.encoder or UNDEFINED, *(_figure(value, paper.decimals) for value in figures)]
+
+
+def _latex_own(results: Results, paper: Paper) -> list[list[str]]:
+    found = []
+    for row in results.scored_rows:
+        assert row.scores is not None
+        scores = row.scores
+        cells = [with_interval(scores.war, scores.war_interval), with_interval(scores.uar, scores.uar_interval)]
+        again = [percent(scores.war), percent(scores.uar)] if paper.has_two_readings else []
+        found.append([_label(row), encoder_of(row, results), *cells, *again])
+    return found
+
+
+def _caption(beside: Beside) -> str:
+    sentences = [
+        f"Published figures of {beside.paper.title} ({beside.paper.reference}) and rows measured here, in percent; ours "
+        "are all test utterances together, with 95 % intervals over speakers (and seeds, if there are several)."
+    ]
+    if beside.paper.has_two_readings:
+        sentences.append(
+            "The paper labels the figures of its Table 1 in two ways: as in its Table 2 (WAR, UAR), or as in the header "
+            "of its Table 1 (other reading)."
+        )
+    if beside.others:
+        sentences.append("Rows of other corpora or classes cannot be compared with the published figures.")
+    return " ".join(sentences)
+
+
+def latex_protocols(protocols: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the protocol of each run as LaTeX comments, to be quoted in the text of a paper."""
+    lines = [
+        f"% Protocol of {name}: " + "; ".join(f"{fact}: {words}" for fact, words in one.items())
+        for name, one in protocols.items()
+    ]
+    return "\n".join(" ".join(line.split()) for line in lines) + "\n"
