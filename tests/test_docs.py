@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
@@ -29,7 +30,8 @@ def test_every_import_of_the_api_page_works() -> None:
     imports = re.findall(r"from (gemoclap[\w.]*) import (\w+(?:, \w+)*)", page)
     assert len(imports) > 30
     for module, names in imports:
-        assert all(hasattr(import_module(module), name) for name in names.split(", ")), f"{module}: {names}"
+        for name in names.split(", "):
+            assert hasattr(import_module(module), name) or find_spec(f"{module}.{name}"), f"{module}: {name}"
 
 
 def test_links_of_the_first_pages_lead_to_files() -> None:

@@ -15,6 +15,9 @@ from transformers import (
     RobertaConfig,
     RobertaModel,
     RobertaTokenizer,
+    SeamlessM4TFeatureExtractor,
+    Wav2Vec2BertConfig,
+    Wav2Vec2BertModel,
     Wav2Vec2FeatureExtractor,
     WhisperConfig,
     WhisperFeatureExtractor,
@@ -114,10 +117,28 @@ def save_whisper(folder: Path, seed: int = 0, model_class: Any = WhisperModel, *
     return folder
 
 
+def save_w2v_bert(folder: Path, seed: int = 0, model_class: Any = Wav2Vec2BertModel, **changes: Any) -> Path:
+    """Save a tiny random w2v-BERT as the hub has it: 3 layers of 16, and the sizes of its input."""
+    torch.manual_seed(seed)
+    sizes = {
+        name: _SIZES[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    }
+    own = {"conv_depthwise_kernel_size": 5, "left_max_position_embeddings": 6, "right_max_position_embeddings": 3}
+    model = model_class(Wav2Vec2BertConfig(**{**sizes, **own, "layerdrop": 0.0, "mask_time_length": 2, **changes}))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(folder)
+    return folder
+
+
 def save_family(folder: Path, family: str, norm: str = "layer", **options: Any) -> Path:
-    """Save a tiny random encoder of a family of `SPEECH_FORMS`, or a Whisper."""
+    """Save a tiny random encoder of a family of `SPEECH_FORMS`, a Whisper or a w2v-BERT."""
     if family == "whisper":
         return save_whisper(folder)
+    if family == "w2v-bert":
+        return save_w2v_bert(folder)
     return save_speech_encoder(folder, family, norm, **options)
 
 

@@ -23,6 +23,7 @@ HOMES = {
     "gemoclap-mockingjay": "gemoclap.encoders.mockingjay",
     "gemoclap-npc": "gemoclap.encoders.npc",
     "gemoclap-small": "gemoclap.encoders.small",
+    "gemoclap-w2v-bert": "gemoclap.encoders.w2v_bert",
     "gemoclap-whisper": "gemoclap.encoders.whisper",
 }
 """``model_type`` of each config of this package -> the module that registers it with transformers."""

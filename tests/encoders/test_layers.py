@@ -19,7 +19,7 @@ from gemoclap.encoders.layers import final_norm
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
-FORMS = (*SPEECH_FORMS, ("whisper", "layer"))
+FORMS = (*SPEECH_FORMS, ("whisper", "layer"), ("w2v-bert", "layer"))
 LENGTHS = torch.tensor([3000, 1400])
 
 

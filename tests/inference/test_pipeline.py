@@ -49,7 +49,7 @@ CLIPS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["compact", "hubert", "whisper", "plain wav2vec2"])
+@pytest.fixture(scope="module", params=["compact", "hubert", "whisper", "w2v-bert", "plain wav2vec2"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model: with prompts or a plain head, on an encoder that normalises clips or does not."""
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ class ModelSettings:
     Args:
         audio_encoder: Speech encoder: 'compact' (this project's own, trained from scratch), 'small' (Whisper's convolutions
             below layers of our own), 'default' (the first layers of Whisper base, which come with gemoclap), a Hugging Face
-            id such as microsoft/wavlm-large or openai/whisper-base, or a folder.
+            id such as microsoft/wavlm-large, openai/whisper-base or facebook/w2v-bert-2.0, or a folder.
         audio_options: Fields of the speech encoder's config to change, such as {hidden_size: 256} for 'compact'. A
             pre-trained encoder accepts only fields that fit its weights: SpecAugment's mask_*, dropouts, and
             {padded: true}, which pads every clip of a Whisper to 30 s.

@@ -124,14 +124,18 @@ def going_on_from(model: Any, states: Tensor, mask: Tensor, count: int) -> Itera
     with ExitStack() as stack:
         for layer in others:
             stack.enter_context(calling_instead(layer, _passed_through))
-        if hasattr(inner, "embed_positions"):  # in a Whisper, the states replace the output of the convolutions
+        if isinstance(
+            getattr(inner, "embed_positions", None), nn.Embedding
+        ):  # in a Whisper, the states replace the output of the convolutions
             stack.enter_context(front_end_given(model, states, mask))
             stack.enter_context(calling_instead(inner.embed_positions, lambda places: states.new_zeros(1)))
             stack.enter_context(calling_instead(first, _passed_through))
         else:  # in the other families, the input of the first layer is computed from zeros, and ignored
-            nothing = states.new_zeros(1).expand(*states.shape[:2], model.config.conv_dim[-1])
+            width = model.feature_projection.projection.in_features
+            nothing = states.new_zeros(1).expand(*states.shape[:2], width)
             stack.enter_context(front_end_given(model, nothing, mask))
-            stack.enter_context(calling_instead(inner.pos_conv_embed, lambda hidden: hidden.new_zeros(1)))
+            if hasattr(inner, "pos_conv_embed"):
+                stack.enter_context(calling_instead(inner.pos_conv_embed, lambda hidden: hidden.new_zeros(1)))
             stack.enter_context(calling_instead(first, _giving(states, first)))
         yield
 

@@ -19,6 +19,8 @@ from gemoclap.encoders.whisper import (
 )
 from gemoclap.errors import GemoclapError, did_you_mean
 
+W2V_BERT = "wav2vec2-bert"
+"""The type of a w2v-BERT in transformers."""
 FREE_FIELDS = ("apply_spec_augment", "layerdrop", "padded")
 
 
@@ -38,6 +40,8 @@ def load_speech_model(
     config = load_config(name)
     if isinstance(config, WhisperConfig):
         return _load_whisper(name, config, layers, keep_layers, options), False
+    if config.model_type == W2V_BERT:
+        return _load_w2v_bert(name, config, layers, keep_layers, options), False
     refuse_unfit(name, model_class(name, config), config)
     do_normalize = read_do_normalize(name)
     leave_out_unused(config, layers, keep_layers)
@@ -45,11 +49,28 @@ def load_speech_model(
     return load_model(name, config), do_normalize
 
 
+def _load_w2v_bert(
+    name: str, config: PreTrainedConfig, layers: Layers, keep_layers: int | None, options: dict[str, Any]
+) -> PreTrainedModel:
+    """Build a w2v-BERT with the log-mel features that it takes."""
+    # Imported here, because its classes in transformers take a while, and few runs need them.
+    from gemoclap.encoders.w2v_bert import BANDS, STACKED, W2VBertSpeechConfig, W2VBertSpeechModel
+
+    wanted = {"num_mel_bins": BANDS, "stride": STACKED, "sampling_rate": SAMPLE_RATE}
+    _check_features(name, wanted)
+    own = W2VBertSpeechConfig.from_w2v_bert(config)
+    refuse_unfit(name, W2VBertSpeechModel, own)
+    leave_out_unused(own, layers, keep_layers)
+    set_options(own, options)
+    return load_model(name, own, W2VBertSpeechModel)
+
+
 def _load_whisper(
     name: str, config: WhisperConfig, layers: Layers, keep_layers: int | None, options: dict[str, Any]
 ) -> WhisperSpeechModel:
     """Build the encoder of a Whisper checkpoint. The decoder is neither built nor read."""
-    _check_mel(name, config.num_mel_bins)
+    bands = config.num_mel_bins
+    _check_features(name, {"feature_size": bands, "sampling_rate": SAMPLE_RATE, "hop_length": HOP, "n_fft": WINDOW})
     own = WhisperSpeechConfig.from_whisper(config)
     leave_out_unused(own, layers, keep_layers)
     set_options(own, options)
@@ -58,13 +79,12 @@ def _load_whisper(
     return WhisperSpeechModel.from_checkpoint(checkpoint, own)
 
 
-def _check_mel(name: str, bands: int) -> None:
-    """Refuse a checkpoint whose preprocessor_config.json needs other mel frames than ours."""
+def _check_features(name: str, wanted: dict[str, int]) -> None:
+    """Refuse a checkpoint whose preprocessor_config.json needs other log-mel features than ours."""
     if Path(name).is_dir() and not any(Path(name).glob("*processor_config.json")):
-        return  # without this file, the usual input of a Whisper is assumed
+        return  # without this file, the usual input of the family is assumed
     with readable_errors(name):
         asked, _ = PreTrainedConfig.get_config_dict(name, _configuration_file="preprocessor_config.json")
-    wanted = {"feature_size": bands, "sampling_rate": SAMPLE_RATE, "hop_length": HOP, "n_fft": WINDOW}
     for field, value in wanted.items():
         if asked.get(field, value) != value:
             raise GemoclapError(
@@ -105,8 +125,8 @@ def refuse_unfit(name: str, model_type: type[PreTrainedModel], config: PreTraine
         raise GemoclapError(f"{name}: is an encoder-decoder ({config.model_type}); give a speech encoder such as WavLM")
     if model_type.main_input_name != "input_values" or not hasattr(model_type, "_get_feat_extract_output_lengths"):
         raise GemoclapError(
-            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM, data2vec-audio or "
-            "Whisper encoder, or one of this project's (compact, small, mockingjay, npc)"
+            f"{name}: a {config.model_type} model does not take waveforms; give a wav2vec2, HuBERT, WavLM, data2vec-audio, "
+            "w2v-BERT or Whisper encoder, or one of this project's (compact, small, mockingjay, npc)"
         )
     # Both join frames inside the encoder. So the last frames of a clip would depend on the padding behind them.
     if getattr(config, "add_adapter", False):

@@ -16,7 +16,7 @@ from gemoclap.encoders.layers import numbered_layers
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 
-TARGETS = ("q_proj", "v_proj", "query_key_value")
+TARGETS = ("q_proj", "v_proj", "linear_q", "linear_v", "query_key_value")
 """Names of the projections in the attention of a layer that are adapted [C: queries and values, as in the paper above]."""
 ADAPTER = "default"
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gemoclap.audio import SAMPLE_RATE
+from gemoclap.encoders import w2v_bert
 from gemoclap.encoders.compact import MaskedBatchNorm
 from gemoclap.encoders.mel import LogMel
 from gemoclap.encoders.overriding import calling_instead
@@ -95,6 +96,32 @@ def _whisper_front_end(front_end: Any) -> Callable[..., Any]:
     return forward
 
 
+def _filter_bank(bank: Any) -> Callable[..., Any]:
+    """Return a function that does the same as w2v-BERT's `FilterBank`, in double precision as there.
+
+    All steps before the square are linear, so they are one matrix product.
+    """
+    size, device = w2v_bert.WINDOW, torch.device("cpu")
+    whole = torch.eye(size, dtype=torch.float64)
+    before = torch.diag(whole.diagonal()[1:], -1)
+    before[0, 0] = 1.0  # the first sample of a window has none before it
+    window = w2v_bert.povey_window(device, torch.float64).unsqueeze(1)
+    prepared = w2v_bert.FULL_SCALE * window * ((whole - w2v_bert.PREEMPHASIS * before) @ (whole - 1 / size))
+    spectrum = torch.fft.rfft(prepared, w2v_bert.FFT, dim=0)
+    real, imaginary = spectrum.real.T.contiguous(), spectrum.imag.T.contiguous()
+    filters = w2v_bert.mel_filters(device, torch.float64)
+
+    def forward(waveforms: Tensor) -> Tensor:
+        waveforms = functional.pad(waveforms, (0, w2v_bert.WINDOW + w2v_bert.HOP)).double()
+        frames = (waveforms.shape[1] - w2v_bert.WINDOW) // w2v_bert.HOP + 1
+        places = torch.arange(frames).unsqueeze(1) * w2v_bert.HOP + torch.arange(size)
+        windows = waveforms[:, places]
+        power = (windows @ real).square() + (windows @ imaginary).square()
+        return w2v_bert.finished(power @ filters, bank.lengths.samples)[0].transpose(1, 2)
+
+    return forward
+
+
 def _batch_norm(norm: Any) -> Callable[..., Any]:
     """Return a function that does the same as `MaskedBatchNorm` in evaluation mode."""
     scale = (norm.running_var + norm.eps).rsqrt() * (1.0 if norm.weight is None else norm.weight)
@@ -110,6 +137,7 @@ def _batch_norm(norm: Any) -> Callable[..., Any]:
 REPLACEMENTS: dict[type[nn.Module], Callable[[Any], Callable[..., Any]]] = {
     LogMel: _log_mel,
     WhisperFrontEnd: _whisper_front_end,
+    w2v_bert.FilterBank: _filter_bank,
     MaskedBatchNorm: _batch_norm,
 }
 """Class -> function that takes a module of this class and returns what is called in place of its `forward`."""

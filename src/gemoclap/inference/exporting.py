@@ -192,8 +192,9 @@ def _trace(whole: Whole, path: Path) -> None:
 def _quantize(path: Path) -> None:
     """Turn the weights of the encoder's matrix products into 8-bit integers, one scale for each column.
 
-    The products of the head stay, because they are few and small, and scaled by the temperature. The integers have no sign:
-    with signed ones, sums of products overflow on processors without VNNI, so that the error would depend on the machine.
+    The products of the head stay, because they are few and small, and scaled by the temperature. Those of log-mel features stay
+    too. The integers have no sign: with signed ones, sums of products overflow on processors without VNNI, so that the error
+    would depend on the machine.
     """
     onnx, quantization = needed("onnx", "an export"), needed("onnxruntime.quantization", "an export")
     names = [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "MatMul"]
@@ -202,7 +203,7 @@ def _quantize(path: Path) -> None:
             str(path),
             str(path),
             op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=[name for name in names if "/audio_encoder/" not in name],
+            nodes_to_exclude=[name for name in names if "/audio_encoder/" not in name or "/feature_extractor/" in name],
             per_channel=True,
             weight_type=quantization.QuantType.QUInt8,
         )
