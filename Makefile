@@ -12,7 +12,7 @@ CONFIG += --config whisper --model.audio_encoder $(ENCODER)
 DEMO := $(DEMO)-$(notdir $(patsubst %/,%,$(ENCODER)))
 endif
 
-.PHONY: help install demo test lint docs format clean
+.PHONY: help install demo test lint docs results format clean
 
 help:
 	@echo "make demo    prepare a corpus, cross-validate the three methods, write the report, predict one clip"
@@ -20,6 +20,7 @@ help:
 	@echo "make test    all tests"
 	@echo "make lint    ruff and mypy"
 	@echo "make docs    the documentation as a site, in build/site"
+	@echo "make results the tables of README.md and docs/, and their pictures, from the records in docs/records"
 
 install: .venv/.installed
 
@@ -56,6 +57,10 @@ docs: .venv/.docs
 .venv/.docs: .venv/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
+
+# Every figure on the pages of results comes from a record of a run.
+results: install
+	$(BIN)/python scripts/results.py write
 
 format: install
 	$(BIN)/ruff check --fix src tests benchmarks scripts

@@ -105,7 +105,7 @@ class PretrainModelSettings:
         reading: How intensity changes npc's mask, which is not published: wide = a wider mask around the most intense
             frames; spans = hide mockingjay's spans in the input [C].
         score_head: Second head that learns the intensity. speech = predict it from the encoder's output for the speech [C];
-            it is our own, and the one measured to help (docs/results.md). intensity_track = as in the EMS authors' code
+            it is our own, and the one measured to help (docs/results_older.md). intensity_track = as in the EMS authors' code
             [S] (mockingjay predicts it in a second pass over the masked intensity without speech; npc's second output is
             compared with features + intensity). none = no second head. true means speech, false means none.
         add_intensity: Add the masked intensity to every dimension of mockingjay's masked input, as in the EMS authors' code

@@ -76,7 +76,7 @@ class CompactOutput(BaseModelOutput):
 class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch norm of ``(B, C, F, ...)`` over the valid frames only. It equals PyTorch's batch norm of these frames.
 
-    Layer norm would need no mask, but with a thousand clips it learned far more slowly (docs/results.md).
+    Layer norm would need no mask, but with a thousand clips it learned far more slowly (docs/results_older.md).
     """
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]

@@ -1,12 +1,14 @@
-"""Records how a result was made: versions, kind of machine, date and duration. The record has no effect on any result."""
+"""Records how a result was made: versions, code, kind of machine, date and duration. The record has no effect on any result."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,17 @@ from typing import Any
 import torch
 
 import gemoclap
-from gemoclap.files import write_json
+from gemoclap.files import file_hash, write_json
 from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.training.distributed import process_state
 
 MADE = "made.json"
 """Name of the file in a fold's folder with this record."""
-LISTED = ("gemoclap", "torch", "transformers", "python", "host", "device", "processes", "threads")
+LISTED = ("gemoclap", "results", "code", "torch", "transformers", "python", "host", "device", "processes", "threads")
+RESULTS = 1
+"""Raise it with a change after which a training gives other figures, and describe the change in docs/records/changes.json."""
+WITHOUT_EFFECT = ("cli", "inference", "reports", "serving")
+"""Packages that no training uses."""
 
 
 def made_with() -> dict[str, Any]:
@@ -32,6 +38,8 @@ def made_with() -> dict[str, Any]:
     device = torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type
     return {
         "gemoclap": gemoclap.__version__,
+        "results": RESULTS,
+        "code": code_hash(),
         "torch": torch.__version__,
         "transformers": version("transformers"),
         "python": platform.python_version(),
@@ -41,6 +49,18 @@ def made_with() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
+
+
+@cache
+def code_hash() -> str:
+    """Return a hash of the source files that a training can use, 12 hex digits: the same hash means the same code."""
+    root = Path(gemoclap.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
+        name = path.relative_to(root)
+        if name.parts[0] not in WITHOUT_EFFECT:
+            digest.update(f"{name.as_posix()} {file_hash(path)}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def write_made(folder: Path, begun: float) -> None:

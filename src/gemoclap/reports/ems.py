@@ -149,15 +149,15 @@ def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
     facts = "\n".join(f"- {fact}" for fact in comparison.facts)
     parts = ["# Comparison of ways to pre-train", *warnings, facts, intro, "![UAR of each encoder](ems.png)"]
     for figure, name in FIGURES.items():
-        parts += [f"## {name}", _score_table(comparison, trials, figure)]
+        parts += [f"## {name}", score_table(comparison, trials, figure)]
     if any(difference(comparison, trial, [pair]) for trial in trials for pair in ALL_PAIRS):
-        parts += ["## What each part of EMS changes", DIFFERENCES, _difference_table(comparison, trials)]
+        parts += ["## What each part of EMS changes", DIFFERENCES, difference_table(comparison, trials)]
     if comparison.pretraining:
         parts += ["## Pre-training", PRETRAINING, _pretraining_table(comparison)]
     return parts
 
 
-def _score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -> str:
+def score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -> str:
     rows = []
     for name in _variants(comparison):
         found = [_over(comparison, trial, name, figure) for trial in trials]
@@ -166,7 +166,7 @@ def _score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -
     return markdown_table(["encoder", *map(_title, trials)], rows)
 
 
-def _difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
+def difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
     rows = []
     for kind, pairs in {**PAIRS, "": CONTROLS}.items():
         found = [

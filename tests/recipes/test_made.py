@@ -1,0 +1,35 @@
+"""What a fold says about the code that made it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+import gemoclap
+from gemoclap.recipes.made import MADE, RESULTS, code_hash, read_made, write_made
+
+
+def test_a_fold_has_the_hash_of_the_code_and_the_number_of_the_results(tmp_path: Path) -> None:
+    for fold in ("fold_1", "fold_2"):
+        (tmp_path / fold).mkdir()
+        write_made(tmp_path / fold, time.monotonic())
+    made = json.loads((tmp_path / "fold_1" / MADE).read_text())
+    assert made["results"] == RESULTS and made["code"] == code_hash() and len(made["code"]) == 12
+    together = read_made([tmp_path / "fold_1", tmp_path / "fold_2"])
+    assert together["results"] == [str(RESULTS)] and together["code"] == [made["code"]]
+
+
+def test_the_hash_of_the_code_is_that_of_what_a_training_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("__init__.py", "training/loop.py", "reports/page.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("one = 1\n")
+    monkeypatch.setattr(gemoclap, "__file__", str(tmp_path / "__init__.py"))
+    first = code_hash.__wrapped__()
+    (tmp_path / "reports" / "page.py").write_text("one = 2\n")
+    assert code_hash.__wrapped__() == first
+    (tmp_path / "training" / "loop.py").write_text("one = 2\n")
+    assert code_hash.__wrapped__() != first

@@ -1,0 +1,428 @@
+"""The pages of results: their tables are what the records of runs give, and records are what runs give."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import sys
+from functools import cache
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from fakerun import make_run, told
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+
+from gemoclap.cli.commands import COMMANDS, parse
+from gemoclap.errors import GemoclapError
+from gemoclap.recipes.made import RESULTS
+
+ROOT = Path(__file__).parents[2]
+RECORDS = ROOT / "docs" / "records"
+NOT_YET = {"ems"}
+"""Records that pages name, and that do not exist yet."""
+COMMAND = "gemoclap crossval made.jsonl --methods emo_clap,ce -o runs/made"
+TWO: dict[str, Any] = {"methods": ("emo_clap", "ce"), "n_folds": 2, "accuracy": (0.5, 0.6), "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def scripts() -> ModuleType:
+    """The script, which no package holds, and with it the modules beside it."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import results
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+    return results
+
+
+def module(name: str) -> ModuleType:
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two methods, two folds and eight speakers."""
+    return make_run(tmp_path_factory.mktemp("made") / "run", **TWO)
+
+
+@pytest.fixture(scope="module")
+def found(scripts: ModuleType, made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The record of the run."""
+    return record(scripts, made, tmp_path_factory.mktemp("record") / "made.json")
+
+
+def record(scripts: ModuleType, run: Path, target: Path, command: str = COMMAND, *more: str) -> dict[str, Any]:
+    arguments = ["record", str(run), "--command", command, "--title", "Made, 8 classes", "-o", str(target), *more]
+    assert scripts.main(arguments) == 0
+    return json.loads(target.read_text())
+
+
+def answers(run: Path, method: str) -> list[dict[str, str]]:
+    """Return the rows of a method's predictions, read without the package."""
+    rows: list[dict[str, str]] = []
+    for path in sorted(run.glob(f"{method}/*/predictions.csv")):
+        with open(path, newline="") as file:
+            rows += csv.DictReader(file)
+    return rows
+
+
+def uar_of(rows: list[dict[str, str]]) -> float:
+    truth, said = ([row[name] for row in rows] for name in ("truth", "prediction"))
+    return float(recall_score(truth, said, average="macro"))
+
+
+def table(page: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, without its ruler."""
+    lines = [line for line in page.splitlines() if line.startswith("|") and not set(line) <= set("|:- ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+# What is in the repository.
+
+
+def test_the_pages_are_what_the_records_give(scripts: ModuleType) -> None:
+    pages = module("results_pages")
+    records = pages.read_records(RECORDS)
+    checked = 0
+    for pattern in pages.PAGES:
+        for path in ROOT.glob(pattern):
+            text = path.read_text(encoding="utf-8")
+            assert pages.filled(text, records, path.name) == text, f"{path.name}: run 'make results'"
+            assert pages.named_records(text) - set(records) <= NOT_YET, path.name
+            checked += len(pages.named_records(text))
+    assert checked > 10
+
+
+def test_every_picture_of_a_record_is_there_and_on_a_page() -> None:
+    pages = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+    shown = {Path(name).name for name in re.findall(r"\]\(([^)]*images/[^)]+)\)", pages)}
+    assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+
+
+@cache
+def output_of(command: str) -> str:
+    """Return the folder that a command writes to, as its own parser reads it."""
+    name = " ".join(shlex.split(command)[1 : 2 if shlex.split(command)[1] in COMMANDS else 3])
+    return parse(name, shlex.split(command)[1 + len(name.split()) :]).output
+
+
+@pytest.mark.parametrize(
+    "path", sorted({*RECORDS.glob("*.json")} - {RECORDS / "changes.json"}), ids=lambda path: path.stem
+)
+def test_a_record_has_figures_and_no_path_of_a_machine(path: Path, scripts: ModuleType) -> None:
+    text = path.read_text(encoding="utf-8")
+    found = json.loads(text)
+    assert len(text) < 40_000
+    assert {"form", "kind", "title", "commands", "made", "recorded", "settings", "interval", "rows"} <= set(found)
+    assert found["form"] == 1 and found["kind"] in module("results_record").MAKERS and found["made"]["date"]
+    assert not re.search(r'(?:["\s=,])(?:/|~|[A-Za-z]:\\\\)\w', text), "an absolute path"
+    for name, row in found["rows"].items():
+        for figure in ("uar", "war", "macro_f1"):
+            value, low, high = row.get(figure, (0.5, 0.4, 0.6))
+            assert 0 <= low <= value <= high <= 1, name
+    for command in found["commands"]:
+        if command.startswith("python "):
+            assert (ROOT / command.split()[1]).is_file()
+        else:
+            assert output_of(command).startswith(("runs/", "demo/"))
+
+
+@pytest.mark.parametrize("name", ["docs/results.md", "README.md"])
+def test_no_figure_with_an_interval_is_typed(name: str, scripts: ModuleType) -> None:
+    pages = module("results_pages")
+    text = (ROOT / name).read_text(encoding="utf-8").partition("## The papers' own figures")[0]
+    assert re.search(r"\d \[\d", text)
+    rest = pages.FIGURE.sub("", pages.TABLE.sub("", text))
+    assert not re.findall(r".*\d ?\[[-+\N{MINUS SIGN}]?\d.*", rest)
+
+
+def test_a_change_of_results_is_described() -> None:
+    changes = json.loads((RECORDS / "changes.json").read_text(encoding="utf-8"))
+    assert [one["results"] for one in changes] == list(range(1, RESULTS + 1))
+    assert all(one["what"] for one in changes)
+
+
+# From a run to a page.
+
+
+def test_a_run_is_recorded_with_its_own_scores(found: dict[str, Any], made: Path) -> None:
+    assert found["corpus"]["speakers"] == 8 and set(found["corpus"]["folds"]) == {"fold_1", "fold_2"}
+    assert str(made) not in json.dumps(found) and answers(made, "ce")[0]["id"] not in json.dumps(found)
+    for method in ("emo_clap", "ce"):
+        rows = answers(made, method)
+        truth, said = ([row[name] for row in rows] for name in ("truth", "prediction"))
+        row = found["rows"][method]
+        assert row["uar"][0] == pytest.approx(uar_of(rows), abs=1e-6)
+        assert row["war"][0] == pytest.approx(accuracy_score(truth, said), abs=1e-6)
+        assert row["macro_f1"][0] == pytest.approx(f1_score(truth, said, average="macro"), abs=1e-6)
+        by_fold = [uar_of([one for one in rows if one["fold"] == fold]) for fold in ("fold_1", "fold_2")]
+        assert row["mean_of_folds"]["uar"] == pytest.approx(np.mean(by_fold), abs=1e-6)
+        assert row["mean_of_folds"]["uar_sd"] == pytest.approx(np.std(by_fold, ddof=1), abs=1e-6)
+        for gender in ("female", "male"):
+            own = [one for one in rows if one["gender"] == gender]
+            assert row["by_gender"][gender] == pytest.approx(uar_of(own), abs=1e-6)
+
+
+def test_the_tables_show_these_scores(found: dict[str, Any], made: Path) -> None:
+    fill = module("results_pages").filled
+    page = "Before.\n\n<!-- table: uar made -->\nold\n<!-- end -->\n\nSo <!--v made.ce.uar_ci-->0<!--/v--> it is.\n"
+    text = fill(page, {"made": found}, "page")
+    assert fill(text, {"made": found}, "page") == text
+    header, first, second = table(text)
+    assert header == ["method", "Made, 8 classes, 2 folds (8 speakers) \N{DAGGER}"]
+    shown = {"Emo-CLAP": first[1], "Cross-entropy": second[1]}
+    assert [first[0], second[0]] == list(shown)
+    for method, title in (("emo_clap", "Emo-CLAP"), ("ce", "Cross-entropy")):
+        assert shown[title].split()[0] == f"{100 * uar_of(answers(made, method)):.1f}"
+        low, high = (f"{100 * bound:.1f}" for bound in found["rows"][method]["uar"][1:])
+        assert shown[title].endswith(f"[{low}, {high}]")
+    assert f"So <!--v made.ce.uar_ci-->{shown['Cross-entropy']}<!--/v--> it is." in text and "\nold\n" not in text
+
+
+def test_differences_have_the_p_of_all_signs_of_the_speakers(found: dict[str, Any], made: Path) -> None:
+    one, other = ({row["id"]: row for row in answers(made, method)} for method in ("ce", "emo_clap"))
+    classes = sorted({row["truth"] for row in one.values()})
+    size = {name: sum(row["truth"] == name for row in one.values()) for name in classes}
+    shares: dict[str, float] = {}
+    for key, row in one.items():
+        gain = (row["prediction"] == row["truth"]) - (other[key]["prediction"] == row["truth"])
+        shares[row["speaker"]] = shares.get(row["speaker"], 0.0) + gain / size[row["truth"]] / len(classes)
+    each = np.array([*shares.values()])
+    flipped = np.array([*product((-1, 1), repeat=len(each))]) @ each
+    p = float(np.mean(np.abs(flipped) >= abs(each.sum()) - 1e-12))
+    (pair,) = found["pairs"]
+    assert pair["uar"][0] == pytest.approx(each.sum(), abs=1e-6) and pair["p"] == pytest.approx(p, abs=1e-6)
+    records = {"made": found, "again": {**found, "title": "Again"}}
+    header, *rows = table(module("results_pages").table("differences made again first=emo_clap", records))
+    assert header[4] == "p, Holm over 2"
+    assert [row[4] for row in rows] == [f"{min(1.0, 2 * p):.3f}"] * 2  # the smaller times two, then not below it
+    figure = module("results_pages").figure
+    assert figure("made.ce-emo_clap.uar", records) == f"{100 * each.sum():+.1f}".replace("-", "\N{MINUS SIGN}")
+    forth, back = figure("made.ce-emo_clap.uar_ci", records), figure("made.emo_clap-ce.uar_ci", records)
+    value, low, high = (float(word.strip("[],").replace("\N{MINUS SIGN}", "-")) for word in forth.split())
+    assert [float(word.strip("[],").replace("\N{MINUS SIGN}", "-")) for word in back.split()] == [-value, -high, -low]
+
+
+def test_seeds_are_averaged_and_shown(scripts: ModuleType, tmp_path: Path) -> None:
+    for seed, accuracy in ((0, 0.4), (1, 0.6)):
+        run = make_run(tmp_path / "run" / f"seed_{seed}", **{**TWO, "methods": ("ce",), "accuracy": (accuracy,)})
+        told(run, train={"seed": seed})
+    command = "gemoclap crossval made.jsonl --methods ce --seeds 0,1 -o runs/made"
+    found = record(scripts, tmp_path / "run", tmp_path / "made.json", command)
+    each = [uar_of(answers(tmp_path / "run" / f"seed_{seed}", "ce")) for seed in (0, 1)]
+    assert [*found["rows"]["ce"]["seeds"].values()] == pytest.approx(each, abs=1e-6)
+    assert found["rows"]["ce"]["uar"][0] == pytest.approx(np.mean(each), abs=1e-6)
+    (_, (_, cell)) = table(module("results_pages").table("uar made seeds=each", {"made": found}))
+    assert cell.endswith(f"({100 * each[0]:.1f}, {100 * each[1]:.1f})")
+
+
+def test_two_runs_are_recorded_together(scripts: ModuleType, tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, **{**TWO, "methods": ("ce",), "accuracy": (0.5,)}) for name in ("one", "two")]
+    told(runs[0], model={"project_plain_heads": False})
+    told(runs[1], model={"project_plain_heads": True})
+    commands = [
+        f"gemoclap crossval made.jsonl --methods ce{option} -o runs/x"
+        for option in ("", " --model.project_plain_heads true")
+    ]
+    found = module("results_record").make_record(runs, commands, "Made")
+    assert list(found["rows"]) == ["ce", "ce@two"] and len(found["pairs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (f"{COMMAND} --train.epochs 7", "train.epochs is 25 in the run, and 7 by"),
+        ("gemoclap crossval made.jsonl --methods emo_clap,am_softmax -o runs/made", "the command trains am_softmax"),
+        ("gemoclap crossval made.jsonl --seeds 0,1 -o runs/made", "does not have the 2 seeds"),
+        ("crossval made.jsonl -o runs/made", "give a command that starts with gemoclap"),
+        ("gemoclap crosval made.jsonl -o runs/made", "give a command that starts with gemoclap"),
+    ],
+)  # fmt: skip
+def test_a_command_that_is_not_the_runs_is_refused(
+    command: str, words: str, scripts: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = told(make_run(tmp_path / "run", **TWO), train={"epochs": 25})
+    arguments = ["record", str(run), "--command", command, "--title", "Made", "-o", str(tmp_path / "made.json")]
+    assert scripts.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line and not (tmp_path / "made.json").exists()
+
+
+def test_a_run_that_is_not_finished_is_refused(scripts: ModuleType, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", **TWO)
+    (run / "ce" / "fold_2" / "predictions.csv").unlink()
+    with pytest.raises(GemoclapError, match=r"ce: fold_2 not finished"):
+        module("results_record").make_record([run], [COMMAND], "Made")
+    only = COMMAND.replace("emo_clap,ce", "emo_clap")
+    assert list(module("results_record").make_record([run], [only], "Made")["rows"]) == ["emo_clap"]
+
+
+# How old a record is.
+
+
+def test_a_table_says_what_is_older_than_the_code(found: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = module("results_tables")
+    assert tables.age(found) == tables.OLD
+    new = {**found, "made": {"date": ["2026-11-29"], "results": ["2"]}}
+    assert tables.age(new) == "" and "\N{DAGGER}" not in tables.scores({"made": new}, {})
+    changes = [
+        {"results": 3, "affects": ["ce"], "what": "another loss"},
+        {"results": 4, "affects": ["gmp_tl"], "what": "no"},
+    ]
+    monkeypatch.setattr(tables, "_changes", lambda: changes)
+    assert tables.age(new) == "trained before a change: another loss"
+    newest = {**new, "title": "Newest", "made": {"date": ["2026-11-29"], "results": ["4"]}}
+    shown = tables.scores({"made": new, "b": new | {"title": "B"}, "newest": newest}, {})
+    assert "\N{DAGGER} Made, 8 classes; B: trained before a change: another loss." in shown
+
+
+def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleType, made: Path, tmp_path: Path) -> None:
+    tables = module("results_tables")
+    whole = make_run(tmp_path / "whole", **TWO)
+    found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
+    assert found["repeated"]["folds"] == 4 and found["repeated"]["same"] == found["repeated"]["answers"] == 2 * 8 * 24
+    assert tables.age(found) == ""
+    (whole / "ce" / "fold_2" / "predictions.csv").unlink()
+    path = whole / "ce" / "fold_1" / "predictions.csv"
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[0]["prediction"] = next(name for name in {row["truth"] for row in rows} if name != rows[0]["prediction"])
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
+    assert tables.age(found).endswith("3 of 4 folds were repeated with later code: 287 of 288 answers are the same")
+
+
+# Other commands.
+
+
+def test_encoders_by_methods_are_recorded(scripts: ModuleType, tmp_path: Path) -> None:
+    run = tmp_path / "table1"
+    cells = {}
+    for encoder, accuracy in (("a", 0.4), ("b", 0.6)):
+        cells[encoder] = make_run(
+            run / "cells" / encoder / "ce" / "seed_0", **{**TWO, "methods": ("ce",), "accuracy": (accuracy,)}
+        )
+    (run / "config.yaml").write_text("train: {epochs: 30}\n")
+    (run / "table1.json").write_text("{}")
+    command = "gemoclap table1 made.jsonl --encoders a,b --methods ce --train.epochs 30 -o runs/table1"
+    found = module("results_record").make_record([run], [command], "Made")
+    shown = table(module("results_pages").table("table1 made", {"made": found}))
+    assert [row[0] for row in shown[1:]] == ["a", "b"]
+    for row, cell in zip(shown[1:], cells.values(), strict=True):
+        truth, said = ([one[name] for one in answers(cell, "ce")] for name in ("truth", "prediction"))
+        war, uar = 100 * accuracy_score(truth, said), 100 * uar_of(answers(cell, "ce"))
+        assert row[1].startswith(f"{war:.1f} / {uar:.1f} [")
+
+
+def test_a_matrix_of_corpora_is_recorded_and_drawn(scripts: ModuleType, tmp_path: Path) -> None:
+    run, pairs = tmp_path / "cross", []
+    source = make_run(tmp_path / "source", **{**TWO, "methods": ("ce",)})
+    for one, other in (("a", "b"), ("b", "a")):
+        target = run / "cells" / f"{one}_to_{other}" / "seed_0"
+        target.mkdir(parents=True)
+        fold = "fold_1" if one == "a" else "fold_2"
+        (target / "predictions.csv").write_bytes((source / "ce" / fold / "predictions.csv").read_bytes())
+        pairs.append({"trained_on": one, "tested_on": other, "labels": ["sad", "happy"], "state": "finished"})
+    corpora = {
+        name: {"manifest": f"/somewhere/{name}.jsonl", "utterances": 1, "speakers": 4, "labels": []} for name in "ab"
+    }
+    data = {"method": "emo_clap", "seeds": [0], "pairs": pairs, "corpora": corpora}
+    (run / "crosscorpus.json").write_text(json.dumps(data))
+    (run / "config.yaml").write_text("train: {epochs: 30}\n")
+    command = "gemoclap crosscorpus a.jsonl b.jsonl --train.epochs 30 -o runs/cross"
+    found = module("results_record").make_record([run], [command], "")
+    assert found["corpora"]["a"]["manifest"] == "a.jsonl"
+    header, first, second = table(module("results_pages").table("crosscorpus made", {"made": found}))
+    assert header[1:] == ["a", "b"] and [first[1], second[2]] == ["\N{EN DASH}"] * 2
+    for fold, cell in (("fold_1", first[2]), ("fold_2", second[1])):
+        own = [row for row in answers(source, "ce") if row["fold"] == fold]
+        assert cell.split()[0] == f"{100 * uar_of(own):.1f}"
+    module("results_pictures").draw_crosscorpus(found, tmp_path / "cross.png")
+    assert (tmp_path / "cross.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ways_to_pre_train_are_recorded_and_drawn(scripts: ModuleType, tmp_path: Path) -> None:
+    run = tmp_path / "ems"
+    run.mkdir()
+    uar = {"log_mel": (0.7, 0.71, 0.72), "npc5": (0.6, 0.65, 0.7), "npc5_ems": (0.62, 0.66, 0.73)}
+    with open(run / "ems.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["task", "corpus", "variant", "seed", "war", "uar"])
+        writer.writerows(
+            ("probe", "emodb", name, seed, 0.5, value)
+            for name, values in uar.items()
+            for seed, value in enumerate(values)
+        )
+    (run / "ems.json").write_text(json.dumps({"interval": "95 %, Student's t over seeds", "warnings": []}))
+    (run / "config.yaml").write_text("{}\n")
+    command = "gemoclap compare ems --config ems --speech a.jsonl --probe.manifests emodb.jsonl -o runs/ems"
+    found = module("results_record").make_record([run], [command], "")
+    text = module("results_pages").table("ems made", {"made": found})
+    rows = {row[0]: row[1] for row in table(text)}
+    assert rows["log-mel, no encoder"].split()[0] == "71.0" and "images/ems.png" in text
+    # Student's t with two degrees of freedom: 4.302653.
+    half = 4.302653 * np.std(uar["npc5"], ddof=1) / np.sqrt(3)
+    assert rows["NPC 5"] == f"65.0 [{100 * (0.65 - half):.1f}, {100 * (0.65 + half):.1f}]"
+    gain = 100 * np.mean(np.subtract(uar["npc5_ems"], uar["npc5"]))
+    assert rows["NPC 5, EMS \N{MINUS SIGN} NPC 5"].startswith(f"{gain:+.1f} [")
+    module("results_pictures").draw_ems(found, tmp_path / "ems.png")
+    assert (tmp_path / "ems.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_values_of_a_setting_are_recorded_and_drawn(scripts: ModuleType, tmp_path: Path) -> None:
+    run = tmp_path / "sweep"
+    run.mkdir()
+    test = {"n": "40", "n_clusters": 8} | {
+        key: value
+        for name in ("war", "uar", "macro_f1")
+        for key, value in ((name, "0.611111"), (f"{name}_interval", [0.5, 0.7]))
+    }
+    rows = [
+        {"method": "ce", "train.lr": value, "development_uar": uar, "development_uar_sd": 0.05}
+        for value, uar in (("0.1", 0.4), ("0.2", 0.6))
+    ]
+    data = {
+        "over": {"train.lr": ["0.1", "0.2"]}, "seeds": [0], "folds": [{"name": "fold_1", "hash": "a"}], "interval": "95 %",
+        "methods": {"ce": {"best": "x", "test": test}}, "combinations": rows,
+    }  # fmt: skip
+    (run / "sweep.json").write_text(json.dumps(data))
+    (run / "config.yaml").write_text(yaml.safe_dump({"train": {"epochs": 30}}))
+    command = "gemoclap sweep made.jsonl --over train.lr=0.1,0.2 --methods ce --train.epochs 30 -o runs/sweep"
+    found = module("results_record").make_record([run], [command], "Made")
+    _, *shown = table(module("results_pages").table("development made", {"made": found}))
+    assert shown == [["0.1", "40.0 ± 5.0"], ["0.2", "60.0 ± 5.0"]]
+    assert module("results_pages").figure("made.ce.uar_ci", {"made": found}) == "61.1 [50.0, 70.0]"
+    module("results_pictures").draw_sweep(found, tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+
+# What a page may say.
+
+
+@pytest.mark.parametrize(
+    ("marker", "words"),
+    [
+        ("<!-- table: ura made -->\n<!-- end -->", "page: no table is called 'ura'"),
+        ("<!--v made.nobody.uar-->1<!--/v-->", "page: made.nobody.uar: no such figure"),
+        ("<!--v other.ce.uar-->1<!--/v-->", "page: other.ce.uar: no such figure"),
+        ("<!--v made.ce.far-->1<!--/v-->", "page: made.ce.far: no figure is called 'far'"),
+    ],
+)
+def test_a_marker_that_means_nothing_is_an_error(marker: str, words: str, found: dict[str, Any]) -> None:
+    with pytest.raises(GemoclapError, match=re.escape(words)):
+        module("results_pages").filled(marker, {"made": found}, "page")
+
+
+def test_a_table_without_its_record_says_so(scripts: ModuleType) -> None:
+    text = module("results_pages").filled("<!-- table: ems ems -->\n<!-- end -->\n", {}, "page")
+    assert module("results_pages").NOT_YET in text
