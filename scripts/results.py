@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record.add_argument(
         "--again", nargs="+", type=Path, help="the same runs repeated with today's code, finished or not"
     )
+    number = "RESULTS of the code (recipes/made.py) that made the run, if its folds did not note it and you know it"
+    record.add_argument("--results", type=int, help=number)
     record.add_argument("-o", "--output", type=Path, required=True, help="docs/records/NAME.json")
     record.set_defaults(run=run_record)
     commands.add_parser("write", help="fill the pages and draw the pictures").set_defaults(run=run_write)
@@ -55,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_record(options: argparse.Namespace) -> int:
     """Write a record of a run."""
     found = make_record(options.runs, options.command, options.title)
+    if options.results is not None:
+        found["made"].setdefault("results", [str(options.results)])
     if options.again:
         found["repeated"] = repeated(options.runs, options.again)
     write_json(options.output, found)

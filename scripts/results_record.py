@@ -93,6 +93,14 @@ def _day(runs: Iterable[Path]) -> str:
 # Cross-validations.
 
 
+def made_by(folders: Iterable[Path]) -> Record:
+    """Return with what the folds in these folders were made; `results` and `code` only if every fold has noted them."""
+    each = list(folders)
+    noted = [read_made([folder]) for folder in each]
+    partial = {name for name in ("results", "code") if not all(one.get(name) for one in noted)}
+    return {name: value for name, value in read_made(each).items() if name not in partial}
+
+
 def _seed_folders(run: Path) -> list[Path]:
     return sorted(path.parent for path in run.glob(f"seed_*/{CONFIG}"))
 
@@ -113,7 +121,9 @@ def of_crossval(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     _refuse_gaps(rows, wanted)
     names = _row_names(rows)
     return {
-        "made": results.made,
+        "made": made_by(
+            method.folder / fold for row in rows for method in row.members.values() for fold in method.folds
+        ),
         "settings": {one.args.output: unlike_the_default(one) for one in asked},
         "corpus": _corpus(results, rows),
         "interval": INTERVAL_SEEDS if any(row.seeds for row in rows) else INTERVAL,
@@ -240,7 +250,7 @@ def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     if results is None:
         raise GemoclapError(f"{run}: has no cells")
     seeds_of_all = list(run.glob("cells/*/*/seed_*"))
-    made = read_made(path.parent for path in run.glob("cells/*/*/*/*/*/predictions.csv"))
+    made = made_by(path.parent for path in run.glob("cells/*/*/*/*/*/predictions.csv"))
     return {
         "made": made,
         "settings": {command.args.output: unlike_the_default(command)},
@@ -267,7 +277,7 @@ def of_crosscorpus(runs: Sequence[Path], commands: Sequence[str]) -> Record:
         }
     corpora = {name: {**facts, "manifest": Path(facts["manifest"]).name} for name, facts in data["corpora"].items()}
     return {
-        "made": read_made(path.parent for path in run.glob("cells/*/seed_*/predictions.csv")),
+        "made": made_by(path.parent for path in run.glob("cells/*/seed_*/predictions.csv")),
         "settings": {command.args.output: unlike_the_default(command)},
         "method": data["method"],
         "seeds": data["seeds"],
@@ -290,7 +300,7 @@ def of_sweep(runs: Sequence[Path], commands: Sequence[str]) -> Record:
         three = {name: [float(test[name]), *test[f"{name}_interval"]] for name in ("war", "uar", "macro_f1")}
         rows[method] = {"n": int(test["n"]), "speakers": test["n_clusters"], **three}
     return {
-        "made": read_made(path.parent for path in run.glob("cells/**/predictions.csv")),
+        "made": made_by(path.parent for path in run.glob("cells/**/predictions.csv")),
         "settings": {command.args.output: unlike_the_default(command)},
         "over": data["over"],
         "seeds": data["seeds"],
@@ -313,7 +323,7 @@ def of_ems(runs: Sequence[Path], commands: Sequence[str]) -> Record:
         raise GemoclapError(f"{run}: has no scores yet")
     data = read_json(run / "ems.json", "repeat the run's command")
     return {
-        "made": read_made(path.parent for path in run.glob("**/made.json")),
+        "made": made_by(path.parent for path in run.glob("**/made.json")),
         "settings": {command.args.output: {}},
         "interval": data["interval"],
         "warnings": data["warnings"],

@@ -23,6 +23,7 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes.crosscorpus import CrossCorpus
+from gemoclap.recipes.made import RESULTS, code_hash
 
 LABELS = {"one": ("angry", "happy", "neutral", "sad"), "two": ("angry", "happy", "neutral", "sad")}
 LABELS |= {"three": ("happy", "neutral", "bored"), "four": ("sad",)}
@@ -111,6 +112,14 @@ def test_predictions_are_of_the_other_corpus_and_those_of_train_and_evaluate(
     assert model.config.trained_speakers == ["three/s01", "three/s02"]
 
 
+def test_every_cell_says_which_code_made_it(finished: Path) -> None:
+    cells = sorted((finished / "cells").rglob("predictions.csv"))
+    made = [json.loads((cell.parent / "made.json").read_text()) for cell in cells]
+    assert made and all(
+        one["results"] == RESULTS and one["code"] == code_hash() and one["seconds"] >= 0 for one in made
+    )
+
+
 def test_the_figures_are_those_of_the_predictions(finished: Path) -> None:
     with open(finished / "crosscorpus.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -135,11 +144,11 @@ def test_a_pair_that_is_lacking_is_tested_and_nothing_else(
     output = tmp_path / "run"
     shutil.copytree(finished, output)
     cell = Path("cells") / "two_to_one" / "seed_0" / "predictions.csv"
-    (output / cell).unlink()
+    shutil.rmtree((output / cell).parent)
     before = contents(output / "trainings") | contents(output / "cells")
     assert run(*command(corpora, output)) == 0
     after = contents(output / "trainings") | contents(output / "cells")
-    assert {path: after[path] for path in before} == before and len(after) == len(before) + 1
+    assert {path: after[path] for path in before} == before and len(after) == len(before) + 2  # and made.json
     assert (output / cell).read_bytes() == (finished / cell).read_bytes()
 
 
@@ -150,7 +159,7 @@ def test_corpora_and_seeds_are_added(corpora: dict[str, Path], tmp_path: Path) -
     before = contents(output / "cells")
     assert run(*command(corpora, output, "--seeds", "0,1", names="one two three")) == 0
     after = contents(output / "cells")
-    assert {path: after[path] for path in before} == before and len(after) == 6 * 2
+    assert {path: after[path] for path in before} == before and len(after) == 6 * 2 * 2  # made.json too
     figures = json.loads((output / "crosscorpus.json").read_text())
     pair = next(one for one in figures["pairs"] if (one["trained_on"], one["tested_on"]) == ("three", "two"))
     uars = []

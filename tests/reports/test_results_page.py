@@ -235,6 +235,19 @@ def test_two_runs_are_recorded_together(scripts: ModuleType, tmp_path: Path) -> 
     assert list(found["rows"]) == ["ce", "ce@two"] and len(found["pairs"]) == 1
 
 
+def test_a_version_that_one_fold_did_not_note_is_not_that_of_the_run(scripts: ModuleType, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", **TWO)
+    folds = sorted(run.glob("*/fold_*"))
+    for fold in folds:
+        made = {"gemoclap": "1.2", "results": 1, "code": "abc", "date": "2026-01-02", "seconds": 1.0}
+        (fold / "made.json").write_text(json.dumps(made))
+    made = module("results_record").make_record([run], [COMMAND], "Made")["made"]
+    assert (made["results"], made["code"], made["date"], made["seconds"]) == (["1"], ["abc"], ["2026-01-02"], 4.0)
+    (folds[0] / "made.json").write_text(json.dumps({"gemoclap": "1.2", "date": "2026-01-01"}))
+    made = module("results_record").make_record([run], [COMMAND], "Made")["made"]
+    assert "results" not in made and "code" not in made and made["date"] == ["2026-01-01", "2026-01-02"]
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [

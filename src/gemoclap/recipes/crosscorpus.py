@@ -9,6 +9,7 @@ Processes that were started with the same command share the trainings. Trainings
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -31,6 +32,7 @@ from gemoclap.recipes.crossval import encoder_config
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import InputSources, load_audio_store
+from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import (
     ENCODER_WEIGHTS,
     refuse_other_run,
@@ -224,6 +226,7 @@ class CrossCorpus:
     def _train_and_test(self, training: Training, keep_models: bool, show: Callable[[], object]) -> None:
         pending = self._pending(training)
         if pending:
+            begun = time.monotonic()
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
             # A saved model does not say which part was frozen. It is set again here, so that the stored output can be used.
@@ -233,7 +236,11 @@ class CrossCorpus:
                 source = self.sources.for_test(model, rows)
                 with progress_bar(f"testing on {pair.tested}") as progress:
                     table = predict_table(model, rows, source, fold=pair.name, progress=progress)
-                table.write(self.predictions_path(pair, training.seed))
+                path = self.predictions_path(pair, training.seed)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_made(path.parent, begun)
+                table.write(path)
+                begun = time.monotonic()  # the training counts for the first pair alone
         if not keep_models:
             for name in ("model", *ENCODERS):
                 shutil.rmtree(training.folder / name, ignore_errors=True)
