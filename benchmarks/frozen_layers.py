@@ -75,7 +75,7 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
             began = perf_counter()
             for batch in TrainBatches(train, clips[name], vocabulary, settings.train).epoch(epoch):
                 batch = batch.to(device)
-                loss = functional.cross_entropy(model(**batch.inputs)["logits"], batch.emotions)
+                loss = functional.cross_entropy(model(**batch.inputs)["logits"], batch.targets.emotions)
                 optimizers[name].zero_grad()
                 loss.backward()
                 optimizers[name].step()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config.ems import PretrainModelSettings, PretrainSettings
+from gemoclap.data.targets import Targets
 from gemoclap.ems.losses import Reconstruction
 from gemoclap.encoders.dropout import FastDropout
 from gemoclap.encoders.padding import valid_positions
@@ -47,7 +48,7 @@ def timed(
     loss = Reconstruction()
 
     def step() -> None:
-        loss(model(waveforms, lengths), lengths, lengths)["loss"].backward()
+        loss(model(waveforms, lengths), Targets(lengths, lengths))["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()
 

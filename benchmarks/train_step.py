@@ -171,8 +171,8 @@ class PlainLoop:
     def step(self, batch: Batch) -> None:
         batch = batch.to(self.device)
         with self.autocast:
-            outputs = self.model(batch.inputs["waveforms"], batch.inputs["lengths"], batch.emotions)
-        plain_loss(outputs, batch.emotions).backward()
+            outputs = self.model(batch.inputs["waveforms"], batch.inputs["lengths"], batch.targets.emotions)
+        plain_loss(outputs, batch.targets.emotions).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
 

@@ -23,6 +23,7 @@ FLOORS = [
         "config",
         "terminal",
         "registering",
+        "wording",
     },
     {"corpora"},
     {"data"},
@@ -88,3 +89,14 @@ def test_the_files_that_the_pages_name_are_there() -> None:
     assert named
     missing = [name for name in named if not (SOURCE / name).is_file() and not (ROOT / name).is_file()]
     assert not missing
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    """A reader who meets a name in an error or a search should know which class it is."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(SOURCE)))
+    assert len(places) > 200
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gemoclap.config import TrainSettings
+from gemoclap.data.targets import Targets
 from gemoclap.training.distributed import gather_outputs, process_state
 from gemoclap.training.loop import run_epochs
 
@@ -70,7 +71,8 @@ class ContrastiveObjective:
 
     row_outputs = ("audio_embedding",)
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+        emotions = targets.emotions
         audio, text = outputs["audio_embedding"], outputs["text_embedding"][emotions]
         target = (emotions[:, None] == emotions[None, :]).to(audio.dtype).softmax(1)
         losses = {}
@@ -87,30 +89,26 @@ class MeanObjective:
 
     row_outputs = ("audio_embedding",)
 
-    def __call__(self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor) -> dict[str, Tensor]:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
         logits = outputs["audio_scale"] * outputs["audio_embedding"] @ outputs["text_embedding"].T
-        return {"loss": F.cross_entropy(logits, emotions) + 0.0 * outputs["text_scale"]}
+        return {"loss": F.cross_entropy(logits, targets.emotions) + 0.0 * outputs["text_scale"]}
 
 
 @dataclass(frozen=True)
 class TinyBatch:
     inputs: dict[str, Tensor]
-    emotions: Tensor
-    genders: Tensor
+    targets: Targets
     ids: tuple[str, ...]
-    classes: Tensor | None = None
-    votes: Tensor | None = None
-    dimensions: Tensor | None = None
 
     def to(self, device: torch.device) -> TinyBatch:
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        return TinyBatch(inputs, self.emotions.to(device), self.genders.to(device), self.ids)
+        return TinyBatch(inputs, self.targets.each(lambda tensor: tensor.to(device)), self.ids)
 
     def split(self, rows: int) -> list[TinyBatch]:
         def part(first: int) -> TinyBatch:
             chosen = slice(first, first + rows)
             inputs = {name: tensor[chosen] for name, tensor in self.inputs.items()}
-            return TinyBatch(inputs, self.emotions[chosen], self.genders[chosen], self.ids[chosen])
+            return TinyBatch(inputs, self.targets.each(lambda tensor: tensor[chosen]), self.ids[chosen])
 
         return [part(first) for first in range(0, len(self), rows)]
 
@@ -133,8 +131,7 @@ def make_batch(indices: Sequence[int], dtype: torch.dtype = torch.float32) -> Ti
     genders = torch.tensor([index % 2 for index in indices])
     return TinyBatch(
         {"waveforms": padded, "lengths": lengths},
-        torch.tensor(emotions),
-        genders,
+        Targets(torch.tensor(emotions), genders),
         tuple(f"utt{index}" for index in indices),
     )
 
@@ -221,8 +218,8 @@ def gradients(output: Path, process: int = 0, processes: int = 1) -> None:
     wrapped = nn.parallel.DistributedDataParallel(model, find_unused_parameters=True) if processes > 1 else model
     batch = make_batch([0, 1, 2, 3, 4][process::processes], torch.float64)
     outputs = wrapped(**batch.inputs)
-    outputs, labels = gather_outputs(outputs, ContrastiveObjective.row_outputs, [batch.emotions, batch.genders])
-    losses = ContrastiveObjective()(outputs, *labels)
+    outputs, targets = gather_outputs(outputs, ContrastiveObjective.row_outputs, batch.targets)
+    losses = ContrastiveObjective()(outputs, targets)
     losses["loss"].backward()
     grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     save_file({"loss": losses["loss"].detach(), **grads}, output / f"gradients-{process}.safetensors")

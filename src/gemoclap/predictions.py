@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save
 
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics.summary import Labelled
+from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8, atomic_write
 
 COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
@@ -209,7 +210,7 @@ def _classes(header: list[str], path: Path) -> tuple[str, ...]:
 
 def _check_row(row: list[str], classes: tuple[str, ...], width: int, where: str) -> None:
     if len(row) != width:
-        raise GemoclapError(f"{where}: {len(row)} cells where the header has {width}; evaluate again")
+        raise GemoclapError(f"{where}: {counted(len(row), 'cell')} where the header has {width}; evaluate again")
     for column in ("truth", "prediction"):
         word = row[COLUMNS.index(column)]
         if word not in classes:

@@ -1,4 +1,4 @@
-"""Writing that leaves the old file or the whole new one, never a half, and names the file where it cannot be written."""
+"""Writes files whole: after a failure the old file is still there, never half a new one. Errors name the file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from typing import IO, Any
 from gemoclap.errors import GemoclapError, WriteError
 
 NOT_UTF8 = "surrogateescape"
-"""How bytes that are not UTF-8, in the name of a file, become text and the same bytes again (as Python's `os` does)."""
+"""How bytes of a file name that are not UTF-8 are kept in text, so that the same bytes can be written again, as in `os`."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
-"""Names of what a process has open already: they may lead to a regular file, and still are no file to replace."""
+"""Names of files that the process has open. Such a file must not be replaced, even if it is a regular file."""
 LOCK, HOLDER = ".lock", ".holder.json"
-"""Names of a lock on a folder, and of the file that says who has it: no part of what the folder holds."""
+"""Names of a lock on a folder, and of the file that says who has it. They do not count as contents of the folder."""
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _PARTIAL = re.compile(r"\..+?\.(?P<process>\d+)(?:-(?P<host>[0-9a-f]{6}))?\.partial")
 
 
 def as_unicode(text: str) -> str:
-    r"""Return text in which bytes that are not UTF-8 are spelt ``\xNN``, for what has no place for them."""
+    r"""Return text in which bytes that are not UTF-8 are written as ``\xNN``, for formats that must be UTF-8."""
     return text.encode(errors=NOT_UTF8).decode(errors="backslashreplace")
 
 
@@ -39,21 +39,21 @@ def as_unicode(text: str) -> str:
 def check_target(
     path: str | os.PathLike, suffixes: Sequence[str] = (), overwrite: bool = False, option: str = "-o"
 ) -> Path:
-    """Return the path of the one file that a command is to write, once it is found that it may.
+    """Return the path of the file that a command will write, after checking that it can be written.
 
-    To be called before the work begins. Pipes and devices such as /dev/null are written to as they are. A missing folder
-    is made, but not more than one: a longer path that is not there is taken for a misspelt one.
+    Call this before the work begins. Pipes and devices such as /dev/null are accepted. One missing folder will be created;
+    if more than one is missing, the path is probably misspelt, and an error is raised.
 
     Parameters
     ----------
-    suffixes : how the name may end, in lower case, such as ``(".csv", ".png")``; any way where there are none.
-    overwrite : whether a file that is there may be replaced.
+    suffixes : allowed endings of the name, in lower case, such as ``(".csv", ".png")``. If empty, any ending is allowed.
+    overwrite : whether an existing file may be replaced.
     option : the option that named the file, for the messages.
 
     Raises
     ------
-    GemoclapError : the name ends otherwise, is that of a folder or a disk, or of a file that is there; there is no folder
-        to put it in; it cannot be written.
+    GemoclapError : the name has another ending, is that of a folder, a disk or an existing file; its folder is missing; or
+        it cannot be written.
     """
     path = Path(path)
     if is_stream(path):
@@ -66,14 +66,14 @@ def check_target(
         raise GemoclapError(f"{path}: is there already; add --overwrite to replace it, or give {option} another name")
     folder = _real(path).parent
     if not folder.is_dir() and (folder.exists() or not folder.parent.is_dir()):
-        raise GemoclapError(f"{path}: there is no folder {folder}; make it first, or correct the path")
+        raise GemoclapError(f"{path}: there is no folder {folder}; create it, or correct the path")
     if not os.access(folder if folder.is_dir() else folder.parent, os.W_OK):
         raise GemoclapError(f"{path}: cannot be written, the folder is read-only; give {option} another name")
     return path
 
 
 def is_stream(path: str | os.PathLike) -> bool:
-    """Whether a path is that of a pipe, a terminal or a device such as /dev/null: written to as it is, never replaced.
+    """Whether a path is a pipe, a terminal or a device such as /dev/null. These are written to, and never replaced.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def is_stream(path: str | os.PathLike) -> bool:
 
 
 def _real(path: Path) -> Path:
-    """Return the file that a link leads to, so that it is replaced and the link stays."""
+    """Return the file that a link points to. That file is replaced, and the link stays."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
@@ -100,12 +100,12 @@ def _real(path: Path) -> Path:
 
 @contextmanager
 def readable_write_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turn what goes wrong while `path` is written into one line that names it, safetensors' own errors included."""
+    """Turn errors while `path` is written into one line that names it. This includes the errors of safetensors."""
     try:
         yield
     except OSError as error:
         if error.errno not in FULL and (error.errno is None or not _concerns(error.filename, Path(path))):
-            raise  # the block read another file, which the error names
+            raise  # it is about another file, which the error names
         raise _unwritten(path, error.errno, reason_of(error)) from error
     except GemoclapError:
         raise
@@ -127,11 +127,11 @@ def _concerns(filename: Any, path: Path) -> bool:
 def _unwritten(path: str | os.PathLike, number: int | None, reason: str) -> WriteError:
     if number in FULL:
         return WriteError(f"{path}: cannot be written, the disk is full; free space and run the same command again")
-    return WriteError(f"{path}: cannot be written ({reason}); solve that, or name another place")
+    return WriteError(f"{path}: cannot be written ({reason}); solve that, or choose another place")
 
 
 def reason_of(error: Exception) -> str:
-    """Return what the file system said of an OSError, or of the one behind a `WriteError`, in a few words."""
+    """Return the reason of an OSError, or of the OSError that caused a `WriteError`, in a few words."""
     cause = error.__cause__ or error if isinstance(error, WriteError) else error
     return getattr(cause, "strerror", None) or str(cause)
 
@@ -145,12 +145,12 @@ def beside(path: Path) -> Path:
 def written_beside(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a name beside `path` to write to, and rename that to `path` when the block ends without an error.
 
-    Folders above `path` are made. A link stays, and what it leads to is replaced.
+    Missing folders above `path` are created. A link stays, and the file that it points to is replaced.
 
     Raises
     ------
     GemoclapError : `path` is a device or a pipe.
-    WriteError : it cannot be written; nothing is left then but what was there before.
+    WriteError : it cannot be written; then the files are as they were before.
     """
     path = _real(Path(path))
     if is_stream(path):

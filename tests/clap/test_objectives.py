@@ -16,6 +16,7 @@ from gemoclap.clap.losses import Normalizer
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.clap.objectives import GENDER_HEAD, OBJECTIVES
 from gemoclap.config import METHODS, ModelSettings, ObjectiveSettings
+from gemoclap.data.targets import Targets
 from gemoclap.labels import UNKNOWN_GENDER, get_vocabulary
 
 EMOTIONS = torch.tensor([0, 1, 1, 3, 0, 3, 1, 0])
@@ -112,7 +113,7 @@ def naive_loss(method: str, outputs: dict[str, Tensor], gender_tensor: Tensor, s
 @pytest.mark.parametrize("method", METHODS)
 def test_loss_equals_the_loop(method: str, settings: ObjectiveSettings, genders: str) -> None:
     outputs = outputs_of()
-    losses = OBJECTIVES[method](settings)(outputs, EMOTIONS, GENDERS[genders])
+    losses = OBJECTIVES[method](settings)(outputs, Targets(EMOTIONS, GENDERS[genders]))
     expected = naive_loss(method, outputs, GENDERS[genders], settings)
     # alpha M_e + (1 - alpha) M_g is made in float32.
     assert losses["loss"].item() == pytest.approx(expected, abs=1e-7)
@@ -123,7 +124,7 @@ def test_loss_equals_the_loop(method: str, settings: ObjectiveSettings, genders:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_output_that_is_used_has_a_gradient_of_its_own(method: str, genders: str) -> None:
     outputs = outputs_of()
-    OBJECTIVES[method](ObjectiveSettings())(outputs, EMOTIONS, GENDERS[genders])["loss"].backward()
+    OBJECTIVES[method](ObjectiveSettings())(outputs, Targets(EMOTIONS, GENDERS[genders]))["loss"].backward()
     for name, output in outputs.items():
         if name.startswith("gender_") and method not in GENDER_HEAD:
             assert output.grad is None
@@ -136,7 +137,7 @@ def test_every_output_that_is_used_has_a_gradient_of_its_own(method: str, gender
 def test_an_utterance_of_unknown_gender_takes_no_part_in_the_gender_loss() -> None:
     objective = OBJECTIVES["ml_gemo_clap"](ObjectiveSettings(alpha=0.5))
     outputs, genders = outputs_of(), GENDERS["some unknown"]
-    objective(outputs, EMOTIONS, genders)["gender"].backward()
+    objective(outputs, Targets(EMOTIONS, genders))["gender"].backward()
     moved = outputs["gender_audio_embedding"].grad.abs().sum(1) > 0
     assert torch.equal(moved, genders != UNKNOWN_GENDER)
 
@@ -145,7 +146,7 @@ def test_an_utterance_of_unknown_gender_takes_no_part_in_the_gender_loss() -> No
 @pytest.mark.parametrize("genders", GENDERS)
 def test_alpha_one_leaves_emo_clap(genders: str, target: Normalizer) -> None:
     settings, outputs = ObjectiveSettings(alpha=1.0, target=target), outputs_of(1)
-    emo, soft, multi = (OBJECTIVES[name](settings)(outputs, EMOTIONS, GENDERS[genders]) for name in METHODS)
+    emo, soft, multi = (OBJECTIVES[name](settings)(outputs, Targets(EMOTIONS, GENDERS[genders])) for name in METHODS)
     torch.testing.assert_close(soft["loss"], emo["loss"], rtol=0, atol=1e-12)
     torch.testing.assert_close(multi["loss"], emo["loss"], rtol=0, atol=1e-12)
     torch.testing.assert_close(multi["emotion"], emo["loss"], rtol=0, atol=1e-12)
@@ -154,7 +155,7 @@ def test_alpha_one_leaves_emo_clap(genders: str, target: Normalizer) -> None:
 def test_parts_add_up_and_cross_entropies_stand_above_them() -> None:
     outputs, settings = outputs_of(), ObjectiveSettings(alpha=0.7)
     for method in METHODS:
-        losses = OBJECTIVES[method](settings)(outputs, EMOTIONS, GENDERS["known"])
+        losses = OBJECTIVES[method](settings)(outputs, Targets(EMOTIONS, GENDERS["known"]))
         crosses = {name: loss.item() for name, loss in losses.items() if name.endswith("cross_entropy")}
         assert crosses and all(value > losses["loss"].item() for value in crosses.values())
         if method in GENDER_HEAD:
@@ -169,7 +170,8 @@ def test_the_order_of_the_batch_does_not_matter() -> None:
         moved = {name: value[order] if name in objective.row_outputs else value for name, value in outputs.items()}
         genders = GENDERS["some unknown"]
         torch.testing.assert_close(
-            objective(moved, EMOTIONS[order], genders[order])["loss"], objective(outputs, EMOTIONS, genders)["loss"]
+            objective(moved, Targets(EMOTIONS[order], genders[order]))["loss"],
+            objective(outputs, Targets(EMOTIONS, genders))["loss"],
         )
 
 
@@ -190,7 +192,7 @@ def test_row_outputs_are_the_models_outputs_with_a_row_an_utterance(tmp_path: Pa
     assert set(objective.row_outputs) == {
         name for name, value in outputs.items() if len(value.shape) and len(value) == 5
     }
-    losses = objective(outputs, torch.tensor([0, 1, 2, 1, 0]), torch.tensor([0, 1, 1, -1, 0]))
+    losses = objective(outputs, Targets(torch.tensor([0, 1, 2, 1, 0]), torch.tensor([0, 1, 1, -1, 0])))
     losses["loss"].backward()
     unused = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert unused <= {"audio_encoder.model.masked_spec_embed"}

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize, one_hot
 from gemoclap.clap.losses import agreement, vote_agreement
 from gemoclap.clap.objectives import OBJECTIVES
 from gemoclap.config import METHODS, ObjectiveSettings
+from gemoclap.data.targets import Targets
 
 EMOTIONS = torch.tensor([0, 1, 1, 2, 0, 2])
 GENDERS = torch.tensor([0, 0, 1, 1, -1, 0])
@@ -73,7 +74,7 @@ def test_the_losses_are_those_of_the_definition(settings: ObjectiveSettings, cla
     votes = VOTES if classes is None else VOTES * classes
     votes = votes / votes.sum(dim=1, keepdim=True)
     outputs, seen = outputs_of(), torch.ones_like(CLASSES) if classes is None else classes
-    found = {name: OBJECTIVES[name](settings)(outputs, EMOTIONS, GENDERS, classes, votes) for name in METHODS}
+    found = {name: OBJECTIVES[name](settings)(outputs, Targets(EMOTIONS, GENDERS, classes, votes)) for name in METHODS}
     plain = naive_emotion_loss(outputs, votes, None, settings.target, seen)
     assert float(found["emo_clap"]["loss"]) == pytest.approx(plain, abs=1e-7)
     assert float(found["ml_gemo_clap"]["emotion"]) == pytest.approx(plain, abs=1e-7)
@@ -90,7 +91,8 @@ def test_unanimous_votes_are_the_labels(method: str, settings: ObjectiveSettings
     votes = one_hot(emotions, 3).double()
     assert all(torch.equal(one, agreement(emotions).double()) for one in vote_agreement(votes, emotions))
     objective, outputs = OBJECTIVES[method](settings), outputs_of()
-    by_votes, by_labels = objective(outputs, emotions, GENDERS, None, votes), objective(outputs, emotions, GENDERS)
+    by_votes = objective(outputs, Targets(emotions, GENDERS, votes=votes))
+    by_labels = objective(outputs, Targets(emotions, GENDERS))
     assert {name: float(one) for name, one in by_votes.items()} == pytest.approx(
         {name: float(one) for name, one in by_labels.items()},
         abs=1e-7,  # M_e is float32 there
@@ -106,5 +108,6 @@ def test_a_row_without_any_share_is_that_of_the_labels() -> None:
     assert back.tolist() == [[0, 0.5, 1], [0, 0.5, 0], [0, 0.5, 1]]
     outputs = outputs_of()
     few = outputs | {"audio_embedding": outputs["audio_embedding"][:3]}
-    losses = OBJECTIVES["emo_clap"](ObjectiveSettings(target="row_sum"))(few, emotions, GENDERS[:3], None, votes)
+    targets = Targets(emotions, GENDERS[:3], votes=votes)
+    losses = OBJECTIVES["emo_clap"](ObjectiveSettings(target="row_sum"))(few, targets)
     assert all(torch.isfinite(one) for one in losses.values())

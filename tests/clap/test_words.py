@@ -11,7 +11,7 @@ from small import complaint, run
 from sound import noise, write
 
 from gemoclap import Predictor
-from gemoclap.clap.words import EMOTION_WORDS, FLOOR, unlike_emotions
+from gemoclap.clap.words import EMOTION_WORDS, FLOOR, spelling_hint, unlike_emotions
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
 
@@ -62,3 +62,11 @@ def test_other_text_encoders_are_not_asked(small_model: Path) -> None:
     assert unlike_emotions(predictor.model, OTHERS) == {}
     predictor.model.config.text_weights = MINILM
     assert bool(unlike_emotions(predictor.model, OTHERS)) or not is_minilm
+
+
+def test_a_misspelt_word_gets_a_hint_and_a_known_one_does_not() -> None:
+    assert spelling_hint("Hapy", ("angry",)) == " (did you mean 'happy'?)"
+    assert spelling_hint("grumpyy", ("grumpy",)) == " (did you mean 'grumpy'?)"
+    assert (
+        spelling_hint("Furious", ("angry",)) == spelling_hint("grumpy", ("grumpy",)) == spelling_hint("xyz", ()) == ""
+    )

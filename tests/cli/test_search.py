@@ -82,7 +82,12 @@ def test_words_that_were_not_trained_are_said_not_to_be(index: Path, capsys: pyt
     capsys.readouterr()
     assert run("search", "someone sounds furious", "--index", index) == 0
     line = capsys.readouterr().err
-    assert line.startswith("'someone sounds furious' is no emotion that the model was trained on (angry, ")
+    assert line.startswith("'someone sounds furious' is not an emotion that the model was trained on; it knows angry, ")
+    for misspelt, meant in (("hapy", "happy"), ("furios", "furious")):
+        assert run("search", misspelt, "--index", index, "--any_words") == 0
+        assert f"did you mean '{meant}'?" in capsys.readouterr().err
+    assert run("search", "furious", "--index", index) == 0
+    assert "did you mean" not in capsys.readouterr().err
     assert run("search", "someone", "sounds", "furious", "--index", index) == 0  # without quotes
     assert capsys.readouterr().err == line
     assert run("search", "happy", "--index", index) == 0
@@ -108,15 +113,15 @@ def test_only_what_is_new_or_changed_is_read_again(
     given = ["index", voices, clip, "--model", small_model, "--speech", "all", "-o", folder]
     before = ClipIndex(folder)
     assert run(*given) == 0
-    assert "1 recordings added (6 were there already); it has 7 with" in capsys.readouterr().out
+    assert "1 recording added (already there: 6); it has 7 with" in capsys.readouterr().out
     rows = (folder / CLIPS).read_bytes()
     assert run(*given) == 0
-    assert "0 recordings added (7 were there already)" in capsys.readouterr().out
+    assert "0 recordings added (already there: 7)" in capsys.readouterr().out
     assert (folder / CLIPS).read_bytes() == rows
     write(clip, noise(1.0, seed=1))
     os.utime(clip, ns=(1, 1))
     assert run(*given) == 0
-    assert "1 recordings added (6 were there already); it has 7 with" in capsys.readouterr().out
+    assert "1 recording added (already there: 6); it has 7 with" in capsys.readouterr().out
     assert ClipIndex(folder).parts == before.parts + 1
 
 
@@ -129,7 +134,7 @@ def test_a_clip_that_cannot_be_read_is_tried_again_the_next_time(
     assert run(*given) == 1
     shown = capsys.readouterr()
     assert "broken.wav" in shown.err and "1 of 2 recordings could not be read" in shown.err
-    assert "1 recordings added" in shown.out
+    assert "1 recording added" in shown.out
     write(broken, noise(0.5, seed=2))
     assert run(*given) == 0
     assert ClipIndex(tmp_path / "index").recordings == 2
@@ -142,7 +147,7 @@ def test_a_recording_is_the_same_by_any_path(
     monkeypatch.chdir(voices)
     given = ["--model", small_model, "--speech", "all", "-o", tmp_path / "index"]
     assert run("index", clip.name, *given) == run("index", clip, *given) == 0
-    assert "0 recordings added (1 were there already); it has 1 with" in capsys.readouterr().out.splitlines()[-1]
+    assert "0 recordings added (already there: 1); it has 1 with" in capsys.readouterr().out.splitlines()[-1]
     monkeypatch.chdir(tmp_path)
     assert run("search", "sad", "--index", "index", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["path"] == str(clip)

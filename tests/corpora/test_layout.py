@@ -118,3 +118,25 @@ def test_a_misspelt_corpus_is_hinted_at_in_any_case(tmp_path: Path) -> None:
     for word in ("RAVDES", "ravdes", "Ravdess8"):
         with pytest.raises(GemoclapError, match="did you mean 'ravdess'"):
             prepare(word, tmp_path)
+
+
+def test_many_skipped_files_are_counted_by_suffix_and_few_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"{number}.{suffix}" for suffix, count in (("txt", 9), ("pdf", 5), ("json", 4)) for number in range(count)]
+    names += [
+        "a.zip",
+        "b.md",
+        "c.tex",
+        "d.png",
+        "Makefile",
+        "03a01Fa.wav",
+        *(f"song{number}.mp3" for number in range(7)),
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [row.id for row in emodb.parse(tmp_path)] == ["03a01Fa"]
+    [line] = [record.getMessage() for record in caplog.records]
+    assert "23 not audio by its suffix (.txt 9, .pdf 5, .json 4 and 5 more)" in line
+    assert "7 audio of another name (song0.mp3, song1.mp3, song2.mp3 and 4 more)" in line
+    assert line.startswith(f"{tmp_path}: 1 clip; ")

@@ -16,12 +16,8 @@ from gemoclap.config import AudioSettings, TrainSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.batching import length_bucketed, length_budgeted, padding_share
-from gemoclap.data.dataset import (
-    TrainBatches,
-    classes_by_corpus,
-    collate,
-    eval_batches,
-)
+from gemoclap.data.dataset import TrainBatches, collate, eval_batches
+from gemoclap.data.targets import classes_by_corpus
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 
@@ -54,7 +50,7 @@ def store() -> AudioStore:
 
 def same(one, two) -> bool:
     def tensors(batch) -> dict[str, torch.Tensor]:
-        return {**batch.inputs, "emotions": batch.emotions, "genders": batch.genders}
+        return {**batch.inputs, **batch.targets.tensors()}
 
     pairs = tensors(one), tensors(two)
     equal = all(torch.equal(pairs[0][name], pairs[1][name]) for name in pairs[0])
@@ -87,8 +83,8 @@ def test_collate_pads_with_zeros_and_indexes_labels(tmp_path: Path) -> None:
     for row, length in zip(batch.inputs["waveforms"], (3, 5, 1, 4), strict=True):
         assert torch.all(row[:length] == 0.5) and torch.all(row[length:] == 0)
     assert batch.inputs["lengths"].tolist() == [3, 5, 1, 4]
-    assert batch.emotions.tolist() == [1, 2, -1, -1]
-    assert batch.genders.tolist() == [1, 0, -1, -1]
+    assert batch.targets.emotions.tolist() == [1, 2, -1, -1]
+    assert batch.targets.genders.tolist() == [1, 0, -1, -1]
     assert same(batch.to("cpu"), batch)
 
 
@@ -122,7 +118,7 @@ def test_an_epoch_covers_training_and_leaves_strange_labels_out(rows: list[Utter
     epoch = list(batches.epoch(0))
     assert len(epoch) == len(batches) == 7
     assert sorted(name for batch in epoch for name in batch.ids) == sorted(row.id for row in rows)
-    assert min(int(batch.emotions.min()) for batch in epoch) == 0
+    assert min(int(batch.targets.emotions.min()) for batch in epoch) == 0
 
 
 def test_epochs_are_pure_functions_of_seed_and_index(rows: list[Utterance], store: AudioStore) -> None:

@@ -244,7 +244,7 @@ def test_fold_files(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixtur
     assert [fold.name for fold in folds] == ["fold_9", "fold_10"]
     assert speakers(folds[1].train) == {"s1"} and speakers(folds[1].test) == {"s2"}
     assert len(folds[0].train) == 8  # the bored ones take no part
-    assert "8 row(s) of the manifest are in no fold" in caplog.text and "s3_" in caplog.text
+    assert "in no fold: 8 rows of the manifest" in caplog.text and "s3_" in caplog.text
 
 
 @pytest.mark.parametrize(

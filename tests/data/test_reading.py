@@ -10,9 +10,9 @@ import torch
 from small import SMALL, run
 
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
-from gemoclap.data.dataset import classes_by_corpus
 from gemoclap.data.folds import Fold
 from gemoclap.data.reading import left_out, one_class_corpora
+from gemoclap.data.targets import classes_by_corpus
 from gemoclap.errors import GemoclapError
 from gemoclap.heads.losses import am_softmax, cross_entropy
 from gemoclap.labels import Vocabulary
@@ -26,7 +26,7 @@ def rows(*emotions: str | None) -> list[Utterance]:
 
 def test_utterances_of_other_classes_are_counted_by_label() -> None:
     sentence = left_out(rows("angry", "bored", "excited", None, "bored"), TWO)
-    assert sentence.startswith("3 of 5 utterances are left out, as two has no such class: bored 2, no label 1 (")
+    assert sentence.startswith("3 of 5 utterances left out, because two has no such class: bored 2, no label 1 (")
 
 
 def test_nothing_is_said_where_all_are_taken() -> None:

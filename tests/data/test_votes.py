@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gemoclap.config import TrainSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data.dataset import TrainBatches, vote_shares
+from gemoclap.data.dataset import TrainBatches
+from gemoclap.data.targets import Targets, vote_shares
 from gemoclap.labels import Vocabulary
 from gemoclap.training.gradients import Gradients
 
@@ -59,37 +60,34 @@ def test_votes_for_a_class_that_the_corpus_does_not_have_are_left_out() -> None:
 def test_batches_carry_them_if_asked_through_every_change() -> None:
     settings = TrainSettings(batch_size=5, batching="shuffled", epochs=1)
     (without,) = TrainBatches(ROWS, Lengths(), THREE, settings).epoch(0)
-    assert without.votes is None and without.classes is None
+    assert without.targets.votes is None and without.targets.classes is None
     rows = [*ROWS, row("f", "angry", {"happy": 1}, "two")]
     (batch,) = TrainBatches(rows, Lengths(), THREE, TrainSettings(batch_size=6, batching="shuffled"), votes=True).epoch(
         0
     )
     expected = dict(zip("abcdef", [*SHARES, [1, 0, 0]], strict=True))
-    assert [expected[one] for one in batch.ids] == batch.votes.tolist()
+    assert [expected[one] for one in batch.ids] == batch.targets.votes.tolist()
     parts = batch.to("cpu").split(4)
-    assert torch.equal(torch.cat([part.votes for part in parts]), batch.votes)
-    assert torch.equal(torch.cat([part.classes for part in parts]), batch.classes)
+    assert torch.equal(torch.cat([part.targets.votes for part in parts]), batch.targets.votes)
+    assert torch.equal(torch.cat([part.targets.classes for part in parts]), batch.targets.classes)
     assert [part.ids for part in parts] == [batch.ids[:4], batch.ids[4:]]
 
 
 @pytest.mark.parametrize("given", [(), ("classes",), ("votes",), ("classes", "votes")])
-def test_the_objective_gets_them_by_name(given: tuple[str, ...]) -> None:
-    seen: dict[str, Tensor] = {}
+def test_the_objective_gets_the_targets_of_the_batch(given: tuple[str, ...]) -> None:
+    seen: list[Targets] = []
 
     class Objective:
         row_outputs = ("logits",)
 
-        def __call__(
-            self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, **more: Tensor
-        ) -> dict[str, Tensor]:
-            seen.update(more)
+        def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> dict[str, Tensor]:
+            seen.append(targets)
             return {"loss": outputs["logits"].sum()}
 
-    (batch,) = TrainBatches(
-        [*ROWS, row("f", "angry", None, "two")], Lengths(), THREE, TrainSettings(batch_size=6), votes="votes" in given
-    ).epoch(0)
-    if "classes" not in given:
-        batch = type(batch)(batch.inputs, batch.emotions, batch.genders, batch.ids, votes=batch.votes)
+    rows = [*ROWS, row("f", "angry", None, "two" if "classes" in given else "one")]
+    (batch,) = TrainBatches(rows, Lengths(), THREE, TrainSettings(batch_size=6), votes="votes" in given).epoch(0)
     gradients = Gradients(None, nn.Identity(), Objective(), TrainSettings(gather=True))  # type: ignore[arg-type]
     gradients._losses({"logits": batch.inputs["place"]}, batch)
-    assert set(seen) == set(given) and all(one is getattr(batch, name) for name, one in seen.items())
+    found = seen[0].tensors()
+    assert set(found) == {"emotions", "genders", *given}
+    assert all(one is getattr(batch.targets, name) for name, one in found.items())

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from gemoclap.data.targets import Targets
 from gemoclap.ems.losses import Reconstruction, masked_l1
 
-NOBODY = torch.zeros(3, dtype=torch.long)
+NOBODY = Targets(torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.long))
 
 
 def outputs_of(score_head: bool, seed: int = 0) -> dict[str, Tensor]:
@@ -45,7 +46,7 @@ def naive(prediction: Tensor, target: Tensor, positions: Tensor) -> float:
 @pytest.mark.parametrize("weight", [0.0, 1.0, 2.5])
 def test_the_losses_equal_a_naive_loop(seed: int, weight: float) -> None:
     outputs = outputs_of(True, seed)
-    losses = Reconstruction(weight)(outputs, NOBODY, NOBODY)
+    losses = Reconstruction(weight)(outputs, NOBODY)
     spectral = naive(outputs["prediction"], outputs["target"], outputs["positions"])
     intensity = naive(outputs["predicted_intensity"], outputs["intensity"], outputs["positions"])
     assert losses["spectral_l1"].item() == pytest.approx(spectral, rel=1e-5)
@@ -54,7 +55,7 @@ def test_the_losses_equal_a_naive_loop(seed: int, weight: float) -> None:
 
 
 def test_without_a_score_head_the_loss_is_the_spectral_one_and_diagnostics_come_along() -> None:
-    losses = Reconstruction()(outputs_of(False), NOBODY, NOBODY)
+    losses = Reconstruction()(outputs_of(False), NOBODY)
     assert list(losses) == ["loss", "spectral_l1", "masked_share", "fallbacks"]
     assert torch.equal(losses["loss"], losses["spectral_l1"])
     stacked = torch.stack([loss.detach() for loss in losses.values()])  # as the loop fetches them
@@ -64,7 +65,7 @@ def test_without_a_score_head_the_loss_is_the_spectral_one_and_diagnostics_come_
 
 def test_only_the_frames_to_predict_have_a_gradient() -> None:
     outputs = outputs_of(True)
-    Reconstruction()(outputs, NOBODY, NOBODY)["loss"].backward()
+    Reconstruction()(outputs, NOBODY)["loss"].backward()
     for name in ("prediction", "predicted_intensity"):
         gradient = outputs[name].grad.reshape(3, 11, -1)
         assert torch.equal(gradient.abs().sum(-1) > 0, outputs["positions"])
@@ -74,7 +75,7 @@ def test_only_the_frames_to_predict_have_a_gradient() -> None:
 def test_a_batch_without_anything_to_predict_has_zero_loss_and_zero_gradient() -> None:
     outputs = outputs_of(True)
     outputs["positions"] = torch.zeros(3, 11, dtype=torch.bool)
-    loss = Reconstruction()(outputs, NOBODY, NOBODY)["loss"]
+    loss = Reconstruction()(outputs, NOBODY)["loss"]
     loss.backward()
     assert loss.item() == 0.0 and not outputs["prediction"].grad.any()
 

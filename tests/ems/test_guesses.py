@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gemoclap.ems.guesses import interpolated, l1_beside_guesses, not_beaten, parts_of, told
+from gemoclap.ems.guesses import interpolated, l1_beside_guesses, not_beaten, parts_of, in_words
 
 COUNTS = (30, 17, 5, 24)
 N_MELS = 4
@@ -95,6 +95,6 @@ def test_what_is_not_beaten_is_named() -> None:
 
 
 def test_every_part_is_told_once() -> None:
-    line = told(scores_of(0.6, 0.7))
+    line = in_words(scores_of(0.6, 0.7))
     assert "spectral 0.700 0.800 0.500, static 0.600 0.800 0.500, delta 0.900" in line and "\n" not in line
-    assert "spectral" not in told(scores_of(0.6, 0.6, orders=1))
+    assert "spectral" not in in_words(scores_of(0.6, 0.6, orders=1))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from gemoclap.config import AudioSettings
+from gemoclap.data.targets import Targets
 from gemoclap.ems.intensity import (
     BidirectionalLSTM,
     IntensityConfig,
@@ -137,7 +138,7 @@ def test_the_loss_is_that_of_a_loop() -> None:
     model, strength, emotions = tiny(), torch.rand(len(LENGTHS)), torch.tensor([0, 1, 2, 2, 1, 0, 0])
     with torch.no_grad():
         outputs = model(clips(), LENGTHS, strength)
-        losses = IntensityObjective()(outputs, emotions, torch.full_like(emotions, -1))
+        losses = IntensityObjective()(outputs, Targets(emotions, torch.full_like(emotions, -1)))
     score, frame, emotion = [], [], []
     for row, target in enumerate(strength.tolist()):
         valid = outputs["frame_scores"][row][outputs["mask"][row]].tolist()
@@ -158,11 +159,11 @@ def test_the_loss_is_that_of_a_loop() -> None:
 def test_every_parameter_learns_also_from_silence_and_a_single_sample() -> None:
     model = tiny().train()
     outputs = model(clips(), LENGTHS, torch.rand(len(LENGTHS)))
-    IntensityObjective()(outputs, torch.zeros(len(LENGTHS), dtype=torch.int64), LENGTHS)["loss"].backward()
+    IntensityObjective()(outputs, Targets(torch.zeros(len(LENGTHS), dtype=torch.int64), LENGTHS))["loss"].backward()
     assert [name for name, one in model.named_parameters() if not one.grad.abs().sum() > 0] == []
     model.zero_grad()
     outputs = model(torch.zeros(2, 3000), torch.tensor([3000, 1]), torch.rand(2))
-    IntensityObjective()(outputs, torch.tensor([0, 1]), torch.tensor([0, 1]))["loss"].backward()
+    IntensityObjective()(outputs, Targets(torch.tensor([0, 1]), torch.tensor([0, 1])))["loss"].backward()
     assert all(torch.isfinite(one.grad).all() for one in model.parameters())
 
 
@@ -174,7 +175,7 @@ def test_a_few_steps_put_a_loud_clip_above_a_quiet_one() -> None:
     optimizer = torch.optim.Adam(model.parameters(), 0.01)
     for _ in range(60):
         optimizer.zero_grad()
-        IntensityObjective()(model(waveforms, lengths, strength), emotions, emotions)["loss"].backward()
+        IntensityObjective()(model(waveforms, lengths, strength), Targets(emotions, emotions))["loss"].backward()
         optimizer.step()
     outputs = run(model.eval(), waveforms, lengths)
     assert outputs["logits"].argmax(1).tolist() == [0, 1]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gemoclap.data.targets import Targets
 from gemoclap.ems.losses import Reconstruction
 from gemoclap.ems.masking import SpanRule, mask_spans, resample_intensity, shift_intensity, wide_frames
 from gemoclap.ems.pretraining import GroupedQuantizer, MockingJayForPretraining, NPCForPretraining, code_perplexity
@@ -20,7 +21,7 @@ MELS = {"n_mels": 12, "hidden_size": 16, "num_hidden_layers": 2}
 LENGTHS = torch.tensor([16000, 7000, 11000, 500])
 CURVE_LENGTHS = torch.tensor([60, 25, 40, 1])
 LEFT = SpanRule(zeroed=0.0, copied=0.0)
-NOBODY = torch.zeros(4, dtype=torch.long)
+NOBODY = Targets(torch.zeros(4, dtype=torch.long), torch.zeros(4, dtype=torch.long))
 
 
 def mockingjay(*, dropout: float = 0.0, **options: Any) -> MockingJayForPretraining:
@@ -186,7 +187,7 @@ def test_two_backward_passes_as_the_sources_come_to_one_of_the_sum() -> None:
     for together in (True, False):
         model = FORMS["mockingjay source"]()
         torch.manual_seed(3)
-        losses = Reconstruction()(model(**batch()), NOBODY, NOBODY)
+        losses = Reconstruction()(model(**batch()), NOBODY)
         for loss in [losses["loss"]] if together else [losses["spectral_l1"], losses["intensity_l1"]]:
             loss.backward(retain_graph=not together)
         gradients.append([parameter.grad for parameter in model.parameters()])
@@ -202,7 +203,7 @@ def test_npcs_second_output_is_held_against_features_and_intensity() -> None:
     for row, frame in mask.nonzero()[::7].tolist():
         expected = [value + curve[row, frame].item() for value in frames[row, frame].tolist()]
         assert outputs["sum"][row, frame].tolist() == pytest.approx(expected, abs=1e-5)
-    losses = Reconstruction()(outputs, NOBODY, NOBODY)
+    losses = Reconstruction()(outputs, NOBODY)
     assert losses["sum_l1"].item() == pytest.approx(
         (outputs["predicted_sum"] - outputs["sum"])[mask].abs().mean().item(), rel=1e-5
     )
@@ -306,7 +307,7 @@ def test_a_padded_batch_equals_each_clip_alone_where_nothing_is_drawn(form: str)
 @pytest.mark.parametrize("weight", [1.0, 0.5])
 def test_the_losses_equal_a_naive_float64_loop(form: str, weight: float) -> None:
     outputs = FORMS[form]()(**batch())
-    losses = Reconstruction(weight)(outputs, NOBODY, NOBODY)
+    losses = Reconstruction(weight)(outputs, NOBODY)
     spectral, intensity = [], []
     for row, frame in outputs["positions"].nonzero().tolist():
         difference = outputs["prediction"][row, frame].double() - outputs["target"][row, frame].double()
@@ -331,7 +332,7 @@ def test_steps_on_one_batch_lower_the_loss_and_every_weight_takes_part(form: str
     losses = []
     for step in range(40):
         torch.manual_seed(0)  # the same spans and codes, so that the loss can be compared from step to step
-        loss = objective(model(**inputs), NOBODY, NOBODY)["loss"]
+        loss = objective(model(**inputs), NOBODY)["loss"]
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
@@ -358,11 +359,11 @@ def test_the_trained_encoder_is_kept_without_its_heads(tmp_path: Any) -> None:
 def test_autocast_trains_in_bfloat16(form: str) -> None:
     model = FORMS[form]().train()
     torch.manual_seed(0)
-    exact = Reconstruction()(model(**batch()), NOBODY, NOBODY)["spectral_l1"]
+    exact = Reconstruction()(model(**batch()), NOBODY)["spectral_l1"]
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model(**batch())
-    losses = Reconstruction()(outputs, NOBODY, NOBODY)
+    losses = Reconstruction()(outputs, NOBODY)
     losses["loss"].backward()
     assert losses["loss"].dtype == torch.float32
     assert losses["spectral_l1"].item() == pytest.approx(exact.item(), rel=0.05)

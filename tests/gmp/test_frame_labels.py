@@ -17,10 +17,14 @@ from gemoclap.config import AudioSettings, GmpSettings
 from gemoclap.config.files import FOLDER as CONFIGS
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.targets import Targets
 from gemoclap.encoders.feature_cache import LayerFrames
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels, draw_hidden, span_rule
+
+NOBODY = Targets(torch.zeros(2), torch.zeros(2))
+"""Pseudo-labels come from the model's outputs, so the labels are not used."""
 
 LENGTHS = torch.tensor([RECEPTIVE_FIELD + 59 * HOP, RECEPTIVE_FIELD + 24 * HOP])
 COUNTS = [60, 25]
@@ -105,7 +109,7 @@ def test_each_scale_names_the_hidden_frames(tmp_path: Path) -> None:
     places = hidden.nonzero().tolist()
     assert outputs["hidden_share"].item() == pytest.approx(len(places) / sum(COUNTS))
     total = 0.0
-    losses = FramePseudoLabels((4, 9))(outputs, torch.zeros(2), torch.zeros(2))
+    losses = FramePseudoLabels((4, 9))(outputs, NOBODY)
     for place, (k, head) in enumerate(zip((4, 9), model.heads, strict=True)):
         terms, right = [], 0
         for row, frame in places:
@@ -128,7 +132,7 @@ def test_it_learns_the_labels_of_frames_it_does_not_see(tmp_path: Path) -> None:
     optimizer, objective = torch.optim.Adam(model.parameters(), 1e-2), FramePseudoLabels((2,))
     seen = []
     for _ in range(30):
-        losses = objective(model(labels, torch.tensor(COUNTS), waveforms, LENGTHS), torch.zeros(2), torch.zeros(2))
+        losses = objective(model(labels, torch.tensor(COUNTS), waveforms, LENGTHS), NOBODY)
         losses["loss"].backward()
         optimizer.step()
         optimizer.zero_grad()

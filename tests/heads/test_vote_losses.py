@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import one_hot
 
 from gemoclap.config import ObjectiveSettings
+from gemoclap.data.targets import Targets
 from gemoclap.heads.losses import soft_cross_entropy
 from gemoclap.heads.objectives import OBJECTIVES
 
@@ -39,8 +40,8 @@ def test_unanimous_votes_are_the_labels(method: str, classes: torch.Tensor | Non
     emotions, genders = torch.tensor([0, 1, 2, 0, 2]), torch.tensor([0, 1, 1, -1, 0])
     outputs = {"logits": LOGITS, "gender_logits": LOGITS[:, :2]}
     objective = OBJECTIVES[method](ObjectiveSettings())
-    by_votes = objective(outputs, emotions, genders, classes, one_hot(emotions, 3).double())
-    by_labels = objective(outputs, emotions, genders, classes)
+    by_votes = objective(outputs, Targets(emotions, genders, classes, one_hot(emotions, 3).double()))
+    by_labels = objective(outputs, Targets(emotions, genders, classes))
     assert {name: float(one) for name, one in by_votes.items()} == pytest.approx(
         {name: float(one) for name, one in by_labels.items()}, abs=1e-12
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.turns import Turn, joined, read_turns, remarks_on_turns, seconds_at_once
+from gemoclap.inference.turns import Turn, read_turns, remarks_on_turns, seconds_at_once, turns_by_speaker
 
 RTTM = "SPEAKER call 1 {start} {length} <NA> <NA> {name} <NA> <NA>\n"
 
@@ -78,7 +78,7 @@ def test_turns_of_a_speaker_are_joined_and_overlap_is_counted(seed: int) -> None
     by_second = {
         name: {t for one in turns if one.speaker == name for t in range(int(one.start), int(one.end))} for name in "ABC"
     }
-    found = joined(turns)
+    found = turns_by_speaker(turns)
     for name, own in found.items():
         assert {t for start, end in own for t in range(int(start), int(end))} == by_second[name]
         assert all(end < start for (_, end), (start, _) in zip(own, own[1:], strict=False))

@@ -27,7 +27,7 @@ from gemoclap.ems.intensity import IntensityConfig, IntensityModel
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
 from gemoclap.errors import GemoclapError
 from gemoclap.predictions import concatenate, read_predictions
-from gemoclap.recipes.ems import Comparison, Score, compare, pretrain_settings
+from gemoclap.recipes.ems import EmsComparison, Score, compare, pretrain_settings
 from gemoclap.recipes.pretrain import build
 from gemoclap.reports.ems import difference, write_ems_report
 
@@ -62,12 +62,12 @@ def settings(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="module")
-def finished(settings: CompareSettings, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
+def finished(settings: CompareSettings, tmp_path_factory: pytest.TempPathFactory) -> tuple[EmsComparison, Path]:
     output = tmp_path_factory.mktemp("finished") / "run"
     return compare(settings, output, quietly), output
 
 
-def test_every_encoder_is_scored_with_every_seed(finished: tuple[Comparison, Path]) -> None:
+def test_every_encoder_is_scored_with_every_seed(finished: tuple[EmsComparison, Path]) -> None:
     comparison, output = finished
     assert {(one.variant, one.seed) for one in comparison.scores} == {(name, seed) for name in NAMES for seed in (0, 1)}
     for one in comparison.scores:
@@ -108,7 +108,7 @@ def test_both_of_a_pair_begin_with_the_same_weights(settings: CompareSettings, o
 
 
 def test_what_is_not_trained_is_as_it_was_initialised(
-    settings: CompareSettings, finished: tuple[Comparison, Path]
+    settings: CompareSettings, finished: tuple[EmsComparison, Path]
 ) -> None:
     _, output = finished
     initial = build(pretrain_settings(settings, "npc5", 1, [])).encoder.state_dict()
@@ -120,7 +120,9 @@ def test_what_is_not_trained_is_as_it_was_initialised(
     assert any(not torch.equal(tensor, initial[name]) for name, tensor in trained.items())
 
 
-def test_the_same_comparison_again_trains_nothing(settings: CompareSettings, finished: tuple[Comparison, Path]) -> None:
+def test_the_same_comparison_again_trains_nothing(
+    settings: CompareSettings, finished: tuple[EmsComparison, Path]
+) -> None:
     comparison, output = finished
     logs = [path for path in output.rglob("*.jsonl")]
     before = {path: path.stat().st_mtime_ns for path in logs}
@@ -193,7 +195,7 @@ def test_fine_tuning_begins_with_the_encoder(settings: CompareSettings, tmp_path
     labelled = settings.probe.manifests
     tune = FinetuneStage(labelled, ["emo_clap"], [1], TrainSettings(epochs=1, batch_size=4))
     few = replace(settings, variants=[LOG_MEL, "npc5_untrained"], probe=ProbeStage(), finetune=tune)
-    shown: list[Comparison] = []
+    shown: list[EmsComparison] = []
     comparison = compare(few, tmp_path, quietly, shown.append)
     assert shown[-1] == comparison and [len(one.scores) for one in shown] == [0, 1]
     assert [(one.task, one.variant, one.seed) for one in comparison.scores] == [("emo_clap", "npc5_untrained", 1)]
@@ -287,12 +289,12 @@ def _speakers(manifest: Path) -> list[str]:
     return sorted({f"{row.corpus}/{row.speaker}" for row in read_manifest(manifest)})
 
 
-def made_up(figures: dict[str, list[float]]) -> Comparison:
+def made_up(figures: dict[str, list[float]]) -> EmsComparison:
     """Return a comparison with these UARs by variant, a value a seed."""
     scores = [
         Score("probe", "emodb", name, seed, 0.5, uar) for name, uars in figures.items() for seed, uar in enumerate(uars)
     ]
-    return Comparison(
+    return EmsComparison(
         scores, {("npc5", 0): {"step": 7, "dev_spectral_l1": 0.5, "masked_share": 0.15}}, [], ["pre-trained on nothing"]
     )
 

@@ -24,7 +24,7 @@ from gemoclap.data.shards import Shards
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.gmp.clustering import load_kmeans
-from gemoclap.gmp.quality import agreement, purity
+from gemoclap.gmp.quality import agreement_with_words, purity
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes.crossval import cross_validate
@@ -299,7 +299,7 @@ def test_purity_and_mutual_information() -> None:
     labels = rng.integers(0, 5, 100)
     known = [place for place in range(100) if not 50 <= place < 60]
     classes = ["a"] * 30 + ["b"] * 20 + ["a"] * 40
-    found = agreement(labels, words, counts)
+    found = agreement_with_words(labels, words, counts)
     assert found is not None
     most = sum(
         max(Counter(c for c, place in zip(classes, known, strict=True) if labels[place] == k).values())
@@ -315,4 +315,4 @@ def test_purity_and_mutual_information() -> None:
     expected = mutual_info_score(classes, chosen) / ((entropy(classes) + entropy(chosen)) / 2)
     assert found["nmi"] == pytest.approx(expected)
     assert purity(np.arange(6), np.array([0, 1, 2, 0, 1, 2])) == 1.0
-    assert agreement(labels, ["a", None, None, "a"], counts) is None
+    assert agreement_with_words(labels, ["a", None, None, "a"], counts) is None

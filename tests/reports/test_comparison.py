@@ -148,7 +148,7 @@ def test_other_clips_are_refused_with_counts_and_examples(made: Path, tmp_path: 
     assert "Emo-CLAP lacks 1 of 97 clips (other)" in said and "short lacks 5 of 97 clips (" in said
     assert "--common to compare on the 91 that all have" in said and "\n" not in said
     found = compare_systems(read_systems([f"{made}:emo_clap", str(short)]), common=True)
-    assert found.n == 91 and found.remarks[0].startswith("6 clips are left out")
+    assert found.n == 91 and found.remarks[0].startswith("6 clips left out")
     (tmp_path / "none.csv").write_text("id,prediction\nx1,happy\nx2,sad\n")
     with pytest.raises(GemoclapError, match="no clip in common: .*none has x1, x2"):
         compare_systems(read_systems([f"{made}:emo_clap", str(tmp_path / "none.csv")]), common=True)
@@ -225,15 +225,18 @@ def test_the_same_method_of_two_runs_is_told_apart_by_its_run(made: Path, tmp_pa
     assert [one.name for one in read_systems([f"{odd}:emo_clap", f"B={odd}"])] == ["Emo-CLAP", "B"]
 
 
-def test_the_command_prints_markdown_and_writes_every_file(
+def test_the_command_prints_tables_and_writes_every_file(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     output = tmp_path / "out"
     assert run("compare", made, "-o", output, "--formats", "svg") == 0
     printed = capsys.readouterr().out
     page = (output / "comparison.md").read_text()
-    assert "| SL-GEmo-CLAP minus Emo-CLAP |" in printed and "Clips of one speaker are not" in printed
-    assert page.startswith(printed[: printed.index("## Every pair")])
+    assert "| SL-GEmo-CLAP minus Emo-CLAP |" in page and "Clips of one speaker are not" in page
+    assert "SL-GEmo-CLAP minus Emo-CLAP" in printed and "p is corrected for 3 comparisons (Holm)" in printed
+    assert not any(mark in printed for mark in ("|", "**", "##"))
+    for row in csv.DictReader((output / "comparison_systems.csv").open()):
+        assert f"{100 * float(row['uar']):.1f}" in printed and row["system"] in printed
     assert {path.name for path in output.iterdir()} == {
         "comparison.md", "comparison.json", "comparison_pairs.csv", "comparison_systems.csv", "comparison.tex",
         "comparison.png", "comparison.svg",
@@ -243,6 +246,7 @@ def test_the_command_prints_markdown_and_writes_every_file(
     latex = (output / "comparison.tex").read_text()
     assert latex.count(r"\begin{tabular}") == 2 and latex.count("minus") == 3 and "−" not in latex
     assert run("compare", made, "-o", output) == 0  # over the earlier one
+    assert "the name of a folder; comparison.md" in complaint(capsys, "compare", made, "-o", tmp_path / "c.md")
 
 
 def test_a_difference_needs_the_interval_too() -> None:

@@ -18,6 +18,7 @@ from gemoclap.clap.objectives import GENDER_HEAD, OBJECTIVES
 from gemoclap.config import ModelSettings, ObjectiveSettings, TrainSettings
 from gemoclap.data.audio_store import pad_waveforms
 from gemoclap.data.dataset import Batch
+from gemoclap.data.targets import Targets
 from gemoclap.labels import get_vocabulary
 from gemoclap.training.distributed import start_accelerator
 from gemoclap.training.gradients import Gradients
@@ -67,7 +68,8 @@ def test_every_method_with_real_encoders(tmp_path: Path, method: str) -> None:
     clips = [0.1 * torch.randn(n, generator=generator).numpy() for n in (900, 1700, 400, 2500, 700)]
     waveforms, lengths = pad_waveforms(clips)
     emotions, genders = torch.tensor([0, 1, 3, 1, 0]), torch.tensor([0, 1, 0, -1, 1])
-    batch = Batch({"waveforms": waveforms, "lengths": lengths}, emotions, genders, ("a", "b", "c", "d", "e"))
+    inputs = {"waveforms": waveforms, "lengths": lengths}
+    batch = Batch(inputs, Targets(emotions, genders), ("a", "b", "c", "d", "e"))
     objective = OBJECTIVES[method](ObjectiveSettings())
     expected_losses, expected = add(model, objective, batch, None)
     losses, found = add(model, objective, batch, 2)

@@ -49,7 +49,7 @@ def test_log_holds_the_means_of_a_loop_written_out(tmp_path):
     for epoch in range(2):
         losses = []
         for batch in TinyBatches(12, 4).epoch(epoch):
-            losses.append(objective(model(**batch.inputs), batch.emotions, batch.genders))
+            losses.append(objective(model(**batch.inputs), batch.targets))
             adam.zero_grad()
             losses[-1]["loss"].backward()
             adam.step()
@@ -156,9 +156,9 @@ class Breaking(ContrastiveObjective):
     def __init__(self, call, factor):
         self.calls, self.call, self.factor = 0, call, factor
 
-    def __call__(self, outputs, emotions, genders):
+    def __call__(self, outputs, targets):
         self.calls += 1
-        losses = super().__call__(outputs, emotions, genders)
+        losses = super().__call__(outputs, targets)
         return {**losses, "loss": losses["loss"] * (self.factor if self.calls == self.call else 1.0)}
 
 
@@ -184,8 +184,8 @@ def test_a_loss_that_is_not_finite_names_the_batch(tmp_path):
 
 def test_weights_that_are_not_finite_are_never_saved(tmp_path):
     class InfiniteGradient(ContrastiveObjective):
-        def __call__(self, outputs, emotions, genders):
-            losses = super().__call__(outputs, emotions, genders)
+        def __call__(self, outputs, targets):
+            losses = super().__call__(outputs, targets)
             zero = (outputs["audio_embedding"] - outputs["audio_embedding"].detach()).sum()
             return {**losses, "loss": losses["loss"] + zero.clamp(min=0).sqrt()}  # finite, with an infinite slope
 

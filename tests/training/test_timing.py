@@ -10,6 +10,7 @@ from training_standins import ContrastiveObjective, TinyModel
 
 from gemoclap.config import TrainSettings
 from gemoclap.data.dataset import Batch
+from gemoclap.data.targets import Targets
 from gemoclap.training.timing import STEPS, seconds_a_step
 
 
@@ -28,7 +29,8 @@ class Slow(TinyModel):
 
 def batch(size: int) -> Batch:
     inputs = {"waveforms": torch.randn(size, 32), "lengths": torch.full((size,), 32)}
-    return Batch(inputs, torch.arange(size) % 3, torch.zeros(size, dtype=torch.long), tuple(map(str, range(size))))
+    targets = Targets(torch.arange(size) % 3, torch.zeros(size, dtype=torch.long))
+    return Batch(inputs, targets, tuple(map(str, range(size))))
 
 
 def test_the_step_is_timed_after_a_warm_up() -> None:

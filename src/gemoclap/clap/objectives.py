@@ -1,9 +1,8 @@
 """Model outputs and labels -> named losses: Emo-CLAP, SL-GEmo-CLAP and ML-GEmo-CLAP.
 
-An objective is independent of model and loop. It takes the outputs by name and the labels of the utterances, gathered over
-processes or not, and returns scalars. ``"loss"`` is minimised, and the others are logged. If several corpora are trained on
-together, ``classes (N, C)`` says which classes the corpus of each utterance has. ``votes (N, C)``, if given, are the shares of
-the classes in the votes of each utterance's raters, and take the place of its label in the target [C]. Each KL has a
+An objective is independent of model and loop. It takes the outputs by name and the targets of the utterances, gathered over
+processes or not, and returns scalars. If several corpora are trained on together, ``targets.classes`` says which classes the
+corpus of each utterance has. ``targets.votes``, if given, take the place of the labels in the target [C]. Each KL has a
 ``*_cross_entropy``, which is the KL plus the entropy of its target. It is what other implementations print, and never falls
 below that entropy.
 """
@@ -11,57 +10,43 @@ below that entropy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from torch import Tensor
 
 from gemoclap.clap.losses import SymmetricLoss, agreement, symmetric_contrastive_loss, vote_agreement
 from gemoclap.config import ObjectiveSettings
+from gemoclap.data.targets import Losses, Objective, Targets
 from gemoclap.labels import UNKNOWN_GENDER
-
-Losses = dict[str, Tensor]
-
-
-class Objective(Protocol):
-    """`row_outputs` are the names of the outputs with one row per utterance, which are gathered over processes.
-
-    Methods that train on votes (`config.VOTED`) also take them, as `votes`.
-    """
-
-    row_outputs: tuple[str, ...]
-
-    def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
-    ) -> Losses: ...
 
 
 def _emotion_branch(
     outputs: dict[str, Tensor],
-    emotions: Tensor,
-    targets: tuple[Tensor, Tensor | None],
+    targets: Targets,
+    agreements: tuple[Tensor, Tensor | None],
     settings: ObjectiveSettings,
-    classes: Tensor | None,
 ) -> SymmetricLoss:
-    """Compare every utterance with the prompt of every utterance's emotion, given what `_emotion_targets` returned.
+    """Compare every utterance with the prompt of every utterance's emotion, given what `_emotion_agreement` returned.
 
     An utterance is not compared with the prompt of a class that its own corpus does not have [C], because its annotators
     could not choose that class.
     """
     return symmetric_contrastive_loss(
         outputs["audio_embedding"],
-        outputs["text_embedding"][emotions],
+        outputs["text_embedding"][targets.emotions],
         outputs["audio_scale"],
         outputs["text_scale"],
-        targets[0],
+        agreements[0],
         settings.target,
-        None if classes is None else classes[:, emotions],
-        targets[1],
+        None if targets.classes is None else targets.classes[:, targets.emotions],
+        agreements[1],
     )
 
 
-def _emotion_targets(emotions: Tensor, votes: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _emotion_agreement(targets: Targets) -> tuple[Tensor, Tensor | None]:
     """Return M_e of the two directions; the second is None if it is equal to the first."""
-    return (agreement(emotions), None) if votes is None else vote_agreement(votes, emotions)
+    if targets.votes is None:
+        return agreement(targets.emotions), None
+    return vote_agreement(targets.votes, targets.emotions)
 
 
 class EmoCLAP:
@@ -72,15 +57,8 @@ class EmoCLAP:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(
-        self,
-        outputs: dict[str, Tensor],
-        emotions: Tensor,
-        genders: Tensor,
-        classes: Tensor | None = None,
-        votes: Tensor | None = None,
-    ) -> Losses:
-        emotion = _emotion_branch(outputs, emotions, _emotion_targets(emotions, votes), self.settings, classes)
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
+        emotion = _emotion_branch(outputs, targets, _emotion_agreement(targets), self.settings)
         return {"loss": emotion.kl, "emotion_cross_entropy": emotion.cross_entropy}
 
 
@@ -96,19 +74,12 @@ class SoftLabelGEmoCLAP:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(
-        self,
-        outputs: dict[str, Tensor],
-        emotions: Tensor,
-        genders: Tensor,
-        classes: Tensor | None = None,
-        votes: Tensor | None = None,
-    ) -> Losses:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
         alpha = self.settings.alpha
-        of_genders = (1 - alpha) * agreement(genders, UNKNOWN_GENDER)
-        target, back = _emotion_targets(emotions, votes)
-        mixed = alpha * target + of_genders, None if back is None else alpha * back + of_genders
-        emotion = _emotion_branch(outputs, emotions, mixed, self.settings, classes)
+        of_genders = (1 - alpha) * agreement(targets.genders, UNKNOWN_GENDER)
+        there, back = _emotion_agreement(targets)
+        mixed = alpha * there + of_genders, None if back is None else alpha * back + of_genders
+        emotion = _emotion_branch(outputs, targets, mixed, self.settings)
         return {"loss": emotion.kl, "soft_label_cross_entropy": emotion.cross_entropy}
 
 
@@ -123,17 +94,10 @@ class MultiTaskGEmoCLAP:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(
-        self,
-        outputs: dict[str, Tensor],
-        emotions: Tensor,
-        genders: Tensor,
-        classes: Tensor | None = None,
-        votes: Tensor | None = None,
-    ) -> Losses:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
         alpha = self.settings.alpha
-        emotion = _emotion_branch(outputs, emotions, _emotion_targets(emotions, votes), self.settings, classes)
-        gender = self._gender_branch(outputs, genders)
+        emotion = _emotion_branch(outputs, targets, _emotion_agreement(targets), self.settings)
+        gender = self._gender_branch(outputs, targets.genders)
         return {
             "loss": alpha * emotion.kl + (1 - alpha) * gender.kl,
             "emotion": emotion.kl,

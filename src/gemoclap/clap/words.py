@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.encoders.text import MINILM
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import GemoclapError, did_you_mean
 
 _WORDS = """
 afraid aggressive amused angry annoyed anxious arrogant ashamed bored calm cheerful confused contemptuous content
@@ -35,11 +35,18 @@ def check_words(model: GEmoClapModel, labels: Sequence[str], what: str = "labels
     for label, cosine in unlike_emotions(model, labels).items():
         found = (
             f"{what}: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g})"
+            f"{spelling_hint(label, model.config.emotions.emotions)}"
         )
         raise GemoclapError(
             f"{found}; take another word, or add --any_words (in Python: predictor.any_words = True)",
             for_clients=f"{found}; take another word, or set any_words to true",
         )
+
+
+def spelling_hint(word: str, trained: Sequence[str]) -> str:
+    """Return ``" (did you mean 'angry'?)"`` for a misspelt class or word for an emotion, otherwise an empty string."""
+    known = [*trained, *EMOTION_WORDS]
+    return "" if word.casefold() in known else did_you_mean(word, known)
 
 
 def unlike_emotions(model: GEmoClapModel, labels: Sequence[str]) -> dict[str, float]:

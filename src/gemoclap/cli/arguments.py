@@ -117,7 +117,7 @@ class Parser(ArgumentParser):
         if unknown := re.search(r"unrecognized arguments: (--[\w.]+)?", complaint, re.IGNORECASE):
             if unknown[1]:
                 return complaint + nearest(unknown[1][2:], self.settings(), "--")
-            return f"{complaint}; give paths side by side, and put commas in a list (--labels a,b)"
+            return f"{complaint}; {self._how_to_give()}"
         if lacking := re.fullmatch(r"the following arguments are required: (.*)", complaint):
             return "give " + ", ".join(self._as_typed(name) for name in lacking[1].split(", "))
         wrong = re.fullmatch(r'Parser key "([\w.]+)":.*(?:Got value|Given value|Not of type \w+): (.*)', complaint)
@@ -129,6 +129,20 @@ class Parser(ArgumentParser):
         value = re.sub(r"invalid literal .*: '(.*)'|\.$| does not conform.*", r"\1", wrong[2])
         near = did_you_mean(value, [str(word) for word in get_args(hint)]) if get_origin(hint) is Literal else ""
         return f"{wrong[1]} must be {_spelt_out(hint)}, not {value!r}{near}"
+
+    def _how_to_give(self) -> str:
+        """Return how this command takes words without an option, and several words for one option."""
+        visible = [action for action in self._actions if action.help != SUPPRESS]
+        plain = [action for action in visible if not action.option_strings]
+        if not plain:
+            paths = "every word here needs an option before it"
+        elif any(action.nargs in ("+", "*") for action in plain):
+            paths = f"give {plain[0].dest} side by side"
+        else:
+            paths = f"without an option, it takes only {', '.join(action.dest.upper() for action in plain)}"
+        options = [option for action in visible for option in action.option_strings if option in self.lists()]
+        lists = [option for option in sorted(options, key=lambda name: "." in name) if not option.endswith("+")]
+        return paths + (f"; put commas in a list ({lists[0]} a,b)" if lists else "")
 
     def plain_help_of_standard_options(self) -> None:
         """Replace the help texts of jsonargparse's own options."""

@@ -128,7 +128,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "compare": Command(
         add_compare,
-        "compare every system with every other on the same clips, also predictions of other toolkits",
+        "compare systems with each other on the same clips; predictions of other toolkits can take part",
         "gemoclap.cli.comparing",
     ),
     "papers": Command(
@@ -140,10 +140,12 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
     "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
     "index": Command(
-        add_index, "embed recordings, so that they can be searched by how they sound", "gemoclap.cli.searching"
+        add_index, "make an index of recordings, to search them by how they sound", "gemoclap.cli.searching"
     ),
     "search": Command(
-        add_search, "find the recordings of an index that sound as words say, or like a clip", "gemoclap.cli.searching"
+        add_search,
+        "find recordings of an index by words for an emotion, or by a similar clip",
+        "gemoclap.cli.searching",
     ),
     "serve": Command(add_serve, "answer over HTTP and WebSocket, with a page in the browser", "gemoclap.cli.serving"),
     "export": Command(add_export, "write a model as an ONNX file, to predict without torch", "gemoclap.cli.exporting"),

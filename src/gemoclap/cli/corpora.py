@@ -15,6 +15,7 @@ from gemoclap.data.reading import read_data
 from gemoclap.files import write_json
 from gemoclap.labels import get_vocabulary
 from gemoclap.terminal import output_console, print_summary, progress_bar
+from gemoclap.wording import counted
 from gemoclap.writing import check_target
 
 
@@ -24,7 +25,7 @@ def run_prepare(args: Namespace) -> int:
     utterances = corpora.prepare(args.name, args.root, args.audio_root)
     write_manifest(utterances, output)
     speakers = len(shown_speakers(utterances))
-    counts = f"{len(utterances)} utterances, {speakers} speakers"
+    counts = f"{counted(len(utterances), 'utterance')}, {counted(speakers, 'speaker')}"
     print_summary(f"{output}: {counts}; check it with: gemoclap inspect {output}", output)
     return 0
 
@@ -57,5 +58,5 @@ def run_convert(args: Namespace) -> int:
     else:
         utterances = read_manifest(args.manifest)
     corpora.export(args.form, utterances, args.output, folds, args.overwrite)
-    print_summary(f"{args.output}: {len(utterances)} utterances as {args.form}", Path(args.output))
+    print_summary(f"{args.output}: {counted(len(utterances), 'utterance')} as {args.form}", Path(args.output))
     return 0

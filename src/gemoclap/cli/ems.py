@@ -12,7 +12,7 @@ from gemoclap.cli.alone import alone
 from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings
 from gemoclap.config.probe import ProbeSettings
 from gemoclap.inference.timeline import intensity_over_time
-from gemoclap.recipes.ems import Comparison, compare
+from gemoclap.recipes.ems import EmsComparison, compare
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.intensity import train_intensity
 from gemoclap.recipes.pretrain import load_intensity_model, pretrain
@@ -24,6 +24,7 @@ from gemoclap.reports.ems import write_ems_report
 from gemoclap.reports.series import series_path, write_series
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
+from gemoclap.wording import counted
 
 
 @alone
@@ -78,7 +79,7 @@ def run_compare_ems(args: Namespace) -> int:
     given = {one.name: getattr(args, one.name) for one in fields(CompareSettings)}
     output = Path(args.output)
 
-    def show(comparison: Comparison) -> None:
+    def show(comparison: EmsComparison) -> None:
         with holding(output, brief=True):
             write_ems_report(comparison, output)
 
@@ -100,6 +101,6 @@ def run_intensity(args: Namespace) -> int:
         path,
         chain([("seconds", "intensity")], rows),
         lambda picture: plot_curve(picture, times, scores, recording, Path(args.audio).name),
-        f"{len(scores)} frames, mean intensity {scores.mean():.2f}",
+        f"{counted(len(scores), 'frame')}, mean intensity {scores.mean():.2f}",
     )
     return 0

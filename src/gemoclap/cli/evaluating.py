@@ -24,6 +24,7 @@ from gemoclap.reports.rows import score_table
 from gemoclap.terminal import progress_bar
 from gemoclap.training.choices import check_merges, choice_of
 from gemoclap.training.evaluate import labelled_rows, table_of, unknown_labels
+from gemoclap.wording import counted
 from gemoclap.writing import folder_written_beside
 
 
@@ -65,8 +66,8 @@ def run_evaluate(args: Namespace) -> int:
     low, high = map(_percent, scores.uar_interval)
     left_out = f" ({len(utterances) - scores.n} with other labels left out)" if scores.n < len(utterances) else ""
     print(
-        f"{scores.n} utterances{left_out}: WAR {_percent(scores.war)} %, UAR {_percent(scores.uar)} % [{low}, {high}], "
-        f"macro F1 {_percent(scores.macro_f1)} %"
+        f"{counted(scores.n, 'utterance')}{left_out}: WAR {_percent(scores.war)} %, "
+        f"UAR {_percent(scores.uar)} % [{low}, {high}], macro F1 {_percent(scores.macro_f1)} %"
     )
     print("recall: " + ", ".join(f"{label} {_percent(recall)}" for label, recall in scores.recalls.items()))
     return 0

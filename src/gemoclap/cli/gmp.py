@@ -18,6 +18,7 @@ from gemoclap.reports.curves import plot_emotions
 from gemoclap.reports.pseudo_labels import pseudo_label_table
 from gemoclap.reports.series import series_path, write_series
 from gemoclap.training.distributed import leave_together, process_state
+from gemoclap.wording import counted
 
 
 def run_gmp_features(args: Namespace) -> int:
@@ -70,7 +71,7 @@ def run_frames(args: Namespace) -> int:
         path,
         _rows(found),
         lambda picture: plot_emotions(picture, found, recording, Path(args.audio).name),
-        f"{len(found.times)} frames; mean over time: {shares}",
+        f"{counted(len(found.times), 'frame')}; mean over time: {shares}",
     )
     return 0
 

@@ -106,11 +106,17 @@ def add_index(parser: Parser) -> None:
     )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)
-    parser.add_argument("-o", "--output", type=str, default=INDEX, help="folder of the index, new or to be added to")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=str,
+        default=INDEX,
+        help="folder of the index; if it exists, the recordings are added to it",
+    )
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
-    speech = "detect: leave out what is no speech; all: take all sound for speech"
+    speech = "detect: use only the parts with speech; all: use all sound"
     parser.add_argument("--speech", type=Literal["detect", "all"], default="detect", help=speech)
-    parser.add_argument("--overwrite", action="store_true", help="make the index again from nothing")
+    parser.add_argument("--overwrite", action="store_true", help="delete the index and build it again")
 
 
 def add_search(parser: Parser) -> None:
@@ -122,7 +128,7 @@ def add_search(parser: Parser) -> None:
     parser.add_argument("--index", type=str, default=INDEX, help="folder that 'gemoclap index' wrote")
     model = "folder of the model that made the index, if it has moved"
     parser.add_argument("--model", type=str | None, default=None, help=model)
-    any_words = "accept words that are not for emotions, such as banana; what is found has no meaning"
+    any_words = "accept words that are not for emotions, such as banana; the results then have no meaning"
     parser.add_argument("--any_words", action="store_true", help=any_words)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     output = "file to write, one row per result: .csv, .jsonl or .parquet"

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gemoclap.corpora.csv_io import read_csv
+from gemoclap.corpora.csv_io import read_csv_manifest
 from gemoclap.corpora.layout import AUDIO_SUFFIXES, rows_of_folder
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
@@ -22,6 +22,7 @@ from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.terminal import print_summary, progress_bar
+from gemoclap.wording import counted
 from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def run_predict(args: Namespace) -> int:
         failed = _print(answers(clips), labels, args.json)
     if failed:
         where = "; the column 'error' says why" if target else ""
-        print(f"gemoclap: {failed} of {len(clips)} clips could not be read{where}", file=sys.stderr)
+        print(f"gemoclap: {failed} of {counted(len(clips), 'clip')} could not be read{where}", file=sys.stderr)
     if args.adapt == "none" and args.model in ADAPT_WELL and len(clips) - failed >= ENOUGH_TO_ADAPT:
         way = "speaker" if all(clip.speaker is not None for clip in clips) else "folder"
         what = "who speaks in each is known" if way == "speaker" else "they were recorded in the same way"
@@ -185,7 +186,7 @@ def clips_of(given: Sequence[str]) -> list[Utterance]:
             found.setdefault(key_of(about(clip)), clip)
             count += 1
     if len(found) < count:
-        logger.warning("%d clips are named more than once; each is predicted once", count - len(found))
+        logger.warning("named more than once: %s; each is predicted once", counted(count - len(found), "clip"))
     return [*found.values()]
 
 
@@ -198,7 +199,7 @@ def _named(name: str) -> Iterable[Utterance]:
     if path.suffix == ".jsonl":
         return read_manifest(path)
     if path.suffix.lower() in LISTS:
-        return read_csv(path)
+        return read_csv_manifest(path)
     if not path.exists() and glob.has_magic(name):
         files = sorted(file for file in glob.glob(name, recursive=True) if Path(file).suffix.lower() in AUDIO_SUFFIXES)
         if not files:
@@ -224,12 +225,12 @@ def _write(
         left = [clip for key, clip in zip(keys, clips, strict=True) if key not in rows.failed]
         if len(left) < len(clips):
             done_before = len(clips) - len(left)
-            print_summary(f"{path}: resuming, {done_before} of {len(clips)} rows were written before", path)
+            print_summary(f"{path}: resuming, {done_before} of {counted(len(clips), 'row')} were written before", path)
         for done, row in enumerate(answers(left), len(clips) - len(left) + 1):
             rows.add(row)
             progress(done, len(clips))
         rows.finish(keys)
-    print_summary(f"{path}: {len(clips)} rows", path)
+    print_summary(f"{path}: {counted(len(clips), 'row')}", path)
     return sum(rows.failed[key] for key in keys)
 
 

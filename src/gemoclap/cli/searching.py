@@ -20,6 +20,7 @@ from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
 from gemoclap.terminal import print_summary, progress_bar
+from gemoclap.wording import counted
 from gemoclap.writing import check_target
 
 if TYPE_CHECKING:
@@ -47,14 +48,15 @@ def run_index(args: Namespace) -> int:
                 print(f"gemoclap: {parts}", file=sys.stderr)
                 failed += 1
             progress(done, len(new))
-    known = f" ({len(clips) - len(new)} were there already)" if len(new) < len(clips) else ""
+    known = f" (already there: {len(clips) - len(new):,})" if len(new) < len(clips) else ""
     named = "" if args.output == INDEX else f" --index {shlex.quote(str(folder))}"
     print(
-        f"{folder}: {len(new) - failed} recordings added{known}; it has {index.recordings} with {index.parts} parts of speech; "
+        f"{folder}: {counted(len(new) - failed, 'recording')} added{known}; it has {index.recordings:,} with "
+        f"{counted(index.parts, 'part')} of speech; "
         f"search it with: gemoclap search {shlex.quote(predictor.labels[0])}{named}"
     )
     if failed:
-        print(f"gemoclap: {failed} of {len(new)} recordings could not be read", file=sys.stderr)
+        print(f"gemoclap: {failed} of {counted(len(new), 'recording')} could not be read", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -79,7 +81,7 @@ def run_search(args: Namespace) -> int:
             f"{args.index}: was made by another model than {name}; name that one with --model, or make the index again"
         )
     predictor.any_words = args.any_words
-    predictor.check_speech = index.made_with["speech"] == "detect"  # a clip is heard as the recordings were
+    predictor.check_speech = index.made_with["speech"] == "detect"  # as when the index was made
     question = predictor.embed_words(words) if args.like is None else predictor(args.like).embedding
     if args.like is None and words not in predictor.labels:
         print(_what_is_known(predictor, words), file=sys.stderr)
@@ -88,7 +90,7 @@ def run_search(args: Namespace) -> int:
     if target:
         columns = ["rank", "similarity", "path", "id", "from", "to", "emotion", "confidence"]
         write_rows(target, [name for name in columns if name != "id" or any("id" in row for row in rows)], rows)
-        print_summary(f"{target}: {len(rows)} rows", target)
+        print_summary(f"{target}: {counted(len(rows), 'row')}", target)
     elif args.json:
         print(*map(to_json, rows), sep="\n")
     else:
@@ -123,10 +125,13 @@ def _clock(seconds: float) -> str:
 
 
 def _what_is_known(predictor: Predictor, words: str) -> str:
-    """Say what words that are no class of training are compared with."""
+    """Say what words that are no class of training are compared with, and which word is spelt like them."""
+    # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
+    from gemoclap.clap.words import spelling_hint
+
     return (
-        f"{words!r} is no emotion that the model was trained on ({', '.join(predictor.labels)}): it finds what is like these, "
-        "by the likeness of the words"
+        f"{words!r} is not an emotion that the model was trained on{spelling_hint(words, predictor.labels)}; it knows "
+        f"{', '.join(predictor.labels)}, and finds clips of those whose words are similar"
     )
 
 

@@ -22,6 +22,7 @@ from gemoclap.reports.sweep import print_sweep, write_sweep
 from gemoclap.reports.table1 import print_costs, print_table1, write_table1
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import process_state
+from gemoclap.wording import counted
 
 
 def run_crosscorpus(args: Namespace) -> int:
@@ -84,7 +85,8 @@ def run_sweep(args: Namespace) -> int:
         raise GemoclapError("--over: give each setting once, with all its values")
     sweep = Sweep(settings, axes, args.methods, seeds_of(args) or [args.train.seed], Path(args.output))
     trainings = len(sweep.combinations) * len(sweep.methods) * len(sweep.folds) * len(sweep.seeds)
-    print(f"{len(sweep.combinations)} combinations, {trainings} trainings: one for each method, fold and seed")
+    combinations = counted(len(sweep.combinations), "combination")
+    print(f"{combinations}, {counted(trainings, 'training')}: one for each method, fold and seed")
 
     def show() -> Path:
         with holding(sweep.output, brief=True):
@@ -113,4 +115,4 @@ def _axis(given: str) -> tuple[str, list[Value]]:
 def _batch(train: TrainSettings) -> str:
     if train.batch_seconds is not None:
         return f"{train.batch_seconds:g} seconds of speech"
-    return f"{train.batch_size} utterances"
+    return counted(train.batch_size, "utterance")

@@ -25,7 +25,7 @@ from gemoclap.corpora import (
     tess,
 )
 from gemoclap.corpora.audformat_io import read_audformat, write_audformat
-from gemoclap.corpora.csv_io import read_csv, write_csv
+from gemoclap.corpora.csv_io import read_csv_manifest, write_csv_manifest
 from gemoclap.corpora.emobox import read_emobox, write_emobox
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.s3prl import read_s3prl
@@ -33,7 +33,7 @@ from gemoclap.errors import GemoclapError, did_you_mean
 
 
 @dataclass(frozen=True)
-class Corpus:
+class KnownCorpus:
     """A corpus that `prepare` reads.
 
     Attributes
@@ -53,21 +53,21 @@ class Corpus:
     folds: Mapping[str, Any] = field(default_factory=dict)
 
 
-CORPORA: dict[str, Corpus] = {
+CORPORA: dict[str, KnownCorpus] = {
     corpus.name: corpus
     for corpus in (
-        Corpus("iemocap", iemocap.parse, "10 actors, 12 h", "en", "USC's, by form", "iemocap4", iemocap.FOLDS),
-        Corpus("ravdess", ravdess.parse, "24 actors, 1.5 h", "en", "CC BY-NC-SA 4.0", "ravdess8", ravdess.FOLDS),
-        Corpus("emodb", emodb.parse, "10 actors, 0.4 h", "de", "CC0 or CC BY 4.0", "emodb4", emodb.FOLDS),
-        Corpus("nemo", nemo.parse, "9 actors, 3.1 h", "pl", "CC BY-NC-SA 4.0", "nemo6", nemo.FOLDS),
-        Corpus("cremad", cremad.parse, "91 actors, 5.3 h", "en", "ODbL 1.0", "cremad6", cremad.FOLDS),
-        Corpus("msppodcast", msppodcast.parse, "podcasts", "en", "UT Dallas's, by form", "msppodcast8", msppodcast.FOLDS),
-        Corpus("meld", meld.parse, "television, 12 h", "en", "GPL-3.0 (labels alone)", "meld7", meld.FOLDS),
-        Corpus("tess", tess.parse, "2 actresses, 1.6 h", "en", "CC BY-NC-ND 4.0", "tess7", tess.FOLDS),
-        Corpus("savee", savee.parse, "4 men, 0.5 h", "en", "for research, by registration", "savee7", savee.FOLDS),
-        Corpus("esd", esd.parse, "20 speakers, 29 h", "", "for research, by form", "esd5", esd.FOLDS),
-        Corpus("emovo", emovo.parse, "6 actors, 0.5 h", "it", "see its publisher", "emovo7", emovo.FOLDS),
-        Corpus("synthetic", synthetic.parse, "12 made voices, 0.2 h", "", "MIT", "synthetic4", synthetic.FOLDS),
+        KnownCorpus("iemocap", iemocap.parse, "10 actors, 12 h", "en", "USC's, by form", "iemocap4", iemocap.FOLDS),
+        KnownCorpus("ravdess", ravdess.parse, "24 actors, 1.5 h", "en", "CC BY-NC-SA 4.0", "ravdess8", ravdess.FOLDS),
+        KnownCorpus("emodb", emodb.parse, "10 actors, 0.4 h", "de", "CC0 or CC BY 4.0", "emodb4", emodb.FOLDS),
+        KnownCorpus("nemo", nemo.parse, "9 actors, 3.1 h", "pl", "CC BY-NC-SA 4.0", "nemo6", nemo.FOLDS),
+        KnownCorpus("cremad", cremad.parse, "91 actors, 5.3 h", "en", "ODbL 1.0", "cremad6", cremad.FOLDS),
+        KnownCorpus("msppodcast", msppodcast.parse, "podcasts", "en", "UT Dallas's, by form", "msppodcast8", msppodcast.FOLDS),
+        KnownCorpus("meld", meld.parse, "television, 12 h", "en", "GPL-3.0 (labels alone)", "meld7", meld.FOLDS),
+        KnownCorpus("tess", tess.parse, "2 actresses, 1.6 h", "en", "CC BY-NC-ND 4.0", "tess7", tess.FOLDS),
+        KnownCorpus("savee", savee.parse, "4 men, 0.5 h", "en", "for research, by registration", "savee7", savee.FOLDS),
+        KnownCorpus("esd", esd.parse, "20 speakers, 29 h", "", "for research, by form", "esd5", esd.FOLDS),
+        KnownCorpus("emovo", emovo.parse, "6 actors, 0.5 h", "it", "see its publisher", "emovo7", emovo.FOLDS),
+        KnownCorpus("synthetic", synthetic.parse, "12 made voices, 0.2 h", "", "MIT", "synthetic4", synthetic.FOLDS),
     )
 }  # fmt: skip
 
@@ -75,14 +75,14 @@ IMPORTERS: dict[str, Callable[[str | os.PathLike, str | os.PathLike | None], lis
     "emobox": read_emobox,
     "s3prl": read_s3prl,
     "audformat": read_audformat,
-    "csv": read_csv,
+    "csv": read_csv_manifest,
 }
 """Readers of the manifests of other toolkits: (file or folder, audio root or None) -> rows."""
 
 EXPORTERS: dict[str, Callable[[Sequence[Utterance], str | os.PathLike], None]] = {
     "emobox": write_emobox,
     "audformat": write_audformat,
-    "csv": write_csv,
+    "csv": write_csv_manifest,
 }
 """Writers of the formats of other toolkits: (rows, folder, or file for csv) -> None. They replace no existing file."""
 
@@ -130,7 +130,7 @@ def export(
     """
     _require_known(name, list(EXPORTERS), "exporter")
     if name == "csv" and folds is None:
-        write_csv(utterances, target, overwrite)
+        write_csv_manifest(utterances, target, overwrite)
     elif folds is None:
         EXPORTERS[name](utterances, target)
     elif name == "emobox":

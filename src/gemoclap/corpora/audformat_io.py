@@ -23,6 +23,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import parse_yaml, read_text, relative_to
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
+from gemoclap.wording import counted
 
 if TYPE_CHECKING:
     import audformat
@@ -286,7 +287,8 @@ def _database(utterances: Sequence[Utterance], folder: Path) -> audformat.Databa
         name=corpora[0] if len(corpora) == 1 else folder.resolve().name,
         source="gemoclap",
         usage="other",
-        description=f"{len(utterances)} utterances exported from a gemoclap manifest; see the corpora's own licences.",
+        description=f"{counted(len(utterances), 'utterance')} exported from a gemoclap manifest; "
+        "see the corpora's own licences.",
         languages=sorted({utterance.language for utterance in utterances if utterance.language}),
     )
     table = audformat.Table(_index(utterances, folder))

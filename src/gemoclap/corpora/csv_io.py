@@ -45,7 +45,7 @@ GENDER_WORDS = {
 }  # fmt: skip
 
 
-def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
+def read_csv_manifest(source: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
     """Read a CSV (comma or semicolon) or TSV table with a header line.
 
     There must be a column of paths. The other columns of `ALIASES` are read if they exist. Columns that are not used are listed
@@ -80,7 +80,7 @@ def read_csv(source: str | os.PathLike, audio_root: str | os.PathLike | None = N
     return one_spelling(utterances)
 
 
-def write_csv(utterances: Iterable[Utterance], target: str | os.PathLike, overwrite: bool = False) -> None:
+def write_csv_manifest(utterances: Iterable[Utterance], target: str | os.PathLike, overwrite: bool = False) -> None:
     """Write a CSV table with a column for each field. Paths of audio below the folder of the table are relative.
 
     Fields that most corpora lack (`manifest.OPTIONAL`) have a column if a row has them. Votes are written as JSON.

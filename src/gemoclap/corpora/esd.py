@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from gemoclap.corpora.layout import describe_by_name, parse_by_name, require_folder
+from gemoclap.corpora.layout import describe_by_name, files_named, parse_by_name, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.labels import canonical_emotion
 
@@ -77,9 +77,8 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
     root = require_folder(root)
     utterances = parse_by_name(root, describe, "0011/Angry/0011_000351.wav (ESD: speaker, emotion, number)")
     texts: dict[str, str] = {}
-    for table in sorted(root.rglob("00[012][0-9].txt")):
-        if table.is_file():
-            texts |= _texts(table)
+    for table in files_named(root, "00[012][0-9].txt"):
+        texts |= _texts(table)
     return [replace(row, text=texts.get(row.id)) for row in utterances]
 
 

@@ -111,14 +111,14 @@ def _judgements(lines: Iterable[str]) -> list[tuple[re.Match[str], dict[str, flo
         if summary := _SUMMARY.match(line):
             found.append((summary, {}))
         elif found and (vote := _VOTE.match(line)):
-            words = [_heard(word) for word in vote["words"].split(";") if word.strip()]
+            words = [_emotion_word(word) for word in vote["words"].split(";") if word.strip()]
             votes = found[-1][1]
             for word in words:
                 votes[word] = votes.get(word, 0.0) + 1 / len(words)
     return found
 
 
-def _heard(word: str) -> str:
+def _emotion_word(word: str) -> str:
     emotion = canonical_emotion(word)
     return "neutral" if emotion == "neutral state" else emotion
 

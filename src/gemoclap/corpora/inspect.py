@@ -23,6 +23,7 @@ from gemoclap.corpora.manifest import DIMENSIONS, Utterance
 from gemoclap.corpora.speakers import normal_name, row_speakers, shown_speakers, speaker_key
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary
+from gemoclap.wording import counted
 
 KINDS = {
     "missing": "audio file missing",
@@ -93,7 +94,7 @@ class Inspection:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Decoded:
     """Result of decoding the audio of a row: its faults as (kind, message), and the other fields if it could be read."""
 
     faults: tuple[tuple[str, str], ...] = ()
@@ -121,12 +122,12 @@ def inspect(
     Rows without a label or a gender are counted, but this is no fault. Two rows have the same audio if their files have the
     same bytes, or if only their samples are equal.
     """
-    heard = _listen_to_all(utterances, progress)
-    readable = [one for one in heard if one.sample_rate]
+    decoded = _decode_all(utterances, progress)
+    readable = [one for one in decoded if one.sample_rate]
     seconds = [one.seconds for one in readable]
     faults = [
-        *_audio_faults(utterances, heard),
-        *_duplicates(utterances, heard),
+        *_audio_faults(utterances, decoded),
+        *_duplicates(utterances, decoded),
         *_label_faults(utterances, vocabulary),
         *(_speaker_faults(utterances) if speakers else ()),
         *_spelling_faults(utterances),
@@ -150,33 +151,33 @@ def inspect(
     )
 
 
-def _listen_to_all(utterances: Sequence[Utterance], progress: Progress | None) -> list[_Heard]:
-    heard = []
+def _decode_all(utterances: Sequence[Utterance], progress: Progress | None) -> list[_Decoded]:
+    decoded = []
     # Threads are enough, because decoding, resampling and hashing release the lock of the interpreter.
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        for one in pool.map(_listen, utterances):
-            heard.append(one)
+        for one in pool.map(_decode, utterances):
+            decoded.append(one)
             if progress is not None:
-                progress(len(heard), len(utterances))
+                progress(len(decoded), len(utterances))
     finally:
         pool.shutdown(cancel_futures=True)  # so that Ctrl-C does not wait for the whole corpus
-    return heard
+    return decoded
 
 
-def _listen(utterance: Utterance) -> _Heard:
+def _decode(utterance: Utterance) -> _Decoded:
     if not Path(utterance.path).exists():
-        return _Heard((("missing", f"{utterance.path}: no such audio file; correct the path or remove the row"),))
+        return _Decoded((("missing", f"{utterance.path}: no such audio file; correct the path or remove the row"),))
     try:
         info = probe_audio(utterance.path)
         problem = _span_problem(utterance, info.duration)
         if problem:
-            return _Heard((("span", f"{utterance.path}: {problem}; correct the row"),))
+            return _Decoded((("span", f"{utterance.path}: {problem}; correct the row"),))
         samples, silent, cancel, digest = _summary(utterance)
     except GemoclapError as error:
-        return _Heard((("audio", str(error)),))
+        return _Decoded((("audio", str(error)),))
     fault = _sound_fault(utterance, silent, cancel)
-    return _Heard(
+    return _Decoded(
         faults=(fault,) if fault else (),
         seconds=samples / SAMPLE_RATE,
         sample_rate=info.sample_rate,
@@ -216,14 +217,14 @@ def _span_problem(utterance: Utterance, duration: float) -> str | None:
     return None
 
 
-def _audio_faults(utterances: Sequence[Utterance], heard: Sequence[_Heard]) -> Iterator[Fault]:
-    for row, (utterance, one) in enumerate(zip(utterances, heard, strict=True), 1):
+def _audio_faults(utterances: Sequence[Utterance], decoded: Sequence[_Decoded]) -> Iterator[Fault]:
+    for row, (utterance, one) in enumerate(zip(utterances, decoded, strict=True), 1):
         yield from (Fault(row, utterance.id, kind, message) for kind, message in one.faults)
 
 
-def _duplicates(utterances: Sequence[Utterance], heard: Sequence[_Heard]) -> Iterator[Fault]:
+def _duplicates(utterances: Sequence[Utterance], decoded: Sequence[_Decoded]) -> Iterator[Fault]:
     first: dict[bytes, int] = {}
-    for row, (utterance, one) in enumerate(zip(utterances, heard, strict=True), 1):
+    for row, (utterance, one) in enumerate(zip(utterances, decoded, strict=True), 1):
         if not one.digest:
             continue
         other = first.setdefault(one.digest, row)
@@ -337,7 +338,8 @@ def render(inspection: Inspection, limit: int | None = 10) -> Group:
     formats = [f"{rate} Hz: {rows}" for rate, rows in inspection.sample_rates.items()]
     formats += [f"{count} channel{'s' * (count > 1)}: {rows}" for count, rows in inspection.channels.items()]
     summary = [
-        f"{inspection.rows} utterances, {inspection.hours:.2f} h, {len(inspection.speakers.keys() - {UNKNOWN})} speakers",
+        f"{counted(inspection.rows, 'utterance')}, {inspection.hours:.2f} h, "
+        f"{counted(len(inspection.speakers.keys() - {UNKNOWN}), 'speaker')}",
         f"seconds: {length or 'nothing could be read'}",
         f"files: {', '.join(formats)}",
         f"speakers: {_in_words(inspection.speakers)}",

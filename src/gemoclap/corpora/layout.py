@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import as_on_disk
+from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +94,20 @@ def audio_below(folder: Path) -> Listing:
     return found
 
 
+def files_named(folder: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder with names such as ``*.txt``, sorted by path.
+
+    Folders are entered as in `audio_below`, so linked ones too. Hidden files, pipes and devices are left out.
+    """
+    found = [
+        Path(current, name)
+        for current, _, names in _walk(folder, Listing())
+        for name in fnmatch.filter(names, pattern)
+        if not name.startswith(".")
+    ]
+    return sorted(path for path in found if path.is_file())
+
+
 def _walk(folder: Path, found: Listing) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield each folder once, with the sorted names of the folders and of everything else in it.
 
@@ -155,7 +171,7 @@ def list_audio(folder: Path) -> list[Path]:
         rest = f"; passed over: {passed}" if passed else ""
         raise GemoclapError(f"{folder}: no audio files below it ({', '.join(AUDIO_SUFFIXES)}){rest}")
     if passed:
-        logger.warning("%s: %d audio files; passed over: %s", folder, len(found.files), passed)
+        logger.warning("%s: %s; passed over: %s", folder, counted(len(found.files), "audio file"), passed)
     if copies := found.browser_copies:
         logger.warning(
             "%s: %d of the files are called like second downloads (%s); check that they are not there twice",
@@ -258,16 +274,19 @@ def parse_by_name(
         if found[name_of(path)] != path:
             listing.pass_over("second under the same name", path.name)
     if passed := listing.summary():
-        logger.warning("%s: %d clips; passed over: %s", root, len(utterances), passed)
+        logger.warning("%s: %s; passed over: %s", root, counted(len(utterances), "clip"), passed)
     return utterances
 
 
 def _few(names: list[str]) -> str:
-    """Return up to three names; or, if there are many files, the number of files per suffix."""
+    """Return up to three names; or, for many files that are not audio, the number of files with each of three suffixes."""
     suffixes = Counter(os.path.splitext(name)[1].lower() for name in names)
-    if len(names) > 3 and len(suffixes) <= 5 and not any(suffix in AUDIO_SUFFIXES for suffix in suffixes):
-        return ", ".join(f"{suffix or 'none'} {count}" for suffix, count in suffixes.most_common())
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    shown, rest = names[:3], len(names) - 3
+    if len(names) > 3 and not any(suffix in AUDIO_SUFFIXES for suffix in suffixes):
+        frequent = suffixes.most_common(3)
+        shown = [f"{suffix or 'without suffix'} {count}" for suffix, count in frequent]
+        rest = len(names) - sum(count for _, count in frequent)
+    return ", ".join(shown) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 class AudioFinder:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from gemoclap.corpora.layout import audio_below, composed, require_folder
+from gemoclap.corpora.layout import audio_below, composed, files_named, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, name
@@ -58,7 +58,7 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
 
 def _table(root: Path, partition: str) -> Path | None:
     """Return the table of a partition, the one nearest to `root`."""
-    tables = (path for path in root.rglob(f"{partition}_sent_emo.csv") if path.is_file())
+    tables = files_named(root, f"{partition}_sent_emo.csv")
     return min(tables, key=lambda path: (len(path.parts), path), default=None)
 
 

@@ -68,14 +68,14 @@ def _votes(table: Path) -> dict[str, dict[str, float]]:
     """Return the name of a clip -> emotion -> number of raters; empty without a table."""
     found: dict[str, dict[str, float]] = {}
     for _, row in _rows(table, ("FileName", HEARD)) if table.is_file() else ():
-        word = _heard(row[HEARD])
+        word = _emotion_word(row[HEARD])
         if word is not None:
             counts = found.setdefault(Path(row["FileName"].strip()).stem, {})
             counts[word] = counts.get(word, 0.0) + 1
     return found
 
 
-def _heard(cell: str) -> str | None:
+def _emotion_word(cell: str) -> str | None:
     """Return the emotion that a rater chose: a word, a letter, or a word of the rater's own, which is other."""
     word = known(cell)
     if word is None or word in EMOTIONS:

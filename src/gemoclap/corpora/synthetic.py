@@ -113,7 +113,7 @@ MOOD = Correlates(
 
 
 @dataclass(frozen=True)
-class Speaker:
+class SyntheticSpeaker:
     """One voice.
 
     It has F0 in Hz, a factor for the vocal tract (1 is an average man), habits and expressiveness, each ``(11,)`` in the order
@@ -129,14 +129,14 @@ class Speaker:
     microphone: float
 
 
-def draw_speaker(index: int, seed: int) -> Speaker:
+def draw_speaker(index: int, seed: int) -> SyntheticSpeaker:
     """Return speaker number `index`. Women and men alternate. F0 and tract lengths follow Peterson and Barney 1952."""
     rng = np.random.default_rng([seed, 0, index])
     gender = ("female", "male")[index % 2]
     low, high = (188.0, 228.0) if gender == "female" else (104.0, 132.0)
     tract = rng.normal(1.17, 0.025) if gender == "female" else rng.normal(1.0, 0.03)
     count = len(astuple(MOOD))
-    return Speaker(
+    return SyntheticSpeaker(
         name=f"s{index + 1:02d}",
         gender=gender,
         f0=float(np.exp(rng.uniform(np.log(low), np.log(high)))),
@@ -156,7 +156,7 @@ def draw_sentence(index: int, seed: int) -> list[str]:
     ]
 
 
-def draw_correlates(speaker: Speaker, emotion: str, rng: np.random.Generator) -> Correlates:
+def draw_correlates(speaker: SyntheticSpeaker, emotion: str, rng: np.random.Generator) -> Correlates:
     """Return the correlates of a take: habit + strength of this take * expressiveness * those of the emotion + mood."""
     strength = rng.uniform(0.7, 1.3)
     felt = strength * speaker.expressiveness * np.array(astuple(EMOTIONS[emotion]))
@@ -164,7 +164,7 @@ def draw_correlates(speaker: Speaker, emotion: str, rng: np.random.Generator) ->
     return Correlates(*(speaker.habit + felt + mood).tolist())
 
 
-def delivery_of(speaker: Speaker, correlates: Correlates) -> Delivery:
+def delivery_of(speaker: SyntheticSpeaker, correlates: Correlates) -> Delivery:
     """Return the parameters of the voice: an average neutral voice, changed by `correlates`, with the speaker's vocal tract."""
     return Delivery(
         f0=speaker.f0 * 2 ** (correlates.f0 / 12),
@@ -183,7 +183,7 @@ def delivery_of(speaker: Speaker, correlates: Correlates) -> Delivery:
     )
 
 
-def synthesize(speaker: Speaker, emotion: str, sentence: list[str], rng: np.random.Generator) -> np.ndarray:
+def synthesize(speaker: SyntheticSpeaker, emotion: str, sentence: list[str], rng: np.random.Generator) -> np.ndarray:
     """Return one clip ``(T,)``, float64 within [-1, 1] at 16 kHz: a sentence between two short silences, in room noise."""
     correlates = draw_correlates(speaker, emotion, rng)
     speech = speak(sentence, delivery_of(speaker, correlates), rng)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
+from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,9 @@ def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, l
 def _as_dict(header: list[str], row: list[str], where: str) -> dict[str, str]:
     if len(row) != len(header):
         cure = "put text with a delimiter in it in quotes" if len(row) > len(header) else "fill up the row"
-        raise GemoclapError(f"{where}: {len(row)} cells where the header names {len(header)} columns; {cure}")
+        raise GemoclapError(
+            f"{where}: {counted(len(row), 'cell')} where the header names {counted(len(header), 'column')}; {cure}"
+        )
     return dict(zip(header, row, strict=True))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import GemoclapError
+from gemoclap.wording import counted
 
 BUCKET_ITEMS = 64
 """Approximate number of clips in a bucket. A bucket has at least two batches."""
@@ -44,7 +45,7 @@ def fill_buckets(lengths: np.ndarray, budget: int, processes: int) -> list[Bucke
     tried = (size * longest for size in range(max(2, budget // longest + 1), len(lengths) + 1))
     needed = next(enough for enough in tried if _try_buckets(lengths, enough, processes) is not None)
     raise GemoclapError(
-        f"train.batch_seconds is {budget / SAMPLE_RATE:g}: {len(lengths)} training utterances of up to "
+        f"train.batch_seconds is {budget / SAMPLE_RATE:g}: {counted(len(lengths), 'training utterance')} of up to "
         f"{longest / SAMPLE_RATE:.1f} s do not fit in batches of two or more for {processes} process(es); "
         f"set --train.batch_seconds to {math.ceil(10 * needed / SAMPLE_RATE) / 10:g} or more"
     )
@@ -92,6 +93,6 @@ def check_enough(items: int, processes: int) -> None:
     """Raise a GemoclapError unless there are two clips for a batch of every process."""
     if items < 2 * processes:
         raise GemoclapError(
-            f"{items} training utterances cannot give {processes} process(es) a batch of two each; "
-            "add data or start fewer processes"
+            f"{counted(items, 'training utterance')} cannot give {counted(processes, 'process', 'processes')} a batch of two "
+            "each; add data or start fewer processes"
         )

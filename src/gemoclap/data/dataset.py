@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -24,11 +24,11 @@ from gemoclap.data.batching import (
     shuffled,
 )
 from gemoclap.data.shards import Shards
+from gemoclap.data.targets import Targets, labels_of, training_targets
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import Vocabulary, gender_index
+from gemoclap.labels import Vocabulary
+from gemoclap.wording import counted
 
-UNLABELLED = -1
-"""Class index of an utterance without a label, or with a label that is not in the vocabulary."""
 PREFETCH = 2
 """Number of batches that are prepared in the background while another one is in use."""
 
@@ -93,21 +93,13 @@ class Batch:
     inputs : the keyword arguments of the model, one row per utterance. These are ``waveforms`` (B, T) float32 at 16 kHz,
         zero-padded to the longest, and ``lengths`` (B,) int64, their numbers of samples. Or they are the output of frozen
         parts of the encoder (`encoders/feature_cache.py`).
-    emotions : (B,) int64, indices of classes in the vocabulary; -1 for an utterance without a label.
-    genders : (B,) int64, indices in `labels.GENDERS`; -1 if it is unknown.
+    targets : the labels of the utterances.
     ids : B ids of utterances.
-    classes : (B, C) bool, which classes the corpus of each utterance has. None if every corpus has all classes.
-    votes : (B, C) float32, the share of each class in the votes of the raters. Shares add up to 1. None if labels are used.
-    dimensions : (B, D) float32, values to predict, such as valence. NaN if a value is unknown; None if there are none.
     """
 
     inputs: dict[str, torch.Tensor]
-    emotions: torch.Tensor
-    genders: torch.Tensor
+    targets: Targets
     ids: tuple[str, ...]
-    classes: torch.Tensor | None = None
-    votes: torch.Tensor | None = None
-    dimensions: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -129,68 +121,16 @@ class Batch:
         for padded, lengths in PADDED.items():
             if padded in inputs:
                 inputs[padded] = inputs[padded][:, : int(inputs[lengths].max())]
-        return replace(self._labels_each(lambda tensor: tensor[first:last]), inputs=inputs, ids=self.ids[first:last])
+        return Batch(inputs, self.targets.each(lambda tensor: tensor[first:last]), self.ids[first:last])
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         inputs = {name: change(tensor) for name, tensor in self.inputs.items()}
-        return replace(self._labels_each(change), inputs=inputs)
-
-    def _labels_each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-        return replace(
-            self,
-            emotions=change(self.emotions),
-            genders=change(self.genders),
-            classes=None if self.classes is None else change(self.classes),
-            votes=None if self.votes is None else change(self.votes),
-            dimensions=None if self.dimensions is None else change(self.dimensions),
-        )
+        return Batch(inputs, self.targets.each(change), self.ids)
 
 
 def collate(utterances: Sequence[Utterance], source: InputSource, vocabulary: Vocabulary | None) -> Batch:
-    """Return the inputs and labels of `utterances` as a batch."""
-    emotions, genders = _labels(utterances, vocabulary)
-    labels = torch.from_numpy(emotions), torch.from_numpy(genders)
-    return Batch(source.inputs(utterances), *labels, tuple(row.id for row in utterances))
-
-
-def _labels(utterances: Sequence[Utterance], vocabulary: Vocabulary | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the emotion and gender indices, (N,) int64 each."""
-    classes = (vocabulary.index(utterance.emotion) if vocabulary else None for utterance in utterances)
-    emotions = np.array([UNLABELLED if index is None else index for index in classes], dtype=np.int64)
-    genders = np.array([gender_index(utterance.gender) for utterance in utterances], dtype=np.int64)
-    return emotions, genders
-
-
-def classes_by_corpus(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> np.ndarray | None:
-    """Return which classes the corpus of each utterance has, (N, C) bool; None if every corpus has all classes."""
-    emotions, _ = _labels(utterances, vocabulary)
-    corpora = np.array([row.corpus or "" for row in utterances])
-    classes = np.zeros((len(utterances), len(vocabulary.emotions)), dtype=bool)
-    for corpus in np.unique(corpora):
-        members = corpora == corpus
-        classes[members] = np.isin(np.arange(len(vocabulary.emotions)), emotions[members])
-    return None if classes.all() else classes
-
-
-def vote_shares(
-    utterances: Sequence[Utterance], vocabulary: Vocabulary, classes: np.ndarray | None = None
-) -> np.ndarray:
-    """Return (N, C) float32: the share of each class in the votes of each labelled utterance, of sum 1 [C].
-
-    Votes for emotions that are no class are left out, as are votes for classes that the utterance's corpus does not have. If no
-    votes are left, the label has all of them.
-
-    Parameters
-    ----------
-    classes : what `classes_by_corpus` returned.
-    """
-    emotions, _ = _labels(utterances, vocabulary)
-    labelled = np.eye(len(vocabulary.emotions))[emotions]
-    counts = np.array([vocabulary.counts(row.votes or {}) for row in utterances])
-    if classes is not None:
-        counts = counts * classes
-    counts = np.where(counts.sum(axis=1, keepdims=True) > 0, counts, labelled)
-    return (counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+    """Return the inputs and labels of `utterances` as a batch. For more targets than labels, see `TrainBatches`."""
+    return Batch(source.inputs(utterances), labels_of(utterances, vocabulary), tuple(row.id for row in utterances))
 
 
 def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> None:
@@ -200,7 +140,7 @@ def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> No
     if missing:
         others = sum(vocabulary.index(row.emotion) is not None for row in utterances)
         raise GemoclapError(
-            f"class {missing[0]!r} has no training utterance ({others} utterances of other classes); "
+            f"class {missing[0]!r} has no training utterance ({counted(others, 'utterance')} of other classes); "
             "choose folds that leave some (--data.folds, --data.n_folds) or classes without it (--data.emotions)"
         )
     if len(vocabulary.emotions) < 2:
@@ -223,7 +163,7 @@ class TrainBatches:
     vocabulary : the classes. None is for speech without labels: all utterances are used, and every label is -1.
     settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
     process, processes : number of this process, and number of processes that share each epoch.
-    votes : whether batches have the votes of the raters (`vote_shares`).
+    votes : whether the targets have the votes of the raters (`targets.vote_shares`).
     dimensions : (N, D), the values to predict for each of `utterances`. Only without a vocabulary, which leaves some out.
 
     Raises
@@ -251,10 +191,8 @@ class TrainBatches:
         self.settings = settings
         self.process = process
         self.processes = processes
-        self._emotions, self._genders = _labels(self.utterances, vocabulary)
-        self._classes = classes_by_corpus(self.utterances, vocabulary) if vocabulary else None
-        self._dimensions = None if dimensions is None else dimensions.astype(np.float32)
-        self._votes = vote_shares(self.utterances, vocabulary, self._classes) if vocabulary and votes else None
+        self._targets = training_targets(self.utterances, vocabulary, votes, dimensions)
+        self._emotions, self._genders = self._targets.emotions.numpy(), self._targets.genders.numpy()
         self._lengths = source.lengths(self.utterances)
         self._number = self._count()
 
@@ -323,13 +261,8 @@ class TrainBatches:
             # Clips of similar length then share a chunk, which saves padding.
             places = sorted(places, key=lambda place: self._lengths[place])
         rows = [self.utterances[place] for place in places]
-        batch = collate(rows, self.source, self.vocabulary)
-        if self._classes is not None:
-            batch = replace(batch, classes=torch.from_numpy(self._classes[places]))
-        if self._votes is not None:
-            batch = replace(batch, votes=torch.from_numpy(self._votes[places]))
-        if self._dimensions is not None:
-            batch = replace(batch, dimensions=torch.from_numpy(self._dimensions[places]))
+        targets = self._targets.each(lambda tensor: tensor[places])
+        batch = Batch(self.source.inputs(rows), targets, tuple(row.id for row in rows))
         return batch.pin_memory() if torch.cuda.is_available() else batch
 
 

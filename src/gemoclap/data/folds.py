@@ -26,6 +26,7 @@ from gemoclap.data.partitions import divide_by_partition
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import as_bytes
 from gemoclap.labels import Vocabulary
+from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8
 
 logger = logging.getLogger(__name__)
@@ -276,7 +277,9 @@ def _folds_from_files(rows: list[Utterance], utterances: Sequence[Utterance], fo
     used = {name for parts in files.values() for ids in parts.values() for name in ids}
     left = [row.id for row in rows if row.id not in used]
     if left:
-        logger.warning("%s: %d row(s) of the manifest are in no fold: %s", folder, len(left), ", ".join(left[:5]))
+        logger.warning(
+            "%s: in no fold: %s of the manifest (%s)", folder, counted(len(left), "row"), ", ".join(left[:5])
+        )
     folds = []
     for name, parts in files.items():
         train, dev, test = (

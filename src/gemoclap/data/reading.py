@@ -12,6 +12,7 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import Fold
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
+from gemoclap.wording import counted
 
 
 def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSettings]:
@@ -47,15 +48,15 @@ def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
         return ""
     found = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
     return (
-        f"{sum(labels.values()):,} of {len(utterances):,} utterances are left out, as {vocabulary.name} has no such class: "
-        f"{found} (--data.emotions takes other classes)"
+        f"{sum(labels.values()):,} of {counted(len(utterances), 'utterance')} left out, because {vocabulary.name} has no such "
+        f"class: {found} (--data.emotions takes other classes)"
     )
 
 
 def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:
     """With several corpora, return a warning for each of which only one class is trained on.
 
-    An utterance is not compared with classes that its corpus does not have (`dataset.classes_by_corpus`). With one class left
+    An utterance is not compared with classes that its corpus does not have (`targets.classes_by_corpus`). With one class left
     there is nothing to compare it with, so the encoder gets no gradient for emotion. This is no error: heads for gender, the
     frames of GMP-TL and the prompts of contrastive methods can still use the utterances.
     """

@@ -79,7 +79,7 @@ def _at(frames: Tensor, places: Tensor) -> Tensor:
     return frames.gather(1, places.unsqueeze(-1).expand_as(frames))
 
 
-def told(scores: Mapping[str, float]) -> str:
+def in_words(scores: Mapping[str, float]) -> str:
     """Return a line with the L1 of the model and of the guesses for each part, from `l1_beside_guesses`."""
     cells = [
         " ".join([part, *(f"{scores[f'{part}_{one}']:.3f}" for one in ("l1", *GUESSES))]) for part in _parts(scores)

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.data.audio_store import pad_waveforms
+from gemoclap.data.targets import Losses, Targets
 from gemoclap.encoders.hub import expect_hub
 from gemoclap.encoders.mel import MelFrames, mel_filterbank, refuse_impossible_sizes
 from gemoclap.encoders.pooling import masked_mean
@@ -241,15 +242,15 @@ class IntensityObjective:
 
     row_outputs: tuple[str, ...] = ()
 
-    def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
         strength = outputs["strength"]
         score_error = (outputs["score"] - strength).abs().mean()
         errors = (outputs["frame_scores"] - strength.unsqueeze(1)).abs()
         frame_error = masked_mean(errors.unsqueeze(-1), outputs["mask"]).mean()
-        logits = outputs["logits"] if classes is None else outputs["logits"].masked_fill(~classes, -torch.inf)
-        emotion = nn.functional.cross_entropy(logits, emotions)
+        logits = outputs["logits"]
+        if targets.classes is not None:
+            logits = logits.masked_fill(~targets.classes, -torch.inf)
+        emotion = nn.functional.cross_entropy(logits, targets.emotions)
         return {
             "loss": score_error + frame_error + emotion,
             "score_error": score_error,

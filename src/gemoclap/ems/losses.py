@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-Losses = dict[str, Tensor]
+from gemoclap.data.targets import Losses, Targets
 
 SECOND = {"intensity_l1": ("predicted_intensity", "intensity"), "sum_l1": ("predicted_sum", "sum")}
 """For each score head: the name of its loss, and of the two outputs that are compared."""
@@ -31,9 +31,7 @@ class Reconstruction:
     def __init__(self, intensity_weight: float = 1.0) -> None:
         self.intensity_weight = intensity_weight
 
-    def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
-    ) -> Losses:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
         positions = outputs["positions"]
         loss = spectral = masked_l1(outputs["prediction"], outputs["target"], positions)
         losses = {"spectral_l1": spectral}

@@ -13,6 +13,7 @@ from transformers.utils import cached_file
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config import AudioSettings
+from gemoclap.wording import counted
 
 CARD = "README.md"
 THIS_FOLDER = "this folder"
@@ -71,7 +72,7 @@ def input_lines(labels: Sequence[str], audio: AudioSettings) -> list[str]:
         "## Input and output",
         "",
         f"- Mono speech at {SAMPLE_RATE} Hz of one person, a clip of some seconds: {trimmed}; {bounded}.",
-        f"- One probability for each of {len(labels)} classes: {', '.join(labels)}.",
+        f"- One probability for each of {counted(len(labels), 'class', 'classes')}: {', '.join(labels)}.",
         "",
     ]
 

@@ -95,9 +95,9 @@ class FrozenInputs(ABC):
         keys, batch = sorted(missing), list[str]()
         seconds = CPU_BATCH_SECONDS if self.encoder.model.device.type == "cpu" else BATCH_SECONDS
         lengths = self.store.lengths([missing[key] for key in keys])
-        heard = np.maximum(lengths, frame_counts(self.encoder, lengths) * self.encoder.hop_samples)
+        used = np.maximum(lengths, frame_counts(self.encoder, lengths) * self.encoder.hop_samples)
         for place in np.argsort(lengths, kind="stable"):
-            if batch and (len(batch) + 1) * heard[place] > seconds * SAMPLE_RATE:
+            if batch and (len(batch) + 1) * used[place] > seconds * SAMPLE_RATE:
                 yield batch
                 batch = []
             batch.append(keys[place])

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from gemoclap.encoders.layers import final_norm, layer_stack, numbered_layers
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.wording import counted
 
 FREEZE_WORDS = ("none", "front_end", "all")
 
@@ -76,7 +77,7 @@ def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
     total = len(layers)
     if count > total:
         raise GemoclapError(
-            f"freeze: {count} layers, but {total} of the audio encoder are built (model.layers, model.keep_layers); "
+            f"freeze: {counted(count, 'layer')}, but {total} of the audio encoder are built (model.layers, model.keep_layers); "
             f"choose 0 to {total}"
         )
     parts = [model.feature_projection] if hasattr(model, "feature_projection") else []

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from gemoclap.encoders.overriding import calling_instead, front_end_given
 from gemoclap.errors import GemoclapError
+from gemoclap.wording import counted
 
 NO_FINAL_NORM = "output_before_norm"
 """Field in the config of an encoder. If it is true, the norm after the last layer is not used."""
@@ -76,7 +77,7 @@ def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int 
     total = fields.num_hidden_layers
     if keep_layers is not None and not 1 <= keep_layers <= total:
         raise GemoclapError(
-            f"model.keep_layers: {keep_layers}, but the audio encoder has {total} layers; choose 1 to {total}"
+            f"model.keep_layers: {keep_layers}, but the audio encoder has {counted(total, 'layer')}; choose 1 to {total}"
         )
     built = total if keep_layers is None else keep_layers
     if isinstance(layers, int) and not 0 <= layers <= built:

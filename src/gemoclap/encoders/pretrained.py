@@ -19,6 +19,7 @@ from gemoclap.encoders.hub import expect_hub, is_hub_id
 from gemoclap.encoders.unpickled import unpickled_folder
 from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
+from gemoclap.wording import counted
 
 OPTIONAL_WEIGHTS = ("masked_spec_embed",)
 """Parameters that can be missing in a checkpoint: the mask vector of SpecAugment, which some models do not save."""
@@ -75,8 +76,8 @@ def load_model(name: str, config: PreTrainedConfig, loader: Any = AutoModel, **o
     missing = sorted(key for key in report["missing_keys"] if not key.endswith(OPTIONAL_WEIGHTS))
     if missing:
         raise GemoclapError(
-            f"{name}: its weights lack {len(missing)} parameters of a {config.model_type} model, such as {missing[0]}; "
-            "give a folder or hub id with the whole model"
+            f"{name}: its weights lack {counted(len(missing), 'parameter')} of a {config.model_type} model, such as "
+            f"{missing[0]}; give a folder or hub id with the whole model"
         )
     check_weights(name, model)
     model.name_or_path = model.config.name_or_path = name  # also if the weights were read from the cache folder

@@ -17,7 +17,7 @@ from gemoclap.encoders.compact import CompactOutput, MaskedBatchNorm, ResidualBl
 from gemoclap.encoders.embedded import embedded_convolutions
 from gemoclap.encoders.padding import BatchLengths, valid_positions
 from gemoclap.encoders.sizes import refuse_even_kernel, refuse_impossible
-from gemoclap.encoders.whisper import HOP, WhisperFrontEnd, WhisperSpeechConfig, heard_samples
+from gemoclap.encoders.whisper import HOP, WhisperFrontEnd, WhisperSpeechConfig, used_samples
 
 
 class SmallConfig(PreTrainedConfig):
@@ -137,7 +137,7 @@ class SmallModel(PreTrainedModel):
 
     def _frames_before_halving(self, lengths: Tensor) -> Tensor:
         """Number of samples -> number of frames of Whisper's convolutions, every 20 ms."""
-        return halved(heard_samples(lengths, self.convolutions.config) // HOP)
+        return halved(used_samples(lengths, self.convolutions.config) // HOP)
 
     def of_frames(self, frames: Tensor, counts: Tensor, output_hidden_states: bool = False) -> CompactOutput:
         """Return the output of the model for frames of the convolutions.

@@ -29,6 +29,7 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.labels import Vocabulary
+from gemoclap.wording import counted
 from gemoclap.writing import readable_write_errors
 
 AUDIO_PREFIX = "audio_encoder.model."
@@ -313,7 +314,9 @@ def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> N
     missing : names of weights that the file does not have. transformers initialises them at random.
     """
     if missing:
-        raise GemoclapError(f"{name}: model.safetensors lacks {len(missing)} weights, such as {min(missing)}; {REMEDY}")
+        raise GemoclapError(
+            f"{name}: model.safetensors lacks {counted(len(missing), 'weight')}, such as {min(missing)}; {REMEDY}"
+        )
     check_weights(name, model)
 
 

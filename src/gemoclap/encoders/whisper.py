@@ -172,7 +172,7 @@ class WhisperFrontEnd(nn.Module):
         return hidden.masked_fill(~valid.unsqueeze(1), 0.0)
 
     def _mel(self, waveforms: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        samples = heard_samples(samples, self.config)
+        samples = used_samples(samples, self.config)
         waveforms = functional.pad(waveforms, (0, max(0, int(samples.max()) - waveforms.shape[1])))
         with torch.no_grad(), torch.autocast(waveforms.device.type, enabled=False):
             frames, mask = log_mel(waveforms, samples, self.config.num_mel_bins)
@@ -181,7 +181,7 @@ class WhisperFrontEnd(nn.Module):
         return frames, mask
 
 
-def heard_samples(samples: Tensor, config: WhisperSpeechConfig) -> Tensor:
+def used_samples(samples: Tensor, config: WhisperSpeechConfig) -> Tensor:
     """Number of samples of each clip -> the same after padding to at least one frame, or to a multiple of 30 s."""
     if not config.padded:
         return samples.clamp(min=FRAME)
@@ -327,12 +327,12 @@ class WhisperSpeechModel(PreTrainedModel):
     def _get_feat_extract_output_lengths(self, samples: Tensor) -> Tensor:
         """Number of samples -> number of frames; transformers calls it so. It is 0 below one frame, unless clips are padded."""
         if self.config.padded:
-            samples = heard_samples(samples, self.config)
+            samples = used_samples(samples, self.config)
         return torch.where(samples < FRAME, 0, (samples // HOP + 1) // 2)
 
     def _get_feature_vector_attention_mask(self, frames: int, attention_mask: Tensor) -> Tensor:
         """Mask of samples ``(B, T)`` -> mask of frames; transformers calls it so."""
-        samples = heard_samples(attention_mask.sum(1), self.config)
+        samples = used_samples(attention_mask.sum(1), self.config)
         return valid_positions(self._get_feat_extract_output_lengths(samples), frames)
 
     def freeze_feature_encoder(self) -> None:

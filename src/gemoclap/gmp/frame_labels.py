@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gemoclap.data.targets import Losses, Targets
 from gemoclap.encoders.padding import valid_positions
 from gemoclap.encoders.spec_augment import covered_by_spans
 from gemoclap.encoders.speech import SpeechEncoder
@@ -117,10 +118,8 @@ class FramePseudoLabels:
     def __init__(self, scales: Sequence[int]) -> None:
         self.scales = tuple(scales)
 
-    def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        losses: dict[str, Tensor] = {}
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
+        losses: Losses = {}
         for k in self.scales:
             logits, labels = widened(outputs[f"logits_{k}"]), outputs[f"labels_{k}"]
             losses[f"frame_cross_entropy_{k}"] = functional.cross_entropy(logits, labels)

@@ -12,6 +12,7 @@ import numpy as np
 
 from gemoclap.data.shards import Shards
 from gemoclap.errors import GemoclapError
+from gemoclap.wording import counted
 
 BLOCK = 16384
 """Rows per block; 50 MB for frames of HuBERT-base."""
@@ -74,7 +75,7 @@ class ShardFrames:
         missing = [key for key in keys if key not in shards]
         if missing:
             raise GemoclapError(
-                f"{shards.folder}: {len(missing)} of {len(keys)} clips have no frames there, "
+                f"{shards.folder}: has no frames of {len(missing)} of {counted(len(keys), 'clip')}, "
                 f"{missing[0]!r} the first; extract them first"
             )
         if not keys:

@@ -24,7 +24,9 @@ def purity(labels: np.ndarray, classes: np.ndarray) -> float:
     return float(table.max(1).sum() / len(labels))
 
 
-def agreement(labels: np.ndarray, words: Sequence[str | None], counts: Sequence[int]) -> dict[str, float] | None:
+def agreement_with_words(
+    labels: np.ndarray, words: Sequence[str | None], counts: Sequence[int]
+) -> dict[str, float] | None:
     """Return ``purity`` and ``nmi`` (normalised mutual information, arithmetic mean) of frames, given one word per clip.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Outputs of plain heads and labels -> named losses; see `clap.objectives` for what an objective is."""
+"""Outputs of plain heads and labels -> named losses; see `data.targets` for what an objective is."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Callable
 from torch import Tensor
 
 from gemoclap.config import ObjectiveSettings
+from gemoclap.data.targets import Losses, Objective, Targets
 from gemoclap.heads.classifier import Head
 from gemoclap.heads.losses import am_softmax, concordance_loss, cross_entropy, soft_cross_entropy
 from gemoclap.labels import UNKNOWN_GENDER
 
-Losses = dict[str, Tensor]
 NO_CLASS = -100
 """Index of a missing emotion label. Training utterances always have one."""
 
 
-def _emotion(logits: Tensor, emotions: Tensor, classes: Tensor | None, votes: Tensor | None) -> Tensor:
+def _emotion(logits: Tensor, targets: Targets) -> Tensor:
     """Return the cross-entropy to the labels, or if there are votes, to their distribution [C]."""
-    if votes is not None:
-        return soft_cross_entropy(logits, votes, classes)
-    return cross_entropy(logits, emotions, NO_CLASS, classes)
+    if targets.votes is not None:
+        return soft_cross_entropy(logits, targets.votes, targets.classes)
+    return cross_entropy(logits, targets.emotions, NO_CLASS, targets.classes)
 
 
 class CrossEntropy:
@@ -28,15 +28,8 @@ class CrossEntropy:
 
     row_outputs: tuple[str, ...] = ("logits",)
 
-    def __call__(
-        self,
-        outputs: dict[str, Tensor],
-        emotions: Tensor,
-        genders: Tensor,
-        classes: Tensor | None = None,
-        votes: Tensor | None = None,
-    ) -> Losses:
-        return {"loss": _emotion(outputs["logits"], emotions, classes, votes)}
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
+        return {"loss": _emotion(outputs["logits"], targets)}
 
 
 class AMSoftmax:
@@ -47,10 +40,9 @@ class AMSoftmax:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(
-        self, outputs: dict[str, Tensor], emotions: Tensor, genders: Tensor, classes: Tensor | None = None
-    ) -> Losses:
-        return {"loss": am_softmax(outputs["cosines"], emotions, self.settings.scale, self.settings.margin, classes)}
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
+        scale, margin = self.settings.scale, self.settings.margin
+        return {"loss": am_softmax(outputs["cosines"], targets.emotions, scale, margin, targets.classes)}
 
 
 class EmotionAndGender:
@@ -64,17 +56,10 @@ class EmotionAndGender:
     def __init__(self, settings: ObjectiveSettings) -> None:
         self.settings = settings
 
-    def __call__(
-        self,
-        outputs: dict[str, Tensor],
-        emotions: Tensor,
-        genders: Tensor,
-        classes: Tensor | None = None,
-        votes: Tensor | None = None,
-    ) -> Losses:
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
         alpha = self.settings.alpha
-        emotion = _emotion(outputs["logits"], emotions, classes, votes)
-        gender = cross_entropy(outputs["gender_logits"], genders, UNKNOWN_GENDER)
+        emotion = _emotion(outputs["logits"], targets)
+        gender = cross_entropy(outputs["gender_logits"], targets.genders, UNKNOWN_GENDER)
         return {"loss": alpha * emotion + (1 - alpha) * gender, "emotion": emotion, "gender": gender}
 
 
@@ -83,19 +68,12 @@ class Concordance:
 
     row_outputs: tuple[str, ...] = ("logits",)
 
-    def __call__(
-        self,
-        outputs: dict[str, Tensor],
-        emotions: Tensor,
-        genders: Tensor,
-        classes: Tensor | None = None,
-        dimensions: Tensor | None = None,
-    ) -> Losses:
-        assert dimensions is not None
-        return {"loss": concordance_loss(outputs["logits"], dimensions)}
+    def __call__(self, outputs: dict[str, Tensor], targets: Targets) -> Losses:
+        assert targets.dimensions is not None
+        return {"loss": concordance_loss(outputs["logits"], targets.dimensions)}
 
 
-OBJECTIVES: dict[str, Callable[[ObjectiveSettings], CrossEntropy | AMSoftmax | EmotionAndGender]] = {
+OBJECTIVES: dict[str, Callable[[ObjectiveSettings], Objective]] = {
     "ce": lambda settings: CrossEntropy(),
     "am_softmax": AMSoftmax,
     "multi_task": EmotionAndGender,

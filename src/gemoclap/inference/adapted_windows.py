@@ -1,4 +1,4 @@
-"""Adaptation of windows to whoever speaks in them, without labels (`inference.adaptation`), as they come or all together."""
+"""Adapts windows to their speakers, without labels (`inference.adaptation`): one after the other, or all at the end."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
 
 Adapt = Literal["speaker"] | Statistics | Mapping[str, Statistics] | None
-"""Each speaker is adapted to their own windows ("speaker"), or by statistics that were measured before, one for all or one a
-speaker. None: nothing is adapted."""
+"""How windows are adapted. "speaker": each speaker by the statistics of their own windows. Statistics: the same ones for all
+speakers, or one by speaker, measured before. None: not at all."""
 
 IN_MEMORY = 32 * 2**20
 """Bytes of features that stay in memory: about two hours of speech. More go to a temporary file."""
 TOGETHER = 1024
-"""Windows that go through the head at a time."""
+"""Number of windows that are classified at a time."""
 
 
-class Answer(NamedTuple):
-    """What is said of a window; see `stream.EmotionWindow`."""
+class WindowAnswer(NamedTuple):
+    """The prediction for a window; the fields are those of `stream.EmotionWindow`."""
 
     emotion: str
     confidence: float
@@ -44,7 +44,7 @@ class KeptFeatures:
         self._size = 0
 
     def add(self, features: np.ndarray) -> None:
-        """Take the features ``(P,)`` of the next window."""
+        """Add the features ``(P,)`` of the next window."""
         self._size = features.nbytes
         self._file.write(features.astype(np.float32).tobytes())
 
@@ -56,22 +56,22 @@ class KeptFeatures:
 
 
 class WindowAdapter:
-    """Classifies windows, with their features brought to the training's mean and deviation.
+    """Classifies windows after scaling their features to the mean and deviation of the training set.
 
-    With "speaker", the statistics of a speaker are those of all their windows so far, the one in question included; few count
-    little beside those of training (`adaptation.STRENGTH`). Windows overlap, so each counts with the share of it that no
-    earlier one had. Windows in which nobody speaks, and those without an answer, do not count.
+    With "speaker", the statistics of a speaker come from all of the speaker's windows so far, including the current one. The
+    fewer there are, the more the statistics of training count (`adaptation.STRENGTH`). Windows overlap, so only the part of a
+    window that is new counts. Windows without speech, and those without a prediction, do not count.
 
     Parameters
     ----------
     adapt : whose statistics are used.
-    speakers : that there will be windows of.
+    speakers : all speakers of the windows.
     labels, batch_size : as for `stream.EmotionStream`.
-    kept : gets the features, before they are adapted, of all windows that have an answer.
+    kept : collects the features, before adaptation, of all windows that have a prediction.
 
     Raises
     ------
-    GemoclapError : the model does not standardise its features; there are no statistics of a speaker.
+    GemoclapError : the model does not standardise its features, or there are no statistics of a speaker.
     """
 
     def __init__(
@@ -85,34 +85,36 @@ class WindowAdapter:
     ) -> None:
         predictor.check_adaptable()
         self._predictor, self._labels, self._batch_size, self._kept = predictor, labels, batch_size, kept
-        # None: those of the windows so far.
+        # None: measure them on the windows so far.
         self._known = None if adapt == "speaker" else {name: statistics_of(name, adapt) for name in speakers}
 
-    def answers(self, batch: Sequence[PendingWindow], lanes: Mapping[str, LaneState]) -> list[Answer | GemoclapError]:
-        """Return what is said of windows, in their order; the statistics in `lanes` are brought up to date."""
-        heard = self._predictor.clip_features([one.samples for one in batch], self._batch_size)
-        found: list[Answer | GemoclapError] = [one for one in heard if isinstance(one, GemoclapError)]
+    def answers(
+        self, batch: Sequence[PendingWindow], lanes: Mapping[str, LaneState]
+    ) -> list[WindowAnswer | GemoclapError]:
+        """Return the predictions for windows, in their order, and update the statistics in `lanes`."""
+        clips = self._predictor.clip_features([one.samples for one in batch], self._batch_size)
+        found: list[WindowAnswer | GemoclapError] = [one for one in clips if isinstance(one, GemoclapError)]
         if len(found) == len(batch):
             return found
         adapted = [
             self._statistics(window, lanes[window.speaker], one.features, one.has_speech).apply(one.features[None])
-            for window, one in zip(batch, heard, strict=True)
+            for window, one in zip(batch, clips, strict=True)
             if not isinstance(one, GemoclapError)
         ]
         decided = iter(self._predictor.probabilities(np.concatenate(adapted), self._labels))
         labels = tuple(self._labels or self._predictor.labels)
         found = []
-        for one in heard:
+        for one in clips:
             if isinstance(one, GemoclapError):
                 found.append(one)
                 continue
             found.append(answer_of(labels, next(decided), one.remark))
-            if self._kept and isinstance(found[-1], Answer):
+            if self._kept and isinstance(found[-1], WindowAnswer):
                 self._kept.add(one.features)
         return found
 
     def statistics(self, speaker: str, lanes: Mapping[str, LaneState]) -> Statistics | None:
-        """Return those of a speaker; None before their first window, if they are those of the windows so far."""
+        """Return the statistics of a speaker. With "speaker", this is None before the speaker's first window."""
         return lanes[speaker].statistics if self._known is None else self._known[speaker]
 
     def _statistics(self, window: PendingWindow, lane: LaneState, features: np.ndarray, counts: bool) -> Statistics:
@@ -133,12 +135,12 @@ def answers_by_all(
     speakers: Sequence[str],
     statistics: Mapping[str, Statistics],
     labels: Sequence[str] | None,
-) -> Iterator[Answer | GemoclapError]:
-    """Yield what is said of kept windows, each adapted by the statistics of its speaker that are known in the end.
+) -> Iterator[WindowAnswer | GemoclapError]:
+    """Yield the predictions for kept windows, each adapted by the final statistics of its speaker.
 
     Parameters
     ----------
-    speakers : of each window that was kept.
+    speakers : the speaker of each kept window.
     """
     names = tuple(labels or predictor.labels)
     place = 0
@@ -150,8 +152,8 @@ def answers_by_all(
         place += len(block)
 
 
-def answer_of(labels: Sequence[str], probabilities: np.ndarray, remark: str | None) -> Answer | GemoclapError:
-    """Return the answer with these probabilities ``(C,)``, or an error where they are no numbers."""
+def answer_of(labels: Sequence[str], probabilities: np.ndarray, remark: str | None) -> WindowAnswer | GemoclapError:
+    """Return the answer with these probabilities ``(C,)``, or an error if one of them is not a number."""
     if not np.isfinite(probabilities).all():
         return GemoclapError(NO_NUMBERS)
-    return Answer(*likeliest(labels, probabilities), remark)
+    return WindowAnswer(*likeliest(labels, probabilities), remark)

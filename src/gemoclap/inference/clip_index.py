@@ -1,9 +1,9 @@
-"""Recordings by how they sound: the embeddings of their parts on disk, which are searched by words or by another clip.
+"""Stores the embeddings of recordings on disk, to search them by words or by another clip.
 
-The folder of an index has three files. ``index.json`` says which model made it. ``clips.jsonl`` has a row a recording: its
+The folder of an index has three files. ``index.json`` says which model made it. ``clips.jsonl`` has a row per recording: its
 path, and the place, emotion and confidence of each of its parts with speech. ``embeddings.f16`` has the embeddings of these
-parts, in the order of the rows, in half precision. Both grow at their end as recordings are added, the embeddings first. A row
-is therefore complete or absent, and a killed command goes on where it was.
+parts, in the order of the rows, in half precision. New recordings are appended to both files, the embeddings first. So a row
+is complete or absent, and a command that was killed can continue.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from gemoclap.writing import NOT_UTF8, readable_write_errors
 
 ABOUT, CLIPS, EMBEDDINGS = "index.json", "clips.jsonl", "embeddings.f16"
 VERSION = 1
-"""Of the files; raised when their meaning changes."""
+"""Version of the files. It is increased when their meaning changes."""
 STORED = np.dtype("<f2")
 BLOCK = 65_536
-"""Embeddings that are compared at a time: 134 MB at 512 numbers each."""
+"""Number of embeddings that are compared at a time: 134 MB at 512 numbers each."""
 REMEDY = "make the index again with 'gemoclap index ... --overwrite'"
 
 
 class Found(NamedTuple):
-    """A part of a recording that is like what was asked for.
+    """A part of a recording that was found.
 
     Attributes
     ----------
-    similarity : cosine of its embedding with that of the question, from -1 to 1.
-    about : what identifies the recording: its path, and of a manifest's row also id, start and end.
+    similarity : cosine of its embedding with that of the words or the clip, from -1 to 1.
+    about : identifies the recording: its path, and for a row of a manifest also id, start and end.
     start, end : seconds in the file.
-    emotion, confidence : the model's answer for this part alone.
+    emotion, confidence : the model's prediction for this part alone.
     """
 
     similarity: float
@@ -58,18 +58,18 @@ class IndexWriter:
 
     Parameters
     ----------
-    folder : of the index; made if it is not there.
+    folder : folder of the index. It is created if it does not exist.
     made_with : the model and the settings; equal for all recordings of an index. ``made_with["size"]`` is E.
-    overwrite : whether to make the index from nothing; what is there is thrown away once nobody else adds to it.
+    overwrite : whether to delete the index and build it again.
 
     Attributes
     ----------
-    known : key of a recording (`rows.key_of`) -> ``stamp`` it was added with.
-    recordings, parts : as `ClipIndex`'s.
+    known : key of a recording (`rows.key_of`) -> the ``stamp`` with which it was added.
+    recordings, parts : as in `ClipIndex`.
 
     Raises
     ------
-    GemoclapError : another process is adding, the index was made with something else, or it is damaged.
+    GemoclapError : another process is writing to it; it was made with another model or other settings; or it is damaged.
     """
 
     def __init__(self, folder: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
@@ -91,7 +91,7 @@ class IndexWriter:
             if (self.folder / ABOUT).is_file() and not self._overwrite:
                 self._go_on()
             else:
-                # The rows go first: without them, embeddings are nobody's, and without either, any model may begin.
+                # Rows are deleted first: embeddings without rows are ignored, and an empty index can belong to any model.
                 for name in (CLIPS, EMBEDDINGS):
                     _cut(self.folder / name, 0)
                 write_json(self.folder / ABOUT, self._made_with)
@@ -120,13 +120,13 @@ class IndexWriter:
         _cut(self.folder / EMBEDDINGS, count * about["size"] * STORED.itemsize)
 
     def add(self, about: Mapping[str, Any], parts: Sequence[PartPrediction] | GemoclapError, stamp: Any = None) -> None:
-        """Add a recording, or what kept it from being read. One that is known already is replaced.
+        """Add a recording, or the error with which it could not be read. An earlier entry of this recording is replaced.
 
         Parameters
         ----------
         about : `Found.about`.
-        parts : seconds are those in the clip, which begins at ``about["start"]`` of the file, if there is such a thing.
-        stamp : plain data, by which it is known later whether the file has changed. With an error it is not kept.
+        parts : its parts, with seconds from the start of the clip. The clip begins at ``about["start"]`` of the file, if given.
+        stamp : plain data that shows later whether the file has changed. It is not stored for an error.
         """
         row: dict[str, Any] = {**about}
         if isinstance(parts, GemoclapError):
@@ -163,7 +163,7 @@ class IndexWriter:
 
 
 class ClipIndex:
-    """An index to be searched.
+    """An index that can be searched.
 
     Attributes
     ----------
@@ -200,14 +200,14 @@ class ClipIndex:
         return len(self._places)
 
     def search(self, question: np.ndarray, count: int) -> list[Found]:
-        """Return the parts whose embeddings are most like that of a question, the most similar first.
+        """Return the parts with the most similar embeddings, the most similar first.
 
-        Every embedding is compared (exact search), `BLOCK` at a time, so that they need not be in memory together.
+        Every embedding is compared (exact search), `BLOCK` at a time, so they need not fit into memory together.
 
         Parameters
         ----------
-        question : ``(E,)``, of unit length.
-        count : of parts, at most.
+        question : embedding of the words or the clip to search for, ``(E,)``, of unit length.
+        count : largest number of parts to return.
 
         Raises
         ------
@@ -241,7 +241,7 @@ def _about(folder: Path) -> dict[str, Any]:
 
 
 def _as_words(about: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
-    """Yield how an index was made, where another command wants it otherwise."""
+    """Yield, in words, the settings in which an index differs from those requested."""
     if "model" in names or "name" in names:
         yield f"the model {about['name']}"
     if "speech" in names:
@@ -256,7 +256,7 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.endswith(b"\n"):
-                return  # a killed command was at work on it
+                return  # the command that wrote it was killed
             end += len(line)
             try:
                 row = parse_json(line.decode("utf-8", NOT_UTF8))

@@ -13,15 +13,16 @@ import numpy as np
 from gemoclap.audio import Channels, open_channels
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, statistics_of
-from gemoclap.inference.adapted_windows import Adapt, Answer, KeptFeatures, answers_by_all
+from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAnswer, answers_by_all
 from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
 from gemoclap.inference.clips import SILENT
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, segments, smoothed
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings, window_of
-from gemoclap.inference.turns import Turn, joined, remarks_on_turns
+from gemoclap.inference.turns import Turn, remarks_on_turns, turns_by_speaker
 from gemoclap.inference.windows import Turns
+from gemoclap.wording import counted
 
 By = Literal["recording", "channel"]
 """Whether the channels are mixed or looked at apart."""
@@ -155,7 +156,7 @@ def emotion_timeline(
         raise GemoclapError(f"threshold must lie between 0 and 1, not {threshold}")
     with nullcontext(path) if isinstance(path, Channels) else open_channels(path) as file:
         count = file.channels if by == "channel" else 1
-        by_speaker = None if turns is None else joined(turns)
+        by_speaker = None if turns is None else turns_by_speaker(turns)
         names = [f"channel {number}" for number in range(1, count + 1)] if by == "channel" else ["recording"]
         tracks = [
             _Track(predictor, file.sample_rate, settings, by_speaker, labels, batch_size, name, adapt) for name in names
@@ -239,7 +240,7 @@ class _Track:
         return found
 
 
-def _with_answer(window: EmotionWindow, answer: Answer | GemoclapError) -> EmotionWindow:
+def _with_answer(window: EmotionWindow, answer: WindowAnswer | GemoclapError) -> EmotionWindow:
     """Return a window with another answer, and its own remark."""
     return replace(window_of((window.start, window.end), answer, window.speaker), remark=window.remark)
 
@@ -266,7 +267,7 @@ def _lane(
     if unanswered := [one for one in windows if one.error]:
         first = unanswered[0]
         remarks.append(
-            f"{len(unanswered)} of {len(windows)} windows without an answer, the first from {first.start:.2f} to "
+            f"{len(unanswered)} of {counted(len(windows), 'window')} without an answer, the first from {first.start:.2f} to "
             f"{first.end:.2f} s: {first.error}"
         )
     found = segments(labels, speech, places, means, threshold, [one.error for one in windows])

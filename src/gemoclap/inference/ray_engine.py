@@ -28,6 +28,7 @@ from gemoclap.inference.clipwise import SORTED_TOGETHER
 from gemoclap.inference.job import Job, LocalEngine, Row
 from gemoclap.inference.model_folder import EMBEDDED_MODELS
 from gemoclap.inference.prediction import Featured
+from gemoclap.wording import counted
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
@@ -182,7 +183,9 @@ class RayEngine:
         most = min(self.job.batch_size * SORTED_TOGETHER, -(-len(clips) // (workers * BLOCKS_EACH)))
         blocks = -(-len(clips) // most)
         workers = min(workers, blocks)
-        self.say(f"Ray: {len(clips)} clips in {blocks} blocks; processes: {workers}, with one {device} each")
+        self.say(
+            f"Ray: {counted(len(clips), 'clip')} in {counted(blocks, 'block')}; processes: {workers}, with one {device} each"
+        )
         context = data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = context.print_on_execution_start = False

@@ -1,6 +1,6 @@
-"""Emotion in sound that comes bit by bit: a microphone, a call that goes on, or a file of any length.
+"""Predicts emotions in sound that arrives in chunks: from a microphone, a live call, or a file of any length.
 
-`inference.emotion_timeline` goes through files with this too, so that both give the same windows.
+`inference.emotion_timeline` uses this for files, so both give the same windows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics
-from gemoclap.inference.adapted_windows import Adapt, Answer, KeptFeatures, WindowAdapter
+from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer
 from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.silero import load_speech_net
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
 
 WINDOW_SECONDS = 4.0
-"""Length of a window where nobody says otherwise: about that of a clip in the usual corpora [C]."""
+"""Default length of a window: about that of a clip in the usual corpora [C]."""
 SHORTEST_WINDOW = 0.1
-"""Seconds that a window must have: less is less than a syllable."""
+"""Smallest length of a window in seconds; a syllable is about twice as long."""
 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """How sound becomes windows.
+    """How sound is cut into windows.
 
     Attributes
     ----------
-    window : seconds; None takes `WINDOW_SECONDS`, or what the model uses of a clip if that is less.
+    window : seconds. None = `WINDOW_SECONDS`, or the model's longest clip if that is shorter.
     hop : seconds from the start of one window to the start of the next.
-    speech : when sound is speech; None takes all sound for speech.
+    speech : rules for what counts as speech. None = all sound counts as speech.
     """
 
     window: float | None = None
@@ -56,12 +56,12 @@ class EmotionWindow:
     Attributes
     ----------
     start, end : seconds since the sound began.
-    emotion : the likeliest label; "unknown" where the model has no answer.
-    confidence : its probability; 0 where there is no answer.
-    probabilities : label -> probability; they add up to one. Empty where there is no answer.
-    remark : why this may mean less than it seems, as for `inference.predictor.Prediction`.
-    speaker : who speaks, where turns were given.
-    error : why there is no answer; None where there is one.
+    emotion : the most probable label; "unknown" if there is no prediction.
+    confidence : its probability; 0 if there is no prediction.
+    probabilities : label -> probability, of sum 1. Empty if there is no prediction.
+    remark : a reason to trust the prediction less, as for `inference.predictor.Prediction`.
+    speaker : the speaker, if turns were given.
+    error : why there is no prediction; None if there is one.
     """
 
     start: float
@@ -77,38 +77,39 @@ class EmotionWindow:
 class EmotionStream:
     """Takes chunks of sound and returns the emotion of each window of speech as soon as the window is complete.
 
-    A stretch of speech up to `StreamSettings.window` long is one window. In a longer one a window starts every
-    `StreamSettings.hop`, and the last one ends where the speech ends. The windows depend on the sound alone: any chunks, and
-    a stop with `state` between them, give the same ones. Their probabilities are those of ``predictor(samples)``.
+    A segment of speech of up to `StreamSettings.window` seconds is one window. In a longer segment a window starts every
+    `StreamSettings.hop` seconds, and the last one ends where the speech ends. The windows depend only on the sound: chunks of
+    other sizes, or a stop and restart with `state`, give the same windows. Their probabilities are those of
+    ``predictor(samples)``.
 
-    Sound is looked at in groups of half a second, so a window comes up to half a second after its last sample. The last
-    window of a stretch comes when the pause has lasted `SpeechRules.min_silence`.
+    Sound is processed half a second at a time, so a window is returned up to half a second after its last sample. The last
+    window of a segment is returned when the pause after it has lasted `SpeechRules.min_silence`.
 
     Parameters
     ----------
     predictor : classifies the windows.
     sample_rate : Hz of the chunks.
-    settings : how sound becomes windows.
-    turns : speaker -> (start, end) in seconds, of whom speech between these times is; each speaker has own windows. None
-        makes no difference between speakers.
+    settings : how sound is cut into windows.
+    turns : speaker -> (start, end) of their turns in seconds. Each speaker has separate windows. None = all sound is treated
+        as one speaker's.
     labels : as for `Predictor`.
-    batch_size : how many windows are classified together. More than one is faster on some machines and comes later; the
-        probabilities then differ by up to 1e-6.
-    adapt : "speaker" adapts each speaker to their own windows so far (`adapted_windows.WindowAdapter`); without turns all sound
-        is one speaker's. Statistics that were measured before (`adaptation.read_statistics`) are used as they are, those of
-        a speaker alone or by speaker. None adapts nothing.
-    kept : gets the features of windows that are adapted.
-    state : of an earlier stream, to go on behind it.
+    batch_size : how many windows are classified together. More than one is faster on some machines, but windows are returned
+        later; the probabilities then differ by up to 1e-6.
+    adapt : "speaker" adapts to each speaker by their own windows so far (`adapted_windows.WindowAdapter`); without turns all
+        sound is one speaker's. Statistics that were measured before (`adaptation.read_statistics`), for all speakers or by
+        speaker, are used unchanged. None = no adaptation.
+    kept : collects the features of windows that are adapted.
+    state : the state of an earlier stream, to continue it.
 
     Attributes
     ----------
-    state : all that is remembered between two chunks.
-    speech : (speaker, start, end) in seconds of each stretch of speech that has ended since this object was made.
+    state : everything that is stored between two chunks.
+    speech : (speaker, start, end) in seconds of each segment of speech that has ended since this object was created.
 
     Raises
     ------
-    GemoclapError : a setting makes no sense, or is longer than what the model uses of a clip; there is something to adapt, and
-        the model does not standardise its features.
+    GemoclapError : a setting makes no sense, or is longer than the model's longest clip; or `adapt` is given, and the model
+        does not standardise its features.
 
     Examples
     --------
@@ -151,7 +152,7 @@ class EmotionStream:
         self._detector = SpeechDetector(load_speech_net(), rules, self.state.speech) if rules else None
         min_speech = rules.min_speech if rules else 0.0
         self._cutter = WindowCutter(self.settings.window or WINDOW_SECONDS, self.settings.hop, min_speech)
-        # The oldest sample that a window may still need: its length before the speech was known to reach so far.
+        # The oldest sample that a window may still need. A window can begin its own length before the newest speech.
         behind = self._cutter.window / SAMPLE_RATE + PAD_SECONDS + min_speech + (rules.min_silence if rules else 0.0)
         self._keep = round(behind * SAMPLE_RATE) + 3 * GROUP
 
@@ -164,7 +165,7 @@ class EmotionStream:
 
         Raises
         ------
-        GemoclapError : the chunk is no sound, or the stream was finished.
+        GemoclapError : the chunk is not sound, or the stream was finished.
         """
         if self.state.is_finished:
             raise GemoclapError("the stream was finished; make another one")
@@ -172,7 +173,7 @@ class EmotionStream:
         return self._classified(self.batch_size)
 
     def finish(self) -> list[EmotionWindow]:
-        """Return the windows that are left. The sound may have ended anywhere; nothing can be added afterwards."""
+        """Return the remaining windows. Nothing can be added afterwards."""
         if self.state.is_finished:
             return []
         self._take(self._resampler.finish())
@@ -194,7 +195,7 @@ class EmotionStream:
         return self._adapter.statistics(speaker, self.state.lanes) if self._adapter else None
 
     def _take(self, blocks: Sequence[np.ndarray]) -> None:
-        """Look at the groups that are complete with these blocks at 16 kHz."""
+        """Process the groups of samples that are complete with these blocks at 16 kHz."""
         state = self.state
         state.held, state.left = self._resampler.held, self._resampler.left
         waiting = np.concatenate([state.waiting, *blocks])
@@ -210,7 +211,7 @@ class EmotionStream:
         self._cut(self._detector.add(samples) if self._detector else [Speech(0, state.samples, False)])
 
     def _cut(self, found: Sequence[Speech]) -> None:
-        """Put aside the windows that are complete in this speech."""
+        """Cut out the windows that are complete in this speech, to be classified later."""
         oldest = self.state.samples - len(self.state.recent)
         for speaker, lane in self.state.lanes.items():
             turns = self._turns[speaker] if self._turns is not None else None
@@ -224,7 +225,7 @@ class EmotionStream:
                     self.speech.append((self._named(speaker), start, end))
 
     def _classified(self, at_least: int) -> list[EmotionWindow]:
-        """Classify windows batch by batch while there are `at_least` so many."""
+        """Classify windows batch by batch, as long as there are `at_least` this many."""
         found: list[EmotionWindow] = []
         pending = self.state.pending
         while pending and len(pending) >= at_least:
@@ -234,7 +235,7 @@ class EmotionStream:
                 found.append(window_of(place, answer, self._named(one.speaker)))
         return found
 
-    def _answers(self, batch: Sequence[PendingWindow]) -> Iterable[Prediction | Answer | GemoclapError]:
+    def _answers(self, batch: Sequence[PendingWindow]) -> Iterable[Prediction | WindowAnswer | GemoclapError]:
         if self._adapter:
             return self._adapter.answers(batch, self.state.lanes)
         return self.predictor.predict_many([one.samples for one in batch], self.labels, self.batch_size)
@@ -248,11 +249,11 @@ def complete(settings: StreamSettings, max_seconds: float | None) -> StreamSetti
 
     Parameters
     ----------
-    max_seconds : what the model uses of a clip, None for all of it.
+    max_seconds : the model's longest clip, None if there is no limit.
 
     Raises
     ------
-    GemoclapError : a setting makes no sense, or the window is longer than that.
+    GemoclapError : a setting makes no sense, or the window is longer than `max_seconds`.
     """
     window = min(WINDOW_SECONDS, max_seconds or WINDOW_SECONDS) if settings.window is None else settings.window
     if not SHORTEST_WINDOW <= window < float("inf"):
@@ -280,17 +281,19 @@ def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, ada
         raise GemoclapError("the state is of other speakers; give the turns that the stream began with")
     if state.adapts != adapts:
         with_or_without = "with" if state.adapts else "without"
-        raise GemoclapError(f"the state is of a stream made {with_or_without} adapt='speaker'; make this one likewise")
+        raise GemoclapError(
+            f"the state is of a stream made {with_or_without} adapt='speaker'; create this one in the same way"
+        )
     return state
 
 
 def window_of(
-    place: tuple[float, float], answer: Prediction | Answer | GemoclapError, speaker: str | None
+    place: tuple[float, float], answer: Prediction | WindowAnswer | GemoclapError, speaker: str | None
 ) -> EmotionWindow:
-    """Return what is said of a window from and to these seconds. One without an answer does not stop the others."""
+    """Return the window from and to these seconds. A window without a prediction does not stop the others."""
     if isinstance(answer, GemoclapError):
         return EmotionWindow(*place, UNKNOWN, 0.0, {}, speaker=speaker, error=str(answer).removeprefix(f"{UNNAMED}: "))
-    # Windows are averaged over time afterwards, so that a close call of a single one says little.
+    # Windows are averaged over time afterwards, so a low confidence in a single window means little.
     remark = answer.clip_remark if isinstance(answer, Prediction) else answer.remark
     return EmotionWindow(*place, answer.emotion, answer.confidence, answer.probabilities, remark, speaker=speaker)
 

@@ -11,6 +11,7 @@ from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
+from gemoclap.wording import counted
 
 COLUMNS = ("speaker", "start", "end")
 """Of a table of turns."""
@@ -66,11 +67,12 @@ def _of_rttm(path: Path, stem: str) -> list[Turn]:
     rows = [(where, cells) for where, cells in lines if cells and cells[0] == "SPEAKER"]
     for where, cells in rows:
         if len(cells) < 8:
-            raise GemoclapError(f"{where}: {len(cells)} fields, an RTTM line has 8 or more; mend the line")
+            raise GemoclapError(f"{where}: {counted(len(cells), 'field')}, an RTTM line has 8 or more; mend the line")
     files = {cells[1] for _, cells in rows}
     if len(files) > 1 and stem not in files:
         raise GemoclapError(
-            f"{path}: is about {len(files)} recordings and none is called {stem!r}; rename it there, or keep only its lines"
+            f"{path}: is about {counted(len(files), 'recording')} and none is called {stem!r}; rename it there, or "
+            "keep only its lines"
         )
     found = []
     for where, cells in rows:
@@ -92,7 +94,7 @@ def _turn(speaker: str, start: str | float | None, end: str | float | None, wher
     return Turn(name, first, last, int(where.rpartition(":")[2]))
 
 
-def joined(turns: Iterable[Turn]) -> dict[str, list[tuple[float, float]]]:
+def turns_by_speaker(turns: Iterable[Turn]) -> dict[str, list[tuple[float, float]]]:
     """Return speaker -> (start, end) in order; turns of one speaker that touch or overlap are made one."""
     found: dict[str, list[tuple[float, float]]] = {}
     for turn in sorted(turns, key=lambda turn: turn.start):
@@ -116,10 +118,10 @@ def remarks_on_turns(turns: Sequence[Turn], duration: float) -> list[str]:
     if beyond := [turn for turn in turns if turn.end > duration + 0.0005]:
         outside = sum(turn.start >= duration for turn in beyond)
         found.append(
-            f"{_count(len(beyond), 'turn ends', 'turns end')} after the end of the recording at {duration:.2f} s, the first "
+            f"{counted(len(beyond), 'turn ends', 'turns end')} after the end of the recording at {duration:.2f} s, the first "
             f"in line {beyond[0].line}: {outside} left out, {len(beyond) - outside} cut short"
         )
-    if (overlap := seconds_at_once(joined(turns), duration)) > 0:
+    if (overlap := seconds_at_once(turns_by_speaker(turns), duration)) > 0:
         found.append(
             f"for {overlap:.2f} s two or more speakers talk at once: each gets the emotion of all voices together"
         )
@@ -139,7 +141,3 @@ def seconds_at_once(turns: Mapping[str, Sequence[tuple[float, float]]], duration
         total += time - before if speaking > 1 else 0.0
         speaking, before = speaking + step, time
     return total
-
-
-def _count(number: int, one: str, several: str) -> str:
-    return f"{number} {one if number == 1 else several}"

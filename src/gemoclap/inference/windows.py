@@ -10,7 +10,7 @@ from gemoclap.inference.speech import Speech
 from gemoclap.inference.stream_state import LaneState
 
 Turns = Mapping[str, Sequence[tuple[float, float]]]
-"""Speaker -> (start, end) of their turns in seconds, in order and without overlap; see `turns.joined`."""
+"""Speaker -> (start, end) of their turns in seconds, in order and without overlap; see `turns.turns_by_speaker`."""
 
 
 class WindowCutter:

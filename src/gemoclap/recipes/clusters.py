@@ -28,11 +28,12 @@ from gemoclap.gmp.clustering import assign, fit_kmeans, load_kmeans, save_kmeans
 from gemoclap.gmp.codebooks import CONFIG, EMOTIONS, LABELS, QUALITY, codebook_path, is_clustered
 from gemoclap.gmp.frame_emotions import count_emotions
 from gemoclap.gmp.frames import ShardFrames
-from gemoclap.gmp.quality import agreement
+from gemoclap.gmp.quality import agreement_with_words
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 TOGETHER = 64
@@ -117,7 +118,8 @@ def _cluster(
             with progress_bar(f"k-means, {k} clusters") as progress:
                 found = fit_kmeans(frames, k, passes=settings.gmp.passes, seed=settings.train.seed, progress=progress)
             save_kmeans(path, found)
-            what = f"{k} clusters of {len(frames):,} frames  inertia {found.inertia:.6g}  {len(found.history)} passes"
+            passes = counted(len(found.history), "pass", "passes")
+            what = f"{counted(k, 'cluster')} of {counted(len(frames), 'frame')}  inertia {found.inertia:.6g}  {passes}"
             print(f"gmp_tl clusters {name}: {what}", file=sys.stderr, flush=True)
         codebooks.append(load_kmeans(path).centroids)
     missing = labels.missing(sorted(rows))
@@ -154,7 +156,7 @@ def _describe(
         quality[str(k)] = {
             "inertia": fitted.inertia,
             "passes": len(fitted.history),
-            **{name: agreement(table[:, place], known, counts) for name, known in words.items()},
+            **{name: agreement_with_words(table[:, place], known, counts) for name, known in words.items()},
         }
     with atomic_write(output / EMOTIONS, "wb") as file:
         file.write(save(tables))

@@ -35,6 +35,7 @@ from gemoclap.recipes.train import check_folds, train_method
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibrate
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
+from gemoclap.wording import counted
 
 LISTED_FOLDS = 30
 """Largest number of folds for which folds.json lists the training utterances."""
@@ -107,14 +108,15 @@ class _Outlook:
         self.done = 0
         self.begun = time.monotonic()
         if trainings:
-            say(f"{trainings} trainings: {methods} {'method' if methods == 1 else 'methods'}, one for each fold")
+            say(f"{counted(trainings, 'training')}: {counted(methods, 'method')}, one for each fold")
 
     def one_done(self) -> None:
         """Count a finished training. After the second one, print how long the others will probably take."""
         self.left, self.done = self.left - 1, self.done + 1
         if self.done == 2 and self.left:
             minutes = self.left * (time.monotonic() - self.begun) / 60
-            say(f"the other {self.left} trainings will take about {minutes:.0f} min, if they are like the second")
+            others = f"other {counted(self.left, 'training')}" if self.left > 1 else "last training"
+            say(f"the {others} will take about {minutes:.0f} min, if like the second")
         self.begun = time.monotonic()
 
 

@@ -46,6 +46,7 @@ from gemoclap.recipes.run_folder import (
 from gemoclap.recipes.supervised import build_model, standardize_features
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import run_epochs
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 METHOD = "dimensions"
@@ -128,7 +129,7 @@ def cross_validate_dimensions(settings: Settings, output: Path) -> list[Fold]:
     rows, names = _rows_with_dimensions(utterances, str(data.manifest))
     folds = make_folds(rows, data, Vocabulary(METHOD, (_ANY,)))
     if lacking := len(utterances) - len(rows):
-        say(f"{lacking:,} of {len(utterances):,} utterances are left out, as they have no {' or '.join(DIMENSIONS)}")
+        say(f"{lacking:,} of {counted(len(utterances), 'utterance')} left out, which have no {' or '.join(DIMENSIONS)}")
     config = run_config(settings, ["ce"])
     encoder = settings.model.audio_encoder
     plan = plan_of(folds, Vocabulary(METHOD, names), str(data.manifest), {encoder: encoder_config(encoder)})
@@ -138,7 +139,7 @@ def cross_validate_dimensions(settings: Settings, output: Path) -> list[Fold]:
     sources = InputSources(load_audio_store(settings.cache, data.audio, needed), settings)
     say_all(refuse_same_audio(folds if needed else (), sources.store, data))
     claim(output, config, [METHOD], plan)
-    say(f"{len(pending)} trainings: one for each fold" if pending else "")
+    say(f"{counted(len(pending), 'training')}: one for each fold" if pending else "")
     for fold in pending:
         table = _train_and_test(settings, fold, names, sources, output / METHOD / fold.name)
         on_main_process(lambda table=table, fold=fold: _finish(table, output / METHOD / fold.name))  # type: ignore[misc]

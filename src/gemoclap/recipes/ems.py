@@ -36,6 +36,7 @@ from gemoclap.recipes.run_folder import claim, refuse_other_run, save_folder
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.training.evaluate import headline_scores
+from gemoclap.wording import counted
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class EmsComparison:
     """All scores, the last row of each pre-training's log by variant and seed, and notes for the reader.
 
     `warnings` say why a result may be wrong. `facts` say what was compared.
@@ -67,8 +68,8 @@ def compare(
     settings: CompareSettings,
     output: Path,
     say: Callable[[str], None] = print,
-    show: Callable[[Comparison], object] = lambda comparison: None,
-) -> Comparison:
+    show: Callable[[EmsComparison], object] = lambda comparison: None,
+) -> EmsComparison:
     """Pre-train, probe and fine-tune. Finished work is not repeated.
 
     If the same command is started again while this one runs, both share the work. Variants, seeds and tests can be added to a
@@ -117,7 +118,7 @@ def compare(
         say,
     )
     facts = _facts(settings, leave_out, by_manifest)
-    show(Comparison(probed, last_rows, warnings, facts))
+    show(EmsComparison(probed, last_rows, warnings, facts))
     finetuned = settings.seeds if settings.finetune.seeds is None else settings.finetune.seeds
     tuned = share(
         {
@@ -131,7 +132,7 @@ def compare(
         output,
         say,
     )
-    comparison = Comparison([*probed, *chain.from_iterable(tuned)], last_rows, warnings, facts)
+    comparison = EmsComparison([*probed, *chain.from_iterable(tuned)], last_rows, warnings, facts)
     show(comparison)
     return comparison
 
@@ -227,7 +228,7 @@ def _facts(settings: CompareSettings, leave_out: Sequence[str], manifests: Colle
         tested = [row for fold in make_folds(rows, data, vocabulary) for row in fold.test]
         speakers = len({speaker_name(row) for row in tested})
         facts.append(
-            f"tested on {Path(manifest).stem}: {len(tested):,} utterances, {speakers} speakers, "
+            f"tested on {Path(manifest).stem}: {counted(len(tested), 'utterance')}, {counted(speakers, 'speaker')}, "
             f"{len(vocabulary.emotions)} classes"
         )
     return [*facts, "all settings: [config.yaml](config.yaml), and in the folder of each step"]

@@ -204,7 +204,7 @@ def score_intensity(model: IntensityModel, utterances: Sequence[Utterance], sour
         for batch in eval_batches(utterances, source, vocabulary, CLIPS_AT_A_TIME):
             outputs = model(**batch.to(model.device).inputs)
             named = (vocabulary.emotions[index] for index in outputs["logits"].argmax(1).tolist())
-            true = (vocabulary.emotions[index] for index in batch.emotions.tolist())
+            true = (vocabulary.emotions[index] for index in batch.targets.emotions.tolist())
             found += zip(outputs["score"].tolist(), outputs["strength"].tolist(), true, named, strict=True)
     scores, strengths, truth, prediction = zip(*found, strict=True)
     return {

@@ -15,6 +15,7 @@ from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import Fold
 from gemoclap.encoders.cards import CAUTION, head, input_lines, usage
 from gemoclap.encoders.speech_model import LabelledConfig
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
@@ -45,7 +46,7 @@ def write_model_card(
         "## Trained on",
         "",
         *_corpora(fold.train),
-        f"- {len(fold.train)} utterances of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
+        f"- {counted(len(fold.train), 'utterance')} of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
         f"- fold `{fold.name}`, hash `{fold.hash}`; {settings.train.epochs} epochs, seed {settings.train.seed}, "
         f"epoch reported: {settings.train.select}",
         "",
@@ -106,11 +107,11 @@ def write_intensity_card(path: Path, settings: IntensitySettings, fold: Fold, sc
         "## Trained on",
         "",
         *_corpora(fold.train),
-        f"- {len(fold.train)} utterances of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
+        f"- {counted(len(fold.train), 'utterance')} of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
         "",
         "## Tested on",
         "",
-        f"{len(fold.dev)} utterances of {_speakers(fold.dev)}, against their ranks and emotions: {figures}."
+        f"{counted(len(fold.dev), 'utterance')} of {_speakers(fold.dev)}, against their ranks and emotions: {figures}."
         if figures
         else "No speakers were held out.",
         "",
@@ -189,7 +190,7 @@ def public_name(encoder: str) -> str:
 def _corpora(rows: Sequence[Utterance]) -> list[str]:
     counts = Counter(row.corpus for row in rows)
     return [
-        f"- {name or 'unnamed corpus'}: {count} utterances; licence of the corpus: {_licence(name)}"
+        f"- {name or 'unnamed corpus'}: {counted(count, 'utterance')}; licence of the corpus: {_licence(name)}"
         for name, count in counts.items()
     ]
 
@@ -203,9 +204,8 @@ def _scores(fold: Fold, scores: Mapping[str, float] | None) -> list[str]:
         return ["No test part was held out of this training. A cross-validation shows what scores to expect."]
     figures = ", ".join(f"{name.upper()} {100 * value:.1f} %" for name, value in scores.items())
     overlap = " (speakers shared with the training set)" if fold.shared_speakers else ""
-    return [f"{len(fold.test)} utterances of {_speakers(fold.test)}{overlap}: {figures}."]
+    return [f"{counted(len(fold.test), 'utterance')} of {_speakers(fold.test)}{overlap}: {figures}."]
 
 
 def _speakers(rows: Sequence[Utterance]) -> str:
-    number = len(shown_speakers(rows))
-    return f"{number} speaker{'' if number == 1 else 's'}"
+    return counted(len(shown_speakers(rows)), "speaker")

@@ -20,7 +20,7 @@ from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource, InputsWithSeries, TrainBatches, eval_batches
-from gemoclap.ems.guesses import l1_beside_guesses, not_beaten, told
+from gemoclap.ems.guesses import in_words, l1_beside_guesses, not_beaten
 from gemoclap.ems.intensity import IntensityModel
 from gemoclap.ems.losses import Reconstruction
 from gemoclap.ems.pretraining import MockingJayForPretraining, NPCForPretraining
@@ -46,6 +46,7 @@ from gemoclap.recipes.run_folder import (
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import run_epochs
+from gemoclap.wording import counted
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "mockingjay": {
@@ -108,7 +109,9 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
     kept = [row for row in rows if not {row.corpus, speaker_name(row)} & set(settings.leave_out)]
     if len(kept) < 4:
         without = f" without {', '.join(settings.leave_out)}" if settings.leave_out else ""
-        raise GemoclapError(f"{len(kept)} utterances are left to pre-train on{without}; name more with --speech")
+        raise GemoclapError(
+            f"too little speech to pre-train on{without}: {counted(len(kept), 'utterance')}; name more with --speech"
+        )
     return kept
 
 
@@ -236,7 +239,7 @@ def _fit(
 def _tell(label: str, row: Mapping[str, Any]) -> None:
     """Print the last row of the log on standard error, and a warning if simple guesses are as good as the model."""
     scores = {name.removeprefix("dev_"): value for name, value in row.items() if name.startswith("dev_")}
-    print(f"{label}: {told(scores)}", file=sys.stderr)
+    print(f"{label}: {in_words(scores)}", file=sys.stderr)
     if guesses := not_beaten(scores):
         print(
             f"beware: {label}: the held-out L1 is not below that of {' or of '.join(guesses)}; train longer or with another "
@@ -260,7 +263,7 @@ def held_out_losses(
         for batch in eval_batches(rows, source, None, 16):
             moved = batch.to(device)
             outputs = model(**moved.inputs)
-            losses = objective(outputs, moved.emotions, moved.genders)
+            losses = objective(outputs, moved.targets)
             if isinstance(model, MockingJayForPretraining):
                 losses |= l1_beside_guesses(outputs, model.encoder.config.n_mels)
             for name, value in losses.items():

@@ -13,7 +13,7 @@ import torch
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap import objectives as contrastive
 from gemoclap.clap.model import GEmoClapModel
-from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER, Objective
+from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER
 from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
@@ -21,6 +21,7 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource, TrainBatches, check_classes, eval_batches
 from gemoclap.data.folds import Fold
 from gemoclap.data.perturb import with_copies
+from gemoclap.data.targets import Objective
 from gemoclap.encoders.pooling import Standardizer
 from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder

@@ -8,6 +8,7 @@ cross-validation) [C]. Processes that were started with the same command share t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,18 +23,19 @@ from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import file_hash, parse_json, read_text
+from gemoclap.files import file_hash
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
+from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
 
 CELLS = "cells"
 LONGEST_NAME = 100
-"""Letters of a combination's folder; a longer name is replaced by a hash."""
+"""Bytes of the name of a combination's folder; a longer name is replaced by a hash."""
 SWEPT = ("model.", "objective.", "train.", "gmp.", "data.perturbed_copies")
 """Settings that can be swept, or how they begin. On others of the data, classes and folds depend."""
 DECIDED_ELSEWHERE = ("train.seed", "train.select")
@@ -229,12 +231,13 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
 
 def _name(axes: Axes, values: Sequence[Value]) -> str:
     name = ",".join(f"{setting}={value.text}" for setting, value in zip(axes, values, strict=True))
-    return run_key([name]) if len(name) > LONGEST_NAME or "/" in name else name
+    is_folder_name = len(os.fsencode(name)) <= LONGEST_NAME and not {"/", "\0", "\n"} & {*name}
+    return name if is_folder_name else run_key([name])
 
 
 def _development_uar(folder: Path) -> float:
     if not (folder / "predictions.csv").is_file():
         return float("nan")
-    rows = [parse_json(line) for line in read_text(folder / "log.jsonl").splitlines()]
+    rows = read_log(folder / "log.jsonl")
     kept = [row for row in rows if row.get("selected")] or rows[-1:]
     return float(kept[-1].get("dev_uar", float("nan"))) if kept else float("nan")

@@ -26,10 +26,11 @@ from gemoclap.metrics import (
 )
 from gemoclap.reports.records import is_significant
 from gemoclap.reports.systems import System, clips_by_name
+from gemoclap.wording import counted
 
 
 @dataclass(frozen=True)
-class Pair:
+class SystemPair:
     """The system `second` minus the system `first`, by their places.
 
     Attributes
@@ -58,7 +59,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SystemComparison:
     """Systems and all their pairs.
 
     Attributes
@@ -73,14 +74,14 @@ class Comparison:
 
     systems: tuple[System, ...]
     scores: tuple[Scores, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[SystemPair, ...]
     classes: tuple[str, ...]
     n: int
     n_speakers: int
     remarks: tuple[str, ...]
 
 
-def compare_systems(systems: Sequence[System], facts: System | None = None, common: bool = False) -> Comparison:
+def compare_systems(systems: Sequence[System], facts: System | None = None, common: bool = False) -> SystemComparison:
     """Compare every system with every other.
 
     Parameters
@@ -108,7 +109,7 @@ def compare_systems(systems: Sequence[System], facts: System | None = None, comm
     scores = tuple(score_seeds(each, classes) for each in labelled)
     pairs = [_pair(first, second, labelled, classes) for first, second in combinations(range(len(systems)), 2)]
     remarks = [*left_out, *remark, *(one for each in scores for one in each.cautions)]
-    return Comparison(
+    return SystemComparison(
         tuple(systems),
         scores,
         _corrected(pairs),
@@ -133,7 +134,8 @@ def _clips(systems: Sequence[System], common: bool) -> tuple[list[str], list[str
         )
         raise GemoclapError(f"the systems have no clip in common: {examples}; name the clips alike in all files")
     lacking = "; ".join(
-        f"{system.name} lacks {len(of_any - clips):,} of {len(of_any):,} clips ({', '.join(clips_by_name(of_any - clips))})"
+        f"{system.name} lacks {len(of_any - clips):,} of {counted(len(of_any), 'clip')} "
+        f"({', '.join(clips_by_name(of_any - clips))})"
         for system, clips in zip(systems, sets, strict=True)
         if of_any - clips
     )
@@ -142,7 +144,9 @@ def _clips(systems: Sequence[System], common: bool) -> tuple[list[str], list[str
             f"the systems were not tested on the same clips: {lacking}; complete them, or add --common to compare on the "
             f"{len(of_all):,} that all have"
         )
-    remark = f"{len(of_any) - len(of_all):,} clips are left out, because some system was not tested on them: {lacking}"
+    remark = (
+        f"{counted(len(of_any) - len(of_all), 'clip')} left out, because not every system was tested on them: {lacking}"
+    )
     return [clip for clip in systems[0].answers[0] if clip in of_all], [remark] if lacking else []
 
 
@@ -165,8 +169,8 @@ def _truth(clips: Sequence[str], systems: Sequence[System], facts: System | None
     if lacking:
         cure = "correct the manifest" if facts else "add a column 'truth', or --manifest with the labels"
         raise GemoclapError(
-            f"the true label of {len(lacking):,} of {len(clips):,} clips is unknown ({', '.join(clips_by_name(lacking))}); "
-            f"{cure}"
+            f"the true label of {len(lacking):,} of {counted(len(clips), 'clip')} is unknown "
+            f"({', '.join(clips_by_name(lacking))}); {cure}"
         )
     return [found[clip] for clip in clips]
 
@@ -180,7 +184,7 @@ def _speakers(clips: Sequence[str], systems: Sequence[System], facts: System | N
     fullest = max(sources, key=lambda names: sum(clip in names for clip in clips))
     unknown = [clip for clip in clips if clip not in fullest]
     remark = (
-        f"the speaker of {len(unknown):,} of {len(clips):,} clips is unknown, so each counts as a speaker of its own: "
+        f"the speaker of {len(unknown):,} of {counted(len(clips), 'clip')} is unknown, so each counts as a speaker of its own: "
         "intervals are too short and p is too small; add a column 'speaker', or --manifest"
     )
     return [fullest.get(clip, f"clip {clip}") for clip in clips], [remark] if unknown else []
@@ -197,14 +201,14 @@ def _classes(systems: Sequence[System], truth: Sequence[str], clips: Sequence[st
     return (*listed, *sorted({*truth, *said} - {*listed}))
 
 
-def _pair(first: int, second: int, labelled: Sequence[Sequence[Labelled]], classes: Sequence[str]) -> Pair:
+def _pair(first: int, second: int, labelled: Sequence[Sequence[Labelled]], classes: Sequence[str]) -> SystemPair:
     both = [*labelled[first], *labelled[second]]
     by_seed = confusion_by_seed(both, classes)
     a, b = by_seed[: len(labelled[first])], by_seed[len(labelled[first]) :]
     p = {name: sign_flip_p(speaker_shares(a, b, name)) if a.shape[1] > 1 else math.nan for name in ("uar", "war")}
     counts = _only_one_right(*both) if len(both) == 2 else None
     mcnemar = mcnemar_p(*counts) if counts else math.nan
-    return Pair(
+    return SystemPair(
         first,
         second,
         differences={name: difference_over_speakers(a, b, figure=figure) for name, figure in STATISTICS.items()},
@@ -222,7 +226,7 @@ def _only_one_right(a: Labelled, b: Labelled) -> tuple[int, int]:
     return int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
 
 
-def _corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+def _corrected(pairs: Sequence[SystemPair]) -> tuple[SystemPair, ...]:
     """Return the pairs with p-values corrected for all pairs, for each kind of test by itself."""
     by_speakers = {name: holm([pair.p[name] for pair in pairs]) for name in ("uar", "war")}
     by_clips = holm([pair.mcnemar for pair in pairs])
@@ -236,7 +240,7 @@ def _corrected(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     )
 
 
-def pair_row(comparison: Comparison, pair: Pair) -> dict[str, Any]:
+def pair_row(comparison: SystemComparison, pair: SystemPair) -> dict[str, Any]:
     """Return a pair as plain values by column: differences and intervals as shares, p-values, counts; None if undefined."""
     row: dict[str, Any] = {
         "system": comparison.systems[pair.second].name,

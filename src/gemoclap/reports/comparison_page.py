@@ -1,4 +1,4 @@
-"""Writes a comparison of systems: Markdown for a terminal and a page, CSV, JSON, LaTeX, and a picture of all differences."""
+"""Writes a comparison of systems: tables on a terminal, a page in Markdown, CSV, JSON, LaTeX, and a picture of differences."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
-from gemoclap.reports.comparison import Comparison, Pair, pair_row
+from gemoclap.reports.comparison import SystemComparison, SystemPair, pair_row
 from gemoclap.reports.latex import plain_latex_table
 from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.plots import broken_lines
@@ -31,6 +35,7 @@ from gemoclap.reports.tables import (
     with_points,
     write_csv,
 )
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 PAGE, DATA, PAIRS, SYSTEMS, LATEX = (
@@ -40,7 +45,7 @@ PICTURE = "comparison.png"
 SYSTEM_COLUMNS = ("system", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1 [95 % CI]", "source")
 
 
-def write_comparison_files(comparison: Comparison, output: Path, formats: Sequence[str] = FORMATS) -> Path:
+def write_comparison_files(comparison: SystemComparison, output: Path, formats: Sequence[str] = FORMATS) -> Path:
     """Write the page, both tables as CSV and LaTeX, JSON, and the picture into the folder `output`; return the page's path.
 
     Raises
@@ -56,7 +61,7 @@ def write_comparison_files(comparison: Comparison, output: Path, formats: Sequen
     with atomic_write(output / LATEX) as file:
         file.write("\n".join(_latex(comparison)))
     caption = "UAR of each system minus UAR of another, with the 95 % interval; filled: the two differ"
-    pictures: dict[str, Picture] = {PICTURE: (caption, partial(draw_pairs, comparison))}
+    pictures: dict[str, Picture] = {PICTURE: (caption, partial(plot_pairs, comparison))}
     sections = [*comparison_sections(comparison), f"![{caption}]({PICTURE})"]
     return write_illustrated(output / PAGE, sections, pictures, formats)
 
@@ -71,10 +76,37 @@ def refuse_others(output: Path) -> None:
     refuse_used_folder(output)
 
 
+# A terminal.
+
+
+def print_comparison(comparison: SystemComparison, console: Console) -> None:
+    """Print the scores of each system and the differences of each pair."""
+    for remark in comparison.remarks:
+        console.print(f"[bold red]Beware: {escape(remark)}.[/]")
+    caption = f"in percent; brackets are intervals: {_interval(comparison)}"
+    # The last column, the source, would leave no room for the figures; the page has it.
+    systems = [row[:-1] for row in _system_table(comparison)]
+    console.print(_drawn(_title(comparison), caption, SYSTEM_COLUMNS[:-1], systems))
+    header, rows = _pair_table(comparison)
+    console.print()
+    console.print(_drawn("every pair", _pair_caption(comparison), header, rows))
+
+
+def _drawn(title: str, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for place, heading in enumerate(header):
+        # Only names may be broken at any place.
+        heading = heading.replace(" [", "\n[").replace(" over", "\nover")
+        table.add_column(escape(heading), justify="right" if place else "left", no_wrap=place > 0)
+    for first, *figures in rows:
+        table.add_row(escape(first), *(figure.replace(" [", "\n[") for figure in figures))
+    return table
+
+
 # Data for programs.
 
 
-def comparison_data(comparison: Comparison, output: Path) -> dict[str, Any]:
+def comparison_data(comparison: SystemComparison, output: Path) -> dict[str, Any]:
     """Return plain data for JSON: scores between 0 and 1, sources relative to the folder."""
     return {
         "systems": [
@@ -96,38 +128,49 @@ def comparison_data(comparison: Comparison, output: Path) -> dict[str, Any]:
     }
 
 
-def _system_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def _system_rows(comparison: SystemComparison) -> list[dict[str, Any]]:
     return [
         {"system": system.name, "seeds": " ".join(map(str, system.seeds)), **scores_row(scores)}
         for system, scores in zip(comparison.systems, comparison.scores, strict=True)
     ]
 
 
-def _interval(comparison: Comparison) -> str:
+def _interval(comparison: SystemComparison) -> str:
     return INTERVAL_SEEDS if any(system.seeds for system in comparison.systems) else INTERVAL
 
 
 # The page.
 
 
-def comparison_sections(comparison: Comparison) -> list[str]:
-    """Return the paragraphs of the page, which are also printed on the terminal."""
-    clips = f"{comparison.n:,} clips of {comparison.n_speakers:,} speakers, {len(comparison.classes)} classes"
+def comparison_sections(comparison: SystemComparison) -> list[str]:
+    """Return the paragraphs of the page."""
     header, rows = _pair_table(comparison)
     return [
-        f"# {count(comparison.systems, 'system')} compared on {clips}",
+        f"# {_title(comparison)}",
         *(f"**Beware: {remark}.**" for remark in comparison.remarks),
         f"In percent. Brackets are intervals: {_interval(comparison)}.",
         markdown_table(SYSTEM_COLUMNS, _system_table(comparison)),
         "## Every pair",
-        f"Differences in points, paired by speaker. p is corrected for {count(comparison.pairs, 'comparison')} (Holm).",
+        _pair_caption(comparison),
         markdown_table(header, rows),
         "## How to read this",
         _how_to_read(comparison),
     ]
 
 
-def _system_table(comparison: Comparison) -> list[list[str]]:
+def _title(comparison: SystemComparison) -> str:
+    classes = counted(len(comparison.classes), "class", "classes")
+    clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}, {classes}"
+    return f"{count(comparison.systems, 'system')} compared on {clips}"
+
+
+def _pair_caption(comparison: SystemComparison) -> str:
+    return (
+        f"Differences in points, paired by speaker. p is corrected for {count(comparison.pairs, 'comparison')} (Holm)."
+    )
+
+
+def _system_table(comparison: SystemComparison) -> list[list[str]]:
     rows = []
     for system, scores in zip(comparison.systems, comparison.scores, strict=True):
         figures = (
@@ -138,12 +181,12 @@ def _system_table(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def _label(comparison: Comparison, name: str) -> str:
+def _label(comparison: SystemComparison, name: str) -> str:
     seeds = next(system.seeds for system in comparison.systems if system.name == name)
     return f"{name} (mean of {len(seeds)} seeds)" if seeds else name
 
 
-def _pair_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+def _pair_table(comparison: SystemComparison) -> tuple[list[str], list[list[str]]]:
     header = [
         "pair", "UAR difference [95 % CI]", "p over speakers", "corrected", "differs",
         "WAR difference [95 % CI]", "p McNemar over clips", "corrected",
@@ -164,11 +207,11 @@ def _pair_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def _minus(comparison: Comparison, pair: Pair) -> str:
+def _minus(comparison: SystemComparison, pair: SystemPair) -> str:
     return f"{comparison.systems[pair.second].name} minus {comparison.systems[pair.first].name}"
 
 
-def _how_to_read(comparison: Comparison) -> str:
+def _how_to_read(comparison: SystemComparison) -> str:
     seeds = any(system.seeds for system in comparison.systems)
     guessing = percent(1 / sum(support > 0 for support in comparison.scores[0].confusion.sum(axis=1)))
     lines = [
@@ -196,8 +239,8 @@ def _least(speakers: int) -> str:
     return f", here {p_value(2 / 2**speakers)}" if 2 <= speakers <= 10 else ""
 
 
-def _latex(comparison: Comparison) -> list[str]:
-    clips = f"{comparison.n:,} clips of {comparison.n_speakers:,} speakers"
+def _latex(comparison: SystemComparison) -> list[str]:
+    clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}"
     header, rows = _pair_table(comparison)
     return [
         plain_latex_table(
@@ -218,7 +261,7 @@ def _latex(comparison: Comparison) -> list[str]:
 # The picture.
 
 
-def draw_pairs(comparison: Comparison, path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> None:
+def plot_pairs(comparison: SystemComparison, path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> None:
     """Draw the difference of UARs of every pair with its interval, and a line at 0; a filled dot if the two differ."""
     labels = [broken_lines(_minus(comparison, pair), 44) for pair in comparison.pairs]
     height = max(0.34, 0.17 * max(label.count("\n") + 1 for label in labels) + 0.12)

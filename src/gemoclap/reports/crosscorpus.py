@@ -40,7 +40,7 @@ HOW_TO_READ = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class PairResult:
     """A pair, its number of finished seeds, and their mean scores (None if no seed is finished)."""
 
     pair: Pair
@@ -77,20 +77,20 @@ def write_crosscorpus(matrix: CrossCorpus) -> Path:
     return write_illustrated(matrix.output / "crosscorpus.md", _sections(matrix, entries), pictures)
 
 
-def read_entries(matrix: CrossCorpus) -> list[Entry]:
+def read_entries(matrix: CrossCorpus) -> list[PairResult]:
     """Return the results of every ordered pair, in the order of the matrix."""
     entries = []
     for pair in matrix.pairs:
         tables = [] if pair.is_empty else matrix.predictions(pair)
         scores = score_tables(tables) if tables else None
-        entries.append(Entry(pair, len(tables), len(matrix.seeds), scores))
+        entries.append(PairResult(pair, len(tables), len(matrix.seeds), scores))
     return entries
 
 
 # For programs.
 
 
-def _row(one: Entry) -> dict[str, Any]:
+def _row(one: PairResult) -> dict[str, Any]:
     first = {
         "trained_on": one.pair.trained, "tested_on": one.pair.tested, "state": one.state, "labels": len(one.pair.labels),
         "label_names": " ".join(one.pair.labels), "finished_seeds": one.finished,
@@ -100,7 +100,7 @@ def _row(one: Entry) -> dict[str, Any]:
     return {**first, **scores_row(one.scores), "n": one.n, "n_speakers": one.scores.n_clusters}
 
 
-def _data(matrix: CrossCorpus, entries: Sequence[Entry]) -> dict[str, Any]:
+def _data(matrix: CrossCorpus, entries: Sequence[PairResult]) -> dict[str, Any]:
     return {
         "method": matrix.method,
         "seeds": list(matrix.seeds),
@@ -133,7 +133,7 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
 # The page.
 
 
-def _sections(matrix: CrossCorpus, entries: Sequence[Entry]) -> list[str]:
+def _sections(matrix: CrossCorpus, entries: Sequence[PairResult]) -> list[str]:
     seeds = f"{'seed' if len(matrix.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, matrix.seeds))}"
     title = TITLES[matrix.method]
     lacking = sum(one.finished < one.n_seeds for one in entries if not one.pair.is_empty)
@@ -174,8 +174,8 @@ def _corpus_table(matrix: CrossCorpus) -> str:
     return markdown_table(["corpus", "manifest", "utterances", "speakers", "labels"], rows, text_columns=2)
 
 
-def _matrix_table(matrix: CrossCorpus, entries: Sequence[Entry], figure: str) -> str:
-    def words(one: Entry | None) -> str:
+def _matrix_table(matrix: CrossCorpus, entries: Sequence[PairResult], figure: str) -> str:
+    def words(one: PairResult | None) -> str:
         if one is None:
             return ""
         return _figure(one, figure) if one.scores else one.state
@@ -184,20 +184,20 @@ def _matrix_table(matrix: CrossCorpus, entries: Sequence[Entry], figure: str) ->
     return markdown_table(header, [[name, *map(words, row)] for name, row in _grid(matrix, entries).items()])
 
 
-def _grid(matrix: CrossCorpus, entries: Sequence[Entry]) -> dict[str, list[Entry | None]]:
+def _grid(matrix: CrossCorpus, entries: Sequence[PairResult]) -> dict[str, list[PairResult | None]]:
     """Return the entries by row; None on the diagonal."""
     by_pair = {(one.pair.trained, one.pair.tested): one for one in entries}
     names = list(matrix.corpora)
     return {trained: [by_pair.get((trained, tested)) for tested in names] for trained in names}
 
 
-def _figure(one: Entry, figure: str) -> str:
+def _figure(one: PairResult, figure: str) -> str:
     assert one.scores is not None
     words = with_interval(getattr(one.scores, figure), getattr(one.scores, f"{figure}_interval"))
     return words if one.finished == one.n_seeds else f"{words} ({one.state})"
 
 
-def _pair_table(entries: Sequence[Entry]) -> str:
+def _pair_table(entries: Sequence[PairResult]) -> str:
     rows = [
         [
             one.pair.trained,
@@ -217,7 +217,9 @@ def _pair_table(entries: Sequence[Entry]) -> str:
 # The picture.
 
 
-def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path, formats: Sequence[str] = FORMATS) -> None:
+def draw_matrix(
+    matrix: CrossCorpus, entries: Sequence[PairResult], path: Path, formats: Sequence[str] = FORMATS
+) -> None:
     """Draw the UAR of every pair. A darker cell has a higher UAR; each cell shows its figures, labels and utterances."""
     grid = _grid(matrix, entries)
     names, side = list(grid), len(grid)
@@ -248,7 +250,7 @@ def draw_matrix(matrix: CrossCorpus, entries: Sequence[Entry], path: Path, forma
         save(figure, path, formats)
 
 
-def _write_cell(axes: Axes, column: int, row: int, one: Entry | None) -> None:
+def _write_cell(axes: Axes, column: int, row: int, one: PairResult | None) -> None:
     if one is None or one.scores is None:
         text = UNDEFINED if one is None else one.state.replace(" shared", "\nshared")
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color="#6A6A6A")
@@ -289,7 +291,7 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console) -> None:
     console.print(table)
 
 
-def _lines(one: Entry | None) -> str:
+def _lines(one: PairResult | None) -> str:
     if one is None:
         return UNDEFINED
     if one.scores is None:

@@ -110,7 +110,7 @@ def write_dimension_report(folder: Path) -> Path:
         f"- Settings: [{CONFIG}]({CONFIG})",
         "",
     ]
-    lines += score_table(scores)
+    lines += dimension_table(scores)
     lines += [
         "",
         "CCC: concordance correlation coefficient. Brackets: 95 % intervals over speakers. RMSE: on the corpus's own scale.",
@@ -121,7 +121,7 @@ def write_dimension_report(folder: Path) -> Path:
     return folder / "report.md"
 
 
-def score_table(scores: list[DimensionScore]) -> list[str]:
+def dimension_table(scores: list[DimensionScore]) -> list[str]:
     """Return the lines of a Markdown table with one row for each dimension."""
     lines = [
         "| dimension | CCC pooled [95 % CI] | CCC mean of folds ± sd | RMSE | utterances | speakers |",

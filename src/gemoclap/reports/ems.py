@@ -14,7 +14,7 @@ import numpy as np
 from gemoclap.config import TITLES
 from gemoclap.ems.variants import CONTROLS, PAIRS, VARIANTS
 from gemoclap.files import write_json
-from gemoclap.recipes.ems import Comparison
+from gemoclap.recipes.ems import EmsComparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.page import write_illustrated
@@ -62,7 +62,7 @@ PRETRAINING = (
 )
 
 
-def write_ems_report(comparison: Comparison, output: Path) -> Path:
+def write_ems_report(comparison: EmsComparison, output: Path) -> Path:
     """Write ems.md, ems.csv (one row per score), ems.json (means and differences) and ems.png; return the page's path."""
     trials = list(dict.fromkeys((one.task, one.corpus) for one in comparison.scores))
     with atomic_write(output / "ems.csv") as file:
@@ -76,7 +76,7 @@ def write_ems_report(comparison: Comparison, output: Path) -> Path:
     )
 
 
-def by_seed(comparison: Comparison, trial: Trial, variant: str, figure: str = "uar") -> dict[int, float]:
+def by_seed(comparison: EmsComparison, trial: Trial, variant: str, figure: str = "uar") -> dict[int, float]:
     """Return seed -> a variant's figure, between 0 and 1."""
     return {
         one.seed: getattr(one, figure)
@@ -85,7 +85,7 @@ def by_seed(comparison: Comparison, trial: Trial, variant: str, figure: str = "u
     }
 
 
-def difference(comparison: Comparison, trial: Trial, pairs: Sequence[tuple[str, str]]) -> OverSeeds | None:
+def difference(comparison: EmsComparison, trial: Trial, pairs: Sequence[tuple[str, str]]) -> OverSeeds | None:
     """Return the UAR of the first minus the second of each pair, mean over pairs, for each seed; None without common seeds."""
     tables = [tuple(by_seed(comparison, trial, name) for name in pair) for pair in pairs]
     seeds = set.intersection(*(set(one) & set(other) for one, other in tables))
@@ -94,7 +94,7 @@ def difference(comparison: Comparison, trial: Trial, pairs: Sequence[tuple[str, 
     return over_seeds([float(np.mean([one[seed] - other[seed] for one, other in tables])) for seed in sorted(seeds)])
 
 
-def _as_data(comparison: Comparison, trials: Sequence[Trial]) -> dict:
+def _as_data(comparison: EmsComparison, trials: Sequence[Trial]) -> dict:
     def plain(one: OverSeeds | None) -> dict | None:
         if one is None:
             return None
@@ -127,17 +127,17 @@ def _as_data(comparison: Comparison, trials: Sequence[Trial]) -> dict:
     }
 
 
-def _over(comparison: Comparison, trial: Trial, variant: str, figure: str) -> OverSeeds | None:
+def _over(comparison: EmsComparison, trial: Trial, variant: str, figure: str) -> OverSeeds | None:
     values = list(by_seed(comparison, trial, variant, figure).values())
     return over_seeds(values) if values else None
 
 
-def _variants(comparison: Comparison) -> list[str]:
+def _variants(comparison: EmsComparison) -> list[str]:
     found = {one.variant for one in comparison.scores}
     return [name for name in VARIANTS if name in found]
 
 
-def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
+def _sections(comparison: EmsComparison, trials: Sequence[Trial]) -> list[str]:
     seeds = sorted({one.seed for one in comparison.scores})
     intro = (
         f"Seeds {', '.join(map(str, seeds))}: for each seed, one encoder is pre-trained and one head is trained on it. For an "
@@ -157,7 +157,7 @@ def _sections(comparison: Comparison, trials: Sequence[Trial]) -> list[str]:
     return parts
 
 
-def score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) -> str:
+def score_table(comparison: EmsComparison, trials: Sequence[Trial], figure: str) -> str:
     rows = []
     for name in _variants(comparison):
         found = [_over(comparison, trial, name, figure) for trial in trials]
@@ -166,7 +166,7 @@ def score_table(comparison: Comparison, trials: Sequence[Trial], figure: str) ->
     return markdown_table(["encoder", *map(_title, trials)], rows)
 
 
-def difference_table(comparison: Comparison, trials: Sequence[Trial]) -> str:
+def difference_table(comparison: EmsComparison, trials: Sequence[Trial]) -> str:
     rows = []
     for kind, pairs in {**PAIRS, "": CONTROLS}.items():
         found = [
@@ -189,7 +189,7 @@ def _with_sign(one: OverSeeds | None) -> str:
     return f"{points(one.mean)} [{points(one.low)}, {points(one.high)}]" if one.has_interval else points(one.mean)
 
 
-def _pretraining_table(comparison: Comparison) -> str:
+def _pretraining_table(comparison: EmsComparison) -> str:
     rows_of: dict[str, list[dict]] = {}
     for (name, _), row in comparison.pretraining.items():
         rows_of.setdefault(name, []).append(row)
@@ -218,7 +218,7 @@ def _title(trial: Trial) -> str:
 
 
 def draw_comparison(
-    comparison: Comparison, trials: Sequence[Trial], path: Path, formats: Sequence[str] = FORMATS
+    comparison: EmsComparison, trials: Sequence[Trial], path: Path, formats: Sequence[str] = FORMATS
 ) -> None:
     """Draw the UAR of every variant, with one panel per task and corpus: a ring per seed, the mean, and its interval.
 
@@ -249,7 +249,7 @@ def draw_comparison(
         save(figure, path, formats)
 
 
-def _draw_trial(axes: Axes, comparison: Comparison, trial: Trial, names: Sequence[str]) -> None:
+def _draw_trial(axes: Axes, comparison: EmsComparison, trial: Trial, names: Sequence[str]) -> None:
     found = {name: over for name in names if (over := _over(comparison, trial, name, "uar"))}
     # An interval over few seeds can be much wider than the range of the seeds, so the seeds set the scale.
     seen = [100 * value for over in found.values() for value in over.values]

@@ -22,6 +22,7 @@ from gemoclap.reports.made import made_line
 from gemoclap.reports.mistakes import worst_mistakes
 from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
+from gemoclap.wording import counted
 
 
 def write_scores(
@@ -103,7 +104,7 @@ def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: S
     remarks = []
     absent, answers = absent_classes(table), impossible_answers(table)
     if absent:
-        share = f"{answers:,} of {len(table):,} predictions ({100 * answers / len(table):.1f} %)"
+        share = f"{answers:,} of {counted(len(table), 'prediction')} ({100 * answers / len(table):.1f} %)"
         remarks.append(
             f"{', '.join(absent)}: no utterance has {'this class' if len(absent) == 1 else 'these classes'} of the model, so "
             f"{share} cannot be right"
@@ -171,8 +172,9 @@ def _sections(
     return [
         *([warning] if trained_speakers else []),
         f"# Evaluation: {title}",
-        f"{scores.n:,} utterances ({by_class}) of {scores.n_clusters:,} speakers. An utterance of an unknown speaker counts as "
-        f"a speaker of its own. All figures are percentages. Intervals: {INTERVAL}.",
+        f"{counted(scores.n, 'utterance')} ({by_class}) of {counted(scores.n_clusters, 'speaker')}. "
+        "An utterance of an unknown speaker counts as a speaker of its own. All figures are percentages. Intervals: "
+        f"{INTERVAL}.",
         *made_line(made),
         tables.markdown_table(header, [figures], text_columns=0),
         *(f"**Beware: {remark}.**" for remark in (*remarks, *scores.cautions, lacking_remark(table.classes)) if remark),

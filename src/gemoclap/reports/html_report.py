@@ -40,6 +40,7 @@ from gemoclap.reports.records import Results, Row
 from gemoclap.reports.rows import tables_of
 from gemoclap.reports.run_settings import all_settings, differing_settings
 from gemoclap.reports.tables import Cells, percent, row_label, with_interval
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 NAME = "report.html"
@@ -140,7 +141,7 @@ def recall_by_gender(results: Results) -> Cells:
             support = by_seed[0].sum(axis=1)
             hits = np.diagonal(by_seed, axis1=1, axis2=2).mean(axis=0)
             recalls = np.divide(hits, support, out=np.full(len(support), np.nan), where=support > 0)
-            whom = f"{gender} ({len(chosen[0].truth):,} clips)" if gender else f"all ({len(chosen[0].truth):,} clips)"
+            whom = f"{gender or 'all'} ({counted(len(chosen[0].truth), 'clip')})"
             rows.append([row_label(row), whom, *map(percent, recalls.tolist())])
     return ["method", "speakers", *results.classes], rows
 

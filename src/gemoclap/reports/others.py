@@ -7,19 +7,22 @@ does not say how to store them, so JSON and JSONL of such rows are read, with th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gemoclap.corpora import iemocap
-from gemoclap.corpora.csv_io import ALIASES
+from gemoclap.corpora.csv_io import ALIASES, GENDER_WORDS
+from gemoclap.corpora.layout import files_named
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text
 from gemoclap.labels import canonical_emotion
+from gemoclap.predictions import PROBABILITY_PREFIX
 
 S3PRL_ANSWERS, S3PRL_TRUTH = "_predict.txt", "_truth.txt"
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -35,7 +38,7 @@ LABELS = ALIASES["emotion"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class ToolkitAnswer:
     """A line of a file of predictions; all but `clip` and `answer` may be unknown. `where` is its file and line."""
 
     where: str
@@ -46,7 +49,7 @@ class Answer:
     gender: str | None = None
 
 
-def read_answers(source: Path, labels: Sequence[str] = ()) -> list[Answer]:
+def read_answers(source: Path, labels: Sequence[str] = ()) -> list[ToolkitAnswer]:
     """Read the predictions of another toolkit.
 
     Parameters
@@ -66,7 +69,7 @@ def read_answers(source: Path, labels: Sequence[str] = ()) -> list[Answer]:
         rows = _s3prl(source)
     else:
         rows = (_rows_of_json if source.suffix.lower() in (".json", ".jsonl") else _rows_of_table)(source)
-    found: dict[str, Answer] = {}
+    found: dict[str, ToolkitAnswer] = {}
     for row in rows:
         if row.clip in found:
             raise GemoclapError(
@@ -101,11 +104,24 @@ def _word(label: str, labels: Sequence[str], where: str) -> str:
 # Tables.
 
 
-def _rows_of_table(path: Path) -> Iterator[Answer]:
+def _rows_of_table(path: Path) -> Iterator[ToolkitAnswer]:
     header, rows = read_table(path)
     columns = _columns(header, f"{path}:1")
+    scores = [column for column in header if column == "confidence" or column.startswith(PROBABILITY_PREFIX)]
     for where, row in rows:
+        if any(_is_no_number(row[column]) for column in scores):
+            raise GemoclapError(
+                f"{where}: its scores are not finite numbers, so it is no prediction; predict the clip again"
+            )
         yield _answer({field: row[column] for field, column in columns.items()}, where)
+
+
+def _is_no_number(cell: str) -> bool:
+    """Whether a cell has NaN or an infinite number. An empty one is a score that the toolkit does not write."""
+    try:
+        return not math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 def _columns(header: Iterable[str], where: str) -> dict[str, str]:
@@ -128,20 +144,20 @@ def _columns(header: Iterable[str], where: str) -> dict[str, str]:
     return {field: column for field, column in found.items() if column}
 
 
-def _answer(values: Mapping[str, Any], where: str) -> Answer:
+def _answer(values: Mapping[str, Any], where: str) -> ToolkitAnswer:
     clip, answer = name(values["clip"]), name(values["answer"])
     for what, value in (("clip", clip), ("prediction", answer)):
         if value is None:
             raise GemoclapError(f"{where}: has no {what}; fill it in or drop the row")
     assert clip is not None and answer is not None
-    gender = known(values.get("gender"))
-    return Answer(where, clip, answer, name(values.get("truth")), name(values.get("speaker")), gender)
+    gender = GENDER_WORDS.get((known(values.get("gender")) or "").lower())
+    return ToolkitAnswer(where, clip, answer, name(values.get("truth")), name(values.get("speaker")), gender)
 
 
 # EmoBox.
 
 
-def _rows_of_json(path: Path) -> Iterator[Answer]:
+def _rows_of_json(path: Path) -> Iterator[ToolkitAnswer]:
     for where, row in _json_rows(path):
         if not isinstance(row, dict):
             raise GemoclapError(f'{where}: is no row such as {{"key": ..., "pred": ...}}; write one per clip')
@@ -176,18 +192,17 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 def s3prl_files(folder: Path) -> list[Path]:
     """Return S3PRL's test predictions below a folder; files of the development set are left out."""
-    files = sorted(folder.rglob(f"*{S3PRL_ANSWERS}"))
-    return [path for path in files if not path.name.startswith("dev_")]
+    return [path for path in files_named(folder, f"*{S3PRL_ANSWERS}") if not path.name.startswith("dev_")]
 
 
-def _s3prl(source: Path) -> Iterator[Answer]:
+def _s3prl(source: Path) -> Iterator[ToolkitAnswer]:
     for path in s3prl_files(source) if source.is_dir() else [source]:
         beside = path.with_name(path.name.removesuffix(S3PRL_ANSWERS) + S3PRL_TRUTH)
         truth = {clip: label for _, clip, label in _pairs(beside)} if beside.is_file() else {}
         for where, clip, label in _pairs(path):
             described = iemocap.describe(clip, clip)
             speaker, gender = (speaker_name(described), described.gender) if described else (None, None)
-            yield Answer(where, clip, label, truth.get(clip), speaker, gender)
+            yield ToolkitAnswer(where, clip, label, truth.get(clip), speaker, gender)
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.speakers import speaker_name
+from gemoclap.corpora.speakers import normal_name, speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.reports.dimensions import is_dimension_run
@@ -230,9 +230,15 @@ def _file_system(name: str, source: str, method: str, names: ClipNames, labels: 
         source,
         answers=(answers,),
         truth={row.clip: row.truth for row in rows if row.truth is not None},
-        speakers={row.clip: row.speaker for row in rows if row.speaker is not None},
+        speakers=_one_spelling({row.clip: row.speaker for row in rows if row.speaker is not None}),
         genders={row.clip: row.gender for row in rows if row.gender is not None},
     )
+
+
+def _one_spelling(speakers: Mapping[str, str]) -> dict[str, str]:
+    """Return clip -> speaker, with every name spelt as where it occurs first; upper and lower case are the same name."""
+    first: dict[str, str] = {}
+    return {clip: first.setdefault(normal_name(speaker), speaker) for clip, speaker in speakers.items()}
 
 
 def manifest_facts(utterances: Sequence[Utterance]) -> System:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from gemoclap.metrics import Difference, Scores
 from gemoclap.reports.records import LEVEL, FoldMean, PairedDifference, Results, Row
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 UNDEFINED = "\N{EN DASH}"
@@ -71,7 +72,7 @@ def verdict(difference: PairedDifference) -> str:
 
 def count(things: Sequence[Any], noun: str) -> str:
     """Return ``"1 fold"`` or ``"5 folds"``."""
-    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
+    return counted(len(things), noun)
 
 
 def row_label(row: Row) -> str:

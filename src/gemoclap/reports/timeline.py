@@ -95,7 +95,7 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
         name = Path(found.path).name
         figure.legend(
             handles=handles,
-            title=cut_off(name, TITLE),
+            title=shortened(name, TITLE),
             loc="outside upper left",
             alignment="left",
             ncols=8,
@@ -145,11 +145,11 @@ def _draw_waveform(axes: Axes, lane: Lane, duration: float) -> None:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(axis="x", length=0)
-    name = cut_off(lane.name, TITLE)
+    name = shortened(lane.name, TITLE)
     title = axes.set_title(name, loc="left", fontweight="bold", pad=2)
     seconds, shares = shares_of([lane])
     beside = [f"{shares} of {seconds:.0f} s of speech"] if shares else []
-    text = cut_off("   ".join([*beside, *(f"({remark})" for remark in lane.remarks)]), BESIDE - len(name))
+    text = shortened("   ".join([*beside, *(f"({remark})" for remark in lane.remarks)]), BESIDE - len(name))
     axes.annotate(text, (1, 0), (10, 3), xycoords=title, textcoords="offset points", fontsize=9, in_layout=False)
 
 
@@ -164,7 +164,7 @@ def shares_of(lanes: Sequence[Lane]) -> tuple[float, str]:
     return total, ", ".join(f"{label} {100 * share:.0f} %" for share, label in shares)
 
 
-def cut_off(text: str, letters: int) -> str:
+def shortened(text: str, letters: int) -> str:
     """Return a text of so many letters at most, with dots in place of the rest."""
     return text if len(text) <= letters else f"{text[:letters]}..."
 

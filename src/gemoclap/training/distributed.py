@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from accelerate.utils import GradientAccumulationPlugin, ProjectConfiguration
 from torch import Tensor
 
 from gemoclap.config import TrainSettings
+from gemoclap.data.targets import Targets
 from gemoclap.errors import GemoclapError
 
 PATIENCE = timedelta(hours=12)
@@ -135,12 +137,14 @@ class _GatherRows(torch.autograd.Function):
 
 
 def gather_outputs(
-    outputs: Mapping[str, Tensor], row_outputs: Iterable[str], labels: Sequence[Tensor]
-) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """Gather the named outputs and the labels of all processes. The other outputs are the same on all processes."""
-    names = list(row_outputs)
-    gathered = gather_rows(*(outputs[name] for name in names), *labels)
-    return {**outputs, **dict(zip(names, gathered, strict=False))}, list(gathered[len(names) :])
+    outputs: Mapping[str, Tensor], row_outputs: Iterable[str], targets: Targets
+) -> tuple[dict[str, Tensor], Targets]:
+    """Gather the named outputs and the targets of all processes. The other outputs are the same on all processes."""
+    names, labels = list(row_outputs), targets.tensors()
+    gathered = gather_rows(*(outputs[name] for name in names), *labels.values())
+    rows, gathered_labels = gathered[: len(names)], gathered[len(names) :]
+    gathered_targets = replace(targets, **dict(zip(labels, gathered_labels, strict=True)))
+    return {**outputs, **dict(zip(names, rows, strict=True))}, gathered_targets
 
 
 def mean_over_processes(values: Mapping[str, float]) -> dict[str, float]:

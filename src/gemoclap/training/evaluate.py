@@ -17,6 +17,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.models import Classifier, EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
+from gemoclap.wording import counted
 
 Progress = Callable[[int, int], None]
 
@@ -102,7 +103,7 @@ def table_of(
     faulty = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if len(faulty):
         first = rows[faulty[0]]
-        others = f" ({first.id} is the first of {len(faulty)} such among {len(rows)} utterances)"
+        others = f" ({first.id} is the first of {len(faulty)} such among {counted(len(rows), 'utterance')})"
         raise GemoclapError(f"{first.path}: {NO_NUMBERS}{others}")
     return PredictionTable(
         classes=classes,

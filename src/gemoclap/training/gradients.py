@@ -17,33 +17,22 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from gemoclap.clap.objectives import Losses, Objective
 from gemoclap.config import TrainSettings
+from gemoclap.data.targets import Losses, Objective, Targets
 from gemoclap.errors import GemoclapError
 from gemoclap.training.checkpoint import random_state, set_random_state
 from gemoclap.training.distributed import gather_outputs
 
 
-class Batch(Protocol):
-    """A batch as training needs it: model inputs by name, emotions (B,), genders (B,) and B ids.
-
-    It also has classes (B, C), votes (B, C) and dimensions (B, D), or None. The objective gets them by these names.
-    """
+class TrainingBatch(Protocol):
+    """A batch as training needs it: model inputs by name, the targets of B utterances, and B ids."""
 
     @property
     def inputs(self) -> dict[str, Tensor]: ...
     @property
-    def emotions(self) -> Tensor: ...
-    @property
-    def genders(self) -> Tensor: ...
+    def targets(self) -> Targets: ...
     @property
     def ids(self) -> tuple[str, ...]: ...
-    @property
-    def classes(self) -> Tensor | None: ...
-    @property
-    def votes(self) -> Tensor | None: ...
-    @property
-    def dimensions(self) -> Tensor | None: ...
     def to(self, device: torch.device) -> Self: ...
     def split(self, rows: int) -> Sequence[Self]: ...
     def __len__(self) -> int: ...
@@ -55,7 +44,7 @@ class Gradients:
     Parameters
     ----------
     wrapped : the prepared model, ``wrapped(**batch.inputs) -> dict of tensors``.
-    objective : outputs and labels -> named losses.
+    objective : outputs and targets -> named losses.
     settings : only `chunk_size` and `gather` are used.
 
     Raises
@@ -73,7 +62,7 @@ class Gradients:
             )
 
     def add(
-        self, batch: Batch, share: float, syncs: bool, check: Callable[[dict[str, float]], None]
+        self, batch: TrainingBatch, share: float, syncs: bool, check: Callable[[dict[str, float]], None]
     ) -> dict[str, float]:
         """Add the gradients of ``share * loss`` and return all losses.
 
@@ -95,8 +84,8 @@ class Gradients:
 
     def _add_in_chunks(
         self,
-        batch: Batch,
-        chunks: Sequence[Batch],
+        batch: TrainingBatch,
+        chunks: Sequence[TrainingBatch],
         share: float,
         syncs: bool,
         check: Callable[[dict[str, float]], None],
@@ -122,7 +111,7 @@ class Gradients:
             first += len(chunk)
         return values
 
-    def _outputs_without_graph(self, chunks: Sequence[Batch]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    def _outputs_without_graph(self, chunks: Sequence[TrainingBatch]) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
         """Return the outputs of all chunks together, as leaves that need a gradient, and the random state before each chunk."""
         parts, states = [], []
         with torch.no_grad():
@@ -133,14 +122,11 @@ class Gradients:
         outputs = {name: rows.get(name, output).detach().requires_grad_() for name, output in parts[-1].items()}
         return outputs, states
 
-    def _losses(self, outputs: dict[str, Tensor], batch: Batch) -> Losses:
-        optional = {"classes": batch.classes, "votes": batch.votes, "dimensions": batch.dimensions}
-        given = {name: labels for name, labels in optional.items() if labels is not None}
-        labels = [batch.emotions, batch.genders, *given.values()]
+    def _losses(self, outputs: dict[str, Tensor], batch: TrainingBatch) -> Losses:
+        targets = batch.targets
         if self.settings.gather:
-            outputs, labels = gather_outputs(outputs, self.objective.row_outputs, labels)
-        emotions, genders, *rest = labels
-        return self.objective(outputs, emotions, genders, **dict(zip(given, rest, strict=True)))
+            outputs, targets = gather_outputs(outputs, self.objective.row_outputs, targets)
+        return self.objective(outputs, targets)
 
     def _syncing(self, syncs: bool) -> Any:
         return nullcontext() if syncs else self.accelerator.no_sync(self.wrapped)

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from gemoclap.clap.objectives import Objective
 from gemoclap.config import TrainSettings
+from gemoclap.data.targets import Objective
 from gemoclap.errors import GemoclapError
 from gemoclap.training.distributed import check_equal_lengths, start_accelerator
-from gemoclap.training.gradients import Batch, Gradients
+from gemoclap.training.gradients import Gradients, TrainingBatch
 from gemoclap.training.progress import Trackers, TrainingProgress
 from gemoclap.training.run import Meter, Run
+from gemoclap.wording import counted
 
 Item = TypeVar("Item")
 
@@ -50,8 +51,8 @@ def run_epochs(
     ----------
     model : ``model(**batch.inputs) -> dict of tensors``. When the function returns, the model is on the training device, in
         evaluation mode, and has the weights of the selected epoch.
-    objective : outputs, emotions (N,) and genders (N,) -> named losses. With several processes and `settings.gather`, these
-        are the N utterances of all processes.
+    objective : outputs and targets -> named losses. With several processes and `settings.gather`, these are the outputs
+        and targets of the utterances of all processes.
     batches : the part of the training set that this process trains on.
     settings : `learning_rate_at` and `optimizer_for` say what they mean.
     output : folder for ``log.jsonl`` and ``checkpoint/``. They are written after an epoch, but not more often than every
@@ -90,7 +91,7 @@ def run_epochs(
         if settings.warmup_epochs > settings.epochs:
             shown.note_once(
                 f"the warm-up, train.warmup_epochs {settings.warmup_epochs:g}, is longer than the training, which has "
-                f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}: the learning rate never reaches its peak"
+                f"{counted(settings.epochs, 'epoch')}: the learning rate never reaches its peak"
             )
         for epoch in range(run.state.epoch, settings.epochs):
             model.train()
@@ -134,7 +135,7 @@ def _seed(seed: int) -> None:
 
 
 def _check_finite(
-    losses: dict[str, float], epoch: int, step: int, batch: Batch, settings: TrainSettings, label: str
+    losses: dict[str, float], epoch: int, step: int, batch: TrainingBatch, settings: TrainSettings, label: str
 ) -> None:
     loss = losses["loss"]
     if math.isfinite(loss):

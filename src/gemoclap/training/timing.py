@@ -10,10 +10,10 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from gemoclap.clap.objectives import Objective
 from gemoclap.config import TrainSettings
+from gemoclap.data.targets import Objective
 from gemoclap.training.distributed import start_accelerator
-from gemoclap.training.gradients import Batch, Gradients
+from gemoclap.training.gradients import Gradients, TrainingBatch
 from gemoclap.training.run import Run
 
 STEPS = 3
@@ -21,7 +21,7 @@ STEPS = 3
 
 
 def seconds_a_step(
-    model: nn.Module, objective: Objective, warm_up: Batch, timed: Batch, settings: TrainSettings
+    model: nn.Module, objective: Objective, warm_up: TrainingBatch, timed: TrainingBatch, settings: TrainSettings
 ) -> float:
     """Return how many seconds a training step with the batch `timed` takes: forward pass, backward pass and optimiser.
 
@@ -38,7 +38,7 @@ def seconds_a_step(
     run = Run(model.train(), quiet, Path(), "", accelerator, batches=1)
     gradients = Gradients(accelerator, run.wrapped, objective, quiet)
 
-    def step(batch: Batch) -> float:
+    def step(batch: TrainingBatch) -> float:
         began = perf_counter()
         gradients.add(batch.to(accelerator.device), 1.0, True, lambda losses: None)
         run.step()

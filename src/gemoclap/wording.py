@@ -1,0 +1,18 @@
+"""Numbers with their nouns, for messages and pages."""
+
+from __future__ import annotations
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """Return a number with its noun: ``"1 clip"``, ``"2 clips"``, ``"1,000 clips"``.
+
+    Parameters
+    ----------
+    one, several : the noun for one thing, and for several; an s is added to `one` if `several` is not given.
+
+    Examples
+    --------
+    >>> counted(1, "pass", "passes"), counted(0, "speaker")
+    ('1 pass', '0 speakers')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
