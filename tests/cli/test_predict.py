@@ -259,7 +259,7 @@ def test_lists_patterns_folders_and_manifests_name_the_same_clips(
 
 def test_hints_at_what_was_meant(small_model: Path, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
     line = complaint(capsys, "predict", clips[0], "--model", small_model, "--labels", "bored", "excited")
-    assert "unrecognized arguments: excited; give paths side by side, and put commas in a list (--labels a,b)" in line
+    assert "unrecognized arguments: excited; give paths side by side; put commas in a list (--labels a,b)" in line
     line = complaint(capsys, "pretrain", "ems", clips[0], "-o", "run")
     assert "every word here needs an option before it; put commas in a list (--speech a,b)" in line
     line = complaint(capsys, "inspect", clips[0], clips[1])

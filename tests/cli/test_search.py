@@ -210,3 +210,43 @@ def test_the_parts_of_a_clip_are_what_its_answer_is_the_mean_of(small_model: Pat
     for part in parts:
         samples = clip[round(part.start * 16000) : round(part.end * 16000)]
         np.testing.assert_allclose(predictor(samples).embedding, part.embedding, atol=1e-5)
+
+
+ROW = {"path": "a.wav", "stamp": None, "parts": [[0, 1, "happy", 0.5]]}
+DAMAGES = {
+    "no size": ("index.json", lambda about: {name: of for name, of in about.items() if name != "size"}),
+    "size as text": ("index.json", lambda about: {**about, "size": "16"}),
+    "size zero": ("index.json", lambda about: {**about, "size": 0}),
+    "no model": ("index.json", lambda about: {name: of for name, of in about.items() if name != "model"}),
+    "name as number": ("index.json", lambda about: {**about, "name": 5}),
+    "a list": ("index.json", lambda about: [about]),
+    "parts as number": ("clips.jsonl", lambda _: {**ROW, "parts": 3}),
+    "a short part": ("clips.jsonl", lambda _: {**ROW, "parts": [[1]]}),
+    "a part of words": ("clips.jsonl", lambda _: {**ROW, "parts": [["a", "b", "happy", 1.0]]}),
+    "a part without end": ("clips.jsonl", lambda _: {**ROW, "parts": [[0, float("inf"), "happy", 1.0]]}),
+    "no path": ("clips.jsonl", lambda _: {"parts": []}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_index_is_named_with_a_cure(
+    damage: str, index: Path, voices: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    name, change = DAMAGES[damage]
+    path = copy_of(index, tmp_path / "copy") / name
+    first, *others = path.read_text().splitlines() if name == "clips.jsonl" else [path.read_text()]
+    path.write_text("\n".join([json.dumps(change(json.loads(first))), *others]) + "\n")
+    given = ["index", next(voices.glob("*.wav")), "--model", small_model, "--speech", "all", "-o", path.parent]
+    for command in (["search", "happy", "--index", path.parent], given):
+        line = complaint(capsys, *command)
+        assert str(path) in line and "make the index again with 'gemoclap index ... --overwrite'" in line
+
+
+def test_embeddings_that_are_no_numbers_are_not_ranked(
+    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = copy_of(index, tmp_path / "copy") / "embeddings.f16"
+    content = np.fromfile(path, "<f2")
+    content[3] = np.nan
+    content.tofile(path)
+    assert f"{path}: has embeddings that are not finite" in complaint(capsys, "search", "happy", "--index", path.parent)

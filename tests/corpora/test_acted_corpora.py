@@ -223,3 +223,13 @@ def test_the_tables_of_emotions_use_the_project_s_words() -> None:
 def test_emobox_s_folds_of_esd_test_each_speaker_once() -> None:
     lists = esd.FOLDS["test_speakers"]
     assert sorted(speaker for fold in lists for speaker in fold) == [f"{number:04d}" for number in range(1, 21)]
+
+
+def test_esd_s_texts_in_linked_folders_are_read(tmp_path: Path) -> None:
+    """Clips in linked folders are found, so their tables must be found too."""
+    store = plant(tmp_path / "store", ["0016/Neutral/0016_000001.wav"])
+    (store / "0016" / "0016.txt").write_text(f"{ENGLISH}\n")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "0016").symlink_to(store / "0016")
+    [row] = esd.parse(tmp_path / "root")
+    assert row.text == ENGLISH.split("\t")[1]

@@ -124,3 +124,11 @@ def test_faulty_tables_are_named_with_the_line(tmp_path: Path) -> None:
     table.write_text(table.read_text().replace("Emotion", "Emotions"))
     with pytest.raises(GemoclapError, match=r"train_sent_emo\.csv: no column 'Emotion'"):
         meld.parse(tmp_path)
+
+
+def test_tables_in_a_linked_folder_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    write_table(tmp_path / "store" / "dev_sent_emo.csv", [("Hi.", "Ross", "joy", 0, 0)])
+    root = tmp_path / "root"
+    write_table(root / ".trash" / "train_sent_emo.csv", [("Old.", "Joey", "joy", 0, 0)])
+    (root / "linked").symlink_to(tmp_path / "store")
+    assert [(row.text, row.partition) for row in prepare("meld", root)] == [("Hi.", "dev")]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gemoclap.ems.guesses import interpolated, l1_beside_guesses, not_beaten, parts_of, in_words
+from gemoclap.ems.guesses import in_words, interpolated, l1_beside_guesses, not_beaten, parts_of
 
 COUNTS = (30, 17, 5, 24)
 N_MELS = 4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from small import SMALL, changed, complaint, contents, run
 
 from gemoclap.config import DataSettings, Settings
 from gemoclap.corpora.manifest import read_manifest
-from gemoclap.recipes.sweep import Sweep, Value
+from gemoclap.recipes.sweep import Sweep, Value, _name
 from gemoclap.reports.sweep import read_tried, write_sweep
 from gemoclap.training.evaluate import table_of
 
@@ -182,3 +184,28 @@ def test_what_is_refused(
 ) -> None:
     assert says in complaint(capsys, "sweep", small_manifest, *OPTIONS, *given, "-o", tmp_path / "run")
     assert not (tmp_path / "run" / "cells").exists()
+
+
+def test_a_sweep_is_no_run_to_report_or_to_compare(swept: Path, capsys: pytest.CaptureFixture) -> None:
+    for command in (["report", swept], ["compare", swept, swept], ["report", swept, "-o", swept.parent / "joined"]):
+        line = complaint(capsys, *command)
+        assert f"{swept}: is the folder of a 'gemoclap sweep', not one cross-validation" in line
+        one = line.split("such as ")[1].strip()
+        assert Path(one).parent.parent == swept / "cells" and (Path(one) / "folds.json").is_file()
+
+
+@pytest.mark.parametrize("line", ["not json", "[1]", '{"epoch": 1, "dev_uar": "x"}'])
+def test_a_damaged_log_is_named_with_its_line(
+    line: str, swept: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    copy = shutil.copytree(swept, tmp_path / "copy")
+    log = copy / "cells" / CELLS[0] / "seed_0" / "ce" / "fold_1" / "log.jsonl"
+    log.write_text(log.read_text() + line + "\n")
+    assert f"{log}:2: " in complaint(capsys, "sweep", small_manifest, *OVER, *OPTIONS, "-o", copy)
+
+
+def test_the_name_of_a_combination_fits_into_a_file_system() -> None:
+    axes = {"model.emotion_prompt": [], "train.epochs": []}
+    for prompt in ("\u611f" * 60, "a/b", "two\nlines", "x" * 300):
+        name = _name(axes, [Value(prompt, prompt), Value("1", 1)])
+        assert len(os.fsencode(name)) <= 100 and "/" not in name and "\n" not in name

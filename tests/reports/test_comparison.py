@@ -18,7 +18,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.reports.comparison import compare_systems
-from gemoclap.reports.others import read_answers
+from gemoclap.reports.others import read_answers, s3prl_files
 from gemoclap.reports.records import is_significant
 from gemoclap.reports.systems import read_systems
 
@@ -183,6 +183,8 @@ FAULTS = {
     "f.json": ('[{"key": "x", "pred": ["happy"]}]', r"f.json: row 1: \['happy'\] is no label"),
     "g.json": ('{"uar": 0.5}', "g.json: is not a list of rows"),
     "h.jsonl": ("{oops\n", "h.jsonl:1: not JSON"),
+    "nan.csv": ("id,emotion,confidence\nx,happy,0.5\ny,happy,nan\n", "nan.csv:3: its scores are not finite numbers"),
+    "inf.csv": ("id,prediction,p_happy\nx,happy,-inf\n", "inf.csv:2: its scores are not finite numbers"),
     "test_fold1_predict.txt": ("Ses01F_impro01_F000\n", "test_fold1_predict.txt:1: expected the name of a clip"),
     "k.csv": ("file,prediction\nA/x.wav,happy\nB/x.wav,sad\n", "k.csv:2: several rows are about clip 'x'"),
 }
@@ -281,3 +283,22 @@ def test_a_file_of_predict_has_its_predictions_in_the_column_emotion(tmp_path: P
     (tmp_path / "out.csv").write_text("path,emotion,confidence,sad,happy,error,remark\na.wav,sad,0.7,0.7,0.3,,\n")
     (answer,) = read_answers(tmp_path / "out.csv")
     assert (answer.clip, answer.answer, answer.truth) == ("a.wav", "sad", None)
+
+
+def test_spellings_of_one_speaker_are_one_and_genders_are_words(tmp_path: Path) -> None:
+    head, names = "id,prediction,truth,speaker,sex\n", ("Ann", "ann ", " ANN", "Bo", "bo", "B\u00f6", "Bo\u0308")
+    lines = [f"{number},happy,sad,{name},{'F' if number < 3 else 'm'}\n" for number, name in enumerate(names)]
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(head + "".join(lines), encoding="utf-8")
+    one, other = read_systems([str(tmp_path / "a.csv"), str(tmp_path / "b.csv")])
+    assert list(one.speakers.values()) == ["Ann"] * 3 + ["Bo"] * 2 + ["B\u00f6"] * 2
+    assert list(one.genders.values()) == ["female"] * 3 + ["male"] * 4
+    assert compare_systems([one, other]).n_speakers == 3
+
+
+def test_s3prl_s_files_in_a_linked_folder_are_found(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "test_fold1_predict.txt").write_text("Ses01F_impro01_F000 hap\n")
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "fold1").symlink_to(tmp_path / "store")
+    assert s3prl_files(tmp_path / "exp") == [tmp_path / "exp" / "fold1" / "test_fold1_predict.txt"]

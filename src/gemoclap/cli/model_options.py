@@ -101,8 +101,8 @@ def add_predict(parser: Parser) -> None:
 def add_index(parser: Parser) -> None:
     parser.usage = "gemoclap index PATH ... [-o INDEX] [--model DIR] [options]"
     paths = (
-        "audio files of any length, folders, manifests, or CSV lists with a column 'path'; files that are in the index "
-        "already are left out, unless they have changed"
+        "audio files of any length, folders, manifests, or CSV lists with a column 'path'; files that are already in the "
+        "index are skipped, unless they have changed"
     )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)

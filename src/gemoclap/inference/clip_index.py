@@ -9,6 +9,7 @@ is complete or absent, and a command that was killed can continue.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.files import parse_json, read_json, to_json, write_json
+from gemoclap.files import entry, parse_json, read_json, to_json, write_json
 from gemoclap.inference.prediction import PartPrediction
 from gemoclap.inference.rows import key_of
 from gemoclap.writing import NOT_UTF8, readable_write_errors
@@ -177,6 +178,7 @@ class ClipIndex:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self.made_with = _about(folder)
         latest: dict[str, tuple[int, dict[str, Any]]] = {}
         count = 0
@@ -211,13 +213,17 @@ class ClipIndex:
 
         Raises
         ------
-        GemoclapError : faiss is not installed.
+        GemoclapError : faiss is not installed, or an embedding is not finite.
         """
         faiss = needed("faiss", "a search", "faiss-cpu")
         asked = np.ascontiguousarray(question[None], np.float32)
         best: list[tuple[float, int]] = []
         for first in range(0, len(self._places), BLOCK):
             block = self._embeddings[self._places[first : first + BLOCK]].astype(np.float32)
+            if not np.isfinite(block).all():
+                raise GemoclapError(
+                    f"{self._folder / EMBEDDINGS}: has embeddings that are not finite numbers; {REMEDY}"
+                )
             cosines, found = faiss.knn(asked, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
             best += [(float(cosine), first + int(place)) for cosine, place in zip(cosines[0], found[0], strict=True)]
             best = sorted(best, key=lambda one: (-one[0], one[1]))[:count]
@@ -237,6 +243,10 @@ def _about(folder: Path) -> dict[str, Any]:
     found = read_json(folder / ABOUT, REMEDY)
     if found.get("version") != VERSION:
         raise GemoclapError(f"{folder}: has version {found.get('version')} of the files, not {VERSION}; {REMEDY}")
+    for name in ("model", "name", "speech"):
+        entry(found, name, str, folder / ABOUT, REMEDY)
+    if entry(found, "size", int, folder / ABOUT, REMEDY) < 1:
+        raise GemoclapError(f"{folder / ABOUT}: size is {found['size']}, not a length of embeddings; {REMEDY}")
     return found
 
 
@@ -246,6 +256,7 @@ def _as_words(about: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
         yield f"the model {about['name']}"
     if "speech" in names:
         yield f"--speech {about['speech']}"
+    yield from (f"other {name}" for name in names if name in ("labels", "size"))
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -260,12 +271,26 @@ def _rows(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             end += len(line)
             try:
                 row = parse_json(line.decode("utf-8", NOT_UTF8))
-                whole = isinstance(row, dict) and isinstance(row.get("path"), str)
             except ValueError:
-                whole = False
-            if not whole:
-                raise GemoclapError(f"{path}, line {number}: no row of an index; {REMEDY}")
+                row = None
+            if not _is_row(row):
+                raise GemoclapError(f"{path}, line {number}: not a row of an index; {REMEDY}")
             yield row, end
+
+
+def _is_row(row: Any) -> bool:
+    """Whether data is a row as `IndexWriter.add` writes it."""
+    if not isinstance(row, dict) or not isinstance(row.get("path"), str):
+        return False
+    parts = row.get("parts", [])
+    return isinstance(parts, list) and all(map(_is_part, parts))
+
+
+def _is_part(part: Any) -> bool:
+    """Whether data is [start, end, emotion, confidence] of a part."""
+    if not isinstance(part, list) or len(part) != 4 or not isinstance(part[2], str):
+        return False
+    return all(isinstance(one, int | float) and math.isfinite(one) for one in (part[0], part[1], part[3]))
 
 
 def _check_size(folder: Path, count: int, size: int) -> None:
