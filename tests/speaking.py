@@ -63,7 +63,7 @@ class FeaturePredictor(LoudnessPredictor):
         return np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
 
 
-NO_ANSWER = "the waveform: its probabilities are no numbers; look for extreme samples in the recording"
+NO_ANSWER = "the waveform: its probabilities are not numbers; look for extreme samples in the recording"
 
 
 class FailingPredictor(LoudnessPredictor):

@@ -2,7 +2,7 @@
 
 import difflib
 
-NO_NUMBERS = "its probabilities are no numbers; look for extreme samples in the recording"
+NO_NUMBERS = "its probabilities are not numbers; look for extreme samples in the recording"
 """Message for a clip for which a model gives NaN."""
 
 

@@ -72,6 +72,21 @@ def check_target(
     return path
 
 
+def check_folder(path: str | os.PathLike) -> Path:
+    """Return the path of a folder that a command will write to, which need not exist yet.
+
+    Raises
+    ------
+    GemoclapError : it is a file, a pipe or a device, or a link to a folder that does not exist.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise GemoclapError(f"{path}: is a file, not a folder; choose another folder with -o")
+    if path.is_symlink() and not path.exists():
+        raise GemoclapError(f"{path}: is a link to a folder that does not exist; create it, or choose another with -o")
+    return path
+
+
 def is_stream(path: str | os.PathLike) -> bool:
     """Whether a path is a pipe, a terminal or a device such as /dev/null. These are written to, and never replaced.
 

@@ -250,3 +250,20 @@ def test_embeddings_that_are_no_numbers_are_not_ranked(
     content[3] = np.nan
     content.tofile(path)
     assert f"{path}: has embeddings that are not finite" in complaint(capsys, "search", "happy", "--index", path.parent)
+
+
+def test_a_doubtful_clip_and_an_index_without_speech_are_said(
+    index: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    silent = write(tmp_path / "silent.wav", np.zeros(SAMPLE_RATE))
+    assert run("search", "--like", silent, "--index", index) == 0
+    said = capsys.readouterr().err
+    assert said.startswith(f"gemoclap: {silent}: ") and "silent" in said.removeprefix(f"gemoclap: {silent}: ")
+    assert run("index", silent, "--model", small_model, "-o", tmp_path / "empty") == 0
+    capsys.readouterr()
+    assert run("search", "happy", "--index", tmp_path / "empty", "--json") == 0
+    shown = capsys.readouterr()
+    assert "has no speech, so nothing can be found" in shown.err and shown.out == ""
+    assert "is not a folder; name the folder" in complaint(capsys, "search", "happy", "--index", silent)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert "link to a folder that does not exist" in complaint(capsys, "index", silent, "-o", tmp_path / "link")

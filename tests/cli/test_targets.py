@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from small import complaint, contents, run
+from small import SMALL, complaint, contents, run
 
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.reports import plots, timeline_files
@@ -134,3 +134,30 @@ def test_an_evaluation_that_fails_leaves_nothing_and_can_be_run_again(
     names = {path.name for path in (tmp_path / "scores").iterdir()}
     pictures = {f"{name}.{kind}" for name in ("confusion", "reliability") for kind in ("png", "svg")}
     assert names == {"predictions.csv", "scores.json", "scores.csv", "report.md", *pictures}
+
+
+@pytest.mark.parametrize("form", ["emobox", "audformat"])
+def test_a_format_of_many_files_needs_a_folder(
+    form: str, small_manifest: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for target in ("/dev/null", table, tmp_path / "pipe"):
+        assert f"{target}: is a file, not a folder" in complaint(capsys, "convert", small_manifest, form, "-o", target)
+    assert "link to a folder that" in complaint(capsys, "convert", small_manifest, form, "-o", tmp_path / "link")
+
+
+@pytest.mark.parametrize("command", ["crossval", "compare", "evaluate"])
+def test_a_link_to_nothing_is_named_before_the_work(
+    command: str, small_manifest: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "nowhere")
+    (tmp_path / "a.csv").write_text("id,prediction,truth\nx,happy,sad\ny,sad,sad\n")
+    given = {
+        "crossval": [small_manifest, *SMALL],
+        "compare": [tmp_path / "a.csv", f"B={tmp_path / 'a.csv'}"],
+        "evaluate": [small_manifest, "--model", small_model],
+    }[command]
+    assert "link to a folder that does not exist" in complaint(capsys, command, *given, "-o", link)
+    assert link.is_symlink() and not (tmp_path / "nowhere").exists()

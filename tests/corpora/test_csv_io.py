@@ -52,7 +52,7 @@ def test_other_toolkits_columns_are_understood(tmp_path, name, delimiter):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no column path or file or filename among none"),
+        ("", "is empty; name a table"),
         ("name,label\na,happy\n", "no column path or file or filename among name, label"),
         ("path,label\na.wav,happy\n,sad\n", r"t.csv:3: the row names no audio file"),
         ("path,gender\na.wav,x\n", r"t.csv:2: gender must be female or male \(or f, m\), not 'x'"),
@@ -176,3 +176,25 @@ def test_a_file_name_that_is_not_utf8_goes_out_and_comes_back(tmp_path):
     (tmp_path / "gone.csv").write_bytes("path\nfür.wav\n".encode("latin-1"))
     with pytest.raises(GemoclapError, match=r"gone.csv:2: the path is not UTF-8"):
         prepare("csv", tmp_path / "gone.csv")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf_16_is_read(encoding: str, tmp_path: Path) -> None:
+    """Excel writes "Unicode text" so, with a mark before the first column."""
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "t.txt").write_bytes(f"{mark}path\tspeaker\temotion\na.wav\tMüller\t快乐\n".encode(encoding))
+    [row] = prepare("csv", tmp_path / "t.txt")
+    assert (row.path, row.speaker, row.emotion) == (str(tmp_path / "a.wav"), "Müller", "快乐")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "t.csv: is empty"), (b"\n \n", "t.csv: is empty"), (b"path,emotion\n", "t.csv: has column names and no rows"),
+        (b"\xff\xfep\0a\0t\0h\0\n", "t.csv: begins as UTF-16 text"),
+    ],
+)  # fmt: skip
+def test_a_table_without_rows_says_so(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(GemoclapError, match=message):
+        prepare("csv", tmp_path / "t.csv")

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from gemoclap.corpora import export, prepare
+from gemoclap.corpora import emobox, export, prepare
 from gemoclap.corpora.emobox import read_emobox, write_emobox
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.fold_files import read_fold_files
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import get_vocabulary
+from gemoclap.writing import atomic_write
 
 
 def write_manifest(path: Path, rows: list[dict]) -> Path:
@@ -160,7 +165,7 @@ def test_export_refuses_what_it_cannot_write(tmp_path, utterances):
         write_emobox([replace(utterances[0], emotion=None)], out)
     with pytest.raises(GemoclapError, match=r"row gone: .*no such audio file"):
         write_emobox([replace(utterances[0], id="gone", path=str(tmp_path / "gone.wav"))], out)
-    with pytest.raises(GemoclapError, match="fold id 'who' is no labelled row"):
+    with pytest.raises(GemoclapError, match="fold id 'who' is not a labelled row"):
         write_emobox(utterances, out, {"1": (["who"], [])})
     assert not out.exists()
     write_emobox(utterances, out)
@@ -223,3 +228,28 @@ def test_json_that_is_none_is_one_line(tmp_path, line, says):
         (tmp_path / name).write_text(text)
         with pytest.raises(GemoclapError, match=rf"{name}.*not JSON.*{says}"):
             read_emobox(tmp_path / name)
+
+
+def test_a_disk_that_fills_up_leaves_nothing_of_an_export(
+    utterances: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half an export would be refused by the next command, with advice to remove it."""
+    written: list[Path] = []
+
+    @contextmanager
+    def failing(path: Path) -> Iterator[IO[str]]:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        written.append(path)
+        with atomic_write(path) as file:
+            yield file
+
+    out = tmp_path / "out"
+    folds = {"a": (["03-01-01-01-01-01-01"], ["03-01-05-01-02-01-02"])}
+    monkeypatch.setattr(emobox, "atomic_write", failing)
+    with pytest.raises(GemoclapError, match="the disk is full"):
+        write_emobox(utterances, out, folds)
+    assert len(written) == 2 and list(out.iterdir()) == []
+    monkeypatch.undo()
+    write_emobox(utterances, out, folds)
+    assert {path.name for path in out.iterdir()} == {"fold_1", "label_map.json", "ravdess.jsonl"}

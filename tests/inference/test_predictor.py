@@ -253,9 +253,9 @@ def test_probabilities_that_are_no_numbers_are_an_error_that_names_the_clip(
 
     monkeypatch.setattr(kind, "get_audio_features", overflow)
     good, bad = predictor.predict_many(clips[:2])  # the second is the shorter one
-    assert isinstance(good, Prediction) and str(bad).startswith(f"{clips[1]}: its probabilities are no numbers")
+    assert isinstance(good, Prediction) and str(bad).startswith(f"{clips[1]}: its probabilities are not numbers")
     rows = [Utterance(str(clip), str(clip), emotion="angry") for clip in clips[:2]]
-    with pytest.raises(GemoclapError, match=rf"{clips[1]}: its probabilities are no numbers"):
+    with pytest.raises(GemoclapError, match=rf"{clips[1]}: its probabilities are not numbers"):
         predict_table(predictor.model, rows, AudioStore(predictor.model.config.audio_settings))
 
 

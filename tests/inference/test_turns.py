@@ -93,3 +93,13 @@ def test_remarks() -> None:
     assert "line 2: 1 left out, 1 cut short" in beyond
     assert at_once.startswith("for 1.00 s two or more speakers talk at once")
     assert remarks_on_turns([Turn("A", 0, 5, 1), Turn("B", 5, 10.0004, 2)], 10.0) == []
+
+
+@pytest.mark.parametrize("suffix", ["csv", "rttm"])
+def test_spellings_of_a_speaker_are_one(suffix: str, tmp_path: Path) -> None:
+    names = ("Ann", "ann", "ANN", "Bo")
+    rows = [f"{name},{place},{place + 1}" for place, name in enumerate(names)]
+    lines = [f"SPEAKER x 1 {place} 1 <NA> <NA> {name} <NA> <NA>" for place, name in enumerate(names)]
+    path = tmp_path / f"t.{suffix}"
+    path.write_text("\n".join(lines if suffix == "rttm" else ["speaker,start,end", *rows]) + "\n")
+    assert [turn.speaker for turn in read_turns(path, "x.wav")] == ["Ann", "Ann", "Ann", "Bo"]

@@ -180,7 +180,7 @@ FAULTS = {
     "c.csv": ("id,prediction\nx,2\n", "c.csv:2: label 2 is a number; add --labels"),
     "d.csv": ("id,prediction\nx,\n", "d.csv:2: has no prediction"),
     "e.csv": ("id,prediction\n", "e.csv: has no predictions"),
-    "f.json": ('[{"key": "x", "pred": ["happy"]}]', r"f.json: row 1: \['happy'\] is no label"),
+    "f.json": ('[{"key": "x", "pred": ["happy"]}]', r"f.json: row 1: \['happy'\] is not a label"),
     "g.json": ('{"uar": 0.5}', "g.json: is not a list of rows"),
     "h.jsonl": ("{oops\n", "h.jsonl:1: not JSON"),
     "nan.csv": ("id,emotion,confidence\nx,happy,0.5\ny,happy,nan\n", "nan.csv:3: its scores are not finite numbers"),

@@ -122,7 +122,7 @@ def test_neighbours_of_one_emotion_are_joined_for_readers() -> None:
     ]
 
 
-FAULT = "its probabilities are no numbers"
+FAULT = "its probabilities are not numbers"
 
 
 @pytest.fixture

@@ -174,5 +174,5 @@ def test_what_is_not_a_number_is_never_scored(model: GEmoClapModel, utterances: 
     broken = copy.deepcopy(model)
     with torch.no_grad():
         next(broken.audio_encoder.parameters()).fill_(math.nan)
-    with pytest.raises(GemoclapError, match="its probabilities are no numbers"):
+    with pytest.raises(GemoclapError, match="its probabilities are not numbers"):
         predict_table(broken, utterances, AudioStore(AUDIO))

@@ -245,13 +245,13 @@ def _sample_range(path: Path, start: float | None, end: float | None, decoder: D
     first_second = 0.0 if start is None else start
     last_second = duration if end is None else end
     if not 0 <= first_second < duration:
-        raise GemoclapError(
-            f"{path}: start {start} s lies outside the file, which has {duration:.3f} s; correct the row"
-        )
+        raise GemoclapError(f"{path}: start {start} s is outside the file, which has {duration:.3f} s; correct the row")
     if not first_second < last_second:
         raise GemoclapError(f"{path}: start {first_second} s is not before end {last_second} s; correct the row")
     if last_second > duration + SLACK_SECONDS:
-        raise GemoclapError(f"{path}: end {end} s lies beyond the file, which has {duration:.3f} s; correct the row")
+        raise GemoclapError(
+            f"{path}: end {end} s is beyond the end of the file, which has {duration:.3f} s; correct the row"
+        )
     first, last = round(first_second * rate), min(samples, round(last_second * rate))
     if first >= last:
         raise GemoclapError(f"{path}: from {first_second} s to {last_second} s there is no sample; correct the row")

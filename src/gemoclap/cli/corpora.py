@@ -16,7 +16,7 @@ from gemoclap.files import write_json
 from gemoclap.labels import get_vocabulary
 from gemoclap.terminal import output_console, print_summary, progress_bar
 from gemoclap.wording import counted
-from gemoclap.writing import check_target
+from gemoclap.writing import check_folder, check_target
 
 
 def run_prepare(args: Namespace) -> int:
@@ -48,6 +48,8 @@ def run_convert(args: Namespace) -> int:
     """Write a manifest in another toolkit's format, with folds if the format has them."""
     if args.form == "csv":
         check_target(args.output, overwrite=args.overwrite)
+    else:
+        check_folder(args.output)
     folds = None
     if args.form == "emobox":
         utterances, vocabulary, data = read_data(args.data)

@@ -86,7 +86,7 @@ def add_predict(parser: Parser) -> None:
     parser.add_argument("--by", type=Literal["manifest", "folder"], default="manifest", help=by)
     save = "JSON file to save the statistics of --adapt folder or --adapt speaker to, for later clips"
     parser.add_argument("--save_adapt", type=str | None, default=None, help=save)
-    speech = "detect: predict 'no speech' for clips in which nobody speaks; all: always predict an emotion"
+    speech = "detect: predict 'no speech' for clips without speech; all: always predict an emotion"
     parser.add_argument("--speech", type=Literal["detect", "all"], default="detect", help=speech)
     threshold = "predict 'unknown' if no class has at least this probability, from 0 to 1"
     parser.add_argument("--threshold", type=float, default=0.0, help=threshold)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gemoclap.cli.model_options import INDEX
 from gemoclap.cli.predicting import clips_of
 from gemoclap.corpora.manifest import Utterance
@@ -21,7 +23,7 @@ from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, requi
 from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
 from gemoclap.terminal import print_summary, progress_bar
 from gemoclap.wording import counted
-from gemoclap.writing import check_target
+from gemoclap.writing import check_folder, check_target
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
@@ -82,9 +84,11 @@ def run_search(args: Namespace) -> int:
         )
     predictor.any_words = args.any_words
     predictor.check_speech = index.made_with["speech"] == "detect"  # as when the index was made
-    question = predictor.embed_words(words) if args.like is None else predictor(args.like).embedding
+    question = predictor.embed_words(words) if args.like is None else _embedding_of(predictor, args.like)
     if args.like is None and words not in predictor.labels:
         print(_what_is_known(predictor, words), file=sys.stderr)
+    if not index.parts:
+        print(f"gemoclap: {args.index}: has no speech, so nothing can be found in it", file=sys.stderr)
     found = index.search(question, args.count)
     rows = [row_of(rank, one) for rank, one in enumerate(found, 1)]
     if target:
@@ -92,10 +96,20 @@ def run_search(args: Namespace) -> int:
         write_rows(target, [name for name in columns if name != "id" or any("id" in row for row in rows)], rows)
         print_summary(f"{target}: {counted(len(rows), 'row')}", target)
     elif args.json:
-        print(*map(to_json, rows), sep="\n")
+        for row in rows:
+            print(to_json(row))
     else:
-        print(*(_line(row) for row in rows), sep="\n")
+        for row in rows:
+            print(_line(row))
     return 0
+
+
+def _embedding_of(predictor: Predictor, clip: str) -> np.ndarray:
+    """Return the embedding of a clip to compare with, and print what makes a comparison with it doubtful."""
+    answer = predictor(clip)
+    if answer.clip_remark:
+        print(f"gemoclap: {clip}: {answer.clip_remark}", file=sys.stderr)
+    return answer.embedding
 
 
 def row_of(rank: int, found: Found) -> dict[str, Any]:
@@ -146,9 +160,7 @@ def _loaded(model: str) -> tuple[Predictor, str]:
 
 def _target(output: str) -> Path:
     """Return the folder of the index; raise a GemoclapError if it has other files."""
-    folder = Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise GemoclapError(f"{folder}: is a file; give -o the name of a folder")
+    folder = check_folder(output)
     if folder.is_dir() and not (folder / ABOUT).is_file() and any(_others(folder)):
         raise GemoclapError(f"{folder}: has other files than an index; give -o a new folder")
     return folder

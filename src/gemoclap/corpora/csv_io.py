@@ -76,6 +76,8 @@ def read_csv_manifest(source: str | os.PathLike, audio_root: str | os.PathLike |
             raise GemoclapError(f"{where}: id {utterance.id!r} is already on line {seen[utterance.id]}; make it unique")
         seen[utterance.id] = int(where.rpartition(":")[2])
         utterances.append(utterance)
+    if not utterances:
+        raise GemoclapError(f"{path}: has column names and no rows; add a line per utterance")
     say_unused(path, (column for column in header if column not in columns.values()))
     return one_spelling(utterances)
 

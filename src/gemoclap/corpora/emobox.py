@@ -7,6 +7,7 @@ For other corpora, they are read from the row if it has them.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,9 @@ from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import say_unused
 from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
-from gemoclap.files import parse_json, read_text, relative_to, to_json, write_json
+from gemoclap.files import parse_json, read_text, relative_to, to_json
 from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
-from gemoclap.writing import atomic_write
+from gemoclap.writing import atomic_write, readable_write_errors
 
 DESCRIBE: dict[str, Describe] = {
     "iemocap": iemocap.describe,
@@ -114,12 +115,27 @@ def write_emobox(
     for path, ids in parts.items():
         unknown = [id for id in ids if id not in rows]
         if unknown:
-            raise GemoclapError(f"{path}: fold id {unknown[0]!r} is no labelled row of the manifest; correct the folds")
-    for path, ids in parts.items():
-        with atomic_write(path) as file:
-            file.writelines(to_json(rows[id]) + "\n" for id in ids)
+            raise GemoclapError(
+                f"{path}: fold id {unknown[0]!r} is not a labelled row of the manifest; correct the folds"
+            )
     words = sorted({utterance.emotion for utterance in labelled if utterance.emotion})
-    write_json(folder / LABEL_MAP, {word: EMOBOX_NAMES.get(word, word.capitalize()) for word in words})
+    lines = {path: [to_json(rows[id]) + "\n" for id in ids] for path, ids in parts.items()}
+    names = {word: EMOBOX_NAMES.get(word, word.capitalize()) for word in words}
+    lines[folder / LABEL_MAP] = [to_json(names, indent=2) + "\n"]
+    _write_all(folder, lines)
+
+
+def _write_all(folder: Path, lines: Mapping[Path, Sequence[str]]) -> None:
+    """Write files below a folder. They are renamed when all are written, so that a failure leaves none of them."""
+    with readable_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial-") as beside:
+            for path, text in lines.items():
+                with atomic_write(Path(beside, path.relative_to(folder))) as file:
+                    file.writelines(text)
+            for path in lines:
+                path.parent.mkdir(exist_ok=True)
+                os.replace(Path(beside, path.relative_to(folder)), path)
 
 
 def _fold_parts(folder: Path, corpus: str, folds: Mapping[str, Sequence[Iterable[str]]]) -> dict[Path, list[str]]:

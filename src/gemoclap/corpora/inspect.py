@@ -213,7 +213,7 @@ def _span_problem(utterance: Utterance, duration: float) -> str | None:
     if start >= end:
         return f"start {start:g} s is not before end {end:g} s"
     if end > duration + SLACK_SECONDS:
-        return f"end {end:g} s lies beyond the file, which has {duration:.3f} s"
+        return f"end {end:g} s is beyond the end of the file, which has {duration:.3f} s"
     return None
 
 
@@ -247,14 +247,17 @@ def _label_faults(utterances: Sequence[Utterance], vocabulary: Vocabulary | None
         for word in utterance.votes or ():
             if word not in EMOTIONS and (vocabulary is None or vocabulary.resolve(word) is None):
                 yield Fault(
-                    row, utterance.id, "label", f"votes: {word!r} is no emotion word; known: {', '.join(EMOTIONS)}"
+                    row,
+                    utterance.id,
+                    "label",
+                    f"votes: {word!r} is not a word for an emotion; known: {', '.join(EMOTIONS)}",
                 )
         label = utterance.emotion
         if label is None:
             continue
         if label not in EMOTIONS and (vocabulary is None or vocabulary.resolve(label) is None):
             hint = did_you_mean(label, list(EMOTIONS)) or f"; known: {', '.join(EMOTIONS)}"
-            yield Fault(row, utterance.id, "label", f"label {label!r} is no emotion word{hint}")
+            yield Fault(row, utterance.id, "label", f"label {label!r} is not a word for an emotion{hint}")
         elif vocabulary is not None and vocabulary.resolve(label) is None:
             known = ", ".join(vocabulary.emotions)
             message = f"label {label!r} is outside {vocabulary.name} ({known}); training leaves it out"

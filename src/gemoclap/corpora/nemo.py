@@ -49,7 +49,7 @@ def _find_table(root: Path) -> Path:
     for folder in folders:
         if (folder / TABLE).is_file() and (folder / "samples").is_dir():
             return folder / TABLE
-    raise GemoclapError(f"{root}: no {TABLE} beside samples/ here; point at the folder that holds both (nEMO)")
+    raise GemoclapError(f"{root}: no {TABLE} beside samples/ here; give the folder that has both (nEMO)")
 
 
 def _utterance(row: dict[str, str | None], samples: Path, audio: dict[str, Path], where: str) -> Utterance:

@@ -13,13 +13,14 @@ from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8
 
 logger = logging.getLogger(__name__)
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
     """Return the header of a CSV or TSV table, and its rows as (position in the file, column -> cell). Empty lines are skipped.
 
-    Bytes that are not UTF-8 are kept (`files.NOT_UTF8`), because the names of files can have them. The caller must refuse them
-    in other cells.
+    Tables in UTF-16 are read too. Bytes that are not UTF-8 are kept (`files.NOT_UTF8`), because the names of files can have
+    them. The caller must refuse them in other cells.
 
     Parameters
     ----------
@@ -27,13 +28,13 @@ def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Ite
 
     Raises
     ------
-    GemoclapError : the file cannot be read, or has a column twice. While rows are read: a row has more or fewer cells than the
-        header; a quote is not closed, or includes the next line; or a cell has a NUL or more than 131,072 characters.
+    GemoclapError : the file cannot be read, is empty, or has a column twice. While rows are read: a row has more or fewer
+        cells than the header; a quote is not closed, or includes the next line; or a cell has a NUL or more than 131,072
+        characters.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig", NOT_UTF8)
-    except OSError as error:
-        raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
+    text = _text(path)
+    if not text.strip():
+        raise GemoclapError(f"{path}: is empty; name a table with a line of column names and a line per row")
     first = text.partition("\n")[0]
     delimiter = delimiter or max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=first.count)
     lines = io.StringIO(text, newline="").readlines()
@@ -43,6 +44,20 @@ def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Ite
         if column.strip() and header.count(column) > 1:
             raise GemoclapError(f"{path}:1: column {column!r} is there twice; rename one")
     return header, ((f"{path}:{line}", _as_dict(header, row, f"{path}:{line}")) for line, row in rows)
+
+
+def _text(path: Path) -> str:
+    """Return the text of a table. Excel's "Unicode text" is UTF-16, which begins with a mark; everything else is UTF-8."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
+    if content[:2] not in UTF16_MARKS:
+        return content.decode("utf-8-sig", NOT_UTF8)
+    try:
+        return content.decode("utf-16")
+    except UnicodeDecodeError:
+        raise GemoclapError(f"{path}: begins as UTF-16 text and goes on as something else; save it as UTF-8") from None
 
 
 def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:

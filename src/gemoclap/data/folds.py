@@ -271,7 +271,7 @@ def _exchange_places(movable: Sequence[int], place_of: np.ndarray, totals: np.nd
 
 def _folds_from_files(rows: list[Utterance], utterances: Sequence[Utterance], folder: str | None) -> list[Fold]:
     if folder is None:
-        raise GemoclapError("--data.folds files needs --data.fold_files, the folder that holds fold_1, fold_2, ...")
+        raise GemoclapError("--data.folds files needs --data.fold_files, the folder with fold_1, fold_2, ...")
     wanted = {row.id: row for row in rows}
     files = read_fold_files(Path(folder), known={row.id for row in utterances})
     used = {name for parts in files.values() for ids in parts.values() for name in ids}

@@ -59,9 +59,9 @@ class TextEncoder(nn.Module):
         if pooling not in ("first", "mean"):
             raise GemoclapError(f"text_pooling: {pooling!r} is not known; choose auto, first or mean")
         if getattr(model.config, "is_encoder_decoder", False) or tokenizer.pad_token is None:
-            raise GemoclapError(f"{name}: is no text encoder with padding; give one such as roberta-base")
+            raise GemoclapError(f"{name}: is not a text encoder with padding; give one such as roberta-base")
         if not isinstance(tokenizer.model_max_length, int | float):
-            raise GemoclapError(f"{name}: in its tokenizer_config.json model_max_length is no number; {REMEDY}")
+            raise GemoclapError(f"{name}: in its tokenizer_config.json model_max_length is not a number; {REMEDY}")
         make_dropout_fast(model)
         self.model = model
         self.tokenizer = tokenizer

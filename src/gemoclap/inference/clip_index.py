@@ -238,6 +238,8 @@ class ClipIndex:
 
 
 def _about(folder: Path) -> dict[str, Any]:
+    if folder.exists() and not folder.is_dir():
+        raise GemoclapError(f"{folder}: is not a folder; name the folder that 'gemoclap index' wrote")
     if not (folder / ABOUT).is_file():
         raise GemoclapError(f"{folder}: no index in it (no {ABOUT}); 'gemoclap index RECORDINGS -o {folder}' makes one")
     found = read_json(folder / ABOUT, REMEDY)

@@ -89,8 +89,8 @@ class OnnxPredictor(ClipwisePredictor):
         wanted = chosen_labels(labels, known)
         if unknown := [label for label in wanted if label not in known]:
             raise GemoclapError(
-                f"labels: this file knows {', '.join(known)} and no other words, such as {unknown[0]}; take the model's folder "
-                "for those"
+                f"labels: this file has the labels {', '.join(known)}, and not {unknown[0]}; use the model's folder for other "
+                "words"
             )
         return [known.index(label) for label in wanted]
 

@@ -241,7 +241,7 @@ class RayEngine:
                 ) from error
             raise GemoclapError(
                 f"Ray: workers died {RETRIES + 1} times at one block of clips, for lack of memory, or because a file makes a "
-                "decoder crash; repeat the command to go on behind the last row, with fewer --workers or without that file"
+                "decoder crash; repeat the command to continue after the last row, with fewer --workers or without that file"
             ) from error
         except self.ray.exceptions.RayError as error:
             raise GemoclapError(f"Ray: {_lines_of(error)[0]}; --debug shows more") from error

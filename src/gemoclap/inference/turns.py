@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gemoclap.corpora.speakers import normal_name
 from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, seconds
 from gemoclap.errors import GemoclapError
@@ -52,7 +53,8 @@ def read_turns(path: str | os.PathLike, recording: str | os.PathLike) -> list[Tu
     turns = _of_rttm(path, Path(recording).stem) if path.suffix.lower() == ".rttm" else _of_table(path)
     if not turns:
         raise GemoclapError(f"{path}: has no turns; check that it is the right file")
-    return turns
+    first: dict[str, str] = {}  # upper and lower case are the same name, as everywhere
+    return [replace(turn, speaker=first.setdefault(normal_name(turn.speaker), turn.speaker)) for turn in turns]
 
 
 def _of_table(path: Path) -> list[Turn]:

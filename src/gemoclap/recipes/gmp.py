@@ -120,7 +120,7 @@ def check_step(step: Step, settings: Settings, output: Path) -> None:
     """Raise a GemoclapError if a step cannot run now, because an earlier one is missing or there is no first stage."""
     gmp = settings.gmp
     if step == "pretrain" and not gmp.frame_epochs:
-        raise GemoclapError("gmp.frame_epochs is 0, which leaves this step out; go on with 'gemoclap gmp finetune'")
+        raise GemoclapError("gmp.frame_epochs is 0, which leaves this step out; continue with 'gemoclap gmp finetune'")
     last = ["pretrain"] if gmp.frame_epochs else ["features"] if gmp.start == "features" else []
     needed = {"features": [], "cluster": ["features"], "pretrain": ["features", "cluster"], "finetune": last}[step]
     finished = {

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from gemoclap.errors import GemoclapError
 from gemoclap.files import write_json
 from gemoclap.recipes.run_folder import CONFIG, FOLDS, has_begun, on_main_process
-from gemoclap.writing import HOLDER, LOCK, is_alive, readable_write_errors, sweep
+from gemoclap.writing import HOLDER, LOCK, check_folder, is_alive, readable_write_errors, sweep
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -116,8 +116,7 @@ class _Hold:
         self.known: set[str] = set()
 
     def take(self, wait: bool) -> None:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise GemoclapError(f"{self.folder}: is a file, not a folder; choose another folder with -o")
+        check_folder(self.folder)
         try:
             with readable_write_errors(self.folder):
                 self.lock = self._acquired(wait)

@@ -38,7 +38,7 @@ def read_run_config(path: Path) -> dict[str, Any]:
     train = config.get("train") or {}
     for name, kind in (("epochs", int), ("seed", int), ("lr", float)):
         if train.get(name) is not None and type(train[name]) not in (int, kind):
-            raise GemoclapError(f"{path}: train.{name} is no number; {REMEDY}")
+            raise GemoclapError(f"{path}: train.{name} is not a number; {REMEDY}")
     if train.get("select", "last") not in tuple(SELECTIONS):
         raise GemoclapError(f"{path}: train.select is not one of {', '.join(SELECTIONS)}; {REMEDY}")
     return config
@@ -86,7 +86,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             raise GemoclapError(f"{where}: not a row of figures with its epoch; {remedy}")
         for name, value in row.items():
             if not (value is None or isinstance(value, int | float)):
-                raise GemoclapError(f"{where}: {name} is no number; {remedy}")
+                raise GemoclapError(f"{where}: {name} is not a number; {remedy}")
         rows.append(row)
     return rows
 

@@ -206,10 +206,10 @@ def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def refuse_used_folder(folder: Path) -> None:
     """Raise a GemoclapError unless `folder` is absent or empty, apart from the files of running commands."""
+    check_folder(folder)
     # If two commands start in one folder, one can find files that the other is writing.
-    if folder.exists() and (not folder.is_dir() or any(not is_passing(path) for path in folder.iterdir())):
-        what = "holds files of something else" if folder.is_dir() else "is a file, not a folder"
-        raise GemoclapError(f"{folder}: {what}; choose another folder with -o")
+    if folder.exists() and any(not is_passing(path) for path in folder.iterdir()):
+        raise GemoclapError(f"{folder}: holds files of something else; choose another folder with -o")
 
 
 def claim(

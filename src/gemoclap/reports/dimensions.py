@@ -60,7 +60,7 @@ def dimension_scores(folder: Path, folds: list[str]) -> list[DimensionScore]:
     paths = [folder / METHOD / fold / PREDICTIONS for fold in folds]
     tables = [DimensionTable.read(path) for path in paths if path.is_file()]
     if not tables:
-        raise GemoclapError(f"{folder}: no fold of {METHOD} is finished; {REMEDY}, it goes on where it stopped")
+        raise GemoclapError(f"{folder}: no fold of {METHOD} is finished; {REMEDY}, it continues where it stopped")
     return [_score(name, tables) for name in DIMENSIONS if any(name in table.truth for table in tables)]
 
 

@@ -160,11 +160,11 @@ def _answer(values: Mapping[str, Any], where: str) -> ToolkitAnswer:
 def _rows_of_json(path: Path) -> Iterator[ToolkitAnswer]:
     for where, row in _json_rows(path):
         if not isinstance(row, dict):
-            raise GemoclapError(f'{where}: is no row such as {{"key": ..., "pred": ...}}; write one per clip')
+            raise GemoclapError(f'{where}: is not a row such as {{"key": ..., "pred": ...}}; write one per clip')
         columns = _columns(map(str, row), where)
         values = {field: row[column] for field, column in columns.items()}
         if odd := next((one for one in values.values() if isinstance(one, list | dict | bool)), None):
-            raise GemoclapError(f"{where}: {odd!r} is no label; write the name of the class")
+            raise GemoclapError(f"{where}: {odd!r} is not a label; write the name of the class")
         yield _answer(values, where)
 
 

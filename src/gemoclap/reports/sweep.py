@@ -36,7 +36,7 @@ from gemoclap.reports.tables import (
 HOW_TO_READ = (
     "- **UAR** (unweighted average recall) is the mean of the recalls of the classes.\n"
     "- **Development UAR**: on the development speakers of each fold, who are neither trained on nor tested on. Mean ± "
-    "standard deviation over folds (and seeds). The deviation says how much folds differ; it is no interval for the mean.\n"
+    "standard deviation over folds (and seeds). The deviation says how much folds differ; it is not an interval for the mean.\n"
     "- **Chosen**: in how many folds (of all seeds together) the combination was the best on development speakers.\n"
     "- **On test speakers**: each fold is tested with the combination that its own development speakers chose, so no test "
     "speaker has taken part in the choice. Scores of each combination on test speakers are not shown, because choosing by them "
