@@ -19,7 +19,7 @@ from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json, read_yaml, write_json
 from gemoclap.training.distributed import process_state
-from gemoclap.writing import atomic_write, folder_written_beside, is_passing
+from gemoclap.writing import atomic_write, check_folder, folder_written_beside, is_passing
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
