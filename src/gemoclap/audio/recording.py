@@ -16,7 +16,7 @@ HELD_SECONDS = 120.0
 """Recordings up to this length stay in memory after they were decoded; longer ones are decoded again in each pass."""
 
 UNNAMED = "the waveform"
-"""What errors call sound that came from no file."""
+"""Name in errors of sound that does not come from a file."""
 
 
 class Recording:

@@ -1,4 +1,4 @@
-"""Which values a setting may have."""
+"""The allowed values of settings."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID", "Se
 GENDERS = {
     "chandler": "male", "joey": "male", "ross": "male", "monica": "female", "phoebe": "female", "rachel": "female",
 }  # fmt: skip
-"""Of the six leading roles, who speak most of the utterances; the tables have no genders."""
+"""Genders of the six leading roles, who speak most of the utterances. The tables have no genders."""
 
 FOLDS = {"folds": "kfold", "n_folds": 6}
 """One leading role in each fold [C]. In MELD's own partitions all six are in training and in test."""

@@ -1,4 +1,4 @@
-"""What a batch of utterances is trained towards, and what an objective is: outputs and targets -> named losses."""
+"""The targets of a batch, and the interface of objectives: outputs and targets -> named losses."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class SpectralHead(nn.Sequential):
 
 
 class _Pretraining(nn.Module):
-    """What MockingJay and NPC have in common: which frames and which intensity a clip has, and what masks follow.
+    """The common part of MockingJay and NPC: the frames and the intensity of a clip, and how masks are chosen.
 
     A subclass sets `encoder`, `masking` and `score_head`, and predicts in `_predict`.
     """

@@ -34,17 +34,17 @@ PCM; a waveform at another rate as the datasets library has it, ``{"array": (T,)
 `recording_of` returns."""
 
 SHORTEST = 0.1
-"""Seconds below which a clip gets the remark that it is very short: less than a syllable."""
+"""Seconds. A shorter clip, which is less than a syllable, gets the remark that it is very short."""
 SILENT = 10 ** (-60 / 20)
-"""Peak (full scale 1) below which a clip gets the remark that it is silent: -60 dB."""
+"""Peak, where 1 is full scale. A clip with a lower peak, below -60 dB, gets the remark that it is silent."""
 HELD_SECONDS = 30.0
 """A longer clip is not kept in memory."""
 PAUSE = 1.0
-"""Seconds without speech from which a clip is cut there, and the pause is left out [C]. Training has seen few longer ones."""
+"""Seconds. A clip is cut at pauses of this length or longer, which are left out [C]. Training clips have few of them."""
 
 
 class Stretch(NamedTuple):
-    """Where a part of a clip lies in its recording, in samples: the first one and the number; and whether somebody speaks."""
+    """The place of a part of a clip in its recording: first sample and number of samples, and whether it has speech."""
 
     first: int
     samples: int
@@ -52,7 +52,7 @@ class Stretch(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of a clip: the waveform ``(T,)`` float32 that the model gets, its first sample, and whether somebody speaks."""
+    """A part of a clip: the waveform ``(T,)`` float32 for the model, whether it has speech, and its first sample."""
 
     waveform: np.ndarray
     has_speech: bool
@@ -60,23 +60,23 @@ class Part(NamedTuple):
 
     @property
     def stretch(self) -> Stretch:
-        """What is known of the part without its waveform."""
+        """The part without its waveform."""
         return Stretch(self.first, len(self.waveform), self.has_speech)
 
 
 class Clip:
     """A clip that was read. Iterating over it gives its parts.
 
-    There is one part, unless the clip is longer than the model uses, or has long pauses and the reader looks for speech.
+    There is one part, unless the clip is too long for the model, or has long pauses and the reader detects speech.
 
     Attributes
     ----------
-    name : what errors call it.
-    remark : why the answer may mean less than it seems, None where it does not.
-    is_sound : False where it is silent, or where its channels cancel each other.
-    seconds : length without the silence at head and tail, pauses included.
+    name : its name in errors.
+    remark : a reason to trust the prediction less, or None.
+    is_sound : False if it is silent, or if its channels cancel each other.
+    seconds : length without the silence at start and end, pauses included.
     skips_pauses : whether pauses of `PAUSE` and longer are left out of the parts.
-    held : the parts if they are in memory. Those of a long clip are read from the file again, one by one.
+    held : the parts, if they are in memory. The parts of a long clip are read from the file again, one by one.
     """
 
     def __init__(self, recording: Recording, edges: Sequence[int], reader: ClipReader) -> None:

@@ -1,4 +1,4 @@
-"""What an exported model takes and gives: written into the file, and printed in plain words."""
+"""The inputs and outputs of an exported model. They are written into its file, and printed in plain words."""
 
 from __future__ import annotations
 

@@ -67,9 +67,9 @@ class EmotionTimeline:
     path : of the recording.
     duration : seconds.
     labels : the C emotions.
-    lanes : one a speaker or channel.
-    remarks : on the recording as a whole, a line each.
-    settings : how it was made, plain data.
+    lanes : one for each speaker or channel.
+    remarks : lines about the whole recording.
+    settings : the settings that it was made with, as plain data.
     """
 
     path: str
@@ -81,7 +81,7 @@ class EmotionTimeline:
 
     @property
     def adaptation(self) -> str:
-        """What the answers are adapted to, in words; empty if to nothing."""
+        """What the predictions are adapted to, in words; empty if there is no adaptation."""
         if not any(lane.statistics for lane in self.lanes):
             return ""
         to = "each speaker" if len(self.lanes) > 1 else "this recording"
@@ -100,7 +100,7 @@ class EmotionTimeline:
 
     @property
     def _earlier(self) -> str:
-        """The statistics that the answers are adapted by; empty if they are adapted to this recording itself."""
+        """The source of the statistics for adaptation, in words; empty if they come from this recording."""
         adapt = str(self.settings.get("adapt"))
         return {"none": "", "speaker": "", "statistics": "what was measured before"}.get(adapt, adapt)
 

@@ -1,6 +1,6 @@
-"""What `predict` is asked to do with every clip, and how clips become rows of its table.
+"""The options of a prediction, and how the prediction for a clip becomes a row of the table.
 
-It imports torch only when a model is loaded, so that the command can check its options before.
+torch is only imported when a model is loaded, so the command can check its options first.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
 
 Row = dict[str, Any]
-"""A row of the table: what identifies the clip, and its answer or the error that kept it from being read."""
+"""A row of the table: what identifies the clip, and its prediction or the error with which it could not be read."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all clips.
+    """Options that are the same for all clips.
 
     Attributes
     ----------
     model : folder of a model, repository of the hub, or a model that comes with the package.
-    labels : classes to choose among; None takes the model's own.
-    batch_size : clips that the model gets at a time, at most.
-    workers : threads that read clips; None leaves the predictor's own number.
-    any_words : whether labels may be words that are like no word for an emotion.
-    find_speech : whether a clip in which nobody speaks gets `NO_SPEECH` in place of an emotion.
-    threshold : probability that the likeliest class must reach; otherwise the answer is `UNKNOWN`.
-    columns : further columns: gender, seconds, embedding.
+    labels : classes to choose from. None = the model's own.
+    batch_size : largest number of clips to process at a time.
+    workers : threads that read clips. None = the predictor's default.
+    any_words : whether labels may be words that are unlike any word for an emotion.
+    find_speech : whether clips without speech get `NO_SPEECH` in place of an emotion.
+    threshold : probability that the most probable class must reach; otherwise the prediction is `UNKNOWN`.
+    columns : additional columns: gender, seconds, embedding.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Job:
     columns: Sequence[str] = ()
 
     def load(self) -> Predictor:
-        """Return a predictor with the model, set to do the job.
+        """Return a predictor with the model and these options.
 
         Raises
         ------

@@ -67,7 +67,7 @@ class Featured(NamedTuple):
 
     @classmethod
     def of(cls, clip: Clip, features: np.ndarray, stretches: Sequence[Stretch]) -> Featured:
-        """Return it, with what is to be remarked."""
+        """Return the features of a clip, with its remark."""
         found = cls(clip.name, features, stretches, None)
         speaks = found.speaks
         remarks = [NO_SPEECH_REMARK] if clip.is_sound and not speaks.any() else []
@@ -82,7 +82,7 @@ class Featured(NamedTuple):
 
     @property
     def speaks(self) -> np.ndarray:
-        """In which parts somebody speaks, ``(parts,)`` bool."""
+        """Whether each part has speech, ``(parts,)`` bool."""
         return np.array([one.has_speech for one in self.stretches])
 
     @property
@@ -92,18 +92,18 @@ class Featured(NamedTuple):
 
     @property
     def counts(self) -> np.ndarray:
-        """Which parts the answer is based on, ``(parts,)`` bool: those with speech, if there is any."""
+        """Whether the prediction uses each part, ``(parts,)`` bool: those with speech if there are any, otherwise all."""
         speaks = self.speaks
         return speaks if speaks.any() else ~speaks
 
     @property
     def counted(self) -> np.ndarray:
-        """The features of the parts that the answer is based on."""
+        """The features of the parts that the prediction uses."""
         return self.features[self.counts]
 
     @property
     def weights(self) -> np.ndarray:
-        """The share of each part that the answer is based on; they add up to one."""
+        """The weight of each part that the prediction uses; they add up to one."""
         samples = self.samples[self.counts]
         return samples / samples.sum()
 
@@ -118,12 +118,12 @@ class Featured(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Length of the sound that the answer is based on."""
+        """Length of the sound that the prediction uses."""
         return float(self.samples[self.counts].sum() / SAMPLE_RATE)
 
 
 class PartPrediction(NamedTuple):
-    """The answer for a part of a clip.
+    """The prediction for a part of a clip.
 
     `start` and `end` are seconds in the clip as it was given; the other fields are those of `Prediction`.
     """
@@ -137,9 +137,9 @@ class PartPrediction(NamedTuple):
 
 
 class ClipFeatures(NamedTuple):
-    """What is known about a clip before the model decides.
+    """The features of a clip, before they are classified.
 
-    `features` (P,) are pooled, standardised by training, and the mean over its parts. `has_speech` and `remark` are those of
+    `features` (P,) are pooled, standardised as in training, and averaged over the parts. `has_speech` and `remark` are those of
     `Prediction`.
     """
 

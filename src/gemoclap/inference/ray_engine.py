@@ -41,19 +41,19 @@ let the job end."""
 OWN_MEMORY, MEMORY_OF_CLIP = 200_000_000, 1000
 """Bytes for what processes of a local cluster exchange, and more for each clip. Ray would take a third of all memory."""
 ANSWER_SECONDS = 10.0
-"""How long a cluster may take to answer."""
+"""Seconds to wait for an answer of the cluster."""
 SAME_PATH = "every machine must have it under the same path, for example on a shared disk; then repeat the command"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a worker must have in common with the process that gives it work.
+    """Properties that must be equal in a worker and in the process that starts it.
 
     Attributes
     ----------
     version : of this package.
     weights : hash of the model's weights.
-    folder : that relative paths refer to; None if there are none.
+    folder : the folder that relative paths start from; None if there are no relative paths.
     """
 
     version: str
@@ -62,12 +62,12 @@ class Origin:
 
 
 class Sent(NamedTuple):
-    """What a worker sends for a clip.
+    """The answer of a worker for a clip.
 
     Attributes
     ----------
-    answer : JSON of its row, or of what is known besides its features.
-    features : bytes of its float32 features, if those were asked for and the clip could be read.
+    answer : JSON of its row, or of everything but its features.
+    features : bytes of its float32 features, if they are wanted and the clip could be read.
     machine : name of the worker's machine, if the file is not there. It is not in the row, whose keys may be any labels.
     """
 
@@ -79,7 +79,7 @@ class Sent(NamedTuple):
 class Worker:
     """A process with a model, for Ray Data's `map_batches`: takes a table of clips, returns a table of answers.
 
-    An error that the user can mend goes into the table in place of the answers, because Ray would wrap it in tracebacks.
+    An error that the user can fix is put into the table in place of the answers, because Ray would wrap it in tracebacks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where people speak in sound that comes bit by bit."""
+"""Detects speech in sound that arrives in chunks."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.inference.silero import CONTEXT, FRAME, SIZE, SpeechNet, load_speech_net, speech_probabilities
 
 GROUP = 16 * FRAME
-"""Samples that are looked at together, about half a second. The groups are the same whatever the chunks are, so that the
-probabilities are too, to the last bit."""
+"""Samples that are processed together, about half a second. The groups do not depend on the chunks, so neither do the
+probabilities, to the last bit."""
 HYSTERESIS = 0.15
-"""Silero's: speech goes on until its probability is so much below the threshold."""
+"""As in Silero: speech ends when its probability is this much below the threshold."""
 PAD_SECONDS = 0.03
-"""Silero's: what is added before and behind speech."""
+"""As in Silero: seconds that are added before and after speech."""
 
 
 @dataclass(frozen=True)
 class SpeechRules:
-    """When sound is speech.
+    """Rules for what counts as speech.
 
     Attributes
     ----------
-    threshold : probability from which a frame is speech, above `HYSTERESIS` and below 1.
-    min_silence : seconds; a shorter pause belongs to the speech around it.
+    threshold : smallest probability of a frame of speech, above `HYSTERESIS` and below 1.
+    min_silence : seconds; shorter pauses count as speech.
     min_speech : seconds; shorter speech is left out.
     """
 
@@ -37,17 +37,17 @@ class SpeechRules:
 
 
 ANY_SPEECH = SpeechRules(threshold=0.3, min_speech=0.0)
-"""When a clip has speech at all. Noise, tones, music and clicks stay below 0.15; of 1,600 clips of four corpora one is
-below 0.3."""
+"""Rules to find out whether a clip has any speech. Noise, tones, music and clicks stay below 0.15; of 1,600 clips of four
+corpora, one is below 0.3."""
 
 
 class Speech(NamedTuple):
-    """A stretch of speech as far as it is known.
+    """A segment of speech, as far as it has been detected.
 
     Attributes
     ----------
     first : its first sample.
-    until : it reaches at least to before this sample.
+    until : it includes all samples before this one, and maybe more.
     has_ended : whether it ends there.
     """
 
@@ -58,14 +58,14 @@ class Speech(NamedTuple):
 
 @dataclass
 class SpeechState:
-    """What `SpeechDetector` remembers.
+    """The state of a `SpeechDetector`.
 
     Attributes
     ----------
-    samples : number of samples that were looked at.
+    samples : number of samples processed so far.
     context, hidden, cell : see `silero.speech_probabilities`.
-    speaks_since : first sample of the speech that goes on, -1 where nobody speaks.
-    silent_since : first sample of the pause in it, -1 where there is none.
+    speaks_since : first sample of the current speech, -1 if there is none.
+    silent_since : first sample of the current pause in it, -1 if there is none.
     """
 
     samples: int = 0
@@ -79,13 +79,13 @@ class SpeechState:
 class SpeechDetector:
     """Finds speech in sound at 16 kHz with Silero's model and the rules of its ``get_speech_timestamps``.
 
-    It differs from those in one point: a pause at the very end of the sound is not speech.
+    There is one difference: a pause at the very end of the sound is not speech.
 
     Parameters
     ----------
-    net : gives the probabilities.
-    rules : what is made of them.
-    state : to go on from.
+    net : computes the probabilities.
+    rules : decide what counts as speech.
+    state : the state to continue from.
     """
 
     def __init__(self, net: SpeechNet, rules: SpeechRules, state: SpeechState) -> None:
@@ -95,7 +95,7 @@ class SpeechDetector:
         self._pad = min(round(PAD_SECONDS * SAMPLE_RATE), self._min_silence // 2)
 
     def add(self, samples: np.ndarray) -> list[Speech]:
-        """Take the next samples ``(GROUP,)``, fewer only at the very end, and return the speech in them.
+        """Process the next samples ``(GROUP,)``, fewer only at the very end, and return the speech in them.
 
         Returns
         -------

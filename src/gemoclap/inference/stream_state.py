@@ -1,4 +1,4 @@
-"""What a stream remembers between two chunks, as plain data."""
+"""The state of a stream between two chunks, as plain data."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from gemoclap.inference.speech import SpeechState
 
 @dataclass
 class LaneState:
-    """How far one speaker's speech was cut into windows.
+    """How far the speech of one speaker has been cut into windows.
 
     Attributes
     ----------
-    first : first sample of the speech that goes on, -1 where there is none.
-    made : how many windows of it there are.
-    done : first sample behind the speech before.
-    statistics : of the features of the speaker's windows so far, if the stream adapts to them.
-    counted : first sample behind the windows that these are about.
+    first : first sample of the current speech, -1 if there is none.
+    made : number of windows cut from it so far.
+    done : first sample after the previous speech.
+    statistics : statistics of the features of the speaker's windows so far, if the stream adapts to speakers.
+    counted : first sample after the windows that are in the statistics.
     """
 
     first: int = -1
@@ -34,12 +34,12 @@ class LaneState:
 
 @dataclass
 class PendingWindow:
-    """A window that waits until there are enough for a batch.
+    """A window that has not been classified yet, because the batch is not full.
 
     Attributes
     ----------
     speaker : name of its lane.
-    first, last : first sample, and first sample behind.
+    first, last : first sample, and first sample after it.
     samples : float32 ``(last - first,)``.
     """
 
@@ -55,19 +55,19 @@ def _no_samples() -> np.ndarray:
 
 @dataclass
 class StreamState:
-    """All that an `EmotionStream` remembers. Numbers, text and arrays, nothing of the model.
+    """The state of an `EmotionStream`: numbers, text and arrays, and nothing of the model.
 
     Attributes
     ----------
-    sample_rate : Hz of what is added.
-    held, left : of the resampler, see `audio.BlockResampler`.
-    waiting : at 16 kHz, not yet looked at.
-    recent : at 16 kHz, the last samples that were looked at, as many as a window may still need.
-    samples : how many were looked at.
-    speech : of the speech detector.
-    lanes : speaker -> how far the windows are; one lane with an empty name where no turns are given.
-    pending : windows not yet classified.
-    adapts : whether it adapts to each speaker's windows so far.
+    sample_rate : Hz of the chunks.
+    held, left : state of the resampler, see `audio.BlockResampler`.
+    waiting : samples at 16 kHz that are not processed yet.
+    recent : the last processed samples at 16 kHz, as many as a window may still need.
+    samples : number of samples processed so far.
+    speech : state of the speech detector.
+    lanes : speaker -> state of its windows; without turns, one lane with an empty name.
+    pending : windows that are not classified yet.
+    adapts : whether the stream adapts to each speaker.
     is_finished : whether the stream has ended.
     """
 

@@ -1,4 +1,4 @@
-"""Who speaks when, as diarisation tools write it: RTTM, or a table."""
+"""Reads the turns of speakers that diarisation tools write: RTTM, or a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gemoclap.files import read_text
 from gemoclap.wording import counted
 
 COLUMNS = ("speaker", "start", "end")
-"""Of a table of turns."""
+"""Columns of a table of turns."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ def read_turns(path: str | os.PathLike, recording: str | os.PathLike) -> list[Tu
     ----------
     path : RTTM (.rttm: lines ``SPEAKER FILE CHANNEL START DURATION <NA> <NA> NAME ...``), or a CSV or TSV table with the
         columns speaker, start and end, in seconds.
-    recording : whose turns are wanted. If an RTTM is about several recordings, those under its name without the suffix are
-        taken.
+    recording : the recording whose turns to read. If an RTTM has several recordings, the turns under its name without suffix
+        are used.
 
     Raises
     ------
-    GemoclapError : the file cannot be read, has no turns, or a row is out of shape; the message names the line.
+    GemoclapError : the file cannot be read, has no turns, or a row is malformed; the message names the line.
     """
     path = Path(path)
     turns = _of_rttm(path, Path(recording).stem) if path.suffix.lower() == ".rttm" else _of_table(path)

@@ -14,7 +14,7 @@ from gemoclap.reports.records import Results
 from gemoclap.reports.tables import UNDEFINED, Cells
 
 VERSIONS = ("gemoclap", "torch", "transformers", "device")
-"""What is listed of how a run was made, if it differs."""
+"""Properties of how a run was made that are listed if they differ."""
 
 
 def differing_settings(results: Results) -> Cells:

@@ -46,7 +46,7 @@ HOW_TO_READ = (
 
 @dataclass(frozen=True)
 class Tried:
-    """What a method did with each combination.
+    """The results of a method with each combination.
 
     Attributes
     ----------

@@ -37,7 +37,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What `read_checkpoint` found.
+    """A checkpoint that `read_checkpoint` has read.
 
     Attributes
     ----------
