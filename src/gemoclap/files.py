@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,11 +26,30 @@ def read_text(path: str | os.PathLike) -> str:
     GemoclapError : it is not UTF-8, or cannot be read.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise GemoclapError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Return the content of a file, or of a pipe such as ``<(command)``. This never waits for a pipe without a writer.
+
+    Raises
+    ------
+    GemoclapError : it cannot be read, or is a pipe that no other program writes to.
+    """
+    try:
+        if not stat.S_ISFIFO(os.stat(path).st_mode):
+            return Path(path).read_bytes()
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
+            begin = pipe.read(1)  # None: there is a writer, which has not written yet
+            os.set_blocking(pipe.fileno(), True)
+            content = b"" if begin == b"" else (begin or b"") + pipe.readall()
     except OSError as error:
         raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
+    if not content:
+        raise GemoclapError(f"{path}: is a pipe that nothing is written to; save the text to a file and name that")
+    return content
 
 
 def cache_home(named: str | os.PathLike | None = None) -> Path:

@@ -63,7 +63,7 @@ def read_csv_manifest(source: str | os.PathLike, audio_root: str | os.PathLike |
         line.
     """
     path = Path(source)
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         raise GemoclapError(f"{path}: no such file; name a CSV or TSV table with a header line")
     finder = AudioFinder(Path(audio_root) if audio_root is not None else path.parent)
     utterances: list[Utterance] = []

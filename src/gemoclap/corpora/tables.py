@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
+from gemoclap.files import read_bytes
 from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8
 
@@ -48,10 +49,7 @@ def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Ite
 
 def _text(path: Path) -> str:
     """Return the text of a table. Excel's "Unicode text" is UTF-16, which begins with a mark; everything else is UTF-8."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise GemoclapError(f"{path}: cannot be read ({error.strerror})") from None
+    content = read_bytes(path)
     if content[:2] not in UTF16_MARKS:
         return content.decode("utf-8-sig", NOT_UTF8)
     try:
