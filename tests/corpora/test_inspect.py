@@ -140,7 +140,7 @@ def test_dimensions_votes_and_partitions_are_shown_where_there_are_some(clean):
     assert [(fault.row, fault.kind) for fault in found.faults] == [(4, "label")]
     assert "votes: 'gloomy' is not a word for an emotion" in found.faults[0].message
     text = in_text(found)
-    assert "valence: 2 rows, min 1.00, mean 1.50, max 2.00" in text and "votes: 1 rows" in text
+    assert "valence: 2 rows, min 1.00, mean 1.50, max 2.00" in text and "votes: 1 row" in text
     assert "partitions: (none) 2, train 2" in text
 
 

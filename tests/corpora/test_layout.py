@@ -98,7 +98,7 @@ def test_second_downloads_and_other_names_are_said(tmp_path: Path, caplog: pytes
         (tmp_path / name).touch()
     assert [row.id for row in emodb.parse(tmp_path)] == ["03a01Fa"]
     (said,) = [record.getMessage() for record in caplog.records]
-    for part in ("1 clips", "2 called like a second download", "1 audio of another name (song.wav)", "1 hidden",
+    for part in ("1 clip;", "2 called like a second download", "1 audio of another name (song.wav)", "1 hidden",
                  "1 not audio by its suffix (readme.txt)", "1 second under the same name (03a01Fa.mp3)"):  # fmt: skip
         assert part in said
     list_audio(tmp_path)

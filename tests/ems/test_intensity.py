@@ -220,7 +220,7 @@ def test_folders_that_hold_no_intensity_model(tmp_path: Path) -> None:
     weights = load_file(tmp_path / "cut" / "model.safetensors")
     kept = {name: weight for name, weight in weights.items() if name != "projection.bias"}
     save_file(kept, tmp_path / "cut" / "model.safetensors", metadata={"format": "pt"})
-    assert "lacks 1 weights, such as projection.bias" in error_of(IntensityModel.from_pretrained, tmp_path / "cut")
+    assert "lacks 1 weight, such as projection.bias" in error_of(IntensityModel.from_pretrained, tmp_path / "cut")
 
 
 @pytest.mark.parametrize(

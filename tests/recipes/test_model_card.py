@@ -33,7 +33,7 @@ def card(path: Path, fold: Fold = FOLD, method: str = "emo_clap", **scores: floa
 def test_it_names_corpora_with_their_licences_and_the_split(tmp_path: Path) -> None:
     text = card(tmp_path / "README.md", war=0.5, uar=0.4567)
     assert f"ravdess: 3 utterances; licence of the corpus: {CORPORA['ravdess'].licence}" in text
-    assert "unnamed corpus: 1 utterances; licence of the corpus: see its publisher" in text
+    assert "unnamed corpus: 1 utterance; licence of the corpus: see its publisher" in text
     assert "4 utterances of 3 speakers; development: 1 speaker\n" in text
     assert f"fold `fold_2`, hash `{FOLD.hash}`; 7 epochs, seed 3" in text
     assert "2 utterances of 2 speakers: WAR 50.0 %, UAR 45.7 %." in text

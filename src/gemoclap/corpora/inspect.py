@@ -352,9 +352,9 @@ def render(inspection: Inspection, limit: int | None = 10) -> Group:
         summary.append(f"partitions: {_in_words(inspection.partitions)}")
     for dimension, about in inspection.dimensions.items():
         spread = ", ".join(f"{name} {about[name]:.2f}" for name in ("min", "mean", "max"))
-        summary.append(f"{dimension}: {about['rows']:.0f} rows, {spread}")
+        summary.append(f"{dimension}: {counted(round(about['rows']), 'row')}, {spread}")
     if inspection.votes:
-        summary.append(f"votes: {inspection.votes} rows")
+        summary.append(f"votes: {counted(inspection.votes, 'row')}")
     return Group(*map(Text, summary), _emotion_table(inspection), *_fault_lines(inspection.faults, limit))
 
 

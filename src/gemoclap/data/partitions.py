@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +48,9 @@ def divide_by_partition(rows: Sequence[Utterance], tested: Sequence[str] | None,
         parts = [[row for row in part if row.speaker] for part in parts]
         if left := sum(row.partition in (TRAIN, DEV, *chosen) for row in rows) - sum(map(len, parts)):
             logger.warning(
-                "%d rows without a speaker are left out, as the speaker may be on both sides of the split; "
-                "--data.allow_speaker_overlap true keeps them",
-                left,
+                "left out: %s without a speaker, because the speaker may be on both sides of the split; "
+                "--data.allow_speaker_overlap true keeps such rows",
+                counted(left, "row"),
             )
     train, dev, test = map(tuple, parts)
     return train, dev, test
