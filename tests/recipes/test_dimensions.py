@@ -117,3 +117,14 @@ def test_a_setting_of_a_file_can_be_taken_back_as_the_message_says(judged: Path,
     options = ["--config", str(tmp_path / "mine.yaml"), "--data.vocabulary", "null", "--train.balance", "false"]
     options += ["--config", str(tmp_path / "dev.yaml"), "--data.dev_speakers", "0"]
     assert run(*crossval(judged, "dimensions", tmp_path / "run", *options)) == 0
+
+
+def test_the_terminal_shows_a_drawn_table(finished: Path, capsys: pytest.CaptureFixture) -> None:
+    capsys.readouterr()
+    assert run("report", finished) == 0
+    shown = capsys.readouterr().out
+    for one in json.loads((finished / "results.json").read_text())["dimensions"]:
+        assert (
+            one["name"] in shown and f"{one['ccc']:.3f}" in shown and f"[{one['low']:.3f}, {one['high']:.3f}]" in shown
+        )
+    assert "CCC pooled" in shown and "|" not in shown and "concordance correlation" in shown

@@ -15,8 +15,10 @@ from gemoclap.recipes.gmp import Step
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.train import train
 from gemoclap.reports.curves import plot_emotions
-from gemoclap.reports.pseudo_labels import pseudo_label_table
+from gemoclap.reports.pseudo_labels import pseudo_label_cells
 from gemoclap.reports.series import series_path, write_series
+from gemoclap.reports.tables import drawn_table
+from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 from gemoclap.wording import counted
 
@@ -54,7 +56,7 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
     folder = train(settings, "gmp_tl", Path(args.output), step)
     if process_state().is_main_process:
         if step == "cluster":
-            print(pseudo_label_table([folder]))
+            output_console().print(drawn_table(*pseudo_label_cells([folder])))
         print(f"{folder}: done; {what_next}")
     leave_together()
     return 0

@@ -18,8 +18,15 @@ from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
 from gemoclap.reports.canvas import FORMATS
-from gemoclap.reports.dimensions import dimension_scores, dimension_table, is_dimension_run, write_dimension_report
+from gemoclap.reports.dimensions import (
+    CAPTION,
+    dimension_cells,
+    dimension_scores,
+    is_dimension_run,
+    write_dimension_report,
+)
 from gemoclap.reports.joined import refuse_other_files
+from gemoclap.reports.tables import drawn_table
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import leave_together, process_state
 
@@ -68,7 +75,8 @@ def _crossval_dimensions(args: Namespace, output: Path) -> int:
 def _report_dimensions(folder: Path) -> None:
     page = write_dimension_report(folder)
     plan = read_json(folder / FOLDS, "run the cross-validation again")
-    print("\n".join(dimension_table(dimension_scores(folder, [str(fold["name"]) for fold in plan["folds"]]))))
+    scores = dimension_scores(folder, [str(fold["name"]) for fold in plan["folds"]])
+    output_console().print(drawn_table(*dimension_cells(scores), caption=CAPTION))
     print(f"{page}: the report; results.json is in the same folder")
 
 

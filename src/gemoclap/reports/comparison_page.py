@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
@@ -27,6 +25,7 @@ from gemoclap.reports.records import LEVEL
 from gemoclap.reports.tables import (
     UNDEFINED,
     count,
+    drawn_table,
     markdown_table,
     p_value,
     percent,
@@ -86,21 +85,10 @@ def print_comparison(comparison: SystemComparison, console: Console) -> None:
     caption = f"in percent; brackets are intervals: {_interval(comparison)}"
     # The last column, the source, would leave no room for the figures; the page has it.
     systems = [row[:-1] for row in _system_table(comparison)]
-    console.print(_drawn(_title(comparison), caption, SYSTEM_COLUMNS[:-1], systems))
+    console.print(drawn_table(SYSTEM_COLUMNS[:-1], systems, _title(comparison), caption))
     header, rows = _pair_table(comparison)
     console.print()
-    console.print(_drawn("every pair", _pair_caption(comparison), header, rows))
-
-
-def _drawn(title: str, caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=escape(title), caption=caption, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place, heading in enumerate(header):
-        # Only names may be broken at any place.
-        heading = heading.replace(" [", "\n[").replace(" over", "\nover")
-        table.add_column(escape(heading), justify="right" if place else "left", no_wrap=place > 0)
-    for first, *figures in rows:
-        table.add_row(escape(first), *(figure.replace(" [", "\n[") for figure in figures))
-    return table
+    console.print(drawn_table(header, rows, "every pair", _pair_caption(comparison)))
 
 
 # Data for programs.

@@ -16,9 +16,13 @@ from gemoclap.files import read_json, read_yaml, write_json
 from gemoclap.metrics.concordance import concordance, concordance_interval
 from gemoclap.recipes.dimensions import METHOD, PREDICTIONS, DimensionTable
 from gemoclap.recipes.run_folder import CONFIG, FOLDS
+from gemoclap.reports.tables import Cells, markdown_table
 from gemoclap.writing import atomic_write
 
 REMEDY = "run the cross-validation again"
+CAPTION = (
+    "CCC: concordance correlation coefficient. Brackets: 95 % intervals over speakers. RMSE: on the corpus's own scale."
+)
 
 
 @dataclass(frozen=True)
@@ -110,31 +114,23 @@ def write_dimension_report(folder: Path) -> Path:
         f"- Settings: [{CONFIG}]({CONFIG})",
         "",
     ]
-    lines += dimension_table(scores)
-    lines += [
-        "",
-        "CCC: concordance correlation coefficient. Brackets: 95 % intervals over speakers. RMSE: on the corpus's own scale.",
-    ]
+    lines += [markdown_table(*dimension_cells(scores)), "", CAPTION]
     write_json(folder / "results.json", _plain(plan, scores, missing))
     with atomic_write(folder / "report.md") as file:
         file.write("\n".join(lines) + "\n")
     return folder / "report.md"
 
 
-def dimension_table(scores: list[DimensionScore]) -> list[str]:
-    """Return the lines of a Markdown table with one row for each dimension."""
-    lines = [
-        "| dimension | CCC pooled [95 % CI] | CCC mean of folds ± sd | RMSE | utterances | speakers |",
-        "| :--- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def dimension_cells(scores: list[DimensionScore]) -> Cells:
+    """Return the table with one row for each dimension."""
+    header = ["dimension", "CCC pooled [95 % CI]", "CCC mean of folds ± sd", "RMSE", "utterances", "speakers"]
+    rows = []
     for one in scores:
         interval = "" if math.isnan(one.low) else f" [{one.low:.3f}, {one.high:.3f}]"
         spread = "" if math.isnan(one.sd_of_folds) else f" ± {one.sd_of_folds:.3f}"
-        lines.append(
-            f"| {one.name} | {_shown(one.ccc)}{interval} | {_shown(one.mean_of_folds)}{spread} | {_shown(one.rmse)} "
-            f"| {one.rows:,} | {one.speakers:,} |"
-        )
-    return lines
+        ccc, mean = f"{_shown(one.ccc)}{interval}", f"{_shown(one.mean_of_folds)}{spread}"
+        rows.append([one.name, ccc, mean, _shown(one.rmse), f"{one.rows:,}", f"{one.speakers:,}"])
+    return header, rows
 
 
 def _shown(value: float) -> str:

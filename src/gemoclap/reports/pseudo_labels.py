@@ -10,7 +10,7 @@ from typing import Any
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
 from gemoclap.gmp.codebooks import QUALITY, REMEDY
-from gemoclap.reports.tables import UNDEFINED, markdown_table, percent
+from gemoclap.reports.tables import UNDEFINED, Cells, markdown_table, percent
 
 KNOWN = ("emotion", "gender", "speaker")
 EXPLANATION = (
@@ -20,6 +20,11 @@ EXPLANATION = (
 
 
 def pseudo_label_table(folders: Sequence[Path]) -> str:
+    """Return `pseudo_label_cells` as Markdown."""
+    return markdown_table(*pseudo_label_cells(folders))
+
+
+def pseudo_label_cells(folders: Sequence[Path]) -> Cells:
     """Return a table with one row per scale: inertia, and agreement with emotion, gender and speaker.
 
     Parameters
@@ -32,7 +37,7 @@ def pseudo_label_table(folders: Sequence[Path]) -> str:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         where = ", ".join(str(folder / QUALITY) for folder in folders)
         raise GemoclapError(f"{where}: not the figures of clusters of the same scales; {REMEDY}") from error
-    return markdown_table(["clusters", "inertia", *(f"{name}: purity, NMI" for name in KNOWN)], rows)
+    return ["clusters", "inertia", *(f"{name}: purity, NMI" for name in KNOWN)], rows
 
 
 def _row(k: str, scales: Sequence[dict[str, Any]]) -> list[str]:

@@ -286,6 +286,26 @@ def _share(figure: float | None) -> str:
 # A terminal.
 
 
+def drawn_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "") -> Table:
+    """Return a table for a terminal. The first column has names, which may be broken; the others have figures.
+
+    Intervals and long headings are put on a second line, so that the table fits a narrow terminal.
+    """
+    table = Table(
+        title=escape(title) or None,
+        caption=escape(caption) or None,
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    for place, heading in enumerate(header):
+        heading = heading.replace(" [", "\n[").replace(" over", "\nover")
+        table.add_column(escape(heading), justify="right" if place else "left", no_wrap=place > 0)
+    for first, *figures in rows:
+        table.add_row(escape(first), *(figure.replace(" [", "\n[") for figure in figures))
+    return table
+
+
 def print_table(results: Results, console: Console) -> None:
     """Print the figures of each method, pooled over folds with intervals, and as a mean of folds."""
     if results.speaker_overlap:
