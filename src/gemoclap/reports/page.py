@@ -344,7 +344,8 @@ def reading_lines(results: Results) -> list[str]:
         "interval is wider than one of plain percentiles, which is too narrow with few speakers (Hesterberg, 2015). With one "
         "seed, the interval says nothing about other seeds.",
         "**Differences** resample the same speakers for both methods. Two methods are said to differ if p is below "
-        f"{LEVEL:g} after correction for the number of comparisons, and the interval excludes 0. p takes only the speakers into account; "
+        f"{LEVEL:g} after correction for the number of comparisons, and the interval excludes 0. p takes only the "
+        "speakers into account; "
         "the interval of a mean over seeds includes the seeds too. A method is never compared with itself with another seed. "
         "`gemoclap compare` compares every method with every other.",
         f"The figures are those of {SELECTIONS[results.selection]} of each fold. No epoch was chosen on the test speakers.",
