@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gemoclap.errors import GemoclapError
 from gemoclap.predictions import PredictionTable, concatenate, read_embeddings, read_predictions, write_embeddings
@@ -45,6 +46,10 @@ def test_embeddings_come_back_in_half_precision_and_faulty_files_are_named(tmp_p
     np.testing.assert_allclose(again[1:], embeddings[1:], rtol=1e-3)
     with pytest.raises(GemoclapError, match="embeddings.safetensors: its embeddings are not those of the 4 rows"):
         read_embeddings(path, 4)
+    for odd in (np.nan, -np.inf):
+        save_file({"embeddings": np.full((3, 8), odd, np.float16)}, path)
+        with pytest.raises(GemoclapError, match="embeddings.safetensors: has embeddings that are not finite numbers"):
+            read_embeddings(path, 3)
     path.write_bytes(b"nothing")
     with pytest.raises(GemoclapError, match="embeddings.safetensors: holds no embeddings"):
         read_embeddings(path, 3)

@@ -90,7 +90,7 @@ def read_embeddings(path: str | os.PathLike, rows: int) -> np.ndarray | None:
 
     Raises
     ------
-    GemoclapError : the file is damaged, or does not have `rows` embeddings.
+    GemoclapError : the file is damaged, does not have `rows` embeddings, or has some that are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,6 +103,8 @@ def read_embeddings(path: str | os.PathLike, rows: int) -> np.ndarray | None:
         raise GemoclapError(
             f"{path}: its embeddings are not those of the {rows} rows of predictions.csv; remove the file"
         )
+    if not np.isfinite(found).all():
+        raise GemoclapError(f"{path}: has embeddings that are not finite numbers; remove the file")
     return found
 
 
