@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from small import complaint
 from trees import plant
 
 from gemoclap.config import DataSettings
@@ -132,3 +133,12 @@ def test_tables_in_a_linked_folder_are_found_and_hidden_ones_are_not(tmp_path: P
     write_table(root / ".trash" / "train_sent_emo.csv", [("Old.", "Joey", "joy", 0, 0)])
     (root / "linked").symlink_to(tmp_path / "store")
     assert [(row.text, row.partition) for row in prepare("meld", root)] == [("Hi.", "dev")]
+
+
+def test_a_row_that_is_there_twice_is_not_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Otherwise the manifest could not be read."""
+    write_table(tmp_path / "train_sent_emo.csv", [("Hi.", "Ross", "joy", 0, 0), ("Hi.", "Joey", "joy", 0, 0)])
+    assert "two utterances have the id 'dia0_utt0_train'" in complaint(
+        capsys, "prepare", "meld", tmp_path, "-o", tmp_path / "m.jsonl"
+    )
+    assert not (tmp_path / "m.jsonl").exists()

@@ -141,3 +141,12 @@ def test_faulty_tables_are_named_with_the_line(tmp_path: Path) -> None:
     write_table(table, [good], HEADER.replace("Split_Set", "Split"))
     with pytest.raises(GemoclapError, match="no column 'Split_Set'"):
         msppodcast.parse(tmp_path)
+
+
+def test_names_in_another_encoding_are_named_with_the_line(tmp_path: Path) -> None:
+    head = "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
+    table = tmp_path / "Labels" / "labels_consensus.csv"
+    table.parent.mkdir()
+    table.write_bytes(head.encode() + b"A_1.wav,H,5,4,3,1,Female,Train\nA_2.wav,H,5,4,3,M\xfcller,Female,Train\n")
+    with pytest.raises(GemoclapError, match=r"labels_consensus\.csv:3: the SpkrID is not UTF-8 text"):
+        msppodcast.parse(tmp_path)

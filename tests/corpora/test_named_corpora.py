@@ -133,6 +133,8 @@ def test_cremad_prefers_wav_and_takes_the_sex_from_the_table(tmp_path):
     assert (second.gender, second.emotion, second.text) == ("female", "sad", "It's eleven o'clock")
     assert (third.id, third.gender) == ("1040_ITH_SAD_X", "male")
     assert prepare("cremad", tmp_path / "AudioWAV")[0].gender == "female"
+    (tmp_path / "VideoDemographics.csv").write_text(table.replace("1001,", "1001.0,"))  # as pandas writes it
+    assert prepare("cremad", tmp_path)[0].gender == "female"
     (tmp_path / "VideoDemographics.csv").write_text("Actor,Sex\n")
     with pytest.raises(GemoclapError, match="no column 'ActorID'"):
         prepare("cremad", tmp_path)
@@ -155,9 +157,11 @@ def test_cremad_s_votes_are_those_of_raters_who_only_heard(tmp_path):
             "1001_IEO_HAP_HI": None,
             "1001_IEO_SAD_LO": None,
         }
-    table.write_text(table.read_text().replace(",6,", ",many,"))
-    with pytest.raises(GemoclapError, match=r"tabulatedVotes\.csv:2: A must be a finite number"):
-        prepare("cremad", tmp_path / "CREMA-D")
+    good = table.read_text()
+    for wrong, message in (("many", "A must be a finite number"), ("-1", "fewer than no votes for an emotion")):
+        table.write_text(good.replace(",6,", f",{wrong},"))
+        with pytest.raises(GemoclapError, match=rf"tabulatedVotes\.csv:2: {message}"):
+            prepare("cremad", tmp_path / "CREMA-D")
 
 
 def test_cremad_has_the_published_actors():

@@ -16,7 +16,7 @@ from pathlib import Path
 from gemoclap.corpora.layout import describe_by_name, parse_by_name, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.tables import read_table
-from gemoclap.corpora.values import number
+from gemoclap.corpora.values import name, number
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS
 
@@ -92,7 +92,7 @@ def _genders(root: Path) -> dict[str, str]:
     table = _find(root, DEMOGRAPHICS)
     if table is None:
         return {}
-    rows = [(row["ActorID"].strip(), row["Sex"].strip().lower()) for _, row in _rows(table, "ActorID", "Sex")]
+    rows = [(name(row["ActorID"]) or "", row["Sex"].strip().lower()) for _, row in _rows(table, "ActorID", "Sex")]
     return {actor: sex for actor, sex in rows if sex in GENDERS}
 
 
@@ -105,16 +105,18 @@ def _votes(root: Path) -> dict[str, dict[str, float]]:
     for where, row in _rows(table, "fileName", *LETTERS):
         if next(iter(row.values())).startswith(str(VOICE_ONLY)):
             counts = {word: number(row[letter], letter, where) or 0.0 for letter, word in LETTERS.items()}
+            if min(counts.values()) < 0:
+                raise GemoclapError(f"{where}: fewer than no votes for an emotion; fetch the table again")
             if any(counts.values()):
                 found[row["fileName"].strip()] = {word: count for word, count in counts.items() if count}
     return found
 
 
-def _find(root: Path, name: str) -> Path | None:
+def _find(root: Path, file: str) -> Path | None:
     """Return a table in `root`, directly under it, or above it, there also in processedResults."""
     above = root.absolute().parent
     folders = [root, *sorted(path for path in root.iterdir() if path.is_dir()), above, above / "processedResults"]
-    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+    return next((folder / file for folder in folders if (folder / file).is_file()), None)
 
 
 def _rows(table: Path, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
-from gemoclap.corpora.tables import read_table, say_unused
+from gemoclap.corpora.tables import read_table, require_utf8, say_unused
 from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, relative_to, to_json
@@ -175,9 +174,7 @@ def _path(value: str, where: str) -> str:
 
 def _require_utf8(values: dict[str, str], audio: str, where: str) -> None:
     """Raise a GemoclapError for bytes that are not UTF-8, unless they are in the name of an existing file."""
-    odd = [field for field, value in values.items() if re.search("[\udc80-\udcff]", value)]
-    if odd and not (set(odd) <= {"id", "path"} and os.path.lexists(audio)):
-        raise GemoclapError(f"{where}: the {odd[0]} is not UTF-8 text; save the table as UTF-8")
+    require_utf8(values, where, ("id", "path") if os.path.lexists(audio) else ())
 
 
 def _gender(value: str | None, where: str) -> str | None:

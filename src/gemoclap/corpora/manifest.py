@@ -173,12 +173,17 @@ def write_manifest(utterances: Iterable[Utterance], path: str | os.PathLike) -> 
 
     Raises
     ------
-    GemoclapError : there is nothing to write.
+    GemoclapError : there is nothing to write, or two rows have the same id.
     """
     path = Path(path)
     utterances = list(utterances)
     if not utterances:
         raise GemoclapError(f"{path}: nothing to write, the corpus has no utterances")
+    first: dict[str, Utterance] = {}
+    for utterance in utterances:
+        if first.setdefault(utterance.id, utterance) is not utterance:
+            files = f"{first[utterance.id].path} and {utterance.path}"
+            raise GemoclapError(f"{path}: two utterances have the id {utterance.id!r} ({files}); keep one of them")
     with atomic_write(path) as file:
         for utterance in utterances:
             row = asdict(utterance) | {"path": str(relative_to(utterance.path, path.parent))}

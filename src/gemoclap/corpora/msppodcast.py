@@ -13,7 +13,7 @@ from typing import Any
 
 from gemoclap.corpora.layout import audio_by_stem, require_folder
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.tables import read_table
+from gemoclap.corpora.tables import read_table, require_utf8
 from gemoclap.corpora.values import known, name, number
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, canonical_emotion
@@ -53,7 +53,10 @@ def parse(root: str | os.PathLike) -> list[Utterance]:
     audio = audio_by_stem(folder) if folder.is_dir() else {}
     texts = _folder(release, "transcript")
     votes = _votes(table.parent / RATERS)
-    return [_utterance(row, audio, folder, texts, votes, where) for where, row in _rows(table, COLUMNS)]
+    rows = list(_rows(table, COLUMNS))
+    for where, row in rows:
+        require_utf8(row, where, ("FileName",))
+    return [_utterance(row, audio, folder, texts, votes, where) for where, row in rows]
 
 
 def _rows(table: Path, columns: Iterable[str]) -> Iterator[tuple[str, dict[str, str]]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import logging
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
@@ -14,6 +15,7 @@ from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8
 
 logger = logging.getLogger(__name__)
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -97,6 +99,13 @@ def _as_dict(header: list[str], row: list[str], where: str) -> dict[str, str]:
             f"{where}: {counted(len(row), 'cell')} where the header names {counted(len(header), 'column')}; {cure}"
         )
     return dict(zip(header, row, strict=True))
+
+
+def require_utf8(row: Mapping[str, str], where: str, but: Container[str] = ()) -> None:
+    """Raise a GemoclapError if a cell has bytes that are not UTF-8; the columns `but` may have them."""
+    odd = next((column for column, cell in row.items() if column not in but and _NOT_UTF8.search(cell)), None)
+    if odd is not None:
+        raise GemoclapError(f"{where}: the {odd} is not UTF-8 text; save the table as UTF-8")
 
 
 def say_unused(source: str | Path, names: Iterable[str]) -> None:

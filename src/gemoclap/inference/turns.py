@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemoclap.corpora.speakers import normal_name
-from gemoclap.corpora.tables import read_table
+from gemoclap.corpora.tables import read_table, require_utf8
 from gemoclap.corpora.values import known, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
@@ -61,7 +61,11 @@ def _of_table(path: Path) -> list[Turn]:
     header, rows = read_table(path)
     if missing := [column for column in COLUMNS if column not in header]:
         raise GemoclapError(f"{path}:1: has no column {missing[0]!r}; name the columns {', '.join(COLUMNS)}")
-    return [_turn(row["speaker"], row["start"], row["end"], where) for where, row in rows]
+    found = []
+    for where, row in rows:
+        require_utf8(row, where)
+        found.append(_turn(row["speaker"], row["start"], row["end"], where))
+    return found
 
 
 def _of_rttm(path: Path, stem: str) -> list[Turn]:
