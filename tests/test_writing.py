@@ -95,10 +95,10 @@ def test_one_missing_folder_is_made_and_not_two(tmp_path: Path) -> None:
     with atomic_write(check_target(tmp_path / "new" / "x.csv")) as file:
         file.write("here")
     assert (tmp_path / "new" / "x.csv").read_text() == "here"
-    with pytest.raises(GemoclapError, match=r"x\.csv: there is no folder .*/no/such; make it first"):
+    with pytest.raises(GemoclapError, match=r"x\.csv: there is no folder .*/no/such; create it"):
         check_target(tmp_path / "no" / "such" / "x.csv")
     (tmp_path / "file").write_text("")
-    with pytest.raises(GemoclapError, match="there is no folder .*/file; make it first"):
+    with pytest.raises(GemoclapError, match="there is no folder .*/file; create it"):
         check_target(tmp_path / "file" / "x.csv")
     assert sorted(os.listdir(tmp_path)) == ["file", "new"]
 
