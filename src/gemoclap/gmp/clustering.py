@@ -33,7 +33,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.gmp.frames import Frames
+from gemoclap.gmp.frames import FrameBlocks
 from gemoclap.writing import atomic_write
 
 CHUNK = 4096
@@ -76,7 +76,7 @@ class KMeans:
 
 
 def fit_kmeans(
-    frames: Frames,
+    frames: FrameBlocks,
     k: int,
     *,
     passes: int = 10,
@@ -203,7 +203,7 @@ def load_kmeans(path: Path) -> KMeans:
         raise GemoclapError(f"{path}: not a readable k-means ({reason}); delete it and fit it again") from error
 
 
-def _check_settings(frames: Frames, k: int, passes: int) -> None:
+def _check_settings(frames: FrameBlocks, k: int, passes: int) -> None:
     if k < 1:
         raise GemoclapError(f"k-means with k = {k}: set k to 1 or more")
     if k > len(frames):
@@ -222,7 +222,7 @@ def _check_values(block: np.ndarray, where: Callable[[int], str], start: int = 0
         )
 
 
-def _placed(frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
+def _placed(frames: FrameBlocks) -> Iterator[tuple[int, np.ndarray]]:
     """Yield blocks with the number of their first row."""
     start = 0
     for block in frames.blocks():
@@ -232,7 +232,7 @@ def _placed(frames: Frames) -> Iterator[tuple[int, np.ndarray]]:
         raise ValueError(f"{type(frames).__name__} has {len(frames)} frames and gave {start}")
 
 
-def _gather(frames: Frames, rows: np.ndarray) -> np.ndarray:
+def _gather(frames: FrameBlocks, rows: np.ndarray) -> np.ndarray:
     """Return copies of some frames in the order of `rows`, after checking all values of all frames."""
     gathered = np.empty((len(rows), frames.dim), np.float32)
     order = np.argsort(rows)
@@ -244,7 +244,7 @@ def _gather(frames: Frames, rows: np.ndarray) -> np.ndarray:
     return gathered
 
 
-def _draw(frames: Frames, k: int, sample_bytes: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(frames: FrameBlocks, k: int, sample_bytes: int, rng: np.random.Generator) -> np.ndarray:
     """Return random frames in random order, so that the first ones are a random sample too."""
     points = min(max(SAMPLE_POINTS * k, LEAST_POINTS), sample_bytes // (4 * frames.dim))
     points = min(max(points, k), len(frames))
@@ -302,7 +302,7 @@ class _Step:
     distances: np.ndarray
 
 
-def _visit(frames: Frames, centroids: np.ndarray, offset: np.ndarray, progress: Callable[[int], None]) -> _Step:
+def _visit(frames: FrameBlocks, centroids: np.ndarray, offset: np.ndarray, progress: Callable[[int], None]) -> _Step:
     """Assign every frame, and return the means of the clusters; for an empty cluster, its centroid."""
     k = len(centroids)
     sums, counts = np.zeros(centroids.shape), np.zeros(k, np.int64)
@@ -326,7 +326,7 @@ def _moved(centroids: np.ndarray, means: np.ndarray, relaxation: float) -> np.nd
     return (centroids + relaxation * (means - centroids)).astype(np.float32)
 
 
-def _reseed(frames: Frames, centroids: np.ndarray, step: _Step, rng: np.random.Generator) -> int:
+def _reseed(frames: FrameBlocks, centroids: np.ndarray, step: _Step, rng: np.random.Generator) -> int:
     """Move the centroids of empty clusters, in place, to frames that are far from their centroids; return the number."""
     empty = np.flatnonzero(step.counts == 0)
     empty = empty[: np.count_nonzero(step.distances)]

@@ -18,7 +18,7 @@ BLOCK = 16384
 """Rows per block; 50 MB for frames of HuBERT-base."""
 
 
-class Frames(Protocol):
+class FrameBlocks(Protocol):
     """Frames in a fixed order, which can be read block by block any number of times."""
 
     @property

@@ -44,7 +44,7 @@ Content = str | Bullets | Grid | Drawing
 
 
 @dataclass(frozen=True)
-class Part:
+class Chapter:
     """A part of a report with a title."""
 
     title: str
@@ -69,7 +69,7 @@ class Document:
 
     title: str
     warnings: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Chapter, ...]
     files: str = ""
 
 

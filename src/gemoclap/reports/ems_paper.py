@@ -27,7 +27,7 @@ from gemoclap.metrics import (
 from gemoclap.predictions import aligned
 from gemoclap.recipes.run_files import REMEDY
 from gemoclap.recipes.run_folder import CONFIG
-from gemoclap.reports.document import Bullets, Document, Grid, Part, write_document
+from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
 from gemoclap.reports.page import overlap_warning
 from gemoclap.reports.papers import DATA_KEY, caveats, incomparable, latex_protocols
@@ -183,12 +183,12 @@ def ems_document(beside: EmsBeside) -> Document:
         f"EMS beside plain pre-training, and the gain of {EMS.reference}",
         tuple(dict.fromkeys(warnings)),
         (
-            Part(
+            Chapter(
                 f"EMS {MINUS} plain", (*differences, *([] if differences else ["No pair of encoders is finished yet."]))
             ),
-            Part("Scores", tuple(scores)),
-            Part("Protocol", (protocol_grid(protocols, published),)),
-            Part("How to read this", (Bullets(_reading()),)),
+            Chapter("Scores", tuple(scores)),
+            Chapter("Protocol", (protocol_grid(protocols, published),)),
+            Chapter("How to read this", (Bullets(_reading()),)),
         ),
         "Figures for programs: [ems.csv](ems.csv), [ems.json](ems.json). For a paper: [ems.tex](ems.tex). As one web page: "
         "[ems.html](ems.html).",

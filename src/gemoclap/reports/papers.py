@@ -15,7 +15,7 @@ from gemoclap.files import read_json, write_json
 from gemoclap.metrics import INTERVAL_SEEDS
 from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports.dimensions import is_dimension_run
-from gemoclap.reports.document import Bullets, Document, Grid, Part, write_document
+from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
 from gemoclap.reports.page import overlap_warning
 from gemoclap.reports.protocol import (
@@ -28,7 +28,7 @@ from gemoclap.reports.protocol import (
     protocol_of,
     tested,
 )
-from gemoclap.reports.published import PAPERS, READINGS, UNKNOWN, Paper, System
+from gemoclap.reports.published import PAPERS, READINGS, UNKNOWN, Paper, PublishedSystem
 from gemoclap.reports.records import Results, Row
 from gemoclap.reports.systems import is_run, read_run
 from gemoclap.reports.tables import (
@@ -158,9 +158,9 @@ def document(beside: Beside) -> Document:
         f"{count([*beside.runs], 'run')} beside the published figures of {beside.paper.title}",
         tuple(warnings),
         (
-            Part("Figures", tuple(figure_grids(beside))),
-            Part("Protocol", (protocol_grid(protocols, {one.title: one.protocol for one in beside.paper.groups}),)),
-            Part("How to read this", (Bullets(tuple(_reading(beside))),)),
+            Chapter("Figures", tuple(figure_grids(beside))),
+            Chapter("Protocol", (protocol_grid(protocols, {one.title: one.protocol for one in beside.paper.groups}),)),
+            Chapter("How to read this", (Bullets(tuple(_reading(beside))),)),
         ),
         f"Figures for programs: [{name}.csv]({name}.csv), [{name}.json]({name}.json). For a paper: "
         f"[{name}.tex]({name}.tex). As one web page: [{name}.html]({name}.html).",
@@ -189,7 +189,7 @@ def _header(paper: Paper) -> list[str]:
     return ["system", "audio encoder", "WAR / UAR", *readings, "WAR / UAR, mean of folds", "source"]
 
 
-def _published_cells(one: System, paper: Paper) -> list[str]:
+def _published_cells(one: PublishedSystem, paper: Paper) -> list[str]:
     readings = READINGS if paper.has_two_readings else ["table_2"]
     return [
         one.name,
@@ -254,7 +254,7 @@ def _reading(beside: Beside) -> list[str]:
 # For programs and papers.
 
 
-def _published_row(one: System) -> dict[str, Any]:
+def _published_row(one: PublishedSystem) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": "published", "system": one.name, "audio_encoder": one.encoder, "source": one.source}
     for reading in READINGS:
         pair = one.read_as(reading)
@@ -327,7 +327,7 @@ def _latex(beside: Beside) -> str:
     )
 
 
-def _latex_published(one: System, paper: Paper) -> list[str]:
+def _latex_published(one: PublishedSystem, paper: Paper) -> list[str]:
     readings = READINGS if paper.has_two_readings else ["table_2"]
     figures = [figure for reading in readings for figure in one.read_as(reading)]
     return [one.name, one.encoder or UNDEFINED, *(_figure(value, paper.decimals) for value in figures)]

@@ -59,7 +59,7 @@ FACTS = (
 
 
 @dataclass(frozen=True)
-class System:
+class PublishedSystem:
     """A published system.
 
     Attributes
@@ -89,7 +89,7 @@ class Group:
     """Systems of one source, and what is known of their protocol: a fact of `FACTS` -> words."""
 
     title: str
-    systems: tuple[System, ...]
+    systems: tuple[PublishedSystem, ...]
     protocol: Mapping[str, str]
 
 
@@ -114,7 +114,7 @@ class Paper:
     decimals: int = 2
 
     @property
-    def systems(self) -> Iterator[System]:
+    def systems(self) -> Iterator[PublishedSystem]:
         """All systems, group by group."""
         return (system for group in self.groups for system in group.systems)
 
@@ -134,7 +134,7 @@ GEMO_CLAP = Paper(
         Group(
             "GEmo-CLAP, Table 1",
             tuple(
-                System(TITLES[method], encoder, *figures, source=f"{_GEMO_CLAP}, Table 1", is_ambiguous=True)
+                PublishedSystem(TITLES[method], encoder, *figures, source=f"{_GEMO_CLAP}, Table 1", is_ambiguous=True)
                 for encoder, methods in TABLE_1.items()
                 for method, figures in methods.items()
             ),
@@ -152,12 +152,12 @@ GEMO_CLAP = Paper(
         ),
         Group(
             "GEmo-CLAP, a later version of the paper",
-            (System("SL-GEmo-CLAP", "WavLM-large", *LATER, source=f"{_GEMO_CLAP}, a later version"),),
+            (PublishedSystem("SL-GEmo-CLAP", "WavLM-large", *LATER, source=f"{_GEMO_CLAP}, a later version"),),
             {"corpus": "IEMOCAP [P]", "training": "the known settings are those of an early version"},
         ),
         Group(
             "other systems that the paper's Table 2 quotes",
-            tuple(System(name, "", *pair, source=f"{_GEMO_CLAP}, Table 2") for name, pair in TABLE_2.items()),
+            tuple(PublishedSystem(name, "", *pair, source=f"{_GEMO_CLAP}, Table 2") for name, pair in TABLE_2.items()),
             {"corpus": "IEMOCAP [P]", "folds": "they differ between systems; the table does not say how"},
         ),
     ),
@@ -177,7 +177,7 @@ GMP = Paper(
     (
         Group(
             "GMP-TL",
-            (System("GMP-TL", "HuBERT-base", *GMP_TL, source="Pan et al., arXiv 2405.02151"),),
+            (PublishedSystem("GMP-TL", "HuBERT-base", *GMP_TL, source="Pan et al., arXiv 2405.02151"),),
             {"corpus": "IEMOCAP [P]", "audio encoder": "HuBERT-base [S]"},
         ),
     ),

@@ -20,7 +20,7 @@ from gemoclap.recipes.cost import Cost
 from gemoclap.recipes.made import read_made
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.recipes.table1 import Cell, Table
-from gemoclap.reports.document import Content, Document, Grid, Part, write_document
+from gemoclap.reports.document import Chapter, Content, Document, Grid, write_document
 from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, published, read_as
 from gemoclap.reports.protocol import means, protocol_grid, protocol_of, versions
@@ -204,10 +204,10 @@ def _document(table: Table, entries: Sequence[Entry], first: Results | None) -> 
     )
     beside = _beside_the_paper(table, entries)
     parts = [
-        Part("All test utterances together", (Grid(in_percent, _cells(table, entries, _pooled)),)),
-        Part("Mean of folds", (Grid(of_folds, _cells(table, entries, _by_fold)),)),
-        *([Part("Comparison with the paper", beside)] if beside else []),
-        *([Part("Protocol", (_protocol(table, first, bool(beside)),))] if first else []),
+        Chapter("All test utterances together", (Grid(in_percent, _cells(table, entries, _pooled)),)),
+        Chapter("Mean of folds", (Grid(of_folds, _cells(table, entries, _by_fold)),)),
+        *([Chapter("Comparison with the paper", beside)] if beside else []),
+        *([Chapter("Protocol", (_protocol(table, first, bool(beside)),))] if first else []),
     ]
     return Document(
         f"Audio encoders by methods{f' on {first.vocabulary}' if first else ''}",
