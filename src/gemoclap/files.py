@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+import time
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ import yaml
 
 from gemoclap.errors import GemoclapError
 from gemoclap.writing import NOT_UTF8, atomic_write
+
+WRITER_SECONDS = 1.0
+"""How long a pipe that is read may have no writer."""
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -32,7 +36,9 @@ def read_text(path: str | os.PathLike) -> str:
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
-    """Return the content of a file, or of a pipe such as ``<(command)``. This never waits for a pipe without a writer.
+    """Return the content of a file, or of a pipe such as ``<(command)``.
+
+    If no other program has opened the pipe after `WRITER_SECONDS`, none will, and waiting longer would block for ever.
 
     Raises
     ------
@@ -42,7 +48,10 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         if not stat.S_ISFIFO(os.stat(path).st_mode):
             return Path(path).read_bytes()
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as pipe:
-            begin = pipe.read(1)  # None: there is a writer, which has not written yet
+            deadline = time.monotonic() + WRITER_SECONDS
+            # b"": there is no writer. None: there is one, which has not written yet.
+            while (begin := pipe.read(1)) == b"" and time.monotonic() < deadline:
+                time.sleep(0.01)
             os.set_blocking(pipe.fileno(), True)
             content = b"" if begin == b"" else (begin or b"") + pipe.readall()
     except OSError as error:
