@@ -14,7 +14,7 @@ from typing import Any
 
 from gemoclap.config import TITLES
 from gemoclap.metrics import Difference, holm
-from gemoclap.recipes.ems import Comparison, Score
+from gemoclap.recipes.ems import EmsComparison, Score
 from gemoclap.reports.ems import difference_table, score_table
 from gemoclap.reports.tables import (
     UNDEFINED,
@@ -259,11 +259,11 @@ def layers(records: Records, options: Options) -> str:
     return noted(markdown_table(header, [[layer, *row] for layer, row in cells.items()]), [record])
 
 
-def comparison_of(record: Record) -> tuple[Comparison, list[tuple[str, str]]]:
+def comparison_of(record: Record) -> tuple[EmsComparison, list[tuple[str, str]]]:
     """Return what `gemoclap.reports.ems` needs of a record of `gemoclap compare ems`: the comparison, its tasks and corpora."""
     found = [Score(**one) for one in record["scores"]]
     trials = list(dict.fromkeys((one.task, one.corpus) for one in found))
-    return Comparison(found, {}, list(record["warnings"]), []), trials
+    return EmsComparison(found, {}, list(record["warnings"]), []), trials
 
 
 def ems(records: Records, options: Options) -> str:
