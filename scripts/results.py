@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from results_pages import PAGES, RECORDS, filled, read_records
@@ -29,7 +28,7 @@ from gemoclap.writing import atomic_write
 ROOT = Path(__file__).parents[1]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     commands = parser.add_subparsers(required=True)
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record.set_defaults(run=run_record)
     commands.add_parser("write", help="fill the pages and draw the pictures").set_defaults(run=run_write)
     commands.add_parser("status", help="list the records and their age").set_defaults(run=run_status)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args()
     try:
         return options.run(options)
     except GemoclapError as error:

@@ -16,6 +16,8 @@ from gemoclap.reports.tables import points
 PAGES = ("README.md", "docs/*.md")
 RECORDS = Path("docs") / "records"
 TABLE = re.compile(r"^<!-- table: (?P<words>.+?) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
+"""Blocks of code, in which markers are only shown."""
 FIGURE = re.compile(r"(?<!`)<!--v (?P<path>\S+?)-->.*?<!--/v-->")
 NOT_YET = "*Not measured with this version yet.*"
 """In place of a table whose record does not exist."""
@@ -36,12 +38,17 @@ def filled(text: str, records: Records, page: str) -> str:
     GemoclapError : a marker names no kind of table, or a figure that no record has; the message names the page.
     """
     try:
-        text = TABLE.sub(
-            lambda found: f"<!-- table: {found['words']} -->\n\n{table(found['words'], records)}\n\n<!-- end -->", text
-        )
-        return FIGURE.sub(lambda found: f"<!--v {found['path']}-->{figure(found['path'], records)}<!--/v-->", text)
+        parts = FENCED.split(text)
+        return "".join(_filled(part, records) if number % 2 == 0 else part for number, part in enumerate(parts))
     except GemoclapError as error:
         raise GemoclapError(f"{page}: {error}") from error
+
+
+def _filled(text: str, records: Records) -> str:
+    text = TABLE.sub(
+        lambda found: f"<!-- table: {found['words']} -->\n\n{table(found['words'], records)}\n\n<!-- end -->", text
+    )
+    return FIGURE.sub(lambda found: f"<!--v {found['path']}-->{figure(found['path'], records)}<!--/v-->", text)
 
 
 def table(words: str, records: Records) -> str:
@@ -60,6 +67,7 @@ def table(words: str, records: Records) -> str:
 
 def named_records(text: str) -> set[str]:
     """Return the names of the records that the markers of a page need."""
+    text = FENCED.sub("", text)
     words = [word for found in TABLE.finditer(text) for word in found["words"].split()[1:]]
     return {word for word in words if "=" not in word and word != "all"} | {
         found["path"].split(".")[0] for found in FIGURE.finditer(text)

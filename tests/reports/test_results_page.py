@@ -60,8 +60,14 @@ def found(scripts: ModuleType, made: Path, tmp_path_factory: pytest.TempPathFact
 
 def record(scripts: ModuleType, run: Path, target: Path, command: str = COMMAND, *more: str) -> dict[str, Any]:
     arguments = ["record", str(run), "--command", command, "--title", "Made, 8 classes", "-o", str(target), *more]
-    assert scripts.main(arguments) == 0
+    assert call(scripts, *arguments) == 0
     return json.loads(target.read_text())
+
+
+def call(scripts: ModuleType, *arguments: str) -> int:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["results.py", *arguments])
+        return scripts.main()
 
 
 def answers(run: Path, method: str) -> list[dict[str, str]]:
@@ -263,7 +269,7 @@ def test_a_command_that_is_not_the_runs_is_refused(
 ) -> None:
     run = told(make_run(tmp_path / "run", **TWO), train={"epochs": 25})
     arguments = ["record", str(run), "--command", command, "--title", "Made", "-o", str(tmp_path / "made.json")]
-    assert scripts.main(arguments) == 2
+    assert call(scripts, *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line and not (tmp_path / "made.json").exists()
 
@@ -434,6 +440,12 @@ def test_values_of_a_setting_are_recorded_and_drawn(scripts: ModuleType, tmp_pat
 def test_a_marker_that_means_nothing_is_an_error(marker: str, words: str, found: dict[str, Any]) -> None:
     with pytest.raises(GemoclapError, match=re.escape(words)):
         module("results_pages").filled(marker, {"made": found}, "page")
+
+
+def test_a_marker_in_a_block_of_code_is_only_shown(scripts: ModuleType) -> None:
+    pages = module("results_pages")
+    text = "```html\n<!-- table: uar kitchen -->\n<!-- end -->\n```\n\nBetween `<!--v a.b.uar-->` and `<!--/v-->`.\n"
+    assert pages.filled(text, {}, "page") == text and not pages.named_records(text)
 
 
 def test_a_table_without_its_record_says_so(scripts: ModuleType) -> None:
