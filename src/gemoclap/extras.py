@@ -31,3 +31,9 @@ def needed(module: str, what: str, package: str | None = None) -> Any:
         # Where the package is there, one that it needs itself may be missing.
         package = package or root if lacking == root else lacking
         raise GemoclapError(f"{what} needs the package {package}: pip install {package}") from None
+
+
+def lacking(error: ModuleNotFoundError) -> str:
+    """Return what to say where a package is missing that is no extra, as in an installation for `OnnxPredictor` alone."""
+    package = (error.name or "?").partition(".")[0]
+    return f"the package {package} is missing, and commands need all that gemoclap depends on: pip install gemoclap"

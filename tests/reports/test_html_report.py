@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from browsers import launched
 from fakerun import make_run, told
 from sklearn.metrics import recall_score
 from small import run
@@ -31,7 +30,6 @@ from gemoclap.reports.html_report import recall_by_gender, write_html_report
 from gemoclap.reports.mistakes import Players, worst_mistakes
 
 CLASSES = ("angry", "<b>happy</b>", "sad")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 VOID = {"meta", "img", "input", "br", "link"}
 
 
@@ -268,17 +266,8 @@ def test_one_part_needs_no_choice() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")
-    options = ["--autoplay-policy=no-user-gesture-required"]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.append("--no-sandbox")  # Chromium's own does not work for root
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=options)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 def test_in_a_browser(browser: Any, made: Path, page: str) -> None:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browsers import launched
 from fastapi.testclient import TestClient
 from servers import listening
 from sound import write
@@ -25,30 +24,19 @@ from gemoclap import Predictor
 from gemoclap.inference.emotion_timeline import emotion_timeline
 from gemoclap.reports.timeline_files import write_timeline
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 20_000
 """Milliseconds after which a test gives up; where all is well nothing takes so long."""
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")
     spoken = write(tmp_path_factory.mktemp("microphone") / "spoken.wav", speech_like(30, 5, 48000), 48000)
-    options = [
+    with launched(
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={spoken}",
-        "--autoplay-policy=no-user-gesture-required",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        options.append("--no-sandbox")  # Chromium's own does not work for root
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=found, args=options)
+    ) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ from gemoclap.cli.options import (
     add_train,
 )
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.extras import lacking
 from gemoclap.terminal import show_what_cannot_be_encoded
 
 
@@ -249,6 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(
             f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; solve that and try again", given, 2
         )
+    except ModuleNotFoundError as error:
+        return _report(f"gemoclap: {lacking(error)}", given, 2)
     except Exception as error:
         kind = type(error).__name__
         return _report(f"gemoclap: unexpected {kind}: {error}; run again with --debug and report it", given, 1)

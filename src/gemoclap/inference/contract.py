@@ -12,6 +12,7 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.audio.silence import FRAME_SECONDS, HOP_SECONDS, MARGIN_SECONDS
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.clips import PAUSE
 
 KEY = "gemoclap"
 """The metadata of the file with the contract, as JSON."""
@@ -106,6 +107,8 @@ class Contract:
             self._trimming(),
             f"length: cut a clip of more than {self.longest_seconds:g} s into as few parts of equal length as possible; "
             "the answer is the mean of their probabilities",
+            f"pauses: the file does not look for speech; 'gemoclap predict' also leaves out pauses of {PAUSE:g} s or more, and "
+            "weights the mean by length",
             "rounding: gemoclap rounds each part to 16 bits, relative to its peak; what comes from a 16-bit file at this rate "
             "stays as it is, and otherwise it hardly matters",
             f"inside: {'scaling of each clip, ' if self.normalizes else ''}front end, encoder, pooling, prompts or head, and "
