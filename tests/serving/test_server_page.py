@@ -110,7 +110,7 @@ def test_a_call_has_a_lane_a_channel_and_downloads(
     assert buttons.all_text_contents() == [segment.emotion for segment in segments]
     assert page.locator("#table tbody tr").count() == len(segments)
     assert page.locator("#legend li").all_inner_texts() == [*predictor.labels]
-    assert "s of speech in 20.0 s" in page.inner_text("#summary")
+    assert "s of speech in 2 channels of 20.0 s" in page.inner_text("#summary")
     name, text = downloaded(page, "#csv")
     write_timeline(tmp_path / "call.csv", found, {})
     rows, wanted = (list(csv.DictReader(io.StringIO(one))) for one in (text, (tmp_path / "call.csv").read_text()))
@@ -144,6 +144,34 @@ def test_the_mouse_and_the_keyboard_find_probabilities(opened: Open, predictor: 
     assert re.fullmatch(r"\w+, \d+\s%, from \d:\d\d\.\d to \d:\d\d\.\d", focused) and tip.is_visible()
     page.keyboard.press("Enter")
     assert page.inner_text("#time") == re.findall(r"\d:\d\d\.\d", focused)[0]
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(opened: Open, call: Path) -> None:
+    page = opened()
+    page.on("filechooser", lambda chooser: chooser.set_files(call))
+    page.wait_for_selector("#formats:has-text('MB')")
+
+    def tabbed(times: int) -> list[str]:
+        found = []
+        for _ in range(times):
+            page.keyboard.press("Tab")
+            found.append(page.evaluate("document.activeElement.id || document.activeElement.tagName.toLowerCase()"))
+        return found
+
+    assert tabbed(3) == ["choose", "record", "summary"]
+    page.keyboard.press("Enter")
+    assert tabbed(2) == ["labels", "any-words"]
+    page.keyboard.press("Space")
+    assert page.is_checked("#any-words") and tabbed(1) == ["channel"]
+    page.keyboard.press("e")  # Each channel in a lane of its own
+    assert page.input_value("#channel") == "each"
+    page.focus("#record")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#results:focus")
+    assert tabbed(4) == ["play", "zoom", "wave", "button"]  # one stop for each lane
+    assert tabbed(4) == ["button", "csv", "vtt", "summary"]
+    assert page.locator(":focus-visible").count() == 1
 
 
 def test_playing_moves_the_cursor(opened: Open, call: Path) -> None:
@@ -243,11 +271,30 @@ def test_a_key_is_asked_for(opened: Open, predictor: Predictor, call: Path) -> N
 def test_it_fits_a_phone_and_can_be_read(scheme: str, opened: Open, call: Path) -> None:
     page = opened(viewport={"width": 360, "height": 640}, color_scheme=scheme, is_mobile=True, has_touch=True)
     page.click("#options summary")
+    page.select_option("#channel", "each")
     send(page, call)
+    page.click("#results details summary")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("table.scrollWidth <= table.parentElement.clientWidth")  # all five columns are seen
     page.evaluate("zoom.value = 1; zoom.dispatchEvent(new Event('input'))")
     assert page.evaluate("wide.clientWidth") == 2000 and page.evaluate("document.documentElement.scrollWidth") <= 360
-    for name in ("#summary", ".quiet", "#choose", "#record", "summary", ".clock"):
+    page.set_input_files("#file", {"name": "notes.wav", "mimeType": "audio/wav", "buffer": b"no sound\n" * 99})
+    page.wait_for_selector("#error:not([hidden])")
+    place = page.locator("#error").bounding_box()
+    assert place["y"] >= -1 and place["y"] + place["height"] <= 641  # it is in sight
+    texts = (
+        "#summary",
+        ".quiet",
+        "#choose",
+        "#record",
+        "summary",
+        ".clock",
+        "#error p",
+        ".legend li",
+        "#axis span",
+        ".lane h3",
+    )
+    for name in (*texts, ".band button", "th", "td", "td button", "footer a", "label", "li"):
         assert page.evaluate(CONTRAST, name) >= 4.5, name
     unnamed = "button, input:not([hidden]), select, meter, progress, [role=slider]"
     for element in page.locator(unnamed).all():

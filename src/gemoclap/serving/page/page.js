@@ -186,6 +186,7 @@ function fail(message, again = false) {
     $("error").append(button);
   }
   $("error").hidden = false;
+  $("error").scrollIntoView({ block: "nearest" }); // on a phone, open options push it out of sight
 }
 
 function clearError() {
@@ -194,12 +195,13 @@ function clearError() {
 
 function show(data) {
   answer = data;
-  $("results").hidden = false;
+  $("results").hidden = $("skip").hidden = false;
   $("results-title").textContent = `Emotion over time in ${data.file}`;
   $("summary").textContent = summary(data);
   const several = data.speakers.length > 1;
   const remarks = [...data.remarks, ...data.speakers.flatMap((one) => one.remarks.map((remark) => (several ? `${one.speaker}: ${remark}` : remark)))];
   $("remarks").replaceChildren(...remarks.map((remark) => item(inPage(remark))));
+  $("remarks").hidden = !remarks.length;
   player.show(file, data);
   lanes.show(data);
   const used = new Set(data.speakers.flatMap((one) => one.segments.map((segment) => segment.emotion)));
@@ -236,7 +238,8 @@ function summary(data) {
   if (!total) return `No speech was found in ${data.duration.toFixed(1)} s.`;
   const shares = [...seconds].sort(([, one], [, other]) => other - one).map(([label, one]) => `${label} ${percent(one / total)}`);
   const adapted = data.settings.adapt === "speaker" ? ` Adapted to ${data.speakers.length > 1 ? "each voice" : "this recording"}.` : "";
-  return `${total.toFixed(1)} s of speech in ${data.duration.toFixed(1)} s: ${shares.join(", ")}.${adapted}`;
+  const lanes = data.speakers.length > 1 ? `${data.speakers.length} channels of ` : "";
+  return `${total.toFixed(1)} s of speech in ${lanes}${data.duration.toFixed(1)} s: ${shares.join(", ")}.${adapted}`;
 }
 
 function table(data, several) {
