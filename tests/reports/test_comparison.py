@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import scipy.stats
 from fakerun import make_run, told
+from rich.console import Console
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 from small import complaint, run
 
@@ -18,6 +20,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.reports.comparison import compare_systems
+from gemoclap.reports.comparison_page import print_comparison
 from gemoclap.reports.others import read_answers, s3prl_files
 from gemoclap.reports.records import is_significant
 from gemoclap.reports.systems import read_systems
@@ -302,3 +305,16 @@ def test_s3prl_s_files_in_a_linked_folder_are_found(tmp_path: Path) -> None:
     (tmp_path / "exp").mkdir()
     (tmp_path / "exp" / "fold1").symlink_to(tmp_path / "store")
     assert s3prl_files(tmp_path / "exp") == [tmp_path / "exp" / "fold1" / "test_fold1_predict.txt"]
+
+
+def test_the_tables_fit_a_terminal_of_80_columns(made: Path) -> None:
+    comparison = compare_systems(read_systems([str(made)]))
+    console = Console(file=io.StringIO(), width=80)
+    print_comparison(comparison, console)
+    shown = console.file.getvalue()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown and max(map(len, shown.splitlines())) <= 80
+    for scores in comparison.scores:
+        low, high = (f"{100 * one:.1f}" for one in scores.uar_interval)
+        assert f"{100 * scores.uar:.1f}" in shown and f"[{low}, {high}]" in shown
+    for pair in comparison.pairs:
+        assert f"{100 * abs(pair.differences['uar'].value):.1f}" in shown

@@ -41,6 +41,8 @@ PAGE, DATA, PAIRS, SYSTEMS, LATEX = (
     f"comparison{end}" for end in (".md", ".json", "_pairs.csv", "_systems.csv", ".tex")
 )
 PICTURE = "comparison.png"
+ONLY_ON_THE_PAGE = ("p over speakers", "p McNemar over clips", "McNemar corrected")
+"""Columns of the pairs for which a terminal has no room."""
 SYSTEM_COLUMNS = ("system", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1 [95 % CI]", "source")
 
 
@@ -79,7 +81,7 @@ def refuse_others(output: Path) -> None:
 
 
 def print_comparison(comparison: SystemComparison, console: Console) -> None:
-    """Print the scores of each system and the differences of each pair."""
+    """Print the scores of each system and the differences of each pair; the page has more columns."""
     for remark in comparison.remarks:
         console.print(f"[bold red]Beware: {escape(remark)}.[/]")
     caption = f"in percent; brackets are intervals: {_interval(comparison)}"
@@ -87,8 +89,16 @@ def print_comparison(comparison: SystemComparison, console: Console) -> None:
     systems = [row[:-1] for row in _system_table(comparison)]
     console.print(drawn_table(SYSTEM_COLUMNS[:-1], systems, _title(comparison), caption))
     header, rows = _pair_table(comparison)
+    places = [header.index(name) for name in header if name not in ONLY_ON_THE_PAGE]
     console.print()
-    console.print(drawn_table(header, rows, "every pair", _pair_caption(comparison)))
+    console.print(
+        drawn_table(
+            [header[place] for place in places],
+            [[row[place] for place in places] for row in rows],
+            "every pair",
+            _pair_caption(comparison),
+        )
+    )
 
 
 # Data for programs.
@@ -176,8 +186,8 @@ def _label(comparison: SystemComparison, name: str) -> str:
 
 def _pair_table(comparison: SystemComparison) -> tuple[list[str], list[list[str]]]:
     header = [
-        "pair", "UAR difference [95 % CI]", "p over speakers", "corrected", "differs",
-        "WAR difference [95 % CI]", "p McNemar over clips", "corrected",
+        "pair", "UAR difference [95 % CI]", "p over speakers", "p corrected", "differs",
+        "WAR difference [95 % CI]", "p McNemar over clips", "McNemar corrected",
     ]  # fmt: skip
     rows = [
         [

@@ -289,7 +289,7 @@ def _share(figure: float | None) -> str:
 def drawn_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "") -> Table:
     """Return a table for a terminal. The first column has names, which may be broken; the others have figures.
 
-    Intervals and long headings are put on a second line, so that the table fits a narrow terminal.
+    Intervals are put on a second line, and headings are as narrow as the figures, so that the table fits 80 columns.
     """
     table = Table(
         title=escape(title) or None,
@@ -298,11 +298,13 @@ def drawn_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
         show_edge=False,
         pad_edge=False,
     )
+    cells = [[first, *(figure.replace(" [", "\n[") for figure in figures)] for first, *figures in rows]
     for place, heading in enumerate(header):
-        heading = heading.replace(" [", "\n[").replace(" over", "\nover")
-        table.add_column(escape(heading), justify="right" if place else "left", no_wrap=place > 0)
-    for first, *figures in rows:
-        table.add_row(escape(first), *(figure.replace(" [", "\n[") for figure in figures))
+        widest = max((len(line) for row in cells for line in row[place].split("\n")), default=0)
+        justify = "right" if place else "left"
+        table.add_column(escape(heading), justify=justify, min_width=widest if place else min(widest, 16))  # type: ignore[arg-type]
+    for row in cells:
+        table.add_row(escape(row[0]), *row[1:])
     return table
 
 
