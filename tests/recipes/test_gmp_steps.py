@@ -108,7 +108,7 @@ def test_the_quality_of_the_clusters_is_shown(
     assert "beware" not in shown
     quality = json.loads((tmp_path / "run" / "clusters" / "quality.json").read_text())
     for k in ("3", "8"):
-        row = next(line for line in shown.splitlines() if line.startswith(f"| {k} |"))
+        row = next(line for line in shown.splitlines() if line.split()[:1] == [k])
         assert f"{100 * quality[k]['emotion']['purity']:.1f}, {quality[k]['emotion']['nmi']:.3f}" in row
         figures = load_kmeans(tmp_path / "run" / "clusters" / f"kmeans_{k}.safetensors")
         assert (quality[k]["inertia"], quality[k]["passes"]) == (figures.inertia, len(figures.history))
