@@ -345,7 +345,7 @@ def test_a_bad_value_names_its_clip(shards: Shards) -> None:
 
 @pytest.mark.parametrize(
     ("keys", "message"),
-    [("abxy", "2 of 4 clips have no frames there, 'x' the first"), ("aba", "'a' is named 2 times"), ("", "no clips")],
+    [("abxy", "has no frames of 2 of 4 clips, 'x' the first"), ("aba", "'a' is named 2 times"), ("", "no clips")],
 )
 def test_clips_that_cannot_be(shards: Shards, keys: str, message: str) -> None:
     with pytest.raises(GemoclapError, match=message):
