@@ -383,7 +383,9 @@ def repeated(runs: Sequence[Path], again: Sequence[Path]) -> Record:
             same += int(np.sum(np.array(one.prediction) == np.array(two.prediction)))
     if not folds:
         raise GemoclapError(f"{', '.join(map(str, again))}: no fold of {', '.join(map(str, runs))} is finished there")
-    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "folds": folds, "answers": answers, "same": same}
+    all_folds = sum(1 for run in runs for _ in run.rglob("predictions.csv"))
+    counts = {"folds": folds, "of": all_folds, "answers": answers, "same": same}
+    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), **counts}
 
 
 def rounded(value: Any) -> Any:

@@ -68,15 +68,14 @@ def _changes() -> list[dict[str, Any]]:
 def age(record: Record) -> str:
     """Return why today's code might give other figures, or an empty text."""
     again = record.get("repeated")
-    folds = sum(len(row.get("folds") or ()) * max(1, len(row.get("seeds") or ())) for row in record["rows"].values())
-    if again and again["folds"] >= folds > 0 and again["same"] == again["answers"]:
+    if again and again["folds"] == again["of"] and again["same"] == again["answers"]:
         return ""
     numbers = [int(one) for one in record["made"].get("results") or ()]
     if not numbers:
         if not again:
             return OLD
         share = f"{again['same']:,} of {again['answers']:,} answers are the same"
-        return f"{OLD.partition(', and')[0]}; {again['folds']} of {folds} folds were repeated with later code: {share}"
+        return f"{OLD.partition(', and')[0]}; {again['folds']} of {again['of']} folds were repeated with later code: {share}"
     touched = {record["kind"], *record["rows"]}
     since = [one["what"] for one in _changes() if one["results"] > min(numbers) and touched & {*one["affects"]}]
     return f"trained before a change: {'; '.join(since)}" if since else ""
