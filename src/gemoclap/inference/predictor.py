@@ -44,7 +44,7 @@ CPU_BATCH_SECONDS = 10
 class Predictor(ClipwisePredictor):
     """Emotions of clips, by the classes a model was trained on or, compared with prompts, by any others.
 
-    The same clip gives the same numbers alone, among others (to within 1e-6), and at every call.
+    The same clip gives the same numbers alone, among others (but for the rounding of sums), and at every call.
 
     Attributes
     ----------

@@ -94,7 +94,7 @@ class EmotionStream:
         as one speaker's.
     labels : as for `Predictor`.
     batch_size : how many windows are classified together. More than one is faster on some machines, but windows are returned
-        later; the probabilities then differ by up to 1e-6.
+        later; the probabilities then differ by the rounding of sums, up to 3e-5.
     adapt : "speaker" adapts to each speaker by their own windows so far (`adapted_windows.WindowAdapter`); without turns all
         sound is one speaker's. Statistics that were measured before (`adaptation.read_statistics`), for all speakers or by
         speaker, are used unchanged. None = no adaptation.
