@@ -83,7 +83,8 @@ class Parser(ArgumentParser):
     def settings(self) -> list[str]:
         """Return the dotted names of all options except groups, whose values are given by other options."""
         names = [action.dest for action in self._actions]
-        return [name for name in names if not any(other.startswith(f"{name}.") for other in names)]
+        groups = {name[:place] for name in names for place, sign in enumerate(name) if sign == "."}
+        return [name for name in names if name not in groups]
 
     def lists(self) -> set[str]:
         """Return the options that take a list of words or numbers, as typed: ``--methods``, ``--data.emotions``."""
@@ -92,8 +93,9 @@ class Parser(ArgumentParser):
 
     def hide_groups(self) -> None:
         """Leave the options ``--data FILE``, ``--train FILE`` and similar ones out of the help; --config does the same."""
+        shown = {*self.settings()}
         for action in self._actions:
-            if action.dest not in self.settings():
+            if action.dest not in shown:
                 action.help = SUPPRESS
 
     def hide(self, *names: str) -> None:
