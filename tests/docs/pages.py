@@ -19,25 +19,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 BASH = shutil.which("bash")
 
-PROGRAMS = {
-    *(
-        "gemoclap",
-        "python",
-        "make",
-        "pip",
-        "torchrun",
-        "accelerate",
-        "ray",
-        "srun",
-        "taskset",
-        "arecord",
-        "curl",
-        "cat",
-    ),
-    *("source", "split", "grep", "openssl", "podman", "scontrol", "sed", "ffmpeg"),
-}
-"""What a command on a page may begin with. Another first word is a misspelling, or a block that is for no shell."""
-
 SHELLS = {"bash", "sh"}
 OTHER_LANGUAGES = {
     "python": "test_snippets.py runs or compiles them",

@@ -101,7 +101,7 @@ def test_every_corpus_has_a_section() -> None:
 def test_a_corpus_is_read_from_the_tree_of_the_page(name: str, tmp_path: Path) -> None:
     command, tree = sections()[name]
     clips = plant(tmp_path, tree)
-    walk = Walk(PAGE, tmp_path, {})
+    walk = Walk(PAGE, tmp_path)
     walk.go(command.line, command.line)
     (row,) = read_manifest(tmp_path / f"{name}.jsonl")
     assert [Path(row.path).resolve()] == [clip.resolve() for clip in clips]
@@ -116,7 +116,7 @@ def test_a_corpus_is_read_from_the_tree_of_the_page(name: str, tmp_path: Path) -
 
 def test_checking_exporting_and_other_toolkits(tmp_path: Path) -> None:
     """Exports first, since the page's other toolkits then have something to be read from."""
-    walk = Walk(PAGE, tmp_path, {})
+    walk = Walk(PAGE, tmp_path)
     voices = Voices(tmp_path / "made")
     plant_ravdess(tmp_path / "ROOT", voices)
     plant_iemocap(tmp_path / "IEMOCAP_full_release", voices)

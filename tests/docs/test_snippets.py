@@ -81,7 +81,7 @@ def test_every_snippet_is_run_somewhere() -> None:
 
 def run(block: Block, place: Path, **names: Any) -> dict[str, Any]:
     """Run a snippet, and return its names; a line that is an expression is kept as ``shown``, in a list."""
-    return Walk(block.page, place, {}).python(block.text, **names)
+    return Walk(block.page, place).python(block.text, **names)
 
 
 def test_readme(place: Path) -> None:

@@ -9,22 +9,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pages import BASH, ROOT, blocks_of, text_of
+from pages import BASH, blocks_of, text_of
 from walking import Walk
 from world import prepared
 
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.inference.model_folder import model_source
-
-RAY = "starts a Ray cluster, or wants one; tests/inference/test_ray.py predicts with it"
-TORCHRUN = "wants several GPUs or machines; tests/training/test_two_nodes.py starts the script as on two"
-SCALING = {
-    "gemoclap predict recordings.jsonl --engine ray": RAY,
-    "srun ray": RAY,
-    "srun torchrun": TORCHRUN,
-    "torchrun": TORCHRUN,
-    "accelerate launch": TORCHRUN,
-}
 
 
 def place_of(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
@@ -34,7 +24,7 @@ def place_of(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
 
 
 def test_search(tmp_path_factory: pytest.TempPathFactory) -> None:
-    walk = Walk("docs/search.md", place_of(tmp_path_factory, "search"), {})
+    walk = Walk("docs/search.md", place_of(tmp_path_factory, "search"))
     walk.go()
     assert len(walk.commands) == 3
     shown = next(block.text for block in blocks_of(walk.page) if block.text.lstrip().startswith("1  0.14  "))
@@ -47,7 +37,7 @@ def test_search(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def test_export(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, small_model: Path) -> None:
-    walk = Walk("docs/export.md", place_of(tmp_path_factory, "export"), {})
+    walk = Walk("docs/export.md", place_of(tmp_path_factory, "export"))
     shutil.copytree(small_model, walk.place / "runs" / "all" / "model")
     # What 8 bits cost on these eight clips depends on the processor; tests/inference/test_onnx.py looks at the limit.
     monkeypatch.setattr("gemoclap.cli.exporting.MOST_LOST", 1.0)
@@ -122,7 +112,7 @@ predict(session, wave).then((found) => console.log(JSON.stringify({ given, found
 
 def test_scaling(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the page says about sharing a manifest without a cluster; its other commands want one."""
-    walk = Walk("docs/scaling.md", place_of(tmp_path_factory, "scaling"), SCALING)
+    walk = Walk("docs/scaling.md", place_of(tmp_path_factory, "scaling"))
     (block,) = [block for block in blocks_of(walk.page) if block.text.startswith("split ")]
     split, predict, join = block.text.splitlines()
     assert BASH
@@ -137,18 +127,3 @@ def test_scaling(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert len(parts) == 16
     text = "".join(walk.text(name) for name in parts)
     assert text == walk.text("recordings.jsonl")
-    walk.check_table()
-
-
-def test_every_page_with_commands_is_walked() -> None:
-    """Pages whose commands are run in full, and the test that does it; the others are only parsed, for a reason."""
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("**/test_*.py"))
-    for page in (
-        "README.md",
-        "docs/quickstart.md",
-        "docs/search.md",
-        "docs/export.md",
-        "docs/scaling.md",
-        "docs/corpora.md",
-    ):
-        assert f'"{page}"' in tests

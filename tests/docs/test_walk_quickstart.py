@@ -20,11 +20,6 @@ from gemoclap.corpora.manifest import read_manifest
 from gemoclap.corpora.synthetic import generate
 
 PAGE = "docs/quickstart.md"
-ONLY_PARSED = {
-    "gemoclap predict demo/clip.txt": "wants what stands in the file; test_the_demo runs it so",
-    "gemoclap table1 iemocap.jsonl -o": "is the command above it without --estimate, which takes days",
-    "gemoclap table1 iemocap.jsonl --estimate": "times four large encoders; tests/recipes/test_table1.py times small ones",
-}
 EMS = "## Pre-train an encoder on unlabelled speech (EMS)"
 GMP = "## Pseudo-labels of frames, and emotion over time (GMP-TL)"
 
@@ -37,7 +32,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
             assert main(["prepare", name, str(folder), "-o", str(place / f"{name}.jsonl")]) == 0
     assert main(["prepare", "ravdess", str(place / "path/to/RAVDESS"), "-o", str(place / "r.jsonl")]) == 0
     save_other_toolkits(read_manifest(place / "r.jsonl"), place / "baseline.csv")
-    return Walk(PAGE, place, ONLY_PARSED)
+    return Walk(PAGE, place)
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +133,3 @@ def test_pseudo_labels(walk: Walk) -> None:
     first, *others = re.findall(r"`([^`]+)`", written)
     for name in (first, *(f"runs/steps/{name}" for name in others)):
         assert (walk.place / name).is_dir(), name
-
-
-def test_what_is_only_parsed_is_on_the_page(walk: Walk) -> None:
-    walk.check_table()
