@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType
+from typing import NoReturn
 from unittest.mock import patch
 
 from pages import ROOT
@@ -28,14 +29,13 @@ class Parsed(Exception):
 
 
 @contextmanager
-def arguments(words: Sequence[str]):  # type: ignore[no-untyped-def]
+def arguments(words: Sequence[str]) -> Iterator[None]:
     """Let a script find these arguments, and stop as soon as it has read them."""
 
-    def stop(self: ArgumentParser, args: Sequence[str] | None = None, namespace: Namespace | None = None) -> None:
-        self.parse_known_args(args, namespace)
-        _, unknown = ArgumentParser.parse_known_args(self, args)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+    original = ArgumentParser.parse_args
+
+    def stop(self: ArgumentParser, args: Sequence[str] | None = None, namespace: Namespace | None = None) -> NoReturn:
+        original(self, args, namespace)
         raise Parsed({option for action in self._actions for option in action.option_strings})
 
     with patch.object(ArgumentParser, "parse_args", stop), patch.object(sys, "argv", ["script", *words]):
@@ -60,7 +60,7 @@ def module_of(script: str) -> ModuleType:
 
 
 def takes_arguments(script: str) -> bool:
-    return "parse_args()" in (ROOT / script).read_text(encoding="utf-8")
+    return ".parse_args(" in (ROOT / script).read_text(encoding="utf-8")
 
 
 def parse(script: str, words: Sequence[str]) -> set[str]:

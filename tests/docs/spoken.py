@@ -48,6 +48,10 @@ def problem_of(span: Span) -> str | None:
     if not behind or "..." in behind or behind[-1] in ("--help", "--help-all", "-o") or _is_spoken_of(name, behind):
         unknown = [word for word in behind if word.startswith("-") and word not in options_of(name)]
         return f"{span.where}: {span.text}: has no option {unknown[0]}" if unknown else None
+    if "-o" not in behind and any(
+        action.required and "-o" in action.option_strings for action in parser(name)._actions
+    ):
+        words = [*words, "-o", "RUN"]
     try:
         check(words)
     except (GemoclapError, AssertionError, SystemExit) as error:
@@ -58,4 +62,4 @@ def problem_of(span: Span) -> str | None:
 def _is_spoken_of(name: str, behind: list[str]) -> bool:
     """Whether only options are given of a command that also wants files: ``gemoclap timeline --hop 4``."""
     lacking = [action for action in parser(name)._actions if action.required]
-    return bool(lacking) and behind[0].startswith("-") or name == "prepare" and len(behind) == 1
+    return bool(lacking) and behind[0].startswith("-") or name in ("prepare", "papers") and len(behind) == 1

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import script_parsers
+from checked import check
 from pages import PAGES, ROOT, Command, commands_of, script_of, spans_of
+
+from gemoclap.errors import GemoclapError
 
 LINE = re.compile(r"^ *(?:[A-Z_]+=\S+ )*(?:taskset -c 0 )?(python (?:benchmarks|scripts)/.*(?:\\\n.*)*)", re.MULTILINE)
 
@@ -42,7 +46,10 @@ def problem_of(command: Command) -> str | None:
             assert not unknown, f"{script} has no {unknown}"
         else:
             script_parsers.parse(script, words)
-    except (SystemExit, AssertionError) as error:
+        for option, word in pairwise(words):
+            if option == "--command" and "..." not in word:
+                check(shlex.split(word)[1:], ("kitchen",))
+    except (SystemExit, AssertionError, GemoclapError) as error:
         return f"{command.where}: {' '.join(command.words)}: {error}"
     return None
 

@@ -104,6 +104,15 @@ def test_pre_training(walk: Walk) -> None:
     walk.go(line_of(EMS), line_of(GMP))
     assert (walk.place / "runs" / "intensity" / "model" / "README.md").is_file()
     assert "log_mel" in walk.printed[line_of("    gemoclap probe")]
+    assert (walk.place / "runs" / "ems" / "ems.md").is_file()
+
+
+def test_pseudo_labels(walk: Walk) -> None:
+    walk.go(line_of(GMP))
+    (written,) = re.findall(r"The steps write (.*?)\. Run all", text_of(PAGE), re.DOTALL)
+    first, *others = re.findall(r"`([^`]+)`", written)
+    for name in (first, *(f"runs/steps/{name}" for name in others)):
+        assert (walk.place / name).is_dir(), name
 
 
 def test_tables_over_corpora_encoders_and_settings(walk: Walk) -> None:
@@ -111,6 +120,10 @@ def test_tables_over_corpora_encoders_and_settings(walk: Walk) -> None:
     for name in ("crosscorpus.md", "crosscorpus.png", "crosscorpus.csv", "crosscorpus.json"):
         assert (walk.place / "runs" / "across" / name).is_file(), name
     assert (walk.place / "runs/across/cells/ravdess_to_emodb/seed_0/predictions.csv").is_file()
+    for paper in ("gemo-clap", "gmp-tl", "ems"):
+        assert {".md", ".html", ".csv", ".json", ".tex"} <= {
+            one.suffix for one in (walk.place / "runs/beside").glob(f"{paper}.*")
+        }
     for name in ("table1.md", "table1.tex", "table1.csv", "table1.json"):
         assert (walk.place / "runs" / "mine" / name).is_file(), name
     assert (walk.place / "runs" / "alpha" / "sweep.md").is_file() and (walk.place / "runs/layers/sweep.png").is_file()
@@ -125,11 +138,3 @@ def test_predictions(walk: Walk) -> None:
         assert not any(row["error"] for row in rows)
     assert same_but_for_numbers(walk.printed[line_of("    gemoclap predict clip.wav calls/")], "mine.csv: 12 rows")
     assert "UAR" in walk.printed[line_of("    gemoclap evaluate")] and (walk.place / "runs/other/report.md").is_file()
-
-
-def test_pseudo_labels(walk: Walk) -> None:
-    walk.go(line_of(GMP))
-    (written,) = re.findall(r"The steps write (.*?)\. Run all", text_of(PAGE), re.DOTALL)
-    first, *others = re.findall(r"`([^`]+)`", written)
-    for name in (first, *(f"runs/steps/{name}" for name in others)):
-        assert (walk.place / name).is_dir(), name
