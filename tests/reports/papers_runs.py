@@ -61,7 +61,7 @@ def ems_run(folder: Path, accuracies: dict[str, float], seeds: Sequence[int] = (
                 (fold / f"seed_{seed}").mkdir()
                 shutil.move(fold / "predictions.csv", fold / f"seed_{seed}" / "predictions.csv")
     settings = {
-        "variants": list(accuracies), "seeds": list(seeds), "speech": ["libri.jsonl"], "size": "small",
+        "speech": ["libri.jsonl"], "size": "small",
         "lr": {"mockingjay": 2e-4, "npc": 1e-3}, "train": {"epochs": 1, "batch_size": 16},
     }  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -91,7 +91,9 @@ def read_ems(folders: Sequence[str]) -> EmsBeside:
     if len(folders) != 1:
         raise GemoclapError(f"ems: {len(folders)} folders are named; name the one that 'gemoclap compare ems' wrote")
     folder = Path(folders[0])
-    if not (folder / CONFIG).is_file() or "variants" not in (config := read_yaml(folder / CONFIG, REMEDY)):
+    config = read_yaml(folder / CONFIG, REMEDY) if (folder / CONFIG).is_file() else {}
+    # Its settings are saved without variants and seeds, which can be added later; no other run has a rate for each encoder.
+    if not isinstance(config.get("lr"), Mapping):
         raise GemoclapError(
             f"{folder}: is not the folder of a comparison; name the one that 'gemoclap compare ems' wrote"
         )
