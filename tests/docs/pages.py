@@ -24,12 +24,11 @@ OTHER_LANGUAGES = {
     "python": "test_snippets.py runs or compiles them",
     "diff": "test_extending.py makes the changes",
     "js": "test_serving_docs.py runs it",
-    "html": "test_export_page.py runs its script",
+    "html": "test_walk_pages.py runs its script",
     "ini": "test_serving_docs.py reads it",
     "nginx": "needs nginx",
-    "dockerfile": "needs podman; test_blocks.py reads its last lines",
-    "yaml": "test_blocks.py parses it",
-    "json": "test_blocks.py parses it",
+    "yaml": "test_commands_parse.py parses it",
+    "json": "test_commands_parse.py parses it",
 }
 """Languages of fenced blocks -> what is done about them."""
 
@@ -37,9 +36,9 @@ NOT_FOR_A_SHELL = {
     ("README.md", "src/gemoclap/"): "the tree of the repository; test_imports.py compares it",
     ("docs/architecture.md", "errors, extras,"): "the floors of the package; test_imports.py compares them",
     ("docs/citing.md", "@"): "BibTeX; test_docs.py compares it",
-    ("docs/export.md", "default.onnx: "): "output; test_export_page.py compares it",
+    ("docs/export.md", "default.onnx: "): "output; test_walk_pages.py compares it",
     ("docs/quickstart.md", "demo/synthetic/wav/"): "output; test_walk_quickstart.py compares it",
-    ("docs/search.md", "1  0.14  "): "output; test_search_page.py compares it",
+    ("docs/search.md", "1  0.14  "): "output; test_walk_pages.py compares it",
     ("docs/scaling.md", "core hours = "): "a formula",
     ("docs/extending.md", "<!-- table: "): "comments of a page, which scripts/results.py reads",
     ("docs/corpora.md", "IEMOCAP_full_release/"): "a tree; test_corpora_page.py makes it",

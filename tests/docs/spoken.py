@@ -32,6 +32,8 @@ def problem_of(span: Span) -> str | None:
     looked up. Any other is parsed.
     """
     words = words_of(span)[1:]
+    if words[0].startswith("-") and span.page == "docs/serving.md":  # the image of this name, which starts the server
+        words = ["serve", *words]
     if words[0].startswith("-"):
         return None if words in (["--help"], ["--version"]) else f"{span.where}: {span.text}: no such option"
     if words[0] == "COMMAND":

@@ -48,7 +48,7 @@ def line_of(start: str) -> int:
 
 def same_but_for_numbers(shown: str, page: str) -> bool:
     """Whether two texts differ in nothing but their numbers."""
-    pattern = re.sub(r"\d+(\\\.\d+)?", r"[\\d.]+", re.escape(page))
+    pattern = re.sub(r"\d[\d,]*(\\\.\d+)?", r"[\\d.,]+", re.escape(page))
     return re.search(pattern, shown) is not None
 
 
