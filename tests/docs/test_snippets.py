@@ -37,6 +37,7 @@ HERE = {
     ("docs/quickstart.md", "from gemoclap import Predictor\n\nstream ="),
     ("docs/quickstart.md", "from gemoclap import Predictor\n\npredictor ="),
     ("docs/export.md", "import gemoclap\nfrom transformers"),
+    ("docs/api.md", "# whisper_third_layer.py"),
 }
 """Those that are run below."""
 OTHERS_CALLS = {"pipeline", "AutoModelForAudioClassification.from_pretrained", "push_to_hub", "objective", "classifier"}
@@ -114,13 +115,23 @@ def test_the_pipeline_of_transformers(place: Path) -> None:
     assert {answer["label"]: answer["score"] for answer in found} == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_class_for_xares(place: Path) -> None:
+    """Its sound is tests/encoders/test_xares.py's business; here the class of the page can be made."""
+    made = run(snippet("docs/api.md", "# whisper_third_layer.py"), place)["WhisperThirdLayerEncoder"]
+    assert all(hasattr(made.__mro__[1], name) for name in ("audio_encoder", "layers"))
+
+
 # Calls in lines of text.
 
 
 def imported(text: str) -> dict[str, Any]:
     """Return what the imports of a text give."""
     found = re.findall(r"from (gemoclap[\w.]*) import (\w+(?:, \w+)*)", text)
-    return {name: getattr(import_module(module), name) for module, names in found for name in names.split(", ")}
+    pairs = [(import_module(module), name) for module, names in found for name in names.split(", ")]
+    return {
+        name: getattr(module, name) if hasattr(module, name) else import_module(f"{module.__name__}.{name}")
+        for module, name in pairs
+    }
 
 
 def calls(code: str) -> Iterator[tuple[str, list[str]]]:

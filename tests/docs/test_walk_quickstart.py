@@ -81,7 +81,7 @@ def test_the_demo(walk: Walk) -> None:
 def test_from_a_corpus_to_streams(walk: Walk) -> None:
     walk.go(line_of("## From a corpus to a table"), line_of("## Train on one corpus, test on another"))
     page = text_of(PAGE)
-    (shown,) = re.findall(r"`(ravdess\.jsonl: \d+ utterances.*?)`", page)
+    (shown,) = re.findall(r"`(ravdess\.jsonl: [\d,]+ utterances.*?)`", page)
     assert same_but_for_numbers(walk.printed[line_of("    gemoclap prepare ravdess")], shown)
     table = page.partition("`crossval` writes to `runs/ravdess`:")[2].partition("You can stop")[0]
     named = [
