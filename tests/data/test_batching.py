@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from gemoclap.data.batching import (
     balanced_draw,
+    balanced_draw_within,
     count_batches,
     count_budgeted,
     length_bucketed,
@@ -401,3 +402,27 @@ def test_batches_stay_what_they_were() -> None:
         plans.append([balanced_draw(clips[1], np.random.default_rng(items)).tolist()])
     digest = hashlib.sha256(json.dumps(plans).encode()).hexdigest()
     assert digest[:16] == "2d8ef08d1baa5b15"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_draw_within_groups_is_even_over_groups_and_over_their_classes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = rng.choice(3, 200, p=[0.8, 0.15, 0.05])
+    classes = np.where(groups == 2, 0, rng.integers(0, 4, 200))  # the smallest group has one class alone
+    drawn = balanced_draw_within(groups, classes, np.random.default_rng(seed))
+    assert len(drawn) == 200
+    assert np.ptp(np.bincount(groups[drawn])) <= 1
+    for group in range(3):
+        counts = np.bincount(classes[drawn][groups[drawn] == group])
+        assert np.ptp(counts[counts > 0]) <= 1
+    # No item is drawn twice more often than another of its group and class.
+    times = np.bincount(drawn, minlength=200)
+    for group in range(3):
+        for one in range(4):
+            same = times[(groups == group) & (classes == one)]
+            assert not len(same) or np.ptp(same) <= 1
+
+
+def test_a_draw_of_fewer_items_than_classes_has_each_class_once_at_most() -> None:
+    drawn = balanced_draw(np.arange(6), np.random.default_rng(0), total=4)
+    assert len(set(drawn)) == 4

@@ -288,3 +288,23 @@ def test_classes_that_a_corpus_lacks_are_named_for_each_of_its_utterances() -> N
     assert found is not None
     assert found.tolist() == [[True, False, False, True]] * 2 + [[True] * 4] * 4
     assert classes_by_corpus(rows[2:], vocabulary) is None
+
+
+@pytest.mark.parametrize("balance", [False, True])
+@pytest.mark.parametrize("seconds", [None, 0.9])
+def test_corpora_are_drawn_evenly_if_asked_for(
+    rows: list[Utterance], store: AudioStore, balance: bool, seconds: float | None
+) -> None:
+    several = [replace(row, corpus="small" if place % 5 == 0 else "large") for place, row in enumerate(rows)]
+    settings = TrainSettings(batch_size=4, batch_seconds=seconds, balance=balance, balance_corpora=True)
+    batches = TrainBatches(several, store, VOCABULARY, settings)
+    for epoch in range(3):
+        drawn = [several[place] for batch in batches.plan(epoch) for place in batch]
+        counts = [sum(row.corpus == name for row in drawn) for name in ("small", "large")]
+        assert len(drawn) == len(rows) and abs(counts[0] - counts[1]) <= 1
+        large = [VOCABULARY.resolve(row.emotion) for row in drawn if row.corpus == "large"]
+        assert not balance or max(map(large.count, set(large))) - min(map(large.count, set(large))) <= 1
+        assert len(list(batches.epoch(epoch))) == len(batches)
+    # One corpus alone is drawn as without the setting.
+    alone = TrainBatches(rows, store, VOCABULARY, settings)
+    assert alone.plan(0) == TrainBatches(rows, store, VOCABULARY, replace(settings, balance_corpora=False)).plan(0)

@@ -19,7 +19,8 @@ from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.crosscorpus import Corpus, Pair
-from gemoclap.reports.crosscorpus import ink_on, print_crosscorpus, write_crosscorpus
+from gemoclap.reports.corpus_matrix import ink_on
+from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
 from gemoclap.reports.tables import percent
 
 LABELS = ("happy", "sad")
@@ -34,6 +35,8 @@ class Matrix:
     seeds: tuple[int, ...] = (0,)
     settings: Settings = field(default_factory=Settings)
     warnings: list[str] = field(default_factory=list)
+    left_out: list[Pair] = field(default_factory=list)
+    within: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         vocabulary = Vocabulary("v", LABELS)
@@ -80,7 +83,7 @@ def test_the_page_has_a_row_for_what_was_trained_on(matrix: Any) -> None:
         and rows["a"][2] == "only happy shared"
     )
     assert rows["b"][2].startswith(uar(matrix, "b", "c")) and rows["c"] == ["no label shared", "not finished", ""]
-    assert "**Unfinished:** 1 pairs" in page and "Beware" not in page
+    assert "**Unfinished:** 1 of 6 cells" in page and "Beware" not in page
     assert rows.keys() == rows_under(page, "WAR").keys()
 
 
@@ -122,6 +125,18 @@ def test_the_picture_has_the_figures_where_they_belong(matrix: Any, drawn: list[
     assert cells[0, 2] == ["only happy\nshared"] and cells[2, 1] == ["not finished"] and len(cells) == 9
     shares = np.ma.filled(axes.images[0].get_array(), np.nan)
     assert percent(shares[1, 0] / 100) == uar(matrix, "b", "a") and np.isnan(shares[np.diag_indices(3)]).all()
+
+
+def test_all_others_are_a_row_of_the_picture_and_of_every_file(matrix: Any, drawn: list[Figure]) -> None:
+    matrix.left_out = [Pair("b+c", "a", LABELS, ("b", "c")), Pair("a", "b", LABELS), Pair("", "c", ())]
+    page = write_crosscorpus(matrix).read_text()
+    row = rows_under(page, "UAR")["all others"]
+    assert row[0].startswith(uar(matrix, "b+c", "a")) and row[1] == rows_under(page, "UAR")["a"][1]
+    assert row[2] == "no label shared" and "| b and c | a |" in page
+    axes = drawn[0].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c", "all others"]
+    assert np.ma.filled(axes.images[0].get_array(), np.nan).shape == (4, 3)
+    assert "left out,b+c,a,finished" in (matrix.output / "crosscorpus.csv").read_text()
 
 
 def luminance(colour: Any) -> np.ndarray:

@@ -160,6 +160,15 @@ def add_crosscorpus(parser: Parser) -> None:
     parser.add_argument("--keep_models", type=bool, default=True, help=keep)
     seeds = "train with each of these seeds, such as 0,1,2; the matrix shows the means over seeds"
     parser.add_argument("--seeds", type=list[int] | None, default=None, help=seeds)
+    leave = (
+        "train on all corpora but one too, and test on that one; --train.balance_corpora true draws the corpora evenly"
+    )
+    parser.add_argument("--leave_one_out", action="store_true", help=leave)
+    within = (
+        "fill the diagonal with cross-validations that share no speaker: train = do them here, with the same settings; or the "
+        "folders of finished ones, separated by commas"
+    )
+    parser.add_argument("--within", type=list[str], default=[], help=within)
     add_settings(parser)
     parser.hide(*FOLDS)
 

@@ -20,9 +20,13 @@ from gemoclap.reports import write_report
 from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
 from gemoclap.reports.sweep import print_sweep, write_sweep
 from gemoclap.reports.table1 import print_costs, print_table1, write_table1
+from gemoclap.reports.within import read_within
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import process_state
 from gemoclap.wording import counted
+
+TRAIN = "train"
+"""Value of --within that has the cross-validations done here."""
 
 
 def run_crosscorpus(args: Namespace) -> int:
@@ -30,7 +34,20 @@ def run_crosscorpus(args: Namespace) -> int:
     settings = settings_of(args)
     if args.data.manifest is not None:
         raise GemoclapError("data.manifest: the manifests are given without an option here; leave it out")
-    matrix = CrossCorpus(settings, args.manifests, args.method, seeds_of(args) or [args.train.seed], Path(args.output))
+    trains_within = args.within == [TRAIN]
+    runs = [] if trains_within else args.within
+    if TRAIN in runs:
+        raise GemoclapError(f"--within: give {TRAIN} alone, or the folders of cross-validations")
+    matrix = CrossCorpus(
+        settings,
+        args.manifests,
+        args.method,
+        seeds_of(args) or [args.train.seed],
+        Path(args.output),
+        leave_one_out=args.leave_one_out,
+        within=trains_within,
+    )
+    read_within(matrix, runs)  # so that a wrong folder is found before anything is trained
     empty = {frozenset((pair.trained, pair.tested)): pair for pair in matrix.pairs if pair.is_empty}
     for pair in empty.values():
         shared = f"share only {pair.labels[0]}" if pair.labels else "share no label"
@@ -38,13 +55,14 @@ def run_crosscorpus(args: Namespace) -> int:
 
     def show() -> Path:
         with holding(matrix.output, brief=True):
-            return write_crosscorpus(matrix)
+            return write_crosscorpus(matrix, runs)
 
     matrix.fill(keep_models=args.keep_models, show=show)
     page = show()
-    print_crosscorpus(matrix, output_console())
+    print_crosscorpus(matrix, output_console(), runs)
     print(
-        f"{page}: the matrix; the same folder has a picture (crosscorpus.png) and figures (crosscorpus.csv, crosscorpus.json)"
+        f"{page}: the matrix; the same folder has a web page (crosscorpus.html), a picture (crosscorpus.png) and figures "
+        "(crosscorpus.csv, crosscorpus.json)"
     )
     return 0
 

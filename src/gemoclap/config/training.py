@@ -49,6 +49,9 @@ class TrainSettings:
             still those of the whole batch; a second forward pass is the price. null = the whole batch at once.
         balance: Draw the same number of utterances from every class in an epoch, which helps UAR where a class is rare [C].
             The length of an epoch stays the same.
+        balance_corpora: Draw the same number of utterances from every corpus in an epoch, where several are trained on
+            together [C]. With 'balance', the classes within each corpus are drawn evenly too. The length of an epoch stays
+            the same.
         lr: Peak learning rate of Adam [C; P: 1e-5].
         encoder_lr: Peak learning rate of the encoders' own weights; heads and projections use 'lr' [C]. null = 'lr'.
         weight_decay: Decoupled weight decay (AdamW) [C]. 0 = plain Adam [P].
@@ -76,6 +79,7 @@ class TrainSettings:
     batching: Literal["dealt", "bucketed", "shuffled"] = "dealt"
     chunk_size: int | None = None
     balance: bool = False
+    balance_corpora: bool = False
     lr: float = 1e-3
     encoder_lr: float | None = None
     weight_decay: float = 0.01

@@ -182,18 +182,41 @@ def padding_share(lengths: Sequence[int] | np.ndarray, batches: Sequence[Sequenc
     return 1.0 - sum(int(lengths[list(batch)].sum()) for batch in batches) / padded
 
 
-def balanced_draw(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw the same number of items from every class, N in total: ``(N,)`` positions in `classes` ``(N,)``.
+def balanced_draw(classes: np.ndarray, rng: np.random.Generator, total: int | None = None) -> np.ndarray:
+    """Draw the same number of items from every class: positions in `classes` ``(N,)``.
 
     Within a class, no item is drawn a second time before all are drawn once. So all items of a rare class are repeated about
     equally often. Of a frequent class, only some items are drawn, at random.
+
+    Parameters
+    ----------
+    total : number of positions; None = N.
     """
+    total = len(classes) if total is None else total
     present = rng.permutation(np.unique(classes))
-    shares = np.full(len(present), len(classes) // len(present))
-    shares[: len(classes) % len(present)] += 1
     drawn = []
-    for one, share in zip(present, shares, strict=True):
+    for one, share in zip(present, _shares(total, len(present)), strict=True):
         members = np.flatnonzero(classes == one)
         rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
-        drawn.append(np.concatenate(rounds)[:share])
+        drawn += [np.concatenate(rounds)[:share]] if share else []
     return np.concatenate(drawn)
+
+
+def balanced_draw_within(groups: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw the same number of items from every group, and within a group from every class: ``(N,)`` positions.
+
+    Parameters
+    ----------
+    groups, classes : (N,) indices; with one class, only the groups are balanced.
+    """
+    present = rng.permutation(np.unique(groups))
+    drawn = []
+    for one, share in zip(present, _shares(len(groups), len(present)), strict=True):
+        members = np.flatnonzero(groups == one)
+        drawn.append(members[balanced_draw(classes[members], rng, share)])
+    return np.concatenate(drawn)
+
+
+def _shares(total: int, parts: int) -> list[int]:
+    """Return `parts` numbers that differ by at most one, of sum `total`."""
+    return [total // parts + (place < total % parts) for place in range(parts)]

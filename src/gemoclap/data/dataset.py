@@ -17,6 +17,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.batching import (
     balanced_draw,
+    balanced_draw_within,
     count_batches,
     count_budgeted,
     length_bucketed,
@@ -161,7 +162,7 @@ class TrainBatches:
     utterances : the training part of a fold.
     source : source of the inputs. All are prepared here, because batches are grouped by length.
     vocabulary : the classes. None is for speech without labels: all utterances are used, and every label is -1.
-    settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `epochs` and `seed` are used.
+    settings : `batch_size`, `batch_seconds`, `batching`, `balance`, `balance_corpora`, `epochs` and `seed` are used.
     process, processes : number of this process, and number of processes that share each epoch.
     votes : whether the targets have the votes of the raters (`targets.vote_shares`).
     dimensions : (N, D), the values to predict for each of `utterances`. Only without a vocabulary, which leaves some out.
@@ -193,6 +194,7 @@ class TrainBatches:
         self.processes = processes
         self._targets = training_targets(self.utterances, vocabulary, votes, dimensions)
         self._emotions, self._genders = self._targets.emotions.numpy(), self._targets.genders.numpy()
+        self._corpora = self._drawn_corpora()
         self._lengths = source.lengths(self.utterances)
         self._number = self._count()
 
@@ -202,7 +204,8 @@ class TrainBatches:
         if settings.batch_seconds is None:
             return count_batches(len(self.utterances), settings.batch_size, self.processes)
         # Each epoch draws other clips. For each position, the longest clip of all epochs is a bound for all of them.
-        epochs = range(settings.epochs if settings.balance else 1)
+        draws = settings.balance or self._corpora is not None
+        epochs = range(settings.epochs if draws else 1)
         drawn = [np.sort(self._lengths[self._draw(np.random.default_rng([settings.seed, epoch]))]) for epoch in epochs]
         self._bounds = np.max(drawn, axis=0)
         return count_budgeted(self._bounds, self._budget, self.processes)
@@ -214,7 +217,17 @@ class TrainBatches:
 
     def _draw(self, rng: np.random.Generator) -> np.ndarray:
         """Return the positions in `utterances` of the utterances that an epoch uses."""
+        if self._corpora is not None:
+            classes = self._emotions if self.settings.balance else np.zeros_like(self._corpora)
+            return balanced_draw_within(self._corpora, classes, rng)
         return balanced_draw(self._emotions, rng) if self.settings.balance else np.arange(len(self.utterances))
+
+    def _drawn_corpora(self) -> np.ndarray | None:
+        """Return (N,) the number of each utterance's corpus, or None if corpora are not drawn evenly, or there is only one."""
+        if not self.settings.balance_corpora:
+            return None
+        names, numbers = np.unique([row.corpus or "" for row in self.utterances], return_inverse=True)
+        return numbers if len(names) > 1 else None
 
     def __len__(self) -> int:
         """Number of batches per epoch in each process."""

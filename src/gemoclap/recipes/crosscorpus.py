@@ -1,8 +1,10 @@
-"""Trains on one corpus and tests on another, for every ordered pair of several corpora.
+"""Trains on one corpus and tests on another, for every ordered pair of several corpora; and on all corpora but one.
 
 A pair uses the labels that both corpora have. A model is trained on all speakers of a corpus with one such set of labels. So
 pairs with the same training corpus and the same labels share one training. The folder trainings/CORPUS/LABELS/seed_N is that
 of a `gemoclap train`. The file cells/TRAINED_to_TESTED/seed_N/predictions.csv has the predictions for the other corpus.
+Corpora that are trained on together have one manifest, together/A+B.jsonl. An utterance is not compared with classes that its
+own corpus lacks. The folder within/CORPUS/seed_N has the cross-validation of one corpus.
 Processes that were started with the same command share the trainings. Trainings can be resumed.
 """
 
@@ -13,22 +15,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import combinations, permutations
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from gemoclap.config import TRAINED, DataSettings, Settings
-from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.speakers import common_speakers
 from gemoclap.data.audio_store import AudioStore
+from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
-from gemoclap.encoders.provenance import known_speakers, named_speakers, warnings_of
+from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.labels import Vocabulary
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import PredictionTable, read_predictions
-from gemoclap.recipes.crossval import encoder_config
+from gemoclap.recipes.crossval import cross_validate, encoder_config
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import InputSources, load_audio_store
@@ -40,69 +40,33 @@ from gemoclap.recipes.run_folder import (
     seed_folder,
     weights_hash,
 )
+from gemoclap.recipes.several_corpora import (
+    LONGEST_NAME,
+    Corpus,
+    Pair,
+    left_out_pair,
+    pair_of,
+    read_corpora,
+    same_sound,
+    shared_speakers,
+    short_name,
+    write_together,
+)
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.train import train
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
 
-LONGEST_NAME = 150
-"""Largest number of characters in a folder's name; most file systems allow 255 bytes."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """One of the corpora.
-
-    Attributes
-    ----------
-    name : name of its manifest, without .jsonl.
-    data : the settings that it was read with, with the corpus's defaults filled in.
-    vocabulary : its classes.
-    rows : utterances with a class; their label is replaced by the class.
-    """
-
-    name: str
-    data: DataSettings
-    vocabulary: Vocabulary
-    rows: tuple[Utterance, ...]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes that have utterances, in the order of the vocabulary."""
-        present = {row.emotion for row in self.rows}
-        return tuple(label for label in self.vocabulary.emotions if label in present)
-
-    def of(self, labels: Sequence[str]) -> list[Utterance]:
-        """Return the utterances of some classes."""
-        return [row for row in self.rows if row.emotion in labels]
-
-    def settings_for(self, labels: Sequence[str]) -> DataSettings:
-        """Return the settings for reading this corpus with only some of its classes."""
-        merges = {label: into for label, into in self.vocabulary.merges.items() if into in labels}
-        return replace(self.data, vocabulary=None, emotions=list(labels), merges=merges)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A training corpus and a test corpus, by name, with the labels that both have, in the order of the first."""
-
-    trained: str
-    tested: str
-    labels: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"{self.trained}_to_{self.tested}"
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there are fewer than two labels."""
-        return len(self.labels) < 2
+__all__ = ["Corpus", "CrossCorpus", "Pair", "Training"]
+TOGETHER, WITHIN = "together", "within"
 
 
 @dataclass(frozen=True)
 class Training:
-    """A model for all pairs with one training corpus and one set of labels."""
+    """A model for all pairs with one training corpus and one set of labels.
+
+    `corpus` is the name of a corpus, or of several that are trained on together, whose names are in `together`.
+    """
 
     corpus: str
     labels: tuple[str, ...]
@@ -111,8 +75,13 @@ class Training:
     folder: Path
 
     @property
+    def together(self) -> tuple[str, ...]:
+        """The corpora that are trained on together, if there are several."""
+        return self.pairs[0].together
+
+    @property
     def job(self) -> str:
-        return f"train on {self.corpus} with {self.folder.parent.name} seed {self.seed}"
+        return f"train on {short_name(self.corpus)} with {self.folder.parent.name} seed {self.seed}"
 
 
 class CrossCorpus:
@@ -126,40 +95,60 @@ class CrossCorpus:
     method : one of `config.TRAINED`.
     seeds : the trainings are repeated with each seed.
     output : the folder of the matrix.
+    leave_one_out : whether to train on all corpora but one and test on that one, too.
+    within : whether to cross-validate each corpus, too, with folds that share no speaker.
 
     Attributes
     ----------
     corpora : by name, in the order given.
     pairs : all ordered pairs, also those that share fewer than two labels.
+    left_out : with `leave_one_out`, one pair per corpus, which is tested on; the other corpora are trained on.
     warnings : what a reader must know first: corpora that share speakers or audio, and encoders that were trained on test
         speakers.
 
     Raises
     ------
     GemoclapError : a manifest, setting or method is wrong; no pair shares two labels; two corpora share speakers, and
-        `data.allow_speaker_overlap` is false; the folder has another run; it is one distributed run (torchrun).
+        `data.allow_speaker_overlap` is false; the folder has another run; it is one distributed run (torchrun);
+        `leave_one_out` with fewer than three corpora; a corpus cannot be divided into folds.
     """
 
     def __init__(
-        self, settings: Settings, manifests: Sequence[str], method: str, seeds: Sequence[int], output: Path
+        self,
+        settings: Settings,
+        manifests: Sequence[str],
+        method: str,
+        seeds: Sequence[int],
+        output: Path,
+        *,
+        leave_one_out: bool = False,
+        within: bool = False,
     ) -> None:
         refuse_torchrun("a matrix of corpora")
         self.settings, self.method, self.seeds, self.output = settings, method, tuple(seeds), output
         _check_method(method)
-        self.corpora = _read(settings.data, manifests)
-        self.pairs = [_pair(one, other) for one, other in permutations(self.corpora.values(), 2)]
+        self.corpora = read_corpora(settings.data, manifests)
+        self.pairs = [pair_of(one, other) for one, other in permutations(self.corpora.values(), 2)]
         if all(pair.is_empty for pair in self.pairs):
             has = "; ".join(f"{one.name} has {', '.join(one.labels) or 'none'}" for one in self.corpora.values())
             raise GemoclapError(f"no two corpora share two labels ({has}); see --data.emotions and --data.merges")
+        if leave_one_out and len(self.corpora) < 3:
+            raise GemoclapError(
+                "--leave_one_out: with two corpora, one is left out in each pair already; name three or more"
+            )
+        self.left_out = [left_out_pair(self.corpora, name) for name in self.corpora] if leave_one_out else []
+        self.within = [name for name in self.corpora if self._is_tested(name)] if within else []
+        # Faults of folds are found before anything is trained.
+        self._folds = {name: make_folds(*self._read_within(name)) for name in self.within}
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
-        self.warnings = [*_shared_speakers(self.corpora, settings.data), *self._encoder_warnings()]
+        self.warnings = [*shared_speakers(self.corpora, settings.data), *self._encoder_warnings()]
 
     @property
     def trainings(self) -> list[Training]:
         """All trainings, in the order of seeds and corpora."""
         kinds: dict[tuple[str, tuple[str, ...]], list[Pair]] = {}
-        for pair in self.pairs:
+        for pair in dict.fromkeys([*self.pairs, *self.left_out]):
             if not pair.is_empty:
                 kinds.setdefault((pair.trained, pair.labels), []).append(pair)
         return [
@@ -215,9 +204,14 @@ class CrossCorpus:
         # This comes first, so that a faulty file stops the command before it writes anything, and so does audio that two
         # corpora share. If shared audio is allowed, reports mention it.
         if self.settings.data.allow_speaker_overlap or any(map(self._pending, self.trainings)):
-            self.warnings += _same_sound(self.corpora, self.store, self.settings.data)
+            self.warnings += same_sound(self.corpora, self.store, self.settings.data)
         claim_together(self.output, self._lasting(), [self.method])
-        jobs = {one.job: partial(self._train_and_test, one, keep_models, show) for one in self.trainings}
+        jobs: dict[str, Callable[[], None]] = {
+            one.job: partial(self._train_and_test, one, keep_models, show) for one in self.trainings
+        }
+        for seed in self.seeds:
+            for name in self.within:
+                jobs[f"cross-validate {name} seed {seed}"] = partial(self._cross_validate, name, seed, show)
         share(jobs, self.output, say)
 
     def _pending(self, training: Training) -> list[Pair]:
@@ -248,16 +242,48 @@ class CrossCorpus:
 
     def _settings_of(self, training: Training) -> Settings:
         """Return the settings with which `gemoclap train` would do the same."""
-        return replace(
-            self.settings,
-            data=self.corpora[training.corpus].settings_for(training.labels),
-            train=replace(self.settings.train, seed=training.seed),
-        )
+        if training.together:
+            data = self._data_together(training)
+        else:
+            data = self.corpora[training.corpus].settings_for(training.labels)
+        return replace(self.settings, data=data, train=replace(self.settings.train, seed=training.seed))
+
+    def _data_together(self, training: Training) -> DataSettings:
+        """Write the manifest of several corpora, and return the settings for reading it with the labels of a training."""
+        target = self.output / TOGETHER / f"{short_name(training.corpus)}.jsonl"
+        manifest = write_together([self.corpora[name] for name in training.together], target)
+        no_folds: dict[str, Any] = dict.fromkeys(("n_folds", "test_speakers", "fold_files", "test_partitions"))
+        classes: dict[str, Any] = {"vocabulary": None, "emotions": list(training.labels), "merges": {}}
+        return replace(self.settings.data, manifest=str(manifest), folds="kfold", **no_folds, **classes)
+
+    def within_folder(self, corpus: str, seed: int) -> Path:
+        """Return the folder of a corpus's cross-validation with one seed."""
+        return seed_folder(self.output / WITHIN / corpus, seed)
+
+    def _cross_validate(self, corpus: str, seed: int, show: Callable[[], object]) -> None:
+        seeded = replace(self.settings.train, seed=seed)
+        settings = replace(self.settings, data=self._data_within(corpus), train=seeded)
+        folder = self.within_folder(corpus, seed)
+        paths = [folder / self.method / fold.name / "predictions.csv" for fold in self._folds[corpus]]
+        store = None if all(path.is_file() for path in paths) else self.store
+        cross_validate(settings, [self.method], folder, keep_models=False, store=store)
+        show()
+
+    def _data_within(self, corpus: str) -> DataSettings:
+        one = self.corpora[corpus]
+        return one.data if set(one.labels) == set(one.vocabulary.emotions) else one.settings_for(one.labels)
+
+    def _read_within(self, corpus: str) -> tuple[Any, DataSettings, Any]:
+        utterances, vocabulary, data = read_data(self._data_within(corpus))
+        return utterances, data, vocabulary
+
+    def _is_tested(self, corpus: str) -> bool:
+        return any(pair.tested == corpus and not pair.is_empty for pair in self.pairs)
 
     def _training_folder(self, corpus: str, labels: Sequence[str], seed: int) -> Path:
         words = quote("-".join(labels), safe="")
         name = words if len(words) <= LONGEST_NAME else run_key(list(labels))
-        return seed_folder(self.output / "trainings" / corpus / name, seed)
+        return seed_folder(self.output / "trainings" / short_name(corpus) / name, seed)
 
     def _checked(self, pair: Pair, path: Path) -> PredictionTable:
         table = read_predictions(path)
@@ -286,57 +312,3 @@ def _check_method(method: str) -> None:
     if method not in TRAINED:
         hint = did_you_mean(method, list(TRAINED))
         raise GemoclapError(f"no method that is trained is called {method!r}{hint}; known: {', '.join(TRAINED)}")
-
-
-def _read(data: DataSettings, manifests: Sequence[str]) -> dict[str, Corpus]:
-    corpora: dict[str, Corpus] = {}
-    for manifest in manifests:
-        name = Path(manifest).stem
-        if name in corpora:
-            raise GemoclapError(
-                f"{manifest}: another manifest is called {name} too, which is its name here; rename one"
-            )
-        utterances, vocabulary, read = read_data(replace(data, manifest=manifest))
-        classes = [(row, vocabulary.resolve(row.emotion)) for row in utterances]
-        rows = tuple(replace(row, emotion=label) for row, label in classes if label is not None)
-        corpora[name] = Corpus(name, read, vocabulary, rows)
-    if len(corpora) < 2:
-        raise GemoclapError("one corpus alone has nothing to be tested on; name two or more manifests")
-    return corpora
-
-
-def _pair(one: Corpus, other: Corpus) -> Pair:
-    theirs = set(other.labels)
-    return Pair(one.name, other.name, tuple(label for label in one.labels if label in theirs))
-
-
-def _shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]:
-    """Return a warning for every two corpora that share speakers, or raise a GemoclapError if this is not allowed."""
-    return [
-        _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
-        for one, other in combinations(corpora.values(), 2)
-        if (both := common_speakers(named_speakers(one.rows), named_speakers(other.rows)))
-    ]
-
-
-def _same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSettings) -> list[str]:
-    """Return a warning for every two corpora that share audio under any file names, or raise an error as for speakers."""
-    keys = {name: {store.content_key(row): row.id for row in one.rows} for name, one in corpora.items()}
-    return [
-        _overlap(
-            f"{len(both)} clip(s) of {one.name} sound the same as clips of {other.name} "
-            f"({keys[one.name][min(both)]} is {keys[other.name][min(both)]} there)",
-            data,
-        )
-        for one, other in combinations(corpora.values(), 2)
-        if (both := keys[one.name].keys() & keys[other.name].keys())
-    ]
-
-
-def _overlap(what: str, data: DataSettings) -> str:
-    if not data.allow_speaker_overlap:
-        raise GemoclapError(
-            f"{what}: they would be in training and in test; remove them from one manifest, rename a corpus if they are other "
-            "people, or accept it with --data.allow_speaker_overlap true"
-        )
-    return f"{what}: the figures of these two are not speaker-independent"

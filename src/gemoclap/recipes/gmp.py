@@ -295,6 +295,7 @@ def _frame_training(settings: Settings) -> TrainSettings:
         chunk_size=None,
         select="last",
         balance=False,
+        balance_corpora=False,
         gather=False,
     )
 

@@ -1,14 +1,12 @@
-"""Reports a cross-corpus matrix: as a page, a picture, a table on the terminal, CSV and JSON."""
+"""Reports a matrix of corpora: as a page, a web page, a picture, a table on the terminal, CSV and JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -17,74 +15,62 @@ from rich.table import Table
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import named_speakers
 from gemoclap.files import write_json
-from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, none_if_nan
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
-from gemoclap.reports.canvas import FORMATS, drawing, new_figure, save
-from gemoclap.reports.page import Picture, write_illustrated
+from gemoclap.reports.corpus_matrix import ALL_OTHERS, PairResult, draw_matrix, grid_of, over
+from gemoclap.reports.document import Bullets, Content, Document, Drawing, Grid, Part, write_document
+from gemoclap.reports.page import Picture
 from gemoclap.reports.rows import score_tables
-from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, scores_row, with_interval, write_csv
+from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, with_interval, with_points, write_csv
+from gemoclap.reports.within import Cost, Within, cost_of, read_within
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-HOW_TO_READ = (
-    "- **WAR** (weighted average recall) is the share of utterances that are predicted correctly. **UAR** (unweighted average "
-    "recall) is the mean of the recalls of the labels. Guessing has a UAR of 100 % divided by the number of labels, so cells "
-    "with different numbers of labels cannot be compared.\n"
-    "- **[95 % CI]**: expanded percentile bootstrap over the speakers of the test corpus, and over seeds if there are several. "
-    "It shows how much the figure would change with other speakers (and seeds). With one seed, it says nothing about other "
-    "seeds.\n"
-    "- A pair uses the labels that both corpora have. The model was trained on these labels only, with all speakers of its "
-    "corpus. The diagonal is empty, because no corpus is tested on itself here: use `gemoclap crossval` for that."
-)
+PICTURE = "crosscorpus.png"
 
 
-@dataclass(frozen=True)
-class PairResult:
-    """A pair, its number of finished seeds, and their mean scores (None if no seed is finished)."""
+def write_crosscorpus(matrix: CrossCorpus, within: Sequence[str] = ()) -> Path:
+    """Write crosscorpus.md, .html, .csv, .json and .png into the matrix's folder, finished or not; return the page's path.
 
-    pair: Pair
-    finished: int
-    n_seeds: int
-    scores: Scores | None
-
-    @property
-    def n(self) -> int:
-        """Number of test utterances; each counts once, even with several seeds."""
-        return self.scores.n if self.scores else 0
-
-    @property
-    def state(self) -> str:
-        """The state of the cell, in words."""
-        if self.pair.is_empty:
-            return f"only {self.pair.labels[0]} shared" if self.pair.labels else "no label shared"
-        if self.finished == self.n_seeds:
-            return "finished"
-        return f"{self.finished} of {self.n_seeds} seeds" if self.finished else "not finished"
-
-
-def write_crosscorpus(matrix: CrossCorpus) -> Path:
-    """Write crosscorpus.md, .csv, .json and .png into the matrix's folder, finished or not; return the page's path.
+    Parameters
+    ----------
+    within : folders of cross-validations of single corpora, for the diagonal (`reports.within`).
 
     Raises
     ------
-    GemoclapError : predictions do not belong to the manifests.
+    GemoclapError : predictions do not belong to the manifests; or as `read_within`.
     """
-    entries = read_entries(matrix)
+    own = read_within(matrix, within)
+    entries, costs = read_entries(matrix, own), read_costs(matrix, own)
     write_csv(matrix.output / "crosscorpus.csv", [_row(one) for one in entries])
-    write_json(matrix.output / "crosscorpus.json", _data(matrix, entries))
-    pictures: dict[str, Picture] = {"crosscorpus.png": ("UAR of every pair", partial(draw_matrix, matrix, entries))}
-    return write_illustrated(matrix.output / "crosscorpus.md", _sections(matrix, entries), pictures)
+    write_json(matrix.output / "crosscorpus.json", _data(matrix, entries, costs))
+    pictures: dict[str, Picture] = {PICTURE: ("UAR of every pair", partial(draw_matrix, matrix, entries))}
+    return write_document(_document(matrix, entries, own, costs), matrix.output / "crosscorpus", pictures)
 
 
-def read_entries(matrix: CrossCorpus) -> list[PairResult]:
-    """Return the results of every ordered pair, in the order of the matrix."""
-    entries = []
-    for pair in matrix.pairs:
-        tables = [] if pair.is_empty else matrix.predictions(pair)
-        scores = score_tables(tables) if tables else None
-        entries.append(PairResult(pair, len(tables), len(matrix.seeds), scores))
+def read_entries(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[PairResult]:
+    """Return the results of every cell: ordered pairs in the order of the matrix, models of all other corpora, diagonal."""
+    entries = [_entry(matrix, pair) for pair in matrix.pairs]
+    entries += [_entry(matrix, pair, is_left_out=True) for pair in matrix.left_out]
+    for name, one in within.items():
+        scores = score_tables(one.tables) if one.tables else None
+        entries.append(PairResult(Pair(name, name, one.labels), len(one.tables), one.n_seeds, scores, "within"))
     return entries
+
+
+def _entry(matrix: CrossCorpus, pair: Pair, is_left_out: bool = False) -> PairResult:
+    tables = [] if pair.is_empty else matrix.predictions(pair)
+    scores = score_tables(tables) if tables else None
+    return PairResult(pair, len(tables), len(matrix.seeds), scores, "left out" if is_left_out else "pair")
+
+
+def read_costs(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[tuple[str, Cost]]:
+    """Return each cell beside the cross-validation of its tested corpus: what was trained on, and the difference."""
+    titled = [(pair.trained, pair) for pair in matrix.pairs] + [(ALL_OTHERS, pair) for pair in matrix.left_out]
+    found = [
+        (title, cost_of(pair, within.get(pair.tested), matrix.predictions(pair)))
+        for title, pair in titled
+        if not pair.is_empty and pair.tested in within
+    ]
+    return [(title, cost) for title, cost in found if cost is not None]
 
 
 # For programs.
@@ -92,32 +78,50 @@ def read_entries(matrix: CrossCorpus) -> list[PairResult]:
 
 def _row(one: PairResult) -> dict[str, Any]:
     first = {
-        "trained_on": one.pair.trained, "tested_on": one.pair.tested, "state": one.state, "labels": len(one.pair.labels),
-        "label_names": " ".join(one.pair.labels), "finished_seeds": one.finished,
+        "kind": one.kind, "trained_on": one.pair.trained, "tested_on": one.pair.tested, "state": one.state,
+        "labels": len(one.pair.labels), "label_names": " ".join(one.pair.labels), "finished_seeds": one.finished,
     }  # fmt: skip
     if one.scores is None:
         return first
     return {**first, **scores_row(one.scores), "n": one.n, "n_speakers": one.scores.n_clusters}
 
 
-def _data(matrix: CrossCorpus, entries: Sequence[PairResult]) -> dict[str, Any]:
+def _data(matrix: CrossCorpus, entries: Sequence[PairResult], costs: Sequence[tuple[str, Cost]]) -> dict[str, Any]:
+    of_kind = {
+        kind: [_pair_data(one) for one in entries if one.kind == kind] for kind in ("pair", "left out", "within")
+    }
     return {
         "method": matrix.method,
         "seeds": list(matrix.seeds),
         "interval": INTERVAL if len(matrix.seeds) == 1 else INTERVAL_SEEDS,
         "warnings": matrix.warnings,
         "corpora": {one.name: _facts(one) for one in matrix.corpora.values()},
-        "pairs": [
+        "pairs": of_kind["pair"],
+        "left_out": of_kind["left out"],
+        "within": of_kind["within"],
+        "across_minus_within": [
             {
-                "trained_on": one.pair.trained,
-                "tested_on": one.pair.tested,
-                "labels": list(one.pair.labels),
-                "state": one.state,
-                "finished_seeds": one.finished,
-                "scores": {**one.scores.to_dict(), "n": one.n} if one.scores else None,
+                "trained_on": title,
+                "tested_on": cost.pair.tested,
+                "labels": list(cost.pair.labels),
+                "uar_within": cost.within.uar,
+                "uar_across": cost.across.uar,
+                "uar_difference": cost.difference.value,
+                "interval": [none_if_nan(cost.difference.low), none_if_nan(cost.difference.high)],
             }
-            for one in entries
+            for title, cost in costs
         ],
+    }
+
+
+def _pair_data(one: PairResult) -> dict[str, Any]:
+    return {
+        "trained_on": one.pair.trained,
+        "tested_on": one.pair.tested,
+        "labels": list(one.pair.labels),
+        "state": one.state,
+        "finished_seeds": one.finished,
+        "scores": {**one.scores.to_dict(), "n": one.n} if one.scores else None,
     }
 
 
@@ -133,62 +137,69 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
 # The page.
 
 
-def _sections(matrix: CrossCorpus, entries: Sequence[PairResult]) -> list[str]:
+def _document(
+    matrix: CrossCorpus, entries: Sequence[PairResult], within: Mapping[str, Within], costs: Sequence[tuple[str, Cost]]
+) -> Document:
+    lacking = sum(one.is_lacking for one in entries)
+    remarks = [remark for one in within.values() for remark in one.remarks]
+    about = "Rows: corpus that was trained on. Columns: corpus that was tested on."
+    files = (
+        "Figures for programs: [crosscorpus.csv](crosscorpus.csv), [crosscorpus.json](crosscorpus.json). As one web page: "
+        "[crosscorpus.html](crosscorpus.html). All settings: [config.yaml](config.yaml). Prediction of each utterance: "
+        "cells/TRAINED_to_TESTED/seed_N/predictions.csv. Models, if they are kept: trainings/TRAINED/LABELS/seed_N/model."
+    )
+    return Document(
+        f"{TITLES[matrix.method]} across {len(matrix.corpora)} corpora",
+        (
+            *(f"**Beware: {one}.**" for one in (*matrix.warnings, *remarks)),
+            *([f"**Unfinished:** {lacking} of {len(entries)} cells; repeat the command to resume."] if lacking else []),
+        ),
+        (
+            Part(
+                "Corpora",
+                (
+                    _about(matrix),
+                    Grid("Each corpus, with the labels that have utterances.", _corpus_cells(matrix), text_columns=2),
+                ),
+            ),
+            Part("Picture", (Drawing(PICTURE, _described(entries)),)),
+            Part("UAR", (Grid(f"UAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "uar")),)),
+            Part("WAR", (Grid(f"WAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "war")),)),
+            *([Part("Within the corpus and across", _cost_parts(costs))] if costs else []),
+            Part("Labels and utterances", (Grid("What each cell is about.", _pair_cells(entries), text_columns=3),)),
+            Part("How to read this", (Bullets(tuple(_how_to_read(matrix, entries))),)),
+        ),
+        files,
+    )
+
+
+def _about(matrix: CrossCorpus) -> str:
     seeds = f"{'seed' if len(matrix.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, matrix.seeds))}"
-    title = TITLES[matrix.method]
-    lacking = sum(one.finished < one.n_seeds for one in entries if not one.pair.is_empty)
-    unfinished = f"**Unfinished:** {lacking} pairs are not finished; repeat the command to resume."
-    return [
-        f"# {title} across {len(matrix.corpora)} corpora",
-        *(f"**Beware: {one}.**" for one in matrix.warnings),
-        *([unfinished] if lacking else []),
-        f"Encoder `{matrix.settings.model.audio_encoder}`, {matrix.settings.train.epochs} epochs, {seeds}; all settings: "
-        "[config.yaml](config.yaml).",
-        _corpus_table(matrix),
-        "![UAR by training corpus and test corpus](crosscorpus.png)",
-        "## UAR",
-        "In percent, with [95 % CI]. Rows: corpus that was trained on. Columns: corpus that was tested on.",
-        _matrix_table(matrix, entries, "uar"),
-        "## WAR",
-        _matrix_table(matrix, entries, "war"),
-        "## Labels and utterances",
-        _pair_table(entries),
-        "## How to read this",
-        HOW_TO_READ,
-        "Figures for programs: [crosscorpus.csv](crosscorpus.csv), [crosscorpus.json](crosscorpus.json). Prediction of each "
-        "utterance: cells/TRAINED_to_TESTED/seed_N/predictions.csv. Models, if they are kept: "
-        "trainings/TRAINED/LABELS/seed_N/model.",
-    ]
+    drawn = ", corpora drawn evenly" if matrix.left_out and matrix.settings.train.balance_corpora else ""
+    return f"Encoder `{matrix.settings.model.audio_encoder}`, {matrix.settings.train.epochs} epochs, {seeds}{drawn}."
 
 
-def _over(matrix: CrossCorpus) -> str:
-    """Return in words what the intervals resample."""
-    return "test speakers and seeds" if len(matrix.seeds) > 1 else "test speakers"
+def _described(entries: Sequence[PairResult]) -> str:
+    scored = [f"{one.pair.trained} to {one.pair.tested} {percent(one.scores.uar)}" for one in entries if one.scores]
+    return f"UAR in percent by training corpus and test corpus: {'; '.join(scored)}"
 
 
-def _corpus_table(matrix: CrossCorpus) -> str:
+def _corpus_cells(matrix: CrossCorpus) -> Cells:
     rows = [
-        [name, f"`{facts['manifest']}`", f"{facts['utterances']:,}", str(facts["speakers"]), ", ".join(facts["labels"])]
+        [name, facts["manifest"], f"{facts['utterances']:,}", str(facts["speakers"]), ", ".join(facts["labels"])]
         for name, facts in ((one.name, _facts(one)) for one in matrix.corpora.values())
     ]
-    return markdown_table(["corpus", "manifest", "utterances", "speakers", "labels"], rows, text_columns=2)
+    return ["corpus", "manifest", "utterances", "speakers", "labels"], rows
 
 
-def _matrix_table(matrix: CrossCorpus, entries: Sequence[PairResult], figure: str) -> str:
+def _matrix_cells(matrix: CrossCorpus, entries: Sequence[PairResult], figure: str) -> Cells:
     def words(one: PairResult | None) -> str:
         if one is None:
             return ""
         return _figure(one, figure) if one.scores else one.state
 
     header = ["trained on", *(f"tested on {name}" for name in matrix.corpora)]
-    return markdown_table(header, [[name, *map(words, row)] for name, row in _grid(matrix, entries).items()])
-
-
-def _grid(matrix: CrossCorpus, entries: Sequence[PairResult]) -> dict[str, list[PairResult | None]]:
-    """Return the entries by row; None on the diagonal."""
-    by_pair = {(one.pair.trained, one.pair.tested): one for one in entries}
-    names = list(matrix.corpora)
-    return {trained: [by_pair.get((trained, tested)) for tested in names] for trained in names}
+    return header, [[name, *map(words, row)] for name, row in grid_of(matrix, entries).items()]
 
 
 def _figure(one: PairResult, figure: str) -> str:
@@ -197,10 +208,33 @@ def _figure(one: PairResult, figure: str) -> str:
     return words if one.finished == one.n_seeds else f"{words} ({one.state})"
 
 
-def _pair_table(entries: Sequence[PairResult]) -> str:
+def _cost_parts(costs: Sequence[tuple[str, Cost]]) -> tuple[Content, ...]:
     rows = [
         [
-            one.pair.trained,
+            title,
+            cost.pair.tested,
+            str(len(cost.pair.labels)),
+            with_interval(cost.within.uar, cost.within.uar_interval),
+            with_interval(cost.across.uar, cost.across.uar_interval),
+            with_points(cost.difference),
+        ]
+        for title, cost in costs
+    ]
+    header = ["trained on", "tested on", "labels", "within the tested corpus", "across", "across minus within, points"]
+    caption = (
+        "UAR in percent, both among the labels of the pair and on the same utterances. Models of a cross-validation were "
+        "trained on other speakers of the tested corpus and on all its labels; here they choose among those of the pair. "
+        "The difference is paired by speaker."
+    )
+    return (Grid(caption, (header, rows), text_columns=2),)
+
+
+def _pair_cells(entries: Sequence[PairResult]) -> Cells:
+    rows = [
+        [
+            f"{one.pair.trained}, other speakers"
+            if one.kind == "within"
+            else " and ".join(one.pair.together) or one.pair.trained,
             one.pair.tested,
             f"{len(one.pair.labels)}: {', '.join(one.pair.labels)}" if one.pair.labels else "0",
             f"{one.n:,}" if one.scores else UNDEFINED,
@@ -210,75 +244,51 @@ def _pair_table(entries: Sequence[PairResult]) -> str:
         ]
         for one in entries
     ]
-    header = ["trained on", "tested on", "labels", "utterances tested", "speakers", "UAR of guessing", "state"]
-    return markdown_table(header, rows, text_columns=3)
+    return ["trained on", "tested on", "labels", "utterances tested", "speakers", "UAR of guessing", "state"], rows
 
 
-# The picture.
-
-
-def draw_matrix(
-    matrix: CrossCorpus, entries: Sequence[PairResult], path: Path, formats: Sequence[str] = FORMATS
-) -> None:
-    """Draw the UAR of every pair. A darker cell has a higher UAR; each cell shows its figures, labels and utterances."""
-    grid = _grid(matrix, entries)
-    names, side = list(grid), len(grid)
-    shares = np.array([[one.scores.uar if one and one.scores else np.nan for one in row] for row in grid.values()])
-    with drawing():
-        figure = new_figure(1.55 * side + 2.2, 1.15 * side + 1.5, "constrained")
-        axes = figure.add_subplot()
-        # One hue that only gets darker, so that the order of the cells is the same in a grey copy.
-        image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        for row, entries_of_row in enumerate(grid.values()):
-            for column, one in enumerate(entries_of_row):
-                _write_cell(axes, column, row, one)
-        axes.set_xticks(range(side), names)
-        axes.set_yticks(range(side), names)
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_facecolor("#F2F2F2")  # empty cells
-        axes.set_xlabel("tested on")
-        axes.set_ylabel("trained on")
-        axes.set_title(f"{TITLES[matrix.method]} across corpora, in percent", pad=9)
-        bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
-        bar.set_label("UAR (%)")
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        figure.supxlabel(
-            f"[95 % interval over {_over(matrix)}]; guessing has a UAR of 100 % / number of labels",
-            fontsize=7.5,
+def _how_to_read(matrix: CrossCorpus, entries: Sequence[PairResult]) -> list[str]:
+    kinds = {one.kind for one in entries}
+    lines = [
+        "**WAR** (weighted average recall) is the share of utterances that are predicted correctly. **UAR** (unweighted "
+        "average recall) is the mean of the recalls of the labels. Guessing has a UAR of 100 % divided by the number of "
+        "labels, so cells with different numbers of labels cannot be compared.",
+        "**[95 % CI]**: expanded percentile bootstrap over the speakers of the test corpus, and over seeds if there are "
+        "several. It shows how much the figure would change with other speakers (and seeds). With one seed, it says "
+        "nothing about other seeds.",
+        "A pair uses the labels that both corpora have. The model was trained on these labels only, with all speakers of its "
+        "corpus.",
+    ]
+    if "left out" in kinds:
+        even = "Each corpus is drawn as often as the others" if matrix.settings.train.balance_corpora else (
+            "Each corpus counts by its number of utterances; --train.balance_corpora true draws them evenly"
+        )  # fmt: skip
+        lines.append(
+            f"**{ALL_OTHERS[0].upper()}{ALL_OTHERS[1:]}**: one model of all corpora but the tested one. A label is used "
+            "if the tested corpus and one of the others have it. In training, an utterance is not compared with labels "
+            f"that its own corpus lacks. A corpus that shares only one label is left out. {even}."
         )
-        save(figure, path, formats)
-
-
-def _write_cell(axes: Axes, column: int, row: int, one: PairResult | None) -> None:
-    if one is None or one.scores is None:
-        text = UNDEFINED if one is None else one.state.replace(" shared", "\nshared")
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color="#6A6A6A")
-        return
-    scores = one.scores
-    colour = ink_on(scores.uar)
-    uar, war = (with_interval(*pair) for pair in ((scores.uar, scores.uar_interval), (scores.war, scores.war_interval)))
-    axes.text(column, row - 0.2, f"UAR {uar}", ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
-    axes.text(column, row + 0.05, f"WAR {war}", ha="center", va="center", fontsize=7, color=colour)
-    text = f"{len(one.pair.labels)} labels, n = {one.n:,}"
-    axes.text(column, row + 0.3, text, ha="center", va="center", fontsize=7, color=colour)
-
-
-def ink_on(share: float) -> str:
-    """Return a colour of text that can be read on the cell of this UAR."""
-    return "white" if share > 0.71 else "black"
+    if "within" in kinds:
+        lines.append(
+            "The **diagonal** is a cross-validation of one corpus: the models are trained on its other speakers, with all "
+            "its labels. Compare it with other cells in the table 'Within the corpus and across', which has the same "
+            "labels on both sides."
+        )
+    else:
+        lines.append("The diagonal is empty, because no corpus is tested on itself here: --within fills it.")
+    return lines
 
 
 # A terminal.
 
 
-def print_crosscorpus(matrix: CrossCorpus, console: Console) -> None:
+def print_crosscorpus(matrix: CrossCorpus, console: Console, within: Sequence[str] = ()) -> None:
     """Print the matrix. A cell has UAR, WAR, and the numbers of labels and utterances, one below the other."""
     for warning in matrix.warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
         title=f"{TITLES[matrix.method]} across corpora, in percent: upper line UAR, lower line WAR",
-        caption=f"rows: trained on; columns: tested on; [95 % interval over {_over(matrix)}]",
+        caption=f"rows: trained on; columns: tested on; [95 % interval over {over(matrix)}]",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         show_lines=True,
@@ -286,7 +296,7 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console) -> None:
     table.add_column("trained on", overflow="fold")
     for name in matrix.corpora:
         table.add_column(escape(name), justify="right")
-    for name, row in _grid(matrix, read_entries(matrix)).items():
+    for name, row in grid_of(matrix, read_entries(matrix, read_within(matrix, within))).items():
         table.add_row(escape(name), *(escape(_lines(one)) for one in row))
     console.print(table)
 

@@ -24,7 +24,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. In Markdown its caption is a paragraph above it; the cells are plain text."""
+    """A table. Its caption, which screen readers say first, is a paragraph above it in Markdown; the cells are plain text."""
 
     caption: str
     cells: Cells
@@ -110,7 +110,7 @@ def _markdown(one: Content, pictures: Mapping[str, Picture]) -> list[str]:
         return ["\n".join(f"- {line}" for line in one.lines)]
     if isinstance(one, Grid):
         grid = markdown_table(*one.cells, text_columns=one.text_columns)
-        return [one.caption, grid] if one.caption else [grid]
+        return [one.caption, grid]
     return [f"![{pictures[one.name][0]}]({one.name})"]
 
 
