@@ -30,6 +30,7 @@ from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.ems import EmsComparison, Score, compare, pretrain_settings
 from gemoclap.recipes.pretrain import build
 from gemoclap.reports.ems import difference, write_ems_report
+from gemoclap.reports.ems_paper import gains, read_ems, write_ems_beside
 
 NAMES = [LOG_MEL, "npc5_untrained", "npc5", "npc5_ems", "mockingjay_ems_score"]
 
@@ -368,3 +369,16 @@ def test_pairs_differ_in_one_thing() -> None:
         assert VARIANTS[one].score_head == "intensity_track" and VARIANTS[one].masking == "intensity"
         assert VARIANTS[one].add_intensity == (VARIANTS[one].encoder == "mockingjay")
         assert VARIANTS[one].options == VARIANTS[other].options
+
+
+def test_its_folder_stands_beside_the_paper(finished: tuple[Comparison, Path], tmp_path: Path) -> None:
+    comparison, output = finished
+    beside = read_ems([str(output)])
+    (trial,) = beside.trials
+    (gain,) = gains(trial)
+    assert (gain.ems, gain.plain) == ("npc5_ems", "npc5")
+    expected = difference(comparison, ("probe", "labelled"), [("npc5_ems", "npc5")])
+    assert expected is not None and gain.uar.value == pytest.approx(expected.mean)
+    assert set(trial.rows) == set(NAMES)
+    page = write_ems_beside(beside, tmp_path / "out").read_text()
+    assert "| pre-training | speech; passes: 1" in page and f"torch {torch.__version__}" in page
