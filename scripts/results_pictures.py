@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from results_tables import comparison_of, nan
 
-from gemoclap.reports import crosscorpus, ems, plots, sweep
+from gemoclap.reports import corpus_matrix, ems, plots, sweep
 from gemoclap.reports.canvas import drawing, new_figure, save
 
 Record = Mapping[str, Any]
@@ -68,8 +68,9 @@ def draw_crosscorpus(record: Record, path: Path) -> None:
         pair = SimpleNamespace(trained=row["trained_on"], tested=row["tested_on"], labels=row["labels"])
         (uar, *of_uar), (war, *of_war) = (map(nan, row[name]) for name in ("uar", "war"))
         scores = SimpleNamespace(uar=uar, uar_interval=tuple(of_uar), war=war, war_interval=tuple(of_war))
-        entries.append(SimpleNamespace(pair=pair, scores=scores, n=row["n"], finished=1, n_seeds=1, state="finished"))
-    crosscorpus.draw_matrix(matrix, entries, path, FORMATS)  # type: ignore[arg-type]
+        facts = {"n": row["n"], "finished": 1, "n_seeds": 1, "state": "finished", "kind": "pair"}
+        entries.append(SimpleNamespace(pair=pair, scores=scores, **facts))
+    corpus_matrix.draw_matrix(matrix, entries, path, FORMATS)  # type: ignore[arg-type]
 
 
 def draw_sweep(record: Record, path: Path) -> None:

@@ -49,7 +49,7 @@ class Matrix:
     def predictions(self, pair: Pair) -> list[PredictionTable]:
         if (pair.trained, pair.tested) == ("c", "b"):
             return []
-        rng = np.random.default_rng(len(pair.name) + ord(pair.trained))
+        rng = np.random.default_rng(len(pair.name) + ord(pair.trained[0]))
         rows = self.corpora[pair.tested].rows
         truth = tuple(str(row.emotion) for row in rows)
         said = tuple(word if rng.random() < 0.8 else LABELS[0] for word in truth)
