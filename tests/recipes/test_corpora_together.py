@@ -36,6 +36,12 @@ def whole(corpora: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     return output
 
 
+def results_in(output: Path) -> dict[str, tuple[str, int]]:
+    """Return path -> hash and time of every file, except the plans of folds, which are written again as they are."""
+    found = contents(output / "trainings") | contents(output / "cells") | contents(output / "within")
+    return {path: one for path, one in found.items() if not path.endswith("folds.json")}
+
+
 def rows_of(output: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     with open(output / "crosscorpus.csv", newline="") as file:
         return {(row["kind"], row["trained_on"], row["tested_on"]): row for row in csv.DictReader(file)}
@@ -185,13 +191,13 @@ def test_what_is_lacking_is_done_by_two_processes_and_nothing_else(
     lost = [output / "trainings" / "one+two", output / "cells" / "one+two_to_three", output / "within" / "one"]
     for folder in lost:
         shutil.rmtree(folder)
-    before = contents(output / "trainings") | contents(output / "cells") | contents(output / "within")
+    before = results_in(output)
     line = [sys.executable, "-m", "gemoclap", *command(corpora, output, *WHOLE, names="one two three")]
     started = [subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     shown = [process.communicate(timeout=300) for process in started]
     assert [process.returncode for process in started] == [0, 0], shown
     assert sum(error.count("epoch 2/2") for _, error in shown) == 3  # one training of two corpora, and two folds
-    after = contents(output / "trainings") | contents(output / "cells") | contents(output / "within")
+    after = results_in(output)
     assert {path: after[path] for path in before} == before
     assert rows_of(output) == rows_of(whole)
 

@@ -371,7 +371,7 @@ def test_pairs_differ_in_one_thing() -> None:
         assert VARIANTS[one].options == VARIANTS[other].options
 
 
-def test_its_folder_stands_beside_the_paper(finished: tuple[Comparison, Path], tmp_path: Path) -> None:
+def test_its_folder_stands_beside_the_paper(finished: tuple[EmsComparison, Path], tmp_path: Path) -> None:
     comparison, output = finished
     beside = read_ems([str(output)])
     (trial,) = beside.trials

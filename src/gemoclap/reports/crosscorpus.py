@@ -18,7 +18,7 @@ from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, none_if_nan
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
 from gemoclap.reports.corpus_matrix import ALL_OTHERS, PairResult, draw_matrix, grid_of, over
-from gemoclap.reports.document import Bullets, Content, Document, Drawing, Grid, Part, write_document
+from gemoclap.reports.document import Bullets, Content, Document, Drawing, Grid, Chapter, write_document
 from gemoclap.reports.page import Picture
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, with_interval, with_points, write_csv
@@ -155,19 +155,19 @@ def _document(
             *([f"**Unfinished:** {lacking} of {len(entries)} cells; repeat the command to resume."] if lacking else []),
         ),
         (
-            Part(
+            Chapter(
                 "Corpora",
                 (
                     _about(matrix),
                     Grid("Each corpus, with the labels that have utterances.", _corpus_cells(matrix), text_columns=2),
                 ),
             ),
-            Part("Picture", (Drawing(PICTURE, _described(entries)),)),
-            Part("UAR", (Grid(f"UAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "uar")),)),
-            Part("WAR", (Grid(f"WAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "war")),)),
-            *([Part("Within the corpus and across", _cost_parts(costs))] if costs else []),
-            Part("Labels and utterances", (Grid("What each cell is about.", _pair_cells(entries), text_columns=3),)),
-            Part("How to read this", (Bullets(tuple(_how_to_read(matrix, entries))),)),
+            Chapter("Picture", (Drawing(PICTURE, _described(entries)),)),
+            Chapter("UAR", (Grid(f"UAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "uar")),)),
+            Chapter("WAR", (Grid(f"WAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "war")),)),
+            *([Chapter("Within the corpus and across", _cost_parts(costs))] if costs else []),
+            Chapter("Labels and utterances", (Grid("What each cell is about.", _pair_cells(entries), text_columns=3),)),
+            Chapter("How to read this", (Bullets(tuple(_how_to_read(matrix, entries))),)),
         ),
         files,
     )
