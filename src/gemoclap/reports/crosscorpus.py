@@ -18,7 +18,7 @@ from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, none_if_nan
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
 from gemoclap.reports.corpus_matrix import ALL_OTHERS, PairResult, draw_matrix, grid_of, over
-from gemoclap.reports.document import Bullets, Content, Document, Drawing, Grid, Chapter, write_document
+from gemoclap.reports.document import Bullets, Chapter, Content, Document, Drawing, Grid, write_document
 from gemoclap.reports.page import Picture
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, with_interval, with_points, write_csv
