@@ -22,7 +22,7 @@ from gemoclap.reports.document import Bullets, Chapter, Content, Document, Drawi
 from gemoclap.reports.page import Picture
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, with_interval, with_points, write_csv
-from gemoclap.reports.within import Cost, Within, cost_of, read_within
+from gemoclap.reports.within import CrossingCost, Within, cost_of, read_within
 
 PICTURE = "crosscorpus.png"
 
@@ -62,7 +62,7 @@ def _entry(matrix: CrossCorpus, pair: Pair, is_left_out: bool = False) -> PairRe
     return PairResult(pair, len(tables), len(matrix.seeds), scores, "left out" if is_left_out else "pair")
 
 
-def read_costs(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[tuple[str, Cost]]:
+def read_costs(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[tuple[str, CrossingCost]]:
     """Return each cell beside the cross-validation of its tested corpus: what was trained on, and the difference."""
     titled = [(pair.trained, pair) for pair in matrix.pairs] + [(ALL_OTHERS, pair) for pair in matrix.left_out]
     found = [
@@ -86,7 +86,9 @@ def _row(one: PairResult) -> dict[str, Any]:
     return {**first, **scores_row(one.scores), "n": one.n, "n_speakers": one.scores.n_clusters}
 
 
-def _data(matrix: CrossCorpus, entries: Sequence[PairResult], costs: Sequence[tuple[str, Cost]]) -> dict[str, Any]:
+def _data(
+    matrix: CrossCorpus, entries: Sequence[PairResult], costs: Sequence[tuple[str, CrossingCost]]
+) -> dict[str, Any]:
     of_kind = {
         kind: [_pair_data(one) for one in entries if one.kind == kind] for kind in ("pair", "left out", "within")
     }
@@ -138,7 +140,10 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
 
 
 def _document(
-    matrix: CrossCorpus, entries: Sequence[PairResult], within: Mapping[str, Within], costs: Sequence[tuple[str, Cost]]
+    matrix: CrossCorpus,
+    entries: Sequence[PairResult],
+    within: Mapping[str, Within],
+    costs: Sequence[tuple[str, CrossingCost]],
 ) -> Document:
     lacking = sum(one.is_lacking for one in entries)
     remarks = [remark for one in within.values() for remark in one.remarks]
@@ -208,7 +213,7 @@ def _figure(one: PairResult, figure: str) -> str:
     return words if one.finished == one.n_seeds else f"{words} ({one.state})"
 
 
-def _cost_parts(costs: Sequence[tuple[str, Cost]]) -> tuple[Content, ...]:
+def _cost_parts(costs: Sequence[tuple[str, CrossingCost]]) -> tuple[Content, ...]:
     rows = [
         [
             title,

@@ -45,7 +45,7 @@ class Within:
 
 
 @dataclass(frozen=True)
-class Cost:
+class CrossingCost:
     """UAR of a pair minus that within the tested corpus, both among the pair's labels and on the same utterances."""
 
     pair: Pair
@@ -120,7 +120,7 @@ def _remarks(name: str, results: Results) -> list[str]:
     return []
 
 
-def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]) -> Cost | None:
+def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]) -> CrossingCost | None:
     """Return what training on another corpus costs; None if one of both sides is not finished.
 
     The models of a cross-validation know all classes of their corpus. Here they choose among those of the pair.
@@ -133,7 +133,7 @@ def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]
     if not len(both[0].truth):
         return None
     by_seed = confusion_by_seed(both, pair.labels)
-    return Cost(
+    return CrossingCost(
         pair,
         score_tables(own),
         score_tables(other),
