@@ -238,7 +238,8 @@ class CrossCorpus:
         if not keep_models:
             for name in ("model", *ENCODERS):
                 shutil.rmtree(training.folder / name, ignore_errors=True)
-        show()
+        if pending:
+            show()
 
     def _settings_of(self, training: Training) -> Settings:
         """Return the settings with which `gemoclap train` would do the same."""
@@ -267,7 +268,8 @@ class CrossCorpus:
         paths = [folder / self.method / fold.name / "predictions.csv" for fold in self._folds[corpus]]
         store = None if all(path.is_file() for path in paths) else self.store
         cross_validate(settings, [self.method], folder, keep_models=False, store=store)
-        show()
+        if store is not None:  # otherwise all folds were finished before
+            show()
 
     def _data_within(self, corpus: str) -> DataSettings:
         one = self.corpora[corpus]
