@@ -67,8 +67,9 @@ def _front_end(model: Any) -> list[nn.Module]:
         raise GemoclapError(f"freeze: a {model.config.model_type} encoder has no front end; use none or all")
     now_frozen = {parameter for parameter in trained if not parameter.requires_grad}
     found = [module for module in model.modules() if _all_parameters_in(module, now_frozen)]
-    # Log-mel features have no parameters, and never change.
-    return found or [model.feature_extractor]
+    if not found and hasattr(model, "feature_extractor"):
+        return [model.feature_extractor]  # log-mel features, which have no parameters
+    return found
 
 
 def _parts_up_to(model: Any, count: int) -> list[nn.Module]:
