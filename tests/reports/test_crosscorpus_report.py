@@ -22,6 +22,7 @@ from gemoclap.recipes.crosscorpus import Corpus, Pair
 from gemoclap.reports.corpus_matrix import ink_on
 from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
 from gemoclap.reports.tables import percent
+from gemoclap.reports.within import Within, cost_of
 
 LABELS = ("happy", "sad")
 
@@ -137,6 +138,22 @@ def test_all_others_are_a_row_of_the_picture_and_of_every_file(matrix: Any, draw
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c", "all others"]
     assert np.ma.filled(axes.images[0].get_array(), np.nan).shape == (4, 3)
     assert "left out,b+c,a,finished" in (matrix.output / "crosscorpus.csv").read_text()
+
+
+def test_crossing_is_compared_on_the_utterances_that_the_cross_validation_tests() -> None:
+    def table(n: int, seed: int) -> PredictionTable:
+        probabilities = np.random.default_rng(seed).dirichlet([1, 1], n)
+        truth = tuple(LABELS[place % 2] for place in range(n))
+        said = tuple(LABELS[place] for place in probabilities.argmax(1))
+        ids, speakers = (tuple(f"{letter}{place}" for place in range(n)) for letter in "us")
+        return PredictionTable(LABELS, ids, ("f",) * n, speakers, (None,) * n, truth, said, probabilities)
+
+    own, across = table(20, 0), table(100, 1)
+    found = cost_of(Pair("a", "b", LABELS), Within("run", (own,), LABELS, 1), [across])
+    assert found is not None and found.within.n == found.across.n == 20
+    assert found.within.uar == pytest.approx(unweighted_average_recall(own.truth, own.prediction))
+    assert found.across.uar == pytest.approx(unweighted_average_recall(across.truth[:20], across.prediction[:20]))
+    assert found.difference.value == pytest.approx(found.across.uar - found.within.uar)
 
 
 def luminance(colour: Any) -> np.ndarray:

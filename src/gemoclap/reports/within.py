@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,13 @@ def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]
     """
     if within is None or not within.tables or not across or not set(pair.labels) <= set(within.tables[0].classes):
         return None
-    own = [restricted(table, pair.labels) for table in within.tables]
-    other = [restricted(table, pair.labels) for table in across]
-    both = aligned([*own, *other])
-    if not len(both[0].truth):
+    # A cross-validation need not test every utterance of its corpus, for example with the corpus's own partitions.
+    common = set.intersection(*(set(table.ids) for table in (*within.tables, *across)))
+    own = [restricted(table, pair.labels, common) for table in within.tables]
+    other = [restricted(table, pair.labels, common) for table in across]
+    if not all(map(len, (*own, *other))):
         return None
-    by_seed = confusion_by_seed(both, pair.labels)
+    by_seed = confusion_by_seed(aligned([*own, *other]), pair.labels)
     return CrossingCost(
         pair,
         score_tables(own),
@@ -141,9 +142,10 @@ def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]
     )
 
 
-def restricted(table: PredictionTable, labels: Sequence[str]) -> PredictionTable:
-    """Return the rows of a table whose class is among the labels; the prediction is the likeliest of these."""
-    places = [place for place, truth in enumerate(table.truth) if truth in labels]
+def restricted(table: PredictionTable, labels: Sequence[str], ids: Collection[str]) -> PredictionTable:
+    """Return the rows with one of the labels and one of the ids; the prediction is the likeliest of the labels."""
+    rows = enumerate(zip(table.ids, table.truth, strict=True))
+    places = [place for place, (name, truth) in rows if name in ids and truth in labels]
     columns = [table.classes.index(label) for label in labels]
     kept = table.probabilities[places][:, columns]
     words: dict[str, Any] = {
