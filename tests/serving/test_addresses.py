@@ -89,6 +89,8 @@ def test_who_sends_no_host_is_no_browser_and_any_name_can_be_allowed() -> None:
         ("localhost:8000", "http://evil.example", 403),
         ("localhost:8000", "null", 403),
         ("localhost:8000", "chrome-extension://abcdef", 403),
+        ("localhost:8000", "http://[", 403),
+        ("localhost:8000", "http://localhost:8000/page", 403),
         ("evil.example:8000", "http://evil.example:8000", 421),  # this is what DNS rebinding looks like
         (None, "http://evil.example", 403),
         (None, "null", 403),

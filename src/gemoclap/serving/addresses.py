@@ -65,7 +65,7 @@ class Addresses:
                 "started with this name among its allowed hosts",
             )
         origin = headers.get("origin")
-        if origin and (host is None or _parts(urlsplit(origin).netloc) != _parts(host)):
+        if origin and (host is None or _parts(origin.partition("://")[2]) != _parts(host)):
             raise Refused(
                 403,
                 "other_origin",
