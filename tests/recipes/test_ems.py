@@ -30,7 +30,7 @@ from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.ems import EmsComparison, Score, compare, pretrain_settings
 from gemoclap.recipes.pretrain import build
 from gemoclap.reports.ems import difference, write_ems_report
-from gemoclap.reports.ems_paper import gains, read_ems, write_ems_beside
+from gemoclap.reports.ems_paper import read_ems, write_ems_beside
 
 NAMES = [LOG_MEL, "npc5_untrained", "npc5", "npc5_ems", "mockingjay_ems_score"]
 
@@ -375,7 +375,7 @@ def test_its_folder_stands_beside_the_paper(finished: tuple[EmsComparison, Path]
     comparison, output = finished
     beside = read_ems([str(output)])
     (trial,) = beside.trials
-    (gain,) = gains(trial)
+    (gain,) = trial.gains
     assert (gain.ems, gain.plain) == ("npc5_ems", "npc5")
     expected = difference(comparison, ("probe", "labelled"), [("npc5_ems", "npc5")])
     assert expected is not None and gain.uar.value == pytest.approx(expected.mean)

@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from small import complaint, run
 
 from gemoclap.predictions import concatenate, read_predictions
-from gemoclap.reports.ems_paper import gains, read_ems, write_ems_beside
+from gemoclap.reports.ems_paper import read_ems, write_ems_beside
 
 ACCURACIES = {"mockingjay": 0.5, "mockingjay_ems": 0.7, "npc5": 0.55, "npc5_ems": 0.5}
 
@@ -27,7 +27,7 @@ def uar(folder: Path, variant: str, seed: int) -> float:
 def test_gains_are_differences_of_the_probes(tmp_path: Path) -> None:
     folder = ems_run(tmp_path / "run", ACCURACIES)
     (trial,) = read_ems([str(folder)]).trials
-    found = {(one.ems, one.plain): one.uar for one in gains(trial)}
+    found = {(one.ems, one.plain): one.uar for one in trial.gains}
     assert set(found) == {("mockingjay_ems", "mockingjay"), ("npc5_ems", "npc5")}
     for (ems, plain), one in found.items():
         expected = np.mean([uar(folder, ems, seed) - uar(folder, plain, seed) for seed in (0, 1)])
@@ -63,9 +63,31 @@ def test_unfinished_probes_are_left_out_and_seeds_are_paired(tmp_path: Path) -> 
     folder = ems_run(tmp_path / "run", ACCURACIES)
     next((folder / "probe" / "labelled" / "mockingjay_ems" / "seed_1").rglob("predictions.csv")).unlink()
     beside = read_ems([str(folder)])
-    one = next(one for one in gains(beside.trials[0]) if one.plain == "mockingjay")
+    one = next(one for one in beside.trials[0].gains if one.plain == "mockingjay")
     assert one.uar.value == pytest.approx(uar(folder, "mockingjay_ems", 0) - uar(folder, "mockingjay", 0))
     assert "**Unfinished:** 1 probe of labelled are left out" in write_ems_beside(beside, tmp_path / "out").read_text()
+
+
+def test_one_speaker_gives_no_interval_and_seeds_are_in_order_of_number(tmp_path: Path) -> None:
+    folder = ems_run(tmp_path / "run", {"mockingjay": 0.5, "mockingjay_ems": 0.7}, seeds=(2, 10))
+    for path in folder.rglob("predictions.csv"):
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows({**row, "speaker": "iemocap/one"} for row in rows)
+    beside = read_ems([str(folder)])
+    assert [list(row.members) for row in beside.trials[0].rows.values()] == [[2, 10]] * 2
+    write_ems_beside(beside, tmp_path / "out")
+    assert "NaN" not in (tmp_path / "out" / "ems.json").read_text()
+    data = json.loads((tmp_path / "out" / "ems.json").read_text())
+    gain = data["here"]["labelled"]["uar_gains"]["mockingjay_ems - mockingjay"]
+    assert gain["value"] > 0 and gain["interval"] == [None, None]
+    with open(tmp_path / "out" / "ems.csv", newline="") as file:
+        (row,) = [row for row in csv.DictReader(file) if row["kind"] == "difference"]
+    assert float(row["uar_difference"]) == pytest.approx(gain["value"], abs=1e-6)
+    assert [row[name] for name in ("uar_difference_low", "uar_difference_high", "p")] == ["", "", ""]
 
 
 def test_what_is_no_comparison_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

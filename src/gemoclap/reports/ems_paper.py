@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gemoclap.metrics import (
     confusion_by_seed,
     difference_over_speakers,
     holm,
+    none_if_nan,
     sign_flip_p,
     speaker_shares,
     without_nan,
@@ -60,10 +62,15 @@ class Trial:
     first: Results
     lacking: int
 
+    @cached_property
+    def gains(self) -> list[Gain]:
+        """EMS minus plain pre-training, for every pair of encoders that has finished seeds in common."""
+        return _gains(self)
+
 
 @dataclass(frozen=True)
 class Gain:
-    """UAR of EMS minus that of plain pre-training; the p-values are NaN with one speaker."""
+    """UAR of EMS minus that of plain pre-training; the p-values and the interval are NaN with one speaker."""
 
     ems: str
     plain: str
@@ -106,7 +113,7 @@ def read_ems(folders: Sequence[str]) -> EmsBeside:
 def _trial(path: Path) -> Trial | None:
     rows, first, lacking = {}, None, 0
     for name, variant in VARIANTS.items():
-        members: dict[int | None, MethodResults] = {}
+        members: dict[int, MethodResults] = {}
         for probe in sorted(path.glob(f"{name}/seed_*/{CONFIG}")):
             seed = int(probe.parent.name.removeprefix("seed_"))
             if not any(probe.parent.rglob("predictions.csv")):
@@ -120,12 +127,11 @@ def _trial(path: Path) -> Trial | None:
             else:
                 members[seed] = method
         if members:
-            rows[name] = make_row(name, variant.title, name, dict(sorted(members.items(), key=lambda one: str(one[0]))))
+            rows[name] = make_row(name, variant.title, name, {seed: members[seed] for seed in sorted(members)})
     return Trial(path.name, rows, first, lacking) if first is not None and rows else None
 
 
-def gains(trial: Trial) -> list[Gain]:
-    """Return EMS minus plain pre-training for every pair of encoders that has finished seeds in common."""
+def _gains(trial: Trial) -> list[Gain]:
     found = []
     for ems, plain in SHOWN:
         if ems not in trial.rows or plain not in trial.rows:
@@ -179,7 +185,7 @@ def ems_document(beside: EmsBeside) -> Document:
         for trial in beside.trials
     ]
     differences = [
-        Grid(f"{trial.corpus}: UAR in points.", _gain_cells(trial)) for trial in beside.trials if gains(trial)
+        Grid(f"{trial.corpus}: UAR in points.", _gain_cells(trial)) for trial in beside.trials if trial.gains
     ]
     return Document(
         f"EMS beside plain pre-training, and the gain of {EMS.reference}",
@@ -209,7 +215,7 @@ def _score_cells(trial: Trial) -> tuple[list[str], list[list[str]]]:
 
 
 def _gain_cells(trial: Trial) -> tuple[list[str], list[list[str]]]:
-    found = gains(trial)
+    found = trial.gains
     rows = [[_name(one), with_points(one.uar), p_value(one.p), p_value(one.p_corrected), "here"] for one in found]
     rows.append(
         [
@@ -252,7 +258,7 @@ def _reading() -> tuple[str, ...]:
     return (
         *EMS.remarks,
         "Both encoders of a pair start with the same weights and see the same batches, for each seed. Intervals resample "
-        "speakers and seeds, the same for both. p comes from sign flips over speakers.",
+        "speakers, the same for both, and the seeds of each. p comes from sign flips over speakers.",
         "EMS changes more than the place of the masks; ems.md in the folder of the comparison has controls for that.",
         "S3PRL's own development set has speakers of the training set, and its best epoch is reported. Here the last "
         "epoch is, and no speaker is shared. For S3PRL's settings of the head use --probe.head.rescale false "
@@ -274,15 +280,18 @@ def _csv_rows(beside: EmsBeside) -> list[dict[str, Any]]:
     ]
     for trial in beside.trials:
         first = {"corpus": trial.corpus}
-        for one in gains(trial):
-            pair = {"difference": f"{one.ems} - {one.plain}", "uar_difference": f"{one.uar.value:.6f}"}
-            bounds = {"uar_difference_low": f"{one.uar.low:.6f}", "uar_difference_high": f"{one.uar.high:.6f}"}
+        for one in trial.gains:
+            figures = {
+                "uar_difference": one.uar.value,
+                "uar_difference_low": one.uar.low,
+                "uar_difference_high": one.uar.high,
+            }
             rows.append(
                 {
                     "kind": "difference",
                     **first,
-                    **pair,
-                    **bounds,
+                    "difference": f"{one.ems} - {one.plain}",
+                    **{name: "" if math.isnan(value) else f"{value:.6f}" for name, value in figures.items()},
                     **without_nan({"p": one.p, "p_corrected": one.p_corrected}),
                 }
             )
@@ -303,8 +312,11 @@ def _data(beside: EmsBeside) -> dict[str, Any]:
                 "comparable": is_iemocap4(trial.first),
                 "scores": {name: row.scores.to_dict() for name, row in trial.rows.items() if row.scores is not None},
                 "uar_gains": {
-                    f"{one.ems} - {one.plain}": {"value": one.uar.value, "interval": [one.uar.low, one.uar.high]}
-                    for one in gains(trial)
+                    f"{one.ems} - {one.plain}": {
+                        "value": one.uar.value,
+                        "interval": [none_if_nan(one.uar.low), none_if_nan(one.uar.high)],
+                    }
+                    for one in trial.gains
                 },
             }
             for trial in beside.trials
@@ -323,7 +335,7 @@ def _latex(beside: EmsBeside) -> str:
         "be compared with that."
     )
     blocks = [
-        (trial.corpus, [row[:-1] for row in _gain_cells(trial)[1][:-1]]) for trial in beside.trials if gains(trial)
+        (trial.corpus, [row[:-1] for row in _gain_cells(trial)[1][:-1]]) for trial in beside.trials if trial.gains
     ]
     header = ["Difference", "UAR", "p over speakers", "corrected (Holm)"]
     return latex_blocks(caption, "published-ems", header, blocks) + latex_protocols(
