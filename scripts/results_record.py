@@ -25,7 +25,7 @@ from gemoclap.files import read_json, read_yaml
 from gemoclap.gmp.codebooks import QUALITY
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
 from gemoclap.predictions import read_predictions
-from gemoclap.recipes.made import read_made
+from gemoclap.recipes.made import RESULTS, read_made
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.reports.joined import joined
 from gemoclap.reports.records import Results, Row
@@ -165,8 +165,7 @@ def _row(row: Row) -> Record:
     assert row.scores is not None and row.mean is not None
     found = {"title": row.title.partition(" (")[0], **figures(row.scores)}
     found["seeds"] = {str(seed): one.pooled.uar for seed, one in row.members.items() if one.pooled} if row.seeds else {}
-    mean_of_folds = row.mean
-    found["mean_of_folds"] = {name: getattr(mean_of_folds, name) for name in ("war", "war_sd", "uar", "uar_sd")}
+    found["mean_of_folds"] = {name: getattr(row.mean, name) for name in ("war", "war_sd", "uar", "uar_sd")}
     found["folds"] = {fold: mean(one.folds[fold].uar for one in row.members.values()) for fold in row.first.folds}
     if row.confidence:
         after = row.confidence.after
@@ -268,6 +267,8 @@ def of_crosscorpus(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     rows = {}
     for pair in data["pairs"]:
         name = f"{pair['trained_on']}_to_{pair['tested_on']}"
+        if len(pair["labels"]) < 2:
+            continue  # nothing is trained for it
         if pair["state"] != "finished":
             raise GemoclapError(f"{run}: {name} is {pair['state']}; repeat the run's command first")
         tables = [read_predictions(path) for path in sorted((run / "cells" / name).glob("seed_*/predictions.csv"))]
@@ -364,7 +365,7 @@ MAKERS = {
 
 
 def repeated(runs: Sequence[Path], again: Sequence[Path]) -> Record:
-    """Compare a run's answers with those of the same run made again with today's code, as far as it has got.
+    """Compare a run's answers with those of the same run made again with today's code (`RESULTS`), as far as it has got.
 
     Raises
     ------
@@ -385,7 +386,7 @@ def repeated(runs: Sequence[Path], again: Sequence[Path]) -> Record:
         raise GemoclapError(f"{', '.join(map(str, again))}: no fold of {', '.join(map(str, runs))} is finished there")
     all_folds = sum(1 for run in runs for _ in run.rglob("predictions.csv"))
     counts = {"folds": folds, "of": all_folds, "answers": answers, "same": same}
-    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), **counts}
+    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "results": RESULTS, **counts}
 
 
 def rounded(value: Any) -> Any:

@@ -307,7 +307,11 @@ def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleTyp
     whole = make_run(tmp_path / "whole", **TWO)
     found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
     assert found["repeated"]["folds"] == 4 and found["repeated"]["same"] == found["repeated"]["answers"] == 2 * 8 * 24
-    assert tables.age(found) == ""
+    assert tables.age(found) == "" and found["repeated"]["results"] == RESULTS
+    later = [{"results": RESULTS + 1, "affects": ["ce"], "what": "another loss"}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "_changes", lambda: later)
+        assert tables.age(found) == "trained before a change: another loss"
     (whole / "ce" / "fold_2" / "predictions.csv").unlink()
     path = whole / "ce" / "fold_1" / "predictions.csv"
     with open(path, newline="") as file:
@@ -352,6 +356,7 @@ def test_a_matrix_of_corpora_is_recorded_and_drawn(scripts: ModuleType, tmp_path
         fold = "fold_1" if one == "a" else "fold_2"
         (target / "predictions.csv").write_bytes((source / "ce" / fold / "predictions.csv").read_bytes())
         pairs.append({"trained_on": one, "tested_on": other, "labels": ["sad", "happy"], "state": "finished"})
+    pairs.append({"trained_on": "a", "tested_on": "c", "labels": ["sad"], "state": "only sad shared"})
     corpora = {
         name: {"manifest": f"/somewhere/{name}.jsonl", "utterances": 1, "speakers": 4, "labels": []} for name in "ab"
     }
