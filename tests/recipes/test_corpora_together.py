@@ -99,6 +99,27 @@ def test_ids_that_are_clear_are_kept(corpora: dict[str, Path], tmp_path: Path) -
     assert {row.id for row in rows} == {row.id for path in (corpora["one"], other) for row in read_manifest(path)}
 
 
+@pytest.mark.parametrize("name", ["One ", None])
+def test_corpora_of_one_name_count_as_one_and_this_is_said(
+    name: str | None, corpora: dict[str, Path], tmp_path: Path
+) -> None:
+    def another(row: Utterance) -> str:
+        return f"another {row.speaker}"
+
+    first = changed(corpora["one"], tmp_path / "first.jsonl", corpus="one" if name else None)
+    second = changed(corpora["two"], tmp_path / "second.jsonl", corpus=name, speaker=another)
+    manifests = [str(first), str(second), str(corpora["three"])]
+    matrix, pairs = (
+        CrossCorpus(Settings(), manifests, "emo_clap", [0], Path("nowhere"), leave_one_out=leave_one_out)
+        for leave_one_out in (True, False)
+    )
+    (warning,) = matrix.warnings
+    assert warning.startswith(
+        f"in the manifests of first and second, utterances have the same corpus ({'one' if name else 'none'})"
+    )
+    assert pairs.warnings == []
+
+
 # What is trained and tested.
 
 

@@ -47,6 +47,7 @@ from gemoclap.recipes.several_corpora import (
     left_out_pair,
     pair_of,
     read_corpora,
+    same_names,
     same_sound,
     shared_speakers,
     short_name,
@@ -103,8 +104,8 @@ class CrossCorpus:
     corpora : by name, in the order given.
     pairs : all ordered pairs, also those that share fewer than two labels.
     left_out : with `leave_one_out`, one pair per corpus, which is tested on; the other corpora are trained on.
-    warnings : what a reader must know first: corpora that share speakers or audio, and encoders that were trained on test
-        speakers.
+    warnings : what a reader must know first: corpora that share speakers, audio or their name, and encoders that were trained
+        on test speakers.
 
     Raises
     ------
@@ -143,6 +144,8 @@ class CrossCorpus:
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
         self.warnings = [*shared_speakers(self.corpora, settings.data), *self._encoder_warnings()]
+        if leave_one_out:
+            self.warnings += same_names(self.corpora)
 
     @property
     def trainings(self) -> list[Training]:

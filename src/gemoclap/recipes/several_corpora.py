@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance, write_manifest
-from gemoclap.corpora.speakers import common_speakers
+from gemoclap.corpora.speakers import common_speakers, normal_name
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.reading import read_data
 from gemoclap.encoders.provenance import named_speakers
@@ -111,6 +111,21 @@ def shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]
         _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
         for one, other in combinations(corpora.values(), 2)
         if (both := common_speakers(named_speakers(one.rows), named_speakers(other.rows)))
+    ]
+
+
+def same_names(corpora: dict[str, Corpus]) -> list[str]:
+    """Return a warning for every two corpora whose utterances name the same corpus, or none.
+
+    If they are trained on together, they count as one: which classes an utterance is compared with, and how often a corpus is
+    drawn with `train.balance_corpora`, depend on this name.
+    """
+    names = {name: {normal_name(row.corpus or "") for row in one.rows} for name, one in corpora.items()}
+    return [
+        f"in the manifests of {one} and {other}, utterances have the same corpus ({min(both) or 'none'}), so the two count as "
+        "one corpus if they are trained on together"
+        for one, other in combinations(corpora, 2)
+        if (both := names[one] & names[other])
     ]
 
 
