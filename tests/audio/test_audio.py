@@ -88,7 +88,7 @@ def test_end_may_be_rounded_beyond_the_file(tmp_path):
         (7.0, 8.0, "outside the file"),
         (-0.1, 0.5, "outside the file"),
         (float("nan"), None, "outside the file"),
-        (0.0, 3.0, "beyond the file"),
+        (0.0, 3.0, "beyond the end of the file"),
         (0.5, 0.50001, "no sample"),
     ],
 )

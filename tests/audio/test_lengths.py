@@ -153,7 +153,7 @@ def test_flac_of_unknown_length_is_decoded_to_its_end(tmp_path: Path) -> None:
     assert np.array_equal(load_audio(path, 1.0, 2.0), expected[16000:32000])
     info = probe_audio(path)
     assert info.samples == len(expected) and info.length == "counted"
-    with pytest.raises(GemoclapError, match="beyond the file, which has 3.000 s"):
+    with pytest.raises(GemoclapError, match="beyond the end of the file, which has 3.000 s"):
         load_audio(path, 0.0, 4.0)
     write_emobox([Utterance("x", str(path), emotion="angry", corpus="demo")], tmp_path / "emobox")
     row = json.loads((tmp_path / "emobox" / "demo.jsonl").read_text())

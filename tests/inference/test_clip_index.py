@@ -115,7 +115,7 @@ def other_version(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (break_row, "clips.jsonl, line 1: no row of an index"),
+        (break_row, "clips.jsonl, line 1: not a row of an index"),
         (cut_embeddings, "embeddings.f16: has fewer embeddings than clips.jsonl names"),
         (other_version, "has version 0 of the files, not 1"),
     ],

@@ -220,7 +220,7 @@ def test_folders_manifests_and_who_is_left_out(tmp_path: Path, small_manifest: P
         ({"speech": []}, "--speech"),
         ({"speech": [str(tmp_path / "nowhere.jsonl")]}, "nowhere"),
         ({"leave_out": ["nobody"]}, "'nobody'"),
-        ({"leave_out": [str(rows[0].corpus)]}, "left"),
+        ({"leave_out": [str(rows[0].corpus)]}, "too little speech to pre-train on"),
     ):
         with pytest.raises(GemoclapError, match=message):
             read_speech(replace(settings, **wrong))

@@ -105,7 +105,8 @@ def test_channels_are_decoded_as_in_this_process(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("hostile")
 @pytest.mark.parametrize("word", ["crash####", "hang#####", "large####", "nonsense#"])
 def test_a_hostile_file_takes_only_its_decoder(word: str, serve: Serve, clips: list[Path]) -> None:
-    client = serve(decode_seconds=1.0)
+    limit = 1.0 if word == "hang#####" else 20.0  # a busy machine may take seconds for the others
+    client = serve(decode_seconds=limit)
     for path in ("predict", "timeline"):
         said = message_of(client.post(f"/v1/{path}", files={"file": ("a.wav", word.encode())}), 422)
         assert said.startswith("a.wav: ") and ("within 1 s" in said) == (word == "hang#####")

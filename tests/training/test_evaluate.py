@@ -166,7 +166,8 @@ def test_what_is_not_a_number_is_never_scored(model: GEmoClapModel, utterances: 
     scores[-1, 2] = np.inf
     arguments = (model.config.emotions.emotions, model.config.emotions.resolve, None)
     with pytest.raises(
-        GemoclapError, match=rf"{rows[-1].path}: its probabilities are no .*{rows[-1].id} is the first of 1 such"
+        GemoclapError,
+        match=rf"{rows[-1].path}: its probabilities are not numbers.*{rows[-1].id} is the first of 1 such",
     ):
         table_of(rows, scores, *arguments)
     with pytest.raises(GemoclapError, match=f"the first of {len(rows)} such among {len(rows)}"):

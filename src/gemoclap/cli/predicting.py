@@ -6,6 +6,7 @@ import glob
 import logging
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ LISTS = (".csv", ".tsv")
 """Suffixes of a table that lists clips."""
 ENOUGH_TO_ADAPT = 20
 ADAPT_WELL = ("default", "research")
-"""Number of clips and models for which adaptation is pointed out: with them it gained points of UAR, or lost none, on every
+"""Number of clips and models for which adaptation is pointed out, and below which it gets a warning: with them it gained points of UAR, or lost none, on every
 corpus in docs/models.md."""
 
 
@@ -56,6 +57,8 @@ def run_predict(args: Namespace) -> int:
     require_model(model_source(args.model))
     clips = clips_of(args.paths)
     groups = _groups(clips, args)
+    if groups is not None and args.adapt in ("folder", "speaker"):
+        _warn_of_few(groups, args.adapt)
     if args.save_adapt:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
     job = Job(
@@ -172,6 +175,17 @@ def _adapted(
         return (engine.job.row(clip, answer) for clip, answer in zip(wanted, found, strict=True))
 
     return answers
+
+
+def _warn_of_few(groups: Sequence[str], how: str) -> None:
+    name, number = min(Counter(groups).items(), key=lambda one: one[1])
+    if number < ENOUGH_TO_ADAPT:
+        of = "" if how == "folder" else f" of {name}"
+        print(
+            f"gemoclap: --adapt {how}: there {'is' if number == 1 else 'are'} only {counted(number, 'recording')}{of}; if most "
+            "have the same emotion, it is taken for the voice, and removed",
+            file=sys.stderr,
+        )
 
 
 # Which clips.

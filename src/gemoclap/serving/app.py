@@ -232,7 +232,8 @@ def _answer_errors(app: FastAPI) -> None:
             message = f"the body is {kind or 'of no type'}; send a form ({FORM}) with the field 'file'"
             return JSONResponse(Refused(415, "no_form", message).body, 415)
         first = error.errors()[0]
-        field = next(str(one) for one in reversed(first["loc"]) if not isinstance(one, int))  # no place in a list
+        # Behind the name of a field can come its place in a list, and the member of a union.
+        field = str(next((one for one in first["loc"][1:] if not isinstance(one, int)), first["loc"][0]))
         message = f"{field}: {_in_words(field, first)}; {app.title} describes its fields at /openapi.json"
         return JSONResponse(Refused(422, "invalid_field", message).body, 422)
 
