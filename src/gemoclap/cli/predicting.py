@@ -37,8 +37,8 @@ LISTS = (".csv", ".tsv")
 """Suffixes of a table that lists clips."""
 ENOUGH_TO_ADAPT = 20
 ADAPT_WELL = ("default", "research")
-"""Number of clips and models for which adaptation is pointed out, and below which it gets a warning: with them it gained points of UAR, or lost none, on every
-corpus in docs/models.md."""
+"""Number of clips and models for which adaptation is pointed out, as it gained points of UAR, or lost none, on every corpus in
+docs/models.md. With fewer clips it gets a warning."""
 
 
 def run_predict(args: Namespace) -> int:
@@ -57,8 +57,6 @@ def run_predict(args: Namespace) -> int:
     require_model(model_source(args.model))
     clips = clips_of(args.paths)
     groups = _groups(clips, args)
-    if groups is not None and args.adapt in ("folder", "speaker"):
-        _warn_of_few(groups, args.adapt)
     if args.save_adapt:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
     job = Job(
@@ -94,10 +92,10 @@ def run_predict(args: Namespace) -> int:
     if failed:
         where = "; the column 'error' says why" if target else ""
         print(f"gemoclap: {failed} of {counted(len(clips), 'clip')} could not be read{where}", file=sys.stderr)
-    if args.adapt == "none" and args.model in ADAPT_WELL and len(clips) - failed >= ENOUGH_TO_ADAPT:
-        way = "speaker" if all(clip.speaker is not None for clip in clips) else "folder"
-        what = "who speaks in each is known" if way == "speaker" else "they were recorded in the same way"
-        print(f"gemoclap: if {what}, --adapt {way} often finds more of the emotions right", file=sys.stderr)
+    if groups is None:
+        _point_out_adaptation(clips, len(clips) - failed, args.model)
+    elif args.adapt in ("folder", "speaker"):
+        _warn_of_few(groups, args.adapt)
     return 1 if failed else 0
 
 
@@ -175,6 +173,13 @@ def _adapted(
         return (engine.job.row(clip, answer) for clip, answer in zip(wanted, found, strict=True))
 
     return answers
+
+
+def _point_out_adaptation(clips: Sequence[Utterance], readable: int, model: str) -> None:
+    if model in ADAPT_WELL and readable >= ENOUGH_TO_ADAPT:
+        way = "speaker" if all(clip.speaker is not None for clip in clips) else "folder"
+        what = "who speaks in each is known" if way == "speaker" else "they were recorded in the same way"
+        print(f"gemoclap: if {what}, --adapt {way} often finds more of the emotions right", file=sys.stderr)
 
 
 def _warn_of_few(groups: Sequence[str], how: str) -> None:
