@@ -115,8 +115,9 @@ def test_every_picture_of_a_record_is_there_and_on_a_page() -> None:
 @cache
 def output_of(command: str) -> str:
     """Return the folder that a command writes to, as its own parser reads it."""
-    name = " ".join(shlex.split(command)[1 : 2 if shlex.split(command)[1] in COMMANDS else 3])
-    return parse(name, shlex.split(command)[1 + len(name.split()) :]).output
+    _, *words = shlex.split(command)
+    name = next(name for name in (" ".join(words[:2]), words[0]) if name in COMMANDS)
+    return parse(name, words[len(name.split()) :]).output
 
 
 @pytest.mark.parametrize(
