@@ -108,13 +108,15 @@ def _seed_folders(run: Path) -> list[Path]:
 def of_crossval(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     """Return the figures of cross-validations: of each row, and of each pair of rows."""
     asked = [Command.of(text) for text in commands]
+    folders: list[Path] = []
     for run, command in zip(runs, asked, strict=True):
-        for folder in _seed_folders(run) or [run]:
+        own = _seed_folders(run) or [run]
+        for folder in own:
             check_command(command, read_yaml(folder / CONFIG, "restore it from the run"))
         seeds = command.args.seeds or [command.args.train.seed]
-        if len(_seed_folders(run) or [run]) != len(seeds):
+        if len(own) != len(seeds):
             raise GemoclapError(f"{run}: does not have the {len(seeds)} seeds of the command")
-    folders = [folder for run in runs for folder in _seed_folders(run) or [run]]
+        folders += own
     results = joined(folders, runs[0]) if len(folders) > 1 else collect(folders[0])
     wanted = {(run.resolve(), method) for run, one in zip(runs, asked, strict=True) for method in one.args.methods}
     rows = [row for row in results.scored_rows if (_run_of(row).resolve(), row.first.folder.name) in wanted]
@@ -233,10 +235,16 @@ def _clusters(rows: Sequence[Row]) -> Record:
 # Other commands.
 
 
-def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
-    """Return the figures of every cell, ENCODER/METHOD."""
+def _checked(runs: Sequence[Path], commands: Sequence[str]) -> tuple[Path, Command]:
+    """Return the one run and its command, if they have the same settings."""
     (run,), (command,) = runs, map(Command.of, commands)
     check_command(command, read_yaml(run / CONFIG, "restore it from the run"))
+    return run, command
+
+
+def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
+    """Return the figures of every cell, ENCODER/METHOD."""
+    run, command = _checked(runs, commands)
     rows, results = {}, None
     for encoder, method in ((path.parent.name, path.name) for path in sorted(run.glob("cells/*/*"))):
         seeds = sorted((run / "cells" / encoder / method).glob("seed_*"))
@@ -261,8 +269,7 @@ def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
 
 def of_crosscorpus(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     """Return the figures of every pair of corpora, TRAINED_to_TESTED."""
-    (run,), (command,) = runs, map(Command.of, commands)
-    check_command(command, read_yaml(run / CONFIG, "restore it from the run"))
+    run, command = _checked(runs, commands)
     data = read_json(run / "crosscorpus.json", "repeat the run's command")
     rows = {}
     for pair in data["pairs"]:
@@ -290,8 +297,7 @@ def of_crosscorpus(runs: Sequence[Path], commands: Sequence[str]) -> Record:
 
 def of_sweep(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     """Return UAR on development speakers of every combination, and each method's scores on test speakers."""
-    (run,), (command,) = runs, map(Command.of, commands)
-    check_command(command, read_yaml(run / CONFIG, "restore it from the run"))
+    run, command = _checked(runs, commands)
     data = read_json(run / "sweep.json", "repeat the run's command")
     rows = {}
     for method, found in data["methods"].items():

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import ByteLevelBPETokenizer
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -131,6 +133,13 @@ def save_w2v_bert(folder: Path, seed: int = 0, model_class: Any = Wav2Vec2BertMo
     model.save_pretrained(folder)
     SeamlessM4TFeatureExtractor(padding_value=1.0).save_pretrained(folder)
     return folder
+
+
+def together(*clips: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return clips side by side, what follows each being loud noise, and their lengths."""
+    width = max(len(one) for one in clips)
+    rows = [np.concatenate([one, np.full(width - len(one), 0.9, np.float32)]) for one in clips]
+    return torch.from_numpy(np.stack(rows)), torch.tensor([len(one) for one in clips])
 
 
 def save_family(folder: Path, family: str, norm: str = "layer", **options: Any) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import save_w2v_bert
+from tiny import save_w2v_bert, together
 from torch import Tensor
 from transformers import AutoModel, SeamlessM4TFeatureExtractor, Wav2Vec2BertForCTC, Wav2Vec2BertModel
 
@@ -26,13 +26,6 @@ def clip(samples: int, seed: int = 0, level: float = 0.1) -> np.ndarray:
     """Noise on an offset that gets quieter."""
     rng = np.random.default_rng(seed)
     return (0.02 + level * rng.normal(size=samples) * np.geomspace(1, 1e-3, samples)).astype(np.float32)
-
-
-def together(*clips: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return clips side by side, what follows each being loud noise, and their lengths."""
-    width = max(len(one) for one in clips)
-    rows = [np.concatenate([one, np.full(width - len(one), 0.9, np.float32)]) for one in clips]
-    return torch.from_numpy(np.stack(rows)), torch.tensor([len(one) for one in clips])
 
 
 def encoder_of(folder: Path, layers: Any = "last", **changes: Any) -> SpeechEncoder:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import save_whisper, whisper_config
+from tiny import save_whisper, together, whisper_config
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -35,13 +35,6 @@ def clip(samples: int = 20077, seed: int = 0, level: float = 0.1) -> np.ndarray:
     """Noise whose loudness changes, so that the floor below the loudest value matters."""
     rng = np.random.default_rng(seed)
     return (level * rng.normal(size=samples) * np.geomspace(1, 1e-5, samples)).astype(np.float32)
-
-
-def together(*clips: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Return clips side by side, what follows each being loud noise, and their lengths."""
-    width = max(len(one) for one in clips)
-    rows = [np.concatenate([one, np.full(width - len(one), 0.9, np.float32)]) for one in clips]
-    return torch.from_numpy(np.stack(rows)), torch.tensor([len(one) for one in clips])
 
 
 def encoder_of(folder: Path, layers: Any = "last", options: dict | None = None, **changes: Any) -> SpeechEncoder:

@@ -72,6 +72,12 @@ class BatchLengths:
         finally:
             self.samples, self.frames = before
 
+    def samples_of(self, waveforms: Tensor) -> Tensor:
+        """Return the numbers of samples of ``waveforms (B, T)``, ``(B,)``; all T of each clip where none are known."""
+        if self.samples is not None:
+            return self.samples
+        return torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+
     def for_checkpointing(self) -> tuple[AbstractContextManager, AbstractContextManager]:
         """Return the contexts for the two forward passes of a checkpointed layer. The second one comes when `of` has ended."""
         return nullcontext(), self.of(self.samples, self.frames)

@@ -121,9 +121,7 @@ class FilterBank(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveforms: Tensor) -> Tensor:
-        samples = self.lengths.samples
-        if samples is None:
-            samples = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        samples = self.lengths.samples_of(waveforms)
         waveforms = functional.pad(waveforms, (0, max(0, WINDOW + HOP - waveforms.shape[1])))
         with torch.autocast(waveforms.device.type, enabled=False):
             return log_mel(waveforms, samples)[0].transpose(1, 2)

@@ -159,10 +159,7 @@ class WhisperFrontEnd(nn.Module):
         self.conv2 = nn.Conv1d(config.d_model, config.d_model, kernel_size=3, stride=2, padding=1)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        samples = self.lengths.samples
-        if samples is None:
-            samples = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        return self.convolve(*self._mel(waveforms, samples))
+        return self.convolve(*self._mel(waveforms, self.lengths.samples_of(waveforms)))
 
     def convolve(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Mel frames ``(B, bands, M)`` with ``mask (B, M)`` -> ``(B, D, F)``, which is zero in the padding."""
