@@ -17,7 +17,8 @@ from pathlib import Path
 
 from results_pages import PAGES, RECORDS, filled, read_records
 from results_pictures import draw_pictures
-from results_record import make_record, repeated
+from results_record import make_record
+from results_repeated import repeated
 from results_tables import age
 
 from gemoclap.errors import GemoclapError

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from results_tables import KINDS, UNDEFINED, difference_of, interval_of, nan, p_value, percent, with_points
+from results_parts import nan
+from results_tables import KINDS, UNDEFINED, difference_of, interval_of, p_value, percent, with_points
 
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import read_json

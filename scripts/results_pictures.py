@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from results_tables import comparison_of, nan
+from results_crosscorpus import entries_of
+from results_parts import nan
+from results_tables import comparison_of
 
 from gemoclap.reports import corpus_matrix, ems, plots, sweep
 from gemoclap.reports.canvas import drawing, new_figure, save
@@ -63,14 +65,7 @@ def draw_crosscorpus(record: Record, path: Path) -> None:
     matrix = SimpleNamespace(
         corpora=list(record["corpora"]), method=record["method"], seeds=record["seeds"], output=path.parent
     )
-    entries = []
-    for row in record["rows"].values():
-        pair = SimpleNamespace(trained=row["trained_on"], tested=row["tested_on"], labels=row["labels"])
-        (uar, *of_uar), (war, *of_war) = (map(nan, row[name]) for name in ("uar", "war"))
-        scores = SimpleNamespace(uar=uar, uar_interval=tuple(of_uar), war=war, war_interval=tuple(of_war))
-        facts = {"n": row["n"], "finished": 1, "n_seeds": 1, "state": "finished", "kind": "pair"}
-        entries.append(SimpleNamespace(pair=pair, scores=scores, **facts))
-    corpus_matrix.draw_matrix(matrix, entries, path, FORMATS)  # type: ignore[arg-type]
+    corpus_matrix.draw_matrix(matrix, entries_of(record), path, FORMATS)  # type: ignore[arg-type]
 
 
 def draw_sweep(record: Record, path: Path) -> None:

@@ -12,9 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from results_crosscorpus import costs_of, entries_of
+from results_parts import nan
+
 from gemoclap.config import TITLES
 from gemoclap.metrics import Difference, holm
 from gemoclap.recipes.ems import EmsComparison, Score
+from gemoclap.reports.corpus_matrix import ABOUT_OTHERS, ABOUT_WITHIN, ALL_OTHERS, matrix_rows
 from gemoclap.reports.ems import difference_table, score_table
 from gemoclap.reports.tables import (
     UNDEFINED,
@@ -26,18 +30,15 @@ from gemoclap.reports.tables import (
     with_points,
     with_sd,
 )
+from gemoclap.reports.within import cost_grid
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
 Options = Mapping[str, str]
 CHANGES = Path(__file__).parents[1] / "docs" / "records" / "changes.json"
 DAGGER = "\N{DAGGER}"
-OLD = "trained with earlier code, before a run noted which, and not repeated since"
-
-
-def nan(value: float | None) -> float:
-    """Return a figure of a record; None stands for an undefined one."""
-    return float("nan") if value is None else value
+SCORED_AGAIN = ("crossval", "table1", "crosscorpus")
+"""Kinds of records whose figures are computed from predictions when the record is made."""
 
 
 def interval_of(figure: Sequence[float | None]) -> str:
@@ -72,13 +73,27 @@ def age(record: Record) -> str:
     if again and again["folds"] == again["of"] and again["same"] == again["answers"]:
         numbers = [again["results"]]  # that code gives the same answers
     if not numbers:
-        if not again:
-            return OLD
-        share = f"{again['same']:,} of {again['answers']:,} answers are the same"
-        return f"{OLD.partition(', and')[0]}; {again['folds']} of {again['of']} folds were repeated with later code: {share}"
-    touched = {record["kind"], *record["rows"]}
+        return f"{_trained_earlier(record)}{_repeated(again) if again else ''}"
+    names = {part for name in record["rows"] for part in re.split("[/@]", name)}  # of methods, also in ENCODER/METHOD
+    touched = {record["kind"], record.get("method"), *names}
     since = [one["what"] for one in _changes() if one["results"] > min(numbers) and touched & {*one["affects"]}]
-    return f"trained before a change: {'; '.join(since)}" if since else ""
+    return f"the models were trained before a change of the code: {'; '.join(since)}" if since else ""
+
+
+def _trained_earlier(record: Record) -> str:
+    if record["kind"] in SCORED_AGAIN:
+        return (
+            "the models were trained by an earlier version of this code; scores and intervals are computed from their "
+            "predictions by today's version"
+        )
+    return "the models were trained and scored by an earlier version of this code"
+
+
+def _repeated(again: Record) -> str:
+    return (
+        f". {again['folds']} of {again['of']} trainings were repeated by a later version, and {again['same']:,} of "
+        f"{again['answers']:,} predictions stayed the same"
+    )
 
 
 def titled(record: Record, suffix: str = "") -> str:
@@ -93,7 +108,9 @@ def noted(table: str, records: Sequence[Record]) -> str:
         if reason := age(record):
             why.setdefault(reason, []).append(record["title"])
     lines = [
-        f"{DAGGER} {'' if len(titles) == len(records) else '; '.join(titles) + ': '}{reason}."
+        f"{DAGGER} {reason[0].upper()}{reason[1:]}."
+        if len(titles) == len(records)
+        else f"{DAGGER} {'; '.join(titles)}: {reason}."
         for reason, titles in why.items()
     ]
     return "\n\n".join([table, *lines])
@@ -234,14 +251,22 @@ def table1(records: Records, options: Options) -> str:
 def crosscorpus(records: Records, options: Options) -> str:
     """Return the UAR of every training corpus (rows) and test corpus (columns)."""
     (record,) = records.values()
-    names = list(record["corpora"])
-    cells = {(row["trained_on"], row["tested_on"]): row for row in record["rows"].values()}
+    names, entries = list(record["corpora"]), entries_of(record)
     header = [f"trained on{f' {DAGGER}' if age(record) else ''}", *names]
-    rows = [
-        [one, *(interval_of(cells[one, other]["uar"]) if (one, other) in cells else UNDEFINED for other in names)]
-        for one in names
+    kinds = {one.kind for one in entries}
+    about = [
+        *([f"The row '{ALL_OTHERS}' is {ABOUT_OTHERS}."] if "left out" in kinds else []),
+        *([ABOUT_WITHIN] if "within" in kinds else []),
     ]
-    return noted(markdown_table(header, rows), [record])
+    table = markdown_table(header, matrix_rows(names, entries, "uar"))
+    return noted("\n\n".join([table, *([" ".join(about)] if about else [])]), [record])
+
+
+def crossing(records: Records, options: Options) -> str:
+    """Return the UAR of training on other corpora minus that of training on the tested corpus, with the same labels."""
+    (record,) = records.values()
+    grid = cost_grid(costs_of(record))
+    return noted(f"{grid.caption}\n\n{markdown_table(*grid.cells, text_columns=grid.text_columns)}", [record])
 
 
 def layers(records: Records, options: Options) -> str:
@@ -317,6 +342,7 @@ KINDS: dict[str, Callable[[Records, Options], str]] = {
     "development": development,
     "table1": table1,
     "crosscorpus": crosscorpus,
+    "crossing": crossing,
     "layers": layers,
     "ems": ems,
     "commands": commands,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from results_scripts import load, module
 from sklearn.metrics import balanced_accuracy_score
 from small import changed, complaint, contents, run
 from test_crosscorpus import SMALL, command, corpora, planned
@@ -22,6 +24,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crosscorpus import CrossCorpus
+from gemoclap.recipes.made import code_hash
 from gemoclap.recipes.several_corpora import left_out_pair, read_corpora, write_together
 
 __all__ = ["corpora"]  # a fixture
@@ -221,6 +224,27 @@ def test_what_is_lacking_is_done_by_two_processes_and_nothing_else(
     after = results_in(output)
     assert {path: after[path] for path in before} == before
     assert rows_of(output) == rows_of(whole)
+
+
+def test_a_record_of_the_run_has_every_cell(whole: Path) -> None:
+    load()
+    line = (
+        "crosscorpus one.jsonl two.jsonl three.jsonl --leave_one_out --within train --data.folds kfold --data.n_folds 2"
+    )
+    text = shlex.join(["gemoclap", *line.split(), *SMALL, "-o", "runs/whole"])
+    found = module("results_record").make_record([whole], [text], "")
+    shown = {}
+    for (kind, trained, tested), row in rows_of(whole).items():
+        names = {"pair": f"{trained}_to_{tested}", "within": f"within/{tested}", "left out": f"all_others/{tested}"}
+        shown[names[kind]] = [float(row[name]) for name in ("uar", "uar_low", "uar_high")]
+    assert {name: row["uar"] for name, row in found["rows"].items()} == {
+        name: pytest.approx(uar, abs=1e-6) for name, uar in shown.items()
+    }
+    costs = json.loads((whole / "crosscorpus.json").read_text())["across_minus_within"]
+    assert [row["difference"][0] for row in found["across_minus_within"]] == [
+        pytest.approx(cost["uar_difference"], abs=1e-6) for cost in costs
+    ]
+    assert found["made"]["code"] == [code_hash()]
 
 
 # What is refused.

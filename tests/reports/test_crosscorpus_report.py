@@ -79,11 +79,15 @@ def test_the_page_has_a_row_for_what_was_trained_on(matrix: Any) -> None:
     page = write_crosscorpus(matrix).read_text()
     rows = rows_under(page, "UAR")
     assert (
-        rows["a"][0] == ""
+        rows["a"][0] == "\N{EN DASH}"
         and rows["a"][1].startswith(f"{uar(matrix, 'a', 'b')} [")
         and rows["a"][2] == "only happy shared"
     )
-    assert rows["b"][2].startswith(uar(matrix, "b", "c")) and rows["c"] == ["no label shared", "not finished", ""]
+    assert rows["b"][2].startswith(uar(matrix, "b", "c")) and rows["c"] == [
+        "no label shared",
+        "not finished",
+        "\N{EN DASH}",
+    ]
     assert "**Unfinished:** 1 of 6 cells" in page and "Beware" not in page
     assert rows.keys() == rows_under(page, "WAR").keys()
 

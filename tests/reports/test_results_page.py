@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shlex
-import sys
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -15,79 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from fakerun import make_run, told
-from sklearn.metrics import accuracy_score, f1_score, recall_score
+from results_scripts import COMMAND, ROOT, TWO, answers, call, module, record, table, uar_of
+from sklearn.metrics import accuracy_score, f1_score
 
 from gemoclap.cli.commands import COMMANDS, parse
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.made import RESULTS
 
-ROOT = Path(__file__).parents[2]
 RECORDS = ROOT / "docs" / "records"
 NOT_YET = {"ems"}
 """Records that pages name, and that do not exist yet."""
-COMMAND = "gemoclap crossval made.jsonl --methods emo_clap,ce -o runs/made"
-TWO: dict[str, Any] = {"methods": ("emo_clap", "ce"), "n_folds": 2, "accuracy": (0.5, 0.6), "epochs": 2}
-
-
-@pytest.fixture(scope="module")
-def scripts() -> ModuleType:
-    """The script, which no package holds, and with it the modules beside it."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import results
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
-    return results
-
-
-def module(name: str) -> ModuleType:
-    return sys.modules[name]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two methods, two folds and eight speakers."""
-    return make_run(tmp_path_factory.mktemp("made") / "run", **TWO)
-
-
-@pytest.fixture(scope="module")
-def found(scripts: ModuleType, made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The record of the run."""
-    return record(scripts, made, tmp_path_factory.mktemp("record") / "made.json")
-
-
-def record(scripts: ModuleType, run: Path, target: Path, command: str = COMMAND, *more: str) -> dict[str, Any]:
-    arguments = ["record", str(run), "--command", command, "--title", "Made, 8 classes", "-o", str(target), *more]
-    assert call(scripts, *arguments) == 0
-    return json.loads(target.read_text())
-
-
-def call(scripts: ModuleType, *arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["results.py", *arguments])
-        return scripts.main()
-
-
-def answers(run: Path, method: str) -> list[dict[str, str]]:
-    """Return the rows of a method's predictions, read without the package."""
-    rows: list[dict[str, str]] = []
-    for path in sorted(run.glob(f"{method}/*/predictions.csv")):
-        with open(path, newline="") as file:
-            rows += csv.DictReader(file)
-    return rows
-
-
-def uar_of(rows: list[dict[str, str]]) -> float:
-    truth, said = ([row[name] for row in rows] for name in ("truth", "prediction"))
-    return float(recall_score(truth, said, average="macro"))
-
-
-def table(page: str) -> list[list[str]]:
-    """Return the cells of a Markdown table, without its ruler."""
-    lines = [line for line in page.splitlines() if line.startswith("|") and not set(line) <= set("|:- ")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 # What is in the repository.
@@ -282,153 +218,6 @@ def test_a_run_that_is_not_finished_is_refused(scripts: ModuleType, tmp_path: Pa
         module("results_record").make_record([run], [COMMAND], "Made")
     only = COMMAND.replace("emo_clap,ce", "emo_clap")
     assert list(module("results_record").make_record([run], [only], "Made")["rows"]) == ["emo_clap"]
-
-
-# How old a record is.
-
-
-def test_a_table_says_what_is_older_than_the_code(found: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = module("results_tables")
-    assert tables.age(found) == tables.OLD
-    new = {**found, "made": {"date": ["2026-11-29"], "results": ["2"]}}
-    assert tables.age(new) == "" and "\N{DAGGER}" not in tables.scores({"made": new}, {})
-    changes = [
-        {"results": 3, "affects": ["ce"], "what": "another loss"},
-        {"results": 4, "affects": ["gmp_tl"], "what": "no"},
-    ]
-    monkeypatch.setattr(tables, "_changes", lambda: changes)
-    assert tables.age(new) == "trained before a change: another loss"
-    newest = {**new, "title": "Newest", "made": {"date": ["2026-11-29"], "results": ["4"]}}
-    shown = tables.scores({"made": new, "b": new | {"title": "B"}, "newest": newest}, {})
-    assert "\N{DAGGER} Made, 8 classes; B: trained before a change: another loss." in shown
-
-
-def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleType, made: Path, tmp_path: Path) -> None:
-    tables = module("results_tables")
-    whole = make_run(tmp_path / "whole", **TWO)
-    found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
-    assert found["repeated"]["folds"] == 4 and found["repeated"]["same"] == found["repeated"]["answers"] == 2 * 8 * 24
-    assert tables.age(found) == "" and found["repeated"]["results"] == RESULTS
-    later = [{"results": RESULTS + 1, "affects": ["ce"], "what": "another loss"}]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "_changes", lambda: later)
-        assert tables.age(found) == "trained before a change: another loss"
-    (whole / "ce" / "fold_2" / "predictions.csv").unlink()
-    path = whole / "ce" / "fold_1" / "predictions.csv"
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    rows[0]["prediction"] = next(name for name in {row["truth"] for row in rows} if name != rows[0]["prediction"])
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
-    assert tables.age(found).endswith("3 of 4 folds were repeated with later code: 287 of 288 answers are the same")
-
-
-# Other commands.
-
-
-def test_encoders_by_methods_are_recorded(scripts: ModuleType, tmp_path: Path) -> None:
-    run = tmp_path / "table1"
-    cells = {}
-    for encoder, accuracy in (("a", 0.4), ("b", 0.6)):
-        cells[encoder] = make_run(
-            run / "cells" / encoder / "ce" / "seed_0", **{**TWO, "methods": ("ce",), "accuracy": (accuracy,)}
-        )
-    (run / "config.yaml").write_text("train: {epochs: 30}\n")
-    (run / "table1.json").write_text("{}")
-    command = "gemoclap table1 made.jsonl --encoders a,b --methods ce --train.epochs 30 -o runs/table1"
-    found = module("results_record").make_record([run], [command], "Made")
-    shown = table(module("results_pages").table("table1 made", {"made": found}))
-    assert [row[0] for row in shown[1:]] == ["a", "b"]
-    for row, cell in zip(shown[1:], cells.values(), strict=True):
-        truth, said = ([one[name] for one in answers(cell, "ce")] for name in ("truth", "prediction"))
-        war, uar = 100 * accuracy_score(truth, said), 100 * uar_of(answers(cell, "ce"))
-        assert row[1].startswith(f"{war:.1f} / {uar:.1f} [")
-
-
-def test_a_matrix_of_corpora_is_recorded_and_drawn(scripts: ModuleType, tmp_path: Path) -> None:
-    run, pairs = tmp_path / "cross", []
-    source = make_run(tmp_path / "source", **{**TWO, "methods": ("ce",)})
-    for one, other in (("a", "b"), ("b", "a")):
-        target = run / "cells" / f"{one}_to_{other}" / "seed_0"
-        target.mkdir(parents=True)
-        fold = "fold_1" if one == "a" else "fold_2"
-        (target / "predictions.csv").write_bytes((source / "ce" / fold / "predictions.csv").read_bytes())
-        pairs.append({"trained_on": one, "tested_on": other, "labels": ["sad", "happy"], "state": "finished"})
-    pairs.append({"trained_on": "a", "tested_on": "c", "labels": ["sad"], "state": "only sad shared"})
-    corpora = {
-        name: {"manifest": f"/somewhere/{name}.jsonl", "utterances": 1, "speakers": 4, "labels": []} for name in "ab"
-    }
-    data = {"method": "emo_clap", "seeds": [0], "pairs": pairs, "corpora": corpora}
-    (run / "crosscorpus.json").write_text(json.dumps(data))
-    (run / "config.yaml").write_text("train: {epochs: 30}\n")
-    command = "gemoclap crosscorpus a.jsonl b.jsonl --train.epochs 30 -o runs/cross"
-    found = module("results_record").make_record([run], [command], "")
-    assert found["corpora"]["a"]["manifest"] == "a.jsonl"
-    header, first, second = table(module("results_pages").table("crosscorpus made", {"made": found}))
-    assert header[1:] == ["a", "b"] and [first[1], second[2]] == ["\N{EN DASH}"] * 2
-    for fold, cell in (("fold_1", first[2]), ("fold_2", second[1])):
-        own = [row for row in answers(source, "ce") if row["fold"] == fold]
-        assert cell.split()[0] == f"{100 * uar_of(own):.1f}"
-    module("results_pictures").draw_crosscorpus(found, tmp_path / "cross.png")
-    assert (tmp_path / "cross.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_ways_to_pre_train_are_recorded_and_drawn(scripts: ModuleType, tmp_path: Path) -> None:
-    run = tmp_path / "ems"
-    run.mkdir()
-    uar = {"log_mel": (0.7, 0.71, 0.72), "npc5": (0.6, 0.65, 0.7), "npc5_ems": (0.62, 0.66, 0.73)}
-    with open(run / "ems.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["task", "corpus", "variant", "seed", "war", "uar"])
-        writer.writerows(
-            ("probe", "emodb", name, seed, 0.5, value)
-            for name, values in uar.items()
-            for seed, value in enumerate(values)
-        )
-    (run / "ems.json").write_text(json.dumps({"interval": "95 %, Student's t over seeds", "warnings": []}))
-    (run / "config.yaml").write_text("{}\n")
-    command = "gemoclap compare ems --config ems --speech a.jsonl --probe.manifests emodb.jsonl -o runs/ems"
-    found = module("results_record").make_record([run], [command], "")
-    text = module("results_pages").table("ems made", {"made": found})
-    rows = {row[0]: row[1] for row in table(text)}
-    assert rows["log-mel, no encoder"].split()[0] == "71.0" and "images/ems.png" in text
-    # Student's t with two degrees of freedom: 4.302653.
-    half = 4.302653 * np.std(uar["npc5"], ddof=1) / np.sqrt(3)
-    assert rows["NPC 5"] == f"65.0 [{100 * (0.65 - half):.1f}, {100 * (0.65 + half):.1f}]"
-    gain = 100 * np.mean(np.subtract(uar["npc5_ems"], uar["npc5"]))
-    assert rows["NPC 5, EMS \N{MINUS SIGN} NPC 5"].startswith(f"{gain:+.1f} [")
-    module("results_pictures").draw_ems(found, tmp_path / "ems.png")
-    assert (tmp_path / "ems.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_values_of_a_setting_are_recorded_and_drawn(scripts: ModuleType, tmp_path: Path) -> None:
-    run = tmp_path / "sweep"
-    run.mkdir()
-    test = {"n": "40", "n_clusters": 8} | {
-        key: value
-        for name in ("war", "uar", "macro_f1")
-        for key, value in ((name, "0.611111"), (f"{name}_interval", [0.5, 0.7]))
-    }
-    rows = [
-        {"method": "ce", "train.lr": value, "development_uar": uar, "development_uar_sd": 0.05}
-        for value, uar in (("0.1", 0.4), ("0.2", 0.6))
-    ]
-    data = {
-        "over": {"train.lr": ["0.1", "0.2"]}, "seeds": [0], "folds": [{"name": "fold_1", "hash": "a"}], "interval": "95 %",
-        "methods": {"ce": {"best": "x", "test": test}}, "combinations": rows,
-    }  # fmt: skip
-    (run / "sweep.json").write_text(json.dumps(data))
-    (run / "config.yaml").write_text(yaml.safe_dump({"train": {"epochs": 30}}))
-    command = "gemoclap sweep made.jsonl --over train.lr=0.1,0.2 --methods ce --train.epochs 30 -o runs/sweep"
-    found = module("results_record").make_record([run], [command], "Made")
-    _, *shown = table(module("results_pages").table("development made", {"made": found}))
-    assert shown == [["0.1", "40.0 ± 5.0"], ["0.2", "60.0 ± 5.0"]]
-    assert module("results_pages").figure("made.ce.uar_ci", {"made": found}) == "61.1 [50.0, 70.0]"
-    module("results_pictures").draw_sweep(found, tmp_path / "sweep.png")
-    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
 # What a page may say.

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 ALL_OTHERS = "all others"
 """Title of the row whose models are trained on all corpora but the tested one."""
+ABOUT_OTHERS = "one model of all corpora but the tested one"
+WITHIN = "within: "
+"""Stands before the figure of a cross-validation of one corpus."""
+ABOUT_WITHIN = (
+    f"'{WITHIN.strip()}' marks a cross-validation of one corpus, whose models are trained on its other speakers."
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,8 @@ class PairResult:
         return not self.pair.is_empty and self.finished < self.n_seeds
 
 
-def grid_of(matrix: CrossCorpus, entries: Sequence[PairResult]) -> dict[str, list[PairResult | None]]:
-    """Return the entries by row; None on a diagonal without cross-validations."""
-    names = list(matrix.corpora)
+def grid_of(names: Sequence[str], entries: Sequence[PairResult]) -> dict[str, list[PairResult | None]]:
+    """Return the entries by row, with a column for each corpus in `names`; None where there is no entry."""
     places = {(_row_title(one), one.pair.tested): one for one in entries}
     rows = [*names, *([ALL_OTHERS] if any(one.kind == "left out" for one in entries) else [])]
     return {row: [places.get((row, tested)) for tested in names] for row in rows}
@@ -65,6 +70,27 @@ def grid_of(matrix: CrossCorpus, entries: Sequence[PairResult]) -> dict[str, lis
 
 def _row_title(one: PairResult) -> str:
     return ALL_OTHERS if one.kind == "left out" else one.pair.trained
+
+
+def matrix_rows(names: Sequence[str], entries: Sequence[PairResult], figure: str) -> list[list[str]]:
+    """Return the cells of a table: what was trained on, then ``"uar"`` or ``"war"`` for each corpus in `names`.
+
+    A cross-validation starts with `WITHIN`, so that nobody takes it for a test on another corpus.
+    """
+
+    def words(one: PairResult | None) -> str:
+        if one is None:
+            return UNDEFINED
+        return f"{WITHIN if one.kind == 'within' else ''}{figure_of(one, figure) if one.scores else one.state}"
+
+    return [[title, *map(words, row)] for title, row in grid_of(names, entries).items()]
+
+
+def figure_of(one: PairResult, figure: str) -> str:
+    """Return ``"61.3 [55.1, 67.0]"``, followed by the number of seeds if some are not finished."""
+    assert one.scores is not None
+    words = with_interval(getattr(one.scores, figure), getattr(one.scores, f"{figure}_interval"))
+    return words if one.finished == one.n_seeds else f"{words} ({one.state})"
 
 
 def over(matrix: CrossCorpus) -> str:
@@ -79,7 +105,7 @@ def draw_matrix(
 
     Cells of a cross-validation have a frame.
     """
-    grid = grid_of(matrix, entries)
+    grid = grid_of(list(matrix.corpora), entries)
     height, width = len(grid), len(matrix.corpora)
     shares = np.array([[one.scores.uar if one and one.scores else np.nan for one in row] for row in grid.values()])
     has_within = any(one.kind == "within" for one in entries)

@@ -17,12 +17,23 @@ from gemoclap.encoders.provenance import named_speakers
 from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, none_if_nan
 from gemoclap.recipes.crosscorpus import Corpus, CrossCorpus, Pair
-from gemoclap.reports.corpus_matrix import ALL_OTHERS, PairResult, draw_matrix, grid_of, over
-from gemoclap.reports.document import Bullets, Chapter, Content, Document, Drawing, Grid, write_document
+from gemoclap.reports.corpus_matrix import (
+    ABOUT_OTHERS,
+    ABOUT_WITHIN,
+    ALL_OTHERS,
+    WITHIN,
+    PairResult,
+    draw_matrix,
+    figure_of,
+    grid_of,
+    matrix_rows,
+    over,
+)
+from gemoclap.reports.document import Bullets, Chapter, Document, Drawing, Grid, write_document
 from gemoclap.reports.page import Picture
 from gemoclap.reports.rows import score_tables
-from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, with_interval, with_points, write_csv
-from gemoclap.reports.within import CrossingCost, Within, cost_of, read_within
+from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, write_csv
+from gemoclap.reports.within import CrossingCost, Within, cost_grid, cost_of, read_within
 
 PICTURE = "crosscorpus.png"
 
@@ -147,7 +158,6 @@ def _document(
 ) -> Document:
     lacking = sum(one.is_lacking for one in entries)
     remarks = [remark for one in within.values() for remark in one.remarks]
-    about = "Rows: corpus that was trained on. Columns: corpus that was tested on."
     files = (
         "Figures for programs: [crosscorpus.csv](crosscorpus.csv), [crosscorpus.json](crosscorpus.json). As one web page: "
         "[crosscorpus.html](crosscorpus.html). All settings: [config.yaml](config.yaml). Prediction of each utterance: "
@@ -168,9 +178,8 @@ def _document(
                 ),
             ),
             Chapter("Picture", (Drawing(PICTURE, _described(entries)),)),
-            Chapter("UAR", (Grid(f"UAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "uar")),)),
-            Chapter("WAR", (Grid(f"WAR in percent, with [95 % CI]. {about}", _matrix_cells(matrix, entries, "war")),)),
-            *([Chapter("Within the corpus and across", _cost_parts(costs))] if costs else []),
+            *(Chapter(name.upper(), (_matrix_grid(matrix, entries, name),)) for name in ("uar", "war")),
+            *([Chapter("Within the corpus and across", (cost_grid(costs),))] if costs else []),
             Chapter("Labels and utterances", (Grid("What each cell is about.", _pair_cells(entries), text_columns=3),)),
             Chapter("How to read this", (Bullets(tuple(_how_to_read(matrix, entries))),)),
         ),
@@ -197,41 +206,13 @@ def _corpus_cells(matrix: CrossCorpus) -> Cells:
     return ["corpus", "manifest", "utterances", "speakers", "labels"], rows
 
 
-def _matrix_cells(matrix: CrossCorpus, entries: Sequence[PairResult], figure: str) -> Cells:
-    def words(one: PairResult | None) -> str:
-        if one is None:
-            return ""
-        return _figure(one, figure) if one.scores else one.state
-
-    header = ["trained on", *(f"tested on {name}" for name in matrix.corpora)]
-    return header, [[name, *map(words, row)] for name, row in grid_of(matrix, entries).items()]
-
-
-def _figure(one: PairResult, figure: str) -> str:
-    assert one.scores is not None
-    words = with_interval(getattr(one.scores, figure), getattr(one.scores, f"{figure}_interval"))
-    return words if one.finished == one.n_seeds else f"{words} ({one.state})"
-
-
-def _cost_parts(costs: Sequence[tuple[str, CrossingCost]]) -> tuple[Content, ...]:
-    rows = [
-        [
-            title,
-            cost.pair.tested,
-            str(len(cost.pair.labels)),
-            with_interval(cost.within.uar, cost.within.uar_interval),
-            with_interval(cost.across.uar, cost.across.uar_interval),
-            with_points(cost.difference),
-        ]
-        for title, cost in costs
-    ]
-    header = ["trained on", "tested on", "labels", "within the tested corpus", "across", "across minus within, points"]
-    caption = (
-        "UAR in percent, both among the labels of the pair and on the same utterances. Models of a cross-validation were "
-        "trained on other speakers of the tested corpus and on all its labels; here they choose among those of the pair. "
-        "The difference is paired by speaker."
-    )
-    return (Grid(caption, (header, rows), text_columns=2),)
+def _matrix_grid(matrix: CrossCorpus, entries: Sequence[PairResult], figure: str) -> Grid:
+    about = "Rows: corpus that was trained on. Columns: corpus that was tested on."
+    within = f" {ABOUT_WITHIN}" if any(one.kind == "within" for one in entries) else ""
+    names = list(matrix.corpora)
+    header = ["trained on", *(f"tested on {name}" for name in names)]
+    caption = f"{figure.upper()} in percent, with [95 % CI]. {about}{within}"
+    return Grid(caption, (header, matrix_rows(names, entries, figure)))
 
 
 def _pair_cells(entries: Sequence[PairResult]) -> Cells:
@@ -269,8 +250,8 @@ def _how_to_read(matrix: CrossCorpus, entries: Sequence[PairResult]) -> list[str
             "Each corpus counts by its number of utterances; --train.balance_corpora true draws them evenly"
         )  # fmt: skip
         lines.append(
-            f"**{ALL_OTHERS[0].upper()}{ALL_OTHERS[1:]}**: one model of all corpora but the tested one. A label is used "
-            "if the tested corpus and one of the others have it. In training, an utterance is not compared with labels "
+            f"**{ALL_OTHERS[0].upper()}{ALL_OTHERS[1:]}**: {ABOUT_OTHERS}. A label is used if "
+            "the tested corpus and one of the others have it. In training, an utterance is not compared with labels "
             f"that its own corpus lacks. A corpus that shares only one label is left out. {even}."
         )
     if "within" in kinds:
@@ -280,7 +261,7 @@ def _how_to_read(matrix: CrossCorpus, entries: Sequence[PairResult]) -> list[str
             "labels on both sides."
         )
     else:
-        lines.append("The diagonal is empty, because no corpus is tested on itself here: --within fills it.")
+        lines.append("The diagonal has no figures, because no corpus is tested on itself here: --within adds them.")
     return lines
 
 
@@ -291,9 +272,11 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console, within: Sequence[st
     """Print the matrix. A cell has UAR, WAR, and the numbers of labels and utterances, one below the other."""
     for warning in matrix.warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
+    entries = read_entries(matrix, read_within(matrix, within))
+    about = f". {ABOUT_WITHIN}" if any(one.kind == "within" for one in entries) else ""
     table = Table(
         title=f"{TITLES[matrix.method]} across corpora, in percent: upper line UAR, lower line WAR",
-        caption=f"rows: trained on; columns: tested on; [95 % interval over {over(matrix)}]",
+        caption=f"rows: trained on; columns: tested on; [95 % interval over {over(matrix)}]{about}",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         show_lines=True,
@@ -301,7 +284,7 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console, within: Sequence[st
     table.add_column("trained on", overflow="fold")
     for name in matrix.corpora:
         table.add_column(escape(name), justify="right")
-    for name, row in grid_of(matrix, read_entries(matrix, read_within(matrix, within))).items():
+    for name, row in grid_of(list(matrix.corpora), entries).items():
         table.add_row(escape(name), *(escape(_lines(one)) for one in row))
     console.print(table)
 
@@ -311,4 +294,5 @@ def _lines(one: PairResult | None) -> str:
         return UNDEFINED
     if one.scores is None:
         return one.state
-    return f"{_figure(one, 'uar')}\n{_figure(one, 'war')}\n{len(one.pair.labels)} labels, n {one.n:,}"
+    lines = [figure_of(one, "uar"), figure_of(one, "war"), f"{len(one.pair.labels)} labels, n {one.n:,}"]
+    return "\n".join([*([WITHIN.strip()] if one.kind == "within" else []), *lines])

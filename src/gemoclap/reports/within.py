@@ -15,10 +15,12 @@ from gemoclap.metrics import Difference, Scores, confusion_by_seed, difference_o
 from gemoclap.predictions import PredictionTable, aligned
 from gemoclap.recipes.crosscorpus import CrossCorpus, Pair
 from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, determining, first_difference
+from gemoclap.reports.document import Grid
 from gemoclap.reports.records import MethodResults, Results
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import score_tables, tables_of
 from gemoclap.reports.systems import is_run, read_run
+from gemoclap.reports.tables import with_interval, with_points
 
 DECIDING = ("model", "objective", "train")
 """Sections of config.yaml in which a cross-validation should not differ from the matrix."""
@@ -83,10 +85,15 @@ def read_within(matrix: CrossCorpus, runs: Sequence[str] = ()) -> dict[str, With
 
 def _trained(matrix: CrossCorpus, name: str) -> Within:
     folders = [matrix.within_folder(name, seed) for seed in matrix.seeds]
-    read = [collect(one) for one in folders if any(one.glob(f"{matrix.method}/*/predictions.csv"))]
-    tables = _finished(method for results in read for method in results.methods)
+    return collect_within(name, folders, matrix.method, matrix.corpora[name].labels)
+
+
+def collect_within(name: str, folders: Sequence[Path], method: str, labels: Sequence[str]) -> Within:
+    """Return the cross-validation of one corpus that a matrix trained, from its folders, one for each seed."""
+    read = [collect(one) for one in folders if any(one.glob(f"{method}/*/predictions.csv"))]
+    tables = _finished(found for results in read for found in results.methods)
     remarks = tuple(dict.fromkeys(remark for results in read for remark in _remarks(name, results)))
-    return Within(str(folders[0].parent), tables, matrix.corpora[name].labels, len(folders), remarks)
+    return Within(str(folders[0].parent), tables, tuple(labels), len(folders), remarks)
 
 
 def _given(matrix: CrossCorpus, run: str, results: Results) -> Within:
@@ -140,6 +147,28 @@ def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]
         score_tables(other),
         difference_over_speakers(by_seed[: len(own)], by_seed[len(own) :]),
     )
+
+
+def cost_grid(costs: Sequence[tuple[str, CrossingCost]]) -> Grid:
+    """Return the table of costs, each with the title of what was trained on."""
+    rows = [
+        [
+            title,
+            cost.pair.tested,
+            str(len(cost.pair.labels)),
+            with_interval(cost.within.uar, cost.within.uar_interval),
+            with_interval(cost.across.uar, cost.across.uar_interval),
+            with_points(cost.difference),
+        ]
+        for title, cost in costs
+    ]
+    header = ["trained on", "tested on", "labels", "within the tested corpus", "across", "across minus within, points"]
+    caption = (
+        "UAR in percent, both among the labels of the pair and on the same utterances. Models of a cross-validation were "
+        "trained on other speakers of the tested corpus and on all its labels; here they choose among those of the pair. "
+        "The difference is paired by speaker."
+    )
+    return Grid(caption, (header, rows), text_columns=2)
 
 
 def restricted(table: PredictionTable, labels: Sequence[str], ids: Collection[str]) -> PredictionTable:

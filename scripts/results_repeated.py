@@ -1,0 +1,51 @@
+"""Compares a run with the same run made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from results_parts import Record
+
+from gemoclap.errors import GemoclapError
+from gemoclap.predictions import read_predictions
+from gemoclap.recipes.made import RESULTS, code_hash, read_made
+
+
+def repeated(runs: Sequence[Path], again: Sequence[Path]) -> Record:
+    """Compare a run's answers with those of the same run made again with today's code (`RESULTS`), as far as it has got.
+
+    Raises
+    ------
+    GemoclapError : the second run has no fold of the first, or one that was not made with today's code.
+    """
+    folds, answers, same = 0, 0, 0
+    for run, other in zip(runs, again, strict=True):
+        for path in sorted(other.rglob("predictions.csv")):
+            if not (run / path.relative_to(other)).is_file():
+                continue
+            _check_code(path.parent)
+            one, two = (read_predictions(folder / path.relative_to(other)) for folder in (run, other))
+            if one.ids != two.ids:
+                raise GemoclapError(f"{path}: its utterances are not those of {run}")
+            folds += 1
+            answers += len(one.ids)
+            same += int(np.sum(np.array(one.prediction) == np.array(two.prediction)))
+    if not folds:
+        raise GemoclapError(f"{', '.join(map(str, again))}: no fold of {', '.join(map(str, runs))} is finished there")
+    all_folds = sum(1 for run in runs for _ in run.rglob("predictions.csv"))
+    counts = {"folds": folds, "of": all_folds, "answers": answers, "same": same}
+    return {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "results": RESULTS, "code": code_hash(), **counts}
+
+
+def _check_code(folder: Path) -> None:
+    """Refuse a fold that was not made with today's code, because it says nothing about today's code."""
+    noted = read_made([folder]).get("code") or []
+    if noted != [code_hash()]:
+        which = f"code {noted[0]}" if noted else "code that it does not name"
+        raise GemoclapError(
+            f"{folder}: was made with {which}, not with today's ({code_hash()}); repeat the run into an empty folder, and give "
+            "that folder to --again"
+        )
