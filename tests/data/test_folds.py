@@ -1,10 +1,7 @@
-"""Who is tested: properties on made-up corpora, and published counts and fold files where they are at hand."""
+"""Who is tested: properties of folds on made-up corpora."""
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +10,7 @@ from itertools import combinations, product
 from pathlib import Path
 
 import pytest
+from fold_corpora import TWO, assert_sound, corpus, ids, speakers
 
 from gemoclap.config import DataSettings
 from gemoclap.corpora import CORPORA
@@ -22,85 +20,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data import folds as folds_module
 from gemoclap.data.folds import Fold, balanced_groups, make_folds
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import VOCABULARIES, Vocabulary
-
-SHARED = Path(__file__).parents[2].parent / "shared"
-EMOBOX = SHARED / "interop" / "emobox"
-TWO = Vocabulary("two", ("angry", "happy"), {"excited": "happy"})
-
-
-def needs(path: Path) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(not path.exists(), reason=f"real data is not at {path}")
-
-
-def corpus(speakers: int = 8, each: int = 4) -> list[Utterance]:
-    """Speakers s1, s2, ... of alternating gender, two a session, `each` utterances of either class and some outside."""
-    return [
-        Utterance(
-            f"s{speaker}_{emotion}{take}",
-            "x.wav",
-            session=str((speaker + 1) // 2),
-            speaker=f"s{speaker}",
-            gender="female" if speaker % 2 else "male",
-            emotion=emotion,
-        )
-        for speaker in range(1, speakers + 1)
-        for take in range(each)
-        for emotion in ("angry", "excited", "bored")
-    ]
-
-
-def iemocap() -> list[Utterance]:
-    words = {"ang": "angry", "hap": "happy", "exc": "excited", "neu": "neutral", "sad": "sad"}
-    with (SHARED / "iemocap" / "utterances.tsv").open(encoding="utf-8") as file:
-        rows = [(row["utterance_id"], words[row["emotion"]]) for row in csv.DictReader(file, delimiter="\t")]
-    return [
-        Utterance(
-            name,
-            f"{name}.wav",
-            session=name[:5],
-            speaker=name[:5] + name.rsplit("_", 1)[1][0],
-            gender={"F": "female", "M": "male"}[name.rsplit("_", 1)[1][0]],
-            emotion=emotion,
-        )
-        for name, emotion in rows
-    ]
-
-
-def ravdess() -> list[Utterance]:
-    emotions = VOCABULARIES["ravdess8"].emotions
-    stems = sorted(path.stem for path in (SHARED / "corpora" / "ravdess").glob("Actor_*/*.flac"))
-    return [
-        Utterance(
-            stem,
-            f"{stem}.flac",
-            speaker=stem[-2:],
-            gender="male" if int(stem[-2:]) % 2 else "female",
-            emotion=emotions[int(stem.split("-")[2]) - 1],
-        )
-        for stem in stems
-    ]
-
-
-def ids(rows: Sequence[Utterance]) -> set[str]:
-    return {row.id for row in rows}
-
-
-def speakers(rows: Sequence[Utterance]) -> set[str | None]:
-    return {row.speaker for row in rows}
-
-
-def assert_sound(folds: list[Fold], rows: Sequence[Utterance], vocabulary: Vocabulary) -> None:
-    """Hold what every kind of fold promises; test parts together are the corpus, each utterance once."""
-    taking_part = {row.id for row in rows if vocabulary.resolve(row.emotion)}
-    assert sorted(row.id for fold in folds for row in fold.test) == sorted(taking_part)
-    assert len({fold.name for fold in folds}) == len({fold.hash for fold in folds}) == len(folds)
-    for fold in folds:
-        assert len(fold.train) + len(fold.dev) + len(fold.test) == len(taking_part)
-        assert ids(fold.train) | ids(fold.dev) | ids(fold.test) == taking_part
-        for one, two in combinations((fold.train, fold.dev, fold.test), 2):
-            assert not speakers(one) & speakers(two)
-        assert fold.shared_speakers == ()
+from gemoclap.labels import VOCABULARIES
 
 
 @pytest.mark.parametrize("dev_speakers", [0, 1, 2, 3])
@@ -221,65 +141,6 @@ def test_one_huge_speaker_leaves_no_group_empty() -> None:
     assert sorted(map(len, groups)) == [1, 1, 1, 1]
 
 
-def write_emobox(folder: Path, folds: dict[int, tuple[list[str], list[str]]], suffix: str = ".jsonl") -> Path:
-    for number, parts in folds.items():
-        (folder / f"fold_{number}").mkdir(parents=True)
-        for part, names in zip(("train", "test"), parts, strict=True):
-            path = folder / f"fold_{number}" / f"toy_{part}_fold_{number}{suffix}"
-            if suffix == ".jsonl":
-                path.write_text("".join(json.dumps({"key": f"toy-{n}", "dataset": "toy"}) + "\n" for n in names))
-            else:
-                path.write_text(json.dumps({f"toy-{n}": {"dataset": "toy"} for n in names}))
-    return folder
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
-def test_fold_files(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
-    rows = corpus(3)
-    by_speaker = {name: sorted(ids([row for row in rows if row.speaker == name])) for name in ("s1", "s2", "s3")}
-    split = {10: (by_speaker["s1"], by_speaker["s2"]), 9: (by_speaker["s2"], by_speaker["s1"])}
-    settings = DataSettings(folds="files", fold_files=str(write_emobox(tmp_path / "toy", split, suffix)))
-    with caplog.at_level(logging.WARNING):
-        folds = make_folds(rows, settings, TWO)
-    assert [fold.name for fold in folds] == ["fold_9", "fold_10"]
-    assert speakers(folds[1].train) == {"s1"} and speakers(folds[1].test) == {"s2"}
-    assert len(folds[0].train) == 8  # the bored ones take no part
-    assert "in no fold: 8 rows of the manifest" in caplog.text and "s3_" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("train", "test", "says"),
-    [
-        (["s1_angry0", "nobody"], ["s2_angry0"], "toy_train_fold_1.jsonl: id 'nobody' is not in the manifest"),
-        (["s1_angry0", "s2_angry0"], ["s2_angry0"], "'s2_angry0' is already in toy_train"),
-        (["s1_angry0", "s1_excited0"], [], "fold_1: the test part is empty"),
-        (
-            ["s1_angry0", "s1_excited0"],
-            ["s1_angry1"],
-            r"are on both sides of the split \(s1\).*allow_speaker_overlap",
-        ),
-    ],
-)
-def test_bad_fold_files(tmp_path: Path, train: list[str], test: list[str], says: str) -> None:
-    settings = DataSettings(folds="files", fold_files=str(write_emobox(tmp_path / "toy", {1: (train, test)})))
-    with pytest.raises(GemoclapError, match=says):
-        make_folds(corpus(2), settings, TWO)
-
-
-def test_broken_or_missing_fold_files(tmp_path: Path) -> None:
-    folder = write_emobox(tmp_path / "toy", {1: (["s1_angry0"], ["s2_angry0"])})
-    settings = DataSettings(folds="files", fold_files=str(folder))
-    (folder / "fold_1" / "toy_train_fold_1.jsonl").write_text('{"key": "half\n')
-    with pytest.raises(GemoclapError, match="toy_train_fold_1.jsonl: not an EmoBox fold file"):
-        make_folds(corpus(2), settings, TWO)
-    (folder / "fold_1" / "toy_train_fold_1.jsonl").unlink()
-    with pytest.raises(GemoclapError, match=r"no file \*_train_fold_1"):
-        make_folds(corpus(2), settings, TWO)
-    for wrong in (str(folder / "fold_1"), str(tmp_path / "nowhere")):
-        with pytest.raises(GemoclapError, match="no fold_1, fold_2"):
-            make_folds(corpus(2), replace(settings, fold_files=wrong), TWO)
-
-
 def test_shared_speakers_are_refused_unless_asked_for() -> None:
     rows = [replace(row, speaker="anna") if row.speaker in ("s1", "s3") else row for row in corpus(4)]
     with pytest.raises(GemoclapError, match=r"session_1: 1 speaker.*\(anna\).*--data.allow_speaker_overlap"):
@@ -336,77 +197,6 @@ def test_names_are_folders_and_in_natural_order() -> None:
     names = [fold.name for fold in make_folds(rows, DataSettings(folds="session"), TWO)]
     assert names.index("session_9") < names.index("session_10")
     assert all(Path(name).name == name for name in names)
-
-
-@needs(SHARED / "iemocap")
-def test_iemocap_leave_one_session_out_has_the_published_counts() -> None:
-    published = {  # session: all, angry, happy, sad, neutral, by a woman, by a man
-        "Ses01": (1085, 229, 278, 194, 384, 528, 557),
-        "Ses02": (1023, 137, 327, 197, 362, 481, 542),
-        "Ses03": (1151, 240, 286, 305, 320, 522, 629),
-        "Ses04": (1031, 327, 303, 143, 258, 528, 503),
-        "Ses05": (1241, 170, 442, 245, 384, 590, 651),
-    }
-    vocabulary, rows = VOCABULARIES["iemocap4"], iemocap()
-    folds = make_folds(rows, DataSettings(folds="session", dev_speakers=2), vocabulary)
-    assert_sound(folds, rows, vocabulary)
-    for fold, (session, counts) in zip(folds, published.items(), strict=True):
-        emotions = Counter(vocabulary.resolve(row.emotion) for row in fold.test)
-        genders = Counter(row.gender for row in fold.test)
-        found = (len(fold.test), *(emotions[name] for name in ("angry", "happy", "sad", "neutral")))
-        assert fold.name == f"session_{session}"
-        assert (*found, genders["female"], genders["male"]) == counts
-        assert len({row.session for row in fold.dev}) == 1  # both speakers of one dialogue: none is left in training
-    assert len({frozenset(speakers(fold.dev)) for fold in folds}) == 5
-
-
-@needs(EMOBOX / "iemocap")
-@needs(SHARED / "iemocap")
-def test_emobox_iemocap_fold_is_session_one() -> None:
-    settings = DataSettings(folds="files", fold_files=str(EMOBOX / "iemocap"))
-    (fold,) = make_folds(iemocap(), settings, VOCABULARIES["iemocap4"])
-    by_session = make_folds(iemocap(), DataSettings(folds="session"), VOCABULARIES["iemocap4"])[0]
-    assert fold.hash == by_session.hash
-
-
-@needs(EMOBOX / "ravdess")
-@needs(SHARED / "corpora" / "ravdess")
-def test_emobox_ravdess_has_six_disjoint_folds_of_four_actors() -> None:
-    vocabulary, rows = VOCABULARIES["ravdess8"], ravdess()
-    assert len(rows) == 1440
-    folds = make_folds(rows, DataSettings(folds="files", fold_files=str(EMOBOX / "ravdess")), vocabulary)
-    assert_sound(folds, rows, vocabulary)
-    assert [(len(fold.train), len(fold.test), len(speakers(fold.test))) for fold in folds] == [(1200, 240, 4)] * 6
-
-
-@needs(SHARED / "corpora" / "ravdess")
-def test_ravdess_k_folds_are_exactly_balanced() -> None:
-    vocabulary, rows = VOCABULARIES["ravdess8"], ravdess()
-    for fold in make_folds(rows, DataSettings(folds="kfold", n_folds=6), vocabulary):
-        assert Counter(row.gender for row in fold.test) == {"female": 120, "male": 120}
-        assert set(Counter(row.emotion for row in fold.test).values()) == {16, 32}
-
-
-@needs(SHARED / "corpora" / "nemo")
-def test_nemo_lists_of_unseen_speakers() -> None:
-    with (SHARED / "corpora" / "nemo" / "data.tsv").open(encoding="utf-8") as file:
-        table = list(csv.DictReader(file, delimiter="\t"))
-    words = {"anger": "angry", "fear": "fearful", "happiness": "happy", "sadness": "sad"}
-    rows = [
-        Utterance(
-            row["file_id"],
-            row["file_id"],
-            speaker=row["speaker_id"].strip(),
-            emotion=words.get(row["emotion"], row["emotion"]),
-        )
-        for row in table
-    ]
-    lists = [group.split() for group in ("EB0 KS0 SM0", "IC0 MK0 TP0", "KD0 MP0 WR0")]
-    folds = make_folds(rows, DataSettings(folds="lists", test_speakers=lists), VOCABULARIES["nemo6"])
-    assert_sound(folds, rows, VOCABULARIES["nemo6"])
-    for fold, group in zip(folds, lists, strict=True):
-        # Every file's name starts with its speaker: a count that does not look at speaker_id.
-        assert len(fold.test) == sum(row["file_id"][:3] in group for row in table)
 
 
 def two_corpora(each: int = 3) -> list[Utterance]:
