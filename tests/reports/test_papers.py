@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
 from fakerun import make_run, told
-from papers_runs import FOUR, iemocap_run, of_iemocap
+from papers_runs import FOUR, ems_run, iemocap_run, of_iemocap
 from small import complaint, run
 
 from gemoclap.reports import collect
+from gemoclap.reports.ems_paper import read_ems
 from gemoclap.reports.papers import read_beside, write_beside
 from gemoclap.reports.protocol import combined_hash, is_iemocap4, protocol_of
 from gemoclap.reports.published import EMS_GAIN, GMP_TL, LATER, PAPERS, TABLE_1, TABLE_2
-from gemoclap.reports.tables import percent, with_interval
+from gemoclap.reports.tables import percent, with_interval, with_points
 
 ROOT = Path(__file__).parents[2]
 
@@ -218,6 +220,36 @@ def test_the_command_prints_and_writes(paper_run: Path, tmp_path: Path, capsys: 
         for _ in range(2):  # an earlier table may be written again
             assert run("papers", paper, paper_run, "-o", tmp_path / "out") == 0
     assert {path.suffix for path in (tmp_path / "out").glob("gmp-tl.*")} == {".md", ".html", ".csv", ".json", ".tex"}
+
+
+class Terminal(io.StringIO):
+    """Standard output that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("paper", ["gemo-clap", "gmp-tl", "ems"])
+def test_a_terminal_shows_drawn_tables(paper: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    made = iemocap_run(Path("paper")) if paper != "ems" else ems_run(Path("ems"), {"npc5": 0.5, "npc5_ems": 0.7})
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert run("papers", paper, made) == 0
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert not re.search(r"^\||\*\*|^#", shown, re.MULTILINE) and "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * 9 in shown
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines())
+    if paper == "ems":
+        (gain,) = read_ems(["ems"]).trials[0].gains
+        figures = with_points(gain.uar).split(" ", 1)
+    else:
+        scores = [row.scores for row in collect(made).rows]
+        pairs = [pair for one in scores if one for pair in ((one.war, one.war_interval), (one.uar, one.uar_interval))]
+        figures = [part for pair in pairs for part in with_interval(*pair).split(" ", 1)]
+    # Every figure and every interval is whole, and beside the protocol and the reading there are the sentences before them.
+    assert all(re.search(rf"(?<!\d){re.escape(figure)}(?!\d)", shown) for figure in figures)
+    assert "Beware: " in shown and "How to read this" in shown and f"({paper}.csv)" not in shown
 
 
 def test_several_seeds_are_one_row(tmp_path: Path) -> None:

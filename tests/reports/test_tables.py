@@ -10,7 +10,17 @@ from rich.console import Console
 from gemoclap.metrics import Difference
 from gemoclap.reports import collect, print_table
 from gemoclap.reports.records import PairedDifference
-from gemoclap.reports.tables import markdown_table, p_value, percent, points, shorten, verdict, with_interval, with_sd
+from gemoclap.reports.tables import (
+    drawn_table,
+    markdown_table,
+    p_value,
+    percent,
+    points,
+    shorten,
+    verdict,
+    with_interval,
+    with_sd,
+)
 
 
 def test_figures_as_people_read_them():
@@ -35,6 +45,23 @@ def test_the_verdict_is_that_of_the_corrected_p(p, corrected, said):
 
 def test_markdown_escapes_what_would_break_the_table():
     assert markdown_table(["a", "b"], [["x|y", "1"]]) == "| a | b |\n| :--- | ---: |\n| x\\|y | 1 |"
+
+
+def test_a_drawn_table_breaks_words_and_no_figure():
+    words = "a name of several words, among them Zusammenstellungsverzeichnis"
+    rows = [[words, "wav2vec2-large", "71.2 [65.0, 76.0] / 70.0 [63.1, 75.2]", "\N{EN DASH}", "[bold]mine", "a note"]]
+    rows += [["short", "\N{EN DASH}", "83.16 / \N{EN DASH}", "0.031", "Table 1", "a later version of it"]]
+    header = ["system", "encoder", "WAR / UAR [95 % CI]", "p, Holm over 12 comparisons", "source", "remark"]
+    output = io.StringIO()
+    Console(file=output, width=80).print(drawn_table(header, rows, text_columns=2))
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    assert max(map(len, lines)) <= 80
+    for figure in ("71.2", "[65.0, 76.0]", "70.0", "[63.1, 75.2]", "83.16", "0.031"):
+        assert any(figure in line for line in lines), figure
+    start = next(line.index("encoder") for line in lines if "encoder" in line)
+    first = "".join(line[:start] for line in lines)
+    assert "".join(words.split()) in "".join(first.split())  # a long word goes on in the next line
+    assert "[bold]mine" in output.getvalue()  # it is a name, not a style
 
 
 @pytest.mark.parametrize("shared", [(), ("01",)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,15 +169,19 @@ def document(beside: Beside) -> Document:
 
 def figure_grids(beside: Beside) -> list[Grid]:
     """Return the tables: published systems with the runs that compare with them, and the other runs apart."""
+
+    def own_cells(runs: Mapping[str, Results]) -> list[list[str]]:
+        lines = [line for name, one in runs.items() for line in _own_lines(name, one, beside.paper)]
+        return [replace(line, system=f"{line.system} (here)").cells for line in lines]
+
     header = _header(beside.paper)
-    published = [_published_cells(one, beside.paper) for one in beside.paper.systems]
-    own = [cells for name, one in beside.comparable.items() for cells in _own_cells(name, one, beside.paper)]
+    published = [_published_line(one, beside.paper).cells for one in beside.paper.systems]
     about = (
         f"IEMOCAP, four classes. In percent; brackets are 95 % intervals over speakers (and seeds, if a row has several). "
         f"Published figures: {beside.paper.reference}."
     )
-    grids = [Grid(about, (header, [*published, *own]), text_columns=2)]
-    rows = [cells for name, one in beside.others.items() for cells in _own_cells(name, one, beside.paper)]
+    grids = [Grid(about, (header, [*published, *own_cells(beside.comparable)]), text_columns=2)]
+    rows = own_cells(beside.others)
     if rows:
         about = "Other corpora or classes: not to be compared with the published figures."
         grids.append(Grid(about, (header, rows), text_columns=2))
@@ -189,38 +193,59 @@ def _header(paper: Paper) -> list[str]:
     return ["system", "audio encoder", "WAR / UAR", *readings, "WAR / UAR, mean of folds", "source"]
 
 
-def _published_cells(one: PublishedSystem, paper: Paper) -> list[str]:
+@dataclass(frozen=True)
+class Line:
+    """A system of a table, in words.
+
+    Attributes
+    ----------
+    readings : (WAR, UAR); if the paper has two readings, both.
+    by_fold : WAR and UAR as a mean of folds.
+    source : a paper and its table, or the folder of a run.
+    """
+
+    system: str
+    encoder: str
+    readings: tuple[tuple[str, str], ...]
+    by_fold: str
+    source: str
+
+    @property
+    def cells(self) -> list[str]:
+        """The cells of the page, which has WAR and UAR in one column."""
+        pairs = (UNDEFINED if set(pair) == {UNDEFINED} else " / ".join(pair) for pair in self.readings)
+        return [self.system, self.encoder, *pairs, self.by_fold, self.source]
+
+    @property
+    def latex_cells(self) -> list[str]:
+        """The cells for LaTeX, which has WAR and UAR in a column each."""
+        return [self.system, self.encoder, *(figure for pair in self.readings for figure in pair)]
+
+
+def _published_line(one: PublishedSystem, paper: Paper) -> Line:
+    def pair(reading: str) -> tuple[str, str]:
+        war, uar = one.read_as(reading)
+        return _figure(war, paper.decimals), _figure(uar, paper.decimals)
+
     readings = READINGS if paper.has_two_readings else ["table_2"]
-    return [
-        one.name,
-        one.encoder or UNDEFINED,
-        *(_pair(*one.read_as(reading), paper.decimals) for reading in readings),
-        UNDEFINED,
-        one.source.removeprefix(f"{paper.reference}, "),
-    ]
-
-
-def _pair(war: float | None, uar: float | None, decimals: int) -> str:
-    if war is None and uar is None:
-        return UNDEFINED
-    return f"{_figure(war, decimals)} / {_figure(uar, decimals)}"
+    source = one.source.removeprefix(f"{paper.reference}, ")
+    return Line(one.name, one.encoder or UNDEFINED, tuple(map(pair, readings)), UNDEFINED, source)
 
 
 def _figure(value: float | None, decimals: int) -> str:
     return UNDEFINED if value is None else f"{value:.{decimals}f}"
 
 
-def _own_cells(name: str, results: Results, paper: Paper) -> list[list[str]]:
+def _own_lines(name: str, results: Results, paper: Paper) -> list[Line]:
     found = []
     for row in results.scored_rows:
         assert row.scores is not None and row.mean is not None
         scores, mean = row.scores, row.mean
-        pairs = ((scores.war, scores.war_interval), (scores.uar, scores.uar_interval))
-        readings = [" / ".join(with_interval(*pair) for pair in pairs)]
+        readings = [(with_interval(scores.war, scores.war_interval), with_interval(scores.uar, scores.uar_interval))]
         if paper.has_two_readings:
-            readings.append(f"{percent(scores.war)} / {percent(scores.uar)}")  # our labels have one reading
+            readings.append((percent(scores.war), percent(scores.uar)))  # our labels have one reading
         by_fold = f"{with_sd(mean.war, mean.war_sd)} / {with_sd(mean.uar, mean.uar_sd)}"
-        found.append([f"{_label(row)} (here)", encoder_of(row, results), *readings, by_fold, name])
+        found.append(Line(_label(row), encoder_of(row, results), tuple(readings), by_fold, name))
     return found
 
 
@@ -316,32 +341,14 @@ def _latex(beside: Beside) -> str:
     columns = ["System", "Audio encoder", "WAR", "UAR"]
     if paper.has_two_readings:
         columns += ["WAR (other reading)", "UAR (other reading)"]
-    blocks = [
-        (one.title, [_latex_published(system, paper) for system in one.systems]) for one in paper.groups if one.systems
-    ]
+    published = ((one.title, [_published_line(system, paper) for system in one.systems]) for one in paper.groups)
+    blocks = [(title, [line.latex_cells for line in lines]) for title, lines in published if lines]
     for heading, runs in (("Here", beside.comparable), ("Here, not comparable", beside.others)):
-        rows = [cells for results in runs.values() for cells in _latex_own(results, paper)]
+        rows = [line.latex_cells for name, one in runs.items() for line in _own_lines(name, one, paper)]
         blocks += [(heading, rows)] if rows else []
     return latex_blocks(_caption(beside), f"published-{paper.name}", columns, blocks) + latex_protocols(
         {name: protocol_of(one) for name, one in beside.runs.items()}
     )
-
-
-def _latex_published(one: PublishedSystem, paper: Paper) -> list[str]:
-    readings = READINGS if paper.has_two_readings else ["table_2"]
-    figures = [figure for reading in readings for figure in one.read_as(reading)]
-    return [one.name, one.encoder or UNDEFINED, *(_figure(value, paper.decimals) for value in figures)]
-
-
-def _latex_own(results: Results, paper: Paper) -> list[list[str]]:
-    found = []
-    for row in results.scored_rows:
-        assert row.scores is not None
-        scores = row.scores
-        cells = [with_interval(scores.war, scores.war_interval), with_interval(scores.uar, scores.uar_interval)]
-        again = [percent(scores.war), percent(scores.uar)] if paper.has_two_readings else []
-        found.append([_label(row), encoder_of(row, results), *cells, *again])
-    return found
 
 
 def _caption(beside: Beside) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import csv
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -22,6 +24,8 @@ from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 UNDEFINED = "\N{EN DASH}"
+WIDEST_FIGURE, LEAST_WORDS = 24, 10
+"""On a terminal: characters of the longest cell that counts as a figure, and of the narrowest column of words."""
 Cells = tuple[list[str], list[list[str]]]
 """The header and the rows of a table."""
 
@@ -286,10 +290,13 @@ def _share(figure: float | None) -> str:
 # A terminal.
 
 
-def drawn_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "") -> Table:
-    """Return a table for a terminal. The first column has names, which may be broken; the others have figures.
+def drawn_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "", text_columns: int = 1
+) -> Table:
+    """Return a table for a terminal. The first `text_columns` columns have words, the others figures.
 
-    Intervals are put on a second line, and headings are as narrow as the figures, so that the table fits 80 columns.
+    Words may be broken, figures may not. An interval is put below its figure, and the second of two figures with a slash
+    between them, such as WAR / UAR, below the first. Headings are as narrow as the figures, so that the table fits 80 columns.
     """
     table = Table(
         title=escape(title) or None,
@@ -298,14 +305,31 @@ def drawn_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
         show_edge=False,
         pad_edge=False,
     )
-    cells = [[first, *(figure.replace(" [", "\n[") for figure in figures)] for first, *figures in rows]
+    cells = [[*row[:text_columns], *map(_in_lines, row[text_columns:])] for row in rows]
     for place, heading in enumerate(header):
-        widest = max((len(line) for row in cells for line in row[place].split("\n")), default=0)
-        justify = "right" if place else "left"
-        table.add_column(escape(heading), justify=justify, min_width=widest if place else min(widest, 16))  # type: ignore[arg-type]
+        column = [line for row in cells for line in row[place].split("\n")]
+        widest = max(map(cell_len, column), default=0)
+        justify: Literal["left", "right"] = "right" if place >= text_columns else "left"
+        if place and all(map(_is_figure, column)):
+            # rich would break the heading only if it could break the figures too.
+            width = max(widest, *map(cell_len, heading.split()))
+            lines = [line for part in heading.replace(" [", "\n[").split("\n") for line in textwrap.wrap(part, width)]
+            table.add_column(escape("\n".join(lines)), justify=justify, no_wrap=True)
+        else:
+            table.add_column(escape(heading), justify=justify, min_width=min(widest, LEAST_WORDS), overflow="fold")
     for row in cells:
-        table.add_row(escape(row[0]), *row[1:])
+        table.add_row(*map(escape, row))
     return table
+
+
+def _in_lines(cell: str) -> str:
+    """Return figures in lines that are narrow enough for a terminal."""
+    return cell.replace(" / ", "\n").replace(" [", "\n[")
+
+
+def _is_figure(line: str) -> bool:
+    """Whether a line must stay whole: it is a dash, or it is short and has a digit."""
+    return line in ("", UNDEFINED) or len(line) <= WIDEST_FIGURE and any(map(str.isdigit, line))
 
 
 def print_table(results: Results, console: Console) -> None:
