@@ -16,6 +16,7 @@ from results_crosscorpus import costs_of, entries_of
 from results_parts import nan
 
 from gemoclap.config import TITLES
+from gemoclap.errors import GemoclapError
 from gemoclap.metrics import Difference, holm
 from gemoclap.recipes.ems import EmsComparison, Score
 from gemoclap.reports.corpus_matrix import ABOUT_OTHERS, ABOUT_WITHIN, ALL_OTHERS, matrix_rows
@@ -265,7 +266,10 @@ def crosscorpus(records: Records, options: Options) -> str:
 def crossing(records: Records, options: Options) -> str:
     """Return the UAR of training on other corpora minus that of training on the tested corpus, with the same labels."""
     (record,) = records.values()
-    grid = cost_grid(costs_of(record))
+    costs = costs_of(record)
+    if not costs:
+        raise GemoclapError("crossing: the record has no diagonal to compare with; its run needs --within train")
+    grid = cost_grid(costs)
     return noted(f"{grid.caption}\n\n{markdown_table(*grid.cells, text_columns=grid.text_columns)}", [record])
 
 

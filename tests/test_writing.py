@@ -19,6 +19,7 @@ from gemoclap.writing import (
     beside,
     check_target,
     folder_written_beside,
+    is_partial,
     is_passing,
     readable_write_errors,
     sweep,
@@ -155,6 +156,18 @@ def test_an_error_of_another_file_stays_its_own(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_write(tmp_path / "out" / "x.csv"):
         (tmp_path / "in" / "elsewhere").read_text()
     assert os.listdir(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("letter", ["a", "\N{CYRILLIC SMALL LETTER ZHE}", "\N{GRINNING FACE}"])
+def test_a_name_may_be_as_long_as_the_file_system_allows(letter: str, tmp_path: Path) -> None:
+    one, other = (tmp_path / f"{letter * (254 // len(letter.encode()))}{end}" for end in "xy")
+    for path in (one, other):
+        assert len(os.fsencode(path.name)) > 250
+    with atomic_write(one) as first, atomic_write(other) as second:
+        first.write("1")
+        second.write("2")
+        assert all(is_partial(path) for path in tmp_path.iterdir())
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == {one: "1", other: "2"}
 
 
 def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:

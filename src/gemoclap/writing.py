@@ -23,6 +23,8 @@ STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 """Names of files that the process has open. Such a file must not be replaced, even if it is a regular file."""
 LOCK, HOLDER = ".lock", ".holder.json"
 """Names of a lock on a folder, and of the file that says who has it. They do not count as contents of the folder."""
+LONGEST_BESIDE = 200
+"""Bytes of the longest name that a file keeps while it is written, because more is added to it then; most allow 255."""
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _PARTIAL = re.compile(r"\..+?\.(?P<process>\d+)(?:-(?P<host>[0-9a-f]{6}))?\.partial")
@@ -153,7 +155,9 @@ def reason_of(error: Exception) -> str:
 
 def beside(path: Path) -> Path:
     """Return the name beside `path` that this process writes to before it is renamed to `path`; see `is_partial`."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{_HOST}.partial")
+    encoded = os.fsencode(path.name)
+    name = path.name if len(encoded) <= LONGEST_BESIDE else hashlib.sha256(encoded).hexdigest()[:16]
+    return path.with_name(f".{name}.{os.getpid()}-{_HOST}.partial")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.crosscorpus import CrossCorpus
 from gemoclap.recipes.made import code_hash
 from gemoclap.recipes.several_corpora import left_out_pair, read_corpora, write_together
+from gemoclap.recipes.sharing import share
 
 __all__ = ["corpora"]  # a fixture
 FOLDS = ("--data.folds", "kfold", "--data.n_folds", "2")
@@ -68,6 +70,32 @@ def test_a_label_counts_if_the_tested_corpus_and_another_have_it(corpora: dict[s
     # The order of the command line decides nothing.
     other = planned(list(reversed(corpora.values()))).corpora
     assert left_out_pair(other, "one").trained == "three+two"
+
+
+@pytest.mark.parametrize("letter", ["a", "\N{CYRILLIC SMALL LETTER ZHE}", "\N{GRINNING FACE}"])
+@pytest.mark.parametrize("n_bytes", [152, 248])
+def test_a_file_system_takes_every_name(letter: str, n_bytes: int, corpora: dict[str, Path], tmp_path: Path) -> None:
+    paths = []
+    for ending in "xyz":
+        name = letter * ((n_bytes - 1) // len(letter.encode())) + ending
+        paths.append(corpora["one"].parent / f"{name}.jsonl")
+        write_manifest([replace(row, corpus=ending) for row in read_manifest(corpora["one"])], paths[-1])
+    data = DataSettings(folds="kfold", n_folds=2, allow_speaker_overlap=True)
+    settings = Settings(data=data, model=ModelSettings())
+    matrix = CrossCorpus(
+        settings, [str(one) for one in paths], "ce", [0], tmp_path / "run", leave_one_out=True, within=True
+    )
+    cells = {matrix.predictions_path(pair, 0) for pair in [*matrix.pairs, *matrix.left_out]}
+    trained = {one.folder for one in matrix.trainings}
+    within = {matrix.within_folder(name, 0) for name in matrix.within}
+    assert (len(cells), len(trained), len(within)) == (9, 6, 3)
+    for path in (*cells, *trained, *within):
+        path.mkdir(parents=True)
+    together = {str(matrix._data_together(one).manifest) for one in matrix.trainings if one.together}
+    assert len(together) == 3 and all(Path(path).is_file() for path in together)
+    jobs = [*(one.job for one in matrix.trainings), *(f"cross-validate {name} seed 0" for name in matrix.within)]
+    assert share({job: partial(str, job) for job in jobs}, tmp_path / "run", print) == jobs
+    assert len([*(tmp_path / "run" / "locks").iterdir()]) == len(jobs)
 
 
 def test_with_one_corpus_left_it_is_the_pair(corpora: dict[str, Path]) -> None:
@@ -200,7 +228,9 @@ def test_the_pages_have_the_row_and_the_diagonal(whole: Path) -> None:
     uar = page.split("## UAR\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in uar.splitlines() if line.startswith("|")]
     assert [row[0] for row in rows[2:]] == ["one", "two", "three", "all others"]
-    assert all(re.match(r"\d+\.\d", cell) for row in rows[2:] for cell in row[1:])
+    for number, row in enumerate(rows[2:]):
+        for column, cell in enumerate(row[1:]):
+            assert re.match(r"within: \d+\.\d" if number == column else r"\d+\.\d", cell)
     assert "## Within the corpus and across" in page and "Unfinished" not in page
     text = (whole / "crosscorpus.html").read_text()
     assert "<script" not in text and not re.search(r'(?:src|href)="(?!#|data:)', text)

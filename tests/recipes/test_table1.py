@@ -251,8 +251,9 @@ def test_names_of_encoders() -> None:
     assert named_encoders(given) == {
         "wavlm-large": "microsoft/wavlm-large", "mine": "runs/x/model", "y": "runs/y/", "compact": "compact",
     }  # fmt: skip
-    with pytest.raises(GemoclapError, match="no name that a folder can have"):
-        named_encoders([".."])
+    for name in ("..", f"{300 * 'a'}=compact", f"{130 * chr(0x436)}=compact"):  # two bytes each
+        with pytest.raises(GemoclapError, match="no name that a folder can have"):
+            named_encoders([name])
 
 
 def test_cells_come_row_by_row_and_seed_by_seed(tmp_path: Path) -> None:

@@ -162,6 +162,19 @@ def test_crossing_is_compared_with_the_same_labels_and_utterances(scripts: Modul
     assert across.split()[0] == f"{100 * restricted_uar(run / 'cells/a_to_b/seed_0/predictions.csv'):.1f}"
 
 
+def test_all_others_are_recorded_without_a_diagonal(scripts: ModuleType, tmp_path: Path) -> None:
+    run = matrix_run(tmp_path)
+    data = json.loads((run / "crosscorpus.json").read_text()) | {"within": [], "across_minus_within": []}
+    (run / "crosscorpus.json").write_text(json.dumps(data))
+    found = module("results_record").make_record([run], [MATRIX.replace(" --within train", "")], "")
+    text = module("results_pages").table("crosscorpus made", {"made": found})
+    last = table(text)[-1]
+    assert last[0] == "all others" and last[2].startswith(f"{100 * cell_uar(run, 'a+c_to_b'):.1f} [")
+    assert "within" not in text and "across_minus_within" not in found
+    with pytest.raises(GemoclapError, match="no diagonal to compare with; its run needs --within train"):
+        module("results_pages").table("crossing made", {"made": found})
+
+
 def restricted_uar(path: Path) -> float:
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))

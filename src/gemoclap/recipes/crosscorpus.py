@@ -35,13 +35,14 @@ from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import (
     ENCODER_WEIGHTS,
+    LONGEST_NAME,
     refuse_other_run,
     run_key,
     seed_folder,
+    short_name,
     weights_hash,
 )
 from gemoclap.recipes.several_corpora import (
-    LONGEST_NAME,
     Corpus,
     Pair,
     left_out_pair,
@@ -50,7 +51,6 @@ from gemoclap.recipes.several_corpora import (
     same_names,
     same_sound,
     shared_speakers,
-    short_name,
     write_together,
 )
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
@@ -287,7 +287,7 @@ class CrossCorpus:
 
     def _training_folder(self, corpus: str, labels: Sequence[str], seed: int) -> Path:
         words = quote("-".join(labels), safe="")
-        name = words if len(words) <= LONGEST_NAME else run_key(list(labels))
+        name = words if len(words) <= LONGEST_NAME else run_key(list(labels))  # a quoted letter is a byte
         return seed_folder(self.output / "trainings" / short_name(corpus) / name, seed)
 
     def _checked(self, pair: Pair, path: Path) -> PredictionTable:

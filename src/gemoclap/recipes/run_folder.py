@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,21 @@ COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit
 """Keys of config.yaml with the commits of these weights on the hub. Another commit can have the same weights."""
 
 
+LONGEST_NAME, LONGEST_WHOLE_NAME = 150, 250
+"""Largest number of bytes of a part of a folder's name, and of a whole name. Most file systems allow 255."""
+
+
 def run_key(*parts: Any) -> str:
     """Return a hash of `parts` (plain data), 16 hex digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def short_name(name: str, longest: int = LONGEST_NAME) -> str:
+    """Return a name that a file or folder can have: the name itself, or its `run_key` if it has more than `longest` bytes.
+
+    File systems count bytes, and a letter can have up to four.
+    """
+    return name if len(os.fsencode(name)) <= longest else run_key([name])
 
 
 def determining(config: Mapping[str, Any]) -> dict[str, Any]:

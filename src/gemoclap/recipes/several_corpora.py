@@ -15,10 +15,8 @@ from gemoclap.data.reading import read_data
 from gemoclap.encoders.provenance import named_speakers
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
-from gemoclap.recipes.run_folder import run_key
+from gemoclap.recipes.run_folder import LONGEST_WHOLE_NAME, short_name
 
-LONGEST_NAME = 150
-"""Largest number of characters in a folder's name; most file systems allow 255 bytes."""
 TOGETHER = "+"
 """Stands between the names of corpora that are trained on together."""
 
@@ -75,7 +73,8 @@ class Pair:
 
     @property
     def name(self) -> str:
-        return f"{short_name(self.trained)}_to_{self.tested}"
+        """Name of its folder."""
+        return short_name(f"{short_name(self.trained)}_to_{self.tested}", LONGEST_WHOLE_NAME)
 
     @property
     def is_empty(self) -> bool:
@@ -186,8 +185,3 @@ def _alone(corpus: Corpus, row: Utterance) -> Utterance:
         return row
     counts = zip(corpus.vocabulary.emotions, corpus.vocabulary.counts(row.votes), strict=True)
     return replace(row, votes={label: count for label, count in counts if count} or None)
-
-
-def short_name(name: str) -> str:
-    """Return a name that a folder can have: the name itself, or a hash of it if it is too long."""
-    return name if len(name) <= LONGEST_NAME else run_key([name])

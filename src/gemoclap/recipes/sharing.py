@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import claim
+from gemoclap.recipes.run_folder import LONGEST_WHOLE_NAME, claim, short_name
 from gemoclap.training.distributed import process_state
 
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[
         for number, (name, job) in enumerate(jobs.items(), 1):
             if name in results:
                 continue
-            lock = FileLock(locks / f"{name.replace(' ', '_')}.lock")
+            lock = FileLock(locks / f"{short_name(name.replace(' ', '_'), LONGEST_WHOLE_NAME)}.lock")
             if waits:
                 say(f"waiting for another process: {name}")
             try:

@@ -8,7 +8,6 @@ cross-validation) [C]. Processes that were started with the same command share t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -29,7 +28,7 @@ from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import read_log
-from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder
+from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder, short_name
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
 
@@ -231,8 +230,7 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
 
 def _name(axes: Axes, values: Sequence[Value]) -> str:
     name = ",".join(f"{setting}={value.text}" for setting, value in zip(axes, values, strict=True))
-    is_folder_name = len(os.fsencode(name)) <= LONGEST_NAME and not {"/", "\0", "\n"} & {*name}
-    return name if is_folder_name else run_key([name])
+    return run_key([name]) if {"/", "\0", "\n"} & {*name} else short_name(name, LONGEST_NAME)
 
 
 def _development_uar(folder: Path) -> float:

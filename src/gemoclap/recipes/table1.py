@@ -26,7 +26,14 @@ from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import REMEDY, read_run_config
-from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, refuse_other_run, seed_folder
+from gemoclap.recipes.run_folder import (
+    CONFIG,
+    LONGEST_WHOLE_NAME,
+    MANIFEST_HASH,
+    refuse_other_run,
+    seed_folder,
+    short_name,
+)
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 
 CELLS = "cells"
@@ -192,7 +199,8 @@ def named_encoders(given: Sequence[str]) -> dict[str, str]:
     for one in given:
         called, _, encoder = one.rpartition("=")
         name = called or Path(encoder).name
-        if not name or "/" in name or name.startswith("."):
+        is_short = short_name(name, LONGEST_WHOLE_NAME) == name
+        if not name or "/" in name or name.startswith(".") or not is_short:
             raise GemoclapError(f"encoders: {one} has no name that a folder can have; give NAME=HUB_ID or NAME=FOLDER")
         if name in encoders:
             raise GemoclapError(
