@@ -23,6 +23,7 @@ FLOORS = [
         "config",
         "terminal",
         "registering",
+        "starting",
         "wording",
     },
     {"corpora"},

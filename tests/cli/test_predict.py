@@ -315,21 +315,6 @@ def test_where_nobody_speaks_no_emotion_is_predicted(
     assert f"{hiss}: no speech (" in capsys.readouterr().out
 
 
-def test_predict_loads_nothing_that_it_does_not_need(small_model: Path, clips: list[Path]) -> None:
-    """No scikit-learn, openSMILE, matplotlib, pandas or tensorboard; no text encoder, since the prompts are saved."""
-    heavy = ("sklearn", "opensmile", "matplotlib", "pandas", "tensorboard", "audformat", "faiss", "scipy.stats", "ray")
-    code = (
-        "import sys\nfrom gemoclap.cli import main\nfrom gemoclap.encoders import text\n"
-        "def refuse(*a, **k): raise AssertionError('the text encoder was loaded')\n"
-        "text.TextEncoder.__init__ = refuse\n"
-        f"status = main(sys.argv[1:])\nprint('loaded', [name for name in {heavy!r} if name in sys.modules])\nsys.exit(status)"
-    )
-    command = [sys.executable, "-c", code, "predict", str(clips[0]), "--model", str(small_model)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "loaded []"
-
-
 def test_a_misspelt_path_is_found_before_torch_is_imported(clips: list[Path], tmp_path: Path) -> None:
     code = "import sys\nfrom gemoclap.cli import main\nstatus = main(sys.argv[1:])\nprint('torch' in sys.modules)"
     for given in ([str(tmp_path / "none.jsonl"), "--model", "x"], [str(clips[0]), "--model", str(tmp_path)]):

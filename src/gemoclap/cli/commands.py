@@ -48,6 +48,7 @@ from gemoclap.cli.options import (
 )
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.extras import lacking
+from gemoclap.starting import many_imports
 from gemoclap.terminal import show_what_cannot_be_encoded
 
 
@@ -282,7 +283,9 @@ def _run(given: Sequence[str]) -> int:
     args = parse(name, given[words:])
     # The cores are needed by openSMILE, soundfile and torch; tokenizers are fast enough without them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return getattr(import_module(COMMANDS[name].module), f"run_{name.replace(' ', '_')}")(args)
+    with many_imports():
+        module = import_module(COMMANDS[name].module)
+    return getattr(module, f"run_{name.replace(' ', '_')}")(args)
 
 
 def parse(name: str, given: Sequence[str]) -> Namespace:

@@ -8,6 +8,7 @@ from pathlib import Path
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.model_folder import model_source, require_model
+from gemoclap.starting import many_imports
 from gemoclap.writing import check_target, written_beside
 
 MOST_LOST = 0.005
@@ -20,12 +21,13 @@ def run_export(args: Namespace) -> int:
     rows = read_manifest(args.check_on) if args.check_on else []
     require_model(model_source(args.model))
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
-    from gemoclap.inference.exporting import check_exportable, export_onnx, unweighted_recall
-    from gemoclap.inference.onnx_predictor import OnnxPredictor
-    from gemoclap.inference.predictor import Predictor
-    from gemoclap.training.evaluate import labelled_rows
+    with many_imports():
+        from gemoclap.inference.exporting import check_exportable, export_onnx, unweighted_recall
+        from gemoclap.inference.onnx_predictor import OnnxPredictor
+        from gemoclap.inference.predictor import Predictor
+        from gemoclap.training.evaluate import labelled_rows
 
-    predictor = Predictor.from_pretrained(args.model, device="cpu")
+        predictor = Predictor.from_pretrained(args.model, device="cpu")
     check_exportable(predictor.model)
     vocabulary = predictor.model.config.emotions
     rows = labelled_rows(rows, vocabulary) if args.check_on else []

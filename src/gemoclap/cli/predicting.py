@@ -22,6 +22,7 @@ from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, write
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
+from gemoclap.starting import many_imports
 from gemoclap.terminal import print_summary, progress_bar
 from gemoclap.wording import counted
 from gemoclap.writing import check_target
@@ -106,7 +107,8 @@ def _engine(job: Job, args: Namespace, needs_hash: bool) -> tuple[Engine, Predic
         from gemoclap.inference import ray_engine
 
         ray_engine.ray_module(args.debug)
-    predictor = job.load()
+    with many_imports():
+        predictor = job.load()
     model = ""
     if needs_hash or args.engine == "ray":  # it takes a moment, and most predictions on the terminal do without
         from gemoclap.encoders.fingerprint import fingerprint

@@ -21,6 +21,7 @@ from gemoclap.inference.clip_index import ABOUT, CLIPS, EMBEDDINGS, ClipIndex, F
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
+from gemoclap.starting import many_imports
 from gemoclap.terminal import print_summary, progress_bar
 from gemoclap.wording import counted
 from gemoclap.writing import check_folder, check_target
@@ -151,10 +152,11 @@ def _what_is_known(predictor: Predictor, words: str) -> str:
 
 def _loaded(model: str) -> tuple[Predictor, str]:
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
-    from gemoclap.encoders.fingerprint import fingerprint
-    from gemoclap.inference.predictor import Predictor
+    with many_imports():
+        from gemoclap.encoders.fingerprint import fingerprint
+        from gemoclap.inference.predictor import Predictor
 
-    predictor = Predictor.from_pretrained(model)
+        predictor = Predictor.from_pretrained(model)
     return predictor, fingerprint(predictor.model)
 
 

@@ -12,6 +12,7 @@ from gemoclap.extras import needed
 from gemoclap.files import read_text
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.serving.addresses import Addresses
+from gemoclap.starting import many_imports
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHORTEST_KEY = 8
@@ -32,13 +33,13 @@ def run_serve(args: Namespace) -> int:
     require_model(model_source(args.model))
     # Imported here, because torch and transformers take seconds that a misspelt option should not cost, and because the
     # server's packages are an extra.
-    from gemoclap.inference.predictor import Predictor
-    from gemoclap.serving.app import make_app
-    from gemoclap.serving.gate import Gate
-    from gemoclap.serving.limits import Limits
-    from gemoclap.serving.server import Server
-    from gemoclap.serving.service import Service
-
+    with many_imports():
+        from gemoclap.inference.predictor import Predictor
+        from gemoclap.serving.app import make_app
+        from gemoclap.serving.gate import Gate
+        from gemoclap.serving.limits import Limits
+        from gemoclap.serving.server import Server
+        from gemoclap.serving.service import Service
     limits = Limits(
         body_bytes=round(args.max_megabytes * 1e6),
         seconds=args.max_seconds,

@@ -14,6 +14,7 @@ from gemoclap.extras import needed
 from gemoclap.inference.adaptation import groups_in, read_statistics, write_statistics
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.turns import read_turns
+from gemoclap.starting import many_imports
 from gemoclap.terminal import output_console, print_summary, progress_bar
 from gemoclap.writing import check_target
 
@@ -40,17 +41,18 @@ def run_timeline(args: Namespace) -> int:
     turns = read_turns(args.turns, args.audio) if args.turns else None
     require_model(model_source(args.model))
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
-    from gemoclap.encoders.fingerprint import fingerprint
-    from gemoclap.inference.emotion_timeline import emotion_timeline, with_advice
-    from gemoclap.inference.predictor import Predictor
-    from gemoclap.inference.speech import SpeechRules
-    from gemoclap.inference.stream import StreamSettings
-    from gemoclap.recipes.made import made_with
-    from gemoclap.reports.timeline_files import remarks_of, write_timeline
+    with many_imports():
+        from gemoclap.encoders.fingerprint import fingerprint
+        from gemoclap.inference.emotion_timeline import emotion_timeline, with_advice
+        from gemoclap.inference.predictor import Predictor
+        from gemoclap.inference.speech import SpeechRules
+        from gemoclap.inference.stream import StreamSettings
+        from gemoclap.recipes.made import made_with
+        from gemoclap.reports.timeline_files import remarks_of, write_timeline
 
-    predictor = Predictor.from_pretrained(args.model)
+        predictor = Predictor.from_pretrained(args.model)
     predictor.any_words = args.any_words
-    # Hashing takes a moment that an answer on the terminal can do without.
+    # Hashing the model, and below the code, takes a moment that an answer on the terminal can do without.
     model = fingerprint(predictor.model) if targets or args.adapt != "none" else ""
     with progress_bar("listening") as bar:
         found = emotion_timeline(
@@ -67,7 +69,7 @@ def run_timeline(args: Namespace) -> int:
             progress=lambda done, total: bar(round(done), round(total or done)),
         )
     found = replace(found, settings=found.settings | {"adapt": args.adapt})
-    about = {"model": {"name": args.model, "fingerprint": model}, "made_with": made_with()}
+    about = {"model": {"name": args.model, "fingerprint": model}, "made_with": made_with()} if targets else {}
     if args.save_adapt:
         write_statistics(
             args.save_adapt, model, {lane.name: lane.statistics for lane in found.lanes if lane.statistics}
