@@ -1,8 +1,8 @@
-"""By which names the server may be called, and which pages may ask it.
+"""Checks the Host and Origin headers: under which names the server may be called, and from which pages.
 
-A page of another site can let the site's own name point to this machine once it is loaded (DNS rebinding). Its browser then
-takes what this server answers for an answer of the site, and shows it to the page. Only the header Host gives that away.
-An address in numbers cannot be taken over in this way, because nobody looks it up.
+After a page of another site has loaded, the site can make its own name point to this machine (DNS rebinding). The browser then
+believes that this server's answers come from that site, and lets the page read them. Only the Host header shows it. A numeric
+address cannot be redirected in this way, because it is not looked up.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from gemoclap.serving.limits import Refused
 
 ANY = "*"
 SHOWN = 60
-"""Characters of a name that a message repeats."""
+"""Longest part of a name, in characters, that an error message quotes."""
 
 
 class Addresses:
     """The names that a server answers to.
 
-    Addresses in numbers, localhost and the name of this machine always belong to them.
+    Numeric addresses, localhost and the name of this machine are always allowed.
 
     Parameters
     ----------
-    names : others, such as ``emotions.example.org``; ``*.example.org`` are all below example.org, ``*`` are all.
+    names : further names, such as ``emotions.example.org``. ``*.example.org`` allows all names below example.org, ``*`` all.
 
     Raises
     ------
-    GemoclapError : one of them is no name.
+    GemoclapError : one of them is not a host name.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -40,36 +40,36 @@ class Addresses:
             bare = name.removeprefix("*.")
             if name != ANY and not _is_number(_plain(name)) and _parts(bare) != (_plain(bare), None):
                 raise GemoclapError(
-                    f"--allowed_hosts: {name[:SHOWN]!r} is no name of a machine; give names alone, without http:// and port, "
+                    f"--allowed_hosts: {name[:SHOWN]!r} is not a host name; give names without http:// and port, "
                     "such as emotions.example.org"
                 )
         self._takes_any = ANY in given
         self._names = {"localhost", _plain(socket.gethostname()), *(_plain(name) for name in given)}
 
     def check(self, headers: Mapping[str, str]) -> None:
-        """Look at the headers of a request, whose names are in lower case.
+        """Check the headers of a request. Their names are in lower case.
 
-        Programs that send no Host (HTTP/1.0) or no Origin are let in. Browsers always send the first, and the second where it
-        counts.
+        A request without Host (HTTP/1.0) or without Origin is allowed. Browsers always send Host, and they send Origin wherever
+        a page of another site could do harm.
 
         Raises
         ------
-        Refused : it calls the server by a name that is not its own, or a page of another address has sent it.
+        Refused : the request uses a name that is not allowed, or was sent by a page from another address.
         """
         host = headers.get("host")
         if host is not None and not self._are_own(host):
             raise Refused(
                 421,
                 "other_host",
-                f"this server does not go by the name {host[:SHOWN]!r}; call it by its number or as localhost, or have it "
-                "started with this name among its allowed hosts",
+                f"this server is not called {host[:SHOWN]!r}; use its numeric address or localhost, or start it with "
+                "--allowed_hosts and this name",
             )
         origin = headers.get("origin")
         if origin and (host is None or _parts(origin.partition("://")[2]) != _parts(host)):
             raise Refused(
                 403,
                 "other_origin",
-                "a page of another address asks for this; open the server's own page, or use a program",
+                "the request was sent by a page from another address; open the server's own page, or use a program",
             )
 
     def _are_own(self, host: str) -> bool:
@@ -83,7 +83,7 @@ class Addresses:
 
 
 def _parts(host: str) -> tuple[str, int | None] | None:
-    """Return name and port of a Host header, the name in one form; None for what is none."""
+    """Return the name, in its plain form, and the port of a Host header; None if the header is invalid."""
     if not host or any(one in "/?#@\\*" or one.isspace() for one in host):
         return None
     try:
@@ -94,7 +94,7 @@ def _parts(host: str) -> tuple[str, int | None] | None:
 
 
 def _plain(name: str) -> str:
-    """Return a name in lower case, without the dot that may stand at its end and the brackets of an IPv6 address."""
+    """Return a name in lower case, without a final dot and without the brackets of an IPv6 address."""
     return name.lower().removeprefix("[").removesuffix("]").removesuffix(".")
 
 
@@ -107,7 +107,7 @@ def _is_number(name: str) -> bool:
 
 
 def _above(name: str) -> Iterable[str]:
-    """Yield the names that a name lies below: of a.b.c these are b.c and c."""
+    """Yield the parent domains of a name: for a.b.c, b.c and c."""
     while "." in name:
         name = name.partition(".")[2]
         yield name

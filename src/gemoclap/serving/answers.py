@@ -162,7 +162,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     for status, text in {
         400: "The form is damaged.",
         401: "The key is missing or wrong.",
-        403: "A page of another address asks.",
+        403: "The request was sent by a page from another address.",
         408: "The body came too slowly.",
         413: "The file is too large, or the recording too long.",
         415: "The file is no audio, or the body no form.",

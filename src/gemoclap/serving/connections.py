@@ -1,7 +1,6 @@
-"""Connections: how many there may be, and how long one may be open without a request or without reading its answer.
+"""Limits the number of connections, and the time that one may stay open without a request or without reading its answer.
 
-uvicorn by itself counts requests, not connections. It waits forever for the header of a request, and for a client that does not
-read.
+uvicorn limits requests, not connections. It waits forever for the header of a request, and for a client that does not read.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from gemoclap.serving.limits import Refused, busy
 
 HEADER_SECONDS = 10.0
-"""For so long a connection may be open without a whole header of a request."""
+"""Longest time in seconds that a connection may stay open without the whole header of a request."""
 FLUSH_SECONDS = 60.0
-"""For so long a connection may hold what its client does not read."""
+"""Longest time in seconds that a connection may wait for its client to read what was sent."""
 
 
 class Connection(H11Protocol):
-    """uvicorn's HTTP, which has no patience without end.
+    """uvicorn's HTTP connection, with a limit on the waiting time and on the number of connections.
 
     Parameters
     ----------
-    most : connections that may be open. For a new one beyond these the one that has waited longest for a request is closed; if
-        all are at work, the new one gets a 503.
+    most : largest number of open connections. If one more comes, the connection that has been idle longest is closed. If none
+        is idle, the new one gets a 503.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -43,7 +42,7 @@ class Connection(H11Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """When the connection began to wait for a request, a time of the loop; None while one is in work."""
+        """Time of the event loop at which the connection became idle; None while a request is being answered."""
         return self._idle_since if self.cycle is None or self.cycle.response_complete else None
 
     def connection_made(self, transport: Any) -> None:
@@ -70,9 +69,11 @@ class Connection(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, in the form of all errors."""
+        """Answer a request that is not HTTP, in the same form as every other error."""
         self._answer(
-            Refused(400, "no_http", "this is no request of HTTP/1.1, or its header is larger than 64 kB; send another")
+            Refused(
+                400, "no_http", "this is not an HTTP/1.1 request, or its header is larger than 64 kB; send a valid one"
+            )
         )
 
     def _make_room(self) -> None:
@@ -80,13 +81,13 @@ class Connection(H11Protocol):
         idle = [one for one in others if one.idle_since is not None and not one._had_to_go]
         if idle:
             longest = min(idle, key=lambda one: one._idle_since)
-            longest._had_to_go = True  # it is among the connections until the loop's next turn
+            longest._had_to_go = True  # it stays in `connections` until the next turn of the event loop
             longest.transport.abort()
         else:
             self._answer(busy())
 
     def _answer(self, error: Refused) -> None:
-        """Send an answer without asking the application, and close."""
+        """Send an answer without calling the application, and close the connection."""
         body = json.dumps(error.body).encode()
         again = "" if error.retry_after is None else f"Retry-After: {error.retry_after}\r\n"
         head = (
@@ -97,7 +98,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def _watch(self) -> None:
-        """Count the time while there is no request, from the first byte of its header on."""
+        """Start the timer while the connection is idle. A header that has begun does not stop it; a whole one does."""
         if self.idle_since is None or self.transport.get_protocol() is not self:
             self._stop_watching()
         elif self._timer is None:
@@ -110,17 +111,17 @@ class Connection(H11Protocol):
 
 
 class Flushing:
-    """Ends connections whose clients do not read, be they of HTTP or of a WebSocket."""
+    """Closes HTTP and WebSocket connections whose clients do not read."""
 
     def __init__(self) -> None:
         self._waiting: dict[Any, tuple[int, float]] = {}
 
     def look(self, transports: Iterable[Any], now: float) -> None:
-        """Look at all connections, as is done each second.
+        """Check all connections; called once a second.
 
         Parameters
         ----------
-        now : a time in seconds.
+        now : current time in seconds.
         """
         before, self._waiting = self._waiting, {}
         for one in transports:
@@ -132,13 +133,13 @@ class Flushing:
                 least, since = held, now
             self._waiting[one] = least, since
             if now - since >= FLUSH_SECONDS:
-                # Without lingering the system, too, throws away what it holds for this client.
+                # SO_LINGER with 0 s makes the operating system, too, discard what it holds for this client.
                 one.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 one.abort()
 
 
 def most_connections(wanted: int) -> int:
-    """Return how many connections there may be, such that half of the files that a process may open are left for the rest."""
+    """Return `wanted`, or half of the files that the process may open if that is less. The rest needs the other half."""
     try:
         import resource  # not on Windows
     except ImportError:

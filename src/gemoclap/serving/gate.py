@@ -1,4 +1,4 @@
-"""What stands before every request: addresses, the key, the number of requests, and the size and the time of a body."""
+"""Checks every request before it is answered: address, key, number of requests, size of the body and time to send it."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 LINGER_SECONDS = 5.0
-"""For so long the rest of a refused body is read and thrown away. A connection that is closed while bytes come in is reset,
-and many clients then never see the answer."""
+"""Longest time that the rest of a refused body is read and discarded. If a connection is closed while bytes still arrive, it is
+reset, and many clients then never see the answer."""
 GUARDED = ("/v1/", "/metrics")
-"""How the paths begin that need the key, where there is one."""
+"""Starts of the paths that need the key, if the server has one."""
 SUBPROTOCOL = "gemoclap"
-"""What a page names as WebSocket protocol, with the key as a second one: browsers let it set no headers."""
+"""WebSocket protocol that a page names, followed by the key as a second one: a page cannot set headers of a WebSocket."""
 
 
 class Gate:
-    """Lets requests in, or says why not.
+    """Admits requests, or refuses them with a reason.
 
     Parameters
     ----------
-    key : that clients have to know; None for no key.
-    limits, addresses : see there.
+    key : key that clients must send; None for no key.
+    limits, addresses : see these classes.
 
     Attributes
     ----------
-    is_stopping : nobody is let in any more.
+    is_stopping : whether the server is shutting down and refuses every request.
     """
 
     def __init__(self, key: str | None, limits: Limits, addresses: Addresses | None = None) -> None:
@@ -57,21 +57,21 @@ class Gate:
         self._addresses.check(_headers(scope))
 
     def check(self, scope: Message) -> None:
-        """Raise a `Refused` if the request may not come in at all, whoever else is there."""
+        """Raise a `Refused` if the key is wrong or the server is shutting down."""
         if not scope["path"].startswith(GUARDED):
             return
         given = _given_key(_headers(scope))
         if self._key is not None and not hmac.compare_digest(given.encode(), self._key.encode()):
-            raise Refused(401, "no_key", "this server wants a key; send it as the header 'Authorization: Bearer KEY'")
+            raise Refused(401, "no_key", "this server needs a key; send it as the header 'Authorization: Bearer KEY'")
         if self.is_stopping:
             raise stopping()
 
     def enter(self, scope: Message) -> Callable[[], None]:
-        """Take one of the places for requests, and return what gives it back; raises a `Refused` if there is none."""
+        """Count a request in, and return a function that counts it out. Raises a `Refused` if there are too many."""
         return self._requests.take(_client(scope))
 
     def open_stream(self, scope: Message) -> Callable[[], None]:
-        """As `enter`, for a WebSocket."""
+        """Do the same as `enter` for a WebSocket."""
         return self._streams.take(_client(scope))
 
     @property
@@ -81,12 +81,12 @@ class Gate:
 
 
 class _Places:
-    """A number of places, of which one client may have some.
+    """Counts requests or streams, in total and per client.
 
     Parameters
     ----------
-    most, per_client : how many there are, and how many of them a client may have.
-    what : what takes a place.
+    most, per_client : largest number in total, and of one client.
+    what : what is counted, for messages.
     """
 
     def __init__(self, most: int, per_client: int, what: str) -> None:
@@ -113,12 +113,12 @@ class _Places:
 
 
 class GateKeeper:
-    """ASGI middleware: asks the gate before anything of a body is read, counts the body, and counts requests.
+    """ASGI middleware: checks a request before its body is read, limits the body, and counts requests.
 
     Parameters
     ----------
-    app : what is behind the gate.
-    gate, metrics : see there.
+    app : the application that answers admitted requests.
+    gate, metrics : see these classes.
     """
 
     def __init__(self, app: Any, gate: Gate, metrics: Metrics) -> None:
@@ -133,7 +133,7 @@ class GateKeeper:
             await self._app(scope, receive, send)
 
     async def _websocket(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Refuse pages of other sites before the WebSocket is open. Other refusals come over it, where our page reads them."""
+        """Refuse pages of other sites before the WebSocket opens. Other refusals are sent through it: our page reads them."""
         try:
             self._gate.check_addresses(scope)
         except Refused as error:
@@ -182,7 +182,7 @@ class _Exchange:
             raise too_large(self._limits)
 
     async def receive(self) -> Message:
-        """Return the next part of the body; raises an HTTPException where it is too large or comes too slowly."""
+        """Return the next part of the body. Raises an HTTPException if the body is too large or too slow."""
         if self._is_complete:
             return await self._receive()
         allowed = self._limits.idle_seconds + self._received / self._limits.slowest
@@ -199,7 +199,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; before the last, the rest of a body that nobody wants is thrown away for a while."""
+        """Send a part of the answer. Before the last part, an unread body is read and discarded, for a limited time."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             if not self._is_complete:
@@ -225,13 +225,13 @@ class _Exchange:
 
 
 def headers_of(error: Refused) -> dict[str, str]:
-    """Return the headers of an answer that refuses."""
+    """Return the headers of a refusal."""
     wanted = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     return wanted | ({"WWW-Authenticate": "Bearer"} if error.status == 401 else {})
 
 
 def _as_http(error: Refused) -> HTTPException:
-    """Return an exception that FastAPI does not take for a fault of the form."""
+    """Return an exception that FastAPI passes on as it is; it turns others into validation errors."""
     return HTTPException(error.status, error.body["error"], headers_of(error))
 
 
