@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import rgb_to_hsv, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from sound import noise
 
+import gemoclap
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
@@ -297,6 +299,15 @@ def test_colours_differ() -> None:
     found = colours_of(labels)
     assert {*found} == {*labels, "unknown"} and len(set(found.values())) == len(found)
     assert colours_of(["sad", "odd"])["sad"] == found["sad"]
+
+
+def test_the_page_of_the_server_has_the_hues_of_the_picture() -> None:
+    script = Path(gemoclap.__file__).parent / "serving" / "page" / "lanes.js"
+    of_page = dict(re.findall(r"(\w+): \"(#\w{6})\"", script.read_text().partition("const OTHERS")[0]))
+    assert {*of_page} == {*USUAL, "unknown"}
+    for emotion, colour in USUAL.items():
+        picture, page = (rgb_to_hsv(to_rgb(one)) for one in (colour, of_page[emotion]))
+        assert abs(picture[0] - page[0]) < 8 / 360 and (picture[1] == 0) == (page[1] == 0), emotion
 
 
 @pytest.mark.parametrize(

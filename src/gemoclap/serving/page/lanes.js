@@ -1,8 +1,9 @@
 // Emotion over time: a lane a speaker, with its stretches, and the probabilities under them.
 
+// The hues of the picture of 'gemoclap timeline', lighter, so that dark letters can be read on them.
 const KNOWN = {
-  neutral: "#9aa5b1", happy: "#f2b632", sad: "#6f9bf2", angry: "#ec6a45", fearful: "#ab83e0", disgusted: "#5dbb7c",
-  surprised: "#f29ac0", calm: "#63c7c3", unknown: "#c9cdd6",
+  neutral: "#a6a6a6", calm: "#4cc49a", happy: "#f2b632", excited: "#ffb3c0", sad: "#4a9be0", angry: "#ee7161",
+  fearful: "#ab83e0", disgusted: "#bdab3c", surprised: "#94d3f7", bored: "#8a8a8a", unknown: "#d6d9e0",
 };
 const OTHERS = ["#e0985a", "#8ea0ff", "#bfcc3f", "#e070ac", "#58b0e0", "#c7a77f", "#7fd18f", "#d98f8f"];
 
