@@ -78,7 +78,21 @@ def test_the_demo(walk: Walk) -> None:
     assert same_but_for_numbers(printed, shown.partition(":")[0])
 
 
-def test_from_a_corpus_to_streams(walk: Walk) -> None:
+def test_predictions_and_timelines(walk: Walk) -> None:
+    walk.go(line_of("## Predict with the model that comes"), line_of("## From a corpus to a table"))
+    checked_rows(walk, "emotions.csv", "office.csv", "more.csv")
+
+
+def checked_rows(walk: Walk, *names: str) -> None:
+    """Check that each file has the columns that the page names, and no error."""
+    (columns,) = re.findall(r"one row per clip: `(path, emotion, confidence)`", text_of(PAGE))
+    for name in names:
+        rows = [*csv.DictReader(walk.text(name).splitlines())]
+        assert [*rows[0]][:3] == columns.split(", ") and [*rows[0]][-2:] == ["error", "remark"]
+        assert not any(row["error"] for row in rows)
+
+
+def test_from_a_corpus_to_comparisons(walk: Walk) -> None:
     walk.go(line_of("## From a corpus to a table"), line_of("## Train on one corpus, test on another"))
     page = text_of(PAGE)
     (shown,) = re.findall(r"`(ravdess\.jsonl: [\d,]+ utterances.*?)`", page)
@@ -116,7 +130,7 @@ def test_pseudo_labels(walk: Walk) -> None:
 
 
 def test_tables_over_corpora_encoders_and_settings(walk: Walk) -> None:
-    walk.go(line_of("## Train on one corpus, test on another"), line_of("## Predict with the model that comes"))
+    walk.go(line_of("## Train on one corpus, test on another"), line_of("## A model of your own"))
     for name in ("crosscorpus.md", "crosscorpus.png", "crosscorpus.csv", "crosscorpus.json"):
         assert (walk.place / "runs" / "across" / name).is_file(), name
     assert (walk.place / "runs/across/cells/ravdess_to_emodb/seed_0/predictions.csv").is_file()
@@ -129,12 +143,8 @@ def test_tables_over_corpora_encoders_and_settings(walk: Walk) -> None:
     assert (walk.place / "runs" / "alpha" / "sweep.md").is_file() and (walk.place / "runs/layers/sweep.png").is_file()
 
 
-def test_predictions(walk: Walk) -> None:
-    walk.go(line_of("## Predict with the model that comes"), line_of(EMS))
-    (columns,) = re.findall(r"one row per clip: `(path, emotion, confidence)`", text_of(PAGE))
-    for name in ("emotions.csv", "office.csv", "more.csv", "mine.csv"):
-        rows = [*csv.DictReader(walk.text(name).splitlines())]
-        assert [*rows[0]][:3] == columns.split(", ") and [*rows[0]][-2:] == ["error", "remark"]
-        assert not any(row["error"] for row in rows)
+def test_a_model_of_your_own(walk: Walk) -> None:
+    walk.go(line_of("## A model of your own"), line_of(EMS))
+    checked_rows(walk, "mine.csv")
     assert same_but_for_numbers(walk.printed[line_of("    gemoclap predict clip.wav calls/")], "mine.csv: 12 rows")
     assert "UAR" in walk.printed[line_of("    gemoclap evaluate")] and (walk.place / "runs/other/report.md").is_file()
