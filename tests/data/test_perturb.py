@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,8 +31,11 @@ def level_db(waveform: np.ndarray, low: float, high: float) -> float:
     return float(10 * np.log10(density[(frequencies >= low) & (frequencies < high)].mean() + 1e-20))
 
 
-@pytest.mark.parametrize("change", [change for change, _ in perturb.CHAIN], ids=lambda change: change.__name__)
-@pytest.mark.parametrize("samples", [801, 16000, 31999])
+CHANGES = [*(change for change, _ in perturb.CHAIN), perturb.add_light_noise, perturb.remove_background]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+@pytest.mark.parametrize("samples", [401, 801, 16000, 31999])
 def test_each_change_gives_a_waveform_of_about_the_same_length(change: Callable, samples: int) -> None:
     clip = SPEECHLIKE[:samples]
     before = clip.copy()
@@ -64,6 +68,47 @@ def test_noise_has_the_ratio_that_is_asked_for(wanted: float) -> None:
     noisy = perturb.add_noise(SPEECHLIKE, generator(), (wanted, wanted))
     ratio = perturb.loudness(SPEECHLIKE) / perturb.loudness(noisy - SPEECHLIKE)
     assert 20 * np.log10(ratio) == pytest.approx(wanted, abs=0.3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_light_noise_leaves_speech_10_to_40_db_above_it(seed: int) -> None:
+    noise = perturb.add_light_noise(SPEECHLIKE, generator(seed)) - SPEECHLIKE
+    assert 9.7 < 20 * np.log10(perturb.loudness(SPEECHLIKE) / perturb.loudness(noise)) < 40.3
+
+
+def test_a_steady_background_is_removed_and_speech_stays() -> None:
+    """Two seconds of steady noise; from 0.5 to 1.5 s there is a tone 40 dB above it."""
+    clip = sound.noise(2.0, seed=2).astype(np.float32)
+    clip *= 0.001 / perturb.loudness(clip)
+    tone = sound.tone(440, 1.0).astype(np.float32)
+    tone *= 0.1 / perturb.loudness(tone)
+    clip[8000:24000] += tone
+    removed_db = []
+    for seed in range(8):
+        cleaned = perturb.remove_background(clip, generator(seed))
+        before, after = (np.sqrt(np.square(found[:6000]).mean()) for found in (clip, cleaned))
+        removed_db.append(20 * np.log10(before / after))
+        assert np.sqrt(np.square(cleaned[9000:23000] - tone[1000:15000]).mean()) < 0.02 * 0.1
+    # From a little of the background to nearly all of it.
+    assert 1 < min(removed_db) < 6 and 15 < max(removed_db) < 50, removed_db
+
+
+def test_silence_and_a_sample_are_cleaned_too() -> None:
+    for clip in (np.zeros(16000, np.float32), np.full(1, 0.5, np.float32)):
+        cleaned = perturb.remove_background(clip, generator())
+        assert len(cleaned) == len(clip) and np.isfinite(cleaned).all()
+
+
+def test_copies_take_turns_through_the_kinds() -> None:
+    for copy, change in enumerate([*perturb.KINDS_OF_COPIES] * 2, 1):
+        digest = hashlib.sha256(SPEECHLIKE.tobytes()).digest()
+        random = np.random.default_rng([copy, *np.frombuffer(digest, np.uint32)])
+        assert np.array_equal(perturbed_copy(SPEECHLIKE, copy), change(SPEECHLIKE, random))
+    assert [change.__name__ for change in perturb.KINDS_OF_COPIES] == [
+        "perturb",
+        "add_light_noise",
+        "remove_background",
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))

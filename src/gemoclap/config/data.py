@@ -46,10 +46,11 @@ class DataSettings:
             development set.
         allow_speaker_overlap: Allow a speaker, or the same audio under two ids, on both sides of a split. If a speaker is
             shared, the report says so in its first line.
-        perturbed_copies: Number of perturbed copies of each training utterance to train on as well [C]: other speeds, rooms,
-            microphones, noise, telephone lines and codecs. Test and development speakers are not perturbed. Every method that
-            trains on labels uses the copies, with these exceptions: egemaps_svm does not, and gmp_tl does not in the steps
-            'cluster' and 'pretrain'.
+        perturbed_copies: Number of perturbed copies of each training utterance to train on as well [C]. The first has another
+            speed, room, microphone, noise, telephone line or codec. The second only has noise added, and in the third the
+            background is removed. The fourth is made as the first is, and so on. Test and development speakers are not
+            perturbed. Every method that trains on labels uses the copies, with these exceptions: egemaps_svm does not, and
+            gmp_tl does not in the steps 'cluster' and 'pretrain'.
         audio: How each clip is prepared.
     """
 
