@@ -38,7 +38,10 @@ def main() -> int:
     record.add_argument("--command", action="append", required=True, help="that made it; one for each run")
     record.add_argument("--title", required=True, help="name of the corpus in tables, such as 'EmoDB, 4 classes'")
     record.add_argument(
-        "--again", nargs="+", type=Path, help="the same runs repeated with today's code, finished or not"
+        "--again",
+        nargs="+",
+        type=Path,
+        help="the same runs repeated by code with today's RESULTS, one folder for each run, finished or not",
     )
     number = "RESULTS of the code (recipes/made.py) that made the run, if its folds did not note it and you know it"
     record.add_argument("--results", type=int, help=number)

@@ -12,13 +12,13 @@ import pytest
 from fakerun import make_run
 from results_scripts import COMMAND, TWO, call, module, record
 
-from gemoclap.recipes.made import RESULTS, code_hash
+from gemoclap.recipes.made import RESULTS
 
 
-def with_code(folder: Path, code: str) -> Path:
-    """Write into every fold of a folder with which code it was made."""
+def with_results(folder: Path, results: int) -> Path:
+    """Write into every fold of a folder which `RESULTS` the code had that made it."""
     for path in folder.rglob("predictions.csv"):
-        made = {"gemoclap": "0.1.0", "results": RESULTS, "code": code, "date": "2026-11-29", "seconds": 1.0}
+        made = {"gemoclap": "0.1.0", "results": results, "date": "2026-11-29", "seconds": 1.0}
         (path.parent / "made.json").write_text(json.dumps(made))
     return folder
 
@@ -46,7 +46,7 @@ def test_a_table_says_what_is_older_than_the_code(found: dict[str, Any], monkeyp
 
 def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleType, made: Path, tmp_path: Path) -> None:
     tables = module("results_tables")
-    whole = with_code(make_run(tmp_path / "whole", **TWO), code_hash())
+    whole = with_results(make_run(tmp_path / "whole", **TWO), RESULTS)
     found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
     assert found["repeated"]["folds"] == 4 and found["repeated"]["same"] == found["repeated"]["answers"] == 2 * 8 * 24
     assert tables.age(found) == "" and found["repeated"]["results"] == RESULTS
@@ -69,21 +69,23 @@ def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleTyp
     )
 
 
-@pytest.mark.parametrize("code", ["0123456789ab", None])
-def test_a_run_that_today_did_not_repeat_proves_nothing(
-    code: str | None, scripts: ModuleType, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+@pytest.mark.parametrize("results", [RESULTS - 1, RESULTS + 1, None])
+def test_a_repetition_by_code_with_other_results_proves_nothing(
+    results: int | None, scripts: ModuleType, made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    again = with_code(make_run(tmp_path / "again", **TWO), code_hash())
+    again = with_results(make_run(tmp_path / "again", **TWO), RESULTS)
     last = sorted(again.glob("*/fold_*"))[-1]
-    if code:
-        with_code(last, code)
-    else:
+    if results is None:
         (last / "made.json").unlink()
+    else:
+        with_results(last, results)
     arguments = ["record", str(made), "--command", COMMAND, "--title", "Made", "-o", str(tmp_path / "made.json")]
     assert call(scripts, *arguments, "--again", str(again)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{last}: was made with {f'code {code}' if code else 'code that it does not name'}")
-    assert f"not with today's ({code_hash()}); repeat the run into an empty folder" in line
+    which = "code that does not note its RESULTS" if results is None else f"RESULTS {results}"
+    assert line.startswith(
+        f"{last}: was made with {which}, not with today's {RESULTS}; repeat the run into an empty folder"
+    )
     assert not (tmp_path / "made.json").exists()
 
 
