@@ -67,6 +67,8 @@ HOW_MADE = (
     "- Encoder: the first three layers of Whisper base (OpenAI, MIT licence), frozen; mean and deviation over frames.",
     f"- Head: {METHOD} (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
 )
+ONE_COPY = "one perturbed copy of each clip (speed, room, microphone, noise, telephone line, codec)"
+COPIES = f"{ONE_COPY}, one with noise added, and one with its background removed"
 
 
 def main() -> None:
@@ -88,7 +90,7 @@ def main() -> None:
         within = scores_by_corpus(options.output / f"{name}-crossval")
         elsewhere = test_elsewhere(name, manifests, options.output)
         pack(options.output / name / "model", FOLDER.parent / name)
-        write_card(FOLDER.parent / name / "README.md", name, emotions, HOW_MADE, corpora, within, elsewhere)
+        write_card(FOLDER.parent / name / "README.md", name, emotions, HOW_MADE, COPIES, corpora, within, elsewhere)
 
 
 def pack_encoder(whisper: str) -> None:
@@ -224,6 +226,7 @@ def write_card(
     name: str,
     emotions: str,
     how_made: Sequence[str],
+    copies: str,
     corpora: Sequence[str],
     within: dict[str, Score],
     elsewhere: dict[str, dict[str, Score]],
@@ -233,6 +236,7 @@ def write_card(
     Parameters
     ----------
     how_made : lines of a list.
+    copies : what the perturbed copies of each clip were that were trained on too.
     within, elsewhere : scores of unseen speakers, by corpus, and of unseen corpora, by corpus and way of adapting.
     """
     tags = ["speech-emotion-recognition", "clap"]
@@ -243,8 +247,7 @@ def write_card(
         f"Predicts {emotions.replace(',', ', ')} from speech. `gemoclap predict clip.wav --model {name}`",
         "",
         *how_made,
-        f"- Trained on {', '.join(f'{TITLES[corpus]} ({LICENCES[corpus]})' for corpus in corpora)}, and on one perturbed "
-        "copy of each clip (speed, room, microphone, noise, telephone line, codec).",
+        f"- Trained on {', '.join(f'{TITLES[corpus]} ({LICENCES[corpus]})' for corpus in corpora)}, and on {copies}.",
         f"- Licence of these weights: {LICENCE_OF[name]}.",
         "",
         *usage(),
