@@ -68,7 +68,7 @@ HOW_MADE = (
     f"- Head: {METHOD} (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
 )
 ONE_COPY = "one perturbed copy of each clip (speed, room, microphone, noise, telephone line, codec)"
-COPIES = f"{ONE_COPY}, one with noise added, and one with its background removed"
+THREE_COPIES = f"{ONE_COPY}, one with noise added, and one with its background removed"
 
 
 def main() -> None:
@@ -90,7 +90,9 @@ def main() -> None:
         within = scores_by_corpus(options.output / f"{name}-crossval")
         elsewhere = test_elsewhere(name, manifests, options.output)
         pack(options.output / name / "model", FOLDER.parent / name)
-        write_card(FOLDER.parent / name / "README.md", name, emotions, HOW_MADE, COPIES, corpora, within, elsewhere)
+        write_card(
+            FOLDER.parent / name / "README.md", name, emotions, HOW_MADE, THREE_COPIES, corpora, within, elsewhere
+        )
 
 
 def pack_encoder(whisper: str) -> None:

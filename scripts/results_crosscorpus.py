@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from results_commands import Command, unlike_the_default
-from results_parts import Record, checked, figures, made_by, nan
+from results_parts import REPEAT, Record, checked, figures, made_by, nan
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
@@ -22,7 +22,6 @@ from gemoclap.reports.corpus_matrix import ALL_OTHERS, PairResult
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.within import CrossingCost, Within, collect_within, cost_of
 
-REMEDY = "repeat the run's command"
 PARTS = {"pair": "pairs", "left out": "left_out", "within": "within"}
 """Kind of a cell -> where crosscorpus.json has such cells; earlier versions have pairs only."""
 
@@ -58,7 +57,7 @@ def of_crosscorpus(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     GemoclapError : the command does not train the cells that the run has; a cell is not finished.
     """
     run, command = checked(runs, commands)
-    data = read_json(run / "crosscorpus.json", REMEDY)
+    data = read_json(run / "crosscorpus.json", REPEAT)
     _check_cells(command, data)
     cells = _read_cells(run, data)
     crossing = _crossing(cells)
@@ -112,7 +111,7 @@ def _read_cells(run: Path, data: Mapping[str, Any]) -> list[Cell]:
                 continue  # nothing is trained for it
             cell = _read_within(run, pair, data) if kind == "within" else _read_pair(run, kind, pair, data["seeds"])
             if one["state"] != "finished" or len(cell.tables) < len(data["seeds"]):
-                raise GemoclapError(f"{run}: {cell.name} is not finished; {REMEDY} first")
+                raise GemoclapError(f"{run}: {cell.name} is not finished; {REPEAT} first")
             found.append(cell)
     return found
 

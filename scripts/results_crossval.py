@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 
 from results_commands import Command, check_command, unlike_the_default
-from results_parts import Record, corpus_facts, figures, made_by
+from results_parts import REPEAT, RESTORE, Record, corpus_facts, figures, made_by
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, read_yaml
@@ -33,7 +33,7 @@ def of_crossval(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     for run, command in zip(runs, asked, strict=True):
         own = seed_folders(run) or [run]
         for folder in own:
-            check_command(command, read_yaml(folder / CONFIG, "restore it from the run"))
+            check_command(command, read_yaml(folder / CONFIG, RESTORE))
         seeds = command.args.seeds or [command.args.train.seed]
         if len(own) != len(seeds):
             raise GemoclapError(f"{run}: does not have the {len(seeds)} seeds of the command")
@@ -59,7 +59,7 @@ def of_crossval(runs: Sequence[Path], commands: Sequence[str]) -> Record:
 def _refuse_gaps(rows: Sequence[Row], wanted: set[tuple[Path, str]]) -> None:
     for row in rows:
         if gaps := [fold for method in row.members.values() for fold in method.missing]:
-            raise GemoclapError(f"{row.first.folder}: {', '.join(gaps)} not finished; repeat the run's command first")
+            raise GemoclapError(f"{row.first.folder}: {', '.join(gaps)} not finished; {REPEAT} first")
     if lacking := wanted - {(_run_of(row).resolve(), row.first.folder.name) for row in rows}:
         raise GemoclapError(
             f"the command trains {', '.join(sorted(name for _, name in lacking))}, which the run does not have"
@@ -117,7 +117,7 @@ def _clusters(rows: Sequence[Row]) -> Record:
         for fold in one.folds
         if (path := one.folder / fold / "clusters" / QUALITY).is_file()
     ]
-    found = [read_json(path, "restore it from the run") for path in files]
+    found = [read_json(path, RESTORE) for path in files]
     scales = list(found[0]) if found else []
     return {
         scale: {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from results_commands import Command, unlike_the_default
-from results_parts import Record, checked, corpus_facts, figures, made_by
+from results_parts import REPEAT, Record, checked, corpus_facts, figures, made_by
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
@@ -24,7 +24,7 @@ def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
         seeds = sorted((run / "cells" / encoder / method).glob("seed_*"))
         each = [collect(folder) for folder in seeds]
         if any(one.partial for one in each):
-            raise GemoclapError(f"{run}: {encoder} with {method} is not finished; repeat the run's command first")
+            raise GemoclapError(f"{run}: {encoder} with {method} is not finished; {REPEAT} first")
         results = each[0]
         tables = [one.methods[0].predictions for one in each if one.methods[0].predictions]
         rows[f"{encoder}/{method}"] = {"title": encoder, **figures(score_tables(tables))}
@@ -44,12 +44,12 @@ def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
 def of_sweep(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     """Return UAR on development speakers of every combination, and each method's scores on test speakers."""
     run, command = checked(runs, commands)
-    data = read_json(run / "sweep.json", "repeat the run's command")
+    data = read_json(run / "sweep.json", REPEAT)
     rows = {}
     for method, found in data["methods"].items():
         test = found["test"]
         if test is None:
-            raise GemoclapError(f"{run}: {method} is not finished; repeat the run's command first")
+            raise GemoclapError(f"{run}: {method} is not finished; {REPEAT} first")
         three = {name: [float(test[name]), *test[f"{name}_interval"]] for name in ("war", "uar", "macro_f1")}
         rows[method] = {"n": int(test["n"]), "speakers": test["n_clusters"], **three}
     return {
@@ -74,7 +74,7 @@ def of_ems(runs: Sequence[Path], commands: Sequence[str]) -> Record:
         ]
     if not scores:
         raise GemoclapError(f"{run}: has no scores yet")
-    data = read_json(run / "ems.json", "repeat the run's command")
+    data = read_json(run / "ems.json", REPEAT)
     return {
         "made": made_by(path.parent for path in run.glob("**/made.json")),
         "settings": {command.args.output: {}},

@@ -15,12 +15,14 @@ from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.reports.records import Results, Row
 
 Record = dict[str, Any]
+REPEAT, RESTORE = "repeat the run's command", "restore it from the run"
+"""What to do about a run that is not finished, or lacks a file."""
 
 
 def checked(runs: Sequence[Path], commands: Sequence[str]) -> tuple[Path, Command]:
     """Return the one run and its command, if they have the same settings."""
     (run,), (command,) = runs, map(Command.of, commands)
-    check_command(command, read_yaml(run / CONFIG, "restore it from the run"))
+    check_command(command, read_yaml(run / CONFIG, RESTORE))
     return run, command
 
 

@@ -85,14 +85,14 @@ def _trained_earlier(record: Record) -> str:
     if record["kind"] in SCORED_AGAIN:
         return (
             "the models were trained by an earlier version of this code; scores and intervals are computed from their "
-            "predictions by today's version"
+            "predictions by a later version"
         )
     return "the models were trained and scored by an earlier version of this code"
 
 
 def _repeated(again: Record) -> str:
     return (
-        f". {again['folds']} of {again['of']} trainings were repeated by a later version, and {again['same']:,} of "
+        f". Repeated by a later version: {again['folds']} of {again['of']} trainings; {again['same']:,} of "
         f"{again['answers']:,} predictions stayed the same"
     )
 

@@ -1,4 +1,4 @@
-"""Lets a command answer sooner: its many imports are spared the search for garbage."""
+"""Lets a command answer sooner: Python's garbage collector is off during its many imports."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def many_imports() -> Iterator[None]:
-    """Do not look for garbage while torch and transformers are imported and a model is loaded.
+    """Switch the garbage collector off while torch and transformers are imported and a model is loaded.
 
-    The imports make hundreds of thousands of objects, which live as long as the process. Python would go through them again and
-    again while there are more and more of them, and once more when the process ends. That takes a quarter of the CPU time of a
-    first answer (docs/performance.md). After the block the search is on again, and leaves out all that exists by then.
+    The imports make hundreds of thousands of objects, which live as long as the process. The collector would go through them
+    again and again as they become more, and once more when the process ends. That takes a quarter of the CPU time of a first
+    answer (docs/performance.md). After the block it is on again, and skips all objects that exist by then.
 
     It is for commands, whose process is their own. Where torch is imported already, nothing changes.
     """
@@ -25,5 +25,5 @@ def many_imports() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()  # before the search is on again, which would begin with all that is new
+        gc.freeze()  # before it is on again, because it would begin with all that is new
         gc.enable()

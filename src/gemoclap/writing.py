@@ -24,7 +24,7 @@ STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 LOCK, HOLDER = ".lock", ".holder.json"
 """Names of a lock on a folder, and of the file that says who has it. They do not count as contents of the folder."""
 LONGEST_BESIDE = 200
-"""Bytes of the longest name that a file keeps while it is written, because more is added to it then; most allow 255."""
+"""Bytes of the longest name that a file keeps while it is written, as more is added to it then. Most file systems allow 255."""
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
 _PARTIAL = re.compile(r"\..+?\.(?P<process>\d+)(?:-(?P<host>[0-9a-f]{6}))?\.partial")

@@ -28,7 +28,7 @@ def test_a_table_says_what_is_older_than_the_code(found: dict[str, Any], monkeyp
     assert "trained by an earlier version of this code" in tables.age(found)
     assert tables.scores({"made": found}, {}).split("\n\n")[1] == (
         "\N{DAGGER} The models were trained by an earlier version of this code; scores and intervals are computed from their "
-        "predictions by today's version."
+        "predictions by a later version."
     )
     assert "computed from" not in tables.age({**found, "kind": "layers"})  # the benchmark scored them
     new = {**found, "made": {"date": ["2026-11-29"], "results": ["2"]}}
@@ -65,7 +65,7 @@ def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleTyp
         writer.writerows(rows)
     found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
     assert tables.age(found).endswith(
-        ". 3 of 4 trainings were repeated by a later version, and 287 of 288 predictions stayed the same"
+        ". Repeated by a later version: 3 of 4 trainings; 287 of 288 predictions stayed the same"
     )
 
 

@@ -52,7 +52,7 @@ def run_timeline(args: Namespace) -> int:
 
         predictor = Predictor.from_pretrained(args.model)
     predictor.any_words = args.any_words
-    # Hashing the model, and below the code, takes a moment that an answer on the terminal can do without.
+    # Hashing the model here, and the code further below, takes time. An answer on the terminal needs neither.
     model = fingerprint(predictor.model) if targets or args.adapt != "none" else ""
     with progress_bar("listening") as bar:
         found = emotion_timeline(

@@ -78,8 +78,9 @@ def add_noise(waveform: Waveform, random: np.random.Generator, snr_db: tuple[flo
 def remove_background(waveform: Waveform, random: np.random.Generator) -> Waveform:
     """Take out the steady background, as studios and noise suppressors do: spectral subtraction (Boll 1979).
 
-    The background of each frequency is taken from its quietest tenth of frames. One to four times as much is subtracted in
-    power. What is left is 20 to 50 dB quieter than before at the most [C].
+    The background of a frequency is 1.5 times the magnitude that a tenth of the frames do not exceed. One to four times that
+    magnitude is subtracted, in power. No frequency is lowered by more than 20 to 50 dB [C]. Where a tenth of the frames is
+    digital silence, there is no background, and nothing is changed.
     """
     window = 512
     transform = ShortTimeFFT(hann(window, sym=False), window // 4, SAMPLE_RATE)
@@ -144,7 +145,7 @@ def add_light_noise(waveform: Waveform, random: np.random.Generator) -> Waveform
 KINDS_OF_COPIES = (perturb, add_light_noise, remove_background)
 """What is done to the first, second and third copy; the fourth is made as the first is, and so on [C].
 
-A corpus has its own background, and a model learns it: the two further kinds make that of a clip louder or take it away.
+A corpus has its own background, and a model learns it. The two further kinds cover that of a clip with noise, or take it away.
 """
 
 

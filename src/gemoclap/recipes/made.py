@@ -24,7 +24,10 @@ MADE = "made.json"
 """Name of the file in a fold's folder with this record."""
 LISTED = ("gemoclap", "results", "code", "torch", "transformers", "python", "host", "device", "processes", "threads")
 RESULTS = 1
-"""Raise it with a change after which a training gives other figures, and describe the change in docs/records/changes.json."""
+"""Raise it with a change after which a training gives other figures, and describe the change in docs/records/changes.json.
+
+It was not raised when the second and third perturbed copy became of another kind: no recorded run has copies.
+"""
 WITHOUT_EFFECT = ("cli", "inference", "reports", "serving")
 """Packages that no training uses."""
 

@@ -33,7 +33,7 @@ from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
 
 CELLS = "cells"
-LONGEST_NAME = 100
+LONGEST_CELL_NAME = 100
 """Bytes of the name of a combination's folder; a longer name is replaced by a hash."""
 SWEPT = ("model.", "objective.", "train.", "gmp.", "data.perturbed_copies")
 """Settings that can be swept, or how they begin. On others of the data, classes and folds depend."""
@@ -230,7 +230,7 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
 
 def _name(axes: Axes, values: Sequence[Value]) -> str:
     name = ",".join(f"{setting}={value.text}" for setting, value in zip(axes, values, strict=True))
-    return run_key([name]) if {"/", "\0", "\n"} & {*name} else short_name(name, LONGEST_NAME)
+    return run_key([name]) if {"/", "\0", "\n"} & {*name} else short_name(name, LONGEST_CELL_NAME)
 
 
 def _development_uar(folder: Path) -> float:

@@ -166,9 +166,9 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         408: "The body came too slowly.",
         413: "The file is too large, or the recording too long.",
         415: "The file is no audio, or the body no form.",
-        421: "The server is called by a name that is not its own.",
+        421: "The request uses a host name that is not allowed.",
         422: "Nothing can be made of the file or of an option.",
-        429: "Too many requests of this address are in work.",
+        429: "Too many requests of this address are being answered.",
         503: "No room, no time, or the server is stopping.",
     }.items()
 }
