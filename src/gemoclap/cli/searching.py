@@ -53,10 +53,11 @@ def run_index(args: Namespace) -> int:
             progress(done, len(new))
     known = f" (already there: {len(clips) - len(new):,})" if len(new) < len(clips) else ""
     named = "" if args.output == INDEX else f" --index {shlex.quote(str(folder))}"
+    asked = next((label for label in predictor.labels if label != "neutral"), predictor.labels[0])
     print(
         f"{folder}: {counted(len(new) - failed, 'recording')} added{known}; it has {index.recordings:,} with "
         f"{counted(index.parts, 'part')} of speech; "
-        f"search it with: gemoclap search {shlex.quote(predictor.labels[0])}{named}"
+        f"search it with: gemoclap search {shlex.quote(asked)}{named}"
     )
     if failed:
         print(f"gemoclap: {failed} of {counted(len(new), 'recording')} could not be read", file=sys.stderr)

@@ -16,8 +16,6 @@ import numpy as np
 import soundfile
 import soxr
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import ShortTimeFFT
-from scipy.signal.windows import hann
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.corpora.manifest import Utterance
@@ -82,6 +80,10 @@ def remove_background(waveform: Waveform, random: np.random.Generator) -> Wavefo
     magnitude is subtracted, in power. No frequency is lowered by more than 20 to 50 dB [C]. Where a tenth of the frames is
     digital silence, there is no background, and nothing is changed.
     """
+    # Imported here, because scipy.signal brings scipy.stats, and commands that read this module make no copies.
+    from scipy.signal import ShortTimeFFT
+    from scipy.signal.windows import hann
+
     window = 512
     transform = ShortTimeFFT(hann(window, sym=False), window // 4, SAMPLE_RATE)
     spectrum = transform.stft(np.pad(waveform, (0, max(0, window - len(waveform)))))
