@@ -20,7 +20,7 @@ from gemoclap.recipes.crosscorpus import WITHIN, Pair
 from gemoclap.recipes.run_folder import seed_folder
 from gemoclap.reports.corpus_matrix import ALL_OTHERS, PairResult
 from gemoclap.reports.rows import score_tables
-from gemoclap.reports.within import CrossingCost, Within, collect_within, cost_of
+from gemoclap.reports.within import CrossingCost, Within, collect_within, costs_of_cells
 
 PARTS = {"pair": "pairs", "left out": "left_out", "within": "within"}
 """Kind of a cell -> where crosscorpus.json has such cells; earlier versions have pairs only."""
@@ -136,10 +136,10 @@ def _crossing(cells: Sequence[Cell]) -> list[Record]:
         for one in cells
         if one.kind == "within"
     }
-    costs = [
-        (ALL_OTHERS if one.kind == "left out" else one.pair.trained, cost)
+    crossed = [
+        (ALL_OTHERS if one.kind == "left out" else one.pair.trained, one.pair, one.tables)
         for one in cells
-        if one.kind != "within" and (cost := cost_of(one.pair, within.get(one.pair.tested), one.tables))
+        if one.kind != "within"
     ]
     return [
         {
@@ -150,7 +150,7 @@ def _crossing(cells: Sequence[Cell]) -> list[Record]:
             "across": [cost.across.uar, *cost.across.uar_interval],
             "difference": [cost.difference.value, cost.difference.low, cost.difference.high],
         }
-        for title, cost in costs
+        for title, cost in costs_of_cells(crossed, within)
     ]
 
 

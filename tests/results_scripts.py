@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from sklearn.metrics import recall_score
+from table_files import read_table
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "gemoclap crossval made.jsonl --methods emo_clap,ce -o runs/made"
@@ -47,11 +47,7 @@ def call(scripts: ModuleType, *arguments: str) -> int:
 
 def answers(run: Path, method: str) -> list[dict[str, str]]:
     """Return the rows of a method's predictions, read without the package."""
-    rows: list[dict[str, str]] = []
-    for path in sorted(run.glob(f"{method}/*/predictions.csv")):
-        with open(path, newline="") as file:
-            rows += csv.DictReader(file)
-    return rows
+    return [row for path in sorted(run.glob(f"{method}/*/predictions.csv")) for row in read_table(path)]
 
 
 def uar_of(rows: list[dict[str, str]]) -> float:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gemoclap.registering import register_with_transformers
+from gemoclap.starting import imported_later
 
 if TYPE_CHECKING:
     from gemoclap.clap.model import GEmoClapConfig, GEmoClapModel
@@ -17,21 +17,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["GEmoClapConfig", "GEmoClapModel", "GemoclapError", "OnnxPredictor", "Prediction", "Predictor"]
 
-_HOMES = {
-    "GEmoClapConfig": "gemoclap.clap.model",
-    "GEmoClapModel": "gemoclap.clap.model",
-    "GemoclapError": "gemoclap.errors",
-    "OnnxPredictor": "gemoclap.inference.onnx_predictor",
-    "Prediction": "gemoclap.inference.prediction",
-    "Predictor": "gemoclap.inference.predictor",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import torch and transformers only when a name that needs them is asked for: `gemoclap --help` stays quick."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gemoclap' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
+# torch and transformers are imported only when a name that needs them is asked for: `gemoclap --help` stays quick.
+__getattr__ = imported_later(
+    __name__,
+    {
+        "GEmoClapConfig": "gemoclap.clap.model",
+        "GEmoClapModel": "gemoclap.clap.model",
+        "GemoclapError": "gemoclap.errors",
+        "OnnxPredictor": "gemoclap.inference.onnx_predictor",
+        "Prediction": "gemoclap.inference.prediction",
+        "Predictor": "gemoclap.inference.predictor",
+    },
+)
 
 register_with_transformers()

@@ -1,11 +1,29 @@
-"""Lets a command answer sooner: Python's garbage collector is off during its many imports."""
+"""Lets a command answer sooner: imports that wait until they are needed, and no garbage collector during the others."""
 
 from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+
+def imported_later(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package, which imports a name only when it is asked for.
+
+    Parameters
+    ----------
+    homes : name -> the module that it is imported from.
+    """
+
+    def named(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    return named
 
 
 @contextmanager

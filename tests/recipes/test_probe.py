@@ -18,12 +18,13 @@ import scipy.stats
 import soundfile
 import torch
 import yaml
+from probes import settings_for
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from small import changed, contents
 from tiny import save_speech_encoder
 
-from gemoclap.config import CacheSettings, DataSettings
+from gemoclap.config import CacheSettings
 from gemoclap.config.probe import LOG_MEL, ProbeHeadSettings, ProbeSettings, ProbeTrainSettings
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.data.audio_store import AudioStore
@@ -34,17 +35,6 @@ from gemoclap.recipes import probe as recipe
 from gemoclap.recipes.probe import probe
 from gemoclap.recipes.seeds import over_seeds
 from gemoclap.reports import collect, write_report
-
-
-def settings_for(manifest: Path, *encoders: str, folds: int = 2, dev: int = 0, **train: Any) -> ProbeSettings:
-    """Return settings of a probe that takes a moment."""
-    return ProbeSettings(
-        DataSettings(manifest=str(manifest), folds="kfold", n_folds=folds, dev_speakers=dev),
-        list(encoders or (LOG_MEL,)),
-        ProbeHeadSettings(hidden_dim=8),
-        ProbeTrainSettings(**{"steps": 6, "batch_size": 8, "lr": 1e-2, "seeds": [0], **train}),
-    )
-
 
 # The run.
 

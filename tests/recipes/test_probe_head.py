@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from probes import settings_for
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sound import noisy_clips
@@ -18,8 +18,8 @@ from tiny import save_speech_encoder, save_text_encoder
 from torch import Tensor, nn
 
 from gemoclap.clap.model import GEmoClapModel
-from gemoclap.config import AudioSettings, CacheSettings, DataSettings, ModelSettings, Settings
-from gemoclap.config.probe import LOG_MEL, ProbeHeadSettings, ProbeSettings, ProbeTrainSettings
+from gemoclap.config import AudioSettings, CacheSettings, ModelSettings, Settings
+from gemoclap.config.probe import ProbeHeadSettings, ProbeSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.encoders.feature_cache import LayerFeatures
@@ -32,16 +32,6 @@ from gemoclap.recipes.probe import ProbeHead, fit_head, layer_means
 
 PLAIN = AudioSettings(trim_silence_db=None)
 SAMPLES = (900, 2500, 1700, 70)
-
-
-def settings_for(manifest: Path, *encoders: str, folds: int = 2, dev: int = 0, **train: Any) -> ProbeSettings:
-    """Return settings of a probe that takes a moment."""
-    return ProbeSettings(
-        DataSettings(manifest=str(manifest), folds="kfold", n_folds=folds, dev_speakers=dev),
-        list(encoders or (LOG_MEL,)),
-        ProbeHeadSettings(hidden_dim=8),
-        ProbeTrainSettings(**{"steps": 6, "batch_size": 8, "lr": 1e-2, "seeds": [0], **train}),
-    )
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from fakerun import make_run, told
+from table_files import read_table, write_table
 
 FOUR = ("angry", "happy", "neutral", "sad")
 
@@ -21,12 +21,7 @@ def of_iemocap(run: Path, vocabulary: str = "iemocap4", corpus: str = "iemocap")
     plan["manifest"] = "iemocap.jsonl"
     (run / "folds.json").write_text(json.dumps(plan))
     for path in run.rglob("predictions.csv"):
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows({**row, "speaker": f"{corpus}/{row['speaker']}"} for row in rows)
+        write_table(path, [{**row, "speaker": f"{corpus}/{row['speaker']}"} for row in read_table(path)])
     return told(
         run,
         model={"audio_encoder": "microsoft/wavlm-large", "text_encoder": "roberta-base", "freeze": "none"},

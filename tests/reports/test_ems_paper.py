@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from papers_runs import ems_run
 from sklearn.metrics import balanced_accuracy_score
 from small import complaint, run
+from table_files import read_table, write_table
 
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.reports.ems_paper import read_ems, write_ems_beside
@@ -44,8 +44,7 @@ def test_the_page_has_the_papers_gain_and_the_protocol_of_the_probe(tmp_path: Pa
     assert "linear layer of 256, mean over frames, linear layer; 2000 steps" in page and "features rescaled" in page
     assert "| seeds | 0, 1 | not known to us |" in page and "cannot be compared" not in page
     assert "--probe.head.rescale false" in page
-    with open(tmp_path / "out" / "ems.csv", newline="") as file:
-        kinds = [row["kind"] for row in csv.DictReader(file)]
+    kinds = [row["kind"] for row in read_table(tmp_path / "out" / "ems.csv")]
     assert [kinds.count(kind) for kind in ("published", "difference", "here")] == [1, 2, 4]
     data = json.loads((tmp_path / "out" / "ems.json").read_text())
     assert data["published"]["largest_gain_in_points"] == 7 and data["here"]["labelled"]["comparable"]
@@ -71,12 +70,7 @@ def test_unfinished_probes_are_left_out_and_seeds_are_paired(tmp_path: Path) -> 
 def test_one_speaker_gives_no_interval_and_seeds_are_in_order_of_number(tmp_path: Path) -> None:
     folder = ems_run(tmp_path / "run", {"mockingjay": 0.5, "mockingjay_ems": 0.7}, seeds=(2, 10))
     for path in folder.rglob("predictions.csv"):
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows({**row, "speaker": "iemocap/one"} for row in rows)
+        write_table(path, [{**row, "speaker": "iemocap/one"} for row in read_table(path)])
     beside = read_ems([str(folder)])
     assert [list(row.members) for row in beside.trials[0].rows.values()] == [[2, 10]] * 2
     write_ems_beside(beside, tmp_path / "out")
@@ -84,8 +78,7 @@ def test_one_speaker_gives_no_interval_and_seeds_are_in_order_of_number(tmp_path
     data = json.loads((tmp_path / "out" / "ems.json").read_text())
     gain = data["here"]["labelled"]["uar_gains"]["mockingjay_ems - mockingjay"]
     assert gain["value"] > 0 and gain["interval"] == [None, None]
-    with open(tmp_path / "out" / "ems.csv", newline="") as file:
-        (row,) = [row for row in csv.DictReader(file) if row["kind"] == "difference"]
+    (row,) = [row for row in read_table(tmp_path / "out" / "ems.csv") if row["kind"] == "difference"]
     assert float(row["uar_difference"]) == pytest.approx(gain["value"], abs=1e-6)
     assert [row[name] for name in ("uar_difference_low", "uar_difference_high", "p")] == ["", "", ""]
 

@@ -12,6 +12,7 @@ import pytest
 from fakerun import CLASSES, make_run
 from sklearn.metrics import accuracy_score, recall_score
 
+import gemoclap.reports
 from gemoclap.errors import GemoclapError
 from gemoclap.metrics.calibration import apply_temperature, class_numbers, confidence_of
 from gemoclap.predictions import PredictionTable, read_predictions
@@ -295,3 +296,9 @@ def test_formats_are_those_asked_for(tmp_path):
     assert all(path.read_bytes().startswith(b"%PDF") for path in run.glob("*.pdf"))
     with pytest.raises(GemoclapError, match="'gif' is no format; known: png, svg, pdf"):
         write_report(run, ("gif",))
+
+
+def test_names_of_the_reports_are_imported_when_they_are_asked_for() -> None:
+    assert all(getattr(gemoclap.reports, name).__name__ == name for name in gemoclap.reports.__all__)
+    with pytest.raises(AttributeError, match=r"module 'gemoclap\.reports' has no attribute 'no_such_name'"):
+        gemoclap.reports.no_such_name  # noqa: B018

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 from fakerun import make_run
 from results_scripts import COMMAND, TWO, call, module, record
+from table_files import read_table, write_table
 
 from gemoclap.recipes.made import RESULTS
 
@@ -56,13 +56,9 @@ def test_a_repeated_run_whose_answers_are_the_same_is_not_old(scripts: ModuleTyp
         assert tables.age(found) == "the models were trained before a change of the code: another loss"
     (whole / "ce" / "fold_2" / "predictions.csv").unlink()
     path = whole / "ce" / "fold_1" / "predictions.csv"
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(path)
     rows[0]["prediction"] = next(name for name in {row["truth"] for row in rows} if name != rows[0]["prediction"])
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(path, rows)
     found = record(scripts, made, tmp_path / "made.json", COMMAND, "--again", str(whole))
     assert tables.age(found).endswith(
         ". Repeated by a later version: 3 of 4 trainings; 287 of 288 predictions stayed the same"

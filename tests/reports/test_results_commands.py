@@ -15,6 +15,7 @@ import yaml
 from fakerun import CLASSES, make_run
 from results_scripts import TWO, answers, module, table, uar_of
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from table_files import read_table, write_table
 
 from gemoclap.errors import GemoclapError
 
@@ -78,10 +79,7 @@ def matrix_run(folder: Path, method: str = "ce") -> Path:
         target = run / "cells" / name / "seed_0"
         target.mkdir(parents=True)
         rows = [row for row in answers(source, fold[0]) if row["fold"] == fold[1] and row["truth"] in labels]
-        with open(target / "predictions.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(target / "predictions.csv", rows)
     for number, name in enumerate("ab"):
         one = {**TWO, "methods": (method,), "accuracy": (0.4 + 0.3 * number,)}
         make_run(run / "within" / name / "seed_0", **one)
@@ -113,8 +111,7 @@ MATRIX = (
 
 def cell_uar(run: Path, name: str) -> float:
     """Return the UAR of a cell, in which only two of the eight labels are true, but all may be predicted."""
-    with open(run / "cells" / name / "seed_0" / "predictions.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(run / "cells" / name / "seed_0" / "predictions.csv")
     with warnings.catch_warnings(action="ignore"):  # of labels that are predicted, but never true
         return float(balanced_accuracy_score([row["truth"] for row in rows], [row["prediction"] for row in rows]))
 
@@ -151,8 +148,7 @@ def test_crossing_is_compared_with_the_same_labels_and_utterances(scripts: Modul
     assert header[3:5] == ["within the tested corpus", "across"]
     named = {(row[0], row[1]): row[2:] for row in rows}
     assert set(named) == {("a", "b"), ("b", "a"), ("all others", "a"), ("all others", "b")}
-    with open(run / "cells" / "a_to_b" / "seed_0" / "predictions.csv", newline="") as file:
-        tested = {row["id"] for row in csv.DictReader(file)}
+    tested = {row["id"] for row in read_table(run / "cells" / "a_to_b" / "seed_0" / "predictions.csv")}
     own = [row for row in answers(run / "within" / "b" / "seed_0", "ce") if row["id"] in tested]
     said = [{**row, "prediction": max(("happy", "sad"), key=lambda name: float(row[f"p_{name}"]))} for row in own]
     assert len(said) == len(tested)
@@ -176,8 +172,7 @@ def test_all_others_are_recorded_without_a_diagonal(scripts: ModuleType, tmp_pat
 
 
 def restricted_uar(path: Path) -> float:
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_table(path)
     return uar_of(
         [{**row, "prediction": max(("happy", "sad"), key=lambda name: float(row[f"p_{name}"]))} for row in rows]
     )

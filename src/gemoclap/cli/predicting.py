@@ -1,4 +1,4 @@
-"""`predict`. It checks paths before it imports torch, so that a misspelt path is reported at once."""
+"""`predict`. Options, the model's folder, manifests and patterns are checked before torch is imported, which takes seconds."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gemoclap.starting import imported_later
 
 if TYPE_CHECKING:
     from gemoclap.reports.evaluation import write_scores
@@ -15,18 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Results", "collect", "collect_together", "print_table", "write_report", "write_scores"]
 
-_HOMES = {
-    "Results": "gemoclap.reports.records",
-    "collect": "gemoclap.reports.results",
-    "collect_together": "gemoclap.reports.joined",
-    "print_table": "gemoclap.reports.tables",
-    "write_report": "gemoclap.reports.page",
-    "write_scores": "gemoclap.reports.evaluation",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import scikit-learn and scipy.stats only with a report that needs them: `gemoclap timeline` starts without."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'gemoclap.reports' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+# scikit-learn and scipy.stats are imported only with a report that needs them: `gemoclap timeline` starts without.
+__getattr__ = imported_later(
+    __name__,
+    {
+        "Results": "gemoclap.reports.records",
+        "collect": "gemoclap.reports.results",
+        "collect_together": "gemoclap.reports.joined",
+        "print_table": "gemoclap.reports.tables",
+        "write_report": "gemoclap.reports.page",
+        "write_scores": "gemoclap.reports.evaluation",
+    },
+)

@@ -33,7 +33,7 @@ from gemoclap.reports.document import Bullets, Chapter, Document, Drawing, Grid,
 from gemoclap.reports.page import Picture
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, write_csv
-from gemoclap.reports.within import CrossingCost, Within, cost_grid, cost_of, read_within
+from gemoclap.reports.within import CrossingCost, Within, cost_grid, costs_of_cells, read_within
 
 PICTURE = "crosscorpus.png"
 
@@ -76,12 +76,8 @@ def _entry(matrix: CrossCorpus, pair: Pair, is_left_out: bool = False) -> PairRe
 def read_costs(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[tuple[str, CrossingCost]]:
     """Return each cell beside the cross-validation of its tested corpus: what was trained on, and the difference."""
     titled = [(pair.trained, pair) for pair in matrix.pairs] + [(ALL_OTHERS, pair) for pair in matrix.left_out]
-    found = [
-        (title, cost_of(pair, within.get(pair.tested), matrix.predictions(pair)))
-        for title, pair in titled
-        if not pair.is_empty and pair.tested in within
-    ]
-    return [(title, cost) for title, cost in found if cost is not None]
+    known = [(title, pair) for title, pair in titled if not pair.is_empty and pair.tested in within]
+    return costs_of_cells(((title, pair, matrix.predictions(pair)) for title, pair in known), within)
 
 
 # For programs.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,20 @@ def cost_of(pair: Pair, within: Within | None, across: Sequence[PredictionTable]
         score_tables(other),
         difference_over_speakers(by_seed[: len(own)], by_seed[len(own) :]),
     )
+
+
+def costs_of_cells(
+    cells: Iterable[tuple[str, Pair, Sequence[PredictionTable]]], within: Mapping[str, Within]
+) -> list[tuple[str, CrossingCost]]:
+    """Return title and cost of each cell of a matrix, where both it and its tested corpus's cross-validation are finished.
+
+    Parameters
+    ----------
+    cells : title of the row, pair, and predictions with each seed.
+    within : corpus -> its cross-validation.
+    """
+    found = [(title, cost_of(pair, within.get(pair.tested), tables)) for title, pair, tables in cells]
+    return [(title, cost) for title, cost in found if cost is not None]
 
 
 def cost_grid(costs: Sequence[tuple[str, CrossingCost]]) -> Grid:
