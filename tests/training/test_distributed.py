@@ -1,6 +1,7 @@
-"""Two real gloo processes against one process with the whole batch."""
+"""Two real gloo processes against one process with the whole batch; and the precision of each device."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,15 @@ import torch
 from safetensors.torch import load_file
 from training_standins import finish, gradients, start, train_exact
 
+from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.training.distributed import gather_rows, mean_over_processes, resolve_precision
+from gemoclap.training.distributed import (
+    gather_rows,
+    mean_over_processes,
+    resolve_precision,
+    start_accelerator,
+    warn_of_slow_bf16,
+)
 
 
 def read_log(output: Path) -> list[dict]:
@@ -74,3 +82,18 @@ def test_precision():
     assert resolve_precision("no", torch.device("cuda")) == "no"
     with pytest.raises(GemoclapError, match=r"--train\.precision no"):
         resolve_precision("fp16", cpu)
+
+
+@pytest.mark.parametrize(
+    ("machine", "has_bf16", "precision", "lines"),
+    [("x86_64", False, "bf16", 1), ("x86_64", True, "bf16", 0), ("aarch64", False, "bf16", 0), ("x86_64", False, "no", 0)],
+)
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="trains on the GPU of this machine")
+def test_a_processor_without_bf16_is_named_once(machine, has_bf16, precision, lines, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("gemoclap.training.distributed.platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bf16)
+    warn_of_slow_bf16.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="gemoclap"):
+        for _ in range(2):
+            start_accelerator(TrainSettings(precision=precision), tmp_path)
+    assert caplog.text.count("this processor has no bf16") == lines

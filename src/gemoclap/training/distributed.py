@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -20,6 +23,7 @@ from gemoclap.config import TrainSettings
 from gemoclap.data.targets import Targets
 from gemoclap.errors import GemoclapError
 
+logger = logging.getLogger(__name__)
 PATIENCE = timedelta(hours=12)
 """How long a process waits for the others before it gives up."""
 
@@ -55,6 +59,17 @@ def resolve_precision(precision: str, device: torch.device | None = None) -> str
     return precision
 
 
+@cache
+def warn_of_slow_bf16() -> None:
+    """Log once if this processor has no instructions for bf16. torch then emulates it, at a small part of float32's speed."""
+    # For processors that are not x86, torch does not tell.
+    if platform.machine().lower() in ("x86_64", "amd64") and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        logger.warning(
+            "train.precision: this processor has no bf16, so a step can take many times as long as in float32; "
+            "leave out --train.precision bf16"
+        )
+
+
 def start_accelerator(settings: TrainSettings, output: Path) -> Accelerator:
     """Return an `Accelerator` for one training. A process can run several trainings, one after the other.
 
@@ -68,6 +83,8 @@ def start_accelerator(settings: TrainSettings, output: Path) -> Accelerator:
             raise GemoclapError(f"train.trackers: {name} is not installed; pip install {name}, or leave it out")
     state = process_state()
     precision = resolve_precision(settings.precision, state.device)
+    if precision == "bf16" and state.device.type == "cpu":
+        warn_of_slow_bf16()
     if is_initialized() and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # otherwise accelerate keeps the precision of the first training until the process ends
     return Accelerator(
