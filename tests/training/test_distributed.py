@@ -86,7 +86,12 @@ def test_precision():
 
 @pytest.mark.parametrize(
     ("machine", "has_bf16", "precision", "lines"),
-    [("x86_64", False, "bf16", 1), ("x86_64", True, "bf16", 0), ("aarch64", False, "bf16", 0), ("x86_64", False, "no", 0)],
+    [
+        ("x86_64", False, "bf16", 1),
+        ("x86_64", True, "bf16", 0),
+        ("aarch64", False, "bf16", 0),
+        ("x86_64", False, "no", 0),
+    ],
 )
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="trains on the GPU of this machine")
 def test_a_processor_without_bf16_is_named_once(machine, has_bf16, precision, lines, tmp_path, monkeypatch, caplog):
