@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import run
+from small import changed, run
 
 from gemoclap.cli.evaluating import uncalibrated
 from gemoclap.corpora.manifest import read_manifest
@@ -50,3 +50,16 @@ def test_the_temperature_is_left_out_of_each_part(of_seconds: Path, small_manife
     assert isinstance(expected, Prediction) and expected.parts > 1
     assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
     assert calibrated.confidence > found.confidence + 0.01
+
+
+def test_unknown_speakers_are_said(
+    small_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    rows = len(read_manifest(small_manifest))
+    unnamed = changed(small_manifest, tmp_path / "unnamed.jsonl", speaker=None)
+    assert run("evaluate", unnamed, "--model", small_model, "-o", tmp_path / "scores") == 0
+    says = f"the speaker of {rows} of {rows} utterances is unknown"
+    assert f"beware: {says}" in capsys.readouterr().out
+    assert says in (tmp_path / "scores" / "report.md").read_text()
+    assert run("evaluate", small_manifest, "--model", small_model) == 0
+    assert "is unknown" not in capsys.readouterr().out

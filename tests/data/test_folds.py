@@ -178,6 +178,11 @@ def bad_rows() -> list[Utterance]:
             "speaker_s3: class 'happy' has no utterance in training",
         ),
         (
+            [row for row in corpus() if row.emotion != "excited"],
+            DataSettings(folds="speaker"),
+            "class 'happy' has no utterance; there are only angry; .* --data.emotions",
+        ),
+        (
             [row for row in corpus() if row.emotion == "bored"],
             DataSettings(folds="session"),
             "labels in the manifest: bored",

@@ -81,7 +81,19 @@ def test_what_makes_no_sense_with_seeds_is_refused(
     assert "leave one of the two out" in refused(new, "--seeds", "0,1", "--train.seed", "3")
     assert "--seeds must be one or more numbers, 0 or more, each once" in refused(new, "--seeds", "1,1")
     assert "does not use seeds; leave --seeds out" in refused(new, "--seeds", "0,1", "--methods", "egemaps_svm")
+    assert "method 'ce' is given twice" in refused(new, "--seeds", "0,1", "--methods", "ce,ce")
+    assert "method 'ce' is given twice" in refused(new, "--methods", "ce,emo_clap,ce")
     assert not new.exists()
     assert "is a run of its own" in refused(finished / "seed_0", "--seeds", "0,1")
     assert "holds files of something else" in refused(finished.parent, "--seeds", "0,1")
     assert "holds files of something else" in refused(finished, "--train.seed", "0")
+
+
+def test_report_takes_the_folder_of_several_seeds(finished: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "runs"))
+    (output / "report.md").unlink()
+    assert run("report", output) == 0 and run("report", output, "-o", tmp_path / "elsewhere") == 0
+    for folder in (output, tmp_path / "elsewhere"):
+        found, first = (json.loads((one / "results.json").read_text()) for one in (folder, finished))
+        assert found["seed_means"] == first["seed_means"] and len(found["runs"]) == 2
+        assert (folder / "report.md").is_file()

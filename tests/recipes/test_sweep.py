@@ -134,7 +134,7 @@ def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifes
         small_manifest, tmp_path / "m.jsonl", partition=lambda row: parts[row.speaker], path=lambda row: row.path
     )
     data = DataSettings(manifest=str(given), folds="partitions")
-    values = {"objective.alpha": [Value("0.5", 0.5), Value("0.9", 0.9)]}
+    values = {"train.epochs": [Value("1", 1), Value("3", 3)]}
     sweep = Sweep(Settings(data=data), values, ["ce"], [0], tmp_path / "run")
     assert len(sweep.folds) == 1 and {row.speaker for row in sweep.folds[0].dev} == {"s03"}
     assert "1 fold with 8 development utterances or more each" in write_sweep(sweep).read_text()
@@ -142,7 +142,7 @@ def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifes
 
 def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_path: Path) -> None:
     data = DataSettings(manifest=str(small_manifest), folds="kfold", n_folds=2, dev_speakers=1)
-    values = {"objective.alpha": [Value("0.5", 0.5), Value("0.9", 0.9)]}
+    values = {"train.epochs": [Value("1", 1), Value("3", 3)]}
     sweep = Sweep(Settings(data=data), values, ["ce"], [0, 1], tmp_path)
     (one,) = read_tried(sweep)
     assert one.development.shape == (2, 4) and np.isnan(one.development).all()
@@ -168,7 +168,18 @@ def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_pat
         (["--over", "objective.alpha=0.5,1.5"], "objective.alpha"),
         (["--over", "objective.alpha"], "has no values; give objective.alpha=A,B,..."),
         (["--over", "objective.alpha=0.5"], "there is nothing to choose from"),
-        (["--over", "objective.alpha=0.5,0.5"], "--over objective.alpha: give each value once"),
+        (
+            ["--over", "objective.alpha=0.5,0.5"],
+            "--over objective.alpha: 0.5 and 0.5 are one value; give each value once",
+        ),
+        (["--over", "train.lr=1e-3,2e-3,0.001"], "1e-3 and 0.001 are one value"),
+        (["--over", "train.epochs=1,2", "--methods", "ce,ce"], "method 'ce' is given twice"),
+        (
+            ["--over", "objective.alpha=0.5,0.9", "--methods", "ce"],
+            "objective.alpha: has no effect on ce, only on sl_gemo_clap",
+        ),
+        (["--over", "gmp.hidden_share=0.5,0.9"], "has no effect on"),
+        (["--over", "model.projection_dim=4,8", "--methods", "ce"], "has no effect on ce, only on emo_clap"),
         (["--over", "train.seed=0,1"], "train.seed cannot be tried out here"),
         (["--over", "model.layers=1,7"], "there is no layer 7"),
         (["--over", "data.n_folds=2,5"], "data.n_folds cannot be tried out here"),

@@ -12,6 +12,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
+from matplotlib.image import imread
 from matplotlib.text import Text
 
 from gemoclap.reports import canvas
@@ -89,3 +90,17 @@ def test_colours_can_be_told_apart() -> None:
 def test_a_name_that_is_not_utf8_is_drawn(tmp_path: Path) -> None:
     assert drawn([os.fsdecode(b"b\xe4d.wav"), "plain"], tmp_path / "one.png").count("b\\xe4d.wav") == 2
     assert "b\\xe4d.wav" in (tmp_path / "one.svg").read_text(encoding="utf-8")
+
+
+def test_words_at_ticks_are_spelt_too_and_have_room(no_other_font: None, tmp_path: Path) -> None:
+    with drawing():
+        figure = Figure(figsize=(3, 2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_xticks([0, 1], ["生气", "sad"], rotation=35)
+        axes.set_yticks([0, 1], ["高兴", "sad"])
+        save(figure, tmp_path / "one.png", ("svg", "png"))
+        figure.canvas.draw()  # a picture takes the words from the axes
+    shown = [one.get_text() for axis in (axes.xaxis, axes.yaxis) for one in axis.get_ticklabels()]
+    assert shown == ["[751F][6C14]", "sad", "[9AD8][5174]", "sad"]
+    assert imread(tmp_path / "one.png")[:, :2].min() == 1, "the picture is cut off on the left"
+    assert "生气" in (tmp_path / "one.svg").read_text() and "751F" not in (tmp_path / "one.svg").read_text()

@@ -220,14 +220,34 @@ def test_the_same_method_of_two_runs_is_told_apart_by_its_run(made: Path, tmp_pa
     named = read_systems([f"{made}:emo_clap", str(other)])
     assert [system.name for system in named] == [f"Emo-CLAP ({made})", f"Emo-CLAP ({other})"]
     assert [one.name for one in read_systems([f"A={made}:emo_clap", f"B={other}"])] == ["A", "B"]
-    same = read_systems([f"A={other}", str(other), f"A={other}", str(other), f"A={other}"])
-    assert [one.name for one in same] == [
-        f"A ({other})", f"Emo-CLAP ({other})", f"A ({other}) 2", f"Emo-CLAP ({other}) 2", f"A ({other}) 3",
-    ]  # fmt: skip
-    unlucky = read_systems([f"A={other}", f"A={made}:emo_clap", f"A={other}"])
-    assert len({one.name for one in unlucky}) == 3
+    same = read_systems([f"A={made}:{method}" for method in ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")])
+    assert [one.name for one in same] == [f"A ({made})", f"A ({made}) 2", f"A ({made}) 3"]
     odd = other.rename(tmp_path / "lr=0.1")
-    assert [one.name for one in read_systems([f"{odd}:emo_clap", f"B={odd}"])] == ["Emo-CLAP", "B"]
+    assert [one.name for one in read_systems([f"{odd}:emo_clap", f"B={made}:emo_clap"])] == ["Emo-CLAP", "B"]
+
+
+def test_a_system_that_is_named_twice_is_not_compared_with_itself(made: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "other.csv", answers_of(made, "emo_clap"), "id", "prediction")
+    for first, second in ((made, made), (made, f"{made}:emo_clap"), (f"{made}:emo_clap", f"B={made}:emo_clap")):
+        with pytest.raises(GemoclapError, match=f"{made}: is named twice; name each system once"):
+            read_systems([str(first), str(second)])
+    (tmp_path / "link.csv").symlink_to(table)
+    with pytest.raises(GemoclapError, match=r"link.csv: is named twice"):
+        read_systems([str(table), str(tmp_path / "link.csv")])
+    assert len(read_systems([f"{made}:emo_clap", f"{made}:sl_gemo_clap", str(table)])) == 3
+
+
+def test_answers_that_are_no_label_are_said_and_are_no_classes_of_the_title(made: Path, tmp_path: Path) -> None:
+    table = answers_of(made, "emo_clap")
+    said = ["bored", *table.prediction[1:]]
+    other = write_table(tmp_path / "other.csv", table, "id", "prediction", prediction=said)
+    found = compare_systems(read_systems([f"{made}:emo_clap", str(other)]))
+    assert found.scores[1].macro_f1 == pytest.approx(f1_score(table.truth, said, average="macro"))
+    (remark,) = [one for one in found.remarks if "label of no clip" in one]
+    assert remark.startswith("other gave answers") and "(bored 1)" in remark
+    printed = io.StringIO()
+    print_comparison(found, Console(file=printed, width=200))
+    assert "speakers, 3 classes" in " ".join(printed.getvalue().split())
 
 
 def test_the_command_prints_tables_and_writes_every_file(

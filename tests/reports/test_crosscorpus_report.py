@@ -188,3 +188,11 @@ def test_the_terminal_has_the_matrix(matrix: Any) -> None:
     text = output.getvalue()
     assert all(uar(matrix, *pair) in text for pair in (("a", "b"), ("b", "a"), ("b", "c")))
     assert "only happy shared" in text and "2 labels, n 40" in text and "not finished" in text
+
+
+def test_the_predictions_of_a_cell_are_read_once(matrix: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Pair] = []
+    predictions = matrix.predictions
+    monkeypatch.setattr(matrix, "predictions", lambda pair: asked.append(pair) or predictions(pair))
+    write_crosscorpus(matrix)
+    assert asked == [pair for pair in matrix.pairs if not pair.is_empty]

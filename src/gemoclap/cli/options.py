@@ -238,7 +238,9 @@ def add_frames(parser: Parser) -> None:
 
 def add_report(parser: Parser) -> None:
     parser.add_argument(
-        "folder", nargs="+", help="folder of a cross-validation, finished or not; several are compared in one report"
+        "folder",
+        nargs="+",
+        help="folder of a cross-validation or of its seeds, finished or not; several are compared in one report",
     )
     parser.add_argument(
         "-o", "--output", type=str | None, default=None, help="folder for the report of several cross-validations"

@@ -13,7 +13,7 @@ from gemoclap.files import read_json
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
 from gemoclap.recipes.dimensions import METHOD, cross_validate_dimensions
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import CONFIG, FOLDS, seed_folder
+from gemoclap.recipes.run_folder import CONFIG, FOLDS, seed_folder, seed_folders
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
@@ -96,20 +96,22 @@ def _crossval_seeds(args: Namespace, seeds: Sequence[int], output: Path) -> int:
 
 
 def run_report(args: Namespace) -> int:
-    """Write the report of a cross-validation again, finished or not, or a report that compares several."""
+    """Write the report of a cross-validation (or of all its seeds) again, finished or not, or one that compares several."""
     if len(args.folder) > 1 and not args.output:
         raise GemoclapError("a report of several runs needs a folder of its own; name it with -o")
-    if not args.output and not (Path(args.folder[0]) / CONFIG).is_file():
-        collect(args.folder[0])  # raises an error before a lock is written into a folder that is not that of a run
-    with holding(Path(args.output or args.folder[0]), brief=True, wait=not args.no_wait):
-        if of_dimensions := [folder for folder in args.folder if is_dimension_run(folder)]:
+    output = Path(args.output or args.folder[0])
+    folders = [run for folder in args.folder for run in _runs_of(Path(folder))]
+    if not args.output and folders == [output] and not (output / CONFIG).is_file():
+        collect(output)  # raises an error before a lock is written into a folder that is not that of a run
+    with holding(output, brief=True, wait=not args.no_wait):
+        if of_dimensions := [folder for folder in folders if is_dimension_run(folder)]:
             if args.output or args.html:
                 raise GemoclapError(
                     f"{of_dimensions[0]}: is a run of {METHOD}, whose report is written alone, without -o and --html"
                 )
-            _report_dimensions(Path(of_dimensions[0]))
+            _report_dimensions(of_dimensions[0])
             return 0
-        results = collect_together(args.folder, args.output) if args.output else collect(args.folder[0])
+        results = collect(output) if folders == [output] else collect_together(folders, output)
         _report(results, args.formats)
         if args.html:
             # Imported here, because scikit-learn's projections take a second that every other command would wait for.
@@ -118,6 +120,11 @@ def run_report(args: Namespace) -> int:
             page = write_html_report(results, with_audio=not args.no_audio)
             print(f"{page}: the same as one web page, which needs no other file")
     return 0
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    """Return the runs of each seed, if a folder has several, or the folder itself."""
+    return [folder] if (folder / CONFIG).is_file() else seed_folders(folder) or [folder]
 
 
 def _report(results: Results, formats: Sequence[str] = FORMATS) -> None:

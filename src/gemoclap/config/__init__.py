@@ -24,6 +24,7 @@ from gemoclap.config.methods import (
     TITLES,
     TRAINED,
     VOTED,
+    affected,
     meaningless_to_heads,
 )
 from gemoclap.config.model import ModelSettings
@@ -55,6 +56,7 @@ __all__ = [
     "TrainSettings",
     "check_limits",
     "check_seeds",
+    "affected",
     "meaningless_to_heads",
 ]
 

@@ -33,6 +33,28 @@ OF_PROJECTION = ("projection_dim", "projection_dropout")
 """Model settings that have no effect on a model without a projection."""
 
 
+FOR_SOME = {
+    "objective.alpha": ("sl_gemo_clap", "ml_gemo_clap", "multi_task", "gmp_tl"),
+    "objective.target": METHODS,
+    "objective.scale": ("am_softmax", "gmp_tl"),
+    "objective.margin": ("am_softmax", "gmp_tl"),
+    "model.project_plain_heads": (*HEADS, "gmp_tl"),
+}
+"""Settings that have an effect on some methods only."""
+
+
+def affected(setting: str, projects: bool) -> tuple[str, ...]:
+    """Return the trained methods on which a setting, such as ``objective.alpha``, has an effect.
+
+    `projects` = plain heads have a projection below them (``model.project_plain_heads``).
+    """
+    if setting.startswith("gmp."):
+        return ("gmp_tl",)
+    if setting.removeprefix("model.") in meaningless_to_heads(projects):
+        return METHODS
+    return FOR_SOME.get(setting, TRAINED)
+
+
 def meaningless_to_heads(projects: bool) -> tuple[str, ...]:
     """Return the model settings that have no effect on a plain head; `projects` = it has a projection below it."""
     return OF_PROMPTS if projects else OF_PROMPTS + OF_PROJECTION

@@ -360,6 +360,12 @@ def _check(fold: Fold, settings: DataSettings, vocabulary: Vocabulary) -> None:
 
 def _check_classes(fold: Fold, vocabulary: Vocabulary) -> None:
     missing = set(vocabulary.emotions) - _classes(fold.train, vocabulary)
+    found = _classes((*fold.train, *fold.dev, *fold.test), vocabulary)
+    if missing - found:  # other folds would not help
+        raise GemoclapError(
+            f"class {min(missing - found)!r} has no utterance; there are only {', '.join(sorted(found))}; choose classes that "
+            "the manifest has with --data.emotions"
+        )
     if missing:
         raise GemoclapError(
             f"{fold.name}: class {min(missing)!r} has no utterance in training; choose other folds (--data.folds, "

@@ -14,7 +14,15 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.predictions import concatenate, read_predictions
 from gemoclap.recipes.run_files import read_plan, read_run_config
-from gemoclap.recipes.run_folder import CONFIG, DECIDE_NOTHING, ENCODER_WEIGHTS, FOLDS, determining, first_difference
+from gemoclap.recipes.run_folder import (
+    CONFIG,
+    DECIDE_NOTHING,
+    ENCODER_WEIGHTS,
+    FOLDS,
+    determining,
+    first_difference,
+    seed_folders,
+)
 from gemoclap.training.calibration import calibration_on
 
 OF_A_RUN = "the unseen speakers of a cross-validation with the same settings"
@@ -34,7 +42,7 @@ def calibration_of_run(run: Path, config: Mapping[str, Any], method: str, classe
     ------
     GemoclapError : `run` is no cross-validation, trained something else or with other settings, or is not finished.
     """
-    folders = [run] if (run / FOLDS).is_file() else sorted(run.glob("seed_*"))
+    folders = [run] if (run / FOLDS).is_file() else seed_folders(run)
     tables = []
     for folder in folders:
         _refuse_other_settings(folder, config, method)

@@ -62,7 +62,7 @@ def cross_validate(
 
     Raises
     ------
-    GemoclapError : an unknown method; a fault in manifest, audio, settings, folds or the output folder.
+    GemoclapError : an unknown method, or one given twice; a fault in manifest, audio, settings, folds or the output folder.
     """
     _check_methods(methods)
     utterances, vocabulary, data = read_data(settings.data)
@@ -152,6 +152,8 @@ def _check_methods(methods: Sequence[str]) -> None:
         if method not in known:
             hint = did_you_mean(method, known)
             raise GemoclapError(f"no method is called {method!r}{hint}; known: {', '.join(known)}")
+        if methods.count(method) > 1:
+            raise GemoclapError(f"method {method!r} is given twice; give each once")
     if not methods:
         raise GemoclapError(f"no method to cross-validate; give some of {', '.join(known)} with --methods")
 

@@ -80,6 +80,12 @@ def seed_folder(output: Path, seed: int) -> Path:
     return output / f"seed_{seed}"
 
 
+def seed_folders(folder: Path) -> list[Path]:
+    """Return the runs within the folder of several seeds, by their seed; none if it is something else."""
+    found = [path.parent for path in folder.glob(f"seed_*/{CONFIG}")]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
 def known_weights(encoder: str, is_text: bool = False) -> WeightFiles | None:
     """Return the files of an audio or text encoder's weights, downloaded from the hub if needed.
 

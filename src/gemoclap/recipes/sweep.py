@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gemoclap.config import ONE_TRAINING, Settings
+from gemoclap.config import ONE_TRAINING, Settings, affected
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
@@ -216,14 +216,24 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
             raise GemoclapError(
                 f"no method that can be swept is called {method!r}{hint}; known: {', '.join(ONE_TRAINING)}"
             )
+        if methods.count(method) > 1:
+            raise GemoclapError(f"method {method!r} is given twice; give each once")
     if not methods:
         raise GemoclapError(f"no method to train; give some of {', '.join(ONE_TRAINING)} with --methods")
     for name, values in axes.items():
         if name in DECIDED_ELSEWHERE or not name.startswith(SWEPT):
             raise GemoclapError(f"--over: {name} cannot be tried out here, because every run must have the same")
-        texts = [value.text for value in values]
-        if len({*texts}) < len(texts):
-            raise GemoclapError(f"--over {name}: give each value once")
+        alike = next((pair for pair in combinations(values, 2) if pair[0].value == pair[1].value), None)
+        if alike:
+            raise GemoclapError(
+                f"--over {name}: {alike[0].text} and {alike[1].text} are one value; give each value once"
+            )
+        having = affected(name, settings.model.project_plain_heads or "model.project_plain_heads" in axes)
+        if not {*having} & {*methods}:
+            raise GemoclapError(
+                f"--over {name}: has no effect on {', '.join(methods)}, only on {', '.join(having)}; give other --methods, or "
+                "another setting"
+            )
     if not any(len(values) > 1 for values in axes.values()):
         raise GemoclapError("--over: there is nothing to choose from; give a setting two values or more")
 

@@ -99,6 +99,7 @@ def save(figure: Figure, path: str | os.PathLike, formats: Sequence[str] = FORMA
     _say_lacking(lacking)
     for one in texts:
         one.set_fontfamily(list(families))
+    layout = figure.get_layout_engine()
     with warnings.catch_warnings():
         # The SVG keeps letters as text, so a missing glyph does not matter there.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -106,6 +107,8 @@ def save(figure: Figure, path: str | os.PathLike, formats: Sequence[str] = FORMA
             if kind != "svg" and lacking:
                 for one in texts:
                     one.set_text(_spelled(one.get_text(), lacking))
+                _spell_ticks(figure, lacking)
+                figure.set_layout_engine(layout)  # numbers are longer than letters
             # A single format goes to the path itself, which may be a device or a pipe.
             target = path if len(formats) == 1 else Path(path).with_suffix(f".{kind}")
             with atomic_write(target, "wb") as file:
@@ -171,6 +174,15 @@ def _glyphs(path: str) -> frozenset[int]:
         return frozenset(matplotlib("font_manager").get_font(path).get_charmap())
     except (OSError, RuntimeError):  # the font was removed, or FreeType cannot read it
         return frozenset()
+
+
+def _spell_ticks(figure: Figure, lacking: frozenset[str]) -> None:
+    """Spell the words at ticks. A picture takes them from the axis when it is drawn, so changing their texts is not enough."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            words = [one.get_text() for one in axis.get_ticklabels()]
+            if lacking & set("".join(words)):
+                axis.set_ticks(axis.get_ticklocs(), [_spelled(word, lacking) for word in words])
 
 
 def _spelled(text: str, lacking: frozenset[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -69,7 +70,7 @@ class SystemComparison:
     classes : the classes, in order.
     n : number of clips.
     n_speakers : number of speakers; a clip of an unknown speaker counts as a speaker of its own.
-    remarks : sentences on clips that were left out, unknown speakers and the limits of the intervals.
+    remarks : sentences on clips that were left out, unknown speakers, answers that are no label, and limits of intervals.
     """
 
     systems: tuple[System, ...]
@@ -108,7 +109,8 @@ def compare_systems(systems: Sequence[System], facts: System | None = None, comm
     ]
     scores = tuple(score_seeds(each, classes) for each in labelled)
     pairs = [_pair(first, second, labelled, classes) for first, second in combinations(range(len(systems)), 2)]
-    remarks = [*left_out, *remark, *(one for each in scores for one in each.cautions)]
+    foreign = _foreign_answers(systems, truth, clips)
+    remarks = [*left_out, *remark, *foreign, *(one for each in scores for one in each.cautions)]
     return SystemComparison(
         tuple(systems),
         scores,
@@ -199,6 +201,21 @@ def _classes(systems: Sequence[System], truth: Sequence[str], clips: Sequence[st
     listed = next((system.classes for system in systems if system.classes), ())
     said = {answers[clip] for system in systems for answers in system.answers for clip in clips}
     return (*listed, *sorted({*truth, *said} - {*listed}))
+
+
+def _foreign_answers(systems: Sequence[System], truth: Sequence[str], clips: Sequence[str]) -> list[str]:
+    """Return a remark on each system whose answers are classes of no clip: they are wrong, and count in its macro F1 alone."""
+    found = []
+    for system in systems:
+        said = Counter(answers[clip] for answers in system.answers for clip in clips)
+        foreign = {name: number for name, number in sorted(said.items()) if name not in set(truth)}
+        if foreign:
+            listed = ", ".join(f"{name} {number:,}" for name, number in foreign.items())
+            found.append(
+                f"{system.name} gave answers that are the label of no clip ({listed}): they count as wrong, and each such "
+                "class as an F1 of 0 in its macro F1"
+            )
+    return found
 
 
 def _pair(first: int, second: int, labelled: Sequence[Sequence[Labelled]], classes: Sequence[str]) -> SystemPair:

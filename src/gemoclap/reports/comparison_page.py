@@ -157,9 +157,14 @@ def comparison_sections(comparison: SystemComparison) -> list[str]:
 
 
 def _title(comparison: SystemComparison) -> str:
-    classes = counted(len(comparison.classes), "class", "classes")
+    classes = counted(_labelled_classes(comparison), "class", "classes")
     clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}, {classes}"
     return f"{count(comparison.systems, 'system')} compared on {clips}"
+
+
+def _labelled_classes(comparison: SystemComparison) -> int:
+    """Return how many classes some clip is labelled with. A system may answer others, too."""
+    return sum(support > 0 for support in comparison.scores[0].confusion.sum(axis=1))
 
 
 def _pair_caption(comparison: SystemComparison) -> str:
@@ -211,7 +216,7 @@ def _minus(comparison: SystemComparison, pair: SystemPair) -> str:
 
 def _how_to_read(comparison: SystemComparison) -> str:
     seeds = any(system.seeds for system in comparison.systems)
-    guessing = percent(1 / sum(support > 0 for support in comparison.scores[0].confusion.sum(axis=1)))
+    guessing = percent(1 / _labelled_classes(comparison))
     lines = [
         "- **WAR** is the share of clips with the right answer, **UAR** the mean of the recalls of the classes, **macro F1** "
         f"the mean of the F1 of the classes. Guessing has a UAR of {guessing} %.",

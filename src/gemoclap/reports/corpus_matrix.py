@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from gemoclap.config import TITLES
 from gemoclap.metrics import Scores
+from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.crosscorpus import CrossCorpus, Pair
 from gemoclap.reports.canvas import FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.tables import UNDEFINED, with_interval
@@ -32,7 +33,8 @@ ABOUT_WITHIN = (
 class PairResult:
     """A cell: what was trained and tested, its number of finished seeds, and their mean scores (None if no seed is finished).
 
-    `kind` is ``"within"`` for a cross-validation of one corpus, and ``"left out"`` for a model of all other corpora.
+    `kind` is ``"within"`` for a cross-validation of one corpus, and ``"left out"`` for a model of all other corpora. `tables`
+    are the predictions with each finished seed; a cell that is read from a record has none.
     """
 
     pair: Pair
@@ -40,6 +42,7 @@ class PairResult:
     n_seeds: int
     scores: Scores | None
     kind: Literal["pair", "left out", "within"] = "pair"
+    tables: tuple[PredictionTable, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def n(self) -> int:

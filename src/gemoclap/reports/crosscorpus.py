@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -50,7 +50,8 @@ def write_crosscorpus(matrix: CrossCorpus, within: Sequence[str] = ()) -> Path:
     GemoclapError : predictions do not belong to the manifests; or as `read_within`.
     """
     own = read_within(matrix, within)
-    entries, costs = read_entries(matrix, own), read_costs(matrix, own)
+    entries = read_entries(matrix, own)
+    costs = costs_beside(entries, own)
     write_csv(matrix.output / "crosscorpus.csv", [_row(one) for one in entries])
     write_json(matrix.output / "crosscorpus.json", _data(matrix, entries, costs))
     pictures: dict[str, Picture] = {PICTURE: ("UAR of every pair", partial(draw_matrix, matrix, entries))}
@@ -70,14 +71,15 @@ def read_entries(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[Pair
 def _entry(matrix: CrossCorpus, pair: Pair, is_left_out: bool = False) -> PairResult:
     tables = [] if pair.is_empty else matrix.predictions(pair)
     scores = score_tables(tables) if tables else None
-    return PairResult(pair, len(tables), len(matrix.seeds), scores, "left out" if is_left_out else "pair")
+    kind: Literal["pair", "left out"] = "left out" if is_left_out else "pair"
+    return PairResult(pair, len(tables), len(matrix.seeds), scores, kind, tuple(tables))
 
 
-def read_costs(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[tuple[str, CrossingCost]]:
+def costs_beside(entries: Sequence[PairResult], within: Mapping[str, Within]) -> list[tuple[str, CrossingCost]]:
     """Return each cell beside the cross-validation of its tested corpus: what was trained on, and the difference."""
-    titled = [(pair.trained, pair) for pair in matrix.pairs] + [(ALL_OTHERS, pair) for pair in matrix.left_out]
-    known = [(title, pair) for title, pair in titled if not pair.is_empty and pair.tested in within]
-    return costs_of_cells(((title, pair, matrix.predictions(pair)) for title, pair in known), within)
+    cells = [one for one in entries if one.kind != "within" and one.pair.tested in within]
+    titled = [(ALL_OTHERS if one.kind == "left out" else one.pair.trained, one) for one in cells]
+    return costs_of_cells(((title, one.pair, one.tables) for title, one in titled), within)
 
 
 # For programs.

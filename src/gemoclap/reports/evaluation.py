@@ -94,7 +94,7 @@ def impossible_answers(table: PredictionTable) -> int:
 
 
 def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = ()) -> list[str]:
-    """Return a sentence on classes that do not occur, and sentences on labels that are not classes.
+    """Return sentences on classes that do not occur, on labels that are not classes, and on unknown speakers.
 
     Parameters
     ----------
@@ -117,6 +117,12 @@ def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: S
     if not_known:
         many = "this label" if len(not_known) == 1 else "these labels"
         remarks.append(f"{_counted(not_known)}: the model does not know {many}, so they are left out")
+    unnamed = sum(speaker is None for speaker in table.speakers)
+    if unnamed:
+        remarks.append(
+            f"the speaker of {unnamed:,} of {counted(len(table), 'utterance')} is unknown, so each counts as a speaker of its "
+            "own: intervals are too short, and nobody can tell whether the model was trained on them"
+        )
     return remarks
 
 

@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path, PurePosixPath
 
 from gemoclap.corpora.layout import AUDIO_SUFFIXES
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import normal_name, speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.recipes.run_folder import CONFIG
+from gemoclap.recipes.run_folder import CONFIG, seed_folders
 from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.joined import joined
 from gemoclap.reports.others import read_answers, s3prl_files
@@ -67,10 +68,11 @@ def read_systems(
 
     Raises
     ------
-    GemoclapError : a source does not exist, is none of these, or has no such method.
+    GemoclapError : a source does not exist, is none of these, has no such method, or is named twice.
     """
     parts = [_parts(argument) for argument in arguments]
     of_runs = {one: _run_systems(*one) for one in parts if is_run(Path(one[1]))}
+    _refuse_twice(parts)
     names = ClipNames(utterances, [system for systems in of_runs.values() for system in systems])
     found: list[System] = []
     for one in parts:
@@ -94,22 +96,24 @@ def _parts(argument: str) -> tuple[str, str, str]:
     return name, source, method
 
 
+def _refuse_twice(parts: Sequence[tuple[str, str, str]]) -> None:
+    """Refuse a system that is named twice: it would be compared with itself, and p be corrected for too many pairs."""
+    for (_, source, method), (_, other, its_method) in combinations(parts, 2):
+        if Path(source).resolve() == Path(other).resolve() and (method == its_method or not (method and its_method)):
+            raise GemoclapError(f"{other}: is named twice; name each system once")
+
+
 # Runs.
-
-
-def _seed_folders(folder: Path) -> list[Path]:
-    found = [path.parent for path in folder.glob(f"seed_*/{CONFIG}")]
-    return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def is_run(source: Path) -> bool:
     """Whether a folder is that of a run, or of several seeds of a run."""
-    return (source / CONFIG).is_file() or bool(_seed_folders(source))
+    return (source / CONFIG).is_file() or bool(seed_folders(source))
 
 
 def read_run(folder: Path) -> Results:
     """Return the results of a run, or those of several seeds together; raises as `collect` and `joined`."""
-    return collect(folder) if (folder / CONFIG).is_file() else joined(_seed_folders(folder), folder)
+    return collect(folder) if (folder / CONFIG).is_file() else joined(seed_folders(folder), folder)
 
 
 def _run_systems(name: str, source: str, method: str) -> list[System]:
