@@ -32,6 +32,10 @@ class LoudnessPredictor:
         self.model = SimpleNamespace(config=SimpleNamespace(audio_settings=SimpleNamespace(max_seconds=max_seconds)))
         self.batches: list[int] = []
 
+    def check_labels(self, labels: Sequence[str] | None) -> None:
+        if labels is not None and len(labels) < 2:
+            raise GemoclapError("labels must be two or more")
+
     def predict_many(
         self, audios: Sequence[np.ndarray], labels: Sequence[str] | None = None, batch_size: int = 16
     ) -> Iterator[Prediction]:

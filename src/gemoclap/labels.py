@@ -17,6 +17,8 @@ EMOTIONS = (
     "contemptuous", "other",
 )  # fmt: skip
 GENDERS = ("female", "male")
+SHOWN = 200
+"""Characters of a label that an error shows."""
 UNKNOWN_GENDER = -1
 """Index of an unknown gender; such an utterance has the same gender as itself only ([C], docs/methods.md)."""
 
@@ -41,13 +43,22 @@ def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple
 
     Raises
     ------
-    GemoclapError : `labels` is a word instead of a list, or has fewer than two labels, or one twice.
+    GemoclapError : `labels` is a word instead of a list; it has fewer than two labels, or one twice (upper and lower case are
+        the same); or a label is empty or no text.
     """
-    found = tuple(trained if labels is None else labels)
-    if isinstance(labels, str) or len(found) < 2 or len(set(found)) < len(found):
-        given = labels if isinstance(labels, str) else ", ".join(found) or "none"
+    found = (labels,) if isinstance(labels, str) else tuple(trained if labels is None else labels)
+    wrong = [one for one in found if not (isinstance(one, str) and one.strip())]
+    if wrong and labels is not None:
+        raise GemoclapError(f"labels must be words, not {_shortened(repr(wrong[0]))}")
+    # Two spellings of one word would share its probability, and each would have half of it.
+    if len(found) < 2 or len({one.strip().casefold() for one in found}) < len(found):
+        given = _shortened(", ".join(found) or "none")
         raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
-    return found
+    return tuple(map(str, found))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def gender_index(gender: str | None) -> int:

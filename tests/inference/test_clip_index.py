@@ -138,3 +138,13 @@ def test_an_index_of_another_model_and_one_that_is_being_written_are_left_alone(
     with pytest.raises(GemoclapError, match=r"no index in it \(no index.json\)"):
         ClipIndex(tmp_path / "nothing")
     assert ClipIndex(tmp_path).parts == 3
+
+
+def test_a_full_disk_is_named_once_although_closing_the_files_meets_it_again(tmp_path: Path) -> None:
+    full = Path("/dev/full").open("ab")  # noqa: SIM115  # the index closes it
+    with (
+        pytest.raises(GemoclapError, match=f"{tmp_path}: cannot be written, the disk"),
+        IndexWriter(tmp_path, MADE) as index,
+    ):
+        index._embeddings = index._leave.enter_context(full)
+        index.add({"path": "a.wav"}, parts(1, 0), [1, 2])

@@ -82,6 +82,17 @@ def test_two_channels_are_mixed_and_that_is_said(tmp_path: Path) -> None:
     assert mono.remarks == []
 
 
+def test_channels_that_cancel_and_another_full_scale_are_remarked(tmp_path: Path) -> None:
+    sound = speech_like(8, 4)
+    found = timeline(write(tmp_path / "a.wav", np.stack([sound, -sound], axis=1)))
+    assert found.remarks == [
+        "the channels cancel each other when they are mixed: one is inverted",
+        "2 channels were mixed",
+    ]
+    loud = timeline(write(tmp_path / "b.wav", 32768 * sound, subtype="FLOAT"))
+    assert ["where 1 is full scale" in one for one in loud.lanes[0].remarks] == [True]
+
+
 def test_silence_and_what_is_no_speech_are_told_apart(tmp_path: Path) -> None:
     sides = [speech_like(5, 5), np.zeros(5 * 16000), 0.01 * noise(5.0)]
     lanes = timeline(write(tmp_path / "a.wav", np.stack(sides, axis=1)), by="channel").lanes
@@ -99,6 +110,9 @@ def test_each_speaker_has_a_lane_and_odd_turns_are_said(tmp_path: Path) -> None:
     beyond, at_once = found.remarks
     assert "2 turns end after the end" in beyond and "line 4" in beyond and "for 1.00 s" in at_once
     assert found.settings["by"] == "turns"
+    assert "in seconds?" not in beyond
+    (outside,) = timeline(path, turns=[Turn("Ann", 1000, 3000, 2)]).remarks
+    assert "1 left out" in outside and outside.endswith("are they of this recording, and in seconds?")
 
 
 def test_the_model_gets_batches_and_progress_goes_to_the_end(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import sound
 import soxr
@@ -191,15 +192,51 @@ def test_whatever_a_decoder_raises_costs_one_clip(
         (np.array([0.1, np.nan] * 400), "NaN"),
         (np.array([0.1, np.inf] * 400), "infinite"),
         (np.zeros((2, 400)), "(2, 400)"),
-        (np.zeros(0), "(0,)"),
-        (np.array(0.5), "()"),
+        (np.zeros(0), "has no samples"),
+        (np.array(0.5), "not ndarray"),
         (np.zeros(400, np.uint8), "uint8"),
+        (np.full(400, 9000), "int64, whose full scale is not known"),
+        (np.array([0.0, 9000.0] * 400), "a sample of 9000 where 1 is full scale"),
         (np.zeros(400, complex), "complex"),
         (np.array(["a", "b"]), "<U1"),
     ],
 )
 def test_arrays_that_are_no_waveform(predictor: Predictor, waveform: np.ndarray, message: str) -> None:
     assert message in error_of(predictor, waveform)
+
+
+@pytest.mark.parametrize("audio", [None, 5, b"clip.wav", (16000, np.zeros(400)), open, {1, 2}])
+def test_what_is_no_clip_at_all(predictor: Predictor, audio: object) -> None:
+    assert "a clip must be the name of a file, a waveform" in error_of(predictor, audio)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_tensor_is_an_array(predictor: Predictor, kind: torch.dtype) -> None:
+    """Also one that needs gradients, or whose numbers numpy does not have."""
+    tensor = torch.from_numpy(sound.noise(0.5).astype(np.float32)).to(kind)
+    expected = predictor(tensor.float().numpy()).probabilities
+    assert predictor(tensor.requires_grad_()).probabilities == expected
+
+
+def test_a_single_clip_or_a_table_is_not_a_list_of_clips(predictor: Predictor, clips: list[Path]) -> None:
+    table = pandas.DataFrame({"path": [str(clips[0])]})
+    for given in (
+        str(clips[0]),
+        clips[0],
+        {"array": sound.noise(0.5), "sampling_rate": 16000},
+        sound.noise(0.5),
+        table,
+    ):
+        with pytest.raises(GemoclapError, match="give a list of clips"):
+            next(predictor.predict_many(given))  # type: ignore[arg-type]
+    for several in (table["path"], np.array([str(clips[0])]), np.stack([sound.noise(0.5)])):
+        (answer,) = predictor.predict_many(several)
+        assert not isinstance(answer, GemoclapError)
+
+
+def test_a_device_that_is_not_there() -> None:
+    with pytest.raises(GemoclapError, match="device 'cudaa' cannot be used"):
+        Predictor.from_pretrained(device="cudaa")
 
 
 def test_files_that_cannot_be_read(predictor: Predictor, clips: list[Path], tmp_path: Path) -> None:
@@ -212,8 +249,12 @@ def test_files_that_cannot_be_read(predictor: Predictor, clips: list[Path], tmp_
 
 def test_labels_that_make_no_classes(predictor: Predictor, clips: list[Path]) -> None:
     predictor(clips[0], labels=["s", "a", "d"])
-    for labels in (["sad"], [], ["sad", "sad"], "sad"):
+    for labels in (["sad"], [], ["sad", "sad"], "sad", ["sad", "Sad"], ["sad", " sad "]):
         assert "two or more different words" in error_of(predictor, clips[0], labels=labels)
+    for word in ("", " ", None, 3, b"sad", ["sad"]):
+        assert "labels must be words, not " in error_of(predictor, clips[0], labels=["angry", word])
+    assert "has no letters" in error_of(predictor, clips[0], labels=["angry", "\N{CRYING FACE}"])
+    assert type(predictor(clips[0], labels=np.array(["angry", "sad"])).emotion) is str  # type: ignore[arg-type]
 
 
 def test_folders_without_a_model(run: Path, tmp_path: Path) -> None:

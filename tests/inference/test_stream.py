@@ -216,6 +216,11 @@ def test_a_chunk_that_is_no_sound_is_refused_and_changes_nothing(chunk: np.ndarr
         ({"batch_size": 0}, "batch_size must be"),
         ({"state": StreamState(8000)}, "8000 Hz"),
         ({"turns": {"Ann": [(0.0, 1.0)]}, "state": StreamState(16000)}, "other speakers"),
+        ({"state": StreamState(16000).to_dict()}, "must be a StreamState, not dict"),
+        ({"sample_rate": "16000"}, "sample_rate must be a whole number"),
+        ({"sample_rate": 16000.5}, "sample_rate must be a whole number"),
+        ({"adapt": "folder"}, "adapt must be 'speaker'"),
+        ({"labels": ["one"]}, "two or more"),  # not hours later, when the first window is complete
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict, said: str) -> None:
@@ -250,3 +255,21 @@ def test_answers_are_those_of_the_model_for_the_same_samples(
         alone = predictor(sound[round(one.start * 16000) : round(one.end * 16000)])
         assert one.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
         assert (one.emotion, one.remark) == (alone.emotion, alone.clip_remark)
+
+
+def test_a_state_does_not_go_on_with_windows_that_need_more_sound_than_it_has() -> None:
+    """The samples of such a window would be taken from another place."""
+    sound, predictor = speech_like(20.0), LoudnessPredictor()
+    short = EmotionStream(predictor, settings=StreamSettings(0.5, 0.5))  # type: ignore[arg-type]
+    short.add(sound[:160_000])
+    state = StreamState.from_dict(short.state.to_dict())
+    with pytest.raises(GemoclapError, match="a stream with shorter windows"):
+        EmotionStream(predictor, settings=StreamSettings(5.0, 1.0), state=state)  # type: ignore[arg-type]
+    again = EmotionStream(predictor, settings=StreamSettings(0.5, 0.5), state=state)  # type: ignore[arg-type]
+    assert run(again, [sound[160_000:]])
+
+
+@pytest.mark.parametrize(("chunk", "said"), [(None, "not NoneType"), (b"\0" * 800, "not bytes"), ("a.wav", "not str")])
+def test_a_chunk_that_is_no_array(chunk: object, said: str) -> None:
+    with pytest.raises(GemoclapError, match=said):
+        EmotionStream(LoudnessPredictor()).add(chunk)  # type: ignore[arg-type]

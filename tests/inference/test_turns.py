@@ -35,6 +35,13 @@ def test_of_several_recordings_the_one_is_taken(tmp_path: Path) -> None:
         read_turns(path, "three.wav")
 
 
+def test_turns_of_another_name_are_taken_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "one.rttm"
+    path.write_text("SPEAKER one 1 0 1 <NA> <NA> A <NA> <NA>\n")
+    assert read_turns(path, "one.wav") and not caplog.text
+    assert read_turns(path, "two.wav") and "is about one, and the recording is called two" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

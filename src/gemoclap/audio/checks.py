@@ -38,12 +38,17 @@ def regular_file(path: str | os.PathLike) -> Path:
     ------
     GemoclapError : it is missing, a folder, a pipe or another special file, or cannot be accessed.
     """
-    if os.fspath(path) == "-":
+    name = os.fspath(path)
+    if name == "-":
         raise GemoclapError("-: sound is not read from standard input; save it to a file and name that")
+    if not name:
+        raise GemoclapError("the name of an audio file is empty; give one")
     path = Path(path)
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
+        if "://" in name:
+            raise GemoclapError(f"{name}: is an address, not a file; download it, and name the file") from None
         what = "is a link to a file that is not there" if path.is_symlink() else "no such audio file"
         raise GemoclapError(f"{path}: {what}; check the name (paths in a manifest start from its own folder)") from None
     except OSError as error:
@@ -113,6 +118,12 @@ def as_float(samples: np.ndarray, what: str) -> np.ndarray:
     ------
     GemoclapError : they are neither floats nor signed PCM, or cannot be sound (`check_samples`).
     """
+    if samples.dtype.kind == "i" and samples.dtype.itemsize == 8 and len(samples):
+        # No recording has 64 bits. It is what numpy makes of whole numbers, so their full scale is not known.
+        raise GemoclapError(
+            f"{what} has samples of {samples.dtype}, whose full scale is not known; convert them to int16 or int32, or divide "
+            "them by their full scale, such as 32768"
+        )
     if samples.dtype.kind == "i":
         samples = samples / -float(np.iinfo(samples.dtype).min)
     if samples.dtype.kind != "f" and len(samples):

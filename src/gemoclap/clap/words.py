@@ -32,6 +32,10 @@ as loud; banana, car and Tuesday have less than 0.4."""
 
 def check_words(model: GEmoClapModel, labels: Sequence[str], what: str = "labels") -> None:
     """Raise a GemoclapError if a label is like no word for an emotion; the message begins with `what` they are."""
+    for label in labels:
+        if not any(map(str.isalpha, label)) and label not in model.config.emotions.emotions:
+            # Text encoders take all signs that they do not know, such as emojis, for the same word.
+            raise GemoclapError(f"{what}: {label!r} has no letters; take a word")
     for label, cosine in unlike_emotions(model, labels).items():
         found = (
             f"{what}: {label!r} is like no English word for an emotion (similarity {cosine:.2f}, it needs {FLOOR:g})"

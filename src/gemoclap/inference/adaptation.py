@@ -8,6 +8,7 @@ removed together with the voice. With few clips, the statistics are a compromise
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 
+logger = logging.getLogger(__name__)
 ALL = "all"
 """The one group of clips that were recorded alike."""
 STRENGTH = 8.0
@@ -138,6 +140,14 @@ def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[st
         for name, one in statistics.items()
     }
     write_json(path, {"model": model, "groups": groups})
+
+
+def save_statistics(path: str | os.PathLike, model: str, statistics: Mapping[str, Statistics]) -> None:
+    """Write statistics, or say that there are none: a file without groups could not be read again."""
+    if statistics:
+        write_statistics(path, model, statistics)
+    else:
+        logger.warning("%s: not written, because there was no speech to measure", path)
 
 
 def groups_in(path: str | os.PathLike) -> list[str]:

@@ -102,7 +102,8 @@ class IndexWriter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._leave.__exit__(*error)
+        with readable_write_errors(self.folder):  # a full disk is also met when what is left is written
+            self._leave.__exit__(*error)
 
     def _go_on(self) -> None:
         about = _about(self.folder)

@@ -23,7 +23,7 @@ from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.inference.answers import SILENT_REMARK
+from gemoclap.inference.answers import CANCEL_REMARK, SILENT_REMARK, level_remark
 
 if TYPE_CHECKING:
     from gemoclap.corpora.manifest import Utterance
@@ -37,6 +37,11 @@ SHORTEST = 0.1
 """Seconds. A shorter clip, which is less than a syllable, gets the remark that it is very short."""
 SILENT = 10 ** (-60 / 20)
 """Peak, where 1 is full scale. A clip with a lower peak, below -60 dB, gets the remark that it is silent."""
+OVERLOADED = 4.0
+"""Peak, where 1 is full scale. A clip with a higher peak gets a remark: it was written with another full scale, and models hear
+another level than in training [C]."""
+UNSCALED = 100.0
+"""Largest magnitude in an array. Floats beyond it are integers that nobody has divided by their full scale [C]."""
 HELD_SECONDS = 30.0
 """A longer clip is not kept in memory."""
 PAUSE = 1.0
@@ -155,7 +160,7 @@ def recording_of(audio: Audio) -> Recording:
     if hasattr(audio, "path") and hasattr(audio, "start"):  # the class of a row would bring the YAML package along
         row = cast("Utterance", audio)
         return Recording(row.path, row.start, row.end)
-    return Recording(_checked(np.asarray(audio)))
+    return Recording(_checked(audio))
 
 
 def _spoken(waveform: np.ndarray, begin: int, is_first: bool, is_last: bool) -> Iterator[Part]:
@@ -189,29 +194,68 @@ def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:
             'a clip given as a dict needs "array" and "sampling_rate", as the datasets library decodes it, not '
             f"{', '.join(map(repr, audio)) or 'nothing'}"
         )
-    waveform, rate = _checked(np.asarray(audio["array"])), audio["sampling_rate"]
+    waveform, rate = _checked(audio["array"]), audio["sampling_rate"]
     is_number = isinstance(rate, Real)
     if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise GemoclapError(f"sampling_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate!r}")
     return np.concatenate([*resample_blocks([waveform], rate)])
 
 
-def _checked(waveform: np.ndarray) -> np.ndarray:
+def _checked(given: Any) -> np.ndarray:
     """Return a waveform as `load_audio` would have: float32, full scale at 1."""
-    if waveform.ndim != 1 or not len(waveform):
+    waveform = as_array(given)
+    if waveform is None or not waveform.ndim:
         raise GemoclapError(
-            f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}"
+            f'a clip must be the name of a file, a waveform (T,) at {SAMPLE_RATE} Hz, or a dict with "array" and '
+            f'"sampling_rate", not {type(given).__name__}'
         )
-    return as_float(waveform, "a waveform")
+    if waveform.ndim != 1:
+        raise GemoclapError(
+            f"a waveform must be one-dimensional, mono at {SAMPLE_RATE} Hz, not of shape {waveform.shape}; take one channel, "
+            "or the mean of all"
+        )
+    if not len(waveform):
+        raise GemoclapError("a waveform has no samples; leave it out")
+    return scaled(waveform, "a waveform")
+
+
+def scaled(samples: np.ndarray, what: str) -> np.ndarray:
+    """Return samples ``(T,)`` as float32, full scale at 1. `what` is their name in error messages.
+
+    Raises
+    ------
+    GemoclapError : as `as_float`, or floats are so large that they must have another full scale.
+    """
+    found = as_float(samples, what)
+    if len(found) and (peak := float(np.abs(found).max())) > UNSCALED:
+        raise GemoclapError(
+            f"{what} has a sample of {peak:.6g} where 1 is full scale; divide the samples by their full scale, such as 32768 "
+            "for those of 16-bit integers"
+        )
+    return found
+
+
+def as_array(given: Any) -> np.ndarray | None:
+    """Return an array, a list or a tensor of torch as an array; None if it is none of them."""
+    if hasattr(given, "detach") and hasattr(given, "cpu"):
+        # A tensor, which may need gradients, be on a GPU, or have a type that numpy lacks.
+        given = given.detach().cpu()
+        given = given.float() if given.is_floating_point() else given
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError):
+        return None
 
 
 def _remark(recording: Recording) -> str | None:
     """Return why a clip's answer may mean little, None where it does not."""
     seconds = recording.samples / SAMPLE_RATE
     if recording.channels_cancel:
-        return "the channels cancel each other when they are mixed: one is inverted"
+        return CANCEL_REMARK
     if recording.peak < SILENT:
         return SILENT_REMARK
     if seconds < SHORTEST:
         return f"very short: {1000 * seconds:.0f} ms"
+    if recording.peak > OVERLOADED:
+        return level_remark(recording.peak)
     return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -100,8 +101,10 @@ class ClipwisePredictor(ABC):
 
     def featured(self, audios: Iterable[Audio], batch_size: int = 16) -> Iterator[Featured | GemoclapError]:
         """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
-        if batch_size < 1:
-            raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise GemoclapError(f"batch_size must be a whole number of 1 or more, not {batch_size}")
+        if _is_one(audios):
+            raise GemoclapError("give a list of clips, such as [clip], not one clip alone or a table")
         for group in self._groups(audios, batch_size * SORTED_TOGETHER):
             of_held = self._features_of_held(group, batch_size)
             for number, clip in enumerate(group):
@@ -181,3 +184,12 @@ class ClipwisePredictor(ABC):
             batch.append((number, part))
         if batch:
             yield batch
+
+
+def _is_one(audios: Any) -> bool:
+    """Whether something is a single clip, or a table of pandas, whose items are the names of its columns."""
+    if isinstance(audios, str | bytes | os.PathLike | Mapping) or hasattr(audios, "columns"):
+        return True
+    is_tensor = hasattr(audios, "detach")
+    holds_numbers = is_tensor or getattr(getattr(audios, "dtype", None), "kind", "O") in "biuf"
+    return holds_numbers and audios.ndim == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 
 from gemoclap.audio import Channels, open_channels
+from gemoclap.audio.checks import ChannelPower
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics, statistics_of
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAnswer, answers_by_all
-from gemoclap.inference.answers import NO_SPEECH_REMARK, SILENT_REMARK
-from gemoclap.inference.clips import SILENT
+from gemoclap.inference.answers import CANCEL_REMARK, NO_SPEECH_REMARK, SILENT_REMARK, level_remark
+from gemoclap.inference.clips import OVERLOADED, SILENT
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, segments, smoothed
@@ -161,11 +162,14 @@ def emotion_timeline(
         tracks = [
             _Track(predictor, file.sample_rate, settings, by_speaker, labels, batch_size, name, adapt) for name in names
         ]
-        samples = 0
-        with closing(_columns(file, by)) as blocks:
+        samples, power = 0, ChannelPower()
+        with closing(file.blocks()) as blocks:
             for block in blocks:
                 samples += len(block)
-                for track, channel in zip(tracks, block.T, strict=True):
+                columns = block if by == "channel" else block.mean(axis=1, keepdims=True)
+                if by != "channel":
+                    power.add(block, columns[:, 0])
+                for track, channel in zip(tracks, columns.T, strict=True):
                     track.add(channel)
                 if progress:
                     progress(samples / file.sample_rate, file.samples and file.samples / file.sample_rate)
@@ -173,6 +177,8 @@ def emotion_timeline(
             track.finish()
         duration = samples / file.sample_rate
         remarks = remarks_on_turns(turns, duration) if turns is not None else []
+        if power.cancel:
+            remarks.append(CANCEL_REMARK)
         if by == "recording" and turns is None and file.channels > 1:
             remarks.append(f"{file.channels} {MIXED}")
     known = tuple(labels or predictor.labels)
@@ -184,12 +190,6 @@ def emotion_timeline(
         "adapt": "none" if adapt is None else "speaker" if adapt == "speaker" else "statistics",
     }
     return EmotionTimeline(file.path, duration, known, lanes, remarks, made_with)
-
-
-def _columns(file: Channels, by: By) -> Generator[np.ndarray]:
-    """Yield blocks ``(T, lanes)``."""
-    for block in file.blocks():
-        yield block if by == "channel" else block.mean(axis=1, keepdims=True)
 
 
 class _Track:
@@ -216,7 +216,7 @@ class _Track:
 
     def add(self, samples: np.ndarray) -> None:
         self._envelope.add(samples)
-        self._windows += self.stream.add(samples)
+        self._windows += self.stream.add_checked(samples)
 
     def finish(self) -> None:
         """End the sound. Windows that were adapted to those before them are now adapted to all."""
@@ -264,6 +264,8 @@ def _lane(
         remarks.append(SILENT_REMARK)
     elif not speech:
         remarks.append(NO_SPEECH_REMARK)
+    if envelope.peak > OVERLOADED:
+        remarks.append(level_remark(envelope.peak))
     if unanswered := [one for one in windows if one.error]:
         first = unanswered[0]
         remarks.append(

@@ -21,6 +21,7 @@ from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
 from gemoclap.inference.prediction import ClipFeatures, Featured, PartPrediction, Prediction, likeliest, prediction_of
 from gemoclap.inference.stream import EmotionStream
+from gemoclap.labels import chosen_labels
 from gemoclap.models import (
     Classifier,
     EmotionModel,
@@ -95,12 +96,20 @@ class Predictor(ClipwisePredictor):
 
         Raises
         ------
-        GemoclapError : there is no model.
+        GemoclapError : there is no model, or no such device.
         """
         source = model_source(name)
         require_model(source)
         model = load_emotion_model(source, with_text=False)
-        model.to(device or default_device())  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
+        try:
+            model.to(device or default_device())  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
+        except (AssertionError, RuntimeError) as error:  # torch has no error of its own for a device that is not there
+            if device is None:
+                raise
+            reason = str(error).splitlines()[0]
+            raise GemoclapError(
+                f"device {str(device)!r} cannot be used: {reason}; leave device out, or give 'cpu'"
+            ) from error
         return cls(model)
 
     @property
@@ -219,6 +228,8 @@ class Predictor(ClipwisePredictor):
         """
         if not isinstance(self.model, GEmoClapModel):
             raise GemoclapError("this model has a plain head, which compares with no words; train a contrastive method")
+        if not isinstance(words, str) or not words.strip():
+            raise GemoclapError(f"words must be a text such as 'angry', not {words!r}")
         if not self.any_words:
             check_words(self.model, [words], "words")
         with torch.inference_mode():
@@ -272,9 +283,10 @@ class Predictor(ClipwisePredictor):
 
     def _classifier(self, labels: Sequence[str] | None) -> Classifier:
         own = labels if labels is None or isinstance(labels, str) else tuple(labels)
+        chosen_labels(own, self.labels)  # what is no text cannot be looked up
         key = own, self.any_words
         if key not in self._classifiers:
-            found = classifier_of(self.model, labels)
+            found = classifier_of(self.model, own)
             if isinstance(self.model, GEmoClapModel) and not self.any_words:
                 check_words(self.model, found.labels)
             if len(self._classifiers) == CLASSIFIERS:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gemoclap.audio import SAMPLE_RATE, BlockResampler, as_float
+from gemoclap.audio import SAMPLE_RATE, BlockResampler
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer
 from gemoclap.inference.answers import UNKNOWN
+from gemoclap.inference.clips import as_array, scaled
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.silero import load_speech_net
 from gemoclap.inference.speech import GROUP, HYSTERESIS, PAD_SECONDS, Speech, SpeechDetector, SpeechRules
@@ -132,10 +133,15 @@ class EmotionStream:
         state: StreamState | None = None,
         kept: KeptFeatures | None = None,
     ) -> None:
-        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-            raise GemoclapError(f"sample_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {sample_rate}")
+        if not isinstance(sample_rate, int | np.integer) or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+            raise GemoclapError(
+                f"sample_rate must be a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {sample_rate!r}"
+            )
         if batch_size < 1:
             raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
+        if isinstance(adapt, str) and adapt != "speaker":
+            raise GemoclapError(f"adapt must be 'speaker', statistics or None, not {adapt!r}")
+        predictor.check_labels(labels)  # not when the first window is complete
         self.predictor, self.labels, self.batch_size = predictor, labels, batch_size
         self.settings = complete(settings or StreamSettings(), predictor.model.config.audio_settings.max_seconds)
         self.state = _begun(state, sample_rate, turns, adapt == "speaker")
@@ -155,6 +161,11 @@ class EmotionStream:
         # The oldest sample that a window may still need. A window can begin its own length before the newest speech.
         behind = self._cutter.window / SAMPLE_RATE + PAD_SECONDS + min_speech + (rules.min_silence if rules else 0.0)
         self._keep = round(behind * SAMPLE_RATE) + 3 * GROUP
+        if len(self.state.recent) < min(self._keep, self.state.samples):
+            raise GemoclapError(
+                "the state is of a stream with shorter windows or pauses, which has not kept the sound that these need; give "
+                "the settings that the stream began with"
+            )
 
     def add(self, chunk: np.ndarray) -> list[EmotionWindow]:
         """Take the next samples and return the windows that are complete now.
@@ -169,7 +180,11 @@ class EmotionStream:
         """
         if self.state.is_finished:
             raise GemoclapError("the stream was finished; make another one")
-        self._take(self._resampler.add(_as_float(chunk)))
+        return self.add_checked(_as_float(chunk))
+
+    def add_checked(self, chunk: np.ndarray) -> list[EmotionWindow]:
+        """Do what `add` does, with float32 samples ``(T,)`` that were checked when they were read from a file."""
+        self._take(self._resampler.add(chunk))
         return self._classified(self.batch_size)
 
     def finish(self) -> list[EmotionWindow]:
@@ -273,6 +288,10 @@ def complete(settings: StreamSettings, max_seconds: float | None) -> StreamSetti
 
 def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, adapts: bool) -> StreamState:
     speakers = [""] if turns is None else [*turns]
+    if state is not None and not isinstance(state, StreamState):
+        raise GemoclapError(
+            f"state must be a StreamState, not {type(state).__name__}; StreamState.from_dict makes one of what 'to_dict' gave"
+        )
     if state is None:
         return StreamState(sample_rate, lanes={speaker: LaneState() for speaker in speakers}, adapts=adapts)
     if state.sample_rate != sample_rate:
@@ -300,7 +319,11 @@ def window_of(
 
 def _as_float(chunk: np.ndarray) -> np.ndarray:
     """Return a chunk as float32, full scale at 1."""
-    chunk = np.asarray(chunk)
-    if chunk.ndim != 1:
-        raise GemoclapError(f"a chunk must be mono, of shape (T,), not {chunk.shape}; give each channel its own stream")
-    return as_float(chunk, "a chunk")
+    samples = as_array(chunk)
+    if samples is None or not samples.ndim:
+        raise GemoclapError(f"a chunk must be an array of samples (T,), not {type(chunk).__name__}")
+    if samples.ndim != 1:
+        raise GemoclapError(
+            f"a chunk must be mono, of shape (T,), not {samples.shape}; give each channel its own stream"
+        )
+    return scaled(samples, "a chunk")

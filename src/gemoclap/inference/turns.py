@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
 from gemoclap.wording import counted
 
+logger = logging.getLogger(__name__)
 COLUMNS = ("speaker", "start", "end")
 """Columns of a table of turns."""
 
@@ -80,6 +82,8 @@ def _of_rttm(path: Path, stem: str) -> list[Turn]:
             f"{path}: is about {counted(len(files), 'recording')} and none is called {stem!r}; rename it there, or "
             "keep only its lines"
         )
+    if len(files) == 1 and stem not in files:
+        logger.warning("%s: is about %s, and the recording is called %s", path, *files, stem)
     found = []
     for where, cells in rows:
         if len(files) == 1 or cells[1] == stem:
@@ -126,6 +130,7 @@ def remarks_on_turns(turns: Sequence[Turn], duration: float) -> list[str]:
         found.append(
             f"{counted(len(beyond), 'turn ends', 'turns end')} after the end of the recording at {duration:.2f} s, the first "
             f"in line {beyond[0].line}: {outside} left out, {len(beyond) - outside} cut short"
+            + ("; are they of this recording, and in seconds?" if outside == len(turns) else "")
         )
     if (overlap := seconds_at_once(turns_by_speaker(turns), duration)) > 0:
         found.append(
