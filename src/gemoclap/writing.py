@@ -112,6 +112,24 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
+def require_writable(folder: str | os.PathLike) -> None:
+    """Raise a GemoclapError if a folder, or the one in which it will be created, is read-only."""
+    there = Path(os.path.abspath(folder))
+    while not there.exists():
+        there = there.parent
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise GemoclapError(f"{folder}: cannot be written, {there} is read-only; choose another folder with -o")
+
+
+def refuse_used_folder(folder: str | os.PathLike) -> None:
+    """Raise a GemoclapError unless a folder can be written, and is absent or empty apart from the files of running commands."""
+    folder = check_folder(folder)
+    require_writable(folder)
+    # If two commands start in one folder, one can find files that the other is writing.
+    if folder.exists() and any(not is_passing(path) for path in folder.iterdir()):
+        raise GemoclapError(f"{folder}: holds files of something else; choose another folder with -o")
+
+
 # Writing.
 
 

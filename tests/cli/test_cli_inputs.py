@@ -181,10 +181,12 @@ def test_faulty_audio_is_a_row_of_a_prediction(
 ) -> None:
     good = read_manifest(small_manifest)[0].path
     bad = [faulty_audio(fault, tmp_path / f"{fault}.wav") for fault in FAULTS]
-    line = complaint(capsys, "predict", *bad, good, "--model", small_model, "-o", tmp_path / "out.csv", status=1)
+    table = tmp_path / "clips.csv"
+    table.write_text("\n".join(["path,id", *(f"{path},{path.stem}" for path in [*bad, Path(good)])]))
+    line = complaint(capsys, "predict", table, "--model", small_model, "-o", tmp_path / "out.csv", status=1)
     assert f"{len(bad)} of {len(bad) + 1} clips" in line
     rows = rows_of(tmp_path / "out.csv")
-    assert list(rows[0]) == ["path", "emotion", "confidence", *EMOTIONS, "error", "remark"]
+    assert list(rows[0]) == ["path", "id", "emotion", "confidence", *EMOTIONS, "error", "remark"]
     assert [row["path"] for row in rows] == [*map(str, bad), good]
     for row in rows[:-1]:
         assert row["path"] in row["error"] and row["emotion"] == row["confidence"] == row["angry"] == ""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small import changed, run
 
-from gemoclap.cli.evaluating import uncalibrated
+from gemoclap.cli.scoring import uncalibrated
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor

@@ -203,6 +203,13 @@ def test_no_speech_is_said(small_model: Path, tmp_path: Path, capsys: pytest.Cap
     assert "3.0 s of speech in 3.0 s" in capsys.readouterr().out
 
 
+def test_without_speech_no_statistics_are_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A file without groups could not be read again."""
+    path, target = write(tmp_path / "a.wav", np.zeros(16000)), tmp_path / "s.json"
+    assert run("timeline", path, "--adapt", "speaker", "--save_adapt", target) == 0
+    assert not target.exists() and "not written, because there was no speech to measure" in caplog.text
+
+
 def test_a_window_without_an_answer_costs_no_other(
     small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -18,10 +18,10 @@ from gemoclap.recipes.run_folder import (
     file_hash,
     first_difference,
     refuse_other_run,
-    refuse_used_folder,
     run_key,
     save_folder,
 )
+from gemoclap.writing import refuse_used_folder
 
 CONFIG = {"data": {"manifest": "m.jsonl", "folds": "kfold"}, "train": {"lr": 0.001}, "manifest_sha256": "abc"}
 FOLDS = {"folds": [{"name": "fold_1", "hash": "0123456789ab"}]}

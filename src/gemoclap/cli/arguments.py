@@ -186,6 +186,21 @@ def files_first(given: Sequence[str]) -> list[str]:
     return files + others
 
 
+def refuse_empty_words(given: Sequence[str], lists: Collection[str]) -> None:
+    """Raise a GemoclapError if a word of the command line is empty, as a shell leaves it for a variable that is not set.
+
+    An empty path would be the current folder, and an empty ``-o`` no output. A list may be empty.
+    """
+    for before, word in zip(["", *given], given, strict=False):
+        option, equals, value = word.partition("=")
+        if word and (value or not equals or not option.startswith("--")):
+            continue
+        option = option or before
+        if option not in lists:
+            where = f"{option}: its value is empty" if option.startswith("-") else "a word of the command is empty"
+            raise GemoclapError(f"{where}; give one, or check that the variables of your shell are set")
+
+
 def take_manifest(args: Namespace, given: Sequence[str]) -> None:
     """Copy a positional manifest to ``data.manifest``; it overrides the manifest in a settings file.
 

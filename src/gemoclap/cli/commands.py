@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import NamedTuple
 
 from gemoclap import __version__
-from gemoclap.cli.arguments import Parser, files_first, spelt_lists, take_manifest
+from gemoclap.cli.arguments import Parser, files_first, refuse_empty_words, spelt_lists, take_manifest
 from gemoclap.cli.model_options import (
     add_evaluate,
     add_export,
@@ -153,6 +153,11 @@ COMMANDS: dict[str, Command] = {
     "export": Command(add_export, "write a model as an ONNX file, to predict without torch", "gemoclap.cli.exporting"),
 }
 
+AT_ONCE = {
+    *("prepare", "convert", "report", "papers", "evaluate", "timeline", "search", "export", "intensity", "frames"),
+}
+"""Commands that write everything at their end, so that nothing of an interrupted one is left to resume."""
+
 SHELVES: dict[str, dict[str, str]] = {
     "": {
         name: COMMANDS[name].summary
@@ -238,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given)
     except KeyboardInterrupt:
-        resumes = "; repeat the command to resume" if {"-o", "--output"} & {*given} else ""
+        resumes = "; repeat the command to resume" if _resumes(given) else ""
         print(f"gemoclap: interrupted{resumes}", file=sys.stderr)
         return 130
     except GemoclapError as error:
@@ -291,10 +296,17 @@ def _run(given: Sequence[str]) -> int:
 def parse(name: str, given: Sequence[str]) -> Namespace:
     """Return a command's arguments, with settings as dataclasses."""
     parser = parser_of(name, every_setting=False)
+    refuse_empty_words(given, parser.lists())
     options = spelt_lists(files_first(given), parser.lists())
     args = parser.instantiate(parser.parse_args(options))
     take_manifest(args, options)
     return args
+
+
+def _resumes(given: Sequence[str]) -> bool:
+    """Whether a command that was interrupted goes on where it was, as far as its arguments tell."""
+    has_output = any(word in ("-o", "--output") or word.startswith("--output=") for word in given)
+    return given[:1] == ["index"] or (has_output and not AT_ONCE & {*given[:1]})
 
 
 def _report(message: str, given: Sequence[str], status: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from gemoclap.cli.recordings import require_audio, with_audio
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.model_folder import model_source, require_model
@@ -18,7 +19,7 @@ MOST_LOST = 0.005
 def run_export(args: Namespace) -> int:
     """A model -> an ONNX file, and the contract on the terminal."""
     target = check_target(args.output, (".onnx",), args.overwrite)
-    rows = read_manifest(args.check_on) if args.check_on else []
+    rows = with_audio(read_manifest(args.check_on), args.check_on) if args.check_on else []
     require_model(model_source(args.model))
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
     with many_imports():
@@ -31,6 +32,7 @@ def run_export(args: Namespace) -> int:
     check_exportable(predictor.model)
     vocabulary = predictor.model.config.emotions
     rows = labelled_rows(rows, vocabulary) if args.check_on else []
+    require_audio(rows)
     scores = None
     with written_beside(target) as beside:
         contract, difference = export_onnx(predictor.model, beside, _title(args.model), args.int8)

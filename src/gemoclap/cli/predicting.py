@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import logging
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -12,15 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gemoclap.corpora.csv_io import read_csv_manifest
-from gemoclap.corpora.layout import AUDIO_SUFFIXES, rows_of_folder
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.cli.recordings import clips_of
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, write_statistics
+from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, save_statistics
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
-from gemoclap.inference.model_folder import is_model_folder, model_source, require_model
+from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.starting import many_imports
 from gemoclap.terminal import print_summary, progress_bar
@@ -33,9 +30,6 @@ if TYPE_CHECKING:
 
     Engine: TypeAlias = LocalEngine | RayEngine
 
-logger = logging.getLogger(__name__)
-LISTS = (".csv", ".tsv")
-"""Suffixes of a table that lists clips."""
 ENOUGH_TO_ADAPT = 20
 ADAPT_WELL = ("default", "research")
 """Number of clips and models for which adaptation is pointed out, as it gained points of UAR, or lost none, on every corpus in
@@ -139,6 +133,8 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
         if args.save_adapt:
             raise GemoclapError("--save_adapt: the statistics of --adapt FILE are already saved; leave it out")
         if groups_in(args.adapt) == [ALL]:
+            if args.by == "folder":
+                raise GemoclapError(f"--by folder: {args.adapt} has statistics of all clips together; leave --by out")
             return [ALL] * len(clips)
     if args.by == "folder":
         return [str(Path(clip.path).parent) for clip in clips]
@@ -168,8 +164,8 @@ def _adapted(
             found, _ = predictor.decide_adapted(engine.featured(wanted), of_wanted, args.labels, known)
         else:
             of_all, used = predictor.decide_adapted(engine.featured(clips), groups, args.labels)
-            if args.save_adapt and used:
-                write_statistics(args.save_adapt, model, used)
+            if args.save_adapt:
+                save_statistics(args.save_adapt, model, used)
             by_key = dict(zip(keys, of_all, strict=True))
             found = [by_key[key] for key in asked]
         return (engine.job.row(clip, answer) for clip, answer in zip(wanted, found, strict=True))
@@ -193,40 +189,6 @@ def _warn_of_few(groups: Sequence[str], how: str) -> None:
             "have the same emotion, it is taken for the voice, and removed",
             file=sys.stderr,
         )
-
-
-# Which clips.
-
-
-def clips_of(given: Sequence[str]) -> list[Utterance]:
-    """Return a row per clip: the files of folders and patterns, and the rows of manifests and tables."""
-    found: dict[str, Utterance] = {}
-    count = 0
-    for name in given:
-        for clip in _named(name):
-            found.setdefault(key_of(about(clip)), clip)
-            count += 1
-    if len(found) < count:
-        logger.warning("named more than once: %s; each is predicted once", counted(count - len(found), "clip"))
-    return [*found.values()]
-
-
-def _named(name: str) -> Iterable[Utterance]:
-    path = Path(name)
-    if path.is_dir():
-        if is_model_folder(path):
-            raise GemoclapError(f"{path}: is the folder of a model, not of recordings; name it with --model {path}")
-        return rows_of_folder(path)
-    if path.suffix == ".jsonl":
-        return read_manifest(path)
-    if path.suffix.lower() in LISTS:
-        return read_csv_manifest(path)
-    if not path.exists() and glob.has_magic(name):
-        files = sorted(file for file in glob.glob(name, recursive=True) if Path(file).suffix.lower() in AUDIO_SUFFIXES)
-        if not files:
-            raise GemoclapError(f"{name}: no audio file matches this pattern")
-        return [Utterance(file, file) for file in files]
-    return [Utterance(name, name)]
 
 
 # The rows.

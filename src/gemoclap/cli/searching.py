@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gemoclap.audio import regular_file
 from gemoclap.cli.model_options import INDEX
-from gemoclap.cli.predicting import clips_of
+from gemoclap.cli.recordings import clips_of
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import absolute, to_json
@@ -24,7 +25,7 @@ from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
 from gemoclap.starting import many_imports
 from gemoclap.terminal import print_summary, progress_bar
 from gemoclap.wording import counted
-from gemoclap.writing import check_folder, check_target
+from gemoclap.writing import check_folder, check_target, require_writable
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
@@ -76,6 +77,8 @@ def run_search(args: Namespace) -> int:
     target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
     if target:
         check_parquet(target)
+    if args.like is not None:
+        regular_file(args.like)
     index = ClipIndex(Path(args.index))
     name = args.model or index.made_with["name"]
     require_model(model_source(name))
@@ -164,6 +167,7 @@ def _loaded(model: str) -> tuple[Predictor, str]:
 def _target(output: str) -> Path:
     """Return the folder of the index; raise a GemoclapError if it has other files."""
     folder = check_folder(output)
+    require_writable(folder)
     if folder.is_dir() and not (folder / ABOUT).is_file() and any(_others(folder)):
         raise GemoclapError(f"{folder}: has other files than an index; give -o a new folder")
     return folder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gemoclap.audio import regular_file
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.inference.adaptation import groups_in, read_statistics, write_statistics
+from gemoclap.inference.adaptation import groups_in, read_statistics, save_statistics
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.turns import read_turns
 from gemoclap.starting import many_imports
@@ -71,9 +71,7 @@ def run_timeline(args: Namespace) -> int:
     found = replace(found, settings=found.settings | {"adapt": args.adapt})
     about = {"model": {"name": args.model, "fingerprint": model}, "made_with": made_with()} if targets else {}
     if args.save_adapt:
-        write_statistics(
-            args.save_adapt, model, {lane.name: lane.statistics for lane in found.lanes if lane.statistics}
-        )
+        save_statistics(args.save_adapt, model, {one.name: one.statistics for one in found.lanes if one.statistics})
     # Pictures come last, so that one that cannot be drawn does not cost the other files.
     written: list[str] = []
     try:

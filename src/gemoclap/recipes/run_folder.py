@@ -20,7 +20,7 @@ from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json, read_yaml, write_json
 from gemoclap.training.distributed import process_state
-from gemoclap.writing import atomic_write, check_folder, folder_written_beside, is_passing
+from gemoclap.writing import atomic_write, folder_written_beside, is_passing, refuse_used_folder
 
 CONFIG, FOLDS = "config.yaml", "folds.json"
 MANIFEST_HASH = "manifest_sha256"
@@ -221,14 +221,6 @@ def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
     """
     folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]
     return {**{name: value for name, value in plan.items() if name != "encoder_speakers"}, "folds": folds}
-
-
-def refuse_used_folder(folder: Path) -> None:
-    """Raise a GemoclapError unless `folder` is absent or empty, apart from the files of running commands."""
-    check_folder(folder)
-    # If two commands start in one folder, one can find files that the other is writing.
-    if folder.exists() and any(not is_passing(path) for path in folder.iterdir()):
-        raise GemoclapError(f"{folder}: holds files of something else; choose another folder with -o")
 
 
 def claim(

@@ -15,7 +15,6 @@ from rich.markup import escape
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
-from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
 from gemoclap.reports.comparison import SystemComparison, SystemPair, pair_row
 from gemoclap.reports.latex import plain_latex_table
@@ -35,7 +34,7 @@ from gemoclap.reports.tables import (
     write_csv,
 )
 from gemoclap.wording import counted
-from gemoclap.writing import atomic_write
+from gemoclap.writing import atomic_write, refuse_used_folder
 
 PAGE, DATA, PAIRS, SYSTEMS, LATEX = (
     f"comparison{end}" for end in (".md", ".json", "_pairs.csv", "_systems.csv", ".tex")

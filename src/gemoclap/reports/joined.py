@@ -21,12 +21,11 @@ from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
     TEXT_WEIGHTS,
     determining,
-    refuse_used_folder,
 )
 from gemoclap.reports.records import MethodResults, Results, Row
 from gemoclap.reports.results import collect, tested_speakers
 from gemoclap.reports.rows import differences, make_row
-from gemoclap.writing import is_passing
+from gemoclap.writing import is_passing, refuse_used_folder
 
 DECIDING = ("model", "objective", "train", "cache")
 """Sections of config.yaml that can affect a result. Of `data`, only the settings of audio can: folds and labels are equal."""

@@ -13,7 +13,6 @@ from gemoclap.config import TRAINED
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.metrics import INTERVAL_SEEDS
-from gemoclap.recipes.run_folder import refuse_used_folder
 from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
@@ -41,7 +40,7 @@ from gemoclap.reports.tables import (
     with_sd,
     write_csv,
 )
-from gemoclap.writing import atomic_write
+from gemoclap.writing import atomic_write, refuse_used_folder
 
 DATA_KEY = "published"
 """Key in NAME.json by which a folder is known to have an earlier table of this kind."""

@@ -1,0 +1,117 @@
+"""The work of `evaluate`: the predictions for a labelled manifest, their scores and the report."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from gemoclap.cli.recordings import require_audio
+from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.speakers import common_speakers, speaker_name
+from gemoclap.errors import GemoclapError
+from gemoclap.inference.prediction import Prediction
+from gemoclap.inference.predictor import Predictor
+from gemoclap.models import Classifier, EmotionModel, classifier_of
+from gemoclap.recipes.made import made_with
+from gemoclap.reports import write_scores
+from gemoclap.reports.evaluation import label_remarks
+from gemoclap.reports.rows import score_table
+from gemoclap.terminal import progress_bar
+from gemoclap.training.choices import check_merges, choice_of
+from gemoclap.training.evaluate import labelled_rows, table_of, unknown_labels
+from gemoclap.wording import counted
+from gemoclap.writing import folder_written_beside
+
+
+def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
+    """Score a model on labelled utterances, print the scores, and write them with the predictions to ``args.output``."""
+    predictor = Predictor.from_pretrained(args.model)
+    model = predictor.model
+    trained = model.config.emotions
+    check_merges(args.merges, trained, [row.emotion for row in utterances])
+    choice = choice_of(trained, args.labels, args.merges)
+    classifier = classifier_of(model, choice.words)
+    rows = labelled_rows(utterances, choice.vocabulary)
+    require_audio(rows)
+    words, raw = _probabilities(predictor, rows, classifier, args.batch_size)
+    table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
+    scores = score_table(table)
+    trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
+    unknown = unknown_labels(utterances, choice.vocabulary)
+    for remark in label_remarks(table, unknown, trained.emotions):
+        print(f"beware: {remark}")
+    if trained_speakers:
+        print(
+            f"beware: the model was trained on {len(trained_speakers)} of these speakers: the figures are not "
+            "speaker-independent"
+        )
+    # The scores are printed first: a disk that is full must not cost them.
+    low, high = map(_percent, scores.uar_interval)
+    left_out = f" ({len(utterances) - scores.n} with other labels left out)" if scores.n < len(utterances) else ""
+    print(
+        f"{counted(scores.n, 'utterance')}{left_out}: WAR {_percent(scores.war)} %, "
+        f"UAR {_percent(scores.uar)} % [{low}, {high}], macro F1 {_percent(scores.macro_f1)} %"
+    )
+    print("recall: " + ", ".join(f"{label} {_percent(recall)}" for label, recall in scores.recalls.items()))
+    calibration = model.config.calibration if classifier.is_calibrated else None
+    uncalibrated = None if raw is None else choice.join(raw)
+    if args.output:
+        with folder_written_beside(Path(args.output)) as folder:
+            table.write(folder / "predictions.csv")
+            title = f"{args.model} on {args.manifest}"
+            write_scores(
+                scores, table, folder, title, trained_speakers,
+                unknown=unknown, trained_classes=trained.emotions,
+                calibration=calibration, uncalibrated=uncalibrated, made=made_with(),
+            )  # fmt: skip
+
+
+def _probabilities(
+    predictor: Predictor, rows: Sequence[Utterance], classifier: Classifier, batch_size: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the probabilities ``(N, C)`` of the classifier's labels, as 'gemoclap predict' gives them.
+
+    If the classifier has a temperature, those without it come too. It acts on each part of a clip, so it cannot be taken back
+    from their mean.
+    """
+    labels = classifier.labels
+    predictor.check_speech = True
+    predictor.any_words = True  # whoever has labelled a manifest so knows what the words mean
+    raw = Predictor(predictor.model)
+    raw.any_words = True
+    answers, without = [], []
+    with progress_bar("classifying") as progress:
+        for done, clip in enumerate(predictor.featured(rows, batch_size), 1):
+            if isinstance(clip, GemoclapError):
+                raise clip
+            answers.append(_shares(predictor.decide(clip, labels), labels))
+            if classifier.is_calibrated:
+                with uncalibrated(predictor.model):
+                    without.append(_shares(raw.decide(clip, labels), labels))
+            progress(done, len(rows))
+    return np.array(answers), np.array(without) if classifier.is_calibrated else None
+
+
+@contextmanager
+def uncalibrated(model: EmotionModel) -> Iterator[None]:
+    """Leave the model's temperature out for as long as this lasts."""
+    calibration, model.config.calibration = model.config.calibration, None
+    try:
+        yield
+    finally:
+        model.config.calibration = calibration
+
+
+def _shares(answer: Prediction | GemoclapError, labels: Sequence[str]) -> list[float]:
+    if isinstance(answer, GemoclapError):
+        raise answer
+    return [answer.probabilities[label] for label in labels]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None or math.isnan(share) else f"{100 * share:.1f}"

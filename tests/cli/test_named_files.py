@@ -1,0 +1,149 @@
+"""What a command line names is looked at before a model is loaded: missing files, empty words, folders that are read-only."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small import changed, complaint, run
+from sound import noise, write
+
+from gemoclap.cli.commands import main
+
+STATUS_AND_TORCH = """
+import json, os, sys
+from gemoclap.cli import main
+folder, commands = json.loads(sys.argv[1])
+os.chdir(folder)
+for command in commands:
+    print(main(command), "torch" in sys.modules)
+"""
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write(tmp_path / "clip.wav", noise(0.5))
+
+
+@pytest.fixture
+def elsewhere(small_manifest: Path, tmp_path: Path) -> Path:
+    """A manifest whose audio files have been moved."""
+    return changed(small_manifest, tmp_path / "m.jsonl", path=lambda row: f"/moved/{row.id}.wav")
+
+
+@pytest.fixture
+def one_missing(small_manifest: Path, tmp_path: Path) -> Path:
+    """A manifest of which the last row's audio file is missing."""
+    return changed(
+        small_manifest, tmp_path / "n.jsonl", path=lambda row: "/no.wav" if row.id == "s02_sad_01_1" else row.path
+    )
+
+
+def test_a_missing_file_is_found_before_torch_is_imported(clip: Path, elsewhere: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    commands = [
+        ["predict", "clip.wav", "clp.wav"],
+        ["predict", "clip.wav", "pipe.wav"],
+        ["predict", "m.jsonl"],
+        ["predict", "none.jsonl", "--model", "x"],
+        ["predict", "clip.wav", "--model", "."],
+        ["index", "clp.wav", "-o", "index"],
+        ["search", "--like", "clp.wav", "--index", "index"],
+        ["evaluate", "m.jsonl"],
+        ["evaluate", "none.jsonl"],
+        ["evaluate", "m.jsonl", "--model", "smal"],
+        ["export", "--check_on", "m.jsonl", "-o", "a.onnx"],
+        ["timeline", "clp.wav"],
+    ]
+    found = [sys.executable, "-c", STATUS_AND_TORCH, json.dumps([str(tmp_path), commands])]
+    done = subprocess.run(found, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["2 False"] * len(commands), done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(commands) and all(line.startswith("gemoclap: ") for line in lines)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_list_with_one_missing_file_is_predicted_but_not_scored(
+    one_missing: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = ["--model", small_model]
+    assert "/no.wav: no such audio file" in complaint(capsys, "evaluate", one_missing, *model)
+    said = complaint(capsys, "export", "--check_on", one_missing, *model, "-o", tmp_path / "a.onnx")
+    assert "/no.wav: no such audio file" in said and not (tmp_path / "a.onnx").exists()
+    assert "1 of" in complaint(capsys, "predict", one_missing, *model, "-o", tmp_path / "a.csv", status=1)
+
+
+def test_an_address_is_no_file(capsys: pytest.CaptureFixture) -> None:
+    said = complaint(capsys, "predict", "https://example.org/a.wav")
+    assert "https://example.org/a.wav: is an address, not a file; download it" in said
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["predict", ""],
+        ["predict", "clip.wav", ""],
+        ["predict", "clip.wav", "-o", ""],
+        ["predict", "clip.wav", "--output="],
+        ["predict", "clip.wav", "--model", ""],
+        ["timeline", "clip.wav", "--turns", ""],
+        ["search", "--like", ""],
+    ],
+)
+def test_an_empty_word_is_not_the_current_folder_or_no_output(
+    given: list[str], clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A shell leaves it for a variable that is not set."""
+    monkeypatch.chdir(clip.parent)
+    assert "empty; give one, or check that the variables of your shell" in complaint(capsys, *given)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "index"])
+def test_a_read_only_folder_is_found_before_the_work(
+    command: str, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    said = complaint(capsys, command, small_manifest, "--model", "research", "-o", tmp_path / "new" / "folder")
+    assert f"folder: cannot be written, {tmp_path} is read-only" in said and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "resumes"),
+    [
+        (["predict", "a.wav", "-o", "a.csv"], True),
+        (["predict", "a.wav", "--output=a.csv"], True),
+        (["index", "a.wav"], True),
+        (["predict", "a.wav"], False),
+        (["timeline", "a.wav", "-o", "a.csv"], False),
+        (["evaluate", "m.jsonl", "-o", "scores"], False),
+    ],
+)
+def test_only_a_command_that_resumes_says_so(
+    given: list[str], resumes: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gemoclap.cli.commands._run", interrupted)
+    assert main(given) == 130
+    assert ("repeat the command to resume" in capsys.readouterr().err) == resumes
+
+
+def test_scores_are_shown_although_the_disk_is_full(
+    small_manifest: Path,
+    small_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("gemoclap.cli.scoring.write_scores", full)
+    assert run("evaluate", small_manifest, "--model", small_model, "-o", tmp_path / "scores") == 2
+    shown = capsys.readouterr()
+    assert "UAR" in shown.out and "the disk is full" in shown.err
