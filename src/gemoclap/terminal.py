@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,14 @@ def output_console(*targets: Path | None) -> Console:
     stream = summary_stream(*targets)
     console = Console(file=stream, highlight=False)
     return console if console.is_terminal else Console(file=stream, highlight=False, width=WIDE)
+
+
+def on_one_line(text: str) -> str:
+    r"""Return text with ``\\n``, ``\\x1b`` and similar in place of control characters.
+
+    Names of files may have them: a line would become two, or change the colours of the terminal.
+    """
+    return "".join(repr(sign)[1:-1] if unicodedata.category(sign) == "Cc" else sign for sign in text)
 
 
 def show_what_cannot_be_encoded() -> None:

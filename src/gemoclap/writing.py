@@ -74,6 +74,15 @@ def check_target(
     return path
 
 
+def refuse_same_file(target: str | os.PathLike, others: Sequence[str | os.PathLike], option: str = "-o") -> None:
+    """Raise a GemoclapError if a command would write to a file that it also reads, or writes for another option."""
+    if is_stream(target):
+        return
+    for other in others:
+        if os.path.realpath(target) == os.path.realpath(other):
+            raise GemoclapError(f"{target}: {option} names a file that the command is also given; take another name")
+
+
 def check_folder(path: str | os.PathLike) -> Path:
     """Return the path of a folder that a command will write to, which need not exist yet.
 

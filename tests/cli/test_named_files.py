@@ -147,3 +147,55 @@ def test_scores_are_shown_although_the_disk_is_full(
     assert run("evaluate", small_manifest, "--model", small_model, "-o", tmp_path / "scores") == 2
     shown = capsys.readouterr()
     assert "UAR" in shown.out and "the disk is full" in shown.err
+
+
+def test_an_output_that_is_also_given_is_not_written_over(
+    clip: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Nor does one output replace another."""
+    table = tmp_path / "list.csv"
+    table.write_text("path\nclip.wav\n")
+    link = tmp_path / "link.csv"
+    link.symlink_to(table)
+    for target in (table, link):
+        said = complaint(capsys, "predict", table, "-o", target, "--overwrite")
+        assert "-o names a file that the command is also given" in said
+    turns = tmp_path / "turns.csv"
+    turns.write_text("speaker,start,end\nA,0,1\n")
+    for given in (["--turns", turns, "-o", turns], ["--adapt", "speaker", "--save_adapt", "s.json", "-o", "s.json"]):
+        assert "that the command is also given" in complaint(capsys, "timeline", clip, *given, "--overwrite")
+    assert table.read_text() == "path\nclip.wav\n" and turns.read_text().startswith("speaker")
+
+
+def test_a_clip_that_cannot_be_read_ends_an_export_before_it_begins(
+    small_manifest: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """The figure would be that of other clips than the manifest's."""
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    rows = changed(
+        small_manifest, tmp_path / "m.jsonl", path=lambda row: str(bad) if row.id == "s02_sad_01_1" else row.path
+    )
+    said = complaint(capsys, "export", "--check_on", rows, "--model", small_model, "-o", tmp_path / "a.onnx")
+    assert "bad.wav: cannot be decoded" in said and not (tmp_path / "a.onnx").exists()
+
+
+def test_names_with_control_characters_stay_on_one_line(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write(tmp_path / "two\nlines\x1b[31m.wav", noise(0.5))
+    (tmp_path / "bad\nname.wav").write_text("no sound")
+    assert run("predict", tmp_path, "--model", small_model) == 1
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1 and "two\\nlines\\x1b[31m.wav: " in shown.out
+    assert "bad\\nname.wav: cannot be decoded" in shown.err
+
+
+def test_what_is_meant_by_other_words_is_said(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(clip.parent)
+    clip.rename("-a.wav")
+    assert "give a file whose name begins with - as ./-a.wav" in complaint(capsys, "predict", "-a.wav")
+    Path("list.csv").write_text("path\n./-a.wav\n")
+    assert "gemoclap prepare csv list.csv -o list.jsonl" in complaint(capsys, "evaluate", "list.csv")

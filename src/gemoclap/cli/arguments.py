@@ -117,6 +117,8 @@ class Parser(ArgumentParser):
     def _in_words(self, complaint: str) -> str:
         """Return an error of jsonargparse in plain words."""
         if unknown := re.search(r"unrecognized arguments: (--[\w.]+)?", complaint, re.IGNORECASE):
+            if (name := complaint[unknown.end() :]).startswith("-") and Path(name).exists():
+                return f"{complaint}; give a file whose name begins with - as ./{name}"
             if unknown[1]:
                 return complaint + nearest(unknown[1][2:], self.settings(), "--")
             return f"{complaint}; {self._how_to_give()}"

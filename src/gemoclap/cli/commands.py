@@ -49,7 +49,7 @@ from gemoclap.cli.options import (
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.extras import lacking
 from gemoclap.starting import many_imports
-from gemoclap.terminal import show_what_cannot_be_encoded
+from gemoclap.terminal import on_one_line, show_what_cannot_be_encoded
 
 
 class Command(NamedTuple):
@@ -312,7 +312,7 @@ def _resumes(given: Sequence[str]) -> bool:
 def _report(message: str, given: Sequence[str], status: int) -> int:
     if "--debug" in given:
         traceback.print_exc()
-    print(" ".join(message.split()), file=sys.stderr)
+    print(on_one_line(" ".join(message.split())), file=sys.stderr)
     return status
 
 

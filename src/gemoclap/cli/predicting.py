@@ -19,10 +19,11 @@ from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, save_
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
+from gemoclap.labels import chosen_labels
 from gemoclap.starting import many_imports
-from gemoclap.terminal import print_summary, progress_bar
+from gemoclap.terminal import on_one_line, print_summary, progress_bar
 from gemoclap.wording import counted
-from gemoclap.writing import check_target
+from gemoclap.writing import check_target, refuse_same_file
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
@@ -43,6 +44,7 @@ def run_predict(args: Namespace) -> int:
     target = check_target(args.output, SUFFIXES, args.overwrite) if args.output else None
     if target:
         check_parquet(target)
+        refuse_same_file(target, args.paths)
     if not 0 <= args.threshold <= 1:
         raise GemoclapError(f"--threshold must lie between 0 and 1, not {args.threshold:g}")
     if args.columns and not (args.output or args.json):
@@ -54,6 +56,9 @@ def run_predict(args: Namespace) -> int:
     groups = _groups(clips, args)
     if args.save_adapt:
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
+        refuse_same_file(args.save_adapt, args.paths, "--save_adapt")
+    if args.labels is not None:
+        chosen_labels(args.labels, ())
     job = Job(
         args.model,
         labels=args.labels,
@@ -225,9 +230,9 @@ def _print(rows: Iterable[Row], labels: Sequence[str], as_json: bool) -> int:
         if as_json:
             print(to_json(row), flush=True)
         elif "error" in row:
-            print(f"gemoclap: {row['error']}", file=sys.stderr)
+            print(on_one_line(f"gemoclap: {row['error']}"), file=sys.stderr)
         else:
             scores = "  ".join(f"{label} {row[label]:.2f}" for label in labels)
             remark = f"  [{row['remark']}]" if "remark" in row else ""
-            print(f"{row['path']}: {row['emotion']} ({scores}){remark}", flush=True)
+            print(on_one_line(f"{row['path']}: {row['emotion']} ({scores}){remark}"), flush=True)
     return failed

@@ -23,7 +23,7 @@ from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
 from gemoclap.starting import many_imports
-from gemoclap.terminal import print_summary, progress_bar
+from gemoclap.terminal import on_one_line, print_summary, progress_bar
 from gemoclap.wording import counted
 from gemoclap.writing import check_folder, check_target, require_writable
 
@@ -49,7 +49,7 @@ def run_index(args: Namespace) -> int:
         ):
             index.add(_key_fields(clip), parts, _stamp(clip))
             if isinstance(parts, GemoclapError):
-                print(f"gemoclap: {parts}", file=sys.stderr)
+                print(on_one_line(f"gemoclap: {parts}"), file=sys.stderr)
                 failed += 1
             progress(done, len(new))
     known = f" (already there: {len(clips) - len(new):,})" if len(new) < len(clips) else ""
@@ -105,7 +105,7 @@ def run_search(args: Namespace) -> int:
             print(to_json(row))
     else:
         for row in rows:
-            print(_line(row))
+            print(on_one_line(_line(row)))
     return 0
 
 

@@ -13,10 +13,12 @@ from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.inference.adaptation import groups_in, read_statistics, save_statistics
 from gemoclap.inference.model_folder import model_source, require_model
+from gemoclap.inference.smoothing import check_smoothing
 from gemoclap.inference.turns import read_turns
+from gemoclap.labels import chosen_labels
 from gemoclap.starting import many_imports
 from gemoclap.terminal import output_console, print_summary, progress_bar
-from gemoclap.writing import check_target
+from gemoclap.writing import check_target, refuse_same_file
 
 if TYPE_CHECKING:
     from gemoclap.inference.adapted_windows import Adapt
@@ -33,6 +35,14 @@ def run_timeline(args: Namespace) -> int:
         raise GemoclapError("-o names the same file twice; give each output another name")
     if any(target.suffix.lower() == ".png" for target in targets):
         needed("matplotlib", "a picture")
+    given = [path for path in (args.audio, args.turns, args.adapt, args.save_adapt) if path]
+    for target in targets:
+        refuse_same_file(target, given)
+    if args.save_adapt:
+        refuse_same_file(args.save_adapt, given[:-1], "--save_adapt")
+    if args.labels is not None:
+        chosen_labels(args.labels, ())
+    check_smoothing(args.smooth, args.threshold)
     if args.turns and args.by == "channel":
         raise GemoclapError("give --turns or --by channel, not both: turns say who speaks in the recording as a whole")
     rules = _speech_rules(args)

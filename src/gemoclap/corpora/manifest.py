@@ -89,6 +89,10 @@ def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Ut
     if not path.exists():
         where = "" if path.is_absolute() else f" below {Path.cwd()}"
         raise GemoclapError(f"{path}: no such manifest{where}; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
+    if path.suffix.lower() in (".csv", ".tsv"):
+        raise GemoclapError(
+            f"{path}: is a table, not a manifest; make one of it: gemoclap prepare csv {path} -o {path.with_suffix('.jsonl')}"
+        )
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
     for place, line in enumerate(read_text(path).split("\n"), 1):

@@ -19,7 +19,7 @@ from gemoclap.inference.answers import CANCEL_REMARK, NO_SPEECH_REMARK, SILENT_R
 from gemoclap.inference.clips import OVERLOADED, SILENT
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import Predictor
-from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, segments, smoothed
+from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, check_smoothing, segments, smoothed
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings, window_of
 from gemoclap.inference.turns import Turn, remarks_on_turns, turns_by_speaker
 from gemoclap.inference.windows import Turns
@@ -151,10 +151,7 @@ def emotion_timeline(
     """
     if turns is not None and by == "channel":
         raise GemoclapError("give turns or 'by channel', not both: turns say who speaks in the recording as a whole")
-    if not 0 <= smooth < float("inf"):
-        raise GemoclapError(f"smooth must be 0 seconds or more, not {smooth}")
-    if not 0 <= threshold <= 1:
-        raise GemoclapError(f"threshold must lie between 0 and 1, not {threshold}")
+    check_smoothing(smooth, threshold)
     with nullcontext(path) if isinstance(path, Channels) else open_channels(path) as file:
         count = file.channels if by == "channel" else 1
         by_speaker = None if turns is None else turns_by_speaker(turns)

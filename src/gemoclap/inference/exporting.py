@@ -124,21 +124,18 @@ def largest_difference(whole: Whole, path: Path) -> float:
 
 
 def unweighted_recall(predictor: ClipwisePredictor, rows: Sequence[Utterance], vocabulary: Vocabulary) -> float:
-    """Return the UAR of a predictor on labelled clips; one that cannot be read is left out.
+    """Return the UAR of a predictor on labelled clips.
 
     Raises
     ------
-    GemoclapError : no clip can be read.
+    GemoclapError : a clip cannot be read, as in 'gemoclap evaluate': without it, the figure would be that of other clips.
     """
-    answers = [
-        (str(vocabulary.resolve(row.emotion)), answer.emotion)
-        for row, answer in zip(rows, predictor.predict_many(rows), strict=True)
-        if not isinstance(answer, GemoclapError)
-    ]
-    if not answers:
-        raise GemoclapError("no clip of the manifest can be read; look at it with 'gemoclap inspect'")
-    truth, emotions = zip(*answers, strict=True)
-    return unweighted_average_recall(truth, emotions)
+    emotions = []
+    for answer in predictor.predict_many(rows):
+        if isinstance(answer, GemoclapError):
+            raise answer
+        emotions.append(answer.emotion)
+    return unweighted_average_recall([str(vocabulary.resolve(row.emotion)) for row in rows], emotions)
 
 
 def _contract(whole: Whole, title: str, int8: bool) -> Contract:

@@ -7,10 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gemoclap.errors import GemoclapError
 from gemoclap.inference.answers import UNKNOWN
 
 SMOOTH_SECONDS = 2.0
 """Default reach of the smoothing [C]."""
+
+
+def check_smoothing(smooth: float, threshold: float) -> None:
+    """Raise a GemoclapError if seconds of smoothing, or the smallest probability of an emotion, make no sense."""
+    if not 0 <= smooth < float("inf"):
+        raise GemoclapError(f"smooth must be 0 seconds or more, not {smooth}")
+    if not 0 <= threshold <= 1:
+        raise GemoclapError(f"threshold must lie between 0 and 1, not {threshold}")
 
 
 @dataclass(frozen=True)
