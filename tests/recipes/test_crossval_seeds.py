@@ -97,3 +97,14 @@ def test_report_takes_the_folder_of_several_seeds(finished: Path, tmp_path: Path
         found, first = (json.loads((one / "results.json").read_text()) for one in (folder, finished))
         assert found["seed_means"] == first["seed_means"] and len(found["runs"]) == 2
         assert (folder / "report.md").is_file()
+
+
+def test_settings_without_effect_are_said_and_have_none(
+    finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    idle = ("--objective.alpha", "0.3", "--objective.scale", "7", "--objective.target", "row_sum", "--gmp.layer", "1")
+    assert run(*command(small_manifest, tmp_path / "idle", "--methods", "ce", "--train.seed", "1", *idle)) == 0
+    says = "objective.alpha, objective.target, objective.scale, gmp.layer: no effect on ce"
+    assert says in capsys.readouterr().out.splitlines()
+    one, other = (folder / "ce" / "fold_1" / "predictions.csv" for folder in (tmp_path / "idle", finished / "seed_1"))
+    assert one.read_bytes() == other.read_bytes()

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from gemoclap.cli.alone import alone
 from gemoclap.cli.settings import seeds_of, settings_of
+from gemoclap.config import Settings, idle_settings
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
 from gemoclap.recipes.dimensions import METHOD, cross_validate_dimensions
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import CONFIG, FOLDS, seed_folder, seed_folders
+from gemoclap.recipes.run_folder import CONFIG, FOLDS, say, seed_folder, seed_folders
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
@@ -37,7 +38,9 @@ def run_train(args: Namespace) -> int:
     output = Path(args.output)
     before = is_trained(output)
     calibrate_on = Path(args.calibrate_on) if args.calibrate_on else None
-    folder = train(settings_of(args), args.method, output, calibrate_on=calibrate_on)
+    settings = settings_of(args)
+    _say_idle(settings, [args.method])
+    folder = train(settings, args.method, output, calibrate_on=calibrate_on)
     if process_state().is_main_process:
         what = "was trained before, so there is nothing to do" if before else "the model"
         print(f"{folder}: {what}; try it with: gemoclap predict clip.wav --model {folder}")
@@ -51,6 +54,7 @@ def run_crossval(args: Namespace) -> int:
     output = Path(args.output)
     if METHOD in args.methods:
         return _crossval_dimensions(args, output)
+    _say_idle(settings_of(args), args.methods)
     if seeds := seeds_of(args):
         return _crossval_seeds(args, seeds, output)
     cross_validate(settings_of(args), args.methods, output, keep_models=args.keep_models)
@@ -58,6 +62,11 @@ def run_crossval(args: Namespace) -> int:
         _report(collect(output))
     leave_together()
     return 0
+
+
+def _say_idle(settings: Settings, methods: Sequence[str]) -> None:
+    if idle := idle_settings(settings, methods):
+        say(f"{', '.join(idle)}: no effect on {', '.join(methods)}")
 
 
 def _crossval_dimensions(args: Namespace, output: Path) -> int:

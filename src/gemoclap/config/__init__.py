@@ -9,6 +9,7 @@ defaults; `configs/paper.yaml` has the paper's settings. Marks: [P] = from the p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from gemoclap.config.data import AudioSettings, CacheSettings, DataSettings
@@ -57,6 +58,7 @@ __all__ = [
     "check_limits",
     "check_seeds",
     "affected",
+    "idle_settings",
     "meaningless_to_heads",
 ]
 
@@ -75,3 +77,16 @@ class Settings:
     def to_dict(self) -> dict:
         """Return the settings as nested dicts and lists, for YAML and JSON."""
         return asdict(self)
+
+
+def idle_settings(settings: Settings, methods: Sequence[str]) -> list[str]:
+    """Return the settings of `objective` and `gmp` that are not the default and have no effect on any of the methods."""
+    own, default = settings.to_dict(), Settings().to_dict()
+    changed = [
+        f"{section}.{name}"
+        for section in ("objective", "gmp")
+        for name, value in own[section].items()
+        if value != default[section][name]
+    ]
+    projects = settings.model.project_plain_heads
+    return [name for name in changed if not {*affected(name, projects)} & {*methods}]

@@ -80,7 +80,7 @@ def read_beside(paper: str, folders: Sequence[str]) -> Beside:
     runs: dict[str, Results] = {}
     for folder in folders:
         name = os.path.normpath(folder)
-        if name in runs:
+        if any(os.path.realpath(name) == os.path.realpath(other) for other in runs):
             raise GemoclapError(f"{folder}: is named twice; name each run once")
         if is_dimension_run(folder):
             raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes; name runs of emotions")
