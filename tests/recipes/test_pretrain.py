@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -215,10 +216,14 @@ def test_folders_manifests_and_who_is_left_out(tmp_path: Path, small_manifest: P
     speaker = f"{rows[0].corpus}/{rows[0].speaker}"
     kept = read_speech(replace(both, leave_out=[speaker]))
     assert len(kept) == len(rows) + 3 - sum(row.speaker == rows[0].speaker for row in rows)
-    assert len(read_speech(replace(both, speech=[*both.speech, str(tmp_path)], leave_out=[str(rows[0].corpus)]))) == 6
+    more = tmp_path.with_name("more")
+    shutil.copytree(tmp_path, more)
+    assert len(read_speech(replace(both, speech=[*both.speech, str(more)], leave_out=[str(rows[0].corpus)]))) == 6
     for wrong, message in (
         ({"speech": []}, "--speech"),
         ({"speech": [str(tmp_path / "nowhere.jsonl")]}, "nowhere"),
+        ({"speech": [str(tmp_path), str(tmp_path)]}, "is named twice"),
+        ({"speech": [str(small_manifest), str(Path(rows[0].path).parent)]}, "name each file in one of them only"),
         ({"leave_out": ["nobody"]}, "'nobody'"),
         ({"leave_out": [str(rows[0].corpus)]}, "too little speech to pre-train on"),
     ):

@@ -268,5 +268,7 @@ def test_what_is_no_run_is_one_line(paper_run: Path, tmp_path: Path, capsys: pyt
     assert "is not the folder of a cross-validation" in complaint(capsys, "papers", "gmp-tl", tmp_path / "nowhere")
     assert "table/cells/*/*" in complaint(capsys, "papers", "gmp-tl", tmp_path / "table")
     assert "is named twice" in complaint(capsys, "papers", "gmp-tl", paper_run, f"{paper_run}/")
+    (tmp_path / "link").symlink_to(paper_run)
+    assert "is named twice" in complaint(capsys, "papers", "gmp-tl", paper_run, tmp_path / "link")
     assert "holds files of something else" in complaint(capsys, "papers", "gmp-tl", paper_run, "-o", tmp_path / "full")
     assert "gemo-clap" in complaint(capsys, "papers", "gemoclap", paper_run)

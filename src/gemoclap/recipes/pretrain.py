@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -94,12 +95,14 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
 
     Raises
     ------
-    GemoclapError : nothing is given; a path is neither manifest nor folder; no utterance is left; or ``leave_out`` names a
-        corpus or speaker that does not exist.
+    GemoclapError : nothing is given; a path is neither manifest nor folder; two have a file in common; no utterance is left; or
+        ``leave_out`` names a corpus or speaker that does not exist.
     """
     if not settings.speech:
         raise GemoclapError("no speech; name manifests, or folders of audio files, with --speech")
-    rows = [row for name in settings.speech for row in read_source(Path(name))]
+    sources = {name: read_source(Path(name)) for name in settings.speech}
+    _refuse_files_twice(settings.speech, sources)
+    rows = [row for found in sources.values() for row in found]
     known = {name for row in rows for name in (row.corpus, speaker_name(row)) if name}
     for name in settings.leave_out:
         if name not in known:
@@ -113,6 +116,19 @@ def read_speech(settings: PretrainSettings) -> list[Utterance]:
             f"too little speech to pre-train on{without}: {counted(len(kept), 'utterance')}; name more with --speech"
         )
     return kept
+
+
+def _refuse_files_twice(names: Sequence[str], sources: Mapping[str, Sequence[Utterance]]) -> None:
+    """Refuse a file that two manifests or folders have: it would count twice, and could be held out and trained on."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise GemoclapError(f"speech: {twice} is named twice; name each manifest and folder once")
+    whose: dict[str, str] = {}
+    for name, rows in sources.items():
+        for path in {os.path.realpath(row.path) for row in rows}:
+            if whose.setdefault(path, name) != name:
+                raise GemoclapError(
+                    f"speech: {path} is in {whose[path]} and in {name}; name each file in one of them only"
+                )
 
 
 def read_source(path: Path) -> list[Utterance]:
