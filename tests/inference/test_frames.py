@@ -148,6 +148,21 @@ def test_the_command_prints_draws_and_writes(
     assert f"{len(printed) - 1} frames" in capsys.readouterr().out
 
 
+def test_figures_of_what_is_no_sound_are_remarked(
+    trained: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run("frames", trained, recording) == 0
+    assert not capsys.readouterr().err
+    sound = load_audio(recording)
+    for name, channels, said in (
+        ("inverted", [sound, -sound], "the channels cancel each other"),
+        ("silent", [0 * sound], "silent: nothing is louder"),
+    ):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack(channels, axis=1), 16000)
+        assert run("frames", trained, tmp_path / f"{name}.wav") == 0
+        assert f"beware: {said}" in capsys.readouterr().err
+
+
 def test_what_cannot_be_named_says_why(
     trained: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from dataclasses import fields
 from itertools import chain
@@ -11,6 +12,7 @@ from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
 from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings
 from gemoclap.config.probe import ProbeSettings
+from gemoclap.inference.clips import remark_on
 from gemoclap.inference.timeline import intensity_over_time
 from gemoclap.recipes.ems import EmsComparison, compare
 from gemoclap.recipes.holding import holding
@@ -103,4 +105,6 @@ def run_intensity(args: Namespace) -> int:
         lambda picture: plot_curve(picture, times, scores, recording, Path(args.audio).name),
         f"{counted(len(scores), 'frame')}, mean intensity {scores.mean():.2f}",
     )
+    if remark := remark_on(recording):
+        print(f"beware: {remark}", file=sys.stderr)
     return 0

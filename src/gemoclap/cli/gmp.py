@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
 from gemoclap.cli.settings import settings_of
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.clips import remark_on
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
 from gemoclap.recipes.gmp import Step
 from gemoclap.recipes.run_folder import CONFIG
@@ -75,6 +77,8 @@ def run_frames(args: Namespace) -> int:
         lambda picture: plot_emotions(picture, found, recording, Path(args.audio).name),
         f"{counted(len(found.times), 'frame')}; mean over time: {shares}",
     )
+    if remark := remark_on(recording):
+        print(f"beware: {remark}", file=sys.stderr)
     return 0
 
 

@@ -86,7 +86,7 @@ class Clip:
 
     def __init__(self, recording: Recording, edges: Sequence[int], reader: ClipReader) -> None:
         self.name = recording.name
-        self.remark = _remark(recording)
+        self.remark = remark_on(recording)
         self.is_sound = recording.peak >= SILENT and not recording.channels_cancel
         self.seconds = (edges[-1] - edges[0]) / SAMPLE_RATE
         self.skips_pauses = self.is_sound and reader.check_speech
@@ -247,7 +247,7 @@ def as_array(given: Any) -> np.ndarray | None:
         return None
 
 
-def _remark(recording: Recording) -> str | None:
+def remark_on(recording: Recording) -> str | None:
     """Return why a clip's answer may mean little, None where it does not."""
     seconds = recording.samples / SAMPLE_RATE
     if recording.channels_cancel:

@@ -102,7 +102,7 @@ class ClipwisePredictor(ABC):
     def featured(self, audios: Iterable[Audio], batch_size: int = 16) -> Iterator[Featured | GemoclapError]:
         """Yield the pooled features of each clip in turn, or the error that kept it from being read."""
         if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise GemoclapError(f"batch_size must be a whole number of 1 or more, not {batch_size}")
+            raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
         if _is_one(audios):
             raise GemoclapError("give a list of clips, such as [clip], not one clip alone or a table")
         for group in self._groups(audios, batch_size * SORTED_TOGETHER):
