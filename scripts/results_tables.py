@@ -218,12 +218,18 @@ def clusters(records: Records, options: Options) -> str:
 
 
 def development(records: Records, options: Options) -> str:
-    """Return mean ± standard deviation of the UAR on development speakers for the values of one setting."""
+    """Return mean ± standard deviation of the UAR on development speakers for the values of one setting.
+
+    In parentheses is the number of folds (of all seeds) in which the value was the best.
+    """
+
+    def cell(row: Mapping[str, Any]) -> str:
+        chosen = f" ({row['chosen']})" if row["chosen"] else ""
+        return with_sd(nan(row["development_uar"]), nan(row["development_uar_sd"])) + chosen
+
     columns = {
         (record["title"], method): {
-            row[next(iter(record["over"]))]: with_sd(nan(row["development_uar"]), nan(row["development_uar_sd"]))
-            for row in record["development"]
-            if row["method"] == method
+            row[next(iter(record["over"]))]: cell(row) for row in record["development"] if row["method"] == method
         }
         for record in records.values()
         for method in record["rows"]

@@ -246,3 +246,19 @@ def test_a_marker_in_a_block_of_code_is_only_shown(scripts: ModuleType) -> None:
 def test_a_table_without_its_record_says_so(scripts: ModuleType) -> None:
     text = module("results_pages").filled("<!-- table: ems ems -->\n<!-- end -->\n", {}, "page")
     assert module("results_pages").NOT_YET in text
+
+
+def test_development_scores_and_how_many_folds_chose_each_value(scripts: ModuleType) -> None:
+    tables = module("results_tables")
+    rows = [("emo_clap", "1", 0.5, 0.0123, 0), ("emo_clap", "3", 0.75, 0.02, 4), ("ce", "1", 0.61, 0.03, 1)]
+    names = ("method", "model.layers", "development_uar", "development_uar_sd", "chosen")
+    made = {
+        "kind": "sweep",
+        "title": "Made",
+        "over": {"model.layers": ["1", "3"]},
+        "rows": {"emo_clap": {}, "ce": {}},
+        "made": {"results": ["1"]},
+        "development": [dict(zip(names, row, strict=True)) for row in rows],
+    }
+    lines = tables.development({"made": made}, {}).splitlines()
+    assert lines[2:4] == ["| 1 | 50.0 ± 1.2 | 61.0 ± 3.0 (1) |", "| 3 | 75.0 ± 2.0 (4) | \N{EN DASH} |"]
