@@ -33,9 +33,8 @@ def run_export(args: Namespace) -> int:
     vocabulary = predictor.model.config.emotions
     rows = labelled_rows(rows, vocabulary) if args.check_on else []
     require_audio(rows)
-    scores = (
-        [unweighted_recall(predictor, rows, vocabulary)] if rows else []
-    )  # first, as a faulty clip ends the command
+    # Before the export, because a faulty clip ends the command.
+    scores = [unweighted_recall(predictor, rows, vocabulary)] if rows else []
     with written_beside(target) as beside:
         contract, difference = export_onnx(predictor.model, beside, _title(args.model), args.int8)
         if rows:
