@@ -205,3 +205,17 @@ def test_a_folder_is_called_a_folder(tmp_path: Path) -> None:
     with pytest.raises(GemoclapError, match="is a folder, not a manifest") as caught:
         read_manifest(tmp_path)
     assert "prepare CORPUS" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("call.WAV", "is a recording, not a manifest"),
+        ("call.m4a", "is a recording, not a manifest"),
+        ("list.csv", "is a table, not a manifest.*prepare csv"),
+    ],
+)
+def test_other_files_are_called_what_they_are(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"RIFF\xff\xfe")
+    with pytest.raises(GemoclapError, match=words):
+        read_manifest(tmp_path / name)

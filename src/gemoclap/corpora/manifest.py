@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -80,8 +81,8 @@ def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Ut
 
     Raises
     ------
-    GemoclapError : no such file, no rows, a row that is not JSON, unknown or missing fields, or an id given twice; the
-        message names the line.
+    GemoclapError : no such file, a recording or a table, no rows, a row that is not JSON, unknown or missing fields, or an id
+        given twice; the message names the line.
     """
     path = Path(path)
     if path.is_dir():
@@ -92,6 +93,10 @@ def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Ut
     if path.suffix.lower() in (".csv", ".tsv"):
         raise GemoclapError(
             f"{path}: is a table, not a manifest; make one of it: gemoclap prepare csv {path} -o {path.with_suffix('.jsonl')}"
+        )
+    if (mimetypes.guess_type(path.name)[0] or "").startswith(("audio/", "video/")):
+        raise GemoclapError(
+            f"{path}: is a recording, not a manifest, which lists recordings with their labels (gemoclap prepare --help)"
         )
     utterances: list[Utterance] = []
     seen: dict[str, int] = {}
