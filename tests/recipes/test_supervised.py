@@ -56,7 +56,11 @@ def test_everyone_is_trained_on_but_the_development_speakers(dev_speakers: int) 
         (corpus(2), 2, "lower --data.dev_speakers"),
         (corpus(2), 9, "lower --data.dev_speakers"),
         ([replace(row, speaker=None) for row in corpus(2)], 1, "have no speaker"),
-        ([row for row in corpus(2) if row.emotion != "angry"], 0, "class 'angry' has no utterance in training"),
+        (
+            [row for row in corpus(2) if row.emotion != "angry"],
+            0,
+            "class 'angry' has no utterance; there are only happy",
+        ),
         ([replace(row, emotion="bored") for row in corpus(2)], 0, "no utterance has a label of vocabulary 'two'"),
         # All that is angry is said by one of the two, who must be trained on; the other may be developed on.
         ([row for row in corpus(2) if row.id != "1-angry"], 2, "lower --data.dev_speakers"),

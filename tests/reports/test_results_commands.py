@@ -243,7 +243,7 @@ def test_values_of_a_setting_are_recorded_and_drawn(scripts: ModuleType, tmp_pat
         for key, value in ((name, "0.611111"), (f"{name}_interval", [0.5, 0.7]))
     }
     rows = [
-        {"method": "ce", "train.lr": value, "development_uar": uar, "development_uar_sd": 0.05}
+        {"method": "ce", "train.lr": value, "development_uar": uar, "development_uar_sd": 0.05, "chosen": 0}
         for value, uar in (("0.1", 0.4), ("0.2", 0.6))
     ]
     data = {
