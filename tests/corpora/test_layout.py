@@ -9,7 +9,8 @@ import pytest
 
 from gemoclap.cli.predicting import clips_of
 from gemoclap.corpora import emodb, prepare
-from gemoclap.corpora.layout import AUDIO_SUFFIXES, audio_below, list_audio
+from gemoclap.corpora.layout import audio_below, list_audio
+from gemoclap.corpora.manifest import AUDIO_SUFFIXES
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.pretrain import read_source
 

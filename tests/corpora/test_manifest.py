@@ -212,6 +212,7 @@ def test_a_folder_is_called_a_folder(tmp_path: Path) -> None:
     [
         ("call.WAV", "is a recording, not a manifest"),
         ("call.m4a", "is a recording, not a manifest"),
+        ("call.flac", "is a recording, not a manifest"),
         ("list.csv", "is a table, not a manifest.*prepare csv"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from dataclasses import fields
 from itertools import chain
@@ -104,7 +103,6 @@ def run_intensity(args: Namespace) -> int:
         chain([("seconds", "intensity")], rows),
         lambda picture: plot_curve(picture, times, scores, recording, Path(args.audio).name),
         f"{counted(len(scores), 'frame')}, mean intensity {scores.mean():.2f}",
+        remark_on(recording),
     )
-    if remark := remark_on(recording):
-        print(f"beware: {remark}", file=sys.stderr)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,9 +75,8 @@ def run_frames(args: Namespace) -> int:
         _rows(found),
         lambda picture: plot_emotions(picture, found, recording, Path(args.audio).name),
         f"{counted(len(found.times), 'frame')}; mean over time: {shares}",
+        remark_on(recording),
     )
-    if remark := remark_on(recording):
-        print(f"beware: {remark}", file=sys.stderr)
     return 0
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from gemoclap.audio import regular_file
 from gemoclap.corpora.csv_io import read_csv_manifest
-from gemoclap.corpora.layout import AUDIO_SUFFIXES, rows_of_folder
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.layout import rows_of_folder
+from gemoclap.corpora.manifest import AUDIO_SUFFIXES, TABLE_SUFFIXES, Utterance, read_manifest
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import is_model_folder
@@ -19,8 +19,6 @@ from gemoclap.inference.rows import key_of
 from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
-LISTS = (".csv", ".tsv")
-"""Suffixes of a table that lists clips."""
 
 
 def clips_of(given: Sequence[str]) -> list[Utterance]:
@@ -49,7 +47,7 @@ def _named(name: str) -> Iterable[Utterance]:
         return rows_of_folder(path)
     if path.suffix == ".jsonl":
         return with_audio(read_manifest(path), name)
-    if path.suffix.lower() in LISTS:
+    if path.suffix.lower() in TABLE_SUFFIXES:
         return with_audio(read_csv_manifest(path), name)
     if not path.exists() and glob.has_magic(name):
         files = sorted(file for file in glob.glob(name, recursive=True) if Path(file).suffix.lower() in AUDIO_SUFFIXES)

@@ -54,10 +54,11 @@ def run_crossval(args: Namespace) -> int:
     output = Path(args.output)
     if METHOD in args.methods:
         return _crossval_dimensions(args, output)
-    _say_idle(settings_of(args), args.methods)
+    settings = settings_of(args)
+    _say_idle(settings, args.methods)
     if seeds := seeds_of(args):
         return _crossval_seeds(args, seeds, output)
-    cross_validate(settings_of(args), args.methods, output, keep_models=args.keep_models)
+    cross_validate(settings, args.methods, output, keep_models=args.keep_models)
     if process_state().is_main_process:
         _report(collect(output))
     leave_together()

@@ -26,6 +26,7 @@ from gemoclap.config.methods import (
     TRAINED,
     VOTED,
     affected,
+    check_methods,
     meaningless_to_heads,
 )
 from gemoclap.config.model import ModelSettings
@@ -56,6 +57,7 @@ __all__ = [
     "VOTED",
     "TrainSettings",
     "check_limits",
+    "check_methods",
     "check_seeds",
     "affected",
     "idle_settings",

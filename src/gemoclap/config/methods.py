@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from gemoclap.errors import GemoclapError, did_you_mean
+
 METHODS = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
 """The contrastive methods, in the paper's order."""
 HEADS = ("ce", "am_softmax", "multi_task")
@@ -58,3 +62,19 @@ def affected(setting: str, projects: bool) -> tuple[str, ...]:
 def meaningless_to_heads(projects: bool) -> tuple[str, ...]:
     """Return the model settings that have no effect on a plain head; `projects` = it has a projection below it."""
     return OF_PROMPTS if projects else OF_PROMPTS + OF_PROJECTION
+
+
+def check_methods(methods: Sequence[str], known: Sequence[str], task: str, kind: str = "") -> None:
+    """Raise a GemoclapError unless `methods` are some of the `known` ones, each given once.
+
+    Messages name what is done with them, such as ``"train"``, and what the known ones have in common, such as ``"that is
+    trained"``.
+    """
+    for method in methods:
+        if method not in known:
+            which = f"no method {kind} is called" if kind else "no method is called"
+            raise GemoclapError(f"{which} {method!r}{did_you_mean(method, [*known])}; known: {', '.join(known)}")
+        if methods.count(method) > 1:
+            raise GemoclapError(f"method {method!r} is given twice; give each once")
+    if not methods:
+        raise GemoclapError(f"no method to {task}; give some of {', '.join(known)} with --methods")

@@ -15,19 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import AUDIO_SUFFIXES, Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import as_on_disk
 from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
-
-AUDIO_SUFFIXES = (
-    ".wav", ".rf64", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc",
-    ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
-)  # fmt: skip
-"""Suffixes of audio files. Those of better formats come first: CREMA-D has each clip as wav and as mp3, and the wav is used.
-From .m4a on, files are read with PyAV (``pip install av``)."""
 
 Describe = Callable[[str, str], Utterance | None]
 """File name without suffix, and path -> labels. None if the name does not belong to the corpus."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,15 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import as_on_disk, parse_json, read_text, relative_to, to_json
 from gemoclap.labels import GENDERS
 from gemoclap.writing import atomic_write
+
+AUDIO_SUFFIXES = (
+    ".wav", ".rf64", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc",
+    ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
+)  # fmt: skip
+"""Suffixes of audio files. Those of better formats come first: CREMA-D has each clip as wav and as mp3, and the wav is used.
+From .m4a on, files are read with PyAV (``pip install av``)."""
+TABLE_SUFFIXES = (".csv", ".tsv")
+"""Suffixes of tables, which list clips in columns of any name."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +98,11 @@ def read_manifest(path: str | os.PathLike, *, as_spelt: bool = False) -> list[Ut
     if not path.exists():
         where = "" if path.is_absolute() else f" below {Path.cwd()}"
         raise GemoclapError(f"{path}: no such manifest{where}; make one with 'gemoclap prepare CORPUS ROOT -o {path}'")
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if path.suffix.lower() in TABLE_SUFFIXES:
         raise GemoclapError(
             f"{path}: is a table, not a manifest; make one of it: gemoclap prepare csv {path} -o {path.with_suffix('.jsonl')}"
         )
-    if (mimetypes.guess_type(path.name)[0] or "").startswith(("audio/", "video/")):
+    if path.suffix.lower() in AUDIO_SUFFIXES:
         raise GemoclapError(
             f"{path}: is a recording, not a manifest, which lists recordings with their labels (gemoclap prepare --help)"
         )

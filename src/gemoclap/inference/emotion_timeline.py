@@ -163,8 +163,9 @@ def emotion_timeline(
         with closing(file.blocks()) as blocks:
             for block in blocks:
                 samples += len(block)
-                columns = block if by == "channel" else block.mean(axis=1, keepdims=True)
+                columns = block
                 if by != "channel":
+                    columns = block.mean(axis=1, keepdims=True)
                     power.add(block, columns[:, 0])
                 for track, channel in zip(tracks, columns.T, strict=True):
                     track.add(channel)

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gemoclap.config import TRAINED, DataSettings, Settings
+from gemoclap.config import TRAINED, DataSettings, Settings, check_methods
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.encoders.provenance import known_speakers, warnings_of
-from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.errors import GemoclapError
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.recipes.crossval import cross_validate, encoder_config
@@ -127,7 +127,7 @@ class CrossCorpus:
     ) -> None:
         refuse_torchrun("a matrix of corpora")
         self.settings, self.method, self.seeds, self.output = settings, method, tuple(seeds), output
-        _check_method(method)
+        check_methods([method], TRAINED, "train", "that is trained")
         self.corpora = read_corpora(settings.data, manifests)
         self.pairs = [pair_of(one, other) for one, other in permutations(self.corpora.values(), 2)]
         if all(pair.is_empty for pair in self.pairs):
@@ -311,9 +311,3 @@ class CrossCorpus:
         config = self.settings.to_dict()
         del config["data"]["manifest"], config["train"]["seed"]
         return {**config, "method": self.method, ENCODER_WEIGHTS: weights_hash(self.settings.model.audio_encoder)}
-
-
-def _check_method(method: str) -> None:
-    if method not in TRAINED:
-        hint = did_you_mean(method, list(TRAINED))
-        raise GemoclapError(f"no method that is trained is called {method!r}{hint}; known: {', '.join(TRAINED)}")

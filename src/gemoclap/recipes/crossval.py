@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from gemoclap.config import BASELINES, TRAINED, AudioSettings, Settings
+from gemoclap.config import BASELINES, TRAINED, AudioSettings, Settings, check_methods
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import left_out, one_class_corpora, read_data
@@ -19,7 +19,7 @@ from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
 from gemoclap.encoders.provenance import known_speakers, warnings_of
-from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.errors import GemoclapError
 from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import EMBEDDINGS, PredictionTable, write_embeddings
@@ -64,7 +64,7 @@ def cross_validate(
     ------
     GemoclapError : an unknown method, or one given twice; a fault in manifest, audio, settings, folds or the output folder.
     """
-    _check_methods(methods)
+    check_methods(methods, (*TRAINED, *BASELINES), "cross-validate")
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
@@ -136,7 +136,7 @@ def cross_validate_seeds(
     ------
     GemoclapError : as `cross_validate`; no method is trained.
     """
-    _check_methods(methods)
+    check_methods(methods, (*TRAINED, *BASELINES), "cross-validate")
     if all(method in BASELINES for method in methods):
         raise GemoclapError(f"{', '.join(methods)}: does not use seeds; leave --seeds out, or add a method that does")
     for seed, folder in folders.items():
@@ -144,18 +144,6 @@ def cross_validate_seeds(
         cross_validate(seeded, methods, folder, keep_models=keep_models)
         yield folder
         methods = [method for method in methods if method not in BASELINES]
-
-
-def _check_methods(methods: Sequence[str]) -> None:
-    known = [*TRAINED, *BASELINES]
-    for method in methods:
-        if method not in known:
-            hint = did_you_mean(method, known)
-            raise GemoclapError(f"no method is called {method!r}{hint}; known: {', '.join(known)}")
-        if methods.count(method) > 1:
-            raise GemoclapError(f"method {method!r} is given twice; give each once")
-    if not methods:
-        raise GemoclapError(f"no method to cross-validate; give some of {', '.join(known)} with --methods")
 
 
 def plan_of(

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gemoclap.config import ONE_TRAINING, Settings, affected
+from gemoclap.config import ONE_TRAINING, Settings, affected, check_methods
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
-from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
@@ -210,16 +210,7 @@ class Sweep:
 
 
 def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
-    for method in methods:
-        if method not in ONE_TRAINING:
-            hint = did_you_mean(method, list(ONE_TRAINING))
-            raise GemoclapError(
-                f"no method that can be swept is called {method!r}{hint}; known: {', '.join(ONE_TRAINING)}"
-            )
-        if methods.count(method) > 1:
-            raise GemoclapError(f"method {method!r} is given twice; give each once")
-    if not methods:
-        raise GemoclapError(f"no method to train; give some of {', '.join(ONE_TRAINING)} with --methods")
+    check_methods(methods, ONE_TRAINING, "train", "that can be swept")
     for name, values in axes.items():
         if name in DECIDED_ELSEWHERE or not name.startswith(SWEPT):
             raise GemoclapError(f"--over: {name} cannot be tried out here, because every run must have the same")

@@ -21,14 +21,26 @@ def series_path(output: str | None, overwrite: bool = False) -> Path | None:
     return None if output is None else check_target(output, (".csv", ".png"), overwrite)
 
 
-def write_series(path: Path | None, rows: Iterable[Sequence[str]], draw: Callable[[Path], None], summary: str) -> None:
-    """Write `rows`, a header first, or let `draw` make a picture; `summary` is printed where it does not mix with the rows."""
+def write_series(
+    path: Path | None,
+    rows: Iterable[Sequence[str]],
+    draw: Callable[[Path], None],
+    summary: str,
+    remark: str | None = None,
+) -> None:
+    """Write `rows`, a header first, or let `draw` make a picture.
+
+    `summary` is printed where it does not mix with the rows. `remark`, on why the values may mean little, is printed to
+    standard error.
+    """
     if path is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
-        return
-    if path.suffix.lower() == ".png":
-        draw(path)
     else:
-        with atomic_write(path) as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-    print_summary(f"{path}: {summary}", path)
+        if path.suffix.lower() == ".png":
+            draw(path)
+        else:
+            with atomic_write(path) as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+        print_summary(f"{path}: {summary}", path)
+    if remark:
+        print(f"beware: {remark}", file=sys.stderr)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path, PurePosixPath
 
-from gemoclap.corpora.layout import AUDIO_SUFFIXES
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import AUDIO_SUFFIXES, Utterance
 from gemoclap.corpora.speakers import normal_name, speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.recipes.run_folder import CONFIG, seed_folders
