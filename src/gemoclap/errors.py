@@ -5,6 +5,10 @@ import difflib
 NO_NUMBERS = "its probabilities are not numbers; look for extreme samples in the recording"
 """Message for a clip for which a model gives NaN."""
 
+SIMILAR, VERY_SIMILAR = 0.6, 0.75
+"""How large a share of their letters a misspelt word and the name meant must have in common: where the first letter is the
+same, and where it is not."""
+
 
 class GemoclapError(Exception):
     """An error that the user can fix. Its message is one line that names the file, row or setting, and what to do.
@@ -30,8 +34,19 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
     Upper and lower case are ignored, but of two equally similar names the one in the same case is chosen.
     """
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not near:
+    near = _nearest(word, known)
+    if near is None:
         in_lower = {one.casefold(): one for one in reversed(known)}
-        near = [in_lower[one] for one in difflib.get_close_matches(word.casefold(), in_lower, n=1, cutoff=0.5)]
-    return f" (did you mean {near[0]!r}?)" if near else ""
+        near = in_lower.get(_nearest(word.casefold(), [*in_lower]) or "")
+    return f" (did you mean {near!r}?)" if near else ""
+
+
+def _nearest(word: str, known: list[str]) -> str | None:
+    """Return the name that shares most letters with a word, if these are enough.
+
+    People seldom mistype the first letter. With another one a name shares many letters by chance: 'tender' has most of the
+    German word 'wütend'.
+    """
+    near = difflib.get_close_matches(word, known, n=5, cutoff=SIMILAR)
+    very_near = difflib.get_close_matches(word, near, n=5, cutoff=VERY_SIMILAR)
+    return next((one for one in near if one[:1] == word[:1] or one in very_near), None)

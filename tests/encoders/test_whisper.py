@@ -294,7 +294,7 @@ def test_what_cannot_be_loaded_is_said_in_a_line(tmp_path: Path) -> None:
     assert "dropout is a number (here 0.0), not 'x'" in error_of(tmp_path / "good", options={"dropout": "x"})
     with pytest.raises(GemoclapError, match=r"3 layers, but 2 of the audio encoder are built \(model.layers"):
         load_audio_encoder(str(tmp_path / "good"), 2).freeze(3)
-    assert "has no 'pading' to change (did you mean 'padded'?)" in error_of(tmp_path / "good", options={"pading": True})
+    assert "has no 'paded' to change (did you mean 'padded'?)" in error_of(tmp_path / "good", options={"paded": True})
     assert "has no 'd_model'" in error_of(tmp_path / "good", options={"d_model": 8})
     (tmp_path / "good" / "preprocessor_config.json").unlink()
     load_audio_encoder(str(tmp_path / "good"))  # what a Whisper hears is known
