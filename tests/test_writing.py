@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.files import write_json
 from gemoclap.writing import (
     atomic_write,
@@ -168,6 +168,28 @@ def test_a_name_may_be_as_long_as_the_file_system_allows(letter: str, tmp_path: 
         second.write("2")
         assert all(is_partial(path) for path in tmp_path.iterdir())
     assert {path: path.read_text() for path in tmp_path.iterdir()} == {one: "1", other: "2"}
+
+
+def fail_with(number: int, place: Path) -> None:
+    raise OSError(number, os.strerror(number), str(place))
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda folder: raise_full(),
+        lambda folder: fail_with(errno.EFBIG, folder / "in" / "a.json"),
+        lambda folder: write_json(folder / "in" / "a.json", {}),  # on a full disk
+        lambda folder: (folder / "none" / "x").write_text(""),
+    ],
+)
+def test_an_error_names_the_folder_that_was_given(fail, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not the one beside it, which is gone when somebody looks for it."""
+    monkeypatch.setattr(os, "fsync", raise_full)
+    with pytest.raises(WriteError) as found, folder_written_beside(tmp_path / "scores") as folder:
+        fail(folder)
+    assert str(found.value).startswith(str(tmp_path / "scores")) and ".partial" not in str(found.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:

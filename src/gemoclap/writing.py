@@ -188,6 +188,25 @@ def beside(path: Path) -> Path:
 
 
 @contextmanager
+def named_as(path: Path, partial: Path) -> Iterator[None]:
+    """Let errors about `partial`, or what lies in it, name `path`, which it becomes and which the user knows."""
+    try:
+        yield
+    except GemoclapError as error:  # of a file in it that was written, which has named it already
+        error.args = tuple(_with_name(one, path, partial) for one in error.args)
+        error.for_clients = _with_name(error.for_clients, path, partial)
+        raise
+    except OSError as error:
+        if isinstance(error.filename, str | bytes | os.PathLike):
+            error.filename = _with_name(os.fsdecode(error.filename), path, partial)
+        raise
+
+
+def _with_name(text: str, path: Path, partial: Path) -> str:
+    return text.replace(str(partial), str(path))
+
+
+@contextmanager
 def written_beside(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a name beside `path` to write to, and rename that to `path` when the block ends without an error.
 
@@ -205,7 +224,8 @@ def written_beside(path: str | os.PathLike) -> Iterator[Path]:
     with readable_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield partial
+            with named_as(path, partial):
+                yield partial
             give_usual_mode(partial)
             os.replace(partial, path)
         finally:
@@ -276,7 +296,8 @@ def folder_written_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            yield partial
+            with named_as(target, partial):
+                yield partial
             for path in partial.rglob("*"):
                 give_usual_mode(path)
             shutil.rmtree(target, ignore_errors=True)

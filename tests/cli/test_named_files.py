@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -147,6 +148,32 @@ def test_scores_are_shown_although_the_disk_is_full(
     assert run("evaluate", small_manifest, "--model", small_model, "-o", tmp_path / "scores") == 2
     shown = capsys.readouterr()
     assert "UAR" in shown.out and "the disk is full" in shown.err
+
+
+@pytest.mark.parametrize(
+    "given",
+    [["predict", "closed"], ["predict", "closed/in"], ["predict", "clip.wav", "--model", "closed"],
+     ["search", "angry", "--index", "closed"], ["report", "closed"]],
+)  # fmt: skip
+def test_a_folder_that_may_not_be_opened_is_the_one_that_is_named(
+    given: list[str], clip: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """And not a file that was looked for in it. Tests may run as root, whom no permission stops, so it is acted."""
+    (clip.parent / "closed" / "in").mkdir(parents=True)
+    monkeypatch.chdir(clip.parent)
+    stat, scandir, access = os.stat, os.scandir, os.access
+
+    def is_inside(path: object) -> bool:
+        return isinstance(path, str | os.PathLike) and "closed/" in os.fspath(path)
+
+    def refused(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "stat", lambda path, **more: refused(path) if is_inside(path) else stat(path, **more))
+    monkeypatch.setattr(os, "scandir", lambda path=".": refused(path) if "closed" in str(path) else scandir(path))
+    monkeypatch.setattr(os, "access", lambda path, mode: "closed" not in str(path) and access(path, mode))
+    line = complaint(capsys, *given)
+    assert line.startswith("gemoclap: closed: ") and "Permission denied" in line
 
 
 def test_an_output_that_is_also_given_is_not_written_over(

@@ -19,7 +19,7 @@ from sound import noise, tone, write
 
 from gemoclap.cli.predicting import ENOUGH_TO_ADAPT
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
-from gemoclap.errors import GemoclapError
+from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.inference.job import columns_of
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
@@ -151,6 +151,16 @@ def test_labels_do_not_replace_other_columns(label: str) -> None:
         columns_of(of_manifest, ["sad", label], ["seconds"])
     if label in ("id", "seconds"):  # a column that this table does not have
         assert label in columns_of([Utterance("one.wav", "one.wav")], ["sad", label], [])
+
+
+def test_a_full_disk_is_told_with_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    """/dev/full refuses the rows when they are written, and once more what is left of them when the file is closed."""
+    target = tmp_path / "out.csv"
+    said = f"{target}: cannot be written, the disk is full"
+    with pytest.raises(WriteError, match=re.escape(said)), RowFile(target, {}, ["path"]) as rows:
+        rows._file.close()
+        rows._file = rows._leave.enter_context(open("/dev/full", "w"))  # noqa: SIM115
+        rows.add({"path": "a.wav"})
 
 
 def test_a_partial_file_of_something_else_is_left_alone(tmp_path: Path) -> None:

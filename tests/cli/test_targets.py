@@ -129,6 +129,10 @@ def test_an_evaluation_that_fails_leaves_nothing_and_can_be_run_again(
         patch.setattr(plots, "write_confusion", full)  # after three of its files
         line = complaint(capsys, *given)
     assert "scores: cannot be written, the disk is full; free space" in line
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)  # where the first of its files is written
+        line = complaint(capsys, *given)
+    assert line.startswith(f"gemoclap: {tmp_path / 'scores' / 'predictions.csv'}: cannot be written, the disk is full")
     assert contents(tmp_path) == {} and list(tmp_path.iterdir()) == []
     assert run(*given) == 0
     names = {path.name for path in (tmp_path / "scores").iterdir()}

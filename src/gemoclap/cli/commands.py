@@ -12,6 +12,7 @@ import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple
 
 from gemoclap import __version__
@@ -253,9 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _report(
-            f"gemoclap: {error.filename or 'a file'}: {error.strerror or error}; solve that and try again", given, 2
-        )
+        return _report(f"gemoclap: {_place(error)}: {error.strerror or error}; solve that and try again", given, 2)
     except ModuleNotFoundError as error:
         return _report(f"gemoclap: {lacking(error)}", given, 2)
     except Exception as error:
@@ -307,6 +306,15 @@ def _resumes(given: Sequence[str]) -> bool:
     """Whether a command that was interrupted goes on where it was, as far as its arguments tell."""
     has_output = any(word in ("-o", "--output") or word.startswith("--output=") for word in given)
     return given[:1] == ["index"] or (has_output and not AT_ONCE & {*given[:1]})
+
+
+def _place(error: OSError) -> str:
+    """Return the file that an error is about, or the folder that keeps this user out of it: that is what was named."""
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return "a file"
+    path = Path(os.fsdecode(error.filename))
+    closed = [folder for folder in path.parents if not os.access(folder, os.X_OK)]
+    return str(closed[-1] if isinstance(error, PermissionError) and closed else path)
 
 
 def _report(message: str, given: Sequence[str], status: int) -> int:

@@ -22,8 +22,18 @@ def model_source(name: str | os.PathLike) -> str:
 
 
 def is_model_folder(path: str | os.PathLike) -> bool:
-    """Whether a path is a folder with a saved model."""
-    return (Path(path) / "config.json").is_file()
+    """Whether a path is a folder with a saved model.
+
+    Raises
+    ------
+    GemoclapError : it is a folder that this user may not look into.
+    """
+    try:
+        return (Path(path) / "config.json").is_file()
+    except PermissionError as error:
+        raise GemoclapError(
+            f"{path}: cannot be opened ({error.strerror}); change its permissions, or name another folder"
+        ) from error
 
 
 def require_model(name: str | os.PathLike) -> None:

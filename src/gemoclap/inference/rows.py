@@ -72,7 +72,8 @@ class RowFile:
     def __exit__(self, *error: Any) -> None:
         if not self.failed and not self._is_stream:
             self.partial.unlink(missing_ok=True)  # there are no rows to resume from
-        self._leave.__exit__(*error)
+        with readable_write_errors(self.path):  # a full disk is also met when what is left is written
+            self._leave.__exit__(*error)
 
     def add(self, row: Row) -> None:
         """Add a row. After this call, the row is kept even if the process is killed."""
@@ -81,7 +82,7 @@ class RowFile:
             self._writer.writerow(row)
             self._file.flush()
             return
-        with readable_write_errors(self.partial):
+        with readable_write_errors(self.path):
             self._file.write(to_json(dict(row)) + "\n")
             self._file.flush()
 

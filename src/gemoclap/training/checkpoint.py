@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.files import parse_json, write_json
 from gemoclap.training.distributed import process_state
-from gemoclap.writing import give_usual_mode, readable_write_errors
+from gemoclap.writing import give_usual_mode, named_as, readable_write_errors
 
 Tensors = dict[str, Tensor]
 
@@ -79,7 +79,7 @@ def write_checkpoint(
     final = folder / f"step-{step:08d}"
     partial = folder / f".{final.name}.partial"
     try:
-        with readable_write_errors(folder):
+        with readable_write_errors(folder), named_as(final, partial):
             _write(partial, final, run_key, tensors, state, process)
     except WriteError:
         shutil.rmtree(
