@@ -178,7 +178,7 @@ def test_what_cannot_be_adapted_is_said_in_a_line(
     call: Path, small_model: Path, frozen_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     (stats := tmp_path / "s.json").write_text(
-        '{"model": "m", "groups": {"a": {"count": 1, "mean": [0], "square": [1]}}}'
+        '{"model": "m", "groups": {"all": {"count": 1, "mean": [0], "square": [1]}}}'
     )
     frozen = ("--model", frozen_model)
     for options, said in (
@@ -255,6 +255,38 @@ def test_what_is_wrong_is_said_in_a_line(
     ):
         assert said in complaint(capsys, "timeline", *options)
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_a_model_is_not_loaded_for_what_cannot_work(
+    call: Path, frozen_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Loading takes seconds, which a misspelt option or a faulty file should not cost."""
+
+    def loaded(name: str) -> None:
+        raise AssertionError(f"{name} was loaded")
+
+    monkeypatch.setattr(Predictor, "from_pretrained", loaded)
+    text, damaged, of_ann, turns = (tmp_path / name for name in ("text.wav", "damaged.json", "ann.json", "turns.csv"))
+    text.write_text("no sound")
+    group = '{"model": "m", "groups": {"Ann": {"count": 2, "mean": [3.0], "square": [%s]}}}'
+    damaged.write_text(group % "4.0")
+    of_ann.write_text(group % "9.5")
+    turns.write_text("speaker,start,end\nBob,0,2\n")
+    model = ["--model", frozen_model]
+    for options, said in (
+        ([text], "text.wav: "),
+        ([call, "--hop", "0"], "hop must be above 0"),
+        ([call, "--hop", "5"], "hop must be above 0 and at most the window, 4 s, not 5"),
+        ([call, "--window", "1", "--hop", "2"], "at most the window, 1 s, not 2"),
+        ([call, "--window", "-1"], "window must be 0.1 seconds or more"),
+        ([call, "--speech_threshold", "2"], "speech threshold must be"),
+        ([call, "--min_silence", "-1"], "min_silence must be"),
+        ([call, "--adapt", damaged], "group 'Ann': a mean square is smaller"),
+        ([call, "--adapt", of_ann], "statistics of Ann, but none of 'recording'"),
+        ([call, "--adapt", of_ann, "--by", "channel"], "statistics of Ann, but none of 'channel 1'"),
+        ([call, "--adapt", of_ann, "--turns", turns], "statistics of Ann, but none of 'Bob'"),
+    ):
+        assert said in complaint(capsys, "timeline", *options, *model)
 
 
 def test_pictures_alone_need_matplotlib(

@@ -157,15 +157,37 @@ def test_statistics_are_kept_in_a_file_of_their_model(tmp_path: Path) -> None:
         read_statistics(tmp_path / "s.json", "m2")
 
 
+def of_a(count: str = "2", mean: str = "[0.0]", square: str = "[1.0]") -> str:
+    return f'{{"model": "m", "groups": {{"a": {{"count": {count}, "mean": {mean}, "square": {square}}}}}}}'
+
+
 @pytest.mark.parametrize(
-    "text", ["[]", "{}", '{"groups": {}}', '{"groups": {"a": {"count": 0, "mean": [1], "square": [1]}}}',
-             '{"groups": {"a": {"count": 2, "mean": [1, 2], "square": [1]}}}',
-             '{"groups": {"a": {"count": 2, "mean": [NaN], "square": [1]}}}', '{"groups": {"a": 3}}'],
+    "text",
+    ["[]", "{}", '{"groups": {}}', '{"groups": {"a": 3}}', of_a(mean="[1, 2]"), of_a(mean="[NaN]"), of_a(mean="[]"),
+     of_a(mean="[]", square="[]"), of_a(mean='["x"]'), of_a(mean="[3.0]", square="[4.0]"), of_a(square="[-1.0]"),
+     of_a(count="Infinity"), of_a(count="-1"), of_a(count="null")],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(GemoclapError, match=r"s\.json.*--save_adapt"):
         read_statistics(tmp_path / "s.json", "m")
+
+
+@pytest.mark.parametrize("clips", [1, 2, 30])
+def test_what_clips_really_have_can_be_read_again(clips: int, tmp_path: Path) -> None:
+    """Rounding must not make statistics of one clip, whose variance is 0, look impossible."""
+    x = 30 * features(clips, 100.0)
+    write_statistics(tmp_path / "s.json", "m", {"a": Statistics.of(x)})
+    found = read_statistics(tmp_path / "s.json", "m")["a"]
+    np.testing.assert_allclose(found.square, np.square(x.astype(float)).mean(0), rtol=1e-5)
+
+
+def test_statistics_of_another_size_are_refused() -> None:
+    of_six = Statistics.of(features(3))
+    with pytest.raises(GemoclapError, match="of 6 features, and the model has 1"):
+        of_six.apply(features(3)[:, :1])
+    with pytest.raises(GemoclapError, match="of 1 features, and the model has 6"):
+        Statistics(1.0, np.zeros(1), np.ones(1)).apply(features(3))
 
 
 # The command.
@@ -214,6 +236,24 @@ def test_one_bad_clip_costs_one_clip(frozen_model: Path, small_manifest: Path, t
     assert run(*given, "-o", tmp_path / "out.csv") == 1
     errors = [bool(row["error"]) for row in rows_of(tmp_path / "out.csv").values()]
     assert errors == [False, True, False, False]
+
+
+def test_a_model_is_not_loaded_for_faulty_statistics(
+    frozen_model: Path,
+    small_manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def loaded(name: str) -> None:
+        raise AssertionError(f"{name} was loaded")
+
+    monkeypatch.setattr(Predictor, "from_pretrained", loaded)
+    group = '{"model": "m", "groups": {"Ann": {"count": 2, "mean": [3.0], "square": [%s]}}}'
+    for square, said in (("4.0", "group 'Ann': a mean square is smaller"), ("9.5", "has no statistics of")):
+        (tmp_path / "s.json").write_text(group % square)
+        given = ["predict", small_manifest, "--model", frozen_model, "--adapt", tmp_path / "s.json"]
+        assert said in complaint(capsys, *given)
 
 
 def test_what_cannot_be_adapted_to_is_one_line(

@@ -130,6 +130,9 @@ def test_the_model_gets_batches_and_progress_goes_to_the_end(tmp_path: Path) -> 
         ({"smooth": float("nan")}, "smooth must be"),
         ({"by": "channel", "turns": [Turn("A", 0, 1, 1)]}, "not both"),
         ({"settings": StreamSettings(hop=9.0)}, "hop must be"),
+        ({"hop": 0.5}, "hop: is a setting; give settings="),
+        ({"min_silence": 1.0}, "min_silence: is a rule of what speech is; give settings="),
+        ({"lables": ["angry"]}, r"lables: there is no such option \(did you mean 'labels'\?\); there are by, turns, "),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict, said: str, tmp_path: Path) -> None:

@@ -14,10 +14,12 @@ from speaking import NO_ANSWER, FailingPredictor, LoudnessPredictor, speech_like
 from gemoclap.audio import load_audio
 from gemoclap.corpora.synthetic import generate
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.speech import SpeechRules
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings
-from gemoclap.inference.stream_state import StreamState
+from gemoclap.inference.stream_state import LaneState, StreamState
+from gemoclap.inference.turns import Turn
 
 pytestmark = pytest.mark.usefixtures("loud_net")
 
@@ -214,6 +216,19 @@ def test_a_chunk_that_is_no_sound_is_refused_and_changes_nothing(chunk: np.ndarr
         ({"settings": StreamSettings(speech=SpeechRules(min_silence=-1))}, "min_silence must be"),
         ({"sample_rate": 0}, "sample_rate must be"),
         ({"batch_size": 0}, "batch_size must be"),
+        ({"batch_size": "2"}, "batch_size must be"),
+        ({"window": 2.0}, r"window: is a setting; give settings=StreamSettings\(window=...\)"),
+        ({"min_silence": 1.0}, r"settings=StreamSettings\(speech=SpeechRules\(min_silence=...\)\)"),
+        (
+            {"setings": StreamSettings()},
+            r"setings: there is no such option \(did you mean 'settings'\?\); there are sample_rate, settings, turns, ",
+        ),
+        ({"settings": {"window": 2.0}}, "settings must be StreamSettings.*, not dict"),
+        ({"settings": StreamSettings(window="2")}, "window must be a number, not '2'"),  # type: ignore[arg-type]
+        ({"settings": StreamSettings(hop=None)}, "hop must be a number"),  # type: ignore[arg-type]
+        ({"settings": StreamSettings(speech="all")}, "speech must be SpeechRules"),  # type: ignore[arg-type]
+        ({"settings": StreamSettings(speech=SpeechRules(threshold="x"))}, "threshold must be a number"),  # type: ignore[arg-type]
+        ({"turns": [Turn("Ann", 0.0, 1.0, 1)]}, "turns must map each speaker to .*, not list; turns_by_speaker"),
         ({"state": StreamState(8000)}, "8000 Hz"),
         ({"turns": {"Ann": [(0.0, 1.0)]}, "state": StreamState(16000)}, "other speakers"),
         ({"state": StreamState(16000).to_dict()}, "must be a StreamState, not dict"),
@@ -229,7 +244,15 @@ def test_settings_that_make_no_sense_are_refused(options: dict, said: str) -> No
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"sample_rate": 1, "more": 2}, {"sample_rate": 16000, "speech": 3, "lanes": {}, "pending": []}]
+    "data",
+    [
+        {},
+        {"sample_rate": 1, "more": 2},
+        {"sample_rate": 16000, "speech": 3, "lanes": {}, "pending": []},
+        StreamState(
+            16000, lanes={"": LaneState(statistics=Statistics(2.0, np.array([3.0]), np.array([4.0])))}
+        ).to_dict(),
+    ],
 )
 def test_what_is_no_state_is_refused(data: dict) -> None:
     with pytest.raises(GemoclapError, match="not the state of a stream"):

@@ -15,7 +15,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, save_statistics
+from gemoclap.inference.adaptation import ALL, check_groups, groups_in, read_statistics, save_statistics
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
@@ -134,15 +134,25 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
         return None
     if args.adapt == "folder":
         return [ALL] * len(clips)
+    known = None
     if args.adapt != "speaker":
         if args.save_adapt:
             raise GemoclapError("--save_adapt: the statistics of --adapt FILE are already saved; leave it out")
-        if groups_in(args.adapt) == [ALL]:
+        known = groups_in(args.adapt)
+        if [*known] == [ALL]:
             if args.by == "folder":
                 raise GemoclapError(f"--by folder: {args.adapt} has statistics of all clips together; leave --by out")
             return [ALL] * len(clips)
-    if args.by == "folder":
-        return [str(Path(clip.path).parent) for clip in clips]
+    groups = _folders(clips) if args.by == "folder" else _speakers(clips)
+    check_groups(groups, known)
+    return groups
+
+
+def _folders(clips: Sequence[Utterance]) -> list[str]:
+    return [str(Path(clip.path).parent) for clip in clips]
+
+
+def _speakers(clips: Sequence[Utterance]) -> list[str]:
     for clip in clips:
         if clip.speaker is None:
             raise GemoclapError(

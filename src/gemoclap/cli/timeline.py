@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemoclap.audio import regular_file
+from gemoclap.audio import open_channels
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.inference.adaptation import groups_in, read_statistics, save_statistics
+from gemoclap.inference.adaptation import groups_in, read_statistics, save_statistics, statistics_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.smoothing import check_smoothing
-from gemoclap.inference.turns import read_turns
+from gemoclap.inference.stream_settings import SpeechRules, StreamSettings, complete
+from gemoclap.inference.turns import Turn, lane_names, read_turns
 from gemoclap.labels import chosen_labels
 from gemoclap.starting import many_imports
 from gemoclap.terminal import output_console, print_summary, progress_bar
@@ -45,18 +47,19 @@ def run_timeline(args: Namespace) -> int:
     check_smoothing(args.smooth, args.threshold)
     if args.turns and args.by == "channel":
         raise GemoclapError("give --turns or --by channel, not both: turns say who speaks in the recording as a whole")
-    rules = _speech_rules(args)
+    settings = StreamSettings(args.window, args.hop, _speech_rules(args))
+    complete(settings, None)  # refuses what no model could use
     _check_adapt(args)
-    regular_file(args.audio)
+    with open_channels(args.audio) as file:
+        channels = file.channels
     turns = read_turns(args.turns, args.audio) if args.turns else None
+    _check_statistics(args, channels, turns)
     require_model(model_source(args.model))
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
     with many_imports():
         from gemoclap.encoders.fingerprint import fingerprint
         from gemoclap.inference.emotion_timeline import emotion_timeline, with_advice
         from gemoclap.inference.predictor import Predictor
-        from gemoclap.inference.speech import SpeechRules
-        from gemoclap.inference.stream import StreamSettings
         from gemoclap.recipes.made import made_with
         from gemoclap.reports.timeline_files import remarks_of, write_timeline
 
@@ -70,7 +73,7 @@ def run_timeline(args: Namespace) -> int:
             args.audio,
             by=args.by,
             turns=turns,
-            settings=StreamSettings(args.window, args.hop, None if rules is None else SpeechRules(**rules)),
+            settings=settings,
             smooth=args.smooth,
             labels=args.labels,
             threshold=args.threshold,
@@ -98,8 +101,8 @@ def run_timeline(args: Namespace) -> int:
     return int(any(window.error for lane in found.lanes for window in lane.windows))
 
 
-def _speech_rules(args: Namespace) -> dict[str, float] | None:
-    """Return the options for finding speech that were given; None if all sound counts as speech.
+def _speech_rules(args: Namespace) -> SpeechRules | None:
+    """Return how speech is found; None if all sound counts as speech.
 
     Raises
     ------
@@ -108,7 +111,7 @@ def _speech_rules(args: Namespace) -> dict[str, float] | None:
     options = {"threshold": "speech_threshold", "min_silence": "min_silence", "min_speech": "min_speech"}
     given = {rule: option for rule, option in options.items() if getattr(args, option) is not None}
     if args.speech == "detect":
-        return {rule: getattr(args, option) for rule, option in given.items()}
+        return SpeechRules(**{rule: getattr(args, option) for rule, option in given.items()})
     if given:
         names = ", ".join(f"--{option}" for option in given.values())
         raise GemoclapError(f"{names}: with --speech all, no speech is looked for; leave one or the other out")
@@ -121,14 +124,21 @@ def _check_adapt(args: Namespace) -> None:
         raise GemoclapError(
             "--adapt folder: this is one recording; give --adapt none, speaker, or a file of statistics"
         )
-    if args.adapt not in ("none", "speaker"):
-        if not Path(args.adapt).is_file():
-            raise GemoclapError(f"{args.adapt}: no such file; give --adapt none, speaker, or a file of statistics")
-        groups_in(args.adapt)
+    if args.adapt not in ("none", "speaker") and not Path(args.adapt).is_file():
+        raise GemoclapError(f"{args.adapt}: no such file; give --adapt none, speaker, or a file of statistics")
     if args.save_adapt:
         if args.adapt != "speaker":
             raise GemoclapError("--save_adapt: there is nothing new to save; give --adapt speaker with it")
         check_target(args.save_adapt, (".json",), args.overwrite, "--save_adapt")
+
+
+def _check_statistics(args: Namespace, channels: int, turns: Sequence[Turn] | None) -> None:
+    """Raise a GemoclapError if a file of statistics is damaged, or has none of a speaker or channel."""
+    if args.adapt in ("none", "speaker"):
+        return
+    known = groups_in(args.adapt)
+    for name in lane_names(channels, args.by, turns):
+        statistics_of(name, known)
 
 
 def _adapt(given: str, model: str) -> Adapt:

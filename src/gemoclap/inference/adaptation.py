@@ -27,6 +27,8 @@ STRENGTH = 8.0
 """The statistics of training count as much as this number of clips [C]. Of 0, 2, 8 and 32, this value did no harm even with one
 or two clips, on two corpora that the default model was not trained on (benchmarks/adaptation.py)."""
 SMALLEST_DEVIATION = 1e-3
+ROUNDING = 1e-4
+"""How much smaller than a squared mean a mean square may be, as a share of it: both are rounded when they are written."""
 REMEDY = "make it again with 'gemoclap predict ... --adapt folder --save_adapt FILE'"
 
 
@@ -64,8 +66,38 @@ class Statistics:
         mean = self.mean + (wide - self.mean) * (weight / count)
         return Statistics(count, mean, self.square + (np.square(wide) - self.square) * (weight / count))
 
+    @classmethod
+    def read(cls, data: Any) -> Statistics:
+        """Return the statistics that plain data hold: ``{"count": 3.0, "mean": [...], "square": [...]}``.
+
+        Raises
+        ------
+        ValueError : no clips can have these; the message says what is wrong.
+        """
+        try:
+            found = cls(float(data["count"]), _numbers(data["mean"]), _numbers(data["square"]))
+        except (KeyError, TypeError):
+            raise ValueError("lacks count, mean or square") from None
+        if not 0 <= found.count < float("inf"):
+            raise ValueError(f"the count is {found.count:g}")
+        if len(found.mean) != len(found.square):
+            raise ValueError(f"{len(found.mean)} means and {len(found.square)} mean squares")
+        if (found.square < np.square(found.mean) * (1 - ROUNDING)).any():
+            raise ValueError("a mean square is smaller than the squared mean, so a variance would be negative")
+        return found
+
     def apply(self, features: np.ndarray, strength: float = STRENGTH) -> np.ndarray:
-        """Shift and scale ``features (N, P)`` to mean 0 and deviation 1; training counts as `strength` further clips."""
+        """Shift and scale ``features (N, P)`` to mean 0 and deviation 1; training counts as `strength` further clips.
+
+        Raises
+        ------
+        GemoclapError : the statistics are of another number of features.
+        """
+        if features.shape[1:] != self.mean.shape:
+            raise GemoclapError(
+                f"adapt: the statistics are of {len(self.mean)} features, and the model has {features.shape[1]}; measure them "
+                "with this model"
+            )
         weight = self.count / (self.count + strength)
         mean = weight * self.mean
         square = weight * self.square + (1 - weight)
@@ -150,41 +182,40 @@ def save_statistics(path: str | os.PathLike, model: str, statistics: Mapping[str
         logger.warning("%s: not written, because there was no speech to measure", path)
 
 
-def groups_in(path: str | os.PathLike) -> list[str]:
-    """Return the groups in a file of statistics, without loading a model; raises as `read_statistics`."""
-    return list(_read(path)["groups"])
-
-
-def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics]:
-    """Read a file of `write_statistics`.
+def groups_in(path: str | os.PathLike) -> dict[str, Statistics]:
+    """Return the statistics of each group in a file of `write_statistics`, whichever model they are of.
 
     Raises
     ------
-    GemoclapError : the file is missing, damaged, or describes the features of another model.
+    GemoclapError : the file is missing or damaged.
     """
-    data = _read(path)
-    try:
-        found = {
-            name: Statistics(float(one["count"]), _numbers(one["mean"]), _numbers(one["square"]))
-            for name, one in data["groups"].items()
-        }
-        sizes = {len(array) for one in found.values() for array in (one.mean, one.square)}
-        if len(sizes) != 1 or not all(one.count >= 0 for one in found.values()):
-            raise ValueError
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise GemoclapError(f"{path}: damaged; {REMEDY}") from None
-    if data.get("model") != model:
+    return _read(path)[1]
+
+
+def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics]:
+    """Return what `groups_in` does, if the statistics are of this model; otherwise raise a GemoclapError."""
+    of_model, found = _read(path)
+    if of_model != model:
         raise GemoclapError(f"{path}: made with another model; {REMEDY}")
     return found
 
 
-def _read(path: str | os.PathLike) -> dict[str, Any]:
+def _read(path: str | os.PathLike) -> tuple[Any, dict[str, Statistics]]:
+    """Return the model that a file of statistics is of, and the groups in it."""
     if not Path(path).is_file():
         raise GemoclapError(f"{path}: no such file; give --adapt none, folder, speaker or a file of statistics")
     data = read_json(path, REMEDY)
     if not isinstance(data.get("groups"), dict) or not data["groups"]:
-        raise GemoclapError(f"{path}: damaged; {REMEDY}")
-    return data
+        raise GemoclapError(f"{path}: damaged, it has no groups; {REMEDY}")
+    found = {}
+    for name, group in data["groups"].items():
+        try:
+            found[name] = Statistics.read(group)
+        except ValueError as error:
+            raise GemoclapError(f"{path}: damaged, group {name!r}: {error}; {REMEDY}") from None
+    if len({len(one.mean) for one in found.values()}) > 1:
+        raise GemoclapError(f"{path}: damaged, its groups have different numbers of features; {REMEDY}")
+    return data.get("model"), found
 
 
 def _rounded(values: np.ndarray) -> list[float]:
@@ -192,7 +223,12 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 
 def _numbers(values: Iterable[float]) -> np.ndarray:
-    array = np.array(values, dtype=np.float64)
-    if array.ndim != 1 or not np.isfinite(array).all():
-        raise ValueError("not a list of numbers")
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("mean or square has something other than numbers") from None
+    if array.ndim != 1 or not len(array):
+        raise ValueError("mean or square is no list of numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("mean or square has something other than numbers")
     return array

@@ -20,8 +20,9 @@ from gemoclap.inference.clips import OVERLOADED, SILENT
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, check_smoothing, segments, smoothed
-from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings, window_of
-from gemoclap.inference.turns import Turn, remarks_on_turns, turns_by_speaker
+from gemoclap.inference.stream import EmotionStream, EmotionWindow, window_of
+from gemoclap.inference.stream_settings import StreamSettings, known_options
+from gemoclap.inference.turns import Turn, lane_names, remarks_on_turns, turns_by_speaker
 from gemoclap.inference.windows import Turns
 from gemoclap.wording import counted
 
@@ -114,6 +115,7 @@ def with_advice(found: EmotionTimeline, advice: str) -> EmotionTimeline:
     return replace(found, remarks=[f"{one}; {advice}" if one.endswith(MIXED) else one for one in found.remarks])
 
 
+@known_options
 def emotion_timeline(
     predictor: Predictor,
     path: str | os.PathLike | Channels,
@@ -153,9 +155,8 @@ def emotion_timeline(
         raise GemoclapError("give turns or 'by channel', not both: turns say who speaks in the recording as a whole")
     check_smoothing(smooth, threshold)
     with nullcontext(path) if isinstance(path, Channels) else open_channels(path) as file:
-        count = file.channels if by == "channel" else 1
         by_speaker = None if turns is None else turns_by_speaker(turns)
-        names = [f"channel {number}" for number in range(1, count + 1)] if by == "channel" else ["recording"]
+        names = lane_names(file.channels, by)
         tracks = [
             _Track(predictor, file.sample_rate, settings, by_speaker, labels, batch_size, name, adapt) for name in names
         ]

@@ -10,30 +10,13 @@ import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.inference.silero import CONTEXT, FRAME, SIZE, SpeechNet, load_speech_net, speech_probabilities
+from gemoclap.inference.stream_settings import HYSTERESIS, SpeechRules
 
 GROUP = 16 * FRAME
 """Samples that are processed together, about half a second. The groups do not depend on the chunks, so neither do the
 probabilities, to the last bit."""
-HYSTERESIS = 0.15
-"""As in Silero: speech ends when its probability is this much below the threshold."""
 PAD_SECONDS = 0.03
 """As in Silero: seconds that are added before and after speech."""
-
-
-@dataclass(frozen=True)
-class SpeechRules:
-    """Rules for what counts as speech.
-
-    Attributes
-    ----------
-    threshold : smallest probability of a frame of speech, above `HYSTERESIS` and below 1.
-    min_silence : seconds; shorter pauses count as speech.
-    min_speech : seconds; shorter speech is left out.
-    """
-
-    threshold: float = 0.5
-    min_silence: float = 0.3
-    min_speech: float = 0.25
 
 
 ANY_SPEECH = SpeechRules(threshold=0.3, min_speech=0.0)

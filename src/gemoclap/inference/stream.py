@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,33 +21,15 @@ from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.clips import as_array, scaled
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.silero import load_speech_net
-from gemoclap.inference.speech import GROUP, HYSTERESIS, PAD_SECONDS, Speech, SpeechDetector, SpeechRules
+from gemoclap.inference.speech import GROUP, PAD_SECONDS, Speech, SpeechDetector
+from gemoclap.inference.stream_settings import WINDOW_SECONDS, SpeechRules, StreamSettings, complete, known_options
 from gemoclap.inference.stream_state import LaneState, PendingWindow, StreamState
 from gemoclap.inference.windows import Turns, WindowCutter, within_turns
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
 
-WINDOW_SECONDS = 4.0
-"""Default length of a window: about that of a clip in the usual corpora [C]."""
-SHORTEST_WINDOW = 0.1
-"""Smallest length of a window in seconds; a syllable is about twice as long."""
-
-
-@dataclass(frozen=True)
-class StreamSettings:
-    """How sound is cut into windows.
-
-    Attributes
-    ----------
-    window : seconds. None = `WINDOW_SECONDS`, or the model's longest clip if that is shorter.
-    hop : seconds from the start of one window to the start of the next.
-    speech : rules for what counts as speech. None = all sound counts as speech.
-    """
-
-    window: float | None = None
-    hop: float = 1.0
-    speech: SpeechRules | None = SpeechRules()
+__all__ = ["EmotionStream", "EmotionWindow", "SpeechRules", "StreamSettings", "StreamState", "window_of"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +103,7 @@ class EmotionStream:
     >>> stream.finish()  # doctest: +SKIP
     """
 
+    @known_options
     def __init__(
         self,
         predictor: Predictor,
@@ -137,13 +120,16 @@ class EmotionStream:
             raise GemoclapError(
                 f"sample_rate must be a whole number from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {sample_rate!r}"
             )
-        if batch_size < 1:
-            raise GemoclapError(f"batch_size must be 1 or more, not {batch_size}")
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise GemoclapError(f"batch_size must be a whole number, 1 or more, not {batch_size!r}")
+        _check_turns(turns)
         if isinstance(adapt, str) and adapt != "speaker":
             raise GemoclapError(f"adapt must be 'speaker', statistics or None, not {adapt!r}")
         predictor.check_labels(labels)  # not when the first window is complete
         self.predictor, self.labels, self.batch_size = predictor, labels, batch_size
-        self.settings = complete(settings or StreamSettings(), predictor.model.config.audio_settings.max_seconds)
+        self.settings = complete(
+            StreamSettings() if settings is None else settings, predictor.model.config.audio_settings.max_seconds
+        )
         self.state = _begun(state, sample_rate, turns, adapt == "speaker")
         self._adapter = (
             WindowAdapter(predictor, adapt, [*self.state.lanes], labels, batch_size, kept)
@@ -259,33 +245,6 @@ class EmotionStream:
         return speaker if self._turns is not None else None
 
 
-def complete(settings: StreamSettings, max_seconds: float | None) -> StreamSettings:
-    """Return settings with the window filled in.
-
-    Parameters
-    ----------
-    max_seconds : the model's longest clip, None if there is no limit.
-
-    Raises
-    ------
-    GemoclapError : a setting makes no sense, or the window is longer than `max_seconds`.
-    """
-    window = min(WINDOW_SECONDS, max_seconds or WINDOW_SECONDS) if settings.window is None else settings.window
-    if not SHORTEST_WINDOW <= window < float("inf"):
-        raise GemoclapError(f"window must be {SHORTEST_WINDOW} seconds or more, not {window}")
-    if max_seconds is not None and window > max_seconds:
-        raise GemoclapError(f"window: the model uses {max_seconds:g} s of a clip, so {window:g} s is too long")
-    if not 1 / SAMPLE_RATE <= settings.hop <= window:
-        raise GemoclapError(f"hop must be above 0 and at most the window, {window:g} s, not {settings.hop}")
-    if rules := settings.speech:
-        if not HYSTERESIS < rules.threshold < 1:
-            raise GemoclapError(f"speech threshold must be above {HYSTERESIS} and below 1, not {rules.threshold}")
-        for name in ("min_silence", "min_speech"):
-            if not 0 <= getattr(rules, name) < float("inf"):
-                raise GemoclapError(f"{name} must be 0 seconds or more, not {getattr(rules, name)}")
-    return StreamSettings(window, settings.hop, settings.speech)
-
-
 def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, adapts: bool) -> StreamState:
     speakers = [""] if turns is None else [*turns]
     if state is not None and not isinstance(state, StreamState):
@@ -304,6 +263,15 @@ def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, ada
             f"the state is of a stream made {with_or_without} adapt='speaker'; create this one in the same way"
         )
     return state
+
+
+def _check_turns(turns: Turns | None) -> None:
+    """Raise a GemoclapError if turns are no mapping, such as the list of a file of turns."""
+    if turns is not None and not isinstance(turns, Mapping):
+        raise GemoclapError(
+            f"turns must map each speaker to a list of (start, end) in seconds, not {type(turns).__name__}; turns_by_speaker "
+            "makes that of what read_turns returns"
+        )
 
 
 def window_of(

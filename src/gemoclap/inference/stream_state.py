@@ -108,8 +108,7 @@ class StreamState:
 def _lane(data: dict[str, Any]) -> LaneState:
     lane = LaneState(**data)
     if of_features := data.get("statistics"):
-        arrays = {name: np.array(of_features[name], dtype=np.float64) for name in ("mean", "square")}
-        lane.statistics = Statistics(float(of_features["count"]), **arrays)
+        lane.statistics = Statistics.read(of_features)
     return lane
 
 

@@ -116,6 +116,13 @@ def turns_by_speaker(turns: Iterable[Turn]) -> dict[str, list[tuple[float, float
     return found
 
 
+def lane_names(channels: int, by: str, turns: Iterable[Turn] | None = None) -> list[str]:
+    """Return the names of the lanes of a timeline: the speakers of turns, the channels, or one for the whole recording."""
+    if turns is not None:
+        return [*turns_by_speaker(turns)]
+    return [f"channel {number}" for number in range(1, channels + 1)] if by == "channel" else ["recording"]
+
+
 def remarks_on_turns(turns: Sequence[Turn], duration: float) -> list[str]:
     """Return in a line each what is odd about turns: some end after the recording, or two speakers talk at once.
 
