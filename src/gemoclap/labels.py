@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.wording import shortened
 
 EMOTIONS = (
     "angry", "happy", "sad", "neutral", "calm", "fearful", "disgusted", "surprised", "bored", "excited", "frustrated",
@@ -49,16 +50,12 @@ def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple
     found = (labels,) if isinstance(labels, str) else tuple(trained if labels is None else labels)
     wrong = [one for one in found if not (isinstance(one, str) and one.strip())]
     if wrong and labels is not None:
-        raise GemoclapError(f"labels must be words, not {_shortened(repr(wrong[0]))}")
+        raise GemoclapError(f"labels must be words, not {shortened(repr(wrong[0]), SHOWN)}")
     # Two spellings of one word would share its probability, and each would have half of it.
     if len(found) < 2 or len({one.strip().casefold() for one in found}) < len(found):
-        given = _shortened(", ".join(found) or "none")
+        given = shortened(", ".join(found) or "none", SHOWN)
         raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
     return tuple(map(str, found))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def gender_index(gender: str | None) -> int:

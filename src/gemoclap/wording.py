@@ -1,4 +1,4 @@
-"""Numbers with their nouns, for messages and pages."""
+"""Numbers with their nouns, and texts that must be short, for messages and pages."""
 
 from __future__ import annotations
 
@@ -16,3 +16,14 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     ('1 pass', '0 speakers')
     """
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def shortened(text: str, letters: int) -> str:
+    """Return a text of `letters` letters at most; dots stand in place of the rest.
+
+    Examples
+    --------
+    >>> shortened("twelve angry men", 9)
+    'twelve...'
+    """
+    return text if len(text) <= letters else f"{text[: letters - 3].rstrip()}..."

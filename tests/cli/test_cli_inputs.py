@@ -85,7 +85,7 @@ def test_empty_manifest(command: str, small_model: Path, tmp_path: Path, capsys:
     ("options", "says"),
     [
         (["--data.emotions", "angry,bored"], "class 'bored' has no utterance; there are only angry; choose classes"),
-        (["--data.emotions", "angry"], "one class gives a contrastive loss nothing to tell apart"),
+        (["--data.emotions", "angry"], "with one class there is nothing to tell apart"),
         (["--data.emotions", "angry,sad,angry"], "lists a class twice"),
         (["--data.emotions", "bored,calm"], "labels in the manifest: angry, happy, neutral, sad"),
         (["--data.vocabulary", "iemocap"], "no vocabulary is called 'iemocap' (did you mean 'iemocap"),

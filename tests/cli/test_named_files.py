@@ -121,6 +121,11 @@ def test_a_read_only_folder_is_found_before_the_work(
         (["predict", "a.wav"], False),
         (["timeline", "a.wav", "-o", "a.csv"], False),
         (["evaluate", "m.jsonl", "-o", "scores"], False),
+        (["inspect", "m.jsonl", "-o", "faults.json"], False),
+        (["compare", "runs/a", "b.csv", "-o", "pairs"], False),
+        (["compare", "ems", "--speech", "m.jsonl", "-o", "run"], True),
+        (["gmp", "cluster", "m.jsonl", "-o", "run"], True),
+        (["no-such-command", "-o", "run"], False),
     ],
 )
 def test_only_a_command_that_resumes_says_so(

@@ -166,6 +166,11 @@ def test_lists_may_be_given_with_commas(given: str) -> None:
             lambda: ProbeSettings(data=DataSettings(perturbed_copies=1)),
             "data.perturbed_copies has no effect in 'probe'",
         ),
+        (
+            lambda: TrainSettings(batch_size=1),
+            "train.batch_size is 1: with every method a batch has two utterances or more",
+        ),
+        (lambda: TrainSettings(batch_size=-3), "train.batch_size is -3"),
         (lambda: IntensitySettings(data=DataSettings(perturbed_copies=1)), "no effect in 'pretrain intensity'"),
     ],
 )

@@ -353,7 +353,7 @@ def test_padding_share_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("items", "batch_size", "processes", "says"),
-    [(100, 1, 1, "train.batch_size"), (1, 8, 1, "batch of two"), (7, 8, 4, "fewer processes")],
+    [(100, 1, 1, "batch has two clips or more"), (1, 8, 1, "batch of two"), (7, 8, 4, "fewer processes")],
 )
 def test_what_cannot_be_batched_is_refused(items: int, batch_size: int, processes: int, says: str) -> None:
     with pytest.raises(GemoclapError, match=says):

@@ -62,6 +62,32 @@ def test_rows_without_a_speaker_are_left_out_unless_overlap_is_allowed(caplog: p
 
 
 @pytest.mark.parametrize(
+    ("speakers", "words"),
+    [
+        (
+            {"train": "..", "test": "b"},
+            "4 rows of train, and none names a speaker, .* --data.allow_speaker_overlap true",
+        ),
+        ({"train": "a", "test1": ".", "test2": "."}, "4 rows of test1, test2, and none names a speaker"),
+    ],
+)
+def test_a_part_that_is_empty_for_lack_of_speakers_says_so(speakers: dict[str, str], words: str) -> None:
+    with pytest.raises(GemoclapError, match=words):
+        make_folds(rows_of(**speakers), DataSettings(folds="partitions"), TWO)
+    make_folds(rows_of(**speakers), DataSettings(folds="partitions", allow_speaker_overlap=True), TWO)
+
+
+def test_a_class_outside_the_parts_is_not_said_to_be_missing() -> None:
+    rows = [
+        row for row in rows_of(train="a", test="b", other="c") if row.emotion == "angry" or row.partition == "other"
+    ]
+    with pytest.raises(
+        GemoclapError, match="class 'sad' is in no part of the fold; left out: 1 utterance of it; choose"
+    ):
+        make_folds(rows, DataSettings(folds="partitions"), TWO)
+
+
+@pytest.mark.parametrize(
     ("speakers", "tested", "words"),
     [
         ({"train": "ab", "test": "a"}, None, "on both sides of the split"),

@@ -10,6 +10,9 @@ import pytest
 import yaml
 from small import complaint, contents, crossval, run
 
+from gemoclap.config import Settings
+from gemoclap.corpora.manifest import read_manifest
+from gemoclap.data.reading import read_data
 from gemoclap.reports import collect
 
 
@@ -108,3 +111,31 @@ def test_settings_without_effect_are_said_and_have_none(
     assert says in capsys.readouterr().out.splitlines()
     one, other = (folder / "ce" / "fold_1" / "predictions.csv" for folder in (tmp_path / "idle", finished / "seed_1"))
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize("given", [["train", "small.jsonl"], ["gmp", "features", "small.jsonl"]])
+def test_folds_where_none_are_made_are_said_to_have_no_effect(
+    given: list[str],
+    small_manifest: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    """Who names test speakers must learn that they are trained on; they are no error, as a run's config.yaml has them too."""
+    read: list[int] = []
+
+    def no_training(settings: Settings, *_: object, **__: object) -> Path:
+        read.append(len(read_data(settings.data, has_folds=False)[0]))
+        return tmp_path
+
+    monkeypatch.setattr("gemoclap.cli.training.train", no_training)
+    monkeypatch.setattr("gemoclap.cli.gmp.train", no_training)
+    words = [small_manifest if word == "small.jsonl" else word for word in given]
+    assert run(*words, "-o", tmp_path / "a", "--data.test_speakers", "[[s1]]", "--data.n_folds", "3") == 0
+    name = " ".join(given[:-1])
+    said = (
+        f"data.n_folds, data.test_speakers: no effect on {name}, which makes no folds: all speakers of the manifest are"
+    )
+    assert said in capsys.readouterr().out
+    assert run(*words, "-o", tmp_path / "b", "--data.dev_speakers", "1") == 0
+    assert "no effect" not in capsys.readouterr().out and read == 2 * [len(read_manifest(small_manifest))]

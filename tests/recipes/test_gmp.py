@@ -28,6 +28,7 @@ from gemoclap.gmp.quality import agreement_with_words, purity
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.gmp import _frame_training
 from gemoclap.training.run import Run
 
 SCALES = [3, 8]
@@ -272,6 +273,15 @@ def test_our_own_encoders_from_the_command_line(small_manifest: Path, tmp_path: 
     assert run("train", *once) == 0
     clip = read_manifest(small_manifest)[0].path
     assert run("predict", clip, "--model", tmp_path / "all" / "model") == 0
+
+
+@pytest.mark.parametrize("batch_size, chunk_size", [(16, None), (16, 4), (16, 5), (16, 1), (3, 2), (2, 1), (8, 100)])
+def test_chunks_of_the_first_stage_are_batches(settings: Settings, batch_size: int, chunk_size: int | None) -> None:
+    given = replace(settings.train, batch_size=batch_size, chunk_size=chunk_size, accumulate=3)
+    train = _frame_training(replace(settings, train=given))
+    parts = train.accumulate // 3
+    assert 2 <= train.batch_size <= max(2, chunk_size or batch_size) and train.accumulate == 3 * parts
+    assert parts * train.batch_size >= batch_size > (parts - 1) * train.batch_size  # no batch more than needed
 
 
 def test_what_cannot_be(settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

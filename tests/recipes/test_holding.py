@@ -65,7 +65,7 @@ def test_a_holder_says_who_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["/opt/bin/gemoclap", "train", "-o", "a run", *["--long"] * 99])
     with holding(tmp_path):
         holder = json.loads((tmp_path / ".holder.json").read_text())
-    assert holder["command"].startswith("gemoclap train -o 'a run' --long") and holder["command"].endswith(" ...")
+    assert holder["command"].startswith("gemoclap train -o 'a run' --long") and holder["command"].endswith("...")
     assert (holder["host"], holder["process"], holder["brief"]) == (platform.node(), os.getpid(), False)
     assert abs(datetime.fromisoformat(holder["since"]) - datetime.now()) < timedelta(minutes=1)
 

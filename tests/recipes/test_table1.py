@@ -19,7 +19,9 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from small import changed, complaint, contents, run
 from tiny import SPEECH_FORMS, save_family, save_text_encoder
 
-from gemoclap.config import TrainSettings
+from gemoclap.cli.tables import _check_encoder
+from gemoclap.config import ModelSettings, TrainSettings
+from gemoclap.config.paper import PAPER_ENCODERS
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.dataset import TrainBatches
 from gemoclap.errors import GemoclapError
@@ -220,8 +222,8 @@ def test_the_estimate_is_of_what_is_left(
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--methods", "gmp_tl"), "a table has no 'gmp_tl'; known: emo_clap, sl_gemo_clap"),
-        (("--methods", "emoclap"), "a table has no 'emoclap' (did you mean 'emo_clap'?)"),
+        (("--methods", "gmp_tl"), "no method of a table is called 'gmp_tl'; known: emo_clap, sl_gemo_clap"),
+        (("--methods", "emoclap"), "no method of a table is called 'emoclap' (did you mean 'emo_clap'?)"),
         (("--methods", "ce,ce"), "each once"),
         (("--encoders", ""), "no encoder; name hub ids or folders"),
         (("--encoders", "compact,compact"), "compact would be called compact, as another is"),
@@ -230,6 +232,7 @@ def test_the_estimate_is_of_what_is_left(
         (("--seeds", "0,1", "--train.seed", "3"), "leave one of the two out"),
         (("--data.manifest", "other.jsonl"), "and --data.manifest other.jsonl; give one of them"),
         (("--data.n_folds", "9"), "data.n_folds is 9"),
+        (("--encoders", ",".join(PAPER_ENCODERS), "--model.audio_encoder", "default"), "give --encoders default"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -237,6 +240,16 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     assert says in complaint(capsys, *command(small_manifest, tmp_path / "run", *options))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_encoder_that_is_no_row_is_named(capsys: pytest.CaptureFixture) -> None:
+    """A settings file has one too, such as whisper.yaml, so it is no error beside --encoders."""
+    for encoder in ("openai/whisper-base", "compact", ModelSettings().audio_encoder):
+        _check_encoder(encoder, ["small=compact", "openai/whisper-base"])
+    assert not capsys.readouterr().out
+    _check_encoder("default", ["small=compact", "openai/whisper-base"])
+    said = "model.audio_encoder default: no effect on a table, whose encoders are small=compact, openai/whisper-base"
+    assert said in capsys.readouterr().out
 
 
 def test_other_settings_are_refused(finished: Path, small_manifest: Path, capsys: pytest.CaptureFixture) -> None:

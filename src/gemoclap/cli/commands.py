@@ -58,19 +58,29 @@ class Command(NamedTuple):
 
     The module is imported when the command runs, and torch with it if the command needs torch. Help and errors therefore
     appear at once, and commands that only work with manifests start quickly.
+
+    `resumes` = what an interrupted command has written is used if it is repeated. Others write everything at their end.
     """
 
     add_arguments: Callable[[Parser], None]
     summary: str
     module: str
+    resumes: bool = True
 
 
 COMMANDS: dict[str, Command] = {
     "prepare": Command(
-        add_prepare, "make a manifest from a corpus, or from another toolkit's manifest", "gemoclap.cli.corpora"
+        add_prepare,
+        "make a manifest from a corpus, or from another toolkit's manifest",
+        "gemoclap.cli.corpora",
+        resumes=False,
     ),
-    "inspect": Command(add_inspect, "check a manifest: count its contents and list all faults", "gemoclap.cli.corpora"),
-    "convert": Command(add_convert, "write a manifest in another toolkit's format", "gemoclap.cli.corpora"),
+    "inspect": Command(
+        add_inspect, "check a manifest: count its contents and list all faults", "gemoclap.cli.corpora", resumes=False
+    ),
+    "convert": Command(
+        add_convert, "write a manifest in another toolkit's format", "gemoclap.cli.corpora", resumes=False
+    ),
     "train": Command(add_train, "train one method on all speakers", "gemoclap.cli.training"),
     "crossval": Command(add_crossval, "train and compare methods over speaker-disjoint folds", "gemoclap.cli.training"),
     "crosscorpus": Command(
@@ -100,7 +110,9 @@ COMMANDS: dict[str, Command] = {
     "probe": Command(
         add_probe, "compare frozen encoders by the score of a linear head (S3PRL's protocol)", "gemoclap.cli.ems"
     ),
-    "intensity": Command(add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.cli.ems"),
+    "intensity": Command(
+        add_intensity, "show the intensity of emotion over time in a clip", "gemoclap.cli.ems", resumes=False
+    ),
     "gmp features": Command(
         add_gmp_step,
         "step 1 of GMP-TL: train an encoder on emotion and gender, with all speakers (writes RUN/features)",
@@ -122,26 +134,34 @@ COMMANDS: dict[str, Command] = {
         "gemoclap.cli.gmp",
     ),
     "frames": Command(
-        add_frames, "show the clusters of GMP-TL and the emotions of a clip, frame by frame", "gemoclap.cli.gmp"
+        add_frames,
+        "show the clusters of GMP-TL and the emotions of a clip, frame by frame",
+        "gemoclap.cli.gmp",
+        resumes=False,
     ),
     "report": Command(
         add_report,
         "write the report of a cross-validation again, or compare several over the same folds",
         "gemoclap.cli.training",
+        resumes=False,
     ),
     "compare": Command(
         add_compare,
         "compare systems with each other on the same clips; predictions of other toolkits can take part",
         "gemoclap.cli.comparing",
+        resumes=False,
     ),
     "papers": Command(
         add_papers,
         "put the rows of runs beside the published systems, with the protocol of each",
         "gemoclap.cli.papers",
+        resumes=False,
     ),
-    "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating"),
+    "evaluate": Command(add_evaluate, "score a model on a labelled manifest", "gemoclap.cli.evaluating", resumes=False),
     "predict": Command(add_predict, "predict the emotion of recordings", "gemoclap.cli.predicting"),
-    "timeline": Command(add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline"),
+    "timeline": Command(
+        add_timeline, "show the emotions in a long recording over time", "gemoclap.cli.timeline", resumes=False
+    ),
     "index": Command(
         add_index, "make an index of recordings, to search them by how they sound", "gemoclap.cli.searching"
     ),
@@ -149,15 +169,13 @@ COMMANDS: dict[str, Command] = {
         add_search,
         "find recordings of an index by words for an emotion, or by a similar clip",
         "gemoclap.cli.searching",
+        resumes=False,
     ),
     "serve": Command(add_serve, "answer over HTTP and WebSocket, with a page in the browser", "gemoclap.cli.serving"),
-    "export": Command(add_export, "write a model as an ONNX file, to predict without torch", "gemoclap.cli.exporting"),
+    "export": Command(
+        add_export, "write a model as an ONNX file, to predict without torch", "gemoclap.cli.exporting", resumes=False
+    ),
 }
-
-AT_ONCE = {
-    *("prepare", "convert", "report", "papers", "evaluate", "timeline", "search", "export", "intensity", "frames"),
-}
-"""Commands that write everything at their end, so that nothing of an interrupted one is left to resume."""
 
 SHELVES: dict[str, dict[str, str]] = {
     "": {
@@ -262,9 +280,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(f"gemoclap: unexpected {kind}: {error}; run again with --debug and report it", given, 1)
 
 
+def _name_of(given: Sequence[str]) -> str:
+    """Return the command that the first word names, or the first two."""
+    two = " ".join(given[:2])
+    return two if two in COMMANDS else " ".join(given[:1])
+
+
 def _run(given: Sequence[str]) -> int:
-    words = 2 if " ".join(given[:2]) in COMMANDS else 1
-    name = " ".join(given[:words])
+    name = _name_of(given)
     if name.startswith("-"):
         overview().parse_args(given)
     group = {
@@ -284,7 +307,7 @@ def _run(given: Sequence[str]) -> int:
     if "--help-all" in given:
         parser_of(name).print_help()
         return 0
-    args = parse(name, given[words:])
+    args = parse(name, given[len(name.split()) :])
     # The cores are needed by openSMILE, soundfile and torch; tokenizers are fast enough without them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with many_imports():
@@ -304,8 +327,9 @@ def parse(name: str, given: Sequence[str]) -> Namespace:
 
 def _resumes(given: Sequence[str]) -> bool:
     """Whether a command that was interrupted goes on where it was, as far as its arguments tell."""
+    name = _name_of(given)
     has_output = any(word in ("-o", "--output") or word.startswith("--output=") for word in given)
-    return given[:1] == ["index"] or (has_output and not AT_ONCE & {*given[:1]})
+    return name in COMMANDS and COMMANDS[name].resumes and (has_output or name == "index")
 
 
 def _place(error: OSError) -> str:

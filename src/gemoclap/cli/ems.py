@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
+from gemoclap.cli.settings import say_idle_folds
 from gemoclap.config.ems import CompareSettings, IntensitySettings, PretrainSettings
 from gemoclap.config.probe import ProbeSettings
 from gemoclap.inference.clips import remark_on
@@ -33,6 +34,7 @@ def run_pretrain_intensity(args: Namespace) -> int:
     """Train a model of the intensity of emotion over time on a labelled corpus."""
     output = Path(args.output)
     before = is_trained(output)
+    say_idle_folds(args.data, "pretrain intensity")
     folder = train_intensity(IntensitySettings(args.data, args.ranking, args.model, args.train, args.cache), output)
     _say(folder, before, f"gemoclap intensity {folder} clip.wav")
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gemoclap.audio import Recording
 from gemoclap.cli.alone import alone
-from gemoclap.cli.settings import settings_of
+from gemoclap.cli.settings import say_idle_folds, settings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.clips import remark_on
 from gemoclap.inference.frames import FrameEmotions, FrameLabeler
@@ -54,6 +54,8 @@ def _step(args: Namespace, step: Step, what_next: str) -> int:
     earlier = Path(args.output) / CONFIG
     if settings.data.manifest is None and earlier.is_file():
         raise GemoclapError(f"no manifest; give --config {earlier}, which has the options of the earlier steps")
+    if not earlier.is_file():  # which has the corpus's folds, whether somebody asked for them or not
+        say_idle_folds(settings.data, f"gmp {step}")
     folder = train(settings, "gmp_tl", Path(args.output), step)
     if process_state().is_main_process:
         if step == "cluster":

@@ -8,6 +8,7 @@ from gemoclap.cli.arguments import Parser, SettingsFile, flat
 from gemoclap.config import (
     BASELINES,
     METHODS,
+    OF_FOLDS,
     ONE_TRAINING,
     TRAINED,
     AudioSettings,
@@ -99,7 +100,7 @@ def add_convert(parser: Parser) -> None:
     parser.hide_groups()
 
 
-FOLDS = ("data.folds", "data.n_folds", "data.test_speakers", "data.fold_files", "data.test_partitions")
+FOLDS = tuple(f"data.{name}" for name in OF_FOLDS)
 """Settings without effect in commands that train on all speakers."""
 SUPERVISED = ("train.chunk_size", "train.encoder_lr", "train.select")
 """Settings that commands refuse which train without a contrastive loss, a pre-trained encoder and classes."""

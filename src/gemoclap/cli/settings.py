@@ -1,11 +1,13 @@
-"""Makes the settings of a run from the arguments of a command."""
+"""Makes the settings of a run from the arguments of a command, and says which of them have no effect."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 
-from gemoclap.config import Settings, check_seeds
+from gemoclap.config import DataSettings, Settings, check_seeds, idle_folds, idle_settings
 from gemoclap.errors import GemoclapError
+from gemoclap.recipes.run_folder import say
 
 
 def settings_of(args: Namespace) -> Settings:
@@ -26,3 +28,18 @@ def seeds_of(args: Namespace) -> list[int] | None:
     if args.train.seed:
         raise GemoclapError("train.seed: --seeds sets the seeds too; leave one of the two out")
     return args.seeds
+
+
+def say_idle(settings: Settings, methods: Sequence[str]) -> None:
+    """Print a line with the settings that have no effect on any of the methods, if there are some."""
+    if idle := idle_settings(settings, methods):
+        say(f"{', '.join(idle)}: no effect on {', '.join(methods)}")
+
+
+def say_idle_folds(data: DataSettings, command: str) -> None:
+    """Print a line with the settings of folds, if there are some, for a command that trains on all speakers."""
+    if idle := idle_folds(data):
+        say(
+            f"{', '.join(idle)}: no effect on {command}, which makes no folds: all speakers of the manifest are trained on, "
+            "except development speakers (--data.dev_speakers)"
+        )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from operator import attrgetter
 from pathlib import Path
 
 from gemoclap.cli.arguments import Parser, nearest
 from gemoclap.cli.options import add_settings
-from gemoclap.cli.settings import seeds_of, settings_of
-from gemoclap.config import TrainSettings
+from gemoclap.cli.settings import say_idle, say_idle_folds, seeds_of, settings_of
+from gemoclap.config import ModelSettings, TrainSettings
+from gemoclap.config.paper import PAPER_ENCODERS
 from gemoclap.errors import GemoclapError
 from gemoclap.recipes.cost import costs
 from gemoclap.recipes.crosscorpus import CrossCorpus
 from gemoclap.recipes.holding import holding
+from gemoclap.recipes.run_folder import say
 from gemoclap.recipes.sweep import Sweep, Value
-from gemoclap.recipes.table1 import Cell, TableRun
+from gemoclap.recipes.table1 import Cell, TableRun, named_encoders
 from gemoclap.reports import write_report
 from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
 from gemoclap.reports.sweep import print_sweep, write_sweep
@@ -38,6 +41,9 @@ def run_crosscorpus(args: Namespace) -> int:
     runs = [] if trains_within else args.within
     if TRAIN in runs:
         raise GemoclapError(f"--within: give {TRAIN} alone, or the folders of cross-validations")
+    say_idle(settings, [args.method])
+    if not trains_within:
+        say_idle_folds(settings.data, "crosscorpus")
     matrix = CrossCorpus(
         settings,
         args.manifests,
@@ -70,6 +76,8 @@ def run_crosscorpus(args: Namespace) -> int:
 def run_table1(args: Namespace) -> int:
     """Fill a table of encoders by methods with one cross-validation per cell; first print how long it will take."""
     settings = settings_of(args)
+    _check_encoder(settings.model.audio_encoder, args.encoders)
+    say_idle(settings, args.methods)
     run = TableRun(settings, args.encoders, args.methods, seeds_of(args) or [args.train.seed], Path(args.output))
     left = list(costs(run, print))
     if left:
@@ -95,12 +103,24 @@ def run_table1(args: Namespace) -> int:
     return 0
 
 
+def _check_encoder(set_one: str, encoders: Sequence[str]) -> None:
+    """Refuse or name an encoder of the settings that is no row of the table, so that nobody waits for it in vain."""
+    if set_one in (ModelSettings().audio_encoder, *named_encoders(encoders).values()):
+        return
+    if [*encoders] == [*PAPER_ENCODERS]:
+        raise GemoclapError(
+            f"model.audio_encoder: the rows of a table are named with --encoders; give --encoders {set_one}"
+        )
+    say(f"model.audio_encoder {set_one}: no effect on a table, whose encoders are {', '.join(encoders)} (--encoders)")
+
+
 def run_sweep(args: Namespace) -> int:
     """Cross-validate every combination of some settings, and choose by development speakers."""
     settings = settings_of(args)
     axes = dict(map(_axis, args.over))
     if len(axes) < len(args.over):
         raise GemoclapError("--over: give each setting once, with all its values")
+    say_idle(settings, args.methods)
     sweep = Sweep(settings, axes, args.methods, seeds_of(args) or [args.train.seed], Path(args.output))
     trainings = len(sweep.combinations) * len(sweep.methods) * len(sweep.folds) * len(sweep.seeds)
     combinations = counted(len(sweep.combinations), "combination")

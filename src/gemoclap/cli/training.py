@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gemoclap.cli.alone import alone
-from gemoclap.cli.settings import seeds_of, settings_of
-from gemoclap.config import Settings, idle_settings
+from gemoclap.cli.settings import say_idle, say_idle_folds, seeds_of, settings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
 from gemoclap.recipes.dimensions import METHOD, cross_validate_dimensions
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import CONFIG, FOLDS, say, seed_folder, seed_folders
+from gemoclap.recipes.run_folder import CONFIG, FOLDS, seed_folder, seed_folders
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
@@ -39,7 +38,8 @@ def run_train(args: Namespace) -> int:
     before = is_trained(output)
     calibrate_on = Path(args.calibrate_on) if args.calibrate_on else None
     settings = settings_of(args)
-    _say_idle(settings, [args.method])
+    say_idle(settings, [args.method])
+    say_idle_folds(settings.data, "train")
     folder = train(settings, args.method, output, calibrate_on=calibrate_on)
     if process_state().is_main_process:
         what = "was trained before, so there is nothing to do" if before else "the model"
@@ -55,7 +55,7 @@ def run_crossval(args: Namespace) -> int:
     if METHOD in args.methods:
         return _crossval_dimensions(args, output)
     settings = settings_of(args)
-    _say_idle(settings, args.methods)
+    say_idle(settings, args.methods)
     if seeds := seeds_of(args):
         return _crossval_seeds(args, seeds, output)
     cross_validate(settings, args.methods, output, keep_models=args.keep_models)
@@ -65,17 +65,14 @@ def run_crossval(args: Namespace) -> int:
     return 0
 
 
-def _say_idle(settings: Settings, methods: Sequence[str]) -> None:
-    if idle := idle_settings(settings, methods):
-        say(f"{', '.join(idle)}: no effect on {', '.join(methods)}")
-
-
 def _crossval_dimensions(args: Namespace, output: Path) -> int:
     """Cross-validate the regression of valence, arousal and dominance, which has other figures than classes have."""
     if len(args.methods) > 1 or seeds_of(args):
         what = "with --seeds" if len(args.methods) == 1 else "beside other methods"
         raise GemoclapError(f"{METHOD} is not cross-validated {what}; run it alone, and set --train.seed")
-    cross_validate_dimensions(settings_of(args), output)
+    settings = settings_of(args)
+    say_idle(settings, args.methods)
+    cross_validate_dimensions(settings, output)
     if process_state().is_main_process:
         _report_dimensions(output)
     leave_together()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from gemoclap.config.data import AudioSettings, CacheSettings, DataSettings
+from gemoclap.config.data import OF_FOLDS, AudioSettings, CacheSettings, DataSettings, idle_folds
 from gemoclap.config.gmp import GmpSettings
 from gemoclap.config.limits import AT_LEAST_0, AT_LEAST_1, INSIDE_0_1, POSITIVE, SHARE, Limit, check_limits, check_seeds
 from gemoclap.config.methods import (
@@ -45,6 +45,7 @@ __all__ = [
     "Limit",
     "METHODS",
     "ModelSettings",
+    "OF_FOLDS",
     "OF_PROJECTION",
     "OF_PROMPTS",
     "ONE_TRAINING",
@@ -60,6 +61,7 @@ __all__ = [
     "check_methods",
     "check_seeds",
     "affected",
+    "idle_folds",
     "idle_settings",
     "meaningless_to_heads",
 ]

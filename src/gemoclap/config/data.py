@@ -72,6 +72,16 @@ class DataSettings:
         check_limits("data", self, dev_speakers=AT_LEAST_0, perturbed_copies=AT_LEAST_0)
 
 
+OF_FOLDS = ("folds", "n_folds", "test_speakers", "fold_files", "test_partitions")
+"""Settings that have no effect where nothing is divided into folds."""
+
+
+def idle_folds(data: DataSettings) -> list[str]:
+    """Return the settings of folds that are not the default, for a command that makes no folds."""
+    default = DataSettings()
+    return [f"data.{name}" for name in OF_FOLDS if getattr(data, name) != getattr(default, name)]
+
+
 def refuse_perturbed_copies(data: DataSettings, command: str) -> None:
     """Raise a GemoclapError if copies are asked for in a command that would ignore them."""
     if data.perturbed_copies:

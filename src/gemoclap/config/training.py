@@ -112,6 +112,11 @@ class TrainSettings:
             seed=AT_LEAST_0,
             checkpoint_steps=AT_LEAST_1,
         )
+        if self.batch_seconds is None and self.batch_size < 2:
+            raise GemoclapError(
+                f"train.batch_size is {self.batch_size}: with every method a batch has two utterances or more, because "
+                "contrastive losses compare them; set --train.batch_size to 2 or more"
+            )
         if self.compile and self.gradient_checkpointing:
             raise GemoclapError("train.compile and train.gradient_checkpointing do not go together; set one of them")
         if self.batching == "shuffled" and self.batch_seconds is not None:

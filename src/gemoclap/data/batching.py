@@ -30,10 +30,7 @@ def count_batches(items: int, batch_size: int, processes: int = 1) -> int:
     GemoclapError : `batch_size` is below two, or there are not two clips for a batch of every process.
     """
     if batch_size < 2:
-        raise GemoclapError(
-            f"train.batch_size is {batch_size}: a contrastive loss needs at least two utterances; "
-            "set --train.batch_size to 2 or more"
-        )
+        raise GemoclapError(f"the batch size is {batch_size}, but a batch has two clips or more")
     check_enough(items, processes)
     full = -(-items // batch_size)
     most = items // 2 // processes * processes

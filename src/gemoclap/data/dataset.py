@@ -146,8 +146,8 @@ def check_classes(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> No
         )
     if len(vocabulary.emotions) < 2:
         raise GemoclapError(
-            f"all training utterances are {vocabulary.emotions[0]!r}: one class gives a contrastive loss "
-            "nothing to tell apart; name two or more classes with --data.emotions or --data.vocabulary"
+            f"all training utterances are {vocabulary.emotions[0]!r}: with one class there is nothing to tell apart; "
+            "name two or more classes with --data.emotions or --data.vocabulary"
         )
 
 

@@ -22,7 +22,7 @@ from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import natural, row_speakers, shown_speakers, speaker_key
 from gemoclap.data.fold_files import read_fold_files
-from gemoclap.data.partitions import divide_by_partition
+from gemoclap.data.partitions import KEEP, divide_by_partition
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import as_bytes
 from gemoclap.labels import Vocabulary
@@ -87,7 +87,7 @@ def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabula
     if settings.dev_speakers:
         folds = [_with_dev(fold, settings.dev_speakers, turn, vocabulary) for turn, fold in enumerate(folds)]
     for fold in folds:
-        _check(fold, settings, vocabulary)
+        _check(fold, rows, settings, vocabulary)
     return folds
 
 
@@ -103,7 +103,7 @@ def undivided(utterances: Sequence[Utterance], settings: DataSettings, vocabular
     if settings.dev_speakers:
         _require(fold.train, "speaker")
         fold = _with_dev(fold, settings.dev_speakers, 0, vocabulary)
-    _check_classes(fold, vocabulary)
+    _check_classes(fold, fold.train, vocabulary)
     return fold
 
 
@@ -344,11 +344,11 @@ def _alternating(rows: Sequence[Utterance], shown: dict[str, str], turn: int) ->
     return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
 
 
-def _check(fold: Fold, settings: DataSettings, vocabulary: Vocabulary) -> None:
-    for part, rows in (("training", fold.train), ("test", fold.test)):
-        if not rows:
+def _check(fold: Fold, rows: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> None:
+    for part, inside in (("training", fold.train), ("test", fold.test)):
+        if not inside:
             raise GemoclapError(f"{fold.name}: the {part} part is empty; choose other folds (--data.folds)")
-    _check_classes(fold, vocabulary)
+    _check_classes(fold, rows, vocabulary)
     shared = fold.shared_speakers
     if shared and not settings.allow_speaker_overlap:
         named = ", ".join(shared[:5]) + (", ..." if len(shared) > 5 else "")
@@ -358,13 +358,22 @@ def _check(fold: Fold, settings: DataSettings, vocabulary: Vocabulary) -> None:
         )
 
 
-def _check_classes(fold: Fold, vocabulary: Vocabulary) -> None:
+def _check_classes(fold: Fold, rows: Sequence[Utterance], vocabulary: Vocabulary) -> None:
+    """Raise a GemoclapError unless every class is trained on; `rows` = all that could be in the fold."""
     missing = set(vocabulary.emotions) - _classes(fold.train, vocabulary)
-    found = _classes((*fold.train, *fold.dev, *fold.test), vocabulary)
+    found = _classes(rows, vocabulary)
     if missing - found:  # other folds would not help
         raise GemoclapError(
             f"class {min(missing - found)!r} has no utterance; there are only {', '.join(sorted(found))}; choose classes that "
             "the manifest has with --data.emotions"
+        )
+    if outside := missing - _classes((*fold.train, *fold.dev, *fold.test), vocabulary):
+        left = [row for row in rows if vocabulary.resolve(row.emotion) == min(outside)]
+        nameless = sum(not row.speaker for row in left)
+        why = f", {nameless} of them without a speaker (kept {KEEP})" if nameless else ""
+        raise GemoclapError(
+            f"{fold.name}: class {min(outside)!r} is in no part of the fold; left out: {counted(len(left), 'utterance')} of "
+            f"it{why}; choose classes without it (--data.emotions), or other folds (--data.folds)"
         )
     if missing:
         raise GemoclapError(

@@ -12,6 +12,7 @@ from gemoclap.wording import counted
 logger = logging.getLogger(__name__)
 
 TRAIN, DEV, TEST = "train", "dev", "test"
+KEEP = "with --data.allow_speaker_overlap true"
 
 Parts = tuple[tuple[Utterance, ...], tuple[Utterance, ...], tuple[Utterance, ...]]
 
@@ -27,7 +28,8 @@ def divide_by_partition(rows: Sequence[Utterance], tested: Sequence[str] | None,
 
     Raises
     ------
-    GemoclapError : no row has a partition, none is called ``train``, or one of `tested` is not there.
+    GemoclapError : no row has a partition, none is called ``train``, or one of `tested` is not there; or no row of the training
+        or the test part has a speaker.
     """
     names = sorted({row.partition for row in rows if row.partition})
     if TRAIN not in names:
@@ -44,13 +46,23 @@ def divide_by_partition(rows: Sequence[Utterance], tested: Sequence[str] | None,
                 f"partitions of the manifest: {', '.join(names)}"
             )
     parts = [[row for row in rows if row.partition in part] for part in ((TRAIN,), (DEV,), chosen)]
-    if not unnamed:
-        parts = [[row for row in part if row.speaker] for part in parts]
-        if left := sum(row.partition in (TRAIN, DEV, *chosen) for row in rows) - sum(map(len, parts)):
-            logger.warning(
-                "left out: %s without a speaker, because the speaker may be on both sides of the split; "
-                "--data.allow_speaker_overlap true keeps such rows",
-                counted(left, "row"),
-            )
-    train, dev, test = map(tuple, parts)
+    train, dev, test = map(tuple, parts if unnamed else _named(parts, chosen))
     return train, dev, test
+
+
+def _named(parts: Sequence[Sequence[Utterance]], tested: Sequence[str]) -> list[list[Utterance]]:
+    """Return the rows that name a speaker, and warn of the others."""
+    named = [[row for row in part if row.speaker] for part in parts]
+    for names, before, after in zip(((TRAIN,), (DEV,), tested), parts, named, strict=True):
+        if before and not after and names != (DEV,):
+            raise GemoclapError(
+                f"{counted(len(before), 'row')} of {', '.join(names)}, and none names a speaker, who may be on both sides of "
+                f"the split; fill the field 'speaker' in, or keep such rows {KEEP}"
+            )
+    if left := sum(map(len, parts)) - sum(map(len, named)):
+        logger.warning(
+            "left out: %s without a speaker, because the speaker may be on both sides of the split; %s keeps such rows",
+            counted(left, "row"),
+            KEEP.removeprefix("with "),
+        )
+    return named

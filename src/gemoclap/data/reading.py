@@ -15,19 +15,23 @@ from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
 from gemoclap.wording import counted
 
 
-def read_data(data: DataSettings) -> tuple[list[Utterance], Vocabulary, DataSettings]:
+def read_data(data: DataSettings, has_folds: bool = True) -> tuple[list[Utterance], Vocabulary, DataSettings]:
     """Return the utterances of the manifest, the classes, and the settings with the defaults of the corpus filled in.
+
+    Parameters
+    ----------
+    has_folds : whether folds are made of them. Otherwise the settings of folds are not checked, since none has an effect.
 
     Raises
     ------
-    GemoclapError : no manifest is named; it is faulty; or the settings of the classes are wrong.
+    GemoclapError : no manifest is named; it is faulty; or the settings of the classes or of the folds are wrong.
     """
     if data.manifest is None:
         raise GemoclapError(
             "no manifest; make one with 'gemoclap prepare CORPUS ROOT -o m.jsonl' and name it: gemoclap COMMAND m.jsonl"
         )
     for name, folds in (("test_speakers", "lists"), ("fold_files", "files"), ("test_partitions", "partitions")):
-        if getattr(data, name) is not None and data.folds != folds:
+        if has_folds and getattr(data, name) is not None and data.folds != folds:
             raise GemoclapError(f"--data.{name} would have no effect; give --data.folds {folds} with it")
     utterances = read_manifest(data.manifest)
     names = {row.corpus for row in utterances}

@@ -35,7 +35,7 @@ from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import (
     ENCODER_WEIGHTS,
-    LONGEST_NAME,
+    LONGEST_PART,
     refuse_other_run,
     run_key,
     seed_folder,
@@ -128,7 +128,7 @@ class CrossCorpus:
         refuse_torchrun("a matrix of corpora")
         self.settings, self.method, self.seeds, self.output = settings, method, tuple(seeds), output
         check_methods([method], TRAINED, "train", "that is trained")
-        self.corpora = read_corpora(settings.data, manifests)
+        self.corpora = read_corpora(settings.data, manifests, has_folds=within)
         self.pairs = [pair_of(one, other) for one, other in permutations(self.corpora.values(), 2)]
         if all(pair.is_empty for pair in self.pairs):
             has = "; ".join(f"{one.name} has {', '.join(one.labels) or 'none'}" for one in self.corpora.values())
@@ -287,7 +287,7 @@ class CrossCorpus:
 
     def _training_folder(self, corpus: str, labels: Sequence[str], seed: int) -> Path:
         words = quote("-".join(labels), safe="")
-        name = words if len(words) <= LONGEST_NAME else run_key(list(labels))  # a quoted letter is a byte
+        name = words if len(words) <= LONGEST_PART else run_key(list(labels))  # a quoted letter is a byte
         return seed_folder(self.output / "trainings" / short_name(corpus) / name, seed)
 
     def _checked(self, pair: Pair, path: Path) -> PredictionTable:

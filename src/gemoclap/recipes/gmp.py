@@ -281,10 +281,10 @@ def _train_on_frames(
 def _frame_training(settings: Settings) -> TrainSettings:
     """Return the settings of step B.
 
-    It has no development set. Its loss does not compare utterances with each other, so a chunk can be a batch.
+    It has no development set. Its loss does not compare utterances with each other, so a chunk can be a batch, if it has two.
     """
     train = settings.train
-    chunks = math.ceil(train.batch_size / train.chunk_size) if train.chunk_size else 1
+    chunks = math.ceil(train.batch_size / max(2, train.chunk_size)) if train.chunk_size else 1
     return replace(
         train,
         epochs=settings.gmp.frame_epochs,

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from gemoclap.errors import GemoclapError
 from gemoclap.files import write_json
 from gemoclap.recipes.run_folder import CONFIG, FOLDS, has_begun, on_main_process
+from gemoclap.wording import shortened
 from gemoclap.writing import HOLDER, LOCK, check_folder, is_alive, readable_write_errors, sweep
 
 Given = ParamSpec("Given")
@@ -177,9 +178,7 @@ class _Hold:
 def _ourselves(brief: bool) -> Holder:
     name = Path(sys.argv[0]).name
     words = ["gemoclap" if name == "__main__.py" else name, *sys.argv[1:]]
-    command = shlex.join(words) if len(words) > 1 else words[0]
-    if len(command) > LONGEST_COMMAND:
-        command = command[: LONGEST_COMMAND - 4].rstrip() + " ..."
+    command = shortened(shlex.join(words) if len(words) > 1 else words[0], LONGEST_COMMAND)
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return Holder(platform.node(), os.getpid(), " ".join(command.split()), since, brief)
 

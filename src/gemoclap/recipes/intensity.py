@@ -85,7 +85,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
     ------
     GemoclapError : no class is neutral; a fault in manifest, audio, settings or the output folder.
     """
-    utterances, vocabulary, data = read_data(settings.data)
+    utterances, vocabulary, data = read_data(settings.data, has_folds=False)
     settings = replace(settings, data=data)
     check_neutral(utterances, vocabulary, settings.ranking.neutral)
     everyone = undivided(utterances, data, vocabulary)

@@ -37,8 +37,8 @@ COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit
 """Keys of config.yaml with the commits of these weights on the hub. Another commit can have the same weights."""
 
 
-LONGEST_NAME, LONGEST_WHOLE_NAME = 150, 250
-"""Largest number of bytes of a part of a folder's name, and of a whole name. Most file systems allow 255."""
+LONGEST_PART, LONGEST_WHOLE_NAME = 150, 250
+"""Largest number of bytes of a part of the name of a file or folder, and of a whole name. Most file systems allow 255."""
 
 
 def run_key(*parts: Any) -> str:
@@ -46,7 +46,7 @@ def run_key(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def short_name(name: str, longest: int = LONGEST_NAME) -> str:
+def short_name(name: str, longest: int = LONGEST_PART) -> str:
     """Return a name that a file or folder can have: the name itself, or its `run_key` if it has more than `longest` bytes.
 
     File systems count bytes, and a letter can have up to four.

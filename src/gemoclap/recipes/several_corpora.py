@@ -82,7 +82,8 @@ class Pair:
         return len(self.labels) < 2
 
 
-def read_corpora(data: DataSettings, manifests: Sequence[str]) -> dict[str, Corpus]:
+def read_corpora(data: DataSettings, manifests: Sequence[str], has_folds: bool = False) -> dict[str, Corpus]:
+    """Return the corpora by name; `has_folds` as for `read_data`."""
     corpora: dict[str, Corpus] = {}
     for manifest in manifests:
         name = Path(manifest).stem
@@ -90,7 +91,7 @@ def read_corpora(data: DataSettings, manifests: Sequence[str]) -> dict[str, Corp
             raise GemoclapError(
                 f"{manifest}: another manifest is called {name} too, which is its name here; rename one"
             )
-        utterances, vocabulary, read = read_data(replace(data, manifest=manifest))
+        utterances, vocabulary, read = read_data(replace(data, manifest=manifest), has_folds)
         classes = [(row, vocabulary.resolve(row.emotion)) for row in utterances]
         rows = tuple(replace(row, emotion=label) for row, label in classes if label is not None)
         corpora[name] = Corpus(name, read, vocabulary, rows)

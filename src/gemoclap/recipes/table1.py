@@ -12,14 +12,14 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from gemoclap.config import ONE_TRAINING, Settings
+from gemoclap.config import ONE_TRAINING, Settings, check_methods
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
-from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash
 from gemoclap.labels import Vocabulary
 from gemoclap.recipes.crossval import cross_validate
@@ -118,7 +118,7 @@ class TableRun:
     ) -> None:
         refuse_torchrun("a table")
         named = named_encoders(encoders)
-        _check_methods(methods)
+        check_methods(methods, ONE_TRAINING, "train", "of a table")
         utterances, self.vocabulary, data = read_data(settings.data)
         self.settings = replace(settings, data=data)
         self.folds = make_folds(utterances, data, self.vocabulary)
@@ -210,15 +210,6 @@ def named_encoders(given: Sequence[str]) -> dict[str, str]:
     if not encoders:
         raise GemoclapError("no encoder; name hub ids or folders with --encoders A,B")
     return encoders
-
-
-def _check_methods(methods: Sequence[str]) -> None:
-    for method in methods:
-        if method not in ONE_TRAINING:
-            hint = did_you_mean(method, list(ONE_TRAINING))
-            raise GemoclapError(f"methods: a table has no {method!r}{hint}; known: {', '.join(ONE_TRAINING)}")
-    if not methods or len(set(methods)) < len(methods):
-        raise GemoclapError(f"methods must be one or more of {', '.join(ONE_TRAINING)}, each once")
 
 
 def _is_iemocap(vocabulary: Vocabulary, utterances: Sequence[Utterance]) -> bool:

@@ -51,7 +51,7 @@ def train(
     ------
     GemoclapError : a fault in the manifest, the settings, the output folder or `calibrate_on`.
     """
-    utterances, vocabulary, data = read_data(settings.data)
+    utterances, vocabulary, data = read_data(settings.data, has_folds=False)
     settings = replace(settings, data=data)
     everyone = undivided(utterances, data, vocabulary)
     say(left_out(utterances, vocabulary))

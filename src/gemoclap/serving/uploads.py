@@ -13,7 +13,8 @@ from gemoclap.serving.decoding import Upload
 from gemoclap.serving.limits import Refused
 
 NAMELESS = "the file"
-LONGEST_NAME = 100
+LONGEST_SHOWN = 100
+"""Largest number of letters of a client's file name in a message."""
 
 
 @contextmanager
@@ -47,4 +48,4 @@ def shown_name(name: str | None) -> str:
     """Return what a message calls a file: the last part of its name, printable and short."""
     last = PurePosixPath((name or "").replace("\\", "/")).name
     clean = "".join(one for one in last if one.isprintable())
-    return clean[-LONGEST_NAME:].strip() or NAMELESS
+    return clean[-LONGEST_SHOWN:].strip() or NAMELESS
