@@ -21,7 +21,7 @@ from rich.table import Table
 from gemoclap.config import CacheSettings, Settings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
-from gemoclap.inference.adaptation import Statistics
+from gemoclap.group_statistics import Statistics
 from gemoclap.inference.model_folder import model_source
 from gemoclap.metrics import unweighted_average_recall
 from gemoclap.models import classifier_of, load_emotion_model

@@ -29,7 +29,7 @@ from gemoclap.corpora.speakers import speaker_name
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.cards import head, usage
 from gemoclap.encoders.embedded import FOLDER, WEIGHTS
-from gemoclap.inference.adaptation import adapt
+from gemoclap.group_statistics import adapt
 from gemoclap.models import classifier_of, load_emotion_model
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.inputs import InputSources, load_audio_store

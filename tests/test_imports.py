@@ -15,6 +15,7 @@ FLOORS = [
         "errors",
         "extras",
         "files",
+        "group_statistics",
         "writing",
         "labels",
         "audio",

@@ -14,7 +14,8 @@ from small import complaint, run
 from gemoclap import Predictor
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics, adapt, read_statistics, write_statistics
+from gemoclap.group_statistics import Statistics, adapt
+from gemoclap.inference.adaptation import read_statistics, write_statistics
 from gemoclap.inference.clips import Stretch
 from gemoclap.inference.prediction import Featured
 from gemoclap.inference.rows import RowFile

@@ -12,8 +12,8 @@ from sound import noise, write
 from speaking import FeaturePredictor, speech_like
 
 from gemoclap.errors import GemoclapError
+from gemoclap.group_statistics import Statistics
 from gemoclap.inference import adapted_windows
-from gemoclap.inference.adaptation import Statistics
 from gemoclap.inference.adapted_windows import KeptFeatures
 from gemoclap.inference.emotion_timeline import EmotionTimeline, emotion_timeline
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings

@@ -14,7 +14,7 @@ from speaking import NO_ANSWER, FailingPredictor, LoudnessPredictor, speech_like
 from gemoclap.audio import load_audio
 from gemoclap.corpora.synthetic import generate
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics
+from gemoclap.group_statistics import Statistics
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.speech import SpeechRules
 from gemoclap.inference.stream import EmotionStream, EmotionWindow, StreamSettings

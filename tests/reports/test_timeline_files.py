@@ -18,7 +18,7 @@ from sound import noise
 
 import gemoclap
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics
+from gemoclap.group_statistics import Statistics
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.smoothing import EmotionSegment, segments

@@ -1,4 +1,4 @@
-"""Adapts windows to their speakers, without labels (`inference.adaptation`): one after the other, or all at the end."""
+"""Adapts windows to their speakers, without labels (`group_statistics`): one after the other, or all at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from gemoclap.errors import NO_NUMBERS, GemoclapError
-from gemoclap.inference.adaptation import Statistics, statistics_of
+from gemoclap.group_statistics import Statistics
+from gemoclap.inference.adaptation import statistics_of
 from gemoclap.inference.prediction import likeliest
 from gemoclap.inference.stream_state import LaneState, PendingWindow
 

@@ -13,7 +13,8 @@ import numpy as np
 from gemoclap.audio import Channels, open_channels
 from gemoclap.audio.checks import ChannelPower
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics, statistics_of
+from gemoclap.group_statistics import Statistics
+from gemoclap.inference.adaptation import statistics_of
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAnswer, answers_by_all
 from gemoclap.inference.answers import CANCEL_REMARK, NO_SPEECH_REMARK, SILENT_REMARK, level_remark
 from gemoclap.inference.clips import OVERLOADED, SILENT

@@ -15,7 +15,7 @@ from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
 from gemoclap.errors import NO_NUMBERS, GemoclapError
-from gemoclap.inference.adaptation import Statistics, adapt, check_groups
+from gemoclap.group_statistics import Statistics, adapt, check_groups
 from gemoclap.inference.clips import Audio, Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
@@ -125,7 +125,7 @@ class Predictor(ClipwisePredictor):
         batch_size: int = 16,
         known: Mapping[str, Statistics] | None = None,
     ) -> tuple[list[Prediction | GemoclapError], dict[str, Statistics]]:
-        """Predict clips that are adapted to by group, without labels (`inference.adaptation`).
+        """Predict clips that are adapted to by group, without labels (`group_statistics`).
 
         Every clip is read before the first is predicted; 4 kB of each part of a clip stay in memory.
 

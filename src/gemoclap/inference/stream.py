@@ -15,7 +15,7 @@ from gemoclap.audio import SAMPLE_RATE, BlockResampler
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics
+from gemoclap.group_statistics import Statistics
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer
 from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.clips import as_array, scaled

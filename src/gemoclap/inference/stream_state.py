@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.adaptation import Statistics
+from gemoclap.group_statistics import Statistics
 from gemoclap.inference.speech import SpeechState
 
 
