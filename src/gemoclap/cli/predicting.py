@@ -15,7 +15,8 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
-from gemoclap.inference.adaptation import ALL, check_groups, groups_in, read_statistics, save_statistics
+from gemoclap.group_statistics import check_groups
+from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, save_statistics
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of

@@ -60,8 +60,8 @@ class WindowAdapter:
     """Classifies windows after scaling their features to the mean and deviation of the training set.
 
     With "speaker", the statistics of a speaker come from all of the speaker's windows so far, including the current one. The
-    fewer there are, the more the statistics of training count (`adaptation.STRENGTH`). Windows overlap, so only the part of a
-    window that is new counts. Windows without speech, and those without a prediction, do not count.
+    fewer there are, the more the statistics of training count (`group_statistics.STRENGTH`). Windows overlap, so only the part
+    of a window that is new counts. Windows without speech, and those without a prediction, do not count.
 
     Parameters
     ----------
