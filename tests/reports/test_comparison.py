@@ -8,6 +8,7 @@ import json
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 from fakerun import make_run, told
@@ -17,12 +18,13 @@ from small import complaint, run
 
 from gemoclap.corpora.manifest import Utterance, write_manifest
 from gemoclap.errors import GemoclapError
-from gemoclap.metrics import Difference
+from gemoclap.metrics import Difference, holm, least_p, sign_flip_p
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.reports import collect
 from gemoclap.reports.comparison import compare_systems
 from gemoclap.reports.comparison_page import print_comparison
 from gemoclap.reports.others import read_answers, s3prl_files
-from gemoclap.reports.records import is_significant
+from gemoclap.reports.records import LEVEL, is_significant, too_few
 from gemoclap.reports.systems import read_systems
 
 SMALL = {"n_folds": 2, "epochs": 1, "classes": ("angry", "happy", "sad"), "utterances_a_speaker": 12}
@@ -338,3 +340,25 @@ def test_the_tables_fit_a_terminal_of_80_columns(made: Path) -> None:
         assert f"{100 * scores.uar:.1f}" in shown and f"[{low}, {high}]" in shown
     for pair in comparison.pairs:
         assert f"{100 * abs(pair.differences['uar'].value):.1f}" in shown
+
+
+@pytest.mark.parametrize(
+    "speakers, tests", [(2, 1), (5, 1), (6, 1), (6, 2), (9, 10), (9, 12), (9, 13), (10, 25), (10, 26)]
+)
+def test_it_is_said_where_no_difference_can_be_significant(speakers: int, tests: int) -> None:
+    """The clearest case: every speaker is better with one method, in each of the comparisons."""
+    clearest = sign_flip_p(np.full(speakers, 0.1))
+    assert clearest == pytest.approx(least_p(speakers)) == pytest.approx(2 / 2**speakers)
+    can = min(holm([clearest] * tests)) < LEVEL
+    said = too_few(speakers, tests)
+    assert bool(said) != can
+    assert can or f"with {speakers} speakers p is at least {clearest:.3f}" in said[0]
+
+
+def test_reports_and_comparisons_say_it_and_say_nothing_where_nothing_is_tested(tmp_path: Path) -> None:
+    assert too_few(1, 3) == too_few(4, 0) == []
+    folder = make_run(tmp_path / "run", **SMALL, speakers_a_fold=2)
+    found, run_of_three = compare_systems(read_systems([str(folder)])), collect(folder)
+    assert f"with 4 speakers p is at least 0.125, or {0.125 * len(found.pairs):.3f} after" in found.remarks[-1]
+    compared = len(run_of_three.differences)
+    assert f"0.125, or {0.125 * compared:.3f} after correction for {compared} comp" in run_of_three.cautions[-1]

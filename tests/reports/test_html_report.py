@@ -25,7 +25,7 @@ from gemoclap.predictions import EMBEDDINGS, concatenate, read_predictions, writ
 from gemoclap.reports import collect, collect_together
 from gemoclap.reports.canvas import new_figure
 from gemoclap.reports.embedding_map import _draw_points, projected
-from gemoclap.reports.html import choices, escaped, sentence
+from gemoclap.reports.html import choices, escaped, sentence, table
 from gemoclap.reports.html_report import recall_by_gender, write_html_report
 from gemoclap.reports.mistakes import Players, worst_mistakes
 
@@ -256,6 +256,13 @@ def test_seeds_and_shared_speakers_are_said(tmp_path: Path) -> None:
     assert any("mistakes of Cross-entropy, seed 0;" in text for text in captions)
     assert any("Seed 0 is shown." in text for text in tree.said("p"))
     assert [text for text in tree.said("label")] == ["fold_1", "fold_2"]
+
+
+def test_a_column_of_few_letters_takes_no_room_from_the_figures() -> None:
+    """With --seeds the last column of the scores was cut off on every screen."""
+    rows = [["a long name", "0, 1", "female (38 clips)", "1.0"], ["b", "0", "all", "2.0"]]
+    cells = Tree(table("caption", (["method", "seeds", "speakers", "UAR"], rows), text_columns=3)).all("td")
+    assert [one.get("class") for one in cells] == 2 * ["text brief", "text", None]
 
 
 def test_one_part_needs_no_choice() -> None:

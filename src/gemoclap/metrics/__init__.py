@@ -1,6 +1,6 @@
 """Scores of an evaluation, their intervals over speakers, tests of differences, and calibration (`metrics.calibration`)."""
 
-from gemoclap.metrics.comparisons import holm, mcnemar_p, sign_flip_p, speaker_shares
+from gemoclap.metrics.comparisons import holm, least_p, mcnemar_p, sign_flip_p, speaker_shares
 from gemoclap.metrics.intervals import (
     Difference,
     bootstrap_interval,
@@ -41,6 +41,7 @@ __all__ = [
     "group_gap",
     "holm",
     "interval_over_speakers",
+    "least_p",
     "macro_f1",
     "mcnemar_p",
     "none_if_nan",

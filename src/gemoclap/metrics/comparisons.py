@@ -28,11 +28,16 @@ def speaker_shares(a: np.ndarray, b: np.ndarray, statistic: Literal["uar", "war"
     return ((hits[1] - hits[0])[:, occurs] * weights).sum(axis=1)
 
 
+def least_p(speakers: int) -> float:
+    """Return the smallest value that `sign_flip_p` can have with so many speakers: that of two of all combinations of signs."""
+    return min(1.0, 2.0 ** (1 - speakers))
+
+
 def sign_flip_p(shares: np.ndarray) -> float:
     """Return the two-sided p-value of the sum of speakers' shares (S,) under random signs.
 
     If two methods were equally good, each speaker's share of their difference could just as well have the opposite sign. p is
-    the share of sign combinations that give a difference at least as large. With S speakers it is at least 2 / 2 ** S.
+    the share of sign combinations that give a difference at least as large. It is `least_p` or more.
     """
     moving = shares[shares != 0]  # the sign of 0 changes nothing
     # Sums that only differ by rounding count as equal.

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
-from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, least_p
 from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
 from gemoclap.reports.comparison import SystemComparison, SystemPair, pair_row
 from gemoclap.reports.latex import plain_latex_table
@@ -238,7 +238,7 @@ def _how_to_read(comparison: SystemComparison) -> str:
 
 
 def _least(speakers: int) -> str:
-    return f", here {p_value(2 / 2**speakers)}" if 2 <= speakers <= 10 else ""
+    return f", here {p_value(least_p(speakers))}" if 2 <= speakers <= 10 else ""
 
 
 def _latex(comparison: SystemComparison) -> list[str]:

@@ -24,6 +24,10 @@ MOST_CHOICES = 10
 """How many parts the style can choose among, without a script."""
 
 
+BRIEF = 10
+"""Most letters in a column of text that needs no more room than its words."""
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of the page with a heading, to which the table of contents links; `body` is HTML."""
@@ -69,7 +73,10 @@ def table(caption: str, cells: Cells, text_columns: int = 1, raw_columns: Sequen
     header, rows = cells
 
     def side(place: int) -> str:
-        return ' class="text"' if place < text_columns or place in raw_columns else ""
+        if place >= text_columns and place not in raw_columns:
+            return ""
+        is_brief = place and place not in raw_columns and all(len(row[place]) <= BRIEF for row in rows)
+        return ' class="text brief"' if is_brief else ' class="text"'
 
     def cell(place: int, value: str) -> str:
         content = value if place in raw_columns else escaped(value)

@@ -10,13 +10,28 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Difference, Scores, none_if_nan, without_nan
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Difference, Scores, least_p, none_if_nan, without_nan
 from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.seeds import OverSeeds
 
 LEVEL = 0.05
 """Two rows can only be said to differ if the corrected p-value is below this (`is_significant`)."""
+
+
+def too_few(speakers: int, tests: int) -> list[str]:
+    """Return a sentence if Holm's correction for so many tests lets none be significant, or nothing.
+
+    It multiplies the smallest p by the number of tests, and then the others by less.
+    """
+    smallest = least_p(speakers)
+    if speakers < 2 or not tests or smallest * tests < LEVEL:
+        return []
+    corrected = "" if tests == 1 else f", or {min(1.0, smallest * tests):.3f} after correction for {tests} comparisons"
+    return [
+        f"no difference can be significant here: with {speakers} speakers p is at least {smallest:.3f}{corrected}; compare "
+        "fewer systems, or on more speakers"
+    ]
 
 
 @dataclass(frozen=True)
@@ -234,10 +249,11 @@ class Results:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Warnings about the intervals of the rows, each sentence once."""
-        return tuple(
-            dict.fromkeys(one for row in self.scored_rows for one in (row.scores.cautions if row.scores else ()))
-        )
+        """Warnings about the intervals of the rows and the tests of their differences, each sentence once."""
+        scores = [row.scores for row in self.scored_rows if row.scores]
+        speakers = max((one.n_clusters for one in scores), default=0)
+        tests = sum(one.p == one.p for one in self.differences)
+        return tuple(dict.fromkeys([*(one for each in scores for one in each.cautions), *too_few(speakers, tests)]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: figures between 0 and 1, or None if undefined; folders are relative to `output`."""

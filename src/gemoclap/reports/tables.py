@@ -369,6 +369,8 @@ def print_table(results: Results, console: Console) -> None:
     if results.differences:
         console.print()
         console.print(_difference_table(results))
+    for caution in results.cautions:
+        console.print(f"Beware: {escape(caution)}.")
 
 
 def _difference_table(results: Results) -> Table:
