@@ -286,6 +286,7 @@ def test_what_cannot_be_done_is_one_line(
     two = command(corpora, tmp_path / "run", names="one two")
     assert "name three or more" in complaint(capsys, *two, "--leave_one_out")
     assert "is not the folder of a cross-validation" in complaint(capsys, *two, "--within", str(tmp_path))
+    assert "gemoclap: one: data.n_folds is 99" in complaint(capsys, *two, "--within", "train", "--data.n_folds", "99")
     assert "give train alone" in complaint(capsys, *two, "--within", f"train,{tmp_path}")
     elsewhere = str(whole / "within" / "three")
     assert "which is none of the manifests here" in complaint(capsys, *two, "--within", elsewhere)

@@ -105,6 +105,7 @@ def test_each_fold_is_tested_with_the_choice_of_its_own_development_speakers(
 
 def test_the_page_shows_no_test_score_of_a_single_combination(swept: Path) -> None:
     page = (swept / "sweep.md").read_text()
+    assert "**Beware: there are only 4 speakers: with so few, an interval covers" in page
     of_development, of_test = page.split("## On test speakers")
     assert of_development.count("| 0.5 |") == of_development.count("| 0.9 |") == 2 and "sweep.png" in of_development
     assert (swept / "sweep.png").is_file() and "**" in of_development

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,19 @@ def test_a_picture_that_fails_does_not_cost_the_table(matrix: Any, monkeypatch: 
 def test_warnings_come_first(matrix: Any) -> None:
     matrix.warnings = ["two of them are one"]
     assert write_crosscorpus(matrix).read_text().split("\n\n")[1] == "**Beware: two of them are one.**"
+
+
+def test_few_speakers_of_a_corpus_are_said(matrix: Any) -> None:
+    rows = matrix.corpora["c"].rows
+    few = tuple(replace(row, speaker=f"s{place % 3}") for place, row in enumerate(rows))
+    matrix.corpora["c"] = replace(matrix.corpora["c"], rows=few)
+    limit = "with so few, an interval covers the true figure at most 75 times in 100, not 95"
+    said = f"Beware: c: there are only 3 speakers: {limit}."
+    page = write_crosscorpus(matrix).read_text()
+    assert f"**{said}**" in page and page.count("Beware") == 1
+    output = io.StringIO()
+    print_crosscorpus(matrix, Console(file=output, width=200))
+    assert output.getvalue().splitlines()[-1] == said
 
 
 @pytest.fixture

@@ -165,6 +165,16 @@ def test_the_terminal_has_every_figure(table: Table) -> None:
     assert "not begun" in text and "2 of 3 folds" in text and max(map(len, text.splitlines())) <= 100
 
 
+def test_few_speakers_are_said(tmp_path: Path) -> None:
+    folder = tmp_path / "cells" / "my_own" / "ce" / "seed_0"
+    made = make_run(folder, ("ce",), n_folds=3, speakers_a_fold=1, classes=CLASSES, epochs=1)
+    told(made, model={"audio_encoder": ENCODERS["my_own"]}, train={"seed": 0})
+    few = Table(tmp_path, {"my_own": "runs/mine"}, ("ce",), (0,))
+    said = "there are only 3 speakers: with so few, an interval covers the true figure at most 75 times in 100"
+    assert f"**Beware: {said}" in write_table1(few).read_text()
+    assert said in " ".join(shown(lambda console: print_table1(few, console)).split())
+
+
 def test_hours_are_steps_times_seconds() -> None:
     costs = [Cost("a", "ce", 2.0, {"ce": 1800, "emo_clap": 0}), Cost("b", "ce", 0.5, {"ce": 7200, "emo_clap": 72000})]
     assert [one.hours for one in costs] == [{"ce": 1.0, "emo_clap": 0.0}, {"ce": 1.0, "emo_clap": 10.0}]

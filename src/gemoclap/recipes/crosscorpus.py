@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from gemoclap.config import TRAINED, DataSettings, Settings, check_methods
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import make_folds
+from gemoclap.data.folds import Fold, make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError
@@ -140,7 +140,7 @@ class CrossCorpus:
         self.left_out = [left_out_pair(self.corpora, name) for name in self.corpora] if leave_one_out else []
         self.within = [name for name in self.corpora if self._is_tested(name)] if within else []
         # Faults of folds are found before anything is trained.
-        self._folds = {name: make_folds(*self._read_within(name)) for name in self.within}
+        self._folds = {name: self._folds_within(name) for name in self.within}
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
         self.warnings = [*shared_speakers(self.corpora, settings.data), *self._encoder_warnings()]
@@ -281,6 +281,12 @@ class CrossCorpus:
     def _read_within(self, corpus: str) -> tuple[Any, DataSettings, Any]:
         utterances, vocabulary, data = read_data(self._data_within(corpus))
         return utterances, data, vocabulary
+
+    def _folds_within(self, corpus: str) -> list[Fold]:
+        try:
+            return make_folds(*self._read_within(corpus))
+        except GemoclapError as error:
+            raise GemoclapError(f"{corpus}: {error}") from error
 
     def _is_tested(self, corpus: str) -> bool:
         return any(pair.tested == corpus and not pair.is_empty for pair in self.pairs)

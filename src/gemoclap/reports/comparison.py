@@ -25,7 +25,7 @@ from gemoclap.metrics import (
     sign_flip_p,
     speaker_shares,
 )
-from gemoclap.reports.records import is_significant, too_few
+from gemoclap.reports.records import cautions_of, is_significant, too_few
 from gemoclap.reports.systems import System, clips_by_name
 from gemoclap.wording import counted
 
@@ -110,8 +110,7 @@ def compare_systems(systems: Sequence[System], facts: System | None = None, comm
     scores = tuple(score_seeds(each, classes) for each in labelled)
     pairs = [_pair(first, second, labelled, classes) for first, second in combinations(range(len(systems)), 2)]
     foreign = _foreign_answers(systems, truth, clips)
-    cautions = [one for each in scores for one in each.cautions]
-    remarks = [*left_out, *remark, *foreign, *cautions, *too_few(scores[0].n_clusters, len(pairs))]
+    remarks = [*left_out, *remark, *foreign, *cautions_of(scores), *too_few(scores[0].n_clusters, len(pairs))]
     return SystemComparison(
         tuple(systems),
         scores,

@@ -31,6 +31,7 @@ from gemoclap.reports.corpus_matrix import (
 )
 from gemoclap.reports.document import Bullets, Chapter, Document, Drawing, Grid, write_document
 from gemoclap.reports.page import Picture
+from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, write_csv
 from gemoclap.reports.within import CrossingCost, Within, cost_grid, costs_of_cells, read_within
@@ -145,6 +146,12 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
     }
 
 
+def _cautions(entries: Sequence[PairResult]) -> list[str]:
+    """Return the sentences on the limits of the intervals, with the corpus whose speakers they are about."""
+    found = ((one.pair.tested, caution) for one in entries for caution in cautions_of([one.scores]))
+    return [f"{tested}: {caution}" for tested, caution in dict.fromkeys(found)]
+
+
 # The page.
 
 
@@ -164,7 +171,7 @@ def _document(
     return Document(
         f"{TITLES[matrix.method]} across {len(matrix.corpora)} corpora",
         (
-            *(f"**Beware: {one}.**" for one in (*matrix.warnings, *remarks)),
+            *(f"**Beware: {one}.**" for one in (*matrix.warnings, *remarks, *_cautions(entries))),
             *([f"**Unfinished:** {lacking} of {len(entries)} cells; repeat the command to resume."] if lacking else []),
         ),
         (
@@ -285,6 +292,8 @@ def print_crosscorpus(matrix: CrossCorpus, console: Console, within: Sequence[st
     for name, row in grid_of(list(matrix.corpora), entries).items():
         table.add_row(escape(name), *(escape(_lines(one)) for one in row))
     console.print(table)
+    for caution in _cautions(entries):
+        console.print(f"Beware: {escape(caution)}.")
 
 
 def _lines(one: PairResult | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from gemoclap.recipes.seeds import OverSeeds
 
 LEVEL = 0.05
 """Two rows can only be said to differ if the corrected p-value is below this (`is_significant`)."""
+
+
+def cautions_of(scores: Iterable[Scores | None]) -> list[str]:
+    """Return the sentences on the limits of the intervals of these scores, each once."""
+    return list(dict.fromkeys(one for each in scores if each for one in each.cautions))
 
 
 def too_few(speakers: int, tests: int) -> list[str]:
@@ -253,7 +258,7 @@ class Results:
         scores = [row.scores for row in self.scored_rows if row.scores]
         speakers = max((one.n_clusters for one in scores), default=0)
         tests = sum(one.p == one.p for one in self.differences)
-        return tuple(dict.fromkeys([*(one for each in scores for one in each.cautions), *too_few(speakers, tests)]))
+        return (*cautions_of(scores), *too_few(speakers, tests))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: figures between 0 and 1, or None if undefined; folders are relative to `output`."""

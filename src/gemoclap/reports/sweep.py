@@ -21,6 +21,7 @@ from gemoclap.metrics.scores import none_if_nan
 from gemoclap.recipes.sweep import Sweep
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save
 from gemoclap.reports.page import Picture, write_illustrated
+from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import (
     UNDEFINED,
@@ -147,6 +148,7 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
         "## On test speakers",
         "In percent, with [95 % CI] over test speakers" + (" and seeds." if len(sweep.seeds) > 1 else "."),
         _test_table(sweep, tried),
+        *(f"**Beware: {caution}.**" for caution in cautions_of(one.scores for one in tried)),
         "## How to read this",
         HOW_TO_READ,
         "Figures for programs: [sweep.csv](sweep.csv), [sweep.json](sweep.json). Each combination is a cross-validation in "
@@ -264,3 +266,5 @@ def print_sweep(sweep: Sweep, console: Console) -> None:
                 markup=False,
                 highlight=False,
             )
+    for caution in cautions_of(one.scores for one in tried):
+        console.print(f"Beware: {escape(caution)}.")

@@ -25,7 +25,7 @@ from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, published, read_as
 from gemoclap.reports.protocol import means, protocol_grid, protocol_of, versions
 from gemoclap.reports.published import GEMO_CLAP, READINGS
-from gemoclap.reports.records import MethodResults, Results
+from gemoclap.reports.records import MethodResults, Results, cautions_of
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, count, percent, with_interval, with_sd, write_csv
@@ -211,7 +211,7 @@ def _document(table: Table, entries: Sequence[Entry], first: Results | None) -> 
     ]
     return Document(
         f"Audio encoders by methods{f' on {first.vocabulary}' if first else ''}",
-        (*_warnings(first), *_unfinished(entries)),
+        (*_warnings(first), *(f"**Beware: {one}.**" for one in _cautions(entries)), *_unfinished(entries)),
         tuple(parts),
         "Settings of all cells: [config.yaml](config.yaml). Figures for programs: [table1.csv](table1.csv), "
         "[table1.json](table1.json). For a paper: [table1.tex](table1.tex). As one web page: [table1.html](table1.html). "
@@ -229,6 +229,10 @@ def _warnings(first: Results | None) -> list[str]:
         return []
     shared = ["speakers are shared between training and test: the figures are not speaker-independent"]
     return [f"**Beware: {one}.**" for one in (*(shared if first.speaker_overlap else ()), *first.encoder_warnings)]
+
+
+def _cautions(entries: Sequence[Entry]) -> list[str]:
+    return cautions_of(one.scores for one in entries)
 
 
 def _unfinished(entries: Sequence[Entry]) -> list[str]:
@@ -357,6 +361,8 @@ def print_table1(table: Table, console: Console) -> None:
     for row in _rows(table, entries, _pooled):
         grid.add_row(escape(row[0]), *(escape(cell.replace(" / ", "\n")) for cell in row[1:]))
     console.print(grid)
+    for caution in _cautions(entries):
+        console.print(f"Beware: {escape(caution)}.")
 
 
 def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
