@@ -15,6 +15,9 @@ from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import score_tables
 
+CORPORA = {"cremad": "CREMA-D", "emodb": "EmoDB", "nemo": "nEMO", "ravdess": "RAVDESS"}
+"""Names of manifests -> how tables write the corpora."""
+
 
 def of_table1(runs: Sequence[Path], commands: Sequence[str]) -> Record:
     """Return the figures of every cell, ENCODER/METHOD."""
@@ -94,7 +97,7 @@ def of_layers(runs: Sequence[Path], commands: Sequence[str]) -> Record:
             corpus, _, classes = row["corpus"].partition(", ")
             uar = [float(row[name]) / 100 for name in ("uar", "low", "high")]
             rows[f"{corpus.casefold()}/{row['layer']}"] = {
-                "corpus": corpus,
+                "corpus": CORPORA.get(corpus, corpus),
                 "classes": int(classes.split()[0]),
                 "uar": uar,
             }

@@ -22,7 +22,7 @@ def add_model(parser: Parser) -> None:
 
 def add_evaluate(parser: Parser) -> None:
     parser.usage = (
-        "gemoclap evaluate MANIFEST [--model DIR] [--labels A,B,...] [--merges '{A: B}'] [-o FOLDER] [options]"
+        "gemoclap evaluate MANIFEST [--model DIR] [--labels A,B,...] [--merges ...] [--adapt ...] [-o FOLDER] [options]"
     )
     parser.add_argument("manifest", help="JSONL manifest with emotion labels")
     add_model(parser)
@@ -36,6 +36,11 @@ def add_evaluate(parser: Parser) -> None:
         "classes are added"
     )
     parser.add_argument("--merges", type=dict[str, str], default={}, help=merges)
+    adapt = (
+        "adapt the model to the recordings, without labels, as in 'gemoclap predict': none; folder = to all of them together; "
+        "speaker = to each speaker of the manifest. The report says so"
+    )
+    parser.add_argument("--adapt", type=Literal["none", "folder", "speaker"], default="none", help=adapt)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)
     output = "new folder to write predictions, scores and a report to"
     parser.add_argument("-o", "--output", type=str | None, default=None, help=output)

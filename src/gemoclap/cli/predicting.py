@@ -10,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gemoclap.cli.recordings import clips_of
+from gemoclap.cli.recordings import clips_of, speakers_of
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
 from gemoclap.group_statistics import check_groups
@@ -94,7 +93,7 @@ def run_predict(args: Namespace) -> int:
         where = "; the column 'error' says why" if target else ""
         print(f"gemoclap: {failed} of {counted(len(clips), 'clip')} could not be read{where}", file=sys.stderr)
     if groups is None:
-        _point_out_adaptation(clips, len(clips) - failed, args.model)
+        _point_out_adaptation(clips, len(clips) - failed, args.model, predictor.needs_adaptation)
     elif args.adapt in ("folder", "speaker"):
         _warn_of_few(groups, args.adapt)
     return 1 if failed else 0
@@ -144,22 +143,13 @@ def _groups(clips: Sequence[Utterance], args: Namespace) -> list[str] | None:
             if args.by == "folder":
                 raise GemoclapError(f"--by folder: {args.adapt} has statistics of all clips together; leave --by out")
             return [ALL] * len(clips)
-    groups = _folders(clips) if args.by == "folder" else _speakers(clips)
+    groups = _folders(clips) if args.by == "folder" else speakers_of(clips, ", or --by folder")
     check_groups(groups, known)
     return groups
 
 
 def _folders(clips: Sequence[Utterance]) -> list[str]:
     return [str(Path(clip.path).parent) for clip in clips]
-
-
-def _speakers(clips: Sequence[Utterance]) -> list[str]:
-    for clip in clips:
-        if clip.speaker is None:
-            raise GemoclapError(
-                f"{clip.path}: its speaker is not known; give a manifest with a speaker column, or --by folder"
-            )
-    return [speaker_name(clip) for clip in clips]
 
 
 def _adapted(
@@ -189,10 +179,17 @@ def _adapted(
     return answers
 
 
-def _point_out_adaptation(clips: Sequence[Utterance], readable: int, model: str) -> None:
-    if model in ADAPT_WELL and readable >= ENOUGH_TO_ADAPT:
-        way = "speaker" if all(clip.speaker is not None for clip in clips) else "folder"
-        what = "who speaks in each is known" if way == "speaker" else "they were recorded in the same way"
+def _point_out_adaptation(clips: Sequence[Utterance], readable: int, model: str, is_needed: bool) -> None:
+    knows_speakers = all(clip.speaker is not None for clip in clips)
+    if is_needed:
+        how = "--adapt speaker" if knows_speakers else "a manifest that names the speakers, and --adapt speaker"
+        print(
+            f"gemoclap: this model was trained on clips that were adapted to their speakers; give {how}",
+            file=sys.stderr,
+        )
+    elif model in ADAPT_WELL and readable >= ENOUGH_TO_ADAPT:
+        way = "speaker" if knows_speakers else "folder"
+        what = "who speaks in each is known" if knows_speakers else "they were recorded in the same way"
         print(f"gemoclap: if {what}, --adapt {way} often finds more of the emotions right", file=sys.stderr)
 
 

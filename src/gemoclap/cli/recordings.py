@@ -12,6 +12,7 @@ from gemoclap.audio import regular_file
 from gemoclap.corpora.csv_io import read_csv_manifest
 from gemoclap.corpora.layout import rows_of_folder
 from gemoclap.corpora.manifest import AUDIO_SUFFIXES, TABLE_SUFFIXES, Utterance, read_manifest
+from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import is_model_folder
@@ -75,3 +76,18 @@ def require_audio(rows: Iterable[Utterance]) -> None:
     """Raise a GemoclapError if the audio file of a row is missing, before hours of work end with that."""
     for row in rows:
         regular_file(row.path)
+
+
+def speakers_of(clips: Sequence[Utterance], otherwise: str = "") -> list[str]:
+    """Return the speaker of each clip, to whom it is adapted.
+
+    Raises
+    ------
+    GemoclapError : one is not known. Its message ends in `otherwise`, what else can be done.
+    """
+    for clip in clips:
+        if clip.speaker is None:
+            raise GemoclapError(
+                f"{clip.path}: its speaker is not known; give a manifest with a speaker column{otherwise}"
+            )
+    return [speaker_name(clip) for clip in clips]

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from gemoclap.cli.recordings import require_audio
+from gemoclap.cli.recordings import require_audio, speakers_of
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.errors import GemoclapError
-from gemoclap.inference.prediction import Prediction
+from gemoclap.inference.adaptation import ALL
+from gemoclap.inference.prediction import Featured, Prediction, adapt_clips
 from gemoclap.inference.predictor import Predictor
 from gemoclap.models import Classifier, EmotionModel, classifier_of
 from gemoclap.recipes.made import made_with
 from gemoclap.reports import write_scores
-from gemoclap.reports.evaluation import label_remarks
+from gemoclap.reports.evaluation import ADAPTED, label_remarks
 from gemoclap.reports.rows import score_table
 from gemoclap.terminal import progress_bar
 from gemoclap.training.choices import check_merges, choice_of
@@ -38,12 +39,13 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
     require_audio(rows)
-    words, raw = _probabilities(predictor, rows, classifier, args.batch_size)
+    groups = _groups(predictor, rows, args.adapt)
+    words, raw = _probabilities(predictor, rows, classifier, args.batch_size, groups)
     table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
     trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
     unknown = unknown_labels(utterances, choice.vocabulary)
-    for remark in label_remarks(table, unknown, trained.emotions):
+    for remark in label_remarks(table, unknown, trained.emotions, args.adapt):
         print(f"beware: {remark}")
     if trained_speakers:
         print(
@@ -63,16 +65,30 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
             table.write(folder / "predictions.csv")
-            title = f"{args.model} on {args.manifest}"
+            title = f"{args.model} on {args.manifest}{ADAPTED[args.adapt]}"
             write_scores(
                 scores, table, folder, title, trained_speakers,
                 unknown=unknown, trained_classes=trained.emotions,
-                calibration=calibration, uncalibrated=uncalibrated, made=made_with(),
+                calibration=calibration, uncalibrated=uncalibrated, made=made_with(), adapt=args.adapt,
             )  # fmt: skip
 
 
+def _groups(predictor: Predictor, rows: Sequence[Utterance], how: str) -> list[str] | None:
+    """Return the group of each utterance; those of a group are adapted to together. None = no adaptation."""
+    if how == "none":
+        if predictor.needs_adaptation:
+            print("beware: the model was trained on clips that were adapted to their speakers; give --adapt speaker")
+        return None
+    predictor.check_adaptable()
+    return [ALL] * len(rows) if how == "folder" else speakers_of(rows)
+
+
 def _probabilities(
-    predictor: Predictor, rows: Sequence[Utterance], classifier: Classifier, batch_size: int
+    predictor: Predictor,
+    rows: Sequence[Utterance],
+    classifier: Classifier,
+    batch_size: int,
+    groups: Sequence[str] | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the probabilities ``(N, C)`` of the classifier's labels, as 'gemoclap predict' gives them.
 
@@ -84,17 +100,20 @@ def _probabilities(
     predictor.any_words = True  # whoever has labelled a manifest so knows what the words mean
     raw = Predictor(predictor.model)
     raw.any_words = True
-    answers, without = [], []
+    clips: list[Featured] = []
     with progress_bar("classifying") as progress:
-        for done, clip in enumerate(predictor.featured(rows, batch_size), 1):
+        for clip in predictor.featured(rows, batch_size):
             if isinstance(clip, GemoclapError):
                 raise clip
-            answers.append(_shares(predictor.decide(clip, labels), labels))
-            if classifier.is_calibrated:
-                with uncalibrated(predictor.model):
-                    without.append(_shares(raw.decide(clip, labels), labels))
-            progress(done, len(rows))
-    return np.array(answers), np.array(without) if classifier.is_calibrated else None
+            clips.append(clip)
+            progress(len(clips), len(rows))
+    if groups is not None:
+        clips, _ = adapt_clips(clips, groups)
+    answers = [_shares(predictor.decide(clip, labels), labels) for clip in clips]
+    if not classifier.is_calibrated:
+        return np.array(answers), None
+    with uncalibrated(predictor.model):
+        return np.array(answers), np.array([_shares(raw.decide(clip, labels), labels) for clip in clips])
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gemoclap.config.limits import AT_LEAST_1, POSITIVE, SHARE, check_limits
+from gemoclap.errors import GemoclapError
 
 
 @dataclass
@@ -40,8 +41,9 @@ class ModelSettings:
         pooling_heads: Number of heads of pooling=attention. Each head weights the frames for its own part of their
             dimensions [C].
         standardize: Scale each dimension of the pooled features to mean 0 and variance 1 over the training utterances,
-            measured once before training; running = over each batch in training, for an encoder that is trained [C]. null
-            does so (once) only if the whole speech encoder is frozen.
+            measured once before training; running = over each batch in training, for an encoder that is trained [C];
+            speaker = then also over the clips of each speaker, in training and in tests, for a frozen encoder [C]: a test
+            speaker's clips are used together, without labels. null does so (once) only if the whole speech encoder is frozen.
         text_pooling: How the tokens of a prompt become one vector: first (the first token) [P], mean (over all tokens), or
             auto (mean for 'minilm', first for others).
         projection_dim: Size of the shared space of audio and text embeddings [S].
@@ -68,7 +70,7 @@ class ModelSettings:
     attention: Literal["sdpa", "flex"] = "sdpa"
     pooling: Literal["mean", "mean_std", "attention"] = "mean_std"
     pooling_heads: int = 4
-    standardize: bool | Literal["running"] | None = None
+    standardize: bool | Literal["running", "speaker"] | None = None
     text_pooling: Literal["auto", "first", "mean"] = "auto"
     projection_dim: int = 512
     project_plain_heads: bool = False
@@ -90,3 +92,13 @@ class ModelSettings:
             projection_dropout=SHARE,
             max_temperature=AT_LEAST_1,
         )
+        if self.standardize == "speaker" and not self.has_constant_features:
+            raise GemoclapError(
+                "model.standardize: speaker is for features that training does not change; give model.freeze all, one layer in "
+                "model.layers, and model.pooling mean or mean_std"
+            )
+
+    @property
+    def has_constant_features(self) -> bool:
+        """Whether training leaves the pooled features of a clip as they are."""
+        return self.freeze == "all" and self.layers != "weighted" and self.pooling != "attention"

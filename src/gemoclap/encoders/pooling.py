@@ -119,7 +119,9 @@ class RunningStandardizer(nn.BatchNorm1d):
         return (features - mean) / (variance + self.eps).sqrt()
 
 
-def make_standardizer(kind: bool | Literal["running"], size: int) -> Standardizer | RunningStandardizer | None:
+def make_standardizer(
+    kind: bool | Literal["running", "speaker"], size: int
+) -> Standardizer | RunningStandardizer | None:
     """Return the standardiser that `config.ModelSettings.standardize` names, for features of a size."""
     if kind == "running":
         return RunningStandardizer(size)

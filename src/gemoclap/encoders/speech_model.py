@@ -97,7 +97,8 @@ class SpeechModelConfig(LabelledConfig):
         frozen one that comes with this package, and is read from there. "convolutions" means the same for the frozen
         convolutions of an encoder only.
     audio_standardize : whether pooled features are standardised with the statistics of the training utterances. "running" is
-        with those of the batches in training.
+        with those of the batches in training. "speaker" is with those of the training utterances, and the heads were trained
+        on features that were then standardised over each speaker's clips (`group_statistics`), which the caller has to do.
     calibration : how the probabilities of the trained classes were calibrated: ``temperature``, by which the logits are
         divided; ``fitted_on``, in words; and ``utterances``, their number. None if no temperature was fitted.
     """
@@ -109,7 +110,7 @@ class SpeechModelConfig(LabelledConfig):
     audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
     audio_pooling_heads: int = 4
     audio_weights: Literal["saved", "default", "convolutions"] = "saved"
-    audio_standardize: bool | Literal["running"] = False
+    audio_standardize: bool | Literal["running", "speaker"] = False
     calibration: dict[str, Any] | None = None
 
     @property
@@ -184,6 +185,7 @@ class SpeechModel(PreTrainedModel):
         frozen_frames: Tensor | None = None,
         frame_counts: Tensor | None = None,
         layer_features: Tensor | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """Return the pooled audio features before the projection, ``(B, D_a)``, standardised if the model does this.
 
@@ -192,7 +194,10 @@ class SpeechModel(PreTrainedModel):
         waveforms, lengths : raw audio ``(B, T)``, zero-padded, and the numbers of samples ``(B,)``.
         frozen_frames, frame_counts : in place of the audio, the result of ``audio_encoder.frozen_frames``.
         layer_features : in place of the audio, the pooled frames of every layer, or of the only one in use, ``(B, L, D_a)``.
+        features : in place of the audio, what this method returned for it, such as adapted to a speaker, ``(B, D_a)``.
         """
+        if features is not None:
+            return features
         if layer_features is not None:
             layers = layer_features.unbind(1)
             features = layers[0] if len(layers) == 1 else self.audio_encoder.weigh(layers)

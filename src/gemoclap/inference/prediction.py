@@ -10,6 +10,7 @@ import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.errors import NO_NUMBERS, GemoclapError
+from gemoclap.group_statistics import Statistics, adapt
 from gemoclap.inference.answers import NO_SPEECH_REMARK
 from gemoclap.inference.clips import Clip, Stretch
 from gemoclap.labels import GENDERS
@@ -120,6 +121,27 @@ class Featured(NamedTuple):
     def seconds(self) -> float:
         """Length of the sound that the prediction uses."""
         return float(self.samples[self.counts].sum() / SAMPLE_RATE)
+
+
+def adapt_clips(
+    clips: Sequence[Featured], groups: Sequence[str], known: Mapping[str, Statistics] | None = None
+) -> tuple[list[Featured], dict[str, Statistics]]:
+    """Return the clips with features that are adapted by group (`group_statistics.adapt`), and the statistics of each group.
+
+    Parameters
+    ----------
+    groups : the group of each clip; there is at least one clip.
+    known : as in `adapt`.
+    """
+    of_parts = [group for clip, group in zip(clips, groups, strict=True) for _ in clip.features]
+    features, used = adapt(
+        np.concatenate([clip.features for clip in clips]),
+        of_parts,
+        known,
+        np.concatenate([clip.weights_to_adapt for clip in clips]),
+    )
+    ends = np.cumsum([len(clip.features) for clip in clips])[:-1]
+    return [clip._replace(features=part) for clip, part in zip(clips, np.split(features, ends), strict=True)], used
 
 
 class PartPrediction(NamedTuple):

@@ -15,11 +15,19 @@ from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
 from gemoclap.errors import NO_NUMBERS, GemoclapError
-from gemoclap.group_statistics import Statistics, adapt, check_groups
+from gemoclap.group_statistics import Statistics, check_groups
 from gemoclap.inference.clips import Audio, Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
-from gemoclap.inference.prediction import ClipFeatures, Featured, PartPrediction, Prediction, likeliest, prediction_of
+from gemoclap.inference.prediction import (
+    ClipFeatures,
+    Featured,
+    PartPrediction,
+    Prediction,
+    adapt_clips,
+    likeliest,
+    prediction_of,
+)
 from gemoclap.inference.stream import EmotionStream
 from gemoclap.labels import chosen_labels
 from gemoclap.models import (
@@ -165,18 +173,7 @@ class Predictor(ClipwisePredictor):
         if not readable:
             return [clip for clip in found if isinstance(clip, GemoclapError)], {}
         clips = [cast(Featured, found[number]) for number in readable]
-        features, used = adapt(
-            np.concatenate([clip.features for clip in clips]),
-            [
-                group
-                for number, clip in zip(readable, clips, strict=True)
-                for group in [groups[number]] * len(clip.features)
-            ],
-            known,
-            np.concatenate([clip.weights_to_adapt for clip in clips]),
-        )
-        ends = np.cumsum([len(clip.features) for clip in clips])[:-1]
-        adapted = [clip._replace(features=part) for clip, part in zip(clips, np.split(features, ends), strict=True)]
+        adapted, used = adapt_clips(clips, [groups[number] for number in readable], known)
         answers: list[Prediction | GemoclapError] = [
             answer
             for first in range(0, len(adapted), DECIDED_TOGETHER)
@@ -242,6 +239,11 @@ class Predictor(ClipwisePredictor):
                 "this model does not standardise its features, so it cannot be adapted; train it frozen",
                 for_clients="adapt: the model of this server cannot be adapted; leave adapt out, or set it to none",
             )
+
+    @property
+    def needs_adaptation(self) -> bool:
+        """Whether the model was trained on features that were adapted to speakers (`model.standardize: speaker`)."""
+        return self.model.config.audio_standardize == "speaker"
 
     def clip_features(self, audios: Iterable[Audio], batch_size: int = 16) -> list[ClipFeatures | GemoclapError]:
         """Return the pooled features of each clip, or the error that kept it from being read."""

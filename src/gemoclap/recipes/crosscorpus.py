@@ -54,6 +54,7 @@ from gemoclap.recipes.several_corpora import (
     write_together,
 )
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
+from gemoclap.recipes.speaker_features import SpeakerFeatures
 from gemoclap.recipes.train import train
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
@@ -231,6 +232,8 @@ class CrossCorpus:
             for pair in pending:
                 rows = self.corpora[pair.tested].of(pair.labels)
                 source = self.sources.for_test(model, rows)
+                if model.config.audio_standardize == "speaker":
+                    source = SpeakerFeatures(model, [rows], source)
                 with progress_bar(f"testing on {pair.tested}") as progress:
                     table = predict_table(model, rows, source, fold=pair.name, progress=progress)
                 path = self.predictions_path(pair, training.seed)

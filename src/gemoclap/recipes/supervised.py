@@ -18,7 +18,7 @@ from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.dataset import InputSource, TrainBatches, check_classes, eval_batches
+from gemoclap.data.dataset import InputSource, TrainBatches, check_classes
 from gemoclap.data.folds import Fold
 from gemoclap.data.perturb import with_copies
 from gemoclap.data.targets import Objective
@@ -40,13 +40,11 @@ from gemoclap.recipes.run_folder import (
     save_folder,
     weights_hash,
 )
-from gemoclap.terminal import progress_bar
+from gemoclap.recipes.speaker_features import SpeakerFeatures, pooled_features
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import run_epochs
 
-STANDARDIZE_BATCH = 32
-"""Number of utterances that are encoded together when mean and deviation of the features are measured."""
 USUAL_SHARE = 0.99
 """Share of the training clips that are not longer than `LabelledConfig.clip_seconds` [C]."""
 
@@ -91,6 +89,8 @@ def train_in_one_stage(
     # Half precision is for training only; scores are computed with the saved model.
     for_scoring = source if source.is_exact else sources.store
     standardize_features(model, learnt_from, source)
+    if model.config.audio_standardize == "speaker":
+        source = for_scoring = SpeakerFeatures(model, [learnt_from, fold.dev, fold.test], source)
     batches = TrainBatches(
         learnt_from,
         source,
@@ -128,14 +128,8 @@ def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], s
     """
     if not isinstance(model.standardizer, Standardizer):
         return
-    model.eval()
-    with torch.inference_mode(), progress_bar("features of the training set") as progress:
-        features, done = [], 0
-        for batch in eval_batches(utterances, source, None, STANDARDIZE_BATCH):
-            features.append(model.get_audio_features(**batch.to(model.device).inputs).cpu())
-            done += len(batch)
-            progress(done, len(utterances))
-        model.standardizer.fit(torch.cat(features))
+    found = pooled_features(model, utterances, source, "features of the training set")
+    model.standardizer.fit(torch.stack([*found.values()]))
 
 
 def _weights(settings: Settings, method: str) -> list[str | None]:

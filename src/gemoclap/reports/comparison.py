@@ -110,7 +110,7 @@ def compare_systems(systems: Sequence[System], facts: System | None = None, comm
     scores = tuple(score_seeds(each, classes) for each in labelled)
     pairs = [_pair(first, second, labelled, classes) for first, second in combinations(range(len(systems)), 2)]
     foreign = _foreign_answers(systems, truth, clips)
-    remarks = [*left_out, *remark, *foreign, *cautions_of(scores), *too_few(scores[0].n_clusters, len(pairs))]
+    remarks = [*left_out, *remark, *_adapted(systems), *foreign, *cautions_of(scores), *too_few(scores[0].n_clusters, len(pairs))]
     return SystemComparison(
         tuple(systems),
         scores,
@@ -120,6 +120,17 @@ def compare_systems(systems: Sequence[System], facts: System | None = None, comm
         scores[0].n_clusters,
         tuple(dict.fromkeys(remarks)),
     )
+
+
+def _adapted(systems: Sequence[System]) -> list[str]:
+    """Return a remark if some systems are adapted to speakers or recordings, and others are not."""
+    names = [system.name for system in systems if system.is_adapted]
+    if not 0 < len(names) < len(systems):
+        return []
+    return [
+        f"{', '.join(names)}: adapted to speakers or recordings without labels, so an answer depends on other clips too; the "
+        "others answer for each clip alone"
+    ]
 
 
 def _sources(systems: Sequence[System], facts: System | None) -> list[System]:

@@ -24,6 +24,9 @@ from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
 from gemoclap.wording import counted
 
+ADAPTED = {"none": "", "folder": ", adapted to all clips together", "speaker": ", adapted to each speaker"}
+"""What `gemoclap evaluate --adapt` adds to the title."""
+
 
 def write_scores(
     scores: Scores,
@@ -37,6 +40,7 @@ def write_scores(
     calibration: Mapping[str, Any] | None = None,
     uncalibrated: np.ndarray | None = None,
     made: Mapping[str, Any] | None = None,
+    adapt: str = "none",
 ) -> Path:
     """Write scores.json, scores.csv, report.md, confusion.png and reliability.png of one evaluation.
 
@@ -52,6 +56,7 @@ def write_scores(
     calibration : the model's calibration, which is already applied to the table's probabilities; None if it has none.
     uncalibrated : the table's probabilities before calibration; None if there is no calibration.
     made : versions and machine, from `recipes.made.made_with`.
+    adapt : what the predictions were adapted to, a key of `ADAPTED`.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def write_scores(
     """
     output_dir = Path(output_dir)
     confidence = evaluated_confidence(table, calibration, uncalibrated)
-    remarks = label_remarks(table, unknown or {}, trained_classes)
+    remarks = label_remarks(table, unknown or {}, trained_classes, adapt)
     pictures: dict[str, Picture] = {
         "confusion.png": ("Confusion matrix", partial(plots.write_confusion, scores, title=title))
     }
@@ -68,6 +73,7 @@ def write_scores(
         pictures["reliability.png"] = ("Share of correct predictions against their probability", draw)
     data = {
         "title": title,
+        "adapt": adapt,
         **scores.to_dict(),
         "absent_classes": absent_classes(table),
         "answers_that_cannot_be_right": impossible_answers(table),
@@ -93,15 +99,24 @@ def impossible_answers(table: PredictionTable) -> int:
     return sum(said in absent for said in table.prediction)
 
 
-def label_remarks(table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = ()) -> list[str]:
-    """Return sentences on classes that do not occur, on labels that are not classes, and on unknown speakers.
+def label_remarks(
+    table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = (), adapt: str = "none"
+) -> list[str]:
+    """Return sentences on adaptation, on classes that do not occur, on labels that are not classes, and on unknown speakers.
 
     Parameters
     ----------
     unknown : label -> number of utterances, for labels that are not among the table's classes.
     trained : all classes of the model; the table may have fewer.
+    adapt : what the predictions were adapted to, a key of `ADAPTED`.
     """
     remarks = []
+    if adapt != "none":
+        others = "the same speaker" if adapt == "speaker" else "the manifest"
+        remarks.append(
+            f"each prediction depends on the other clips of {others}, whose labels are not used; the scores are not comparable "
+            "with those of clips alone"
+        )
     absent, answers = absent_classes(table), impossible_answers(table)
     if absent:
         share = f"{answers:,} of {counted(len(table), 'prediction')} ({100 * answers / len(table):.1f} %)"

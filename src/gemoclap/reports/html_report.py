@@ -30,6 +30,7 @@ from gemoclap.reports.page import (
     COMPARISON,
     about_confidence,
     about_intervals,
+    adapted_remark,
     overlap_warning,
     partial_warning,
     protocol_lines,
@@ -72,6 +73,7 @@ def write_html_report(results: Results, with_audio: bool = True) -> Path:
         *overlap_warning(results),
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
         *partial_warning(results),
+        *adapted_remark(results),
     ]
     sections = [
         _results(results, pictures),

@@ -164,6 +164,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
         f"# Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {n_folds}",
         *partial_warning(results),
+        *adapted_remark(results),
         *_lacking_letters(results),
         *(f"![{caption}]({name})" for name, caption in pictures.items() if name == COMPARISON),
         _bullets(protocol_lines(results)),
@@ -263,6 +264,18 @@ def partial_warning(results: Results) -> list[str]:
     return [
         f"**Partial results:** {'; '.join(lacking)}. The figures cover finished folds only. To compare methods, use the "
         "differences below: they only use folds that both methods have finished."
+    ]
+
+
+def adapted_remark(results: Results) -> list[str]:
+    """Return a sentence on features that were standardised by speaker, in Markdown; empty if they were not."""
+    if not results.is_adapted:
+        return []
+    of_run = " of the first run" if results.is_joined else ""
+    return [
+        f"**Adapted to speakers:** the features{of_run} are standardised over all clips of each speaker, also of test "
+        "speakers, without labels. So a prediction depends on the speaker's other clips, and the figures are not comparable "
+        "with those of models that hear each clip alone."
     ]
 
 

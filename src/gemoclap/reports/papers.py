@@ -16,7 +16,7 @@ from gemoclap.metrics import INTERVAL_SEEDS
 from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
-from gemoclap.reports.page import overlap_warning
+from gemoclap.reports.page import adapted_remark, overlap_warning
 from gemoclap.reports.protocol import (
     IEMOCAP_UTTERANCES,
     combined_hash,
@@ -146,7 +146,7 @@ def document(beside: Beside) -> Document:
     """Return the page: published systems and our rows, then the protocols of all."""
     warnings = [f"**Beware: {incomparable(name, one)}.**" for name, one in beside.others.items()]
     for name, one in beside.runs.items():
-        warnings += [f"{name}: {sentence}" for sentence in overlap_warning(one)]
+        warnings += [f"{name}: {sentence}" for sentence in (*overlap_warning(one), *adapted_remark(one))]
         warnings += [f"**Beware: {name}: {warning}.**" for warning in one.encoder_warnings]
     for name, one in beside.comparable.items():
         warnings += [f"**Beware: {sentence}.**" for sentence in caveats(name, one)]

@@ -171,6 +171,8 @@ def _model(results: Results) -> dict[str, str]:
     frozen = model.get("freeze")
     if "audio encoder" in facts and frozen is not None:
         facts["audio encoder"] += ", fine-tuned" if frozen == "none" else f", frozen: {frozen}"
+    if "audio encoder" in facts and results.is_adapted:
+        facts["audio encoder"] += ", features standardised by speaker, in tests too"
     if train.get("epochs") is not None:
         parts = [count(range(train["epochs"]), "epoch"), f"learning rate {train.get('lr')}"]
         if train.get("batch_seconds") is not None:

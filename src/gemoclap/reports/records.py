@@ -219,6 +219,11 @@ class Results:
     first_settings: tuple[str, ...] = ()
 
     @property
+    def is_adapted(self) -> bool:
+        """Whether the first run standardises features over each speaker's clips, so that a prediction depends on others."""
+        return (self.config.get("model") or {}).get("standardize") == "speaker"
+
+    @property
     def is_joined(self) -> bool:
         """Whether the report goes to a folder of its own, and not into the folder of its run."""
         return self.runs != (self.output,)

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from gemoclap.corpora.manifest import AUDIO_SUFFIXES, Utterance
 from gemoclap.corpora.speakers import normal_name, speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.files import read_json
 from gemoclap.recipes.run_folder import CONFIG, seed_folders
 from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.joined import joined
@@ -35,6 +36,7 @@ class System:
     seeds : the seeds, if there are several; otherwise empty.
     truth, speakers, genders : clip -> value, for the clips where the files say it.
     classes : the system's classes in order; empty if the files do not list them.
+    is_adapted : whether it was adapted to speakers or recordings, so that an answer depends on other clips too.
     """
 
     name: str
@@ -45,6 +47,7 @@ class System:
     speakers: Mapping[str, str] = field(default_factory=dict)
     genders: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    is_adapted: bool = False
 
     @property
     def clips(self) -> set[str]:
@@ -130,7 +133,7 @@ def _run_systems(name: str, source: str, method: str) -> list[System]:
         raise GemoclapError(f"{source}: no fold of {method} is finished yet; run its command again")
     titles = [name if len(finished) == 1 else f"{name}: {row.title}" for row in finished]
     return [
-        _row_system(row, title if name else row.title, source, results.classes)
+        replace(_row_system(row, title if name else row.title, source, results.classes), is_adapted=results.is_adapted)
         for row, title in zip(finished, titles, strict=True)
     ]
 
@@ -235,7 +238,13 @@ def _file_system(name: str, source: str, method: str, names: ClipNames, labels: 
         truth={row.clip: row.truth for row in rows if row.truth is not None},
         speakers=_one_spelling({row.clip: row.speaker for row in rows if row.speaker is not None}),
         genders={row.clip: row.gender for row in rows if row.gender is not None},
+        is_adapted=_is_adapted_evaluation(path.parent / "scores.json"),
     )
+
+
+def _is_adapted_evaluation(scores: Path) -> bool:
+    """Whether the predictions beside a scores.json are of `gemoclap evaluate --adapt`."""
+    return scores.is_file() and read_json(scores, "evaluate again").get("adapt", "none") != "none"
 
 
 def _one_spelling(speakers: Mapping[str, str]) -> dict[str, str]:
