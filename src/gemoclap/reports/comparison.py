@@ -109,8 +109,8 @@ def compare_systems(systems: Sequence[System], facts: System | None = None, comm
     ]
     scores = tuple(score_seeds(each, classes) for each in labelled)
     pairs = [_pair(first, second, labelled, classes) for first, second in combinations(range(len(systems)), 2)]
-    foreign = _foreign_answers(systems, truth, clips)
-    remarks = [*left_out, *remark, *_adapted(systems), *foreign, *cautions_of(scores), *too_few(scores[0].n_clusters, len(pairs))]
+    about_answers = [*_adapted(systems), *_foreign_answers(systems, truth, clips)]
+    remarks = [*left_out, *remark, *about_answers, *cautions_of(scores), *too_few(scores[0].n_clusters, len(pairs))]
     return SystemComparison(
         tuple(systems),
         scores,
