@@ -170,6 +170,35 @@ def differences(records: Records, options: Options) -> str:
     return noted(markdown_table(header, rows, text_columns=2), [*records.values()])
 
 
+def gains(records: Records, options: Options) -> str:
+    """Return what the second run of a record gains in UAR over the first, method by method; p is corrected over the table."""
+    found = []
+    for record in records.values():
+        for second, row in record["rows"].items():
+            first, _, run = second.partition("@")
+            compared = difference_of(record, second, first) if run and first in record["rows"] else None
+            if compared:
+                found.append((titled(record), record["rows"][first], row, *compared))
+    corrected = holm([p for *_, p in found])
+    header = [
+        "corpus",
+        "method",
+        "alone",
+        options["second"].replace("_", " "),
+        "gain, points",
+        f"p, Holm over {len(found)}",
+        "speakers",
+    ]
+    rows = [
+        [
+            corpus, plain["title"], percent(plain["uar"][0]), interval_of(row["uar"]), with_points(uar), p_value(p),
+            str(plain["speakers"]),
+        ]
+        for (corpus, plain, row, uar, _), p in zip(found, corrected, strict=True)
+    ]  # fmt: skip
+    return noted(markdown_table(header, rows, text_columns=2), [*records.values()])
+
+
 def all_figures(records: Records, options: Options) -> str:
     """Return every figure of the rows of one record."""
     (record,) = records.values()
@@ -353,6 +382,7 @@ KINDS: dict[str, Callable[[Records, Options], str]] = {
     "table1": table1,
     "crosscorpus": crosscorpus,
     "crossing": crossing,
+    "gains": gains,
     "layers": layers,
     "ems": ems,
     "commands": commands,

@@ -178,6 +178,30 @@ def test_two_runs_are_recorded_together(scripts: ModuleType, tmp_path: Path) -> 
     assert list(found["rows"]) == ["ce", "ce@two"] and len(found["pairs"]) == 1
 
 
+def test_gains_are_of_each_method_in_the_second_run(scripts: ModuleType, tmp_path: Path) -> None:
+    methods = ("emo_clap", "ce", "am_softmax")
+    runs = [
+        make_run(tmp_path / "plain", **{**TWO, "methods": methods, "accuracy": (0.4, 0.5, 0.6)}),
+        make_run(tmp_path / "adapted", **{**TWO, "methods": methods[:2], "accuracy": (0.7, 0.8)}),
+    ]
+    for run, kind in zip(runs, (True, "speaker"), strict=True):
+        told(run, model={"standardize": kind, "freeze": "all", "layers": 3})
+    frozen = "gemoclap crossval made.jsonl --model.freeze all --model.layers 3"
+    commands = [
+        f"{frozen} --methods {','.join(methods)} --model.standardize true -o runs/plain",
+        f"{frozen} --methods {','.join(methods[:2])} --model.standardize speaker -o runs/adapted",
+    ]
+    found = module("results_record").make_record(runs, commands, "Made")
+    header, *rows = table(module("results_pages").table("gains made second=by_speaker", {"made": found}))
+    assert header[3] == "by speaker" and header[5] == "p, Holm over 2"
+    assert [row[1] for row in rows] == ["Emo-CLAP", "Cross-entropy"]
+    for method, row in zip(methods, rows, strict=False):
+        plain, adapted = (100 * uar_of(answers(run, method)) for run in runs)
+        assert row[2] == f"{plain:.1f}" and row[3].startswith(f"{adapted:.1f} [")
+        gain = float(row[4].split()[0].replace("\N{MINUS SIGN}", "-"))
+        assert gain == pytest.approx(adapted - plain, abs=0.06)
+
+
 def test_a_version_that_one_fold_did_not_note_is_not_that_of_the_run(scripts: ModuleType, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", **TWO)
     folds = sorted(run.glob("*/fold_*"))
