@@ -203,6 +203,7 @@ def test_the_report_says_on_what_a_prediction_depends(finished: Path, tmp_path: 
     for name in ("report.md", "report.html"):
         assert "Adapted to speakers:" in (finished / name).read_text()
     settings = json.loads((finished / "emo_clap" / "fold_2" / "model" / "config.json").read_text())
+    assert "--adapt speaker" in (finished / "emo_clap" / "fold_2" / "model" / "README.md").read_text()
     assert settings["audio_standardize"] == "speaker"
 
 

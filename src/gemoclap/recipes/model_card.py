@@ -18,6 +18,13 @@ from gemoclap.encoders.speech_model import LabelledConfig
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
+BY_SPEAKER = (
+    "It was trained and tested on clips that were adapted to their speakers, without labels, and is worse on single clips. "
+    "Give it several recordings of each person, and say who speaks: `gemoclap predict manifest.jsonl --adapt speaker`, or "
+    "`Predictor.predict_adapted`.",
+    "",
+)
+"""What the card of a model of `model.standardize: speaker` says beside how it is used."""
 ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
 
 
@@ -42,6 +49,7 @@ def write_model_card(
         *about,
         "",
         *usage(),
+        *(BY_SPEAKER if settings.model.standardize == "speaker" else ()),
         *(input_lines(config.emotions.emotions, config.clip_settings) if config else ()),
         "## Trained on",
         "",
