@@ -167,7 +167,7 @@ def test_predict_and_evaluate_do_the_same_and_say_when_they_do_not(
     assert json.loads((tmp_path / "scores" / "scores.json").read_text())["adapt"] == "speaker"
     capsys.readouterr()
     assert run("evaluate", tested, "--model", fold / "model") == 0
-    assert "give --adapt speaker" in capsys.readouterr().out
+    assert "give --adapt speaker" in capsys.readouterr().err
     assert run("predict", tested, "--model", fold / "model", "--speech", "all") == 0
     assert "adapted to their speakers; give --adapt speaker" in capsys.readouterr().err
     assert run("predict", tested, "--model", fold / "model", "--adapt", "speaker", "--speech", "all") == 0
@@ -247,3 +247,16 @@ def test_gmp_tl_is_refused(small_manifest: Path, whisper: Path, tmp_path: Path, 
     line = ("crossval", small_manifest, *SMALL, "--model.audio_encoder", whisper, *TWO_FOLDS)
     said = complaint(capsys, *line, "--model.standardize", "speaker", "--methods", "gmp_tl", "-o", tmp_path / "gmp")
     assert "model.freeze all: gmp_tl trains the encoder" in said
+
+
+def test_timelines_and_an_index_say_what_such_a_model_needs(
+    finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = finished / "emo_clap" / "fold_1" / "model"
+    clip = read_manifest(small_manifest)[0].path
+    assert run("timeline", clip, "--model", model, "-o", tmp_path / "t.json") == 0
+    assert "adapted to their speakers; give --adapt speaker" in capsys.readouterr().err
+    assert run("timeline", clip, "--model", model, "--adapt", "speaker", "-o", tmp_path / "a.json") == 0
+    assert "adapted to their speakers" not in capsys.readouterr().err
+    assert run("index", clip, "--model", model, "-o", tmp_path / "index") == 0
+    assert "an index has its clips one by one" in capsys.readouterr().err

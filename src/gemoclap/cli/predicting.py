@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gemoclap.cli.recordings import clips_of, speakers_of
+from gemoclap.cli.recordings import clips_of, say_what_is_needed, speakers_of
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
@@ -179,15 +179,11 @@ def _adapted(
     return answers
 
 
-def _point_out_adaptation(clips: Sequence[Utterance], readable: int, model: str, is_needed: bool) -> None:
+def _point_out_adaptation(clips: Sequence[Utterance], readable: int, model: str, needed: str | None) -> None:
     knows_speakers = all(clip.speaker is not None for clip in clips)
-    if is_needed:
-        how = "--adapt speaker" if knows_speakers else "a manifest that names the speakers, and --adapt speaker"
-        print(
-            f"gemoclap: this model was trained on clips that were adapted to their speakers; give {how}",
-            file=sys.stderr,
-        )
-    elif model in ADAPT_WELL and readable >= ENOUGH_TO_ADAPT:
+    how = "give --adapt speaker" if knows_speakers else "give a manifest that names the speakers, and --adapt speaker"
+    say_what_is_needed(needed, how)
+    if model in ADAPT_WELL and readable >= ENOUGH_TO_ADAPT:
         way = "speaker" if knows_speakers else "folder"
         what = "who speaks in each is known" if knows_speakers else "they were recorded in the same way"
         print(f"gemoclap: if {what}, --adapt {way} often finds more of the emotions right", file=sys.stderr)

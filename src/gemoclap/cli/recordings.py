@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -91,3 +92,9 @@ def speakers_of(clips: Sequence[Utterance], otherwise: str = "") -> list[str]:
                 f"{clip.path}: its speaker is not known; give a manifest with a speaker column{otherwise}"
             )
     return [speaker_name(clip) for clip in clips]
+
+
+def say_what_is_needed(needed: str | None, how: str) -> None:
+    """Print what a model needs (`Predictor.needs_adaptation`), if anything, and how it gets it, on standard error."""
+    if needed:
+        print(f"gemoclap: {needed}; {how}", file=sys.stderr)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gemoclap.cli.recordings import require_audio, speakers_of
+from gemoclap.cli.recordings import require_audio, say_what_is_needed, speakers_of
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import common_speakers, speaker_name
 from gemoclap.errors import GemoclapError
@@ -76,8 +76,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
 def _groups(predictor: Predictor, rows: Sequence[Utterance], how: str) -> list[str] | None:
     """Return the group of each utterance; those of a group are adapted to together. None = no adaptation."""
     if how == "none":
-        if predictor.needs_adaptation:
-            print("beware: the model was trained on clips that were adapted to their speakers; give --adapt speaker")
+        say_what_is_needed(predictor.needs_adaptation, "give --adapt speaker")
         return None
     predictor.check_adaptable()
     return [ALL] * len(rows) if how == "folder" else speakers_of(rows)

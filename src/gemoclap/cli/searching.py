@@ -14,7 +14,7 @@ import numpy as np
 
 from gemoclap.audio import regular_file
 from gemoclap.cli.model_options import INDEX
-from gemoclap.cli.recordings import clips_of
+from gemoclap.cli.recordings import clips_of, say_what_is_needed
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import absolute, to_json
@@ -37,6 +37,7 @@ def run_index(args: Namespace) -> int:
     require_model(model_source(args.model))
     clips = clips_of(args.paths)
     predictor, made_by = _loaded(args.model)
+    say_what_is_needed(predictor.needs_adaptation, "an index has its clips one by one, which makes it worse")
     predictor.check_speech = args.speech == "detect"
     size = predictor.embed_words(predictor.labels[0]).size
     name = args.model if args.model in EMBEDDED_MODELS else str(Path(args.model).resolve())

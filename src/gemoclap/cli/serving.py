@@ -7,6 +7,7 @@ import socket
 import sys
 from argparse import Namespace
 
+from gemoclap.cli.recordings import say_what_is_needed
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import read_text
@@ -56,7 +57,9 @@ def run_serve(args: Namespace) -> int:
             f"beware: {args.host} can be reached by others, and no key is asked for; give --key_file", file=sys.stderr
         )
     gate = Gate(key, limits, addresses)
-    service = Service(Predictor.from_pretrained(args.model), args.model, limits, args.batch_size)
+    predictor = Predictor.from_pretrained(args.model)
+    say_what_is_needed(predictor.needs_adaptation, "ask with adapt=speaker; answers for single clips are worse")
+    service = Service(predictor, args.model, limits, args.batch_size)
     Server(make_app(service, gate), gate, limits, args.model).run([address])
     return 0
 

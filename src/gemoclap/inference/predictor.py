@@ -241,9 +241,10 @@ class Predictor(ClipwisePredictor):
             )
 
     @property
-    def needs_adaptation(self) -> bool:
-        """Whether the model was trained on features that were adapted to speakers (`model.standardize: speaker`)."""
-        return self.model.config.audio_standardize == "speaker"
+    def needs_adaptation(self) -> str | None:
+        """A sentence, if the model was trained on features that were adapted to speakers (`model.standardize: speaker`)."""
+        by_speaker = self.model.config.audio_standardize == "speaker"
+        return "the model was trained on clips that were adapted to their speakers" if by_speaker else None
 
     def clip_features(self, audios: Iterable[Audio], batch_size: int = 16) -> list[ClipFeatures | GemoclapError]:
         """Return the pooled features of each clip, or the error that kept it from being read."""
