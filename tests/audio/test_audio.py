@@ -1,4 +1,5 @@
 import struct
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -149,6 +150,28 @@ def test_a_wav_written_into_a_pipe_has_no_length_and_is_read(tmp_path):
     struct.pack_into("<I", data, 40, 0xFFFFFFFF)
     path.write_bytes(data)
     assert len(load_audio(path)) == SAMPLE_RATE
+
+
+def of_telephone(path, kind):
+    """Write what is decoded by PyAV alone: AMR of a mobile phone (silence), or a wav with a codec that libsndfile lacks."""
+    if kind == "amr":
+        path.write_bytes(b"#!AMR\n" + (b"\x04" + bytes(12)) * 50)  # a frame of 4.75 kbit/s is 20 ms
+        return path
+    path = write_tone(path)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, 20, kind)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["amr", 0x42, 0x45, 0x83])  # G.723.1, G.726, G.729
+def test_what_telephones_write_names_the_extra_or_is_decoded(kind, tmp_path):
+    path = of_telephone(tmp_path / ("call.amr" if kind == "amr" else "call.wav"), kind)
+    if find_spec("av") is None:
+        message = error_of(load_audio, path)
+        assert "this format needs the package av: pip install av" in message and "damaged" not in message
+    elif kind == "amr":
+        assert len(load_audio(path)) == SAMPLE_RATE
 
 
 def test_m4a_names_the_extra_or_is_decoded(tmp_path):

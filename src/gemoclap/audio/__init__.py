@@ -1,6 +1,6 @@
 """Turns audio files into 16 kHz mono waveforms, and into the clips that models get.
 
-soundfile decodes (wav, flac, mp3, ogg, opus, ...), soxr resamples, and channels are averaged. m4a, mp4, aac and other
+soundfile decodes (wav, flac, mp3, ogg, opus, ...), soxr resamples, and channels are averaged. m4a, mp4, aac, amr and other
 containers that libsndfile cannot read are decoded by PyAV, if it is installed.
 
 - `containers.py` checks whether the length in a file's header can be trusted.

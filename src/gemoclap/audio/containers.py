@@ -34,6 +34,9 @@ MOST_CHUNKS = 10_000
 W64_ID_END = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 """End of all chunk ids of Sony's W64 except the first. Before it, an id has four letters as in wav."""
 
+SNDFILE_CODECS = (1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE)
+"""Format tags of the codecs in wav files that libsndfile decodes. Telephone systems also write G.723.1, G.726, G.729 and others."""
+
 LARGEST_PAGE = 27 + 255 + 255 * 255
 """Size of the largest Ogg page in bytes."""
 
@@ -206,6 +209,8 @@ def _wav(file: BinaryIO, begin: int, magic: bytes) -> Header:
 
     is_empty = promised == 0 and not _fits(file, begin, outer)
     is_open = _is_open(promised, bits) or is_empty
+    if b"fmt " in chunks and _number(file, chunks[b"fmt "].payload, f"{order}H") not in SNDFILE_CODECS:
+        container = "av"
     return _judged(file, _Sound(container, data.payload, promised, is_open, patch, slack, f"{order}4sI"))
 
 
@@ -343,5 +348,5 @@ _KNOWN: tuple[tuple[tuple[bytes, ...], Callable[[BinaryIO, int, bytes], Header]]
     ((b"NIST_1A",), _nist),
     ((b"fLaC",), _flac),
     ((b"OggS",), _ogg),
-    ((b"\x1aE\xdf\xa3", b"0&\xb2u"), _other_library),  # Matroska and WebM, ASF
+    ((b"\x1aE\xdf\xa3", b"0&\xb2u", b"#!AMR"), _other_library),  # Matroska and WebM, ASF, the AMR of mobile phones
 )

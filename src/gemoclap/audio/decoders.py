@@ -164,7 +164,7 @@ def _with_av(path: Path) -> Iterator[Decoder]:
         import av  # optional, and not on every platform
     except ImportError:
         raise GemoclapError(
-            f"{path}: m4a, mp4, aac and webm need the package av: pip install av; or convert it: ffmpeg -i IN OUT.wav"
+            f"{path}: this format needs the package av: pip install av; or convert it: ffmpeg -i IN OUT.wav"
         ) from None
     with path.open("rb") as file, av.open(file) as container:
         stream = _audio_stream(container, path)

@@ -20,6 +20,7 @@ from gemoclap.writing import atomic_write
 AUDIO_SUFFIXES = (
     ".wav", ".rf64", ".w64", ".flac", ".aiff", ".aif", ".aifc", ".caf", ".au", ".snd", ".sph", ".nist", ".voc",
     ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".3gp", ".mov",
+    ".amr", ".awb",
 )  # fmt: skip
 """Suffixes of audio files. Those of better formats come first: CREMA-D has each clip as wav and as mp3, and the wav is used.
 From .m4a on, files are read with PyAV (``pip install av``)."""
