@@ -294,6 +294,39 @@ def test_notes_of_the_picture_are_sentences_that_cover_nothing(
     assert axes.get_window_extent().y0 > axes.xaxis.label.get_window_extent().y1
 
 
+@pytest.mark.parametrize(
+    ("labels", "speaker"),
+    [
+        (LABELS, "Agent Müller-Lüdenscheidt (Kundendienst, Standort Frankfurt am Main)"),
+        (LABELS, "AGENT " * 50),
+        (tuple(f"disappointed {n}" for n in range(14)), "Ann"),
+        (tuple(f"somebody who is mildly annoyed by a long wait {n}" for n in range(9)), "Ann"),
+        (tuple(f"{'word ' * 40}{n}" for n in range(3)), "Ann"),
+        (tuple(USUAL), "Ann"),
+    ],
+)
+def test_nothing_runs_out_of_the_picture(
+    labels: tuple[str, ...], speaker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the shares beside a long name, nor a legend of long words."""
+    row = dict.fromkeys(labels, 1 / len(labels))
+    parts = [EmotionSegment(n, n + 1, label, 0.5, row) for n, label in enumerate(labels)]
+    one = replace(lane(speaker, 0.5), segments=parts, remarks=["two channels cancel each other, which is odd"])
+    one = replace(one, smoothed=np.full((3, len(labels)), 1 / len(labels)))
+    found = EmotionTimeline("a.wav", 20.0, labels, [replace(one, windows=[
+        replace(window, probabilities=row) for window in one.windows
+    ])], [], {})  # fmt: skip
+    figures: list[Figure] = []
+    monkeypatch.setattr("gemoclap.reports.timeline.save", lambda figure, *given: figures.append(figure))
+    write_timeline(tmp_path / "a.png", found, {})
+    figure = figures[0]
+    FigureCanvasAgg(figure).draw()
+    drawn = [figure.legends[0], *figure.axes[0].texts, figure.axes[0].title, figure.axes[0]._left_title]  # type: ignore[attr-defined]
+    assert figure.axes[0].texts[0].get_text()[:4] in {label[:4] for label in labels}  # the shares are there
+    for one_drawn in drawn:
+        assert one_drawn.get_window_extent().x1 <= figure.bbox.x1, one_drawn
+
+
 def test_colours_differ() -> None:
     labels = [*USUAL, "one", "two", "three"]
     found = colours_of(labels)

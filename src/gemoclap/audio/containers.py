@@ -35,7 +35,7 @@ W64_ID_END = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 """End of all chunk ids of Sony's W64 except the first. Before it, an id has four letters as in wav."""
 
 SNDFILE_CODECS = (1, 2, 3, 6, 7, 0x11, 0x31, 0x38, 0x40, 0x55, 0xFFFE)
-"""Format tags of the codecs in wav files that libsndfile decodes. Telephone systems also write G.723.1, G.726, G.729 and others."""
+"""Format tags of the codecs in wav files that libsndfile decodes. Telephone systems also write others, such as G.729."""
 
 LARGEST_PAGE = 27 + 255 + 255 * 255
 """Size of the largest Ogg page in bytes."""

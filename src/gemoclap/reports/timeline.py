@@ -43,8 +43,15 @@ MOST_BARS = 200
 """Largest number of bars for a longer recording."""
 Points = list[tuple[float, dict[str, float]]]
 """Time and label -> value; an empty mapping breaks the lines."""
-TITLE, BESIDE, LINE = 90, 120, 130
-"""Largest number of letters in the title, in the line beside the name of a speaker, and in a line of remarks."""
+TITLE, NAME, LABEL, BESIDE, LINE = 90, 40, 50, 114, 130
+"""Largest number of letters in the title, in the name of a speaker, in an emotion of the legend, in the line that the name
+begins, and in a line of remarks."""
+BOLD = 1.7
+"""How many letters of the rest of that line a capital letter of the name takes."""
+COLUMNS, BESIDE_LABEL = 8, 0.65
+"""Largest number of columns of the legend, and inches that a column takes beside its letters."""
+SMALLEST = 4.5
+"""Smallest font size that can be read; an upright word that would need a smaller one is left to the legend."""
 PALE = 0.72
 """Share of white in the colour of the band above the confidence."""
 
@@ -87,7 +94,8 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
         notes = _wrapped([*bars_say, found.adaptation_explained, *map(_sentence, found.remarks)])
         if notes:
             figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=9, color="#444444")
-        handles = [matplotlib("patches").Patch(color=colours[label], label=label) for label in found.labels]
+        names = {label: shortened(label, LABEL) for label in found.labels}
+        handles = [matplotlib("patches").Patch(color=colours[label], label=name) for label, name in names.items()]
         reasons = [f"below {100 * threshold:g} %"] if threshold else []
         if any(segment.error for lane in found.lanes for segment in lane.segments):
             reasons.append("no answer")
@@ -99,7 +107,7 @@ def plot_timeline(path: str | os.PathLike, found: EmotionTimeline) -> None:
             title=shortened(name, TITLE),
             loc="outside upper left",
             alignment="left",
-            ncols=8,
+            ncols=_columns([str(handle.get_label()) for handle in handles]),
             title_fontsize=11,
         )
         save(figure, path, ("png",))
@@ -111,6 +119,11 @@ def colours_of(labels: Sequence[str]) -> dict[str, str]:
     spare = [colour for colour in COLOURS if colour not in found.values()]
     others = [label for label in labels if label not in found]
     return {UNKNOWN: UNSURE} | found | {label: spare[place % len(spare)] for place, label in enumerate(others)}
+
+
+def _columns(labels: Sequence[str]) -> int:
+    """Return how many columns of a legend fit beside each other."""
+    return max(1, min(COLUMNS, int(WIDTH / (BESIDE_LABEL + LETTER * max(map(len, labels))))))
 
 
 def _wrapped(remarks: Sequence[str]) -> list[str]:
@@ -146,11 +159,11 @@ def _draw_waveform(axes: Axes, lane: Lane, duration: float) -> None:
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(axis="x", length=0)
-    name = shortened(lane.name, TITLE)
+    name = shortened_inside(lane.name, NAME)
     title = axes.set_title(name, loc="left", fontweight="bold", pad=2)
     seconds, shares = shares_of([lane])
     beside = [f"{shares} of {seconds:.0f} s of speech"] if shares else []
-    text = shortened("   ".join([*beside, *(f"({remark})" for remark in lane.remarks)]), BESIDE - len(name))
+    text = shortened("   ".join([*beside, *(f"({remark})" for remark in lane.remarks)]), int(BESIDE - BOLD * len(name)))
     axes.annotate(text, (1, 0), (10, 3), xycoords=title, textcoords="offset points", fontsize=9, in_layout=False)
 
 
@@ -163,6 +176,11 @@ def shares_of(lanes: Sequence[Lane]) -> tuple[float, str]:
     total = sum(seconds.values())
     shares = sorted(((share / total, label) for label, share in seconds.items()), reverse=True)
     return total, ", ".join(f"{label} {100 * share:.0f} %" for share, label in shares)
+
+
+def shortened_inside(text: str, letters: int) -> str:
+    """Return a text of about so many letters at most, with dots in its middle: names often differ at their end alone."""
+    return text if len(text) <= letters else f"{text[: letters // 2]}...{text[-(letters // 2) :]}"
 
 
 def _bar_seconds(duration: float) -> float:
@@ -189,11 +207,12 @@ def _draw_band(axes: Axes, boxes: Sequence[EmotionSegment], colours: dict[str, s
         axes.bar(segment.start, 1.0 if segment.error else segment.confidence, width, align="edge", **full)
         inches = width / duration * 0.9 * WIDTH
         across = inches > LETTER * (len(segment.emotion) + 1)
-        if across or inches > LINE_HEIGHT:
+        upright = min(8, UPRIGHT / len(segment.emotion))
+        if across or (inches > LINE_HEIGHT and upright >= SMALLEST):
             text = axes.text(segment.start + width / 2, 0.5, segment.emotion, ha="center", va="center", fontsize=8)
             text.set_bbox({"facecolor": "white", "alpha": 0.85, "linewidth": 0, "boxstyle": "round,pad=0.15"})
             if not across:
-                text.set(rotation=90, fontsize=min(8, UPRIGHT / len(segment.emotion)))
+                text.set(rotation=90, fontsize=upright)
     axes.set_ylim(0, 1)
     axes.set_yticks([0, 1], ["0", "100 %"], fontsize=7)
     axes.set_ylabel("most probable\nemotion", fontsize=7, rotation=0, ha="right", va="center")
