@@ -54,7 +54,7 @@ from gemoclap.recipes.several_corpora import (
     write_together,
 )
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
-from gemoclap.recipes.speaker_features import SpeakerFeatures
+from gemoclap.recipes.speaker_features import by_speaker
 from gemoclap.recipes.train import train
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
@@ -231,9 +231,7 @@ class CrossCorpus:
             model.audio_encoder.freeze(settings.model.freeze)
             for pair in pending:
                 rows = self.corpora[pair.tested].of(pair.labels)
-                source = self.sources.for_test(model, rows)
-                if model.config.audio_standardize == "speaker":
-                    source = SpeakerFeatures(model, [rows], source)
+                source = by_speaker(model, [rows], self.sources.for_test(model, rows))
                 with progress_bar(f"testing on {pair.tested}") as progress:
                     table = predict_table(model, rows, source, fold=pair.name, progress=progress)
                 path = self.predictions_path(pair, training.seed)

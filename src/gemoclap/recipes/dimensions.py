@@ -43,7 +43,7 @@ from gemoclap.recipes.run_folder import (
     say_all,
     weights_hash,
 )
-from gemoclap.recipes.speaker_features import SpeakerFeatures
+from gemoclap.recipes.speaker_features import by_speaker
 from gemoclap.recipes.supervised import build_model, standardize_features
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import run_epochs
@@ -198,8 +198,7 @@ def _train_and_test(
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     source = sources.for_model(model, [*learnt_from, *fold.test])
     standardize_features(model, learnt_from, source)
-    if model.config.audio_standardize == "speaker":
-        source = SpeakerFeatures(model, [learnt_from, fold.test], source)
+    source = by_speaker(model, [learnt_from, fold.test], source)
     wanted = _values(learnt_from, names)
     unknown = [name for name, column in zip(names, wanted.T, strict=True) if np.isnan(column).all()]
     if unknown:

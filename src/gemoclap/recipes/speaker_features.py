@@ -80,6 +80,11 @@ class SpeakerFeatures:
         return {"features": torch.stack([self._features[row.id] for row in utterances])}
 
 
+def by_speaker(model: EmotionModel, parts: Iterable[Sequence[Utterance]], source: InputSource) -> InputSource:
+    """Return the `SpeakerFeatures` of a model of `model.standardize: speaker`, and `source` itself for any other model."""
+    return SpeakerFeatures(model, parts, source) if model.config.audio_standardize == "speaker" else source
+
+
 def _voice(row: Utterance) -> str:
     """Return the name of the group of clips that are standardised together."""
     if row.speaker is None:

@@ -40,7 +40,7 @@ from gemoclap.recipes.run_folder import (
     save_folder,
     weights_hash,
 )
-from gemoclap.recipes.speaker_features import SpeakerFeatures, pooled_features
+from gemoclap.recipes.speaker_features import by_speaker, pooled_features
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, predict_table
 from gemoclap.training.loop import run_epochs
@@ -86,11 +86,10 @@ def train_in_one_stage(
     model = build_model(settings, method, vocabulary)
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     source = sources.for_model(model, [*learnt_from, *fold.dev, *fold.test])
+    standardize_features(model, learnt_from, source)
+    source = by_speaker(model, [learnt_from, fold.dev, fold.test], source)
     # Half precision is for training only; scores are computed with the saved model.
     for_scoring = source if source.is_exact else sources.store
-    standardize_features(model, learnt_from, source)
-    if model.config.audio_standardize == "speaker":
-        source = for_scoring = SpeakerFeatures(model, [learnt_from, fold.dev, fold.test], source)
     batches = TrainBatches(
         learnt_from,
         source,
