@@ -26,6 +26,7 @@ from gemoclap.encoders.feature_cache import (
     is_cacheable,
     roomiest_place,
 )
+from gemoclap.encoders.layers import Layers
 from gemoclap.encoders.pooling import POOLINGS
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
@@ -189,9 +190,9 @@ def test_half_precision_is_what_was_asked_for_rounded(tmp_path: Path, rows, stor
     assert torch.equal(frames, exact.inputs(rows)["frozen_frames"].bfloat16())
 
 
-@pytest.mark.parametrize("layers", ["last", "weighted"])
+@pytest.mark.parametrize("layers", ["last", "weighted", 1, [0, 2, 3], [1, 3]])
 @pytest.mark.parametrize("pooling", ["mean", "mean_std"])
-def test_pooled_layers_stand_in_for_the_frames(tmp_path: Path, rows, store, layers: str, pooling: str) -> None:
+def test_pooled_layers_stand_in_for_the_frames(tmp_path: Path, rows, store, layers: Layers, pooling: str) -> None:
     encoder = frozen_encoder(tmp_path, "all", layers=layers)
     if not is_cacheable(encoder, pooling):
         with pytest.raises(ValueError, match="weighted"):
@@ -203,9 +204,9 @@ def test_pooled_layers_stand_in_for_the_frames(tmp_path: Path, rows, store, laye
     clips = LayerFeatures(encoder, store, pooling, tmp_path / "cache")
     clips.encode(rows)
     table = clips.inputs(rows)["layer_features"]
-    assert table.shape[:2] == (len(rows), 1 if layers == "last" else 4)
+    assert table.shape[:2] == (len(rows), len(encoder.used_layers))
     expected = POOLINGS[pooling](*encoder(**store.inputs(rows)))
-    torch.testing.assert_close(encoder.weigh(table.unbind(1)), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(encoder.join(table.unbind(1)), expected, rtol=0, atol=1e-5)
 
 
 def test_the_table_of_layers_is_shared_on_disk_and_never_stale(tmp_path: Path, rows, store) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import SPEECH_FORMS, save_family, save_speech_encoder, save_whisper
+from tiny import SPEECH_FORMS, save_family, save_speech_encoder, save_whisper, speech_config
 from torch import Tensor
 from transformers import AutoModel
 
@@ -53,7 +53,38 @@ def test_what_is_kept_is_the_hidden_state_of_the_whole(tmp_path: Path, family: s
     torch.testing.assert_close(frames_of(again), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("layers", ["last", 2, "weighted"])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("family", "norm"), FORMS)
+def test_layers_side_by_side_are_those_of_the_whole(tmp_path: Path, family: str, norm: str, count: int) -> None:
+    folder = str(save_family(tmp_path / "hub", family, norm, do_normalize=False))
+    whole = load_audio_encoder(folder).eval()
+    each = [whole.layer_frames(waveforms(), LENGTHS, number)[0] for number in (0, count)]
+    for options in ({}, {"keep_layers": 2}):
+        encoder = load_audio_encoder(folder, [0, count], **options)
+        assert encoder.model.config.num_hidden_layers == options.get("keep_layers", count)
+        frames = frames_of(encoder)
+        assert frames.shape[-1] == encoder.output_dim
+        torch.testing.assert_close(frames, torch.cat(each, -1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([2, 1], "each once, the lowest first"),
+        ([2, 2], "each once"),
+        ([], "at least one number"),
+        ([1, 9], "there is no layer 9; give 0 to 3"),
+        ([-1, 2], "there is no layer -1; give 0 to 3"),
+    ],
+)
+def test_wrong_lists_of_layers(tmp_path: Path, layers: list[int], message: str) -> None:
+    with pytest.raises(GemoclapError, match=message):
+        load_audio_encoder(str(save_speech_encoder(tmp_path, "wavlm")), layers)
+    with pytest.raises(GemoclapError, match=message):
+        SpeechEncoder.from_config(speech_config("wavlm"), do_normalize=True, layers=layers)
+
+
+@pytest.mark.parametrize("layers", ["last", 2, "weighted", [2, 3], [0, 3]])
 @pytest.mark.parametrize("what", ["front_end", 0, 1, 3, "all"])
 @pytest.mark.parametrize(("family", "norm"), FORMS)
 def test_going_on_from_what_is_frozen(tmp_path: Path, family: str, norm: str, what: Any, layers: Any) -> None:
@@ -65,7 +96,7 @@ def test_going_on_from_what_is_frozen(tmp_path: Path, family: str, norm: str, wh
     if layers == "weighted":
         assert until == 0
     else:
-        used = 3 if layers == "last" else layers
+        used = min(encoder.used_layers)
         norm = final_norm(encoder.model)
         is_whole = what == "all" or (what == 3 and norm is None)
         assert until == ("output" if is_whole else min(0 if what == "front_end" else what, used))

@@ -62,9 +62,9 @@ def assert_close(one: dict[str, np.ndarray], other: dict[str, np.ndarray], toler
         np.testing.assert_allclose(other[name], scores, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("layers", ["last", "weighted"])
+@pytest.mark.parametrize("layers", ["last", "weighted", [1, 3]])
 def test_a_frozen_encoder_hears_each_clip_once_in_all_runs(
-    tmp_path: Path, small_manifest: Path, counted: dict[str, int], layers: str
+    tmp_path: Path, small_manifest: Path, counted: dict[str, int], layers: Any
 ) -> None:
     encoder = save_speech_encoder(tmp_path / "wavlm", "wavlm")
     make = partial(settings_of, small_manifest, encoder, "all", layers=layers)

@@ -183,6 +183,8 @@ def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_pat
         (["--over", "model.projection_dim=4,8", "--methods", "ce"], "has no effect on ce, only on emo_clap"),
         (["--over", "train.seed=0,1"], "train.seed cannot be tried out here"),
         (["--over", "model.layers=1,7"], "there is no layer 7"),
+        (["--over", "model.layers=1,[1,7]"], "there is no layer 7"),
+        (["--over", "model.layers=1,[0, 1],[0,1]"], "[0, 1] and [0,1] are one value"),
         (["--over", "data.n_folds=2,5"], "data.n_folds cannot be tried out here"),
         (["--over", "data.allow_speaker_overlap=true,false"], "data.allow_speaker_overlap cannot be tried out here"),
         (["--over", "data.audio.max_seconds=4,8"], "data.audio.max_seconds cannot be tried out here"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from operator import attrgetter
@@ -146,8 +147,9 @@ def _axis(given: str) -> tuple[str, list[Value]]:
         raise GemoclapError(f"--over {given}: no setting is called {name!r}{nearest(name, parser.settings())}")
     if not texts:
         raise GemoclapError(f"--over {given}: has no values; give {name}=A,B,...")
-    settings = [parser.instantiate(parser.parse_args([f"--{name}", text])) for text in texts.split(",")]
-    return name, [Value(text, attrgetter(name)(one)) for text, one in zip(texts.split(","), settings, strict=True)]
+    values = re.split(r",(?![^\[{]*[\]}])", texts)  # a list or a mapping is one value
+    settings = [parser.instantiate(parser.parse_args([f"--{name}", text])) for text in values]
+    return name, [Value(text, attrgetter(name)(one)) for text, one in zip(values, settings, strict=True)]
 
 
 def _batch(train: TrainSettings) -> str:

@@ -207,16 +207,12 @@ class LayerFeatures(FrozenInputs):
             self._enter(new)
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:
-        """Return ``layer_features`` (B, L, P), of every layer, or of the single layer that is used."""
+        """Return ``layer_features`` (B, L, P), of the layers that are used."""
         return {"layer_features": self._table[[self._rows[self.store.content_key(row)] for row in utterances]]}
 
     def _enter(self, utterances: dict[str, Utterance]) -> None:
         """Add rows to the table in memory, for the layers that are used."""
-        layers = self.encoder.layers
-        one = (
-            slice(-1, None) if layers == "last" else slice(None) if layers == "weighted" else slice(layers, layers + 1)
-        )
-        rows = torch.stack([self.of(row)[one] for row in utterances.values()])
+        rows = torch.stack([self.of(row)[self.encoder.used_layers] for row in utterances.values()])
         self._rows |= {key: len(self._rows) + place for place, key in enumerate(utterances)}
         self._table = torch.cat([self._table, rows]) if len(self._table) else rows
 
@@ -272,7 +268,10 @@ def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utter
     unique = {store.content_key(row): row for row in rows}
     frames = int(frame_counts(encoder, store.lengths(list(unique.values()))).sum())
     config: Any = encoder.model.config
-    size = encoder.output_dim if encoder.constant_until or not hasattr(config, "conv_dim") else config.conv_dim[-1]
+    if encoder.constant_until == "output":
+        size = encoder.output_dim
+    else:
+        size = config.hidden_size if encoder.constant_until or not hasattr(config, "conv_dim") else config.conv_dim[-1]
     return frames * size * dtype.itemsize
 
 

@@ -18,16 +18,43 @@ NO_FINAL_NORM = "output_before_norm"
 """Field in the config of an encoder. If it is true, the norm after the last layer is not used."""
 
 
-Layers = Literal["last", "weighted"] | int
-"""Layers whose output is used: the last, a learned sum of all, or a single one by its number (0 = input of the first)."""
+Layers = Literal["last", "weighted"] | int | list[int]
+"""Layers whose output is used: the last, a learned sum of all, one by its number (0 = input of the first), or several."""
 
 
-def check_layers(layers: Layers, total: int) -> None:
-    """Raise a GemoclapError unless a model with `total` layers has those in `layers`."""
-    if isinstance(layers, int) and not 0 <= layers <= total:
-        raise GemoclapError(f"layers: there is no layer {layers}; give 0 to {total}, last or weighted")
-    if not isinstance(layers, int) and layers not in ("last", "weighted"):
+def used_layers(layers: Layers, total: int) -> list[int]:
+    """Return the numbers of the layers whose output is used, in a model with `total` layers.
+
+    Raises
+    ------
+    GemoclapError : it has no such layers, or they are not in ascending order.
+    """
+    if layers == "last":
+        return [total]
+    if layers == "weighted":
+        return list(range(total + 1))
+    if isinstance(layers, str):
         raise GemoclapError(f"layers: {layers!r} is not known; choose last, weighted or the number of a layer")
+    numbers = numbers_of(layers)
+    for number in numbers:
+        if not 0 <= number <= total:
+            raise GemoclapError(f"layers: there is no layer {number}; give 0 to {total}, last or weighted")
+    return numbers
+
+
+def numbers_of(layers: int | list[int]) -> list[int]:
+    """Return the numbers of one layer or of several.
+
+    Raises
+    ------
+    GemoclapError : there are none, or they are not in ascending order. Another order would be the same model by another name.
+    """
+    numbers = [layers] if isinstance(layers, int) else list(layers)
+    if not numbers or numbers != sorted(set(numbers)):
+        raise GemoclapError(
+            f"model.layers: {numbers}; give at least one number, each once, the lowest first, such as [2, 3]"
+        )
+    return numbers
 
 
 def hidden_states(output: Any) -> list[Tensor]:
@@ -64,7 +91,7 @@ def final_norm(model: Any) -> nn.LayerNorm | None:
 
 
 def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int | None) -> None:
-    """Remove from `config` the layers above the one that is used, and above `keep_layers`.
+    """Remove from `config` the layers above the highest that is used, and above `keep_layers`.
 
     If layers are removed, no norm follows the last layer that is left [C]. The norm was trained for the output of the original
     last layer. So the output of N layers is ``hidden_states[N]`` of the whole model in transformers.
@@ -80,11 +107,12 @@ def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int 
             f"model.keep_layers: {keep_layers}, but the audio encoder has {counted(total, 'layer')}; choose 1 to {total}"
         )
     built = total if keep_layers is None else keep_layers
-    if isinstance(layers, int) and not 0 <= layers <= built:
-        why = "" if keep_layers is None else f", as model.keep_layers is {keep_layers}"
-        raise GemoclapError(f"model.layers: there is no layer {layers}{why}; give 0 to {built}, last or weighted")
-    if isinstance(layers, int) and keep_layers is None:
-        built = max(layers, 1)
+    for number in [] if isinstance(layers, str) else numbers_of(layers):
+        if not 0 <= number <= built:
+            why = "" if keep_layers is None else f", as model.keep_layers is {keep_layers}"
+            raise GemoclapError(f"model.layers: there is no layer {number}{why}; give 0 to {built}, last or weighted")
+    if not isinstance(layers, str) and keep_layers is None:
+        built = max(*numbers_of(layers), 1)
     if built < total:
         fields.num_hidden_layers = built
         setattr(fields, NO_FINAL_NORM, True)

@@ -20,12 +20,12 @@ from gemoclap.encoders.dropout import make_dropout_fast
 from gemoclap.encoders.framing import frame_counts_of, normalize_clips, receptive_field
 from gemoclap.encoders.layers import (
     Layers,
-    check_layers,
     ending_with,
     going_on_from,
     hidden_states,
     numbered_layers,
     pass_final_norm,
+    used_layers,
 )
 from gemoclap.encoders.loading import load_speech_model, refuse_unfit
 from gemoclap.encoders.lora import merged_state
@@ -49,13 +49,15 @@ class SpeechEncoder(TrainableModel):
     do_normalize : whether each clip is scaled to zero mean and unit variance over its own samples, as the
         preprocessor_config.json of the checkpoint says.
     layers : which output is used. ``"last"`` is that of the last layer. N is that of layer N, ``hidden_states[N]`` in
-        transformers; 0 is the input of the first layer. ``"weighted"`` is a learned sum of the input of the first layer and
-        the output of each. Its weights are a softmax, and are equal at the start.
+        transformers; 0 is the input of the first layer. Several numbers put the frames of those layers side by side.
+        ``"weighted"`` is a learned sum of the input of the first layer and the output of each. Its weights are a softmax, and
+        are equal at the start.
 
     Attributes
     ----------
     model : the transformers model. Its `save_pretrained` writes a checkpoint that transformers alone can load.
-    output_dim : D, the size of a frame.
+    used_layers : the numbers of the layers whose output is used.
+    output_dim : D, the size of a frame: that of a layer, times the number of layers that are side by side.
     frame_seconds : time from the start of one frame to the start of the next.
 
     Notes
@@ -70,12 +72,13 @@ class SpeechEncoder(TrainableModel):
     """
 
     def __init__(self, model: PreTrainedModel, do_normalize: bool, layers: Layers = "last") -> None:
-        check_layers(layers, model.config.num_hidden_layers)
+        self.used_layers = used_layers(layers, model.config.num_hidden_layers)
         refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
         super().__init__(model, needs_every_layer=layers == "weighted")
         self.do_normalize = do_normalize
         self.layers = layers
-        self.output_dim: int = model.config.hidden_size
+        joined = 1 if layers == "weighted" else len(self.used_layers)
+        self.output_dim: int = joined * model.config.hidden_size
         self.layer_weights = (
             nn.Parameter(torch.zeros(model.config.num_hidden_layers + 1)) if layers == "weighted" else None
         )
@@ -146,7 +149,7 @@ class SpeechEncoder(TrainableModel):
 
     @property
     def _wants_all_layers(self) -> bool:
-        return self.layers not in ("last", self.model.config.num_hidden_layers)
+        return self.used_layers != [self.model.config.num_hidden_layers]
 
     def frame_counts(self, lengths: Tensor) -> Tensor:
         """Number of samples -> number of frames of a clip, at least one."""
@@ -187,8 +190,7 @@ class SpeechEncoder(TrainableModel):
             return None
         if self.layers == "weighted" or self._hides_frames:
             return 0
-        used = self.model.config.num_hidden_layers if self.layers == "last" else int(self.layers)
-        return min(self._frozen_layers or 0, used)
+        return min(self._frozen_layers or 0, *self.used_layers)
 
     def frozen_frames(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output at `constant_until`, ``(B, F, C)``, and the numbers of valid frames, ``(B,)``.
@@ -279,7 +281,10 @@ class SpeechEncoder(TrainableModel):
             return self.model(inputs, attention_mask=attention_mask, output_hidden_states=all_layers, **options)
 
     def _frames(self, output: Any, counts: Tensor) -> tuple[Tensor, Tensor]:
-        frames = self.weigh(hidden_states(output)) if self._wants_all_layers else output.last_hidden_state
+        frames = output.last_hidden_state
+        if self._wants_all_layers:
+            states = hidden_states(output)
+            frames = self.join([states[number] for number in self.used_layers])
         # In training, the augmentation of our own encoders can change the number of frames.
         counts = output.get("frame_counts", counts)
         mask = valid_positions(counts, frames.shape[1])
@@ -319,13 +324,20 @@ class SpeechEncoder(TrainableModel):
         for layer in layers[self._frozen_layers or 0 :]:  # frozen layers run only once, so they are not compiled
             layer.compile(dynamic=True)
 
-    def weigh(self, states: Sequence[Tensor]) -> Tensor:
-        """Return the learned sum over layers, or the values of a single layer, as ``layers`` says.
+    def join(self, states: Sequence[Tensor]) -> Tensor:
+        """Return one output from those of `used_layers`: their learned sum, or all of them side by side, as ``layers`` says.
 
-        Linear functions of the frames, such as the mean, can be applied to each layer before.
+        Parameters
+        ----------
+        states : the frames of each layer, ``(B, F, D)``; or what was pooled from them, ``(B, n D)``, where the n statistics of
+            all dimensions follow one another. Then the result is that of pooling the joined frames. For the learned sum, only
+            the mean can be pooled before.
         """
         if self.layer_weights is None:
-            return states[-1 if self.layers == "last" else int(self.layers)]
+            if len(states) == 1:
+                return states[0]
+            statistics = zip(*(state.split(self.model.config.hidden_size, dim=-1) for state in states), strict=True)
+            return torch.cat([part for one in statistics for part in one], dim=-1)
         combined = torch.zeros_like(states[-1])
         for weight, state in zip(self.layer_weights.softmax(0), states, strict=True):
             combined = combined + weight * state

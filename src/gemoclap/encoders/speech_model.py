@@ -106,7 +106,7 @@ class SpeechModelConfig(LabelledConfig):
     method: str | None = None
     audio_config: PreTrainedConfig | dict | None = None
     audio_normalize: bool = False
-    audio_layers: Literal["last", "weighted"] | int = "last"
+    audio_layers: Literal["last", "weighted"] | int | list[int] = "last"
     audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
     audio_pooling_heads: int = 4
     audio_weights: Literal["saved", "default", "convolutions"] = "saved"
@@ -193,14 +193,13 @@ class SpeechModel(PreTrainedModel):
         ----------
         waveforms, lengths : raw audio ``(B, T)``, zero-padded, and the numbers of samples ``(B,)``.
         frozen_frames, frame_counts : in place of the audio, the result of ``audio_encoder.frozen_frames``.
-        layer_features : in place of the audio, the pooled frames of every layer, or of the only one in use, ``(B, L, D_a)``.
+        layer_features : in place of the audio, the pooled frames of each layer that is used, ``(B, L, P)``.
         features : in place of the audio, what this method returned for it, such as adapted to a speaker, ``(B, D_a)``.
         """
         if features is not None:
             return features
         if layer_features is not None:
-            layers = layer_features.unbind(1)
-            features = layers[0] if len(layers) == 1 else self.audio_encoder.weigh(layers)
+            features = self.audio_encoder.join(layer_features.unbind(1))
         elif frozen_frames is not None:
             features = self.pooling(*self.audio_encoder.from_frozen_frames(frozen_frames, cast(Tensor, frame_counts)))
         else:
