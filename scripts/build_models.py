@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
 from gemoclap.clap.model import TEXT_PREFIX
 from gemoclap.cli import main as gemoclap
 from gemoclap.config import CacheSettings, Settings
-from gemoclap.corpora.manifest import read_manifest, write_manifest
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.cards import head, usage
@@ -64,7 +64,8 @@ LICENCE_ON_THE_HUB = {"default": "mit", "small": "mit", "research": "cc-by-nc-sa
 
 
 HOW_MADE = (
-    "- Encoder: the first three layers of Whisper base (OpenAI, MIT licence), frozen; mean and deviation over frames.",
+    "- Encoder: the outputs of the first three layers of Whisper base (OpenAI, MIT licence) side by side, frozen; mean and "
+    "deviation over frames.",
     f"- Head: {METHOD} (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
 )
 ONE_COPY = "one perturbed copy of each clip (speed, room, microphone, noise, telephone line, codec)"
@@ -87,7 +88,7 @@ def main() -> None:
         corpora, emotions = MODELS[name]
         joint = joined(manifests, corpora, options.output / f"{name}.jsonl")
         train(joint, emotions, options.output / name)
-        within = scores_by_corpus(options.output / f"{name}-crossval")
+        within = scores_within(options.output / f"{name}-crossval", joint, corpora)
         elsewhere = test_elsewhere(name, manifests, options.output)
         pack(options.output / name / "model", FOLDER.parent / name)
         write_card(
@@ -112,7 +113,7 @@ def train(manifest: Path, emotions: str, output: Path) -> None:
     """Cross-validate the recipe, then train it on all speakers and fit its temperature on the cross-validation."""
     settings = settings_of(manifest, emotions)
     checked = output.with_name(f"{output.name}-crossval")
-    run("crossval", *settings, "--methods", METHOD, "--keep_models", "false", "-o", str(checked))
+    run("crossval", *settings, "--methods", METHOD, "-o", str(checked))
     run("train", *settings, "--method", METHOD, "--calibrate_on", str(checked), "-o", str(output))
 
 
@@ -159,15 +160,45 @@ class Score(NamedTuple):
         return f"{100 * self.uar:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
 
 
+def scores_within(checked: Path, manifest: Path, corpora: Sequence[str]) -> dict[str, dict[str, Score]]:
+    """Return corpus -> way of adapting -> scores of a cross-validation, whose models are kept.
+
+    Adapting to the corpus means to the clips of its speakers that a fold tests.
+    """
+    rows = {row.id: row for row in read_manifest(manifest)}
+    folds = [path.parent for path in sorted((checked / METHOD).glob("fold_*/predictions.csv"))]
+    tables: dict[str, dict[str, list[PredictionTable]]] = {corpus: defaultdict(list) for corpus in corpora}
+    for fold in folds:
+        of_fold = [rows[name] for name in read_predictions(fold / "predictions.csv").ids]
+        for corpus in corpora:
+            of_corpus = [row for row in rows.values() if row.corpus == corpus]
+            for way, table in answers(fold / "model", [r for r in of_fold if r.corpus == corpus], of_corpus).items():
+                tables[corpus][way].append(table)
+    return {
+        corpus: {way: score_of(concatenate(parts)) for way, parts in ways.items()} for corpus, ways in tables.items()
+    }
+
+
 def tested(folder: Path, manifest: Path) -> dict[str, Score]:
-    """Return the scores of a model on a corpus: as it is, adapted to the whole corpus, and to each speaker.
+    """Return the scores of a model on a corpus, by way of adapting."""
+    rows = read_manifest(manifest)
+    return {way: score_of(table) for way, table in answers(folder, rows, rows).items()}
+
+
+def answers(folder: Path, rows: Sequence[Utterance], of_corpus: Sequence[Utterance]) -> dict[str, PredictionTable]:
+    """Return what a model says of clips: as it is, adapted to all of them, and to each speaker.
 
     Classes that the corpus lacks cannot be right, so the model chooses among those that both have.
+
+    Parameters
+    ----------
+    of_corpus : all clips of the corpus, which say what classes it has.
     """
     model: Any = load_emotion_model(folder)
     vocabulary = model.config.emotions
-    rows = [row for row in read_manifest(manifest) if vocabulary.resolve(row.emotion)]
-    shared = tuple(word for word in vocabulary.emotions if word in {vocabulary.resolve(row.emotion) for row in rows})
+    rows = [row for row in rows if vocabulary.resolve(row.emotion)]
+    present = {vocabulary.resolve(row.emotion) for row in of_corpus}
+    shared = tuple(word for word in vocabulary.emotions if word in present)
     settings = Settings(cache=CacheSettings(audio="disk"))
     store = load_audio_store(settings.cache, model.config.audio_settings, rows)
     clips = InputSources(store, settings).for_test(model, rows)
@@ -181,7 +212,7 @@ def tested(folder: Path, manifest: Path) -> dict[str, Score]:
             "corpus": adapt(features, ["all"] * len(rows))[0],
             "speaker": adapt(features, [speaker_name(row) for row in rows])[0],
         }
-        tables = {
+        return {
             way: table_of(
                 rows,
                 classifier.classify(classifier.embed_features(torch.from_numpy(adapted))).numpy(),
@@ -191,7 +222,6 @@ def tested(folder: Path, manifest: Path) -> dict[str, Score]:
             )
             for way, adapted in ways.items()
         }
-    return {way: score_of(table) for way, table in tables.items()}
 
 
 def score_of(table: PredictionTable) -> Score:
@@ -230,7 +260,7 @@ def write_card(
     how_made: Sequence[str],
     copies: str,
     corpora: Sequence[str],
-    within: dict[str, Score],
+    within: dict[str, dict[str, Score]],
     elsewhere: dict[str, dict[str, Score]],
 ) -> None:
     """Write the README of a model that comes with this package.
@@ -239,7 +269,7 @@ def write_card(
     ----------
     how_made : lines of a list.
     copies : what the perturbed copies of each clip were that were trained on too.
-    within, elsewhere : scores of unseen speakers, by corpus, and of unseen corpora, by corpus and way of adapting.
+    within, elsewhere : scores of unseen speakers and of unseen corpora, by corpus and way of adapting.
     """
     tags = ["speech-emotion-recognition", "clap"]
     lines = [
@@ -256,27 +286,16 @@ def write_card(
         "## Speakers that were not trained on",
         "",
         "Speaker-disjoint cross-validation of the same recipe in five folds, among the classes that a corpus has.",
-        "UAR and WAR in per cent; the 95 % interval is over speakers.",
+        "UAR in per cent; the 95 % interval is over speakers.",
         "",
-        "| corpus | classes | UAR | WAR |",
-        "|---|---|---|---|",
-        *(
-            f"| {TITLES[corpus]} | {score.classes} | {score.text} | {100 * score.war:.1f} |"
-            for corpus, score in within.items()
-        ),
+        *_table(within),
         "",
         "## Corpora that were not trained on",
         "",
         "What a stranger's recordings meet. Where a corpus was trained on, the same recipe was trained without it.",
         "UAR in per cent, among the classes that both have.",
         "",
-        "| corpus | classes | as it is | `--adapt folder` | `--adapt speaker` |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {TITLES[corpus]} | {ways['nothing'].classes} | {ways['nothing'].text} | {ways['corpus'].text} | "
-            f"{ways['speaker'].text} |"
-            for corpus, ways in elsewhere.items()
-        ),
+        *_table(elsewhere),
         "",
         "## Known failures, and what it is not for",
         "",
@@ -291,34 +310,24 @@ def write_card(
         file.write("\n".join(lines))
 
 
+def _table(scores: dict[str, dict[str, Score]]) -> list[str]:
+    return [
+        "| corpus | classes | as it is | `--adapt folder` | `--adapt speaker` |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {TITLES[corpus]} | {ways['nothing'].classes} | {ways['nothing'].text} | {ways['corpus'].text} | "
+            f"{ways['speaker'].text} |"
+            for corpus, ways in scores.items()
+        ),
+    ]
+
+
 def _halved(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half() if tensor.is_floating_point() else tensor
 
 
 def _rounded(tensor: torch.Tensor) -> torch.Tensor:
     return _halved(tensor).to(tensor.dtype)
-
-
-def scores_by_corpus(run_folder: Path) -> dict[str, Score]:
-    """Return corpus -> scores of a cross-validation's predictions of unseen speakers, among the corpus's own classes."""
-    whole = concatenate(
-        [read_predictions(path) for path in sorted(run_folder.glob(f"{METHOD}/fold_*/predictions.csv"))]
-    )
-    corpora = np.array([str(speaker).split("/")[0] for speaker in whole.speakers])
-    return {corpus: score_of(_rows_of(whole, corpora == corpus)) for corpus in dict.fromkeys(corpora)}
-
-
-def _rows_of(table: PredictionTable, chosen: np.ndarray) -> PredictionTable:
-    """Return some rows of a table, with the classes that occur in them alone; the prediction is the likeliest of those."""
-    places = np.flatnonzero(chosen)
-    classes = tuple(name for name in table.classes if name in {table.truth[place] for place in places})
-    kept = table.probabilities[places][:, [table.classes.index(name) for name in classes]]
-    words = {
-        name: tuple(getattr(table, name)[place] for place in places)
-        for name in ("ids", "folds", "speakers", "genders", "truth", "paths")
-    }
-    prediction = tuple(classes[index] for index in kept.argmax(1))
-    return PredictionTable(classes=classes, prediction=prediction, probabilities=kept, **words)
 
 
 if __name__ == "__main__":

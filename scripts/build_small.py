@@ -29,7 +29,7 @@ from build_models import (
     joined,
     pack,
     run,
-    scores_by_corpus,
+    scores_within,
     settings_of,
     tested,
     write_card,
@@ -59,10 +59,10 @@ from gemoclap.training.evaluate import table_of
 
 TEACHERS = (0, 1)
 """Seeds of the teachers."""
-COPIES, TEACHER_EPOCHS = 1, 12
-"""Perturbed copies of each clip, for teachers and student, and epochs of the teachers.
+COPIES, TEACHER_EPOCHS, TEACHER_LAYERS = 1, 12, "3"
+"""Perturbed copies of each clip, for teachers and student, and epochs and layers of the teachers.
 
-`default` has more copies and fewer epochs by now; whether that helps here was not measured.
+`default` has more copies, fewer epochs and more layers by now; whether that helps here was not measured.
 """
 SHARPNESS = 0.25
 """The teachers' logits are divided by this: about the temperature that calibrates them [C]."""
@@ -109,6 +109,7 @@ def main() -> None:
             teachers = [teacher_of_fold(output, seed, number) for seed in TEACHERS]
             student = distilled(material, train, teachers, options.epochs, f"fold {number}")
             folder.mkdir(parents=True, exist_ok=True)
+            student.save_pretrained(folder / "model")
             scores = probabilities(student, material, test)
             table = table_of(
                 [rows[at] for at in test], scores, vocabulary.emotions, vocabulary.resolve, f"fold_{number}"
@@ -125,7 +126,7 @@ def main() -> None:
         student.save_pretrained(output / "model")
     pack(output / "model", WEIGHTS / "small")
     elsewhere = {corpus: tested(WEIGHTS / "small", manifests[corpus]) for corpus in CORPORA if corpus not in corpora}
-    within = scores_by_corpus(output / "crossval")
+    within = scores_within(output / "crossval", joint, corpora)
     write_card(WEIGHTS / "small" / "README.md", "small", emotions, HOW_MADE, ONE_COPY, corpora, within, elsewhere)
 
 
@@ -136,7 +137,7 @@ def train_teachers(joint: Path, emotions: str, output: Path) -> None:
     """Train the default recipe for each fold and on all speakers, with each seed."""
     for seed in TEACHERS:
         settings = [*settings_of(joint, emotions), "--data.perturbed_copies", str(COPIES)]
-        settings += ["--train.epochs", str(TEACHER_EPOCHS), "--train.seed", str(seed)]
+        settings += ["--train.epochs", str(TEACHER_EPOCHS), "--model.layers", TEACHER_LAYERS, "--train.seed", str(seed)]
         run("crossval", *settings, "--methods", METHOD, "-o", str(output / f"teacher_{seed}-crossval"))
         run("train", *settings, "--method", METHOD, "-o", str(output / f"teacher_{seed}"))
 

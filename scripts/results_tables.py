@@ -171,7 +171,10 @@ def differences(records: Records, options: Options) -> str:
 
 
 def gains(records: Records, options: Options) -> str:
-    """Return what the second run of a record gains in UAR over the first, method by method; p is corrected over the table."""
+    """Return what the second run of a record gains in UAR over the first, method by method; p is corrected over the table.
+
+    The options `first` and `second` are the titles of their columns.
+    """
     found = []
     for record in records.values():
         for second, row in record["rows"].items():
@@ -183,7 +186,7 @@ def gains(records: Records, options: Options) -> str:
     header = [
         "corpus",
         "method",
-        "alone",
+        options.get("first", "alone").replace("_", " "),
         options["second"].replace("_", " "),
         "gain, points",
         f"p, Holm over {len(found)}",

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 ENOUGH_TO_ADAPT = 20
 ADAPT_WELL = ("default", "research")
-"""Number of clips and models for which adaptation is pointed out, as it gained points of UAR, or lost none, on every corpus in
-docs/models.md. With fewer clips it gets a warning."""
+"""Number of clips and models for which adaptation is pointed out, as it gained points of UAR on every corpus that they were
+not trained on (docs/models.md). With fewer clips it gets a warning."""
 
 
 def run_predict(args: Namespace) -> int:

@@ -41,6 +41,7 @@ def usage() -> list[str]:
     return [
         "```python",
         "from gemoclap import Predictor",
+        "",
         f'print(Predictor.from_pretrained("{THIS_FOLDER}")("clip.wav").probabilities)',
         "```",
         "",
@@ -49,6 +50,7 @@ def usage() -> list[str]:
         "```python",
         "import gemoclap",
         "from transformers import pipeline",
+        "",
         f'classify = pipeline("audio-classification", model="{THIS_FOLDER}")',
         f'print(classify({{"raw": waveform, "sampling_rate": {SAMPLE_RATE}}}))  # a float32 array (T,), mono',
         "```",
