@@ -227,7 +227,7 @@ def add_export(parser: Parser) -> None:
     parser.usage = "gemoclap export -o FILE.onnx [--model DIR] [--int8] [--check_on MANIFEST]"
     add_model(parser)
     parser.add_argument("-o", "--output", type=str, required=True, help="ONNX file to write")
-    int8 = "store the weights of the encoder's matrix products as 8-bit integers: about a third of the size, and faster"
+    int8 = "store the weights of the encoder's matrix products as 8-bit integers: less than half the size, and faster"
     parser.add_argument("--int8", action="store_true", help=int8)
     check = "labelled manifest to measure UAR on; with --int8, no file is written if UAR falls by more than 0.5 points"
     parser.add_argument("--check_on", type=str | None, default=None, help=check)
