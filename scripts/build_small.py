@@ -3,12 +3,12 @@
     python scripts/build_small.py --cremad cremad.jsonl --emodb emodb.jsonl \
         --ravdess ravdess.jsonl --nemo nemo.jsonl -o runs/small
 
-The student learns from the answers of two models of the default recipe (the teachers) and from the labels, on every clip and
-one perturbed copy of it. For a copy, the teachers' answers for the clip itself are taken. In order: the output of Whisper's
-frozen convolutions for all clips, once; the teachers, for each fold of a speaker-disjoint cross-validation and for all
-speakers; a student for each fold, whose predictions of unseen speakers give the scores and the temperature; the student of all
-speakers, tested on two corpora that neither it nor its teachers have met; the folder src/gemoclap/weights/small with its card.
-Finished parts are not repeated.
+The student learns from the answers of two models of an earlier recipe of `default` (the teachers) and from the labels, on every
+clip and one perturbed copy of it. For a copy, the teachers' answers for the clip itself are taken. In order: the output of
+Whisper's frozen convolutions for all clips, once; the teachers, for each fold of a speaker-disjoint cross-validation and for
+all speakers; a student for each fold, whose predictions of unseen speakers give the scores and the temperature; the student of
+all speakers, tested on two corpora that neither it nor its teachers have met; the folder src/gemoclap/weights/small with its
+card. Finished parts are not repeated.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ ENCODE_BATCH = 8
 HOW_MADE = (
     "- Encoder: the two convolutions of Whisper base (OpenAI, MIT licence), frozen, and convolutions of our own; frames every "
     "80 ms; mean and deviation over frames. The frozen ones are read from the encoder that comes with gemoclap.",
-    "- Distilled from two models of the recipe of `default` with one perturbed copy and 12 epochs, and from labels: "
-    "four times as fast, and less right (see below).",
+    "- Distilled from two models of an earlier recipe of `default` (the third layer, one perturbed copy, 12 epochs), and from "
+    "labels: four times as fast, and less right (see below).",
     "- Head: emo_clap (Emo-CLAP), prompts through all-MiniLM-L6-v2 (Apache 2.0).",
 )
 MODEL = ModelSettings(

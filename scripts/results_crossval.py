@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -117,16 +118,18 @@ def _clusters(rows: Sequence[Row]) -> Record:
         for fold in one.folds
         if (path := one.folder / fold / "clusters" / QUALITY).is_file()
     ]
-    found = [read_json(path, RESTORE) for path in files]
-    scales = list(found[0]) if found else []
+    by_scale: dict[str, list[Record]] = defaultdict(list)  # runs can have different scales
+    for path in files:
+        for scale, found in read_json(path, RESTORE).items():
+            by_scale[scale].append(found)
     return {
         scale: {
-            "inertia": mean(one[scale]["inertia"] for one in found),
+            "inertia": mean(one["inertia"] for one in ones),
             **{
-                what: [mean(one[scale][what][figure] for one in found) for figure in ("purity", "nmi")]
+                what: [mean(one[what][figure] for one in ones) for figure in ("purity", "nmi")]
                 for what in ("emotion", "gender", "speaker")
-                if all(one[scale].get(what) for one in found)
+                if all(one.get(what) for one in ones)
             },
         }
-        for scale in scales
+        for scale, ones in by_scale.items()
     }

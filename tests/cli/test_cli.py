@@ -255,6 +255,10 @@ def test_lists_with_commas() -> None:
     assert spelt_lists(given, lists) == [
         "--methods", '["a", "b"]', '--labels=["very happy", "calm"]', "--train.lr", "1,5", "--data.emotions", "null",
     ]  # fmt: skip
+    assert parser_of("crossval").lists_or_single() == {"--model.layers", "--model.layers+"}
+    assert spelt_lists(["--l", "3", "--l", "2,3", "--l=1,2", "--l=last", "--l", "[1]"], lists, {"--l"}) == [
+        "--l", "3", "--l", '["2", "3"]', '--l=["1", "2"]', "--l=last", "--l", "[1]",
+    ]  # fmt: skip
     assert spelt_lists(["--labels", '["no","yes"]', "clip.wav"], lists) == ["--labels", '["no","yes"]', "clip.wav"]
 
 

@@ -177,3 +177,24 @@ def test_lists_may_be_given_with_commas(given: str) -> None:
 def test_values_that_cannot_be_are_refused_by_name(make: Any, names: str) -> None:
     with pytest.raises(GemoclapError, match=names):
         make()
+
+
+@pytest.mark.parametrize(
+    ("given", "layers"),
+    [("3", 3), ("2,3", [2, 3]), ("[2,3]", [2, 3]), ("[3]", 3), ("last", "last"), ("weighted", "weighted")],
+)
+def test_layers_are_one_or_several(given: str, layers: Any) -> None:
+    parser = parser_of("crossval")
+    for typed in (["--model.layers", given], [f"--model.layers={given}"]):
+        options = spelt_lists(["-o", "run", *typed], parser.lists(), parser.lists_or_single())
+        assert parser.instantiate(parser.parse_args(options)).model.layers == layers
+
+
+@pytest.mark.parametrize("given", ["all", "true", "[true]", "1.5", "2,x", "[1.5]"])
+def test_layers_that_are_none(given: str) -> None:
+    parser = parser_of("crossval")
+    options = spelt_lists(["-o", "run", "--model.layers", given], parser.lists(), parser.lists_or_single())
+    with pytest.raises(
+        GemoclapError, match="model.layers must be one of last, weighted or a whole number or a list of whole numbers"
+    ):
+        parser.parse_args(options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from argparse import SUPPRESS, Action, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import NoneType, UnionType
@@ -88,8 +88,16 @@ class Parser(ArgumentParser):
 
     def lists(self) -> set[str]:
         """Return the options that take a list of words or numbers, as typed: ``--methods``, ``--data.emotions``."""
+        return self._options_where(lambda kinds: all(map(_is_list, kinds)))
+
+    def lists_or_single(self) -> set[str]:
+        """Return the options that take a list or a single word or number, as typed: ``--model.layers``."""
+        return self._options_where(lambda kinds: any(map(_is_list, kinds))) - self.lists()
+
+    def _options_where(self, wanted: Callable[[Sequence[Any]], bool]) -> set[str]:
+        """Return the options with a type for which `wanted` is true. It gets the kinds of the type, without null."""
         hints = [(action.option_strings, getattr(action, "_typehint", None)) for action in self._actions]
-        return {option for options, hint in hints if hint is not None and _is_list(hint) for option in options}
+        return {option for options, hint in hints if hint is not None and wanted(_kinds(hint)) for option in options}
 
     def hide_groups(self) -> None:
         """Leave the options ``--data FILE``, ``--train FILE`` and similar ones out of the help; --config does the same."""
@@ -272,29 +280,36 @@ def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
     )
 
 
-def spelt_lists(given: Sequence[str], lists: Collection[str]) -> list[str]:
+def spelt_lists(given: Sequence[str], lists: Collection[str], lists_or_single: Collection[str] = ()) -> list[str]:
     """Return the arguments with lists such as ``--methods a,b`` changed to the form that jsonargparse needs.
 
     Parameters
     ----------
     lists : the options that take a list (`Parser.lists`).
+    lists_or_single : those that also take a single value (`Parser.lists_or_single`), which has no comma.
     """
     spelt: list[str] = []
     for argument in given:
         option, equals, value = argument.partition("=")
-        if spelt and spelt[-1] in lists:
+        before = spelt[-1] if spelt else ""
+        if before in lists or (before in lists_or_single and "," in argument):
             spelt.append(_as_list(argument))
-        elif equals and option in lists:
+        elif equals and (option in lists or (option in lists_or_single and "," in value)):
             spelt.append(f"{option}={_as_list(value)}")
         else:
             spelt.append(argument)
     return spelt
 
 
-def _is_list(hint: Any) -> bool:
-    """Whether a type is a list of single values, or that or null. A list of lists cannot be split at commas."""
+def _kinds(hint: Any) -> list[Any]:
+    """Return the types of a union but for null, or the type alone."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return any(get_origin(kind) is list and get_origin(get_args(kind)[0]) is not list for kind in kinds)
+    return [kind for kind in kinds if kind is not NoneType]
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether a type is a list of single values. A list of lists cannot be split at commas."""
+    return get_origin(kind) is list and get_origin(get_args(kind)[0]) is not list
 
 
 def _as_list(value: str) -> str:

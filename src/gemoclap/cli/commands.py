@@ -319,7 +319,7 @@ def parse(name: str, given: Sequence[str]) -> Namespace:
     """Return a command's arguments, with settings as dataclasses."""
     parser = parser_of(name, every_setting=False)
     refuse_empty_words(given, parser.lists())
-    options = spelt_lists(files_first(given), parser.lists())
+    options = spelt_lists(files_first(given), parser.lists(), parser.lists_or_single())
     args = parser.instantiate(parser.parse_args(options))
     take_manifest(args, options)
     return args

@@ -92,6 +92,8 @@ class ModelSettings:
             projection_dropout=SHARE,
             max_temperature=AT_LEAST_1,
         )
+        if isinstance(self.layers, list) and len(self.layers) == 1:  # one name for one model
+            self.layers = self.layers[0]
         if self.standardize == "speaker" and not self.has_constant_features:
             raise GemoclapError(
                 "model.standardize: speaker is for features that training does not change; give model.freeze all, numbers or "
