@@ -286,7 +286,7 @@ def write_card(
         "## Speakers that were not trained on",
         "",
         "Speaker-disjoint cross-validation of the same recipe in five folds, among the classes that a corpus has.",
-        "UAR in per cent; the 95 % interval is over speakers.",
+        "UAR in per cent; the 95 % interval is over speakers. Here the folder is all clips of the corpus that a fold tests.",
         "",
         *_table(within),
         "",

@@ -105,7 +105,7 @@ def main() -> None:
     material = Material.of(rows, vocabulary, output)
     for number, (train, test) in enumerate(folds_of(rows, output), 1):
         folder = output / "crossval" / METHOD / f"fold_{number}"
-        if not (folder / "predictions.csv").is_file():
+        if not ((folder / "predictions.csv").is_file() and (folder / "model" / "config.json").is_file()):
             teachers = [teacher_of_fold(output, seed, number) for seed in TEACHERS]
             student = distilled(material, train, teachers, options.epochs, f"fold {number}")
             folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 
 FORMS = (*SPEECH_FORMS, ("whisper", "layer"), ("w2v-bert", "layer"))
+NO_DROPOUT = dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"), 0.0)
 LENGTHS = torch.tensor([3000, 1400])
 
 
@@ -65,6 +66,20 @@ def test_layers_side_by_side_are_those_of_the_whole(tmp_path: Path, family: str,
         frames = frames_of(encoder)
         assert frames.shape[-1] == encoder.output_dim
         torch.testing.assert_close(frames, torch.cat(each, -1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("layers", "keep"), [([2, 3], None), ([0, 1, 2, 3], None), ([1, 2], 3), (2, 3), ("weighted", None)]
+)
+@pytest.mark.parametrize("family", ["wavlm", "hubert", "wav2vec2", "data2vec-audio"])
+def test_no_layer_is_dropped_where_others_than_the_last_are_used(
+    tmp_path: Path, family: str, layers: Any, keep: int | None
+) -> None:
+    """A dropped layer is not among the hidden states of transformers, so that the others would be taken for it."""
+    folder = save_speech_encoder(tmp_path, family, layerdrop=0.99, mask_time_prob=0.0, **NO_DROPOUT)
+    encoder = load_audio_encoder(str(folder), layers, keep_layers=keep)
+    expected = frames_of(encoder)
+    torch.testing.assert_close(encoder.train()(waveforms(), LENGTHS)[0], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import recall_score
 from small import SMALL, changed, complaint, contents, run
 
+from gemoclap.cli.tables import _split
 from gemoclap.config import DataSettings, Settings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.recipes.sweep import Sweep, Value, _name
@@ -223,3 +224,8 @@ def test_the_name_of_a_combination_fits_into_a_file_system() -> None:
     for prompt in ("\u611f" * 60, "a/b", "two\nlines", "x" * 300):
         name = _name(axes, [Value(prompt, prompt), Value("1", 1)])
         assert len(os.fsencode(name)) <= 100 and "/" not in name and "\n" not in name
+
+
+def test_a_list_or_a_mapping_is_one_value() -> None:
+    assert _split("3,[2, 3],{a: 0.1, b: [1,{c: 2,d: 3}]},{}") == ["3", "[2, 3]", "{a: 0.1, b: [1,{c: 2,d: 3}]}", "{}"]
+    assert _split("1e-3,last") == ["1e-3", "last"]

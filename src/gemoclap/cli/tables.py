@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from argparse import Namespace
 from collections.abc import Sequence
 from operator import attrgetter
@@ -147,9 +146,21 @@ def _axis(given: str) -> tuple[str, list[Value]]:
         raise GemoclapError(f"--over {given}: no setting is called {name!r}{nearest(name, parser.settings())}")
     if not texts:
         raise GemoclapError(f"--over {given}: has no values; give {name}=A,B,...")
-    values = re.split(r",(?![^\[{]*[\]}])", texts)  # a list or a mapping is one value
+    values = _split(texts)
     settings = [parser.instantiate(parser.parse_args([f"--{name}", text])) for text in values]
     return name, [Value(text, attrgetter(name)(one)) for text, one in zip(values, settings, strict=True)]
+
+
+def _split(texts: str) -> list[str]:
+    """Return the parts between commas. A comma inside brackets is part of a list or of a mapping."""
+    parts, depth = [""], 0
+    for sign in texts:
+        depth += (sign in "[{") - (sign in "]}")
+        if sign == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    return parts
 
 
 def _batch(train: TrainSettings) -> str:

@@ -33,7 +33,7 @@ class ModelSettings:
         lora_alpha: Scale of the LoRA adapters; it is divided by their rank [C].
         freeze_text: Do not train the text encoder [C; P: trained]. Its projection is trained in any case.
         layers: Layer of the speech encoder to use: last, the output of layer N (0 = the input of the first layer), several
-            such as [2, 3] (each frame of one beside that of the other) [C], or weighted (a learned sum of all).
+            such as [2, 3] (their numbers joined, frame by frame) [C], or weighted (a learned sum of all).
         attention: Attention kernel of a WavLM: sdpa, or flex (compiled FlexAttention, which takes less memory; needs a GPU
             and an attention dropout of 0). Other encoders use the kernel of transformers.
         pooling: How the frames of a clip become one vector: mean [P], mean_std (mean and standard deviation, concatenated)
@@ -96,8 +96,8 @@ class ModelSettings:
             self.layers = self.layers[0]
         if self.standardize == "speaker" and not self.has_constant_features:
             raise GemoclapError(
-                "model.standardize: speaker is for features that training does not change; give model.freeze all, numbers or "
-                "last in model.layers, and model.pooling mean or mean_std"
+                "model.standardize: speaker is for features that training does not change; set model.freeze to all, "
+                "model.layers to last or to one or several numbers, and model.pooling to mean or mean_std"
             )
 
     @property

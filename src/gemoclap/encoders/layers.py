@@ -34,26 +34,32 @@ def used_layers(layers: Layers, total: int) -> list[int]:
     if layers == "weighted":
         return list(range(total + 1))
     if isinstance(layers, str):
-        raise GemoclapError(f"layers: {layers!r} is not known; choose last, weighted or the number of a layer")
-    numbers = numbers_of(layers)
-    for number in numbers:
-        if not 0 <= number <= total:
-            raise GemoclapError(f"layers: there is no layer {number}; give 0 to {total}, last or weighted")
-    return numbers
+        raise GemoclapError(
+            f"model.layers: {layers!r} is not known; choose last, weighted, a number, or several as [2, 3]"
+        )
+    return numbers_of(layers, total)
 
 
-def numbers_of(layers: int | list[int]) -> list[int]:
-    """Return the numbers of one layer or of several.
+def numbers_of(layers: int | list[int], total: int, why: str = "") -> list[int]:
+    """Return the numbers of one layer or of several, from 0 to `total`.
+
+    Parameters
+    ----------
+    why : the reason why there are no more layers, for the message.
 
     Raises
     ------
-    GemoclapError : there are none, or they are not in ascending order. Another order would be the same model by another name.
+    GemoclapError : there are none, a number is too high, or they are not in ascending order. Another order would be the same
+        model by another name.
     """
     numbers = [layers] if isinstance(layers, int) else list(layers)
     if not numbers or numbers != sorted(set(numbers)):
         raise GemoclapError(
             f"model.layers: {numbers}; give at least one number, each once, the lowest first, such as [2, 3]"
         )
+    for number in numbers:
+        if not 0 <= number <= total:
+            raise GemoclapError(f"model.layers: there is no layer {number}{why}; give 0 to {total}, last or weighted")
     return numbers
 
 
@@ -107,12 +113,10 @@ def leave_out_unused(config: PreTrainedConfig, layers: Layers, keep_layers: int 
             f"model.keep_layers: {keep_layers}, but the audio encoder has {counted(total, 'layer')}; choose 1 to {total}"
         )
     built = total if keep_layers is None else keep_layers
-    for number in [] if isinstance(layers, str) else numbers_of(layers):
-        if not 0 <= number <= built:
-            why = "" if keep_layers is None else f", as model.keep_layers is {keep_layers}"
-            raise GemoclapError(f"model.layers: there is no layer {number}{why}; give 0 to {built}, last or weighted")
-    if not isinstance(layers, str) and keep_layers is None:
-        built = max(*numbers_of(layers), 1)
+    if not isinstance(layers, str):
+        numbers = numbers_of(layers, built, "" if keep_layers is None else f", as model.keep_layers is {keep_layers}")
+        if keep_layers is None:
+            built = max(*numbers, 1)
     if built < total:
         fields.num_hidden_layers = built
         setattr(fields, NO_FINAL_NORM, True)

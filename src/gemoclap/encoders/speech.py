@@ -64,7 +64,7 @@ class SpeechEncoder(TrainableModel):
     -----
     In training mode, the model uses the dropout, layer drop and SpecAugment of its own config. SpecAugment uses the generator
     of NumPy. With layer drop, some parameters have no gradient in a step, and distributed training must allow for this.
-    ``"weighted"`` and frozen layers switch layer drop off, because both need every layer.
+    Layer drop is off where another layer than the last is used, and above frozen layers, because both need every layer.
 
     Raises
     ------
@@ -74,7 +74,8 @@ class SpeechEncoder(TrainableModel):
     def __init__(self, model: PreTrainedModel, do_normalize: bool, layers: Layers = "last") -> None:
         self.used_layers = used_layers(layers, model.config.num_hidden_layers)
         refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
-        super().__init__(model, needs_every_layer=layers == "weighted")
+        # A layer that is dropped is not among the hidden states, so the others would have other numbers.
+        super().__init__(model, needs_every_layer=self.used_layers != [model.config.num_hidden_layers])
         self.do_normalize = do_normalize
         self.layers = layers
         joined = 1 if layers == "weighted" else len(self.used_layers)

@@ -348,8 +348,10 @@ def check_config(name: str, config: LabelledConfig) -> None:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON has an annotated type. The elements of a list or mapping are not checked."""
+    """Whether a value from JSON has an annotated type. The elements of a mapping are not checked."""
     kind = get_origin(hint) or hint
+    if kind is list and get_args(hint):
+        return isinstance(value, list) and all(_fits(one, get_args(hint)[0]) for one in value)
     if kind is Literal:
         return any(value is known or value == known for known in get_args(hint))
     if kind in (Union, UnionType):

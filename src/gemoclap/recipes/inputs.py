@@ -137,7 +137,7 @@ class InputSources:
             if pooling in POOLINGS:
                 print(
                     f"the frozen encoder runs in every step, because {pooling} pooling of weighted layers needs the frames of "
-                    "all; with --model.pooling mean, or with numbers in --model.layers, it would run once"
+                    "all; with --model.pooling mean, or with one number or several in --model.layers, it would run once"
                 )
             else:
                 print(
