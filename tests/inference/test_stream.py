@@ -243,6 +243,18 @@ def test_settings_that_make_no_sense_are_refused(options: dict, said: str) -> No
         EmotionStream(LoudnessPredictor(max_seconds=6.0), **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("begun", "continued"), [("research", "default"), ("default", "small")])
+def test_a_state_with_statistics_is_of_one_model(begun: str, continued: str) -> None:
+    """Both first models have 3072 features, so that nothing else would tell."""
+    first, second = (Predictor.from_pretrained(name, device="cpu") for name in (begun, continued))
+    state = first.stream(16000, adapt="speaker").state.to_dict()
+    first.stream(16000, adapt="speaker", state=StreamState.from_dict(state))
+    with pytest.raises(GemoclapError, match="of another model, or of an earlier version"):
+        second.stream(16000, adapt="speaker", state=StreamState.from_dict(state))
+    plain = first.stream(16000).state.to_dict()
+    second.stream(16000, state=StreamState.from_dict(plain))
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -86,7 +86,8 @@ def run_search(args: Namespace) -> int:
     predictor, made_by = _loaded(name)
     if made_by != index.made_with["model"]:
         raise GemoclapError(
-            f"{args.index}: was made by another model than {name}; name that one with --model, or make the index again"
+            f"{args.index}: was made by another model than {name}, or by an earlier version of it; name the other one with "
+            "--model, or make the index again with 'gemoclap index ... --overwrite'"
         )
     predictor.any_words = args.any_words
     predictor.check_speech = index.made_with["speech"] == "detect"  # as when the index was made

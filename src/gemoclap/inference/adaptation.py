@@ -36,7 +36,9 @@ def statistics_of(name: str, known: Statistics | Mapping[str, Statistics]) -> St
     found = [group for group in known if group.rpartition("/")[2] == name]
     if len(found) != 1:
         whose = repr(name) if name else "the one speaker"
-        raise GemoclapError(f"adapt: there are statistics of {', '.join(known)}, but none of {whose}; give those")
+        raise GemoclapError(
+            f"adapt: there are statistics of {', '.join(known)}, but none of {whose}; give statistics of that speaker too"
+        )
     return known[found[0]]
 
 
@@ -71,7 +73,7 @@ def read_statistics(path: str | os.PathLike, model: str) -> dict[str, Statistics
     """Return what `groups_in` does, if the statistics are of this model; otherwise raise a GemoclapError."""
     of_model, found = _read(path)
     if of_model != model:
-        raise GemoclapError(f"{path}: made with another model; {REMEDY}")
+        raise GemoclapError(f"{path}: made with another model, or an earlier version of it; {REMEDY}")
     return found
 
 

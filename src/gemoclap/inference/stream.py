@@ -14,6 +14,7 @@ import numpy as np
 from gemoclap.audio import SAMPLE_RATE, BlockResampler
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
+from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.errors import GemoclapError
 from gemoclap.group_statistics import Statistics
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer
@@ -130,7 +131,7 @@ class EmotionStream:
         self.settings = complete(
             StreamSettings() if settings is None else settings, predictor.model.config.audio_settings.max_seconds
         )
-        self.state = _begun(state, sample_rate, turns, adapt == "speaker")
+        self.state = _begun(state, sample_rate, turns, _features_of(predictor) if adapt == "speaker" else None)
         self._adapter = (
             WindowAdapter(predictor, adapt, [*self.state.lanes], labels, batch_size, kept)
             if adapt is not None
@@ -245,14 +246,24 @@ class EmotionStream:
         return speaker if self._turns is not None else None
 
 
-def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, adapts: bool) -> StreamState:
+def _features_of(predictor: Predictor) -> str:
+    """Return a hash of what standardises the features of a model: the mean and the deviation of its training data."""
+    standardizer = predictor.model.standardizer
+    return "" if standardizer is None else fingerprint(standardizer)
+
+
+def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, features: str | None) -> StreamState:
+    """Return the state to go on with. `features` is that of a stream that adapts to each speaker, and None otherwise."""
+    adapts = features is not None
     speakers = [""] if turns is None else [*turns]
     if state is not None and not isinstance(state, StreamState):
         raise GemoclapError(
             f"state must be a StreamState, not {type(state).__name__}; StreamState.from_dict makes one of what 'to_dict' gave"
         )
     if state is None:
-        return StreamState(sample_rate, lanes={speaker: LaneState() for speaker in speakers}, adapts=adapts)
+        return StreamState(
+            sample_rate, lanes={speaker: LaneState() for speaker in speakers}, adapts=adapts, features=features or ""
+        )
     if state.sample_rate != sample_rate:
         raise GemoclapError(f"the state is of sound at {state.sample_rate} Hz, not {sample_rate}; give that rate")
     if [*state.lanes] != speakers:
@@ -261,6 +272,10 @@ def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, ada
         with_or_without = "with" if state.adapts else "without"
         raise GemoclapError(
             f"the state is of a stream made {with_or_without} adapt='speaker'; create this one in the same way"
+        )
+    if adapts and state.features != features:
+        raise GemoclapError(
+            "the state is of another model, or of an earlier version of it; give the model that the stream began with"
         )
     return state
 

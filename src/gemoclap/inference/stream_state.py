@@ -68,6 +68,7 @@ class StreamState:
     lanes : speaker -> state of its windows; without turns, one lane with an empty name.
     pending : windows that are not classified yet.
     adapts : whether the stream adapts to each speaker.
+    features : a hash of the features that the statistics of `lanes` describe, if it does.
     is_finished : whether the stream has ended.
     """
 
@@ -81,6 +82,7 @@ class StreamState:
     lanes: dict[str, LaneState] = field(default_factory=dict)
     pending: list[PendingWindow] = field(default_factory=list)
     adapts: bool = False
+    features: str = ""
     is_finished: bool = False
 
     def to_dict(self) -> dict[str, Any]:
