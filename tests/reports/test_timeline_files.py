@@ -267,7 +267,7 @@ ADAPTED = "Adapted to each speaker: emotions are judged against how that speaker
     [
         (2, "speaker", ADAPTED),
         (1, "speaker", "Adapted to this recording: emotions are judged against how the voice sounds in the whole recording."),
-        (2, "s.json", "Adapted to each speaker with s.json: emotions are judged against how the voices sound in the "
+        (2, "s.json", "Adapted with s.json: emotions are judged against how the voices sound in the "
          "recordings that were measured for it."),
         (2, "none", ""),
     ],

@@ -87,8 +87,9 @@ class EmotionTimeline:
         """What the predictions are adapted to, in words; empty if there is no adaptation."""
         if not any(lane.statistics for lane in self.lanes):
             return ""
-        to = "each speaker" if len(self.lanes) > 1 else "this recording"
-        return f"adapted to {to}{f' with {self._earlier}' if self._earlier else ''}"
+        if self._earlier:  # the file may be of each speaker, or of all together
+            return f"adapted with {self._earlier}"
+        return f"adapted to {'each speaker' if len(self.lanes) > 1 else 'this recording'}"
 
     @property
     def adaptation_explained(self) -> str:
