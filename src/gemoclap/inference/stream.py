@@ -248,7 +248,7 @@ class EmotionStream:
 
 def _features_of(predictor: Predictor) -> str:
     """Return a hash of what standardises the features of a model: the mean and the deviation of its training data."""
-    standardizer = predictor.model.standardizer
+    standardizer = getattr(predictor.model, "standardizer", None)  # a model of somebody else may have none
     return "" if standardizer is None else fingerprint(standardizer)
 
 
