@@ -165,14 +165,14 @@ def scores_within(checked: Path, manifest: Path, corpora: Sequence[str]) -> dict
 
     Adapting to the corpus means to the clips of its speakers that a fold tests.
     """
-    rows = {row.id: row for row in read_manifest(manifest)}
-    folds = [path.parent for path in sorted((checked / METHOD).glob("fold_*/predictions.csv"))]
+    rows = read_manifest(manifest)
+    of_corpora = {corpus: [row for row in rows if row.corpus == corpus] for corpus in corpora}
     tables: dict[str, dict[str, list[PredictionTable]]] = {corpus: defaultdict(list) for corpus in corpora}
-    for fold in folds:
-        of_fold = [rows[name] for name in read_predictions(fold / "predictions.csv").ids]
-        for corpus in corpora:
-            of_corpus = [row for row in rows.values() if row.corpus == corpus]
-            for way, table in answers(fold / "model", [r for r in of_fold if r.corpus == corpus], of_corpus).items():
+    for predictions in sorted((checked / METHOD).glob("fold_*/predictions.csv")):
+        in_fold = set(read_predictions(predictions).ids)
+        for corpus, clips in of_corpora.items():
+            found = answers(predictions.with_name("model"), [row for row in clips if row.id in in_fold], clips)
+            for way, table in found.items():
                 tables[corpus][way].append(table)
     return {
         corpus: {way: score_of(concatenate(parts)) for way, parts in ways.items()} for corpus, ways in tables.items()

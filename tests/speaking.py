@@ -54,6 +54,10 @@ class FeaturePredictor(LoudnessPredictor):
 
     def check_adaptable(self) -> None: ...
 
+    def feature_space(self) -> str:
+        self.check_adaptable()
+        return "level, height and crossings"
+
     def features_of(self, samples: np.ndarray) -> np.ndarray:
         wide = samples.astype(np.float64)
         crossings = np.mean(np.diff(np.sign(wide)) != 0)

@@ -270,8 +270,10 @@ def frames_bytes(encoder: SpeechEncoder, store: AudioStore, rows: Sequence[Utter
     config: Any = encoder.model.config
     if encoder.constant_until == "output":
         size = encoder.output_dim
+    elif encoder.constant_until or not hasattr(config, "conv_dim"):
+        size = config.hidden_size
     else:
-        size = config.hidden_size if encoder.constant_until or not hasattr(config, "conv_dim") else config.conv_dim[-1]
+        size = config.conv_dim[-1]
     return frames * size * dtype.itemsize
 
 

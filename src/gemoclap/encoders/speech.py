@@ -72,12 +72,15 @@ class SpeechEncoder(TrainableModel):
     """
 
     def __init__(self, model: PreTrainedModel, do_normalize: bool, layers: Layers = "last") -> None:
-        self.used_layers = used_layers(layers, model.config.num_hidden_layers)
+        used = used_layers(layers, model.config.num_hidden_layers)
         refuse_unfit(model.config.name_or_path or model.config.model_type, type(model), model.config)
-        # A layer that is dropped is not among the hidden states, so the others would have other numbers.
-        super().__init__(model, needs_every_layer=self.used_layers != [model.config.num_hidden_layers])
+        # The output of the last layer alone needs no hidden states. A layer that is dropped is not among these, so the others
+        # would have other numbers.
+        wants_all_layers = used != [model.config.num_hidden_layers]
+        super().__init__(model, needs_every_layer=wants_all_layers)
+        self._wants_all_layers = wants_all_layers
         self.do_normalize = do_normalize
-        self.layers = layers
+        self.layers, self.used_layers = layers, used
         joined = 1 if layers == "weighted" else len(self.used_layers)
         self.output_dim: int = joined * model.config.hidden_size
         self.layer_weights = (
@@ -148,10 +151,6 @@ class SpeechEncoder(TrainableModel):
         output, counts = self._from_waveforms(waveforms, lengths, self._wants_all_layers, hidden)
         return self._frames(output, counts)
 
-    @property
-    def _wants_all_layers(self) -> bool:
-        return self.used_layers != [self.model.config.num_hidden_layers]
-
     def frame_counts(self, lengths: Tensor) -> Tensor:
         """Number of samples -> number of frames of a clip, at least one."""
         return frame_counts_of(self.model, lengths.clamp(min=self.min_samples))
@@ -189,7 +188,7 @@ class SpeechEncoder(TrainableModel):
             return "output"
         if not self.has_front_end or not self.is_frozen("front_end"):
             return None
-        if self.layers == "weighted" or self._hides_frames:
+        if self._hides_frames:
             return 0
         return min(self._frozen_layers or 0, *self.used_layers)
 

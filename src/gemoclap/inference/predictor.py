@@ -14,6 +14,7 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
+from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.group_statistics import Statistics, check_groups
 from gemoclap.inference.clips import Audio, Part
@@ -239,6 +240,14 @@ class Predictor(ClipwisePredictor):
                 "this model does not standardise its features, so it cannot be adapted; train it frozen",
                 for_clients="adapt: the model of this server cannot be adapted; leave adapt out, or set it to none",
             )
+
+    def feature_space(self) -> str:
+        """Return a hash of the mean and the deviation by which features are standardised.
+
+        Statistics of features hold for models with the same ones. A GemoclapError is raised if the model cannot be adapted.
+        """
+        self.check_adaptable()
+        return fingerprint(self.model.standardizer)
 
     @property
     def needs_adaptation(self) -> str | None:

@@ -14,7 +14,6 @@ import numpy as np
 from gemoclap.audio import SAMPLE_RATE, BlockResampler
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
-from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.errors import GemoclapError
 from gemoclap.group_statistics import Statistics
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer
@@ -131,7 +130,7 @@ class EmotionStream:
         self.settings = complete(
             StreamSettings() if settings is None else settings, predictor.model.config.audio_settings.max_seconds
         )
-        self.state = _begun(state, sample_rate, turns, _features_of(predictor) if adapt == "speaker" else None)
+        self.state = _begun(state, sample_rate, turns, predictor.feature_space() if adapt == "speaker" else None)
         self._adapter = (
             WindowAdapter(predictor, adapt, [*self.state.lanes], labels, batch_size, kept)
             if adapt is not None
@@ -244,12 +243,6 @@ class EmotionStream:
 
     def _named(self, speaker: str) -> str | None:
         return speaker if self._turns is not None else None
-
-
-def _features_of(predictor: Predictor) -> str:
-    """Return a hash of what standardises the features of a model: the mean and the deviation of its training data."""
-    standardizer = getattr(predictor.model, "standardizer", None)  # a model of somebody else may have none
-    return "" if standardizer is None else fingerprint(standardizer)
 
 
 def _begun(state: StreamState | None, sample_rate: int, turns: Turns | None, features: str | None) -> StreamState:

@@ -167,6 +167,10 @@ class SharedPredictor:
         """Raise a GemoclapError if the model cannot be adapted."""
         self._predictor.check_adaptable()
 
+    def feature_space(self) -> str:
+        """Return what says which models' statistics are alike, as `Predictor.feature_space` does."""
+        return self._predictor.feature_space()
+
     def clip_features(self, audios: Sequence[Audio], batch_size: int = 16) -> list[ClipFeatures]:
         """Return the pooled features of each window, as `Predictor.clip_features` does."""
         waiting = [self._begin(self._reader.read(audio), ClipFeatures.of) for audio in audios]
