@@ -191,8 +191,11 @@ def show_start(clip: str, rounds: int) -> None:
 def first_answers(clip: str) -> dict[str, Callable[[], object]]:
     """Return name -> a function that starts a process which answers about one clip."""
 
+    # An installed package has its bytecode. The first round, which does not count, writes that of a working copy.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
     def run(*command: str) -> Callable[[], object]:
-        return lambda: subprocess.run([sys.executable, *command], check=True, capture_output=True, env={**os.environ})
+        return lambda: subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
 
     ways = {f"gemoclap, {name}": run("-m", "gemoclap", "predict", clip, "--model", name) for name in models()}
     return ways | {"importing torch alone": run("-c", "import torch")}
