@@ -58,6 +58,12 @@ def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple
     return tuple(map(str, found))
 
 
+def untrained_labels(labels: Sequence[str], trained: Sequence[str]) -> list[str]:
+    """Return the `labels` that are neither a class that a model was trained on nor another word for one in `SYNONYMS`."""
+    known = {canonical_emotion(one) for one in trained}
+    return [one for one in labels if canonical_emotion(one) not in known]
+
+
 def gender_index(gender: str | None) -> int:
     """Return the index of `gender` in `GENDERS`, or `UNKNOWN_GENDER`."""
     return GENDERS.index(gender) if gender in GENDERS else UNKNOWN_GENDER

@@ -14,6 +14,7 @@ from gemoclap import Predictor
 from gemoclap.clap.words import EMOTION_WORDS, FLOOR, spelling_hint, unlike_emotions
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
+from gemoclap.labels import untrained_labels
 
 EMOTIONS = ("furious", "cheerful", "bored", "excited", "very tired", "in love", "ecstatic", "gloomy", "loud")
 OTHERS = ("banana", "car", "Tuesday", "table", "London", "invoice")
@@ -53,6 +54,25 @@ def test_a_word_for_no_emotion_is_refused_unless_asked_for(
     for command in ("predict", "timeline"):
         assert "add --any_words" in complaint(capsys, command, path, "--labels", "happy,banana", "--speech", "all")
         assert run(command, path, "--labels", "happy,banana", "--speech", "all", "--any_words") == 0
+
+
+def test_labels_that_were_not_trained_are_told_from_other_words_for_those_that_were() -> None:
+    trained = ("angry", "happy", "surprised")
+    assert untrained_labels(("Anger", "happy", "JOY", "surprise"), trained) == []
+    assert untrained_labels(("bored", "anger", "calm", "furious"), trained) == ["bored", "calm", "furious"]
+    assert untrained_labels(("joy", "Joy of it"), ("Joy",)) == ["Joy of it"]  # a class of one's own corpus
+
+
+@pytest.mark.parametrize("command", ["predict", "timeline"])
+def test_a_user_hears_which_labels_were_not_trained(
+    command: str, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = [command, write(tmp_path / "a.wav", noise(0.5)), "--model", small_model, "--speech", "all"]
+    assert run(*given, "--labels", "joy,bored,sad,calm") == 0
+    said = capsys.readouterr().err
+    assert "not trained on bored, calm; other words for its own emotions (angry, happy, neutral, sad)" in said
+    assert run(*given, "--labels", "joy,sad") == 0 and run(*given) == 0
+    assert "not trained" not in capsys.readouterr().err
 
 
 def test_other_text_encoders_are_not_asked(small_model: Path) -> None:

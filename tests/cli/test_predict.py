@@ -105,11 +105,11 @@ def test_rows_of_another_model_or_other_labels_are_not_mixed(
         interrupted_after(3, patch)
         complaint(capsys, *given, status=130)
     before = contents(tmp_path)
-    line = complaint(capsys, *given, "--labels", "bored,calm")
+    line = complaint(capsys, *given, "--labels", "joy,anger")
     assert "out.jsonl.partial: begun with another model or other options" in line and contents(tmp_path) == before
-    assert run(*given, "--labels", "bored,calm", "--overwrite") == 0
+    assert run(*given, "--labels", "joy,anger", "--overwrite") == 0
     rows = [json.loads(line) for line in output.read_text().splitlines()]
-    assert len(rows) == len(clips) and {row["emotion"] for row in rows} <= {"bored", "calm"}
+    assert len(rows) == len(clips) and {row["emotion"] for row in rows} <= {"joy", "anger"}
     assert "is there already" in complaint(capsys, *given)
 
 

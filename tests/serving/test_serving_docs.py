@@ -59,7 +59,7 @@ def at(code: str, address: str) -> str:
 def test_curl(address: str, folder: Path) -> None:
     lines = at(blocks("bash")[0], address).splitlines()
     answers = [json.loads(said(["bash", "-c", f"{line} --fail-with-body --silent"], folder)) for line in lines]
-    assert [*answers[1]["probabilities"]] == ["bored", "excited"] and answers[0]["file"] == "clip.wav"
+    assert [*answers[1]["probabilities"]] == ["joyful", "furious"] and answers[0]["file"] == "clip.wav"
     assert len(answers[2]["speakers"]) == 2 and answers[2]["settings"]["window"] == 3.0
     assert answers[3]["status"] == "ok"
 

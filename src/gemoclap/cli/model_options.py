@@ -49,8 +49,8 @@ def add_evaluate(parser: Parser) -> None:
 def add_predict(parser: Parser) -> None:
     parser.usage = "gemoclap predict PATH ... [--model DIR] [-o FILE] [options]"
     paths = (
-        "audio files, folders, manifests, or CSV lists with a column 'path'; a long recording gets one prediction, the mean "
-        "over parts with speech (use 'gemoclap timeline' to see its emotions over time)"
+        "audio files, folders, patterns such as 'calls/**/*.wav', manifests, or CSV lists with a column 'path'; a long "
+        "recording gets one prediction, the mean over parts with speech (use 'gemoclap timeline' to see its emotions over time)"
     )
     parser.add_argument("paths", nargs="+", help=paths)
     add_model(parser)
@@ -58,7 +58,7 @@ def add_predict(parser: Parser) -> None:
         "--labels",
         type=list[str] | None,
         default=None,
-        help="classes to choose from, in place of the model's own, such as bored,calm",
+        help="classes to choose from, in place of the model's own, such as joyful,furious",
     )
     add_any_words(parser)
     columns = (
@@ -161,7 +161,7 @@ def add_timeline(parser: Parser) -> None:
     parser.add_argument("--by", type=Literal["recording", "channel"], default="recording", help=by)
     turns = "file that says who speaks when, to get one timeline per speaker: .rttm, or a CSV with columns speaker, start, end"
     parser.add_argument("--turns", type=str | None, default=None, help=turns)
-    labels = "classes to choose from, in place of the model's own, such as bored,calm"
+    labels = "classes to choose from, in place of the model's own, such as joyful,furious"
     parser.add_argument("--labels", type=list[str] | None, default=None, help=labels)
     add_any_words(parser)
     adapt = (

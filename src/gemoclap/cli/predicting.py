@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gemoclap.cli.recordings import clips_of, say_what_is_needed, speakers_of
+from gemoclap.cli.recordings import clips_of, say_what_is_needed, say_what_is_untrained, speakers_of
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
@@ -73,6 +73,7 @@ def run_predict(args: Namespace) -> int:
     predictor.check_labels(args.labels)
     labels = args.labels or predictor.labels
     columns = columns_of(clips, labels, args.columns)
+    say_what_is_untrained(args.labels, predictor.labels)
     answers = engine.rows if groups is None else _adapted(engine, predictor, clips, groups, args, model)
     if target:
         made_with = {

@@ -18,6 +18,8 @@ from gemoclap.errors import GemoclapError
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import is_model_folder
 from gemoclap.inference.rows import key_of
+from gemoclap.labels import untrained_labels
+from gemoclap.terminal import on_one_line
 from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -98,3 +100,13 @@ def say_what_is_needed(needed: str | None, how: str) -> None:
     """Print what a model needs (`Predictor.needs_adaptation`), if anything, and how it gets it, on standard error."""
     if needed:
         print(f"gemoclap: {needed}; {how}", file=sys.stderr)
+
+
+def say_what_is_untrained(labels: Sequence[str] | None, trained: Sequence[str]) -> None:
+    """Print which of the labels a model was not trained on, if any, and what that means, on standard error."""
+    if unknown := untrained_labels(labels or (), trained):
+        print(
+            f"gemoclap: the model was not trained on {on_one_line(', '.join(unknown))}; other words for its own emotions "
+            f"({', '.join(trained)}) can work, but it hardly ever finds a new emotion (docs/models.md)",
+            file=sys.stderr,
+        )

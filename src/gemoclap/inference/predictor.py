@@ -68,8 +68,8 @@ class Predictor(ClipwisePredictor):
     >>> predictor = Predictor.from_pretrained("runs/demo/model")  # doctest: +SKIP
     >>> predictor("clip.wav").emotion  # doctest: +SKIP
     'happy'
-    >>> predictor("clip.wav", labels=["bored", "excited"]).probabilities  # doctest: +SKIP
-    {'bored': 0.07, 'excited': 0.93}
+    >>> predictor("clip.wav", labels=["joyful", "furious"]).probabilities  # doctest: +SKIP
+    {'joyful': 0.93, 'furious': 0.07}
     >>> predictor({"array": samples, "sampling_rate": 8000}).emotion  # doctest: +SKIP
     'sad'
     """

@@ -43,7 +43,7 @@ Labels = Annotated[
     list[str] | Nothing,
     Form(
         description="Labels to choose from, in place of the model's own, with commas between or the field several times.",
-        examples=[["bored,excited"]],
+        examples=[["joyful,furious"]],
     ),
 ]
 AnyWords = Annotated[

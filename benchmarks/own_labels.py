@@ -1,0 +1,86 @@
+"""How right a model is when it is asked with labels that it was not trained on, as `predict --labels` does.
+
+    python benchmarks/own_labels.py ravdess.jsonl nemo.jsonl --model default
+
+Every clip of a manifest is embedded once. Shown are:
+
+- for the emotions that the model was trained on: UAR with its own labels, and with two sets of other words for them;
+- for each emotion of the corpus that it was not trained on: the share of its clips that are given its word, if all emotions of
+  the corpus are asked for, and how well the word ranks the clips, as the area under the ROC curve (50 is chance).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from search import embedded
+from sklearn.metrics import recall_score, roc_auc_score
+
+from gemoclap import GemoclapError, Predictor
+from gemoclap.corpora.manifest import read_manifest
+
+OTHER_WORDS = {
+    "neutral": ("unemotional", "matter-of-fact"),
+    "calm": ("relaxed", "peaceful"),
+    "happy": ("joyful", "delighted"),
+    "sad": ("unhappy", "in tears"),
+    "angry": ("furious", "annoyed"),
+    "fearful": ("scared", "terrified"),
+    "disgusted": ("revolted", "repelled"),
+    "surprised": ("astonished", "amazed"),
+}
+"""Emotion -> two other words for it."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("manifests", nargs="+")
+    parser.add_argument("--model", default="default")
+    options = parser.parse_args()
+    trained = Table("corpus", "labels", "UAR", title="other words for the model's own emotions, in per cent")
+    new = Table("corpus", "emotion", "clips", "found", "area under ROC", title="emotions that it was not trained on")
+    try:
+        predictor = Predictor.from_pretrained(options.model)
+        predictor.any_words = True
+        for manifest in options.manifests:
+            add_rows(predictor, manifest, trained, new)
+    except GemoclapError as error:
+        parser.error(str(error))
+    for table in (trained, new):
+        if table.rows:
+            Console(width=120).print(table)
+
+
+def add_rows(predictor: Predictor, manifest: str, trained: Table, new: Table) -> None:
+    """Add the rows of a corpus to both tables."""
+    rows = [row for row in read_manifest(manifest) if row.emotion]
+    name, truth = Path(manifest).stem, np.array([row.emotion for row in rows])
+    embeddings = embedded(predictor, rows, manifest)
+    present = set(truth)
+    own = [emotion for emotion in predictor.labels if emotion in present & OTHER_WORDS.keys()]
+    is_own = np.isin(truth, own)
+    for labels in (own, *([OTHER_WORDS[emotion][which] for emotion in own] for which in (0, 1))):
+        answers = np.array(own)[similarities(predictor, embeddings[is_own], labels).argmax(1)]
+        uar = recall_score(truth[is_own], answers, average="macro")
+        trained.add_row(name, ", ".join(labels), f"{100 * uar:.1f}")
+    asked = [*own, *sorted(present - {*predictor.labels})]
+    cosines = similarities(predictor, embeddings, asked)
+    answers = np.array(asked)[cosines.argmax(1)]
+    for place, emotion in enumerate(asked[len(own) :], len(own)):
+        has_it = truth == emotion
+        found = np.mean(answers[has_it] == emotion)
+        area = roc_auc_score(has_it, cosines[:, place])
+        new.add_row(name, emotion, str(has_it.sum()), f"{100 * found:.1f}", f"{100 * area:.0f}")
+
+
+def similarities(predictor: Predictor, embeddings: np.ndarray, labels: list[str]) -> np.ndarray:
+    """Return the similarity of each clip to each label, ``(N, C)``; the temperature does not change which is the largest."""
+    return embeddings @ np.stack([predictor.embed_words(label) for label in labels]).T
+
+
+if __name__ == "__main__":
+    main()
