@@ -25,6 +25,7 @@ FLOORS = [
         "terminal",
         "registering",
         "starting",
+        "cores",
         "wording",
     },
     {"corpora"},

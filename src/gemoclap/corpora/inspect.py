@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, probe_audio, stream_audio
+from gemoclap.cores import usable_cores
 from gemoclap.corpora.manifest import DIMENSIONS, Utterance
 from gemoclap.corpora.speakers import normal_name, row_speakers, shown_speakers, speaker_key
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -154,7 +155,7 @@ def inspect(
 def _decode_all(utterances: Sequence[Utterance], progress: Progress | None) -> list[_Decoded]:
     decoded = []
     # Threads are enough, because decoding, resampling and hashing release the lock of the interpreter.
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(usable_cores())
     try:
         for one in pool.map(_decode, utterances):
             decoded.append(one)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.config import AudioSettings
+from gemoclap.cores import usable_cores
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.inference.clips import Part
@@ -62,7 +63,7 @@ class OnnxPredictor(ClipwisePredictor):
             model = f"--model {path} " if str(path) in EMBEDDED_MODELS else ""
             raise GemoclapError(f"{path}: no such file; 'gemoclap export {model}-o {file}' writes one")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
+        options.intra_op_num_threads = threads or usable_cores()  # onnxruntime counts those of the machine
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime has a dozen of its own, which have no common base
@@ -114,8 +115,3 @@ class OnnxPredictor(ClipwisePredictor):
         if len(columns) < classes:
             chosen = chosen / chosen.sum(axis=1, keepdims=True)  # the softmax over these classes alone
         return prediction_of(clip, [self.contract.labels[column] for column in columns], chosen, embeddings)
-
-
-def _usable_cores() -> int:
-    """Return the number of cores that this process may use. onnxruntime itself counts those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,6 +14,7 @@ from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.clap.words import check_words
 from gemoclap.config import AudioSettings
+from gemoclap.cores import usable_cores
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.group_statistics import Statistics, check_groups
@@ -77,7 +78,7 @@ class Predictor(ClipwisePredictor):
     def __init__(self, model: EmotionModel) -> None:
         super().__init__()
         self.model = model.eval()
-        self.workers = 1 if model.device.type == "cpu" else min(8, os.cpu_count() or 1)
+        self.workers = 1 if model.device.type == "cpu" else min(8, usable_cores())
         self.any_words = False
         self._predict_gender = False
         self._classifiers: dict[tuple[str | tuple[str, ...] | None, bool], Classifier] = {}

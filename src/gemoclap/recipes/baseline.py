@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from gemoclap.audio import SAMPLE_RATE, Recording
+from gemoclap.cores import usable_cores
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.folds import Fold
 from gemoclap.extras import needed
@@ -96,7 +97,7 @@ class EgemapsFeatures:
 
     def _extract_all(self, utterances: Mapping[str, Utterance], progress: Progress | None = None) -> None:
         """Extract several clips at once; openSMILE sets up a pipeline of its own for each, and lets go of Python's lock."""
-        with ThreadPoolExecutor(max(1, min(WORKERS, len(utterances), os.cpu_count() or 1))) as pool:
+        with ThreadPoolExecutor(max(1, min(WORKERS, len(utterances), usable_cores()))) as pool:
             found = pool.map(self._extract, utterances.values())
             for done, (key, functionals) in enumerate(zip(utterances, found, strict=True), 1):
                 self._rows[key] = functionals
