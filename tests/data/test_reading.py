@@ -9,9 +9,10 @@ import pytest
 import torch
 from small import SMALL, run
 
+from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.data.folds import Fold
-from gemoclap.data.reading import left_out, one_class_corpora
+from gemoclap.data.reading import left_out, one_class_corpora, read_data
 from gemoclap.data.targets import classes_by_corpus
 from gemoclap.errors import GemoclapError
 from gemoclap.heads.losses import am_softmax, cross_entropy
@@ -27,6 +28,15 @@ def rows(*emotions: str | None) -> list[Utterance]:
 def test_utterances_of_other_classes_are_counted_by_label() -> None:
     sentence = left_out(rows("angry", "bored", "excited", None, "bored"), TWO)
     assert sentence.startswith("3 of 5 utterances left out, because two has no such class: bored 2, no label 1 (")
+
+
+def test_where_the_classes_were_listed_the_list_is_named(tmp_path: Path) -> None:
+    manifest = tmp_path / "a.jsonl"
+    write_manifest([replace(row, speaker=row.id) for row in rows("angry", "bored", "happy")], manifest)
+    found, vocabulary, _ = read_data(DataSettings(str(manifest), emotions=["angry", "happy"]), has_folds=False)
+    assert (
+        left_out(found, vocabulary) == "1 of 3 utterances left out, because --data.emotions has no such class: bored 1"
+    )
 
 
 def test_nothing_is_said_where_all_are_taken() -> None:

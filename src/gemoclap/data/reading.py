@@ -14,6 +14,9 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
 from gemoclap.wording import counted
 
+LISTED = "custom"
+"""Name of the vocabulary of classes that are listed in ``data.emotions``."""
+
 
 def read_data(data: DataSettings, has_folds: bool = True) -> tuple[list[Utterance], Vocabulary, DataSettings]:
     """Return the utterances of the manifest, the classes, and the settings with the defaults of the corpus filled in.
@@ -51,10 +54,10 @@ def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
     if not labels:
         return ""
     found = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
-    return (
-        f"{sum(labels.values()):,} of {counted(len(utterances), 'utterance')} left out, because {vocabulary.name} has no such "
-        f"class: {found} (--data.emotions takes other classes)"
-    )
+    left = f"{sum(labels.values()):,} of {counted(len(utterances), 'utterance')} left out, because"
+    if vocabulary.name == LISTED:
+        return f"{left} --data.emotions has no such class: {found}"
+    return f"{left} {vocabulary.name} has no such class: {found} (--data.emotions takes other classes)"
 
 
 def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:
@@ -95,6 +98,6 @@ def _vocabulary(data: DataSettings, utterances: Sequence[Utterance]) -> Vocabula
     if data.emotions is not None:
         if len(set(data.emotions)) < len(data.emotions):
             raise GemoclapError(f"data.emotions lists a class twice ({', '.join(data.emotions)}); list each once")
-        return Vocabulary("custom", tuple(data.emotions), data.merges)
+        return Vocabulary(LISTED, tuple(data.emotions), data.merges)
     merged = (data.merges.get(row.emotion, row.emotion) if row.emotion else None for row in utterances)
     return replace(vocabulary_of(merged), merges=data.merges)
