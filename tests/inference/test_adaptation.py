@@ -221,7 +221,9 @@ def test_statistics_of_yesterday_serve_today(
     write_manifest(rows[:5], tmp_path / "today.jsonl")
     stats = tmp_path / "stats.json"
     given = ["--model", frozen_model, "--json"]
+    capsys.readouterr()
     assert run("predict", small_manifest, *given, "--adapt", "folder", "--save_adapt", stats) == 0
+    assert f"{stats}: saved; --adapt {stats} adapts other recordings with it" in capsys.readouterr().err
     yesterday = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert run("predict", tmp_path / "today.jsonl", *given, "--adapt", stats) == 0
     today = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

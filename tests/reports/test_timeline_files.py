@@ -175,6 +175,14 @@ def test_subtitles_are_webvtt(found: EmotionTimeline, tmp_path: Path) -> None:
     )
 
 
+def test_people_read_which_label_an_unknown_segment_may_have(tmp_path: Path) -> None:
+    unsure = EmotionSegment(0, 2, "unknown", 0.41, {"sad": 0.41, "happy": 0.34, "angry": 0.25})
+    one = replace(silent("Ann"), segments=[unsure])
+    for name in ("a.vtt", "a.txt"):
+        write_timeline(tmp_path / name, EmotionTimeline("a.wav", 10.0, LABELS, [one], [], {}), {})
+        assert (tmp_path / name).read_text().rstrip().endswith("unknown (sad 41 %)")
+
+
 def test_labels_are_audacitys(found: EmotionTimeline, tmp_path: Path) -> None:
     write_timeline(tmp_path / "a.txt", found, {})
     rows = [line.split("\t") for line in (tmp_path / "a.txt").read_text().splitlines()]

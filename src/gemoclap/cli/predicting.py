@@ -10,12 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gemoclap.cli.recordings import clips_of, say_what_is_needed, say_what_is_untrained, speakers_of
+from gemoclap.cli.recordings import (
+    clips_of,
+    save_adaptation,
+    say_what_is_needed,
+    say_what_is_untrained,
+    speakers_of,
+)
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
 from gemoclap.group_statistics import check_groups
-from gemoclap.inference.adaptation import ALL, groups_in, read_statistics, save_statistics
+from gemoclap.inference.adaptation import ALL, groups_in, read_statistics
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
@@ -172,7 +178,7 @@ def _adapted(
         else:
             of_all, used = predictor.decide_adapted(engine.featured(clips), groups, args.labels)
             if args.save_adapt:
-                save_statistics(args.save_adapt, model, used)
+                save_adaptation(args.save_adapt, model, used)
             by_key = dict(zip(keys, of_all, strict=True))
             found = [by_key[key] for key in asked]
         return (engine.job.row(clip, answer) for clip, answer in zip(wanted, found, strict=True))

@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gemoclap.audio import regular_file
@@ -15,6 +15,8 @@ from gemoclap.corpora.layout import rows_of_folder
 from gemoclap.corpora.manifest import AUDIO_SUFFIXES, TABLE_SUFFIXES, Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
+from gemoclap.group_statistics import Statistics
+from gemoclap.inference.adaptation import save_statistics
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import is_model_folder
 from gemoclap.inference.rows import key_of
@@ -100,6 +102,13 @@ def say_what_is_needed(needed: str | None, how: str) -> None:
     """Print what a model needs (`Predictor.needs_adaptation`), if anything, and how it gets it, on standard error."""
     if needed:
         print(f"gemoclap: {needed}; {how}", file=sys.stderr)
+
+
+def save_adaptation(path: str, model: str, statistics: Mapping[str, Statistics]) -> None:
+    """Write what --save_adapt names, and print how it is used, on standard error."""
+    save_statistics(path, model, statistics)
+    if statistics:
+        print(on_one_line(f"gemoclap: {path}: saved; --adapt {path} adapts other recordings with it"), file=sys.stderr)
 
 
 def say_what_is_untrained(labels: Sequence[str] | None, trained: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemoclap.audio import open_channels
-from gemoclap.cli.recordings import say_what_is_needed, say_what_is_untrained
+from gemoclap.cli.recordings import save_adaptation, say_what_is_needed, say_what_is_untrained
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.inference.adaptation import groups_in, read_statistics, save_statistics, statistics_of
+from gemoclap.inference.adaptation import groups_in, read_statistics, statistics_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.smoothing import check_smoothing
 from gemoclap.inference.stream_settings import SpeechRules, StreamSettings, complete
@@ -89,7 +89,7 @@ def run_timeline(args: Namespace) -> int:
     found = replace(found, settings=found.settings | {"adapt": args.adapt})
     about = {"model": {"name": args.model, "fingerprint": model}, "made_with": made_with()} if targets else {}
     if args.save_adapt:
-        save_statistics(args.save_adapt, model, {one.name: one.statistics for one in found.lanes if one.statistics})
+        save_adaptation(args.save_adapt, model, {one.name: one.statistics for one in found.lanes if one.statistics})
     # Pictures come last, so that one that cannot be drawn does not cost the other files.
     written: list[str] = []
     try:

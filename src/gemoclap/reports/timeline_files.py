@@ -224,7 +224,13 @@ def _clock(seconds: Seconds) -> str:
 
 
 def _said(segment: EmotionSegment) -> str:
-    return _one_line(segment.emotion) + (" (no answer)" if segment.error else f" {100 * segment.confidence:.0f} %")
+    if segment.error:
+        return f"{segment.emotion} (no answer)"
+    likeliest = max(segment.probabilities, key=segment.probabilities.__getitem__)
+    shown = _one_line(f"{likeliest} {100 * segment.confidence:.0f} %")
+    return (
+        shown if segment.emotion == likeliest else f"{segment.emotion} ({shown})"
+    )  # `UNKNOWN` has the figure of that label
 
 
 def _one_line(text: str) -> str:
