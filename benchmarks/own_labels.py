@@ -6,7 +6,8 @@ Every clip of a manifest is embedded once. Shown are:
 
 - for the emotions that the model was trained on: UAR with its own labels, and with two sets of other words for them;
 - for each emotion of the corpus that it was not trained on: the share of its clips that are given its word, if all emotions of
-  the corpus are asked for, and how well the word ranks the clips, as the area under the ROC curve (50 is chance).
+  the corpus are asked for, and how well the word ranks the clips, as the area under the ROC curve (50 is chance);
+- for each such emotion: which share of the clips of every emotion gets its word, if it is asked for together with happy alone.
 """
 
 from __future__ import annotations
@@ -22,18 +23,10 @@ from sklearn.metrics import recall_score, roc_auc_score
 
 from gemoclap import GemoclapError, Predictor
 from gemoclap.corpora.manifest import read_manifest
+from gemoclap.labels import OTHER_WORDS
 
-OTHER_WORDS = {
-    "neutral": ("unemotional", "matter-of-fact"),
-    "calm": ("relaxed", "peaceful"),
-    "happy": ("joyful", "delighted"),
-    "sad": ("unhappy", "in tears"),
-    "angry": ("furious", "annoyed"),
-    "fearful": ("scared", "terrified"),
-    "disgusted": ("revolted", "repelled"),
-    "surprised": ("astonished", "amazed"),
-}
-"""Emotion -> two other words for it."""
+BESIDE = "happy"
+"""The emotion of training that is asked for beside a new one."""
 
 
 def main() -> None:
@@ -43,20 +36,21 @@ def main() -> None:
     options = parser.parse_args()
     trained = Table("corpus", "labels", "UAR", title="other words for the model's own emotions, in per cent")
     new = Table("corpus", "emotion", "clips", "found", "area under ROC", title="emotions that it was not trained on")
+    pairs = Table("corpus", "labels", "clips that get the first word", title="a new emotion and one other, in per cent")
     try:
         predictor = Predictor.from_pretrained(options.model)
         predictor.any_words = True
         for manifest in options.manifests:
-            add_rows(predictor, manifest, trained, new)
+            add_rows(predictor, manifest, trained, new, pairs)
     except GemoclapError as error:
         parser.error(str(error))
-    for table in (trained, new):
+    for table in (trained, new, pairs):
         if table.rows:
             Console(width=120).print(table)
 
 
-def add_rows(predictor: Predictor, manifest: str, trained: Table, new: Table) -> None:
-    """Add the rows of a corpus to both tables."""
+def add_rows(predictor: Predictor, manifest: str, trained: Table, new: Table, pairs: Table) -> None:
+    """Add the rows of a corpus to each table."""
     rows = [row for row in read_manifest(manifest) if row.emotion]
     name, truth = Path(manifest).stem, np.array([row.emotion for row in rows])
     embeddings = embedded(predictor, rows, manifest)
@@ -75,6 +69,9 @@ def add_rows(predictor: Predictor, manifest: str, trained: Table, new: Table) ->
         found = np.mean(answers[has_it] == emotion)
         area = roc_auc_score(has_it, cosines[:, place])
         new.add_row(name, emotion, str(has_it.sum()), f"{100 * found:.1f}", f"{100 * area:.0f}")
+        gets_it = cosines[:, place] > cosines[:, asked.index(BESIDE)]
+        shares = ", ".join(f"{one} {100 * np.mean(gets_it[truth == one]):.0f}" for one in sorted(present))
+        pairs.add_row(name, f"{emotion}, {BESIDE}", shares)
 
 
 def similarities(predictor: Predictor, embeddings: np.ndarray, labels: list[str]) -> np.ndarray:

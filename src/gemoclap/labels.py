@@ -32,6 +32,18 @@ SYNONYMS: Mapping[str, str] = {
 }  # fmt: skip
 """Other words for `EMOTIONS` in toolkits and corpora, in lower case."""
 
+OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
+    "neutral": ("unemotional", "matter-of-fact"),
+    "calm": ("relaxed", "peaceful"),
+    "happy": ("joyful", "delighted"),
+    "sad": ("unhappy", "in tears"),
+    "angry": ("furious", "annoyed"),
+    "fearful": ("scared", "terrified"),
+    "disgusted": ("revolted", "repelled"),
+    "surprised": ("astonished", "amazed"),
+}
+"""Emotion -> two other words for it, with which models that were trained on the emotion have been measured (docs/models.md)."""
+
 
 def canonical_emotion(word: str) -> str:
     """Return the adjective this project uses for `word`: ``"Anger"`` -> ``"angry"``; an unknown word in lower case."""
@@ -59,9 +71,25 @@ def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple
 
 
 def untrained_labels(labels: Sequence[str], trained: Sequence[str]) -> list[str]:
-    """Return the `labels` that are neither a class that a model was trained on nor another word for one in `SYNONYMS`."""
+    """Return the `labels` that are neither a class of training nor another word for one in `SYNONYMS` or `OTHER_WORDS`."""
     known = {canonical_emotion(one) for one in trained}
+    known |= {word for one in known for word in OTHER_WORDS.get(one, ())}
     return [one for one in labels if canonical_emotion(one) not in known]
+
+
+def untrained_remark(labels: Sequence[str], trained: Sequence[str]) -> str | None:
+    """Return a remark that names the `untrained_labels`; None if there are none."""
+    unknown = ", ".join(untrained_labels(labels, trained))
+    return f"the model was not trained on {shortened(unknown, SHOWN)}" if unknown else None
+
+
+def untrained_explained(labels: Sequence[str], trained: Sequence[str]) -> str | None:
+    """Return `untrained_remark` with what it means for the answers."""
+    remark = untrained_remark(labels, trained)
+    return remark and (
+        f"{remark}; other words for its own emotions ({', '.join(trained)}) can work, but a new emotion is hardly ever "
+        "recognised, and clips of other emotions can get its word"
+    )
 
 
 def gender_index(gender: str | None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from gemoclap import Predictor
 from gemoclap.clap.words import EMOTION_WORDS, FLOOR, spelling_hint, unlike_emotions
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import untrained_labels
+from gemoclap.labels import OTHER_WORDS, untrained_labels
 
 EMOTIONS = ("furious", "cheerful", "bored", "excited", "very tired", "in love", "ecstatic", "gloomy", "loud")
 OTHERS = ("banana", "car", "Tuesday", "table", "London", "invoice")
@@ -26,7 +28,8 @@ def predictor() -> Predictor:
 
 
 def test_words_for_emotions_are_told_from_others(predictor: Predictor) -> None:
-    assert unlike_emotions(predictor.model, EMOTIONS) == {}
+    measured = [word for words in OTHER_WORDS.values() for word in words]
+    assert unlike_emotions(predictor.model, (*EMOTIONS, *measured)) == {}
     found = unlike_emotions(predictor.model, (*EMOTIONS, *OTHERS, "happy"))
     assert tuple(found) == OTHERS
     text = TextEncoder.from_pretrained(MINILM)
@@ -59,7 +62,8 @@ def test_a_word_for_no_emotion_is_refused_unless_asked_for(
 def test_labels_that_were_not_trained_are_told_from_other_words_for_those_that_were() -> None:
     trained = ("angry", "happy", "surprised")
     assert untrained_labels(("Anger", "happy", "JOY", "surprise"), trained) == []
-    assert untrained_labels(("bored", "anger", "calm", "furious"), trained) == ["bored", "calm", "furious"]
+    assert untrained_labels(("bored", "anger", "calm", "furious"), trained) == ["bored", "calm"]
+    assert untrained_labels(("Furious", "terrified", "in tears"), trained) == ["terrified", "in tears"]
     assert untrained_labels(("joy", "Joy of it"), ("Joy",)) == ["Joy of it"]  # a class of one's own corpus
 
 
@@ -71,8 +75,30 @@ def test_a_user_hears_which_labels_were_not_trained(
     assert run(*given, "--labels", "joy,bored,sad,calm") == 0
     said = capsys.readouterr().err
     assert "not trained on bored, calm; other words for its own emotions (angry, happy, neutral, sad)" in said
-    assert run(*given, "--labels", "joy,sad") == 0 and run(*given) == 0
-    assert "not trained" not in capsys.readouterr().err
+    assert said.count("not trained") == 1
+    assert run(*given, "--labels", "joy,furious,sad") == 0 and run(*given) == 0
+    shown = capsys.readouterr()
+    assert "not trained" not in shown.err + shown.out
+
+
+def test_files_and_answers_say_which_labels_were_not_trained(small_model: Path, tmp_path: Path) -> None:
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    clip = noise(0.5)
+    path = write(tmp_path / "a.wav", clip)
+    assert (predictor(clip, ["happy", "bored"]).remark or "").startswith("the model was not trained on bored")
+    assert "not trained" not in (predictor(clip, ["happy", "furious"]).remark or predictor(clip).remark or "")
+    assert "not trained on bored; " in predictor.stream(labels=["happy", "bored"]).remarks[0]
+    assert predictor.stream(labels=["happy", "furious"]).remarks == predictor.stream().remarks == []
+    given = [path, "--model", small_model, "--speech", "all", "--labels", "happy,bored"]
+    outputs = [tmp_path / f"out.{form}" for form in ("json", "vtt", "png")]
+    assert run("timeline", *given, *(f"--output={one}" for one in outputs)) == 0
+    assert [one.partition(";")[0] for one in json.loads(outputs[0].read_text())["remarks"]] == [
+        "the model was not trained on bored"
+    ]
+    assert "NOTE the model was not trained on bored; " in outputs[1].read_text()
+    assert run("predict", *given, "-o", tmp_path / "out.csv") == 0
+    with (tmp_path / "out.csv").open() as file:
+        assert next(csv.DictReader(file))["remark"].startswith("the model was not trained on bored")
 
 
 def test_other_text_encoders_are_not_asked(small_model: Path) -> None:

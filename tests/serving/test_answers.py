@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from servers import Serve, message_of, started
 from small import run
 from sound import noise, write, write_tone
-from speaking import speech_like
+from speaking import LoudNet, speech_like
 
 from gemoclap import Predictor
 from gemoclap.audio import load_audio
@@ -108,6 +108,17 @@ def test_remarks_say_what_the_answer_is_worth(client: TestClient, clips: list[Pa
     assert unsure["emotion"] in ("unknown", "no speech")
 
 
+def test_the_answer_for_a_clip_says_which_labels_were_not_trained(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemoclap.inference.speech.load_speech_net", LoudNet)
+    spoken = write(tmp_path / "a.wav", speech_like(2, 1))
+    doubtful = post(client, "predict", spoken, labels="bored,happy").json()
+    assert doubtful["has_speech"] and doubtful["remark"].partition(";")[0] == "the model was not trained on bored"
+    for known in ({"labels": "furious,joyful"}, {}):
+        assert "trained" not in (post(client, "predict", spoken, **known).json()["remark"] or "")
+
+
 @pytest.mark.usefixtures("loud_net")
 @pytest.mark.parametrize("channel", ["mix", "each", "2"])
 def test_a_timeline_is_that_of_the_library(
@@ -125,7 +136,10 @@ def test_a_timeline_is_that_of_the_library(
     got = answer.json()
     assert (got["duration"], got["emotions"]) == (20.0, ["calm", "loud"])
     # The library's remarks; the server adds how its own option is called.
-    assert [one.partition(";")[0] for one in got["remarks"]] == wanted["remarks"]
+    assert [one.removesuffix("; set channel to each for a lane a channel") for one in got["remarks"]] == wanted[
+        "remarks"
+    ]
+    assert got["remarks"][0].startswith("the model was not trained on calm, loud; ")
     assert got["file"] == "call.wav" and len(got["speakers"]) == (2 if channel == "each" else 1)
     for lane, expected in zip(got["speakers"], wanted["speakers"], strict=True):
         assert lane["speech"] == expected["speech"] and lane["speaker"] == expected["speaker"]

@@ -193,6 +193,12 @@ def test_labels_can_be_typed(opened: Open, call: Path) -> None:
     page.keyboard.press("Enter")
     page.wait_for_selector("#legend:has-text('bored')")
     assert page.locator("#legend li").all_inner_texts() == ["bored", "excited"]
+    said = page.inner_text("#remarks li:first-child")
+    assert said.startswith("The model was not trained on bored, excited; other words ") and said.endswith(".")
+    page.fill("#labels", "furious, joyful")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#legend:has-text('furious')")
+    assert "trained" not in page.inner_text("#results")
     page.fill("#labels", "banana, car")
     page.click("#again")
     page.wait_for_selector("#error:not([hidden])")
@@ -218,6 +224,18 @@ def test_a_recording_is_shown_while_and_after_it_is_made(opened: Open) -> None:
     assert page.inner_text("#record-text") == "Record" and page.locator("#live").is_hidden()
     page.click("#play")
     page.wait_for_selector(MOVED)
+
+
+def test_labels_that_were_not_trained_are_pointed_out_during_a_recording(opened: Open) -> None:
+    page = opened(permissions=["microphone"])
+    page.click("#options summary")
+    for labels, said in (("bored, happy", "The model was not trained on bored; "), ("furious, happy", "")):
+        page.fill("#labels", labels)
+        page.click("#record")
+        page.wait_for_selector("#heard:has-text('%')")
+        assert page.text_content("#live-remarks").startswith(said) and page.is_visible("#live-remarks") == bool(said)
+        page.click("#record")
+        page.wait_for_selector("#busy", state="hidden")
 
 
 def test_a_recording_stops_before_it_is_too_large_to_be_sent(opened: Open, predictor: Predictor) -> None:

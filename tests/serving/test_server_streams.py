@@ -45,7 +45,9 @@ def test_windows_are_those_of_the_library(form: str, kind: str, client: TestClie
     found, code = talk(client, query, [*pieces, END])
     stream = EmotionStream(predictor, 8000, StreamSettings(2, 0.5), labels=["calm", "bored"])
     wanted = stream.add(sent) + stream.finish()
-    assert code == 1000 and found[0] == {"type": "ready", "emotions": ["calm", "bored"], "window": 2.0, "hop": 0.5}
+    ready = {"type": "ready", "emotions": ["calm", "bored"], "window": 2.0, "hop": 0.5, "remarks": stream.remarks}
+    assert code == 1000 and found[0] == ready
+    assert stream.remarks[0].startswith("the model was not trained on calm, bored; ")
     assert found[-1] == {"type": "end", "duration": 12.0, "windows": len(wanted), "reason": "done"}
     assert len(found) == len(wanted) + 2 > 10
     for window, other in zip(found[1:-1], wanted, strict=True):

@@ -79,7 +79,7 @@ def test_a_key(predictor: Predictor, folder: Path) -> None:
 
 def test_python(address: str, folder: Path) -> None:
     ask, stream = blocks("python")
-    assert re.match(r"(bored|excited) {", said([sys.executable, "-c", at(ask, address)], folder))
+    assert re.match(r"(joyful|furious) {", said([sys.executable, "-c", at(ask, address)], folder))
     lines = said([sys.executable, "-c", at(stream, address)], folder).splitlines()
     assert lines and all(re.fullmatch(r"[\d.]+ [\d.]+ \w+", line) for line in lines)
 

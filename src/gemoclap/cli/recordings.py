@@ -20,7 +20,7 @@ from gemoclap.inference.adaptation import save_statistics
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import is_model_folder
 from gemoclap.inference.rows import key_of
-from gemoclap.labels import untrained_labels
+from gemoclap.labels import untrained_explained
 from gemoclap.terminal import on_one_line
 from gemoclap.wording import counted
 
@@ -113,9 +113,5 @@ def save_adaptation(path: str, model: str, statistics: Mapping[str, Statistics])
 
 def say_what_is_untrained(labels: Sequence[str] | None, trained: Sequence[str]) -> None:
     """Print which of the labels a model was not trained on, if any, and what that means, on standard error."""
-    if unknown := untrained_labels(labels or (), trained):
-        print(
-            f"gemoclap: the model was not trained on {on_one_line(', '.join(unknown))}; other words for its own emotions "
-            f"({', '.join(trained)}) can work, but it hardly ever finds a new emotion (docs/models.md)",
-            file=sys.stderr,
-        )
+    if remark := untrained_explained(labels or (), trained):
+        print(f"gemoclap: {on_one_line(remark)} (docs/models.md)", file=sys.stderr)

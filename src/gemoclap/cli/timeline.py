@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemoclap.audio import open_channels
-from gemoclap.cli.recordings import save_adaptation, say_what_is_needed, say_what_is_untrained
+from gemoclap.cli.recordings import save_adaptation, say_what_is_needed
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.inference.adaptation import groups_in, read_statistics, statistics_of
@@ -67,7 +67,6 @@ def run_timeline(args: Namespace) -> int:
         predictor = Predictor.from_pretrained(args.model)
     predictor.any_words = args.any_words
     predictor.check_labels(args.labels)
-    say_what_is_untrained(args.labels, predictor.labels)
     if args.adapt == "none":
         say_what_is_needed(predictor.needs_adaptation, "give --adapt speaker")
     # Hashing the model here, and the code further below, takes time. An answer on the terminal needs neither.

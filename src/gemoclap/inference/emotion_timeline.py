@@ -177,7 +177,9 @@ def emotion_timeline(
         for track in tracks:
             track.finish()
         duration = samples / file.sample_rate
-        remarks = remarks_on_turns(turns, duration) if turns is not None else []
+        remarks = [*tracks[0].stream.remarks]
+        if turns is not None:
+            remarks += remarks_on_turns(turns, duration)
         if power.cancel:
             remarks.append(CANCEL_REMARK)
         if by == "recording" and turns is None and file.channels > 1:

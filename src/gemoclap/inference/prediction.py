@@ -33,8 +33,8 @@ class Prediction:
         weighted by length.
     embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
         pooled features.
-    remark : why the answer may mean less than it seems, such as "silent", or that two labels are about equally probable;
-        None where it does not.
+    remark : why the answer may mean less than it seems, such as "silent", that the model was not trained on a label, or that
+        two labels are about equally probable; None where it does not.
     has_speech : False for a silent clip, for channels that cancel, and where `Predictor.check_speech` found no speech.
     seconds : length of the sound that was used: without silence at head and tail, and without what `parts` leave out.
     parts : number of parts that the answer is the mean of. A clip is cut if it is longer than those of training, and at long
@@ -180,19 +180,22 @@ def prediction_of(
     probabilities: np.ndarray,
     embeddings: np.ndarray,
     genders: np.ndarray | None = None,
+    *,
+    label_remark: str | None = None,
 ) -> Prediction | GemoclapError:
     """Return the answer for a clip, the mean over its parts, or an error where that is no number.
 
     Parameters
     ----------
     probabilities, embeddings, genders : for each part that counts, ``(parts, C)``, ``(parts, E)`` and ``(parts, 2)``.
+    label_remark : what makes an answer with these labels doubtful (`labels.untrained_remark`).
     """
     if not np.isfinite(probabilities).all():
         return GemoclapError(f"{clip.name}: {NO_NUMBERS}")
     weights = clip.weights
     emotion, confidence, by_label = likeliest(labels, _mean(probabilities, weights))
     has_speech = bool(clip.speaks.any())
-    remarks = [clip.remark, close_call(by_label) if has_speech else None]
+    remarks = [clip.remark, *((label_remark, close_call(by_label)) if has_speech else ())]
     return Prediction(
         emotion,
         confidence,

@@ -31,7 +31,7 @@ from gemoclap.inference.prediction import (
     prediction_of,
 )
 from gemoclap.inference.stream import EmotionStream
-from gemoclap.labels import chosen_labels
+from gemoclap.labels import chosen_labels, untrained_remark
 from gemoclap.models import (
     Classifier,
     EmotionModel,
@@ -328,7 +328,9 @@ class Predictor(ClipwisePredictor):
         scores = self._scores(np.concatenate(parts), classifier)
         ends = np.cumsum([len(part) for part in parts])[:-1]
         by_clip = zip(clips, *(np.split(score, ends) for score in scores), strict=True)
-        return [prediction_of(clip, classifier.labels, *of_parts) for clip, *of_parts in by_clip]
+        labels = classifier.labels
+        remark = untrained_remark(labels, self.labels)
+        return [prediction_of(clip, labels, *of_parts, label_remark=remark) for clip, *of_parts in by_clip]
 
     def _scores(self, pooled: np.ndarray, classifier: Classifier) -> list[np.ndarray]:
         """Return probabilities ``(N, C)`` and embeddings ``(N, E)`` of pooled features, and genders ``(N, 2)`` if wanted."""

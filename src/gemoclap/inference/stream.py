@@ -25,6 +25,7 @@ from gemoclap.inference.speech import GROUP, PAD_SECONDS, Speech, SpeechDetector
 from gemoclap.inference.stream_settings import WINDOW_SECONDS, SpeechRules, StreamSettings, complete, known_options
 from gemoclap.inference.stream_state import LaneState, PendingWindow, StreamState
 from gemoclap.inference.windows import Turns, WindowCutter, within_turns
+from gemoclap.labels import untrained_explained
 
 if TYPE_CHECKING:
     from gemoclap.inference.predictor import Predictor
@@ -88,6 +89,7 @@ class EmotionStream:
     ----------
     state : everything that is stored between two chunks.
     speech : (speaker, start, end) in seconds of each segment of speech that has ended since this object was created.
+    remarks : what makes all windows doubtful, a line each: labels that the model was not trained on.
 
     Raises
     ------
@@ -127,6 +129,8 @@ class EmotionStream:
             raise GemoclapError(f"adapt must be 'speaker', statistics or None, not {adapt!r}")
         predictor.check_labels(labels)  # not when the first window is complete
         self.predictor, self.labels, self.batch_size = predictor, labels, batch_size
+        doubtful = untrained_explained(labels or (), predictor.labels)
+        self.remarks = [doubtful] if doubtful else []
         self.settings = complete(
             StreamSettings() if settings is None else settings, predictor.model.config.audio_settings.max_seconds
         )

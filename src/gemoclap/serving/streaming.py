@@ -77,7 +77,8 @@ class _Talk:
         stream = await run_sync(self._service.stream, rate, options)  # it may wait for the model
         settings = stream.settings
         emotions = [*(options.labels or stream.predictor.labels)]
-        await self._send({"type": "ready", "emotions": emotions, "window": settings.window, "hop": settings.hop})
+        ready = {"emotions": emotions, "window": settings.window, "hop": settings.hop, "remarks": stream.remarks}
+        await self._send({"type": "ready", **ready})
         until = time.monotonic() + LONGEST * self._limits.seconds
         rest = b""
         with self._service.metrics.in_work.track_inprogress():

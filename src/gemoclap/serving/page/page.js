@@ -78,6 +78,7 @@ async function startRecording() {
   recorder = new Recorder({
     level: (level) => ($("level").value = level),
     seconds: (seconds) => ($("clock").textContent = clock(seconds).replace(/\.\d$/, "")),
+    remarks: (remarks) => showRemarks("live-remarks", remarks),
     window: ({ emotion, confidence, error }) => heard(error ?? `${emotion}, ${percent(confidence)}`),
     trouble: heard,
     full: () => stopRecording(),
@@ -86,6 +87,7 @@ async function startRecording() {
   $("record").classList.add("recording");
   $("record-text").textContent = "Stop";
   $("choose").disabled = true;
+  showRemarks("live-remarks", []);
   heard("Speak. The first emotion comes after a pause or a few seconds.");
   try {
     await mine.start(key, [...fields()].filter(([name]) => name !== "channel"));
@@ -200,8 +202,7 @@ function show(data) {
   $("summary").textContent = summary(data);
   const several = data.speakers.length > 1;
   const remarks = [...data.remarks, ...data.speakers.flatMap((one) => one.remarks.map((remark) => (several ? `${one.speaker}: ${remark}` : remark)))];
-  $("remarks").replaceChildren(...remarks.map((remark) => item(inPage(remark))));
-  $("remarks").hidden = !remarks.length;
+  showRemarks("remarks", remarks);
   player.show(file, data);
   lanes.show(data);
   const used = new Set(data.speakers.flatMap((one) => one.segments.map((segment) => segment.emotion)));
@@ -215,6 +216,11 @@ function show(data) {
   table(data, several);
   $("results").focus({ preventScroll: true });
   $("results").scrollIntoView({ behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+}
+
+function showRemarks(id, remarks) {
+  $(id).replaceChildren(...remarks.map((remark) => item(inPage(remark))));
+  $(id).hidden = !remarks.length;
 }
 
 /** Say a remark in the words of this page. */

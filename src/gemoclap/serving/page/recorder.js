@@ -2,7 +2,7 @@
 
 export class Recorder {
   /**
-   * @param {object} on level(0 to 1), seconds(number), window(object), trouble(text), full(): what the page shows meanwhile.
+   * @param {object} on level(0 to 1), seconds(number), remarks(texts), window(object), trouble(text), full(): what the page shows meanwhile.
    * @param {number} longest seconds after which recording stops by itself.
    * @param {number} largest bytes of the file before which it stops, too: a larger one could not be sent.
    */
@@ -43,6 +43,7 @@ export class Recorder {
     this.socket = new WebSocket(url, key ? ["gemoclap", key] : ["gemoclap"]);
     this.socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
+      if (message.type === "ready") this.on.remarks(message.remarks);
       if (message.type === "window") this.on.window(message);
       if (message.type === "error") this.on.trouble(message.message);
     };
