@@ -13,6 +13,7 @@ from transformers import AutoModel, WhisperFeatureExtractor
 
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.embedded import embedded_weights
+from gemoclap.encoders.pooling import masked_mean
 from gemoclap.encoders.small import SmallConfig, SmallModel, halve_frames
 from gemoclap.errors import GemoclapError
 
@@ -98,3 +99,25 @@ def test_frozen_convolutions_stay_as_they_are() -> None:
     optimizer.step()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.convolutions.state_dict().items())
     assert model.stride.weight.grad is not None and bool(model.stride.weight.grad.abs().sum() > 0)
+
+
+@pytest.mark.parametrize("layers", [1, [0, 2], "weighted"])
+def test_the_output_of_a_layer_is_that_of_a_model_without_the_layers_above(layers: int | list[int] | str) -> None:
+    """As in every other family, so that model.layers, freezing and the caches of pooled layers work."""
+    torch.manual_seed(0)
+    encoder = load_audio_encoder("small", layers, SMALL).eval()
+    clips = torch.from_numpy(np.stack([noise(0.5), noise(0.5, seed=1)])).float()
+    lengths = torch.tensor([8000, 6000])
+    parts = []
+    for number in encoder.used_layers:
+        alone = SmallModel(SmallConfig(**SMALL)).eval()
+        alone.load_state_dict(encoder.model.state_dict())
+        alone.layers = alone.layers[:number]
+        parts.append(alone(clips, torch.arange(8000) < lengths.unsqueeze(1)).last_hidden_state)
+    frames, mask = encoder(clips, lengths)
+    expected = sum(parts) / 3 if layers == "weighted" else torch.cat(parts, dim=-1)
+    assert frames.shape[-1] == encoder.output_dim
+    torch.testing.assert_close(frames[mask], expected[mask], atol=1e-5, rtol=1e-5)
+    pooled = encoder.layer_features(clips, lengths, masked_mean)
+    assert pooled.shape == (2, 3, 520)
+    torch.testing.assert_close(pooled[0, encoder.used_layers[0]], parts[0][0].mean(0), atol=1e-5, rtol=1e-5)

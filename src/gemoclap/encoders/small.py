@@ -78,7 +78,8 @@ class SmallModel(PreTrainedModel):
 
     ``model(input_values (B, T), attention_mask (B, T))`` returns ``last_hidden_state (B, F, D)``. A frame is the output of
     Whisper's convolutions, standardised and averaged over 80 ms, followed by the output of the last residual block. On request
-    there are the ``hidden_states`` before and after each block. ``frame_counts (B,)`` is the number of valid frames.
+    there are ``hidden_states`` of the same size: the convolutions followed by what is before and after each block.
+    ``frame_counts (B,)`` is the number of valid frames.
     """
 
     config_class = SmallConfig
@@ -150,9 +151,13 @@ class SmallModel(PreTrainedModel):
         states = [nn.functional.relu(self.stride_norm(self.stride(frames), mask))]
         for layer in self.layers:
             states.append(layer(states[-1], mask))
+
+        def framed(state: Tensor) -> Tensor:
+            return torch.cat([wide, state], dim=1).transpose(1, 2)
+
         return CompactOutput(
-            last_hidden_state=torch.cat([wide, states[-1]], dim=1).transpose(1, 2),
-            hidden_states=tuple(state.transpose(1, 2) for state in states) if output_hidden_states else None,
+            last_hidden_state=framed(states[-1]),
+            hidden_states=tuple(map(framed, states)) if output_hidden_states else None,
             frame_counts=counts,
         )
 
