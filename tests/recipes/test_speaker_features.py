@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from gemoclap.config import ModelSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.perturb import with_copies
+from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
 from gemoclap.predictions import read_predictions
 from gemoclap.recipes.speaker_features import SpeakerFeatures
@@ -241,6 +243,32 @@ def test_other_corpora_are_tested_adapted_too(small_manifest: Path, whisper: Pat
     answers, _ = predictor.predict_adapted(tested, [speaker_name(row) for row in tested])
     expected = [[one.probabilities[label] for label in table.classes] for one in answers]  # type: ignore[union-attr]
     np.testing.assert_allclose(table.probabilities, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["ce", "dimensions"])
+def test_without_a_cache_each_clip_is_encoded_once_in_a_fold(
+    method: str, small_manifest: Path, whisper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = changed(small_manifest, tmp_path / "m.jsonl", valence=lambda row: len(str(row.emotion)) / 3)
+    encoded: list[int] = []
+    forward = SpeechEncoder.forward
+
+    def counting(self: SpeechEncoder, waveforms: torch.Tensor, *args: Any, **options: Any) -> Any:
+        encoded.append(len(waveforms))
+        return forward(self, waveforms, *args, **options)
+
+    line = (*SMALL, "--model.audio_encoder", whisper, "--model.standardize", "speaker", *TWO_FOLDS, "--methods", method)
+    assert run("crossval", manifest, *line, "-o", tmp_path / "cached") == 0
+    monkeypatch.setattr(SpeechEncoder, "forward", counting)
+    never = ("--cache.layers", "never", "--cache.frames", "never")
+    assert run("crossval", manifest, *line, *never, "-o", tmp_path / "never") == 0
+    assert sum(encoded) == 2 * len(read_manifest(manifest))
+    found, expected = (
+        list(csv.DictReader((tmp_path / name / method / "fold_1" / "predictions.csv").open()))
+        for name in ("never", "cached")
+    )
+    column = "valence" if method == "dimensions" else "p_angry"
+    np.testing.assert_allclose(*([float(row[column]) for row in rows] for rows in (found, expected)), atol=1e-4)
 
 
 def test_gmp_tl_is_refused(small_manifest: Path, whisper: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -6,7 +6,7 @@ features too. No labels are used, but which clips are one speaker's has to be kn
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -53,6 +53,7 @@ class SpeakerFeatures:
     parts : the training, development and test utterances. A speaker's clips of different parts are not mixed. The perturbed
         copies of a speaker's clips are speakers of their own, because a telephone call is not a studio.
     source : gives the inputs of the encoder, and the lengths of the clips.
+    known : features of some of the parts, as `pooled_features` returns them, so that their clips are not encoded again.
 
     Raises
     ------
@@ -61,13 +62,22 @@ class SpeakerFeatures:
 
     at_hand, is_exact = True, True
 
-    def __init__(self, model: EmotionModel, parts: Iterable[Sequence[Utterance]], source: InputSource) -> None:
+    def __init__(
+        self,
+        model: EmotionModel,
+        parts: Iterable[Sequence[Utterance]],
+        source: InputSource,
+        known: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self._source = source
         self._features: dict[str, Tensor] = {}
         for part in parts:
             if part:
                 groups = [_voice(row) for row in part]
-                features = pooled_features(model, part, source, "features of each speaker")
+                if known and all(row.id in known for row in part):
+                    features = {row.id: known[row.id] for row in part}
+                else:
+                    features = pooled_features(model, part, source, "features of each speaker")
                 adapted, _ = adapt(np.stack([one.numpy() for one in features.values()]), groups)
                 self._features |= dict(zip(features, torch.from_numpy(adapted), strict=True))
 
@@ -80,9 +90,14 @@ class SpeakerFeatures:
         return {"features": torch.stack([self._features[row.id] for row in utterances])}
 
 
-def by_speaker(model: EmotionModel, parts: Iterable[Sequence[Utterance]], source: InputSource) -> InputSource:
+def by_speaker(
+    model: EmotionModel,
+    parts: Iterable[Sequence[Utterance]],
+    source: InputSource,
+    known: Mapping[str, Tensor] | None = None,
+) -> InputSource:
     """Return the `SpeakerFeatures` of a model of `model.standardize: speaker`, and `source` itself for any other model."""
-    return SpeakerFeatures(model, parts, source) if model.config.audio_standardize == "speaker" else source
+    return SpeakerFeatures(model, parts, source, known) if model.config.audio_standardize == "speaker" else source
 
 
 def _voice(row: Utterance) -> str:

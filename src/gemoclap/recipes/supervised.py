@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap import objectives as contrastive
@@ -86,8 +87,8 @@ def train_in_one_stage(
     model = build_model(settings, method, vocabulary)
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     source = sources.for_model(model, [*learnt_from, *fold.dev, *fold.test])
-    standardize_features(model, learnt_from, source)
-    source = by_speaker(model, [learnt_from, fold.dev, fold.test], source)
+    features = standardize_features(model, learnt_from, source)
+    source = by_speaker(model, [learnt_from, fold.dev, fold.test], source, features)
     # Half precision is for training only; scores are computed with the saved model.
     for_scoring = source if source.is_exact else sources.store
     batches = TrainBatches(
@@ -120,15 +121,23 @@ def train_in_one_stage(
     return model, for_scoring
 
 
-def standardize_features(model: EmotionModel, utterances: Sequence[Utterance], source: InputSource) -> None:
+def standardize_features(
+    model: EmotionModel, utterances: Sequence[Utterance], source: InputSource
+) -> dict[str, Tensor]:
     """Measure, on `utterances`, mean and deviation of the pooled features, if the model standardises them.
 
     Every process uses all utterances, so that all processes have the same values.
+
+    Returns
+    -------
+    Id -> standardised features; nothing if the model does not standardise.
     """
     if not isinstance(model.standardizer, Standardizer):
-        return
+        return {}
     found = pooled_features(model, utterances, source, "features of the training set")
-    model.standardizer.fit(torch.stack([*found.values()]))
+    features = torch.stack([*found.values()])
+    model.standardizer.fit(features)
+    return dict(zip(found, model.standardizer(features.to(model.device)).cpu(), strict=True))
 
 
 def _weights(settings: Settings, method: str) -> list[str | None]:
