@@ -22,7 +22,6 @@ from gemoclap.clap.saved_prompts import has_prompts, read_prompts, write_prompts
 from gemoclap.config import AudioSettings, ModelSettings
 from gemoclap.encoders import load_audio_encoder
 from gemoclap.encoders.cards import read_card
-from gemoclap.encoders.checks import REMEDY
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.encoders.speech import SpeechEncoder
@@ -33,6 +32,7 @@ from gemoclap.encoders.speech_model import (
     as_config,
     check_config,
     check_loaded,
+    refuse_field,
     restore_audio,
     speech_fields,
 )
@@ -284,7 +284,7 @@ class GEmoClapModel(SpeechModel):
         with_text = kwargs.pop("with_text", True) or not has_prompts(Path(name))
         hub = {option: kwargs[option] for option in HUB_OPTIONS if option in kwargs} | {"trust_remote_code": False}
         with readable_errors(name):
-            _refuse_other_kinds(name, kwargs.get("config") or AutoConfig.from_pretrained(name, **hub))
+            _check_saved(name, kwargs.get("config") or AutoConfig.from_pretrained(name, **hub))
             if with_text:
                 kwargs["tokenizer"] = AutoTokenizer.from_pretrained(name, **hub)
             loaded: Any = super().from_pretrained(
@@ -292,7 +292,6 @@ class GEmoClapModel(SpeechModel):
             )
         model, report = loaded
         by_reference = with_text and model.config.text_weights != "saved"
-        check_config(name, model.config)
         missing = restore_audio(model, report["missing_keys"])
         missing = [key for key in missing if not (by_reference and key.startswith(TEXT_PREFIX))]
         if by_reference:
@@ -318,7 +317,8 @@ def _check(settings: ModelSettings) -> None:
         )
 
 
-def _refuse_other_kinds(name: str, config: Any) -> None:
+def _check_saved(name: str, config: Any) -> None:
+    """Raise a GemoclapError if a config.json is not that of a model of this family, or is damaged."""
     if not isinstance(config, GEmoClapConfig):
         raise GemoclapError(
             f"{name}: holds a {getattr(config, 'model_type', 'strange')} model, not one of the GEmo-CLAP family; "
@@ -326,9 +326,11 @@ def _refuse_other_kinds(name: str, config: Any) -> None:
         )
     # Any other word would be looked up on the hub, and a stranger's folder must not decide what is downloaded.
     if config.text_weights not in ("saved", MINILM):
-        raise GemoclapError(
-            f"{name}: in its config.json text_weights is {config.text_weights!r}, not 'saved' or {MINILM!r}; {REMEDY}"
-        )
+        refuse_field(name, config, "text_weights", f", not 'saved' or {MINILM!r}")
+    check_config(name, config)
+    for field in ("emotion_prompt", "gender_prompt"):
+        if getattr(config, field).count("{}") != 1:
+            refuse_field(name, config, field, ", without one {} where the class goes")
 
 
 def _compare(head: ContrastiveHead, audio_features: Tensor, text_features: Tensor) -> dict[str, Tensor]:

@@ -212,11 +212,11 @@ class IntensityModel(PreTrainedModel):
                     f"{name}: holds a {config.model_type} model, not one of emotion intensity; give a folder that "
                     "'gemoclap pretrain intensity' wrote"
                 )
+            check_config(name, config)
             loaded: Any = super().from_pretrained(
                 name, *model_args, use_safetensors=True, output_loading_info=True, **kwargs
             )
         model, report = loaded
-        check_config(name, model.config)
         check_loaded(name, model, list(report["missing_keys"]))
         return model.eval()
 

@@ -120,6 +120,8 @@ def _explanation(name: str, error: Exception) -> str:
         first_line = (
             f"one of its files is of another shape ({type(error).__name__}: {first_line}); copy the model again"
         )
+    if "ignore_mismatched_sizes" in str(error):  # the message points to a list of tensors, which is not shown
+        first_line = "its weights have other sizes than its config.json says; copy the model again"
     if "trust_remote_code" in str(error):
         return f"{name}: comes with code of its own, which is never run; give a model of a type that transformers knows"
     if Path(name).is_dir():

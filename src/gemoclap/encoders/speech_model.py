@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, Literal, NoReturn, Union, cast, get_args, get_origin
 
 from huggingface_hub import HfApi
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from gemoclap.encoders.cards import plain_card, published, write_card
 from gemoclap.encoders.checks import REMEDY, check_weights
 from gemoclap.encoders.clip_extractor import ClipExtractor
 from gemoclap.encoders.embedded import CONVOLUTIONS, EMBEDDED, OF_CONVOLUTIONS, embedded_convolutions, embedded_weights
+from gemoclap.encoders.layers import used_layers
 from gemoclap.encoders.lora import merged_state
 from gemoclap.encoders.pooling import make_pooling, make_standardizer, pooled_dim
 from gemoclap.encoders.pretrained import quiet_transformers
@@ -325,7 +326,11 @@ def check_loaded(name: str, model: PreTrainedModel, missing: Sequence[str]) -> N
 
 
 def check_config(name: str, config: LabelledConfig) -> None:
-    """Raise a GemoclapError if a config.json has values that no training writes. They would cause an error later."""
+    """Raise a GemoclapError if a config.json has values that no training writes.
+
+    This comes before a model is built from them. Otherwise the error would name an option, such as model.layers, which the user
+    has not given.
+    """
     own = [
         inspect.get_annotations(kind, eval_str=True)
         for kind in type(config).__mro__
@@ -333,7 +338,9 @@ def check_config(name: str, config: LabelledConfig) -> None:
     ]
     for field, hint in chain(*(hints.items() for hints in own)):
         if not _fits(getattr(config, field), hint):
-            raise GemoclapError(f"{name}: in its config.json {field} is {getattr(config, field)!r}; {REMEDY}")
+            refuse_field(name, config, field)
+    if isinstance(config, SpeechModelConfig):
+        _check_layers(name, config)
     try:
         merges, speakers = dict(config.emotions.merges), config.trained_speakers or ()
         words = (*config.emotions.emotions, *merges, *merges.values(), *speakers)
@@ -345,6 +352,23 @@ def check_config(name: str, config: LabelledConfig) -> None:
         raise GemoclapError(
             f"{name}: in its config.json vocabulary, preparation or trained_speakers is of another shape; {REMEDY}"
         )
+
+
+def refuse_field(name: str, config: LabelledConfig, field: str, why: str = "") -> NoReturn:
+    """Raise a GemoclapError that names a value in the config.json of `name`; `why` comes after the value."""
+    raise GemoclapError(f"{name}: in its config.json {field} is {getattr(config, field)!r}{why}; {REMEDY}")
+
+
+def _check_layers(name: str, config: SpeechModelConfig) -> None:
+    """Raise a GemoclapError if the encoder has no such layers."""
+    total = getattr(config.audio_config, "num_hidden_layers", None)
+    if not isinstance(total, int):
+        refuse_field(name, config, "audio_config", ", which has no number of layers")
+    try:
+        used_layers(config.audio_layers, total)
+    except GemoclapError:
+        why = f", but its audio encoder has {counted(total, 'layer')}, and several are listed from the lowest"
+        refuse_field(name, config, "audio_layers", why)
 
 
 def _fits(value: Any, hint: Any) -> bool:

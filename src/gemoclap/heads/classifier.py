@@ -144,11 +144,11 @@ class SpeechClassifier(SpeechModel):
         name = str(pretrained_model_name_or_path)
         with readable_errors(name):
             config = kwargs.pop("config", None) or SpeechClassifierConfig.from_pretrained(name)
+            check_config(name, config)
             loaded: Any = super().from_pretrained(
                 name, *model_args, config=config, use_safetensors=True, output_loading_info=True, **kwargs
             )
         model, report = loaded
-        check_config(name, model.config)
         check_loaded(name, model, restore_audio(model, report["missing_keys"]))
         model.card = read_card(name, kwargs)
         return model.eval()
