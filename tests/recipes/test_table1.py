@@ -248,8 +248,12 @@ def test_an_encoder_that_is_no_row_is_named(capsys: pytest.CaptureFixture) -> No
         _check_encoder(encoder, ["small=compact", "openai/whisper-base"])
     assert not capsys.readouterr().out
     _check_encoder("default", ["small=compact", "openai/whisper-base"])
-    said = "model.audio_encoder default: no effect on a table, whose encoders are small=compact, openai/whisper-base"
-    assert said in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert (
+        "the table's rows are small=compact, openai/whisper-base (--encoders), without the encoder of the settings, default"
+        in said
+    )
+    assert "to have it too, give --encoders small=compact,openai/whisper-base,default\n" in said
 
 
 def test_other_settings_are_refused(finished: Path, small_manifest: Path, capsys: pytest.CaptureFixture) -> None:

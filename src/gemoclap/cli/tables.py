@@ -104,14 +104,21 @@ def run_table1(args: Namespace) -> int:
 
 
 def _check_encoder(set_one: str, encoders: Sequence[str]) -> None:
-    """Refuse or name an encoder of the settings that is no row of the table, so that nobody waits for it in vain."""
+    """Refuse or name an encoder of the settings that is no row of the table, so that nobody waits for it in vain.
+
+    It often comes from a settings file, such as ``--config whisper``, and the user has not named it.
+    """
     if set_one in (ModelSettings().audio_encoder, *named_encoders(encoders).values()):
         return
     if [*encoders] == [*PAPER_ENCODERS]:
         raise GemoclapError(
             f"model.audio_encoder: the rows of a table are named with --encoders; give --encoders {set_one}"
         )
-    say(f"model.audio_encoder {set_one}: no effect on a table, whose encoders are {', '.join(encoders)} (--encoders)")
+    rows = "row is" if len(encoders) == 1 else "rows are"
+    say(
+        f"the table's {rows} {', '.join(encoders)} (--encoders), without the encoder of the settings, {set_one}; "
+        f"to have it too, give --encoders {','.join([*encoders, set_one])}"
+    )
 
 
 def run_sweep(args: Namespace) -> int:
