@@ -1,6 +1,9 @@
-"""Numbers with their nouns, and texts that must be short, for messages and pages."""
+"""Numbers with their nouns, values of settings, and texts that must be short, for messages and pages."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:
@@ -27,3 +30,14 @@ def shortened(text: str, letters: int) -> str:
     'twelve...'
     """
     return text if len(text) <= letters else f"{text[: letters - 3].rstrip()}..."
+
+
+def spelt(value: Any) -> str:
+    """Return the value of a setting in one spelling, which the command line takes too.
+
+    Examples
+    --------
+    >>> spelt([2, 3]), spelt(0.001), spelt(True), spelt("last")
+    ('[2, 3]', '0.001', 'true', 'last')
+    """
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import recall_score
 from small import SMALL, changed, complaint, contents, run
 
-from gemoclap.cli.tables import _split
+from gemoclap.cli.tables import _axis, _split
 from gemoclap.config import DataSettings, Settings
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.recipes.sweep import Sweep, Value, _name
@@ -101,7 +101,7 @@ def test_each_fold_is_tested_with_the_choice_of_its_own_development_speakers(
     truth, answers = ([label for table in chosen for label in getattr(table, name)] for name in ("truth", "prediction"))
     assert one.scores.uar == pytest.approx(recall_score(truth, answers, average="macro"))
     assert one.scores.n == len(truth) == 32
-    assert sweep.combinations[one.best or 0].title == "train.lr 1e-3"
+    assert sweep.combinations[one.best or 0].title == "train.lr 0.001"
 
 
 def test_the_page_shows_no_test_score_of_a_single_combination(swept: Path) -> None:
@@ -229,3 +229,20 @@ def test_the_name_of_a_combination_fits_into_a_file_system() -> None:
 def test_a_list_or_a_mapping_is_one_value() -> None:
     assert _split("3,[2, 3],{a: 0.1, b: [1,{c: 2,d: 3}]},{}") == ["3", "[2, 3]", "{a: 0.1, b: [1,{c: 2,d: 3}]}", "{}"]
     assert _split("1e-3,last") == ["1e-3", "last"]
+
+
+def test_a_value_has_one_spelling_in_every_table_however_it_was_typed(small_manifest: Path, tmp_path: Path) -> None:
+    data = DataSettings(manifest=str(small_manifest), folds="kfold", n_folds=2, dev_speakers=1)
+    axes = dict(map(_axis, ["model.layers=1,[0,1],[ 1,2 ]", "objective.alpha=.5,0.70"]))
+    sweep = Sweep(Settings(data=data), axes, ["sl_gemo_clap"], [0], tmp_path)
+    page = write_sweep(sweep).read_text()
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith(("| 1", "| ["))]
+    assert rows == [[f"| {layers}", alpha] for layers in ("1", "[0, 1]", "[1, 2]") for alpha in ("0.5", "0.7")]
+    with (tmp_path / "sweep.csv").open() as file:
+        assert [row["model.layers"] for row in csv.DictReader(file)][::2] == ["1", "[0, 1]", "[1, 2]"]
+    assert json.loads((tmp_path / "sweep.json").read_text())["over"]["objective.alpha"] == ["0.5", "0.7"]
+    # A folder is found again, whichever way the list was typed.
+    again = Sweep(
+        Settings(data=data), dict([_axis("model.layers=1,[0, 1]")]), ["sl_gemo_clap"], [0], tmp_path / "again"
+    )
+    assert [one.folder.name for one in again.combinations] == ["model.layers=1", "model.layers=[0,1]"]

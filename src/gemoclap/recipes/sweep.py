@@ -8,6 +8,7 @@ cross-validation) [C]. Processes that were started with the same command share t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -31,6 +32,7 @@ from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder, short_name
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
+from gemoclap.wording import spelt
 
 CELLS = "cells"
 LONGEST_CELL_NAME = 100
@@ -46,6 +48,17 @@ class Value(NamedTuple):
 
     text: str
     value: Any
+
+    @property
+    def shown(self) -> str:
+        """The value in tables, spelt as in the reports of its runs, however it was typed: ``[2, 3]``."""
+        return spelt(self.value)
+
+    @property
+    def in_names(self) -> str:
+        """The value in the name of a folder. A list has no spaces there, because few people type them in a command."""
+        is_plain = not isinstance(self.value, list | dict)
+        return self.text if is_plain else json.dumps(self.value, ensure_ascii=False, separators=(",", ":"))
 
 
 Axes = Mapping[str, Sequence[Value]]
@@ -68,7 +81,7 @@ class Combination:
     @property
     def title(self) -> str:
         """Such as ``objective.alpha 0.7``."""
-        return ", ".join(f"{name} {value.text}" for name, value in self.values.items())
+        return ", ".join(f"{name} {value.shown}" for name, value in self.values.items())
 
 
 class Sweep:
@@ -230,7 +243,7 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
 
 
 def _name(axes: Axes, values: Sequence[Value]) -> str:
-    name = ",".join(f"{setting}={value.text}" for setting, value in zip(axes, values, strict=True))
+    name = ",".join(f"{setting}={value.in_names}" for setting, value in zip(axes, values, strict=True))
     return run_key([name]) if {"/", "\0", "\n"} & {*name} else short_name(name, LONGEST_CELL_NAME)
 
 

@@ -25,6 +25,7 @@ from gemoclap.recipes.run_folder import (
 from gemoclap.reports.records import MethodResults, Results, Row
 from gemoclap.reports.results import collect, tested_speakers
 from gemoclap.reports.rows import differences, make_row
+from gemoclap.wording import spelt
 from gemoclap.writing import is_passing, refuse_used_folder
 
 DECIDING = ("model", "objective", "train", "cache")
@@ -294,7 +295,7 @@ def _settings_of_first(method: str, runs: Sequence[Results]) -> dict[str, Any]:
 
 
 def _setting(name: str, value: Any) -> str:
-    return f"{name}: {value if isinstance(value, str) else json.dumps(value)}"
+    return f"{name}: {spelt(value)}"
 
 
 def _differs(name: str, one: Results, other: Results) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from gemoclap.recipes.run_files import read_run_config
 from gemoclap.recipes.run_folder import CONFIG, determining
 from gemoclap.reports.records import Results
 from gemoclap.reports.tables import UNDEFINED, Cells
+from gemoclap.wording import spelt
 
 VERSIONS = ("gemoclap", "torch", "transformers", "device")
 """Properties of how a run was made that are listed if they differ."""
@@ -68,4 +68,4 @@ def _shown(value: Any) -> str:
         return UNDEFINED
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         return ", ".join(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return spelt(value)

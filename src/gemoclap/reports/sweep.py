@@ -104,7 +104,7 @@ def _rows(sweep: Sweep, tried: Sequence[Tried]) -> list[dict[str, Any]]:
     return [
         {
             "method": one.method,
-            **{name: value.text for name, value in combination.values.items()},
+            **{name: value.shown for name, value in combination.values.items()},
             "development_uar": one.means[number],
             "development_uar_sd": none_if_nan(one.deviations[number]),
             "chosen": one.chosen[number] if one.chosen else None,
@@ -116,7 +116,7 @@ def _rows(sweep: Sweep, tried: Sequence[Tried]) -> list[dict[str, Any]]:
 
 def _data(sweep: Sweep, tried: Sequence[Tried]) -> dict[str, Any]:
     return {
-        "over": {name: [value.text for value in values] for name, values in sweep.axes.items()},
+        "over": {name: [value.shown for value in values] for name, values in sweep.axes.items()},
         "seeds": list(sweep.seeds),
         "folds": [{"name": fold.name, "hash": fold.hash} for fold in sweep.folds],
         "interval": INTERVAL if len(sweep.seeds) == 1 else INTERVAL_SEEDS,
@@ -173,7 +173,7 @@ def _development_table(sweep: Sweep, tried: Sequence[Tried]) -> str:
     header = [*sweep.axes, *(word for one in tried for word in (TITLES[one.method], "chosen"))]
     rows = [
         [
-            *(value.text for value in combination.values.values()),
+            *(value.shown for value in combination.values.values()),
             *(cell for one in tried for cell in cells(one, number)),
         ]
         for number, combination in enumerate(sweep.combinations)
@@ -204,7 +204,7 @@ def draw(sweep: Sweep, tried: Sequence[Tried], path: Path, formats: Sequence[str
     """Draw mean and deviation of the development UAR for every combination, a colour per method."""
     names = [
         "\n".join(
-            value.text if len(sweep.axes) == 1 else f"{name.split('.')[-1]} {value.text}"
+            value.shown if len(sweep.axes) == 1 else f"{name.split('.')[-1]} {value.shown}"
             for name, value in one.values.items()
         )
         for one in sweep.combinations
@@ -256,7 +256,7 @@ def print_sweep(sweep: Sweep, console: Console) -> None:
             mean = one.means[number]
             words = UNDEFINED if mean is None else with_sd(mean, one.deviations[number])
             cells.append(f"{words} ({one.chosen[number]})" if one.chosen else words)
-        table.add_row(escape(", ".join(value.text for value in combination.values.values())), *cells)
+        table.add_row(escape(", ".join(value.shown for value in combination.values.values())), *cells)
     console.print(table)
     for one in tried:
         if one.scores is not None:
