@@ -4,7 +4,8 @@
 
 Every clip of a manifest is embedded once. Shown are:
 
-- for the emotions that the model was trained on: UAR with its own labels, and with two sets of other words for them;
+- for the emotions that the model was trained on: UAR with its own labels, and with two sets of other words for them, the share
+  of right answers, and the mean confidence;
 - for each emotion of the corpus that it was not trained on: the share of its clips that are given its word, if all emotions of
   the corpus are asked for, and how well the word ranks the clips, as the area under the ROC curve (50 is chance);
 - for each such emotion: which share of the clips of every emotion gets its word, if it is asked for together with happy alone.
@@ -16,6 +17,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 from search import embedded
@@ -24,6 +26,7 @@ from sklearn.metrics import recall_score, roc_auc_score
 from gemoclap import GemoclapError, Predictor
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.labels import OTHER_WORDS
+from gemoclap.models import classifier_of
 
 BESIDE = "happy"
 """The emotion of training that is asked for beside a new one."""
@@ -34,7 +37,9 @@ def main() -> None:
     parser.add_argument("manifests", nargs="+")
     parser.add_argument("--model", default="default")
     options = parser.parse_args()
-    trained = Table("corpus", "labels", "UAR", title="other words for the model's own emotions, in per cent")
+    trained = Table(
+        "corpus", "labels", "UAR", "right", "confidence", title="other words for its own emotions, in per cent"
+    )
     new = Table("corpus", "emotion", "clips", "found", "area under ROC", title="emotions that it was not trained on")
     pairs = Table("corpus", "labels", "clips that get the first word", title="a new emotion and one other, in per cent")
     try:
@@ -58,9 +63,11 @@ def add_rows(predictor: Predictor, manifest: str, trained: Table, new: Table, pa
     own = [emotion for emotion in predictor.labels if emotion in present & OTHER_WORDS.keys()]
     is_own = np.isin(truth, own)
     for labels in (own, *([OTHER_WORDS[emotion][which] for emotion in own] for which in (0, 1))):
-        answers = np.array(own)[similarities(predictor, embeddings[is_own], labels).argmax(1)]
+        probabilities = classifier_of(predictor.model, labels).classify(torch.from_numpy(embeddings[is_own])).numpy()
+        answers = np.array(own)[probabilities.argmax(1)]
         uar = recall_score(truth[is_own], answers, average="macro")
-        trained.add_row(name, ", ".join(labels), f"{100 * uar:.1f}")
+        scores = uar, np.mean(answers == truth[is_own]), probabilities.max(1).mean()
+        trained.add_row(name, ", ".join(labels), *(f"{100 * one:.1f}" for one in scores))
     asked = [*own, *sorted(present - {*predictor.labels})]
     cosines = similarities(predictor, embeddings, asked)
     answers = np.array(asked)[cosines.argmax(1)]

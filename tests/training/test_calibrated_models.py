@@ -86,14 +86,18 @@ def test_without_development_speakers_none_is_fitted(model: EmotionModel) -> Non
     assert model.config.calibration is None and model.config.softmax_temperature == 1
 
 
-def test_words_that_were_not_trained_have_no_temperature(utterances: list[Utterance], tmp_path: Path) -> None:
+def test_words_for_emotions_that_were_not_trained_have_no_temperature(
+    utterances: list[Utterance], tmp_path: Path
+) -> None:
     model = build("prompts", save_text_encoder(tmp_path / "text"))
-    plain = {labels: Predictor(model)(utterances[0].path, labels) for labels in (("bored", "sad"), ("sad", "happy"))}
+    known = (("sad", "happy"), ("sad", "joyful"), ("Sadness", "delighted"))
+    plain = {labels: Predictor(model)(utterances[0].path, labels) for labels in (("bored", "sad"), *known)}
     model.config.calibration = {"temperature": 3.0, "fitted_on": "x", "utterances": 1}
     calibrated = {labels: Predictor(model)(utterances[0].path, labels) for labels in plain}
     assert calibrated["bored", "sad"].probabilities == plain["bored", "sad"].probabilities
-    found, before = (list(one["sad", "happy"].probabilities.values()) for one in (calibrated, plain))
-    assert found == pytest.approx(apply_temperature(np.array([before]), 3.0)[0].tolist(), abs=1e-6)
+    for labels in known:
+        found, before = (list(one[labels].probabilities.values()) for one in (calibrated, plain))
+        assert found == pytest.approx(apply_temperature(np.array([before]), 3.0)[0].tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), "warm", True, None])

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import chosen_labels
+from gemoclap.labels import chosen_labels, untrained_labels
 
 
 class PromptClassifier(nn.Module):
     """A trained model with its class prompts encoded once: ``classifier(waveforms, lengths) -> probabilities (B, C)``.
 
     The class of a clip is that of the most similar prompt [P]; its probabilities are the softmax over the classes of
-    ``eps_a * cosine / T``. T is the temperature that was fitted for the trained classes; for other words it is 1.
+    ``eps_a * cosine / T``. T is the temperature that was fitted for the trained classes. It also holds for the other words for
+    them in `labels.SYNONYMS` and `labels.OTHER_WORDS` [C]; if any label is another word, it is 1.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ class PromptClassifier(nn.Module):
 
     weight: Tensor
     is_calibrated: bool
-    """Whether the probabilities are calibrated, by a temperature that was fitted on held-out predictions."""
+    """Whether the temperature that was fitted on held-out predictions of the trained classes is used."""
 
     def __init__(
         self, model: GEmoClapModel, labels: Sequence[str] | None = None, prompts: Sequence[str] | None = None
@@ -39,7 +40,7 @@ class PromptClassifier(nn.Module):
         self.labels = chosen_labels(labels, model.config.emotions.emotions)
         if prompts is None:
             prompts = [fill_prompt(model.config.emotion_prompt, label) for label in self.labels]
-            trained = set(self.labels) <= set(model.config.emotions.emotions)
+            trained = not untrained_labels(self.labels, model.config.emotions.emotions)
         else:
             trained = False
         self.prompts = tuple(prompts)
