@@ -83,6 +83,17 @@ def test_options_that_make_no_sense_are_named(query: str, said: str, client: Tes
     assert said in found[-1]["message"]
 
 
+@pytest.mark.parametrize("labels", ["one", f"{'страх' * 10},car"])
+def test_a_client_that_only_sends_is_told_why_by_the_reason(labels: str, client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream", params={"labels": labels}) as socket:
+        error = json.loads(socket.receive_text())
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    reason = closed.value.reason or ""
+    assert f"{error['code']}: {error['message']}".startswith(reason) and len(reason) > 60
+    assert len(reason.encode()) <= 123  # what RFC 6455 allows
+
+
 def test_messages_that_are_no_sound_are_refused(client: TestClient) -> None:
     for text in ("hello", '{"type": "start"}', "[" * 9999, "{}"):
         found, code = talk(client, "", [text])

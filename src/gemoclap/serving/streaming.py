@@ -28,6 +28,8 @@ PATH = "/v1/stream"
 FORMATS = {"s16le": "<i2", "f32le": "<f4"}
 NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
 """Codes with which a WebSocket is closed (RFC 6455)."""
+REASON_BYTES = 123
+"""Length of the text that can go with such a code at most (RFC 6455)."""
 LONGEST = 2.0
 """A stream may stay open for so many times the seconds of sound that it may have."""
 TICK_SECONDS = 0.25
@@ -99,7 +101,7 @@ class _Talk:
 
     async def refuse(self, error: Refused) -> None:
         await self._send({"type": "error", "status": error.status, **error.body["error"]})
-        await self._close(TRY_LATER if error.status in (429, 503) else REFUSED, error.code)
+        await self._close(TRY_LATER if error.status in (429, 503) else REFUSED, _reason(error))
 
     async def _next(self) -> bytes | None:
         """Return the next sound, or None at the end or when the server stops and nothing has come yet."""
@@ -146,6 +148,15 @@ class _Talk:
     async def _close(self, code: int, reason: str | None = None) -> None:
         with _leaving():
             await self._websocket.close(code, reason)
+
+
+def _reason(error: Refused) -> str:
+    """Return the error as the text with which a WebSocket is closed, cut off where it is too long.
+
+    A client that is still sending finds this in its own library's error, and often nothing else: it has not read the message.
+    """
+    text = f"{error.code}: {error.message}"
+    return text.encode()[:REASON_BYTES].decode(errors="ignore")
 
 
 @contextmanager
