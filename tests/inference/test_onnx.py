@@ -278,6 +278,12 @@ def test_what_is_asked_for_in_vain(
     assert "--overwrite" in complaint(capsys, "export", "--model", small_model, "-o", tmp_path / "m.onnx")
     with pytest.raises(GemoclapError, match="cannot be loaded"):
         OnnxPredictor(tmp_path / "m.onnx")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(
+        GemoclapError, match=f"is a folder, not an ONNX file; 'gemoclap export --model {folder} -o model.onnx'"
+    ):
+        OnnxPredictor(folder)
     with pytest.raises(GemoclapError, match="no such file; 'gemoclap export -o none.onnx'"):
         OnnxPredictor(tmp_path / "none.onnx")
     said = complaint(capsys, "predict", tmp_path / "a.wav", "--model", tmp_path / "m.onnx")

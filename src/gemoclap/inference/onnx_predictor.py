@@ -60,8 +60,10 @@ class OnnxPredictor(ClipwisePredictor):
         path = Path(path)
         if not path.is_file():
             file = path.name if path.suffix == ".onnx" else f"{path.name}.onnx"
-            model = f"--model {path} " if str(path) in EMBEDDED_MODELS else ""
-            raise GemoclapError(f"{path}: no such file; 'gemoclap export {model}-o {file}' writes one")
+            is_folder = path.is_dir()
+            model = f"--model {path} " if is_folder or str(path) in EMBEDDED_MODELS else ""
+            why = "is a folder, not an ONNX file" if is_folder else "no such file"
+            raise GemoclapError(f"{path}: {why}; 'gemoclap export {model}-o {file}' writes one")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()  # onnxruntime counts those of the machine
         try:
