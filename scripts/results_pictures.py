@@ -80,7 +80,7 @@ def draw_sweep(record: Record, path: Path) -> None:
     one = SimpleNamespace(
         axes={name: values},
         seeds=record["seeds"],
-        combinations=[SimpleNamespace(values={name: SimpleNamespace(text=value)}) for value in values],
+        combinations=[SimpleNamespace(values={name: SimpleNamespace(shown=value)}) for value in values],
     )
     sweep.draw(one, tried, path, FORMATS)  # type: ignore[arg-type]
 
