@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gemoclap.reports.columns import is_text
 from gemoclap.reports.tables import Cells
 from gemoclap.writing import as_unicode
 
@@ -67,13 +68,13 @@ def table(caption: str, cells: Cells, text_columns: int = 1, raw_columns: Sequen
     ----------
     caption : what the table shows; screen readers say it first.
     cells : header and rows; the first column names the row.
-    text_columns : number of columns that are aligned left.
+    text_columns : number of columns that name the rows; they are aligned left, and so are other columns of text.
     raw_columns : places of columns whose cells are HTML already.
     """
     header, rows = cells
 
     def side(place: int) -> str:
-        if place >= text_columns and place not in raw_columns:
+        if place not in raw_columns and not is_text(place, rows, text_columns):
             return ""
         is_brief = place and place not in raw_columns and all(len(row[place]) <= BRIEF for row in rows)
         return ' class="text brief"' if is_brief else ' class="text"'

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gemoclap.metrics import Difference, Scores
+from gemoclap.reports.columns import is_text
 from gemoclap.reports.records import LEVEL, FoldMean, PairedDifference, Results, Row
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
@@ -99,8 +100,8 @@ def resampled(results: Results) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> str:
-    """Return a Markdown table; the first `text_columns` columns are aligned left, the others right."""
-    ruler = [":---" if index < text_columns else "---:" for index in range(len(header))]
+    """Return a Markdown table; columns of text are aligned left (`columns.is_text`), the others right."""
+    ruler = [":---" if is_text(place, rows, text_columns) else "---:" for place in range(len(header))]
     cells = [header, ruler, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
@@ -293,7 +294,7 @@ def _share(figure: float | None) -> str:
 def drawn_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "", text_columns: int = 1
 ) -> Table:
-    """Return a table for a terminal. The first `text_columns` columns have words, the others figures.
+    """Return a table for a terminal. Columns of words are aligned left (`columns.is_text`), the others right.
 
     Words may be broken, figures may not. An interval is put below its figure, and the second of two figures with a slash
     between them, such as WAR / UAR, below the first. Headings are as narrow as the figures, so that the table fits 80 columns.
@@ -309,7 +310,7 @@ def drawn_table(
     for place, heading in enumerate(header):
         column = [line for row in cells for line in row[place].split("\n")]
         widest = max(map(cell_len, column), default=0)
-        justify: Literal["left", "right"] = "right" if place >= text_columns else "left"
+        justify: Literal["left", "right"] = "left" if is_text(place, rows, text_columns) else "right"
         if place and all(map(_is_figure, column)):
             # rich would break the heading only if it could break the figures too.
             width = max(widest, *map(cell_len, heading.split()))
