@@ -69,6 +69,12 @@ def test_a_report_can_be_written(finished: tuple[ProbeSettings, Path], tmp_path:
         # The result is the mean over seeds, not the first of them.
         assert row.scores.uar == pytest.approx(sum(each) / 2)
         assert f"| {100 * row.scores.uar:.1f} [" in (run / "report.md").read_text()
+    page = (run / "report.md").read_text()
+    assert page.startswith("# Linear probes on ")
+    assert "linear heads on the mean over the frames of a learned weighted sum of all layers" in page
+    # Each training counts once, however many seeds there are.
+    seconds = [json.loads(path.read_text())["seconds"] for path in run.glob("*/fold_*/seed_*/made.json")]
+    assert len(seconds) == 8 and results.made["seconds"] == pytest.approx(sum(seconds), abs=0.05)
     tested = [
         name for fold in ("fold_1", "fold_2") for name in read_predictions(run / f"compact/{fold}/predictions.csv").ids
     ]

@@ -36,6 +36,7 @@ from gemoclap.reports.page import (
     protocol_lines,
     reading_lines,
     report_pictures,
+    report_title,
 )
 from gemoclap.reports.records import Results, Row
 from gemoclap.reports.rows import tables_of
@@ -67,8 +68,7 @@ def write_html_report(results: Results, with_audio: bool = True) -> Path:
     GemoclapError : a file of embeddings or a config.yaml is damaged.
     """
     pictures = Pictures(report_pictures(results))
-    folds = tables.count(results.folds, "fold")
-    title = f"Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {folds}"
+    title = report_title(results)
     warnings = [
         *overlap_warning(results),
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),

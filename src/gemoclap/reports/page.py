@@ -20,6 +20,7 @@ from gemoclap.reports.made import made_line
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.results import collect
+from gemoclap.wording import counted
 from gemoclap.writing import FULL, atomic_write
 
 CSV_FIRST = (
@@ -158,11 +159,10 @@ def _remove_old_pictures(output: Path, pictures: Collection[str]) -> None:
 def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     """Return the page's paragraphs. If speakers are shared, a warning comes first; otherwise the title does."""
     recalls = {tables.row_label(row): row.scores for row in results.scored_rows if row.scores is not None}
-    n_folds = tables.count(results.folds, "fold")
     sections = [
         *overlap_warning(results),
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
-        f"# Cross-validation on {results.vocabulary}: {len(results.classes)} classes, {n_folds}",
+        f"# {report_title(results)}",
         *partial_warning(results),
         *adapted_remark(results),
         *_lacking_letters(results),
@@ -203,6 +203,12 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         *(f"![{caption}]({name})" for name, caption in pictures.items() if name != COMPARISON),
     ]
     return sections
+
+
+def report_title(results: Results) -> str:
+    """Return what was done, on which classes, in how many folds."""
+    what = "Linear probes" if results.is_probe else "Cross-validation"
+    return f"{what} on {results.vocabulary}: {len(results.classes)} classes, {tables.count(results.folds, 'fold')}"
 
 
 def _fold_table(results: Results) -> str:
@@ -301,6 +307,8 @@ def protocol_lines(results: Results) -> list[str]:
 
 def _trained(results: Results) -> list[str]:
     """Return a line about the encoder and its training; nothing if no encoder is trained, or config.yaml does not say."""
+    if results.is_probe:
+        return _probed(results)
     model, train = results.config.get("model") or {}, results.config.get("train") or {}
     if not model.get("audio_encoder") or any(train.get(name) is None for name in ("epochs", "lr", "seed")):
         return []
@@ -310,6 +318,18 @@ def _trained(results: Results) -> list[str]:
     of_run = " of the first run" if results.is_joined else ""
     encoder = f"`{model['audio_encoder']}` ({', '.join(changed)})"
     return [f"Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
+
+
+def _probed(results: Results) -> list[str]:
+    """Return a line about the heads of a probe; nothing if config.yaml does not say."""
+    head, train = results.config.get("head") or {}, results.config.get("train") or {}
+    if any(train.get(name) is None for name in ("steps", "lr", "batch_size")):
+        return []
+    layers = "the last layer" if head.get("layers") == "last" else "a learned weighted sum of all layers"
+    return [
+        f"Each row is a frozen encoder, and linear heads on the mean over the frames of {layers}: "
+        f"{counted(train['steps'], 'step')}, learning rate {train['lr']:g}, batches of {train['batch_size']}"
+    ]
 
 
 def _settings(results: Results) -> str:

@@ -219,6 +219,11 @@ class Results:
     first_settings: tuple[str, ...] = ()
 
     @property
+    def is_probe(self) -> bool:
+        """Whether it is a probe, whose rows are encoders."""
+        return "encoders" in self.config
+
+    @property
     def is_adapted(self) -> bool:
         """Whether the first run standardises features over each speaker's clips, so that a prediction depends on others."""
         return (self.config.get("model") or {}).get("standardize") == "speaker"

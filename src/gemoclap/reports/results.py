@@ -88,8 +88,8 @@ def collect(run_dir: str | os.PathLike) -> Results:
         rows=tuple(rows),
         differences=differences(rows),
         made=read_made(
-            method.folder / fold.name / below
-            for method in methods
+            run_dir / name / fold.name / below
+            for name in config["methods"]
             for fold in folds
             for below in ("", *(f"seed_{seed}" for seed in _seeds_of(config)))
         ),
