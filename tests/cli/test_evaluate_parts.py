@@ -63,3 +63,20 @@ def test_unknown_speakers_are_said(
     assert says in (tmp_path / "scores" / "report.md").read_text()
     assert run("evaluate", small_manifest, "--model", small_model) == 0
     assert "is unknown" not in capsys.readouterr().out
+
+
+def test_the_report_says_what_the_model_chose_among_and_which_labels_are_joined(
+    small_model: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    line = ("evaluate", small_manifest, "--model", small_model)
+    assert run(*line, "-o", tmp_path / "plain") == 0
+    page = (tmp_path / "plain" / "report.md").read_text()
+    assert "chose among" not in page and "Joined classes" not in page
+    trained = list(read_predictions(tmp_path / "plain" / "predictions.csv").classes)
+    first, second, third = trained[:3]
+    joined = ("--labels", f"{first},{second}", "--merges", f"{{{third}: {first}}}", "-o", tmp_path / "joined")
+    assert run(*line, *joined) == 0
+    page = (tmp_path / "joined" / "report.md").read_text()
+    said = f"The model chose among {first}, {second}; it was trained on {', '.join(trained)}."
+    assert f"{said} Joined classes: {third} counts as {first}." in page
+    assert json.loads((tmp_path / "joined" / "scores.json").read_text())["merges"] == {third: first}
