@@ -140,6 +140,8 @@ def test_a_folder_of_seeds_is_one_system_and_has_no_mcnemar(tmp_path: Path) -> N
     assert found.scores[0].uar == pytest.approx(sum(each) / 2)
     [pair] = found.pairs
     assert pair.only_first is None and pair.mcnemar != pair.mcnemar and pair.p["uar"] <= 1
+    assert run("compare", tmp_path / "seeds", f"Softmax={plain}", "-o", tmp_path / "out", "--formats", "svg") == 0
+    assert "McNemar" not in (tmp_path / "out" / "comparison.tex").read_text()  # its columns would be empty
 
 
 def test_other_clips_are_refused_with_counts_and_examples(made: Path, tmp_path: Path) -> None:
@@ -271,6 +273,12 @@ def test_the_command_prints_tables_and_writes_every_file(
     rows = list(csv.DictReader((output / "comparison_pairs.csv").open()))
     assert [row["system"] for row in rows] == ["SL-GEmo-CLAP", "ML-GEmo-CLAP", "ML-GEmo-CLAP"]
     latex = (output / "comparison.tex").read_text()
+    scores, pairs = [line for line in latex.splitlines() if line.startswith(r"\caption")]
+    assert all("brackets: intervals (95" in caption for caption in (scores, pairs))
+    assert (
+        "corrected for 3 comparisons (Holm); two systems differ if" in pairs and "McNemar's test treats clips" in pairs
+    )
+    assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 2
     assert latex.count(r"\begin{tabular}") == 2 and latex.count("minus") == 3 and "−" not in latex
     assert run("compare", made, "-o", output) == 0  # over the earlier one
     assert "the name of a folder; comparison.md" in complaint(capsys, "compare", made, "-o", tmp_path / "c.md")

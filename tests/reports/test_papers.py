@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,25 @@ def test_the_protocol_is_that_of_the_run(paper_run: Path) -> None:
     for words in ("gemoclap 0.1.0", "torch 2.13.0", "transformers 5.23.0"):
         assert words in facts["versions"]
     assert facts["speakers in both training and test"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({}, ""),
+        ({"freeze": "none"}, ", fine-tuned"),
+        ({"freeze": "all", "layers": 3, "pooling": "mean_std"}, ", frozen: all, output of layer 3, pooling mean_std"),
+        ({"freeze": "all", "layers": [2, 3]}, ", frozen: all, output of layers [2, 3]"),
+        ({"freeze": "front_end", "layers": "last"}, ", frozen: front_end, output of the last layer"),
+        ({"freeze": "all", "layers": "weighted", "lora_rank": 8},
+         ", frozen: all, LoRA adapters of rank 8, learned weighted sum of all layers"),
+    ],
+)  # fmt: skip
+def test_the_protocol_says_how_the_encoder_is_used(model: dict, says: str, paper_run: Path) -> None:
+    results = collect(paper_run)
+    config = {**results.config, "model": {"audio_encoder": "openai/whisper-base", **model}}
+    config.pop("encoder_weights", None)
+    assert protocol_of(replace(results, config=config))["audio encoder"] == f"openai/whisper-base{says}"
 
 
 def test_what_a_run_or_a_paper_does_not_say_is_said(tmp_path: Path) -> None:

@@ -67,6 +67,14 @@ def test_every_file_has_the_figures_of_the_cells(table: Table) -> None:
         assert f"{war} & {uar}" in plain
 
 
+def test_the_protocol_says_how_the_encoders_are_used(tmp_path: Path) -> None:
+    folder = tmp_path / "cells" / "default" / "ce" / "seed_0"
+    made = make_run(folder, ("ce",), n_folds=3, classes=CLASSES, epochs=1)
+    told(made, model={"audio_encoder": "default", "freeze": "all", "layers": 3}, train={"seed": 0})
+    page = write_table1(Table(tmp_path, {"default": "default"}, ("ce",), (0,))).read_text()
+    assert "| audio encoder | default; frozen: all, output of layer 3 |" in page
+
+
 def test_unfinished_cells_say_so_and_have_no_figures(table: Table) -> None:
     page = write_table1(table).read_text()
     assert "**Unfinished:** 2 of 6 cells" in page

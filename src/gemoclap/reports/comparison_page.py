@@ -244,18 +244,23 @@ def _least(speakers: int) -> str:
 def _latex(comparison: SystemComparison) -> list[str]:
     clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}"
     header, rows = _pair_table(comparison)
+    # McNemar's test is not defined for means over seeds.
+    kept = [place for place in range(len(header)) if any(row[place] != UNDEFINED for row in rows)]
+    mcnemar = "; McNemar's test treats clips as independent, and is too sure" if len(kept) == len(header) else ""
     return [
         plain_latex_table(
-            f"Scores in percent on {clips}; intervals: {_interval(comparison)}",
+            f"Scores in percent on {clips}; brackets: intervals ({_interval(comparison)})",
             "systems",
             SYSTEM_COLUMNS[:-1],
             [row[:-1] for row in _system_table(comparison)],
         ),
         plain_latex_table(
-            f"Differences in points on {clips}; p is corrected for {count(comparison.pairs, 'comparison')} (Holm)",
+            f"Differences in points on {clips}; brackets: intervals ({_interval(comparison)}); p over speakers: permutation "
+            f"test of the UAR difference, corrected for {count(comparison.pairs, 'comparison')} (Holm); two systems differ if "
+            f"the corrected p is below {LEVEL:g} and the interval excludes 0{mcnemar}",
             "pairs",
-            header,
-            rows,
+            [header[place] for place in kept],
+            [[row[place] for place in kept] for row in rows],
         ),
     ]
 

@@ -55,7 +55,7 @@ def latex_table(
 
 
 def plain_latex_table(caption: str, label: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a ``table`` with the lines of booktabs; its first column is aligned left, the others are centred."""
+    r"""Return a ``table*`` with the lines of booktabs; its first column is aligned left, the others are centred."""
     return latex_blocks(caption, label, header, [("", rows)])
 
 
@@ -64,13 +64,15 @@ def latex_blocks(
 ) -> str:
     r"""Return a table as `plain_latex_table`, whose rows are in blocks with a line between them.
 
+    It spans both columns of a page that has two, because figures with intervals do not fit into one.
+
     Parameters
     ----------
     blocks : a heading, which may be empty, and rows.
     """
     lines = [
         r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
+        r"\begin{table*}",
         r"\centering",
         rf"\caption{{{escaped(caption)}}}",
         rf"\label{{tab:{label}}}",
@@ -83,7 +85,7 @@ def latex_blocks(
         if heading:
             lines.append(rf"\multicolumn{{{len(header)}}}{{l}}{{\emph{{{escaped(heading)}}}}} \\")
         lines += [" & ".join(map(escaped, row)) + r" \\" for row in rows]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}"]) + "\n"
 
 
 def _line(row: Row, width: int) -> str:

@@ -17,6 +17,7 @@ from gemoclap.reports.made import made_line
 from gemoclap.reports.published import FACTS, UNKNOWN
 from gemoclap.reports.records import Results
 from gemoclap.reports.tables import count
+from gemoclap.wording import spelt
 
 IEMOCAP_CLASSES = get_vocabulary("iemocap4")
 IEMOCAP_UTTERANCES = 5531
@@ -33,6 +34,10 @@ DIVISIONS = {
     "partitions": "the corpus's own partitions",
 }
 """Values of `DataSettings.folds` in words."""
+
+
+WHOLE = {"last": "output of the last layer", "weighted": "learned weighted sum of all layers"}
+"""Values of `ModelSettings.layers` that are words."""
 
 
 def protocol_of(results: Results) -> dict[str, str]:
@@ -168,11 +173,8 @@ def _model(results: Results) -> dict[str, str]:
         if model.get(name):
             digits = results.config.get(key)
             facts[fact] = f"{model[name]}{f', weights {digits[:12]}' if isinstance(digits, str) else ''}"
-    frozen = model.get("freeze")
-    if "audio encoder" in facts and frozen is not None:
-        facts["audio encoder"] += ", fine-tuned" if frozen == "none" else f", frozen: {frozen}"
-    if "audio encoder" in facts and results.is_adapted:
-        facts["audio encoder"] += ", features standardised by speaker, in tests too"
+    if "audio encoder" in facts:
+        facts["audio encoder"] = ", ".join([facts["audio encoder"], *use_of_encoder(results)])
     if train.get("epochs") is not None:
         parts = [count(range(train["epochs"]), "epoch"), f"learning rate {train.get('lr')}"]
         if train.get("batch_seconds") is not None:
@@ -181,6 +183,24 @@ def _model(results: Results) -> dict[str, str]:
             parts.append(f"batches of {train['batch_size']}")
         facts["training"] = ", ".join(parts)
     return facts
+
+
+def use_of_encoder(results: Results) -> list[str]:
+    """Return in words what is trained of the audio encoder, and which of its output is used."""
+    model = results.config.get("model") or {}
+    frozen, layers = model.get("freeze"), model.get("layers")
+    words = [] if frozen is None else ["fine-tuned" if frozen == "none" else f"frozen: {frozen}"]
+    if model.get("lora_rank") is not None:
+        words.append(f"LoRA adapters of rank {model['lora_rank']}")
+    if isinstance(layers, str):
+        words.append(WHOLE.get(layers, f"layers {layers}"))
+    elif layers is not None:
+        words.append(f"output of {'layers' if isinstance(layers, list) else 'layer'} {spelt(layers)}")
+    if model.get("pooling"):
+        words.append(f"pooling {model['pooling']}")
+    if results.is_adapted:
+        words.append("features standardised by speaker, in tests too")
+    return words
 
 
 def differing_folds(each: Mapping[str, Results]) -> list[str]:

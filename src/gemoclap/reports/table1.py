@@ -23,7 +23,7 @@ from gemoclap.recipes.table1 import Cell, Table
 from gemoclap.reports.document import Chapter, Content, Document, Grid, write_document
 from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, published, read_as
-from gemoclap.reports.protocol import means, protocol_grid, protocol_of, versions
+from gemoclap.reports.protocol import means, protocol_grid, protocol_of, use_of_encoder, versions
 from gemoclap.reports.published import GEMO_CLAP, READINGS
 from gemoclap.reports.records import MethodResults, Results, cautions_of
 from gemoclap.reports.results import collect
@@ -251,11 +251,16 @@ def _protocol(table: Table, first: Results, beside: bool) -> Grid:
     folders = (one.folder / one.method / fold.name for one in table.cells for fold in first.folds)
     here = protocol_of(first) | {
         **means(table.seeds),
-        "audio encoder": "; ".join(f"{name} is {one}" for name, one in table.encoders.items()),
+        "audio encoder": _encoders(table, first),
         "versions": versions(read_made(folders)),
     }
     published = {GEMO_CLAP.groups[0].title: GEMO_CLAP.groups[0].protocol} if beside else {}
     return protocol_grid({"here": here}, published)
+
+
+def _encoders(table: Table, first: Results) -> str:
+    named = [name if name == one else f"{name} is {one}" for name, one in table.encoders.items()]
+    return "; ".join([*named, *([", ".join(use)] if (use := use_of_encoder(first)) else [])])
 
 
 def _cells(table: Table, entries: Sequence[Entry], words: Any) -> Cells:
