@@ -104,3 +104,17 @@ def test_words_at_ticks_are_spelt_too_and_have_room(no_other_font: None, tmp_pat
     assert shown == ["[751F][6C14]", "sad", "[9AD8][5174]", "sad"]
     assert imread(tmp_path / "one.png")[:, :2].min() == 1, "the picture is cut off on the left"
     assert "生气" in (tmp_path / "one.svg").read_text() and "751F" not in (tmp_path / "one.svg").read_text()
+
+
+@pytest.mark.parametrize("width", [3.0, 5.3, 9.0])
+def test_a_note_is_not_wider_than_its_figure(width: float, tmp_path: Path) -> None:
+    text = "[95 % interval over test speakers and seeds]; guessing has a UAR of 100 % / number of labels; frame: one corpus"
+    with drawing():
+        figure = canvas.new_figure(width, 2.0, "constrained")
+        figure.add_subplot()
+        canvas.write_note(figure, text)
+        save(figure, tmp_path / "x.png")
+        (note,) = [one for one in figure.findobj(Text) if "guessing" in one.get_text()]
+        box = note.get_window_extent()
+    assert " ".join(note.get_text().split()) == text
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y0 >= 0

@@ -70,6 +70,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
                 scores, table, folder, title, trained_speakers,
                 unknown=unknown, trained_classes=trained.emotions,
                 calibration=calibration, uncalibrated=uncalibrated, made=made_with(), adapt=args.adapt,
+                merges=args.merges,
             )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def write_model_card(
         "",
         *_corpora(fold.train),
         f"- {counted(len(fold.train), 'utterance')} of {_speakers(fold.train)}; development: {_speakers(fold.dev)}",
-        f"- fold `{fold.name}`, hash `{fold.hash}`; {settings.train.epochs} epochs, seed {settings.train.seed}, "
+        f"- fold `{fold.name}`, hash `{fold.hash}`; {counted(settings.train.epochs, 'epoch')}, seed {settings.train.seed}, "
         f"epoch reported: {settings.train.select}",
         "",
         "## Tested on",

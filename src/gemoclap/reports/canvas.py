@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ STYLE: Any = {
     "svg.hashsalt": "gemoclap",
 }
 DPI = 150
+NOTE_SIZE, LETTERS_PER_INCH = 7.5, 15
+"""Font size of a note below a figure, and how many of its letters fit into an inch, with some room."""
 MOST_SHOWN = 20
 """How many letters without a font a remark lists."""
 FORMATS = ("png", "svg")
@@ -75,6 +78,12 @@ def matplotlib(module: str) -> Any:
 def new_figure(width: float, height: float, layout: str) -> Figure:
     """Return an empty figure; width and height are in inches."""
     return matplotlib("figure").Figure(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def write_note(figure: Figure, text: str) -> None:
+    """Write how to read a figure below it, in lines that are not wider than the figure."""
+    letters = int(LETTERS_PER_INCH * figure.get_figwidth())
+    figure.supxlabel(textwrap.fill(text, letters, break_on_hyphens=False), fontsize=NOTE_SIZE)
 
 
 def check_formats(formats: Sequence[str]) -> None:

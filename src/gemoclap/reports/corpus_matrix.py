@@ -13,7 +13,7 @@ from gemoclap.config import TITLES
 from gemoclap.metrics import Scores
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.crosscorpus import CrossCorpus, Pair
-from gemoclap.reports.canvas import FORMATS, drawing, matplotlib, new_figure, save
+from gemoclap.reports.canvas import FORMATS, drawing, matplotlib, new_figure, save, write_note
 from gemoclap.reports.tables import UNDEFINED, with_interval
 
 if TYPE_CHECKING:
@@ -132,9 +132,8 @@ def draw_matrix(
         bar.set_label("UAR (%)")
         bar.outline.set_visible(False)  # type: ignore[operator]
         frame = "; frame: cross-validation of one corpus" if has_within else ""
-        figure.supxlabel(
-            f"[95 % interval over {over(matrix)}]; guessing has a UAR of 100 % / number of labels{frame}",
-            fontsize=7.5,
+        write_note(
+            figure, f"[95 % interval over {over(matrix)}]; guessing has a UAR of 100 % / number of labels{frame}"
         )
         save(figure, path, formats)
 

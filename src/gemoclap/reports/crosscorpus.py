@@ -35,6 +35,7 @@ from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, write_csv
 from gemoclap.reports.within import CrossingCost, Within, cost_grid, costs_of_cells, read_within
+from gemoclap.wording import counted
 
 PICTURE = "crosscorpus.png"
 
@@ -195,7 +196,8 @@ def _document(
 def _about(matrix: CrossCorpus) -> str:
     seeds = f"{'seed' if len(matrix.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, matrix.seeds))}"
     drawn = ", corpora drawn evenly" if matrix.left_out and matrix.settings.train.balance_corpora else ""
-    return f"Encoder `{matrix.settings.model.audio_encoder}`, {matrix.settings.train.epochs} epochs, {seeds}{drawn}."
+    epochs = counted(matrix.settings.train.epochs, "epoch")
+    return f"Encoder `{matrix.settings.model.audio_encoder}`, {epochs}, {seeds}{drawn}."
 
 
 def _described(entries: Sequence[PairResult]) -> str:

@@ -41,6 +41,7 @@ def write_scores(
     uncalibrated: np.ndarray | None = None,
     made: Mapping[str, Any] | None = None,
     adapt: str = "none",
+    merges: Mapping[str, str] | None = None,
 ) -> Path:
     """Write scores.json, scores.csv, report.md, confusion.png and reliability.png of one evaluation.
 
@@ -57,6 +58,7 @@ def write_scores(
     uncalibrated : the table's probabilities before calibration; None if there is no calibration.
     made : versions and machine, from `recipes.made.made_with`.
     adapt : what the predictions were adapted to, a key of `ADAPTED`.
+    merges : label -> class, for labels of the manifest and classes of the model that count as another class.
 
     Returns
     -------
@@ -74,6 +76,7 @@ def write_scores(
     data = {
         "title": title,
         "adapt": adapt,
+        "merges": dict(merges or {}),
         **scores.to_dict(),
         "absent_classes": absent_classes(table),
         "answers_that_cannot_be_right": impossible_answers(table),
@@ -81,11 +84,28 @@ def write_scores(
         "confidence": confidence_to_dict(confidence) if confidence else None,
         "made": dict(made or {}),
     }
-    sections = _sections(scores, table, title, trained_speakers, remarks, confidence, made or {})
+    choice = about_choice(table.classes, trained_classes, merges or {})
+    sections = _sections(scores, table, title, trained_speakers, remarks, confidence, made or {}, choice)
     write_json(output_dir / "scores.json", data)
     tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
     linked = [f"![{caption}]({name})" for name, (caption, _) in pictures.items()]
     return write_illustrated(output_dir / "report.md", [*sections, *linked], pictures)
+
+
+def about_choice(classes: Sequence[str], trained: Sequence[str], merges: Mapping[str, str]) -> str:
+    """Return sentences on the classes that the model chose among, if they are not all of its own; each begins with a space.
+
+    Parameters
+    ----------
+    classes : those of the predictions.
+    trained : those of the model; empty if they are not known.
+    merges : label -> class, as given by the user.
+    """
+    words = ""
+    if trained and set(classes) != set(trained):
+        words = f" The model chose among {', '.join(classes)}; it was trained on {', '.join(trained)}."
+    joined = ", ".join(f"{label} counts as {into}" for label, into in merges.items() if label != into)
+    return f"{words} Joined classes: {joined}." if joined else words
 
 
 def absent_classes(table: PredictionTable) -> list[str]:
@@ -176,6 +196,7 @@ def _sections(
     remarks: Sequence[str],
     confidence: RowConfidence | None,
     made: Mapping[str, Any],
+    choice: str,
 ) -> list[str]:
     header = ["n", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1 [95 % CI]", "UAR female", "UAR male", "gap (points)"]
     figures = [
@@ -195,7 +216,7 @@ def _sections(
         f"# Evaluation: {title}",
         f"{counted(scores.n, 'utterance')} ({by_class}) of {counted(scores.n_clusters, 'speaker')}. "
         "An utterance of an unknown speaker counts as a speaker of its own. All figures are percentages. Intervals: "
-        f"{INTERVAL}.",
+        f"{INTERVAL}.{choice}",
         *made_line(made),
         tables.markdown_table(header, [figures], text_columns=0),
         *(f"**Beware: {remark}.**" for remark in (*remarks, *scores.cautions, lacking_remark(table.classes)) if remark),

@@ -240,7 +240,7 @@ def write_reliability(
             panel.set_title(broken_lines(title, 34), fontsize=8.5)
             panel.set_xlim(0, 100)
             panel.set_ylim(0, 100)
-            panel.legend(loc="upper left", fontsize=7)
+            panel.legend(loc="best", fontsize=7)
             panel.set_xlabel("mean confidence (%)")
             panel.set_ylabel("correct (%)")
         for panel in panels[len(named) :]:
@@ -253,7 +253,7 @@ def _draw_reliability(axes: Axes, one: Confidence, colour: str, name: str, line:
     filled = one.sizes > 0
     x, y, sizes = 100 * one.confidences[filled], 100 * one.rights[filled], one.sizes[filled]
     axes.plot(x, y, color=colour, linewidth=1.1, linestyle=line, label=f"{name}: ECE {percent(one.ece)} %")
-    axes.scatter(x, y, s=6 + 90 * sizes / sizes.sum(), color=colour, alpha=0.75, linewidths=0)
+    axes.scatter(x, y, s=6 + 90 * sizes / sizes.sum(), color=colour, alpha=0.75, linewidths=0, clip_on=False)
 
 
 def broken_lines(title: str, width: int = 42) -> str:

@@ -19,7 +19,7 @@ from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
 from gemoclap.metrics.scores import none_if_nan
 from gemoclap.recipes.sweep import Sweep
-from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save
+from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save, write_note
 from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
@@ -33,6 +33,7 @@ from gemoclap.reports.tables import (
     with_sd,
     write_csv,
 )
+from gemoclap.wording import counted
 
 HOW_TO_READ = (
     "- **UAR** (unweighted average recall) is the mean of the recalls of the classes.\n"
@@ -139,7 +140,7 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
         f"# Sweep over {' and '.join(f'`{name}`' for name in sweep.axes)}",
         *([f"**Unfinished:** {lacking} trainings are not finished; repeat the command to resume."] if lacking else []),
         f"Manifest `{settings.data.manifest}`, {count(sweep.folds, 'fold')} with {_development(sweep)} each, "
-        f"encoder `{settings.model.audio_encoder}`, {settings.train.epochs} epochs, {seeds}; all other settings: "
+        f"encoder `{settings.model.audio_encoder}`, {counted(settings.train.epochs, 'epoch')}, {seeds}; all other settings: "
         "[config.yaml](config.yaml).",
         "![Development UAR](sweep.png)",
         "## On development speakers",
@@ -160,8 +161,8 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
 def _development(sweep: Sweep) -> str:
     """Return in words how many development speakers a fold has."""
     if number := sweep.settings.data.dev_speakers:
-        return f"{number} development speakers"
-    return f"{min(len(fold.dev) for fold in sweep.folds)} development utterances or more"
+        return counted(number, "development speaker")
+    return f"{counted(min(len(fold.dev) for fold in sweep.folds), 'development utterance')} or more"
 
 
 def _development_table(sweep: Sweep, tried: Sequence[Tried]) -> str:
@@ -232,9 +233,7 @@ def draw(sweep: Sweep, tried: Sequence[Tried], path: Path, formats: Sequence[str
         axes.set_ylabel("UAR on development speakers (%)")
         axes.grid(axis="y", linewidth=0.4)
         axes.legend(frameon=False, fontsize=8)
-        figure.supxlabel(
-            "mean and standard deviation over folds" + (" and seeds" if len(sweep.seeds) > 1 else ""), fontsize=7.5
-        )
+        write_note(figure, "mean and standard deviation over folds" + (" and seeds" if len(sweep.seeds) > 1 else ""))
         save(figure, path, formats)
 
 
