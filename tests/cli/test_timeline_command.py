@@ -248,7 +248,7 @@ def test_what_is_wrong_is_said_in_a_line(
         ([call, *model, "--turns", bad_turns], "bad.csv:2: start 5 s is not before end 2 s"),
         ([call, *model, "--turns", bad_turns, "--by", "channel"], "not both"),
         ([call, *model, "--hop", "0"], "hop must be above 0"),
-        ([call, *model, "--window", "100"], "is too long"),
+        ([call, *model, "--window", "100"], "window: 100 s is too long; this model takes windows of"),
         ([call, *model, "--threshold", "2"], "threshold must lie between 0 and 1"),
         ([call, *model, "--speech_threshold", "2"], "speech threshold must be"),
         ([call, *model, "--labels", "one"], "two or more different words"),

@@ -207,7 +207,7 @@ def test_a_chunk_that_is_no_sound_is_refused_and_changes_nothing(chunk: np.ndarr
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"settings": StreamSettings(window=8.0)}, "uses 6 s of a clip"),
+        ({"settings": StreamSettings(window=8.0)}, "8 s is too long; this model takes windows of 6 s at most"),
         ({"settings": StreamSettings(window=0.01)}, "window must be"),
         ({"settings": StreamSettings(window=float("nan"))}, "window must be"),
         ({"settings": StreamSettings(window=2.0, hop=3.0)}, "hop must be"),

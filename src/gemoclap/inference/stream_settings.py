@@ -71,7 +71,7 @@ def complete(settings: StreamSettings, max_seconds: float | None) -> StreamSetti
     if not SHORTEST_WINDOW <= window < float("inf"):
         raise GemoclapError(f"window must be {SHORTEST_WINDOW} seconds or more, not {window}")
     if max_seconds is not None and window > max_seconds:
-        raise GemoclapError(f"window: the model uses {max_seconds:g} s of a clip, so {window:g} s is too long")
+        raise GemoclapError(f"window: {window:g} s is too long; this model takes windows of {max_seconds:g} s at most")
     if not 1 / SAMPLE_RATE <= settings.hop <= window:
         raise GemoclapError(f"hop must be above 0 and at most the window, {window:g} s, not {settings.hop}")
     if rules := settings.speech:

@@ -153,7 +153,9 @@ class ModelAnswer(_Answer):
     emotions: list[str]
     takes_any_labels: bool = Field(description="Whether other labels than its own can be asked for.")
     can_be_adapted: bool = Field(description="Whether a timeline can be adapted to the voices.")
-    seconds_used_of_a_clip: float | None
+    seconds_used_of_a_clip: float | None = Field(
+        description="Length of the parts that a prediction cuts a longer clip into; null if it uses clips whole."
+    )
     limits: dict[str, float]
 
 
