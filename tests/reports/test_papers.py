@@ -184,6 +184,16 @@ def test_the_protocol_says_how_the_encoder_is_used(model: dict, says: str, paper
     assert protocol_of(replace(results, config=config))["audio encoder"] == f"openai/whisper-base{says}"
 
 
+@pytest.mark.parametrize(
+    ("methods", "says"), [(("ce", "am_softmax"), "none"), (("ce", "emo_clap"), "minilm"), (("gmp_tl",), "none")]
+)
+def test_methods_without_prompts_have_no_text_encoder(methods: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    made = told(
+        make_run(tmp_path / "run", methods, 2, FOUR), model={"audio_encoder": "compact", "text_encoder": "minilm"}
+    )
+    assert protocol_of(collect(made))["text encoder"] == says
+
+
 def test_what_a_run_or_a_paper_does_not_say_is_said(tmp_path: Path) -> None:
     shared = make_run(tmp_path / "run", ("ce",), 2, FOUR, shared_speakers=["01"])
     facts = protocol_of(collect(shared))

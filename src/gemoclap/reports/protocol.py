@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gemoclap.config import METHODS
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, get_vocabulary
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
@@ -173,6 +174,8 @@ def _model(results: Results) -> dict[str, str]:
         if model.get(name):
             digits = results.config.get(key)
             facts[fact] = f"{model[name]}{f', weights {digits[:12]}' if isinstance(digits, str) else ''}"
+    if "text encoder" in facts and not any(method.folder.name in METHODS for method in results.methods):
+        facts["text encoder"] = "none"  # the settings have one for the methods that compare with prompts
     if "audio encoder" in facts:
         facts["audio encoder"] = ", ".join([facts["audio encoder"], *use_of_encoder(results)])
     if train.get("epochs") is not None:

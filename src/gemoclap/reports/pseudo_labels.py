@@ -14,8 +14,9 @@ from gemoclap.reports.tables import UNDEFINED, Cells, markdown_table, percent
 
 KNOWN = ("emotion", "gender", "speaker")
 EXPLANATION = (
-    "Measured on the training frames, mean over folds. Purity (%) is the share of frames that have the most frequent label of "
-    "their cluster; it always rises with the number of clusters. NMI is the normalised mutual information."
+    "Measured on the training frames, mean over folds. Inertia is the mean squared distance of a frame to the nearest centre; "
+    "compare it only among numbers of clusters of the same frames. Purity (%) is the share of frames that have the most "
+    "frequent label of their cluster; it always rises with the number of clusters. NMI is the normalised mutual information."
 )
 
 
@@ -43,7 +44,7 @@ def pseudo_label_cells(folders: Sequence[Path]) -> Cells:
 def _row(k: str, scales: Sequence[dict[str, Any]]) -> list[str]:
     cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
     inertias = [scale["inertia"] for scale in scales if "inertia" in scale]  # older files have none
-    return [f"{int(k):,}", f"{mean(inertias):.4g}" if inertias else UNDEFINED, *cells]
+    return [f"{int(k):,}", f"{mean(inertias):#.4g}" if inertias else UNDEFINED, *cells]
 
 
 def _agreement(folds: Sequence[dict[str, Any] | None]) -> str:
