@@ -236,6 +236,10 @@ def test_a_value_has_one_spelling_in_every_table_however_it_was_typed(small_mani
     axes = dict(map(_axis, ["model.layers=1,[0,1],[ 1,2 ]", "objective.alpha=.5,0.70"]))
     sweep = Sweep(Settings(data=data), axes, ["sl_gemo_clap"], [0], tmp_path)
     page = write_sweep(sweep).read_text()
+    # What is tried out is not said to be the same in all.
+    about = next(line for line in page.splitlines() if line.startswith("Manifest "))
+    assert "2 folds with 1 development speaker each, encoder `compact`, fine-tuned, pooling mean_std" in about
+    assert "output of" not in about and ", 25 epochs, seed 0;" in about
     rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith(("| 1", "| ["))]
     assert rows == [[f"| {layers}", alpha] for layers in ("1", "[0, 1]", "[1, 2]") for alpha in ("0.5", "0.7")]
     with (tmp_path / "sweep.csv").open() as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +32,7 @@ from gemoclap.reports.corpus_matrix import (
 )
 from gemoclap.reports.document import Bullets, Chapter, Document, Drawing, Grid, write_document
 from gemoclap.reports.page import Picture
+from gemoclap.reports.protocol import use_of_encoder
 from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, write_csv
@@ -197,7 +199,8 @@ def _about(matrix: CrossCorpus) -> str:
     seeds = f"{'seed' if len(matrix.seeds) == 1 else 'mean over the seeds'} {', '.join(map(str, matrix.seeds))}"
     drawn = ", corpora drawn evenly" if matrix.left_out and matrix.settings.train.balance_corpora else ""
     epochs = counted(matrix.settings.train.epochs, "epoch")
-    return f"Encoder `{matrix.settings.model.audio_encoder}`, {epochs}, {seeds}{drawn}."
+    model = matrix.settings.model
+    return ", ".join([f"Encoder `{model.audio_encoder}`", *use_of_encoder(asdict(model)), epochs, f"{seeds}{drawn}."])
 
 
 def _described(entries: Sequence[PairResult]) -> str:

@@ -177,7 +177,7 @@ def _model(results: Results) -> dict[str, str]:
     if "text encoder" in facts and not any(method.folder.name in METHODS for method in results.methods):
         facts["text encoder"] = "none"  # the settings have one for the methods that compare with prompts
     if "audio encoder" in facts:
-        facts["audio encoder"] = ", ".join([facts["audio encoder"], *use_of_encoder(results)])
+        facts["audio encoder"] = ", ".join([facts["audio encoder"], *use_of_encoder(model)])
     if train.get("epochs") is not None:
         parts = [count(range(train["epochs"]), "epoch"), f"learning rate {train.get('lr')}"]
         if train.get("batch_seconds") is not None:
@@ -188,9 +188,13 @@ def _model(results: Results) -> dict[str, str]:
     return facts
 
 
-def use_of_encoder(results: Results) -> list[str]:
-    """Return in words what is trained of the audio encoder, and which of its output is used."""
-    model = results.config.get("model") or {}
+def use_of_encoder(model: Mapping[str, Any]) -> list[str]:
+    """Return in words what is trained of the audio encoder, and which of its output is used, as far as `model` says.
+
+    Parameters
+    ----------
+    model : names and values of `config.ModelSettings`.
+    """
     frozen, layers = model.get("freeze"), model.get("layers")
     words = [] if frozen is None else ["fine-tuned" if frozen == "none" else f"frozen: {frozen}"]
     if model.get("lora_rank") is not None:
@@ -201,7 +205,7 @@ def use_of_encoder(results: Results) -> list[str]:
         words.append(f"output of {'layers' if isinstance(layers, list) else 'layer'} {spelt(layers)}")
     if model.get("pooling"):
         words.append(f"pooling {model['pooling']}")
-    if results.is_adapted:
+    if model.get("standardize") == "speaker":
         words.append("features standardised by speaker, in tests too")
     return words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from gemoclap.metrics.scores import none_if_nan
 from gemoclap.recipes.sweep import Sweep
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save, write_note
 from gemoclap.reports.page import Picture, write_illustrated
+from gemoclap.reports.protocol import use_of_encoder
 from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import (
@@ -134,14 +135,11 @@ def _data(sweep: Sweep, tried: Sequence[Tried]) -> dict[str, Any]:
 
 def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
     lacking = sum(int(np.isnan(one.development).sum()) for one in tried)
-    settings = sweep.settings
-    seeds = f"{'seed' if len(sweep.seeds) == 1 else 'seeds'} {', '.join(map(str, sweep.seeds))}"
     return [
         f"# Sweep over {' and '.join(f'`{name}`' for name in sweep.axes)}",
         *([f"**Unfinished:** {lacking} trainings are not finished; repeat the command to resume."] if lacking else []),
-        f"Manifest `{settings.data.manifest}`, {count(sweep.folds, 'fold')} with {_development(sweep)} each, "
-        f"encoder `{settings.model.audio_encoder}`, {counted(settings.train.epochs, 'epoch')}, {seeds}; all other settings: "
-        "[config.yaml](config.yaml).",
+        f"Manifest `{sweep.settings.data.manifest}`, {count(sweep.folds, 'fold')} with {_development(sweep)} each, "
+        f"{_trained(sweep)}; all other settings: [config.yaml](config.yaml).",
         "![Development UAR](sweep.png)",
         "## On development speakers",
         "UAR in percent; the highest of each method in bold.",
@@ -156,6 +154,16 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
         "cells/COMBINATION/seed_N. `gemoclap report` reads it, and shows its scores on test speakers: look at them after the "
         "choice.",
     ]
+
+
+def _trained(sweep: Sweep) -> str:
+    """Return in words what all combinations have in common: encoder, epochs and seeds, except what is tried out."""
+    settings = sweep.settings
+    model = {name: value for name, value in asdict(settings.model).items() if f"model.{name}" not in sweep.axes}
+    encoder = [f"encoder `{model['audio_encoder']}`"] if "audio_encoder" in model else []
+    epochs = [] if "train.epochs" in sweep.axes else [counted(settings.train.epochs, "epoch")]
+    seeds = f"{'seed' if len(sweep.seeds) == 1 else 'seeds'} {', '.join(map(str, sweep.seeds))}"
+    return ", ".join([*encoder, *use_of_encoder(model), *epochs, seeds])
 
 
 def _development(sweep: Sweep) -> str:

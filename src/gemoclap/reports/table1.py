@@ -260,7 +260,7 @@ def _protocol(table: Table, first: Results, beside: bool) -> Grid:
 
 def _encoders(table: Table, first: Results) -> str:
     named = [name if name == one else f"{name} is {one}" for name, one in table.encoders.items()]
-    return "; ".join([*named, *([", ".join(use)] if (use := use_of_encoder(first)) else [])])
+    return "; ".join([*named, *([", ".join(use)] if (use := use_of_encoder(first.config.get("model") or {})) else [])])
 
 
 def _cells(table: Table, entries: Sequence[Entry], words: Any) -> Cells:
