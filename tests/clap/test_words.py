@@ -73,9 +73,9 @@ def test_a_user_hears_which_labels_were_not_trained(
 ) -> None:
     given = [command, write(tmp_path / "a.wav", noise(0.5)), "--model", small_model, "--speech", "all"]
     assert run(*given, "--labels", "joy,bored,sad,calm") == 0
-    said = capsys.readouterr().err
-    assert "not trained on bored, calm; other words for its own emotions (angry, happy, neutral, sad)" in said
-    assert said.count("not trained") == 1
+    shown = capsys.readouterr()
+    assert "not trained on bored, calm; other words for its own emotions (angry, happy, neutral, sad)" in shown.err
+    assert (shown.err + shown.out).count("not trained") == 1
     assert run(*given, "--labels", "joy,furious,sad") == 0 and run(*given) == 0
     shown = capsys.readouterr()
     assert "not trained" not in shown.err + shown.out
@@ -96,9 +96,20 @@ def test_files_and_answers_say_which_labels_were_not_trained(small_model: Path, 
         "the model was not trained on bored"
     ]
     assert "NOTE the model was not trained on bored; " in outputs[1].read_text()
-    assert run("predict", *given, "-o", tmp_path / "out.csv") == 0
+
+
+def test_the_rows_of_a_table_do_not_repeat_which_labels_were_not_trained(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    silent = write(tmp_path / "silent.wav", np.zeros(16000))
+    given = ["predict", write(tmp_path / "a.wav", noise(0.5)), silent, "--model", small_model, "--speech", "all"]
+    assert run(*given, "--labels", "happy,bored", "-o", tmp_path / "out.csv") == 0
+    assert capsys.readouterr().err.count("not trained on bored") == 1
     with (tmp_path / "out.csv").open() as file:
-        assert next(csv.DictReader(file))["remark"].startswith("the model was not trained on bored")
+        heard, quiet = (row["remark"] for row in csv.DictReader(file))
+    assert "trained" not in heard + quiet and quiet.startswith("silent")
+    assert run(*given, "--labels", "happy,bored", "--json") == 0
+    assert "trained" not in capsys.readouterr().out
 
 
 def test_other_text_encoders_are_not_asked(small_model: Path) -> None:

@@ -41,6 +41,7 @@ class Prediction:
         pauses if `Predictor.check_speech` is set.
     genders : gender -> probability, if `Predictor.predict_gender` was set.
     clip_remark : the part of `remark` that is about the clip itself.
+    own_remark : `remark` without what is the same for all clips: labels that the model was not trained on.
     """
 
     emotion: str
@@ -53,6 +54,7 @@ class Prediction:
     parts: int = 1
     genders: dict[str, float] | None = None
     clip_remark: str | None = None
+    own_remark: str | None = None
 
 
 class Featured(NamedTuple):
@@ -195,18 +197,22 @@ def prediction_of(
     weights = clip.weights
     emotion, confidence, by_label = likeliest(labels, _mean(probabilities, weights))
     has_speech = bool(clip.speaks.any())
-    remarks = [clip.remark, *((label_remark, close_call(by_label)) if has_speech else ())]
+    if has_speech:
+        close = close_call(by_label)
+    else:  # no emotion is named then
+        label_remark = close = None
     return Prediction(
         emotion,
         confidence,
         by_label,
         embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings, weights),
-        "; ".join(filter(None, remarks)) or None,
+        _joined(clip.remark, label_remark, close),
         has_speech,
         clip.seconds,
         len(weights),
         None if genders is None else _by_label(GENDERS, _mean(genders, weights)),
         clip.remark,
+        _joined(clip.remark, close),
     )
 
 
@@ -223,6 +229,10 @@ def close_call(probabilities: Mapping[str, float]) -> str | None:
     if probabilities[first] - probabilities[second] > CLOSE + 1e-9:  # 0.525 - 0.475 is a little more than 0.05
         return None
     return f"close: {first} {probabilities[first]:.2f}, {second} {probabilities[second]:.2f}"
+
+
+def _joined(*remarks: str | None) -> str | None:
+    return "; ".join(filter(None, remarks)) or None
 
 
 def _by_label(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:
