@@ -42,7 +42,8 @@ OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
     "disgusted": ("revolted", "repelled"),
     "surprised": ("astonished", "amazed"),
 }
-"""Emotion -> two other words for it, with which models that were trained on the emotion have been measured (docs/models.md)."""
+"""Emotion -> two other words for it, in lower case. Those for the emotions of `default` were measured (docs/models.md); those
+for calm and surprised were not."""
 
 
 def canonical_emotion(word: str) -> str:

@@ -29,7 +29,7 @@ def predictor() -> Predictor:
 
 def test_words_for_emotions_are_told_from_others(predictor: Predictor) -> None:
     measured = [word for words in OTHER_WORDS.values() for word in words]
-    assert unlike_emotions(predictor.model, (*EMOTIONS, *measured)) == {}
+    assert unlike_emotions(predictor.model, (*EMOTIONS, *measured, *(f" {word.title()}" for word in measured))) == {}
     found = unlike_emotions(predictor.model, (*EMOTIONS, *OTHERS, "happy"))
     assert tuple(found) == OTHERS
     text = TextEncoder.from_pretrained(MINILM)

@@ -16,8 +16,8 @@ class PromptClassifier(nn.Module):
     """A trained model with its class prompts encoded once: ``classifier(waveforms, lengths) -> probabilities (B, C)``.
 
     The class of a clip is that of the most similar prompt [P]; its probabilities are the softmax over the classes of
-    ``eps_a * cosine / T``. T is the temperature that was fitted for the trained classes. It also holds for the other words for
-    them in `labels.SYNONYMS` and `labels.OTHER_WORDS` [C]; if any label is another word, it is 1.
+    ``eps_a * cosine / T``. T is the temperature that was fitted for the trained classes, if all labels are these classes or
+    known words for them [C]; if one is new (`labels.untrained_labels`), T is 1.
 
     Parameters
     ----------

@@ -57,11 +57,12 @@ def spelling_hint(word: str, trained: Sequence[str]) -> str:
 def unlike_emotions(model: GEmoClapModel, labels: Sequence[str]) -> dict[str, float]:
     """Return the labels that are like no word for an emotion, and their largest cosine with one.
 
-    Labels that the model was trained on are never among them, nor are `OTHER_WORDS`. Only MiniLM's vectors of single words
-    can be compared in this way; with another text encoder the result is empty.
+    Labels that the model was trained on are never among them, nor are `OTHER_WORDS`, in upper or lower case. Only MiniLM's
+    vectors of single words can be compared in this way; with another text encoder the result is empty.
     """
-    known_words = {*model.config.emotions.emotions, *(word for words in OTHER_WORDS.values() for word in words)}
-    others = [label for label in labels if label not in known_words]
+    trained = (emotion.strip().lower() for emotion in model.config.emotions.emotions)
+    known_words = {*trained, *(word for words in OTHER_WORDS.values() for word in words)}
+    others = [label for label in labels if label.strip().lower() not in known_words]
     if not others or model.config.text_weights != MINILM:
         return {}
     with torch.no_grad():
