@@ -170,6 +170,9 @@ def test_without_audio_there_is_no_sound_and_no_licence_to_see(made: Path, tmp_p
     assert run("report", made, "-o", tmp_path / "out", "--html", "--no_audio", "--formats", "png") == 0
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<audio" not in text and "--no_audio" not in text and "Most confident mistakes" in text
+    for found in re.findall("<table.*?</table>", text.split('id="mistakes"')[1].split("</section>")[0], re.DOTALL):
+        sides = ["text" in cell for cell in re.findall("<th ([^>]*)>", found.split("</thead>")[0])]
+        assert sides == [True] * 6 + [False]  # speakers are numbers here, and names all the same
 
 
 def test_lost_sound_and_too_much_of_it_are_said(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 EMPTY = ("", "\N{EN DASH}")
 """Cells without anything in them, which are neither text nor figures."""
-FIGURE = re.compile("(within: )?[*<> +\N{MINUS SIGN}-]*[0-9\N{EN DASH}]|(yes|no)$")
-"""How a cell with a figure begins: with a digit, or a dash in place of the first of two, behind signs, marks of bold letters or
-the word of a diagonal. A verdict is as short as a figure."""
+_NUMBER = r"\d[\d,]*(\.\d+)?(e[+-]\d+)?(?![\w.-])"
+FIGURE = re.compile(f"(within: )?[*<> +\N{MINUS SIGN}-]*({_NUMBER}|\N{EN DASH})|(yes|no)$")
+"""How a cell with a figure begins: with a number, or a dash in place of the first of two, behind signs, marks of bold letters
+or the word of a diagonal. The number ends there: a date, a version, a hash and 03a01Fa.wav only begin with digits. A verdict is
+as short as a figure."""
 
 
 def is_text(place: int, rows: Sequence[Sequence[str]], text_columns: int) -> bool:

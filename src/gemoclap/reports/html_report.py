@@ -258,23 +258,24 @@ def _mistakes(results: Results, with_audio: bool) -> Section:
             continue
         seed = f", seed {row.seeds[0]}" if row.seeds else ""
         caption = f"The most confident mistakes of {row.title}{seed}; the probability is the model's own, before a temperature"
-        header = ["clip", "true", "predicted", "probability, %", "speaker", "fold", "file"]
+        header = ["clip", "true", "predicted", "speaker", "fold", "file", "probability, %"]
         cells = [
             [
                 one.id,
                 one.truth,
                 one.answer,
-                percent(one.probability),
                 speaker,
                 one.fold or "",
                 mistakes.file_name(one, rows),
+                percent(one.probability),
             ]
             for one, speaker in zip(found, mistakes.speakers_of(found), strict=True)
         ]
         if players:
             header = [header[0], "listen", *header[1:]]
             cells = [[line[0], _player(players, one), *line[1:]] for line, one in zip(cells, found, strict=True)]
-        parts.append(table(caption, (header, cells), 1, raw_columns=(1,) if players else ()))
+        # All but the last are names, even where speakers are numbers.
+        parts.append(table(caption, (header, cells), len(header) - 1, raw_columns=(1,) if players else ()))
     if parts and players:
         parts.insert(0, paragraph(LICENCE, "note"))
     return Section("mistakes", "Most confident mistakes", "\n".join(parts))
