@@ -144,6 +144,21 @@ def test_a_folder_of_seeds_is_one_system_and_has_no_mcnemar(tmp_path: Path) -> N
     assert "McNemar" not in (tmp_path / "out" / "comparison.tex").read_text()  # its columns would be empty
 
 
+def test_with_one_speaker_what_is_said_below_the_latex_table_is_about_its_columns(made: Path, tmp_path: Path) -> None:
+    columns = ("id", "truth", "prediction", "speaker")
+    first, second = (answers_of(made, method) for method in ("emo_clap", "sl_gemo_clap"))
+    files = [
+        write_table(tmp_path / f"{name}.csv", table, *columns, speaker=["ann"] * len(table))
+        for name, table in (("a", first), ("b", second))
+    ]
+    assert run("compare", *files, "-o", tmp_path / "out", "--formats", "svg") == 0
+    pairs = (tmp_path / "out" / "comparison.tex").read_text().split(r"\caption")[2]
+    caption, table = pairs.split(r"\label")
+    for column in ("p over speakers", "differs", "p McNemar over clips"):
+        assert column in table
+    assert "p over speakers" in caption and "McNemar's test treats clips" in caption
+
+
 def test_other_clips_are_refused_with_counts_and_examples(made: Path, tmp_path: Path) -> None:
     table = answers_of(made, "emo_clap")
     short = write_table(tmp_path / "short.csv", table, "id", "prediction")

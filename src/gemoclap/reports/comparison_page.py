@@ -244,9 +244,11 @@ def _least(speakers: int) -> str:
 def _latex(comparison: SystemComparison) -> list[str]:
     clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}"
     header, rows = _pair_table(comparison)
-    # McNemar's test is not defined for means over seeds.
-    kept = [place for place in range(len(header)) if any(row[place] != UNDEFINED for row in rows)]
-    mcnemar = "; McNemar's test treats clips as independent, and is too sure" if len(kept) == len(header) else ""
+    mcnemar = "; McNemar's test treats clips as independent, and is too sure"
+    if all(
+        row[-1] == UNDEFINED for row in rows
+    ):  # it is not defined for means over seeds, and its two columns come last
+        header, rows, mcnemar = header[:-2], [row[:-2] for row in rows], ""
     return [
         plain_latex_table(
             f"Scores in percent on {clips}; brackets: intervals ({_interval(comparison)})",
@@ -259,8 +261,8 @@ def _latex(comparison: SystemComparison) -> list[str]:
             f"test of the UAR difference, corrected for {count(comparison.pairs, 'comparison')} (Holm); two systems differ if "
             f"the corrected p is below {LEVEL:g} and the interval excludes 0{mcnemar}",
             "pairs",
-            [header[place] for place in kept],
-            [[row[place] for place in kept] for row in rows],
+            header,
+            rows,
         ),
     ]
 
