@@ -12,6 +12,7 @@ from small import run
 from gemoclap.errors import GemoclapError
 from gemoclap.predictions import read_predictions
 from gemoclap.reports import collect, collect_together, print_table, write_report
+from gemoclap.reports.pseudo_labels import pseudo_label_cells
 from gemoclap.terminal import output_console
 
 SMALL = {"n_folds": 2, "epochs": 2}
@@ -77,6 +78,18 @@ def test_the_page_names_the_runs_and_links_what_is_there(runs: list[Path], tmp_p
         f"{kind}_{name}.png" for kind in ("confusion", "curves") for name in left
     }
     assert {path.name for path in output.glob("*.png")} == kept
+
+
+@pytest.mark.parametrize(
+    ("inertia", "shown"), [(61.3, "61.30"), (1234.5, "1234"), (0.98765, "0.9877"), (12345.0, "1.234e+04")]
+)
+def test_inertia_has_four_digits(inertia: float, shown: str, tmp_path: Path) -> None:
+    for name in ("config.json", "emotions.safetensors"):
+        (tmp_path / name).touch()
+    scale = {"inertia": inertia, **dict.fromkeys(("emotion", "gender", "speaker"))}
+    (tmp_path / "quality.json").write_text(json.dumps({"16": scale}))
+    _, [row] = pseudo_label_cells([tmp_path])
+    assert row[1] == shown
 
 
 def test_what_clusters_know_is_told_of_each_run_that_has_some(runs: list[Path], tmp_path: Path) -> None:

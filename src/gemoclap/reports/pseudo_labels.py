@@ -44,7 +44,8 @@ def pseudo_label_cells(folders: Sequence[Path]) -> Cells:
 def _row(k: str, scales: Sequence[dict[str, Any]]) -> list[str]:
     cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
     inertias = [scale["inertia"] for scale in scales if "inertia" in scale]  # older files have none
-    return [f"{int(k):,}", f"{mean(inertias):#.4g}" if inertias else UNDEFINED, *cells]
+    inertia = f"{mean(inertias):#.4g}".rstrip(".") if inertias else UNDEFINED  # four digits, also of 61.30 and 1234
+    return [f"{int(k):,}", inertia, *cells]
 
 
 def _agreement(folds: Sequence[dict[str, Any] | None]) -> str:
