@@ -8,7 +8,8 @@ Every clip of a manifest is embedded once. Shown are:
   of right answers, and the mean confidence;
 - for each emotion of the corpus that it was not trained on: the share of its clips that are given its word, if all emotions of
   the corpus are asked for, and how well the word ranks the clips, as the area under the ROC curve (50 is chance);
-- for each such emotion: which share of the clips of every emotion gets its word, if it is asked for together with happy alone.
+- for each such emotion: which share of the clips of every emotion gets its word, if it is asked for together with happy alone
+  (if the corpus has happy).
 """
 
 from __future__ import annotations
@@ -76,6 +77,8 @@ def add_rows(predictor: Predictor, manifest: str, trained: Table, new: Table, pa
         found = np.mean(answers[has_it] == emotion)
         area = roc_auc_score(has_it, cosines[:, place])
         new.add_row(name, emotion, str(has_it.sum()), f"{100 * found:.1f}", f"{100 * area:.0f}")
+        if BESIDE not in asked:
+            continue
         gets_it = cosines[:, place] > cosines[:, asked.index(BESIDE)]
         shares = ", ".join(f"{one} {100 * np.mean(gets_it[truth == one]):.0f}" for one in sorted(present))
         pairs.add_row(name, f"{emotion}, {BESIDE}", shares)

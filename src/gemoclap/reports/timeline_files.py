@@ -228,9 +228,8 @@ def _said(segment: EmotionSegment) -> str:
         return f"{segment.emotion} (no answer)"
     likeliest = max(segment.probabilities, key=segment.probabilities.__getitem__)
     shown = _one_line(f"{likeliest} {100 * segment.confidence:.0f} %")
-    return (
-        shown if segment.emotion == likeliest else f"{segment.emotion} ({shown})"
-    )  # `UNKNOWN` has the figure of that label
+    # `UNKNOWN` is shown with its likeliest label, whose probability its confidence is.
+    return shown if segment.emotion == likeliest else f"{segment.emotion} ({shown})"
 
 
 def _one_line(text: str) -> str:
