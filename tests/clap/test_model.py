@@ -151,7 +151,9 @@ def test_temperatures_start_at_the_setting_exactly(text: Path) -> None:
         assert [scale.item() for scale in model.emotion_head.scales()] == pytest.approx([start, start])
 
 
-@pytest.mark.parametrize(("layers", "pooling"), [("last", "mean"), ("weighted", "mean_std"), ([0, 1], "attention")])
+@pytest.mark.parametrize(
+    ("layers", "pooling"), [("last", "mean"), ("weighted", "mean_std"), (1, "quantiles"), ([0, 1], "attention")]
+)
 @pytest.mark.parametrize("form", [*SPEECH_FORMS, ("compact", "")], ids="-".join)
 def test_a_clip_has_one_embedding_alone_and_among_longer_ones(
     text: Path, tmp_path: Path, form: tuple[str, str], layers: Any, pooling: str

@@ -191,7 +191,7 @@ def test_half_precision_is_what_was_asked_for_rounded(tmp_path: Path, rows, stor
 
 
 @pytest.mark.parametrize("layers", ["last", "weighted", 1, [0, 2, 3], [1, 3]])
-@pytest.mark.parametrize("pooling", ["mean", "mean_std"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_pooled_layers_stand_in_for_the_frames(tmp_path: Path, rows, store, layers: Layers, pooling: str) -> None:
     encoder = frozen_encoder(tmp_path, "all", layers=layers)
     if not is_cacheable(encoder, pooling):

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from gemoclap.encoders.pooling import (
     POOLINGS,
+    QUANTILES,
     AttentionPooling,
     RunningStandardizer,
     Standardizer,
@@ -16,6 +17,7 @@ from gemoclap.encoders.pooling import (
     make_standardizer,
     masked_mean,
     masked_mean_std,
+    masked_quantiles,
     pooled_dim,
 )
 from gemoclap.errors import GemoclapError
@@ -31,6 +33,25 @@ def test_mean_and_deviation_over_the_valid_frames() -> None:
         frames = FRAMES[row, :count].numpy()
         np.testing.assert_allclose(mean[row], frames.mean(0), atol=1e-12)
         np.testing.assert_allclose(both[row], [*frames.mean(0), *np.sqrt(frames.var(0) + 1e-5)], atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 11, 101])
+def test_quantiles_are_numpys(count: int) -> None:
+    frames = torch.randn(2, 120, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(count))
+    mask = torch.arange(120) < torch.tensor([[count], [120]])
+    found = masked_quantiles(frames, mask).numpy()
+    for row, own in ((0, count), (1, 120)):
+        np.testing.assert_allclose(
+            found[row], np.quantile(frames[row, :own].numpy(), QUANTILES, axis=0).ravel(), atol=1e-5
+        )
+
+
+def test_a_click_moves_quantiles_less_than_mean_and_deviation() -> None:
+    clean = torch.randn(1, 100, 5, generator=torch.Generator().manual_seed(0))
+    click, mask = clean.clone(), torch.ones(1, 100, dtype=torch.bool)
+    click[0, 50] = 100.0
+    moved = {name: float((POOLINGS[name](click, mask) - POOLINGS[name](clean, mask)).abs().max()) for name in POOLINGS}
+    assert moved["quantiles"] < 0.2 and moved["mean"] > 0.9 and moved["mean_std"] > 8
 
 
 @pytest.mark.parametrize("name", POOLINGS)

@@ -131,6 +131,7 @@ def test_the_models_that_come_with_the_package(name: str, tmp_path: Path) -> Non
         ("wavlm", {"layers": "weighted", "pooling": "attention", "pooling_heads": 2}),
         ("whisper", {"layers": 2, "pooling": "mean", "standardize": True, "freeze": "all"}),
         ("whisper", {"layers": [1, 2], "pooling": "mean_std", "standardize": True, "freeze": "all"}),
+        ("whisper", {"layers": [1, 2], "pooling": "quantiles", "standardize": True, "freeze": "all"}),
         ("whisper", {"audio_options": {"padded": True}}),
         ("compact", {"plain": True, "project_plain_heads": True}),
     ],

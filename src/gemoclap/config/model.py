@@ -37,7 +37,8 @@ class ModelSettings:
         attention: Attention kernel of a WavLM: sdpa, or flex (compiled FlexAttention, which takes less memory; needs a GPU
             and an attention dropout of 0). Other encoders use the kernel of transformers.
         pooling: How the frames of a clip become one vector: mean [P], mean_std (mean and standard deviation, concatenated)
-            [C], or attention (mean and standard deviation with learned weights of the frames) [C]. Padding is left out.
+            [C], quantiles (10 %, 50 % and 90 %, concatenated) [C], or attention (mean and standard deviation with learned
+            weights of the frames) [C]. Padding is left out.
         pooling_heads: Number of heads of pooling=attention. Each head weights the frames for its own part of their
             dimensions [C].
         standardize: Scale each dimension of the pooled features to mean 0 and variance 1 over the training utterances,
@@ -68,7 +69,7 @@ class ModelSettings:
     freeze_text: bool = True
     layers: Literal["last", "weighted"] | int | list[int] = "last"
     attention: Literal["sdpa", "flex"] = "sdpa"
-    pooling: Literal["mean", "mean_std", "attention"] = "mean_std"
+    pooling: Literal["mean", "mean_std", "quantiles", "attention"] = "mean_std"
     pooling_heads: int = 4
     standardize: bool | Literal["running", "speaker"] | None = None
     text_pooling: Literal["auto", "first", "mean"] = "auto"
@@ -97,7 +98,7 @@ class ModelSettings:
         if self.standardize == "speaker" and not self.has_constant_features:
             raise GemoclapError(
                 "model.standardize: speaker is for features that training does not change; set model.freeze to all, "
-                "model.layers to last or to one or several numbers, and model.pooling to mean or mean_std"
+                "model.layers to last or to one or several numbers, and model.pooling to mean, mean_std or quantiles"
             )
 
     @property

@@ -108,7 +108,7 @@ class SpeechModelConfig(LabelledConfig):
     audio_config: PreTrainedConfig | dict | None = None
     audio_normalize: bool = False
     audio_layers: Literal["last", "weighted"] | int | list[int] = "last"
-    audio_pooling: Literal["mean", "mean_std", "attention"] = "mean"
+    audio_pooling: Literal["mean", "mean_std", "quantiles", "attention"] = "mean"
     audio_pooling_heads: int = 4
     audio_weights: Literal["saved", "default", "convolutions"] = "saved"
     audio_standardize: bool | Literal["running", "speaker"] = False
