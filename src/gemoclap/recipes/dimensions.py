@@ -197,8 +197,7 @@ def _train_and_test(
     model = build_model(settings, "ce", Vocabulary(METHOD, names))  # a linear layer with an output for each name
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     source = sources.for_model(model, [*learnt_from, *fold.test])
-    features = standardize_features(model, learnt_from, source)
-    source = by_speaker(model, [learnt_from, fold.test], source, features)
+    source = by_speaker(model, [learnt_from, fold.test], source, standardize_features(model, learnt_from, source))
     wanted = _values(learnt_from, names)
     unknown = [name for name, column in zip(names, wanted.T, strict=True) if np.isnan(column).all()]
     if unknown:

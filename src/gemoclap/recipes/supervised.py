@@ -87,8 +87,10 @@ def train_in_one_stage(
     model = build_model(settings, method, vocabulary)
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     source = sources.for_model(model, [*learnt_from, *fold.dev, *fold.test])
-    features = standardize_features(model, learnt_from, source)
-    source = by_speaker(model, [learnt_from, fold.dev, fold.test], source, features)
+    # The features are not kept in a variable, because they would take memory during the whole training.
+    source = by_speaker(
+        model, [learnt_from, fold.dev, fold.test], source, standardize_features(model, learnt_from, source)
+    )
     # Half precision is for training only; scores are computed with the saved model.
     for_scoring = source if source.is_exact else sources.store
     batches = TrainBatches(
