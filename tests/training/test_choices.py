@@ -140,7 +140,7 @@ def test_a_plain_head_chooses_among_some_of_its_classes(
     )
 
 
-def test_a_contrastive_model_chooses_among_any_words_without_its_calibration(
+def test_a_contrastive_model_chooses_among_new_words_without_its_calibration(
     small_model: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     config = json.loads((small_model / "config.json").read_text())
@@ -152,20 +152,20 @@ def test_a_contrastive_model_chooses_among_any_words_without_its_calibration(
         json.dumps({**config, "calibration": {"temperature": 0.5, "fitted_on": "a test"}})
     )
     renamed = changed(
-        small_manifest, tmp_path / "m.jsonl", emotion=lambda row: "furious" if row.emotion == "angry" else row.emotion
+        small_manifest, tmp_path / "m.jsonl", emotion=lambda row: "enraged" if row.emotion == "angry" else row.emotion
     )
     asked = ("evaluate", renamed, "--model", model)
-    assert run(*asked, "--labels", "furious,sad", "-o", tmp_path / "words") == 0
-    assert run(*asked, "--merges", "{furious: angry}", "-o", tmp_path / "own") == 0
+    assert run(*asked, "--labels", "enraged,sad", "-o", tmp_path / "words") == 0
+    assert run(*asked, "--merges", "{enraged: angry}", "-o", tmp_path / "own") == 0
     words, own = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("words", "own"))
     assert words["confidence"]["after"] is None and own["confidence"]["after"] is not None
     assert words["n"] == 16 and own["n"] == 32
     predictor = Predictor.from_pretrained(model)
     for row in predictions(tmp_path / "words"):
         with torch.inference_mode():
-            alone = predictor(row["path"], labels=["furious", "sad"])
+            alone = predictor(row["path"], labels=["enraged", "sad"])
         assert row["prediction"] == alone.emotion
-        assert float(row["p_furious"]) == pytest.approx(alone.probabilities["furious"], abs=1e-5)
+        assert float(row["p_enraged"]) == pytest.approx(alone.probabilities["enraged"], abs=1e-5)
 
 
 def test_a_merge_of_what_is_nowhere_is_refused(
