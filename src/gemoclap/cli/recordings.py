@@ -16,7 +16,7 @@ from gemoclap.corpora.manifest import AUDIO_SUFFIXES, TABLE_SUFFIXES, Utterance,
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.errors import GemoclapError
 from gemoclap.group_statistics import Statistics
-from gemoclap.inference.adaptation import save_statistics
+from gemoclap.inference.adaptation import write_statistics
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import is_model_folder
 from gemoclap.inference.rows import key_of
@@ -105,10 +105,15 @@ def say_what_is_needed(needed: str | None, how: str) -> None:
 
 
 def save_adaptation(path: str, model: str, statistics: Mapping[str, Statistics]) -> None:
-    """Write what --save_adapt names, and print how it is used, on standard error."""
-    save_statistics(path, model, statistics)
-    if statistics:
-        print(on_one_line(f"gemoclap: {path}: saved; --adapt {path} adapts other recordings with it"), file=sys.stderr)
+    """Write what --save_adapt names, and print how it is used, on standard error.
+
+    Without statistics, this is said, and nothing is written: a file without groups could not be read again.
+    """
+    if not statistics:
+        logger.warning("%s: not written, because there was no speech to measure", path)
+        return
+    write_statistics(path, model, statistics)
+    print(on_one_line(f"gemoclap: {path}: saved; --adapt {path} adapts other recordings with it"), file=sys.stderr)
 
 
 def say_what_is_untrained(labels: Sequence[str] | None, trained: Sequence[str]) -> None:

@@ -66,7 +66,6 @@ def run_timeline(args: Namespace) -> int:
 
         predictor = Predictor.from_pretrained(args.model)
     predictor.any_words = args.any_words
-    predictor.check_labels(args.labels)
     if args.adapt == "none":
         say_what_is_needed(predictor.needs_adaptation, "give --adapt speaker")
     # Hashing the model here, and the code further below, takes time. An answer on the terminal needs neither.

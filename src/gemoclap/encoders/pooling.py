@@ -180,4 +180,5 @@ def make_pooling(name: str, frame_dim: int, heads: int) -> nn.Module:
 
 def pooled_dim(pooling: str, frame_dim: int) -> int:
     """Return the size of a pooled vector."""
-    return {"mean": 1, "quantiles": len(QUANTILES)}.get(pooling, 2) * frame_dim
+    statistics = {"mean": 1, "mean_std": 2, "quantiles": len(QUANTILES), "attention": 2}
+    return statistics[pooling] * frame_dim

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,6 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.group_statistics import Statistics
 
-logger = logging.getLogger(__name__)
 ALL = "all"
 """The one group of clips that were recorded alike."""
 REMEDY = "make it again with 'gemoclap predict ... --adapt folder --save_adapt FILE'"
@@ -49,14 +47,6 @@ def write_statistics(path: str | os.PathLike, model: str, statistics: Mapping[st
         for name, one in statistics.items()
     }
     write_json(path, {"model": model, "groups": groups})
-
-
-def save_statistics(path: str | os.PathLike, model: str, statistics: Mapping[str, Statistics]) -> None:
-    """Write statistics, or say that there are none: a file without groups could not be read again."""
-    if statistics:
-        write_statistics(path, model, statistics)
-    else:
-        logger.warning("%s: not written, because there was no speech to measure", path)
 
 
 def groups_in(path: str | os.PathLike) -> dict[str, Statistics]:

@@ -87,7 +87,6 @@ def train_in_one_stage(
     model = build_model(settings, method, vocabulary)
     learnt_from = with_copies(fold.train, settings.data.perturbed_copies)
     source = sources.for_model(model, [*learnt_from, *fold.dev, *fold.test])
-    # The features are not kept in a variable, because they would take memory during the whole training.
     source = by_speaker(
         model, [learnt_from, fold.dev, fold.test], source, standardize_features(model, learnt_from, source)
     )
@@ -132,13 +131,15 @@ def standardize_features(
 
     Returns
     -------
-    Id -> standardised features; nothing if the model does not standardise.
+    Id -> standardised features, for a model that is to standardise them over each speaker too; nothing for others.
     """
     if not isinstance(model.standardizer, Standardizer):
         return {}
     found = pooled_features(model, utterances, source, "features of the training set")
     features = torch.stack([*found.values()])
     model.standardizer.fit(features)
+    if model.config.audio_standardize != "speaker":
+        return {}
     return dict(zip(found, model.standardizer(features.to(model.device)).cpu(), strict=True))
 
 

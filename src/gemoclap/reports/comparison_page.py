@@ -245,9 +245,8 @@ def _latex(comparison: SystemComparison) -> list[str]:
     clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}"
     header, rows = _pair_table(comparison)
     mcnemar = "; McNemar's test treats clips as independent, and is too sure"
-    if all(
-        row[-1] == UNDEFINED for row in rows
-    ):  # it is not defined for means over seeds, and its two columns come last
+    # McNemar's test has the last two columns, and is not defined for means over seeds.
+    if all(row[-1] == UNDEFINED for row in rows):
         header, rows, mcnemar = header[:-2], [row[:-2] for row in rows], ""
     return [
         plain_latex_table(
