@@ -301,7 +301,7 @@ def write_card(
         "",
         "- All of its speech is acted, in a few languages. Spontaneous speech is harder, and other languages were not tried.",
         "- On recordings unlike those of training many answers are wrong: see the second table, and adapt to the recordings.",
-        "- An emotion that it was not trained on is hardly ever found, whatever words are asked for.",
+        "- An emotion that it was not trained on is hardly ever recognised, and clips of other emotions can get its word.",
         "- `predict` answers `no speech` where nobody speaks. With `--speech all`, and in Python, "
         "such sound gets an emotion too.",
         "- An expressed emotion need not be the felt one. Do not use it to judge people: in hiring, school, policing, health.",
