@@ -97,6 +97,13 @@ def test_the_table_joins_what_the_files_keep_apart(
     for row, lane in zip(rows, lanes, strict=True):
         seconds = sum(one["end"] - one["start"] for one in lane["segments"])
         assert lane["speaker"] in row and f"{seconds:.1f} s" in row
+        shares = np.average(
+            [[*one["probabilities"].values()] for one in lane["segments"]],
+            axis=0,
+            weights=[one["end"] - one["start"] for one in lane["segments"]],
+        )
+        likeliest = [*lane["segments"][0]["probabilities"]][shares.argmax()]
+        assert f"unknown ({likeliest})" in row and f"{100 * shares.max():.0f} %" in row
 
 
 def test_rules_of_speech_need_a_search_for_speech(

@@ -102,7 +102,9 @@ def test_csv_has_a_row_a_segment_in_order_of_time(found: EmotionTimeline, tmp_pa
 
 def test_neighbours_of_one_emotion_are_joined_for_readers() -> None:
     def segment(start: float, end: float, emotion: str, confidence: float, error: str | None = None) -> EmotionSegment:
-        return EmotionSegment(start, end, emotion, confidence, {}, error)
+        other = {"sad": "happy", "happy": "sad"}.get(emotion, "")
+        shares = {} if error else {emotion: confidence, other: 1 - confidence}
+        return EmotionSegment(start, end, emotion, confidence, shares, error)
 
     ann = [
         segment(0, 2, "sad", 0.5),
@@ -110,16 +112,18 @@ def test_neighbours_of_one_emotion_are_joined_for_readers() -> None:
         segment(7, 8, "happy", 0.6),
         segment(9, 10, "sad", 0.4),
     ]
-    bob = [segment(1, 2, "sad", 0.9), segment(2, 3, "unknown", 0.3), segment(3, 4, "unknown", 0.0, FAULT)]
+    unsure = [EmotionSegment(2, 3, "unknown", 0.6, {"happy": 0.6, "sad": 0.4})]
+    unsure += [EmotionSegment(4, 6, "unknown", 0.7, {"happy": 0.3, "sad": 0.7})]
+    bob = [segment(1, 2, "sad", 0.9), *unsure, segment(7, 8, "unknown", 0.0, FAULT)]
     blank = silent("x")
     lanes = [replace(blank, name="Ann", segments=ann), replace(blank, name="Bob", segments=bob), blank]
     found = EmotionTimeline("a.wav", 10.0, LABELS, lanes, [], {})
     assert [tuple(row) for row in joined_over_pauses(found)] == [
         ("Ann", 0, 7, 6, "sad", pytest.approx((2 * 0.5 + 4 * 0.8) / 6), None),
         ("Bob", 1, 2, 1, "sad", 0.9, None),
-        ("Bob", 2, 3, 1, "unknown", 0.3, None),
-        ("Bob", 3, 4, 1, "unknown", 0.0, FAULT),
+        ("Bob", 2, 6, 3, "unknown (sad)", pytest.approx((0.4 + 2 * 0.7) / 3), None),
         ("Ann", 7, 8, 1, "happy", 0.6, None),
+        ("Bob", 7, 8, 1, "unknown", 0.0, FAULT),
         ("Ann", 9, 10, 1, "sad", 0.4, None),
     ]
 

@@ -169,7 +169,8 @@ class JoinedSegment(NamedTuple):
     ----------
     start, end : seconds.
     seconds : of speech in it.
-    confidence : mean over that speech.
+    emotion : as shown: `UNKNOWN` with its likeliest label, such as ``unknown (sad)``.
+    confidence : mean over that speech; for `UNKNOWN`, of that label.
     error : why there is no answer; None if there is one.
     """
 
@@ -198,8 +199,14 @@ def joined_over_pauses(found: EmotionTimeline) -> list[JoinedSegment]:
 def _joined(speaker: str, neighbours: Sequence[EmotionSegment]) -> JoinedSegment:
     first, last = neighbours[0], neighbours[-1]
     seconds = sum(one.end - one.start for one in neighbours)
-    mean = sum(one.confidence * (one.end - one.start) for one in neighbours) / seconds
-    return JoinedSegment(speaker, first.start, last.end, seconds, first.emotion, mean, first.error)
+    means = {
+        label: sum(one.probabilities[label] * (one.end - one.start) for one in neighbours) / seconds
+        for label in first.probabilities
+    }
+    # Neighbours that are `UNKNOWN` can have different likeliest labels; the mean has one for all of them.
+    label = first.emotion if first.emotion in means or first.error else _likeliest(means)
+    emotion = first.emotion if label == first.emotion else f"{first.emotion} ({label})"
+    return JoinedSegment(speaker, first.start, last.end, seconds, emotion, means.get(label, 0.0), first.error)
 
 
 def remarks_of(found: EmotionTimeline) -> list[str]:
@@ -226,10 +233,14 @@ def _clock(seconds: Seconds) -> str:
 def _said(segment: EmotionSegment) -> str:
     if segment.error:
         return f"{segment.emotion} (no answer)"
-    likeliest = max(segment.probabilities, key=segment.probabilities.__getitem__)
+    likeliest = _likeliest(segment.probabilities)
     shown = _one_line(f"{likeliest} {100 * segment.confidence:.0f} %")
     # `UNKNOWN` is shown with its likeliest label, whose probability its confidence is.
     return shown if segment.emotion == likeliest else f"{segment.emotion} ({shown})"
+
+
+def _likeliest(probabilities: dict[str, float]) -> str:
+    return max(probabilities, key=probabilities.__getitem__)
 
 
 def _one_line(text: str) -> str:
