@@ -231,6 +231,15 @@ def test_what_is_there_is_described(client: TestClient, predictor: Predictor) ->
     assert {"413", "415", "422", "429", "503"} <= paths["/v1/predict"]["post"]["responses"].keys()
 
 
+def test_limits_that_are_whole_numbers_have_no_point(serve: Serve) -> None:
+    """JSON text, because 50.0 == 50 in Python; a limit that is not whole keeps its digits."""
+    text = serve(body_bytes=100 * 10**6, seconds=600.0).get("/v1/model").text
+    limits = text[text.index('"limits"') :]
+    assert '"megabytes":100,' in limits and '"seconds":600,' in limits and ".0" not in text
+    text = serve(body_bytes=200_000, seconds=0.5).get("/v1/model").text
+    assert '"megabytes":0.2,' in text and '"seconds":0.5,' in text
+
+
 def test_metrics_count_what_was_done(serve: Serve, clips: list[Path]) -> None:
     client = serve()
     for _ in range(3):

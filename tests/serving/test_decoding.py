@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from servers import Serve, message_of
 from sound import noise, write
 
@@ -156,10 +157,26 @@ def test_frames_name_what_is_wrong(tmp_path: Path) -> None:
     job = {"what": "channels", "path": str(wav), "seconds": 9.0, "channel": 2, "cpu_seconds": 10**6}
     ((header, _),) = decode_worker.frames(dict(job))
     assert header["error"] == f"channel 2 is asked for, but {wav} has one channel; give another one"
+    assert header["is_option"]
     assert [header for header, _ in decode_worker.frames(job | {"seconds": 0.5})] == [{"error": "too_long"}]
     form, *blocks, last = decode_worker.frames(job | {"channel": None})
     assert form[0] == {"sample_rate": 16000, "channels": 1, "samples": 16000} and last[0] == {"done": True}
     assert sum(len(data) for _, data in blocks) == 4 * 16000
+
+
+def test_the_code_says_whether_the_file_or_an_option_is_wrong(client: TestClient, tmp_path: Path) -> None:
+    """A program can then leave the file out, or ask for it again otherwise; the page does so."""
+    whole = write(tmp_path / "a.wav", noise(1.0)).read_bytes()
+    asked = [
+        ({}, whole[:9000], 422, "unusable_file"),
+        ({}, b"no sound" * 99, 415, "not_audio"),
+        ({"channel": "2"}, whole, 422, "unusable"),
+        ({"labels": "banana,happy"}, whole, 422, "unusable"),
+    ]
+    for path in ("predict", "timeline"):
+        for fields, sound, status, code in asked:
+            answer = client.post(f"/v1/{path}", data=fields, files={"file": ("a.wav", sound)})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
 
 
 def test_a_clip_that_is_in_memory_keeps_no_decoder(

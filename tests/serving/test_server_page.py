@@ -272,6 +272,45 @@ def test_what_goes_wrong_is_said(opened: Open, call: Path) -> None:
     assert page.locator("#error").is_hidden()
 
 
+NOTES = {"name": "notes.wav", "mimeType": "audio/wav", "buffer": b"no sound\n" * 99}
+
+
+def refuse(page: Any, file: Any, said: str) -> None:
+    page.set_input_files("#file", file)
+    page.wait_for_selector(f"#error:not([hidden]):has-text('{said}')")
+    page.wait_for_selector("#busy", state="hidden")
+
+
+def test_a_refused_recording_is_not_sent_again(opened: Open, predictor: Predictor, call: Path) -> None:
+    """The button goes back to the recording that is shown, and can do nothing before there is one."""
+    cut = {"name": "cut.wav", "mimeType": "audio/wav", "buffer": call.read_bytes()[:300_000]}
+    large = {"name": "large.wav", "mimeType": "audio/wav", "buffer": bytes(2_000_000)}
+    with listening(predictor, body_bytes=1_500_000, idle_seconds=60) as address:
+        page = opened(address)
+        page.click("#options summary")
+        for file, said in ((NOTES, "is not audio"), (cut, "is cut off"), (large, "has 2.0 MB")):
+            refuse(page, file, said)
+            assert page.is_disabled("#again")
+        send(page, call)
+        for file, said in ((NOTES, "is not audio"), (cut, "is cut off"), (large, "has 2.0 MB")):
+            refuse(page, file, said)
+            page.click("#again")
+            page.wait_for_selector("#error", state="hidden")
+            page.wait_for_selector("#busy", state="hidden")
+            assert page.is_hidden("#error") and "call.wav" in page.inner_text("#results-title")
+
+
+def test_a_recording_whose_options_were_refused_is_sent_again(opened: Open, call: Path) -> None:
+    page = opened()
+    page.click("#options summary")
+    page.fill("#labels", "banana, happy")
+    refuse(page, call, "like no English word")
+    page.fill("#labels", "sad, happy")
+    page.click("#again")
+    page.wait_for_selector("#results:not([hidden])")
+    assert "call.wav" in page.inner_text("#results-title") and page.is_hidden("#error")
+
+
 def test_a_key_is_asked_for(opened: Open, predictor: Predictor, call: Path) -> None:
     with listening(predictor, key="correct-horse") as address:
         page = opened(address)

@@ -146,6 +146,15 @@ class Health(BaseModel):
     model: str = Field(examples=["default"])
 
 
+class ModelLimits(_Answer):
+    """What the server takes. JSON has whole numbers without a point."""
+
+    megabytes: int | float = Field(description="Size of the largest request.", examples=[50])
+    seconds: int | float = Field(description="Length of the longest recording or stream.", examples=[1800])
+    labels: int = Field(description="Own labels in a request.")
+    requests_per_client: int = Field(description="Requests of one address that are in work at once.")
+
+
 class ModelAnswer(_Answer):
     """What the model knows, and what the server takes."""
 
@@ -153,10 +162,10 @@ class ModelAnswer(_Answer):
     emotions: list[str]
     takes_any_labels: bool = Field(description="Whether other labels than its own can be asked for.")
     can_be_adapted: bool = Field(description="Whether a timeline can be adapted to the voices.")
-    seconds_used_of_a_clip: float | None = Field(
+    seconds_used_of_a_clip: int | float | None = Field(
         description="Length of the parts that a prediction cuts a longer clip into; null if it uses clips whole."
     )
-    limits: dict[str, float]
+    limits: ModelLimits
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -38,6 +38,10 @@ class TooLong(Exception):
     """The file has more seconds than are taken."""
 
 
+class NoChannel(GemoclapError):
+    """The file has fewer channels than the number that a client asks for."""
+
+
 class Bounded(Recording):
     """A recording that may have no more than so many seconds.
 
@@ -71,10 +75,10 @@ def one_channel(path: str, channel: int, seconds: float) -> Recording:
 
 
 def check_channel(file: Channels, channel: int) -> None:
-    """Raise a GemoclapError where a file has no such channel."""
+    """Raise a NoChannel where a file has no such channel."""
     if channel > file.channels:
         has = "one channel" if file.channels == 1 else f"{file.channels} channels"
-        raise GemoclapError(f"channel {channel} is asked for, but {file.path} has {has}; give another one")
+        raise NoChannel(f"channel {channel} is asked for, but {file.path} has {has}; give another one")
 
 
 def bounded(blocks: Generator[np.ndarray], most: float) -> Generator[np.ndarray]:
@@ -160,7 +164,9 @@ def frames(job: dict[str, Any]) -> Iterator[Frame]:
     except TooLong:
         yield {"error": "too_long"}, b""
     except MemoryError:
-        yield {"error": "needs more memory than a decoder may have; send a shorter recording"}, b""
+        yield {"error": f"{job['path']}: needs more memory than a decoder may have; send a shorter recording"}, b""
+    except NoChannel as error:
+        yield {"error": str(error), "is_option": True}, b""
     except GemoclapError as error:
         yield {"error": str(error)}, b""
 

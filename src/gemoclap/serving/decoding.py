@@ -23,7 +23,7 @@ import numpy as np
 from gemoclap.audio import Channels, Recording
 from gemoclap.audio.decoders import Certainty
 from gemoclap.config import AudioSettings
-from gemoclap.serving.limits import Limits, Refused, busy, too_long, unusable
+from gemoclap.serving.limits import Limits, Refused, busy, too_long, unusable, unusable_file
 
 API_KEY = "GEMOCLAP_API_KEY"
 """Name of the environment variable that holds the key; decoders do not get it."""
@@ -239,7 +239,7 @@ class _Decoder:
                 return
             if "error" in header:
                 self._is_working = False
-                raise self._refusal(str(header["error"]), upload)
+                raise self._refusal(header, upload)
             yield header, data
 
     def _frame(self, upload: Upload) -> tuple[dict[str, Any], bytes]:
@@ -254,10 +254,10 @@ class _Decoder:
         except (ValueError, KeyError, TypeError, RecursionError):
             pass
         if self._was_ended:
-            raise unusable(
+            raise unusable_file(
                 f"{upload.name}: could not be decoded within {self._limits.decode_seconds:g} s; convert it to WAV or FLAC"
             )
-        raise unusable(
+        raise unusable_file(
             f"{upload.name}: the decoder broke down on it; it is damaged: convert it to WAV or record it again"
         )
 
@@ -277,7 +277,8 @@ class _Decoder:
         finally:
             timer.cancel()
 
-    def _refusal(self, error: str, upload: Upload) -> Refused:
+    def _refusal(self, header: dict[str, Any], upload: Upload) -> Refused:
+        error = str(header["error"])
         if error == "too_long":
             return too_long(self._limits)
         if error == "not_audio":
@@ -286,7 +287,8 @@ class _Decoder:
                 "not_audio",
                 f"{upload.name}: is not audio that this server reads; send WAV, FLAC, MP3, Ogg or Opus",
             )
-        return unusable(error.replace(str(upload.path), upload.name))
+        refused = unusable if header.get("is_option") else unusable_file
+        return refused(error.replace(str(upload.path), upload.name))
 
 
 def _floats(data: bytes) -> np.ndarray:

@@ -128,8 +128,13 @@ def took_too_long(limits: Limits) -> Refused:
 
 
 def unusable(message: str) -> Refused:
-    """Return what answers a file or an option of which nothing can be made."""
+    """Return what answers an option of which nothing can be made."""
     return Refused(422, "unusable", message)
+
+
+def unusable_file(message: str) -> Refused:
+    """Return what answers a file of which nothing can be made, whatever the options are."""
+    return Refused(422, "unusable_file", message)
 
 
 def checked_labels(given: list[str] | None, limits: Limits) -> tuple[str, ...] | None:

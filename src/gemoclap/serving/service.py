@@ -106,15 +106,16 @@ class Service:
     def about(self) -> dict[str, Any]:
         """Return what a client should know of the model and the limits."""
         model, limits = self._model, self.limits
+        longest = model.config.clip_settings.max_seconds
         return {
             "model": self.name,
             "emotions": [*self._labels],
             "takes_any_labels": isinstance(model, GEmoClapModel),
             "can_be_adapted": model.standardizer is not None,
-            "seconds_used_of_a_clip": model.config.clip_settings.max_seconds,
+            "seconds_used_of_a_clip": None if longest is None else _whole(longest),
             "limits": {
-                "megabytes": limits.body_bytes / 1e6,
-                "seconds": limits.seconds,
+                "megabytes": _whole(limits.body_bytes / 1e6),
+                "seconds": _whole(limits.seconds),
                 "labels": limits.labels,
                 "requests_per_client": limits.per_client,
             },
@@ -244,6 +245,11 @@ def window_data(window: EmotionWindow) -> dict[str, Any]:
         "remark": window.remark,
         "error": window.error,
     }
+
+
+def _whole(number: float) -> float:
+    """Return a whole number as an int, which JSON writes as 50; as a float it would be 50.0."""
+    return int(number) if float(number).is_integer() else number
 
 
 def _prediction_data(answer: Prediction, threshold: float) -> dict[str, Any]:

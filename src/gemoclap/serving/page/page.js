@@ -7,7 +7,8 @@ import { Recorder } from "./recorder.js";
 const $ = (id) => document.getElementById(id);
 let about = null; // what the server says of itself
 let key = "";
-let file = null; // the recording that is shown or asked for
+let file = null; // the recording that was asked for last, and not refused
+let shown = null; // the one whose answer is shown
 let answer = null;
 let request = null;
 let recorder = null;
@@ -127,10 +128,10 @@ function* fields() {
 }
 
 function look(chosen) {
-  file = chosen;
+  keep(chosen);
   clearError();
   if (about && file.size > 1e6 * about.limits.megabytes) {
-    return fail(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB; the server takes ${about.limits.megabytes} MB. Send a shorter recording, or compress it.`);
+    return refused(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB; the server takes ${about.limits.megabytes} MB. Send a shorter recording, or compress it.`);
   }
   const form = new FormData();
   for (const [name, value] of fields()) form.append(name, value);
@@ -147,6 +148,17 @@ function look(chosen) {
   mine.send(form);
 }
 
+function keep(chosen) {
+  file = chosen;
+  $("again").disabled = !file;
+}
+
+/** Say why nothing can be made of the recording, and go back to the one that is shown: to send the same again is of no use. */
+function refused(message) {
+  fail(message);
+  keep(shown);
+}
+
 function busy(text, share) {
   $("busy").hidden = false;
   $("busy-text").textContent = text;
@@ -160,17 +172,19 @@ $("cancel").addEventListener("click", () => {
   $("busy").hidden = true;
 });
 
+const ABOUT_THE_FILE = ["not_audio", "too_large", "too_long", "unusable_file"]; // codes of errors
+
 function done(mine) {
   if (mine !== request) return;
   request = null;
   $("busy").hidden = true;
-  $("again").disabled = false;
   let data = null;
   try {
     data = JSON.parse(mine.responseText);
   } catch { /* no answer, or that of something between */ }
   if (mine.status === 200 && data) return show(data);
   if (mine.status === 401) return wantKey();
+  if (ABOUT_THE_FILE.includes(data?.error?.code)) return refused(data.error.message);
   const again = mine.status === 429 || mine.status === 503 || mine.status === 0;
   fail(data?.error?.message ?? "The server does not answer. Look whether it still runs.", again);
 }
@@ -197,6 +211,7 @@ function clearError() {
 
 function show(data) {
   answer = data;
+  shown = file;
   $("results").hidden = $("skip").hidden = false;
   $("results-title").textContent = `Emotion over time in ${data.file}`;
   $("summary").textContent = summary(data);
