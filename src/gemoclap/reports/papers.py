@@ -33,7 +33,6 @@ from gemoclap.reports.systems import is_run, read_run
 from gemoclap.reports.tables import (
     UNDEFINED,
     count,
-    percent,
     row_label,
     scores_row,
     with_interval,
@@ -242,7 +241,7 @@ def _own_lines(name: str, results: Results, paper: Paper) -> list[Line]:
         scores, mean = row.scores, row.mean
         readings = [(with_interval(scores.war, scores.war_interval), with_interval(scores.uar, scores.uar_interval))]
         if paper.has_two_readings:
-            readings.append((percent(scores.war), percent(scores.uar)))  # our labels have one reading
+            readings.append((UNDEFINED, UNDEFINED))  # only the paper labels its figures in two ways
         by_fold = f"{with_sd(mean.war, mean.war_sd)} / {with_sd(mean.uar, mean.uar_sd)}"
         found.append(Line(_label(row), encoder_of(row, results), tuple(readings), by_fold, name))
     return found
@@ -266,6 +265,7 @@ def _reading(beside: Beside) -> list[str]:
         "**WAR** (weighted average recall) is the share of utterances that are predicted correctly, **UAR** (unweighted "
         "average recall) the mean of the recalls of the classes.",
         *beside.paper.remarks,
+        *(["Our rows have one reading, in the column WAR / UAR."] if beside.paper.has_two_readings else []),
         "Our figures are those of all test utterances together; for each fold alone and then averaged they are in the column "
         f"'mean of folds'. Which of the two a paper has is {UNKNOWN}.",
         "The papers' figures have no intervals, and were not measured here.",
@@ -358,7 +358,7 @@ def _caption(beside: Beside) -> str:
     if beside.paper.has_two_readings:
         sentences.append(
             "The paper labels the figures of its Table 1 in two ways: as in its Table 2 (WAR, UAR), or as in the header "
-            "of its Table 1 (other reading)."
+            "of its Table 1 (other reading). Ours have one reading."
         )
     if beside.others:
         sentences.append("Rows of other corpora or classes cannot be compared with the published figures.")
