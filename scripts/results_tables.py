@@ -21,6 +21,7 @@ from gemoclap.metrics import Difference, holm
 from gemoclap.recipes.ems import EmsComparison, Score
 from gemoclap.reports.corpus_matrix import ABOUT_OTHERS, ABOUT_WITHIN, ALL_OTHERS, matrix_rows
 from gemoclap.reports.ems import difference_table, score_table
+from gemoclap.reports.pseudo_labels import KNOWN, agreement_cell, inertia_cell
 from gemoclap.reports.tables import (
     UNDEFINED,
     count,
@@ -234,16 +235,15 @@ def calibration(records: Records, options: Options) -> str:
 def clusters(records: Records, options: Options) -> str:
     """Return what the clusters of GMP-TL know: purity in percent, and normalised mutual information."""
     (record,) = records.values()
-    known = ("emotion", "gender", "speaker")
 
     def cell(scale: Record, what: str) -> str:
-        return f"{percent(scale[what][0])}, {scale[what][1]:.3f}" if what in scale else UNDEFINED
+        return agreement_cell(*scale[what]) if what in scale else UNDEFINED
 
     rows = [
-        [f"{int(number):,}", f"{scale['inertia']:.4g}", *(cell(scale, what) for what in known)]
+        [f"{int(number):,}", inertia_cell(scale["inertia"]), *(cell(scale, what) for what in KNOWN)]
         for number, scale in record["clusters"].items()
     ]
-    return noted(markdown_table(["clusters", "inertia", *known], rows), [record])
+    return noted(markdown_table(["clusters", "inertia", *KNOWN], rows), [record])
 
 
 # Other commands.

@@ -174,13 +174,15 @@ def test_two_runs_are_recorded_together(scripts: ModuleType, tmp_path: Path) -> 
         f"gemoclap crossval made.jsonl --methods ce{option} -o runs/x"
         for option in ("", " --model.project_plain_heads true")
     ]
-    for run, inertias in zip(runs, ({"16": 2.0, "64": 1.0}, {"64": 3.0}), strict=True):
+    for run, inertias in zip(runs, ({"16": 42.8, "64": 1.0}, {"64": 3.0}), strict=True):
         clusters = run / "ce" / "fold_1" / "clusters"
         clusters.mkdir()
         (clusters / "quality.json").write_text(json.dumps({scale: {"inertia": one} for scale, one in inertias.items()}))
     found = module("results_record").make_record(runs, commands, "Made")
     assert list(found["rows"]) == ["ce", "ce@two"] and len(found["pairs"]) == 1
-    assert {scale: one["inertia"] for scale, one in found["clusters"].items()} == {"16": 2.0, "64": 2.0}
+    assert {scale: one["inertia"] for scale, one in found["clusters"].items()} == {"16": 42.8, "64": 2.0}
+    _, *rows = table(module("results_pages").table("clusters made", {"made": found}))
+    assert [row[1] for row in rows] == ["42.80", "2.000"]  # four digits, as in a report
 
 
 def test_gains_are_of_each_method_in_the_second_run(scripts: ModuleType, tmp_path: Path) -> None:

@@ -44,12 +44,21 @@ def pseudo_label_cells(folders: Sequence[Path]) -> Cells:
 def _row(k: str, scales: Sequence[dict[str, Any]]) -> list[str]:
     cells = [_agreement([scale[name] for scale in scales]) for name in KNOWN]
     inertias = [scale["inertia"] for scale in scales if "inertia" in scale]  # older files have none
-    inertia = f"{mean(inertias):#.4g}".rstrip(".") if inertias else UNDEFINED  # four digits, also of 61.30 and 1234
-    return [f"{int(k):,}", inertia, *cells]
+    return [f"{int(k):,}", inertia_cell(mean(inertias)) if inertias else UNDEFINED, *cells]
 
 
 def _agreement(folds: Sequence[dict[str, Any] | None]) -> str:
     known = [fold for fold in folds if fold is not None]
     if not known:
         return UNDEFINED
-    return f"{percent(mean(fold['purity'] for fold in known))}, {mean(fold['nmi'] for fold in known):.3f}"
+    return agreement_cell(mean(fold["purity"] for fold in known), mean(fold["nmi"] for fold in known))
+
+
+def inertia_cell(inertia: float) -> str:
+    """Return an inertia with four digits, also where the last is a zero: ``"61.30"``, ``"1234"``."""
+    return f"{inertia:#.4g}".rstrip(".")
+
+
+def agreement_cell(purity: float, nmi: float) -> str:
+    """Return purity in percent and NMI: ``"41.5, 0.030"``."""
+    return f"{percent(purity)}, {nmi:.3f}"
