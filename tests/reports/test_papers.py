@@ -298,7 +298,7 @@ def test_what_is_no_run_is_one_line(paper_run: Path, tmp_path: Path, capsys: pyt
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     assert "is not the folder of a cross-validation" in complaint(capsys, "papers", "gmp-tl", tmp_path / "nowhere")
-    assert "table/cells/*/*" in complaint(capsys, "papers", "gmp-tl", tmp_path / "table")
+    assert "is a folder of several trainings" in complaint(capsys, "papers", "gmp-tl", tmp_path / "table")
     assert "is named twice" in complaint(capsys, "papers", "gmp-tl", paper_run, f"{paper_run}/")
     (tmp_path / "link").symlink_to(paper_run)
     assert "is named twice" in complaint(capsys, "papers", "gmp-tl", paper_run, tmp_path / "link")

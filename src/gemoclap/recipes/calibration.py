@@ -13,6 +13,7 @@ from typing import Any
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.predictions import concatenate, read_predictions
+from gemoclap.recipes.other_folders import other_folder
 from gemoclap.recipes.run_files import read_plan, read_run_config
 from gemoclap.recipes.run_folder import (
     CONFIG,
@@ -54,7 +55,8 @@ def calibration_of_run(run: Path, config: Mapping[str, Any], method: str, classe
             if tables[-1].classes != tuple(classes):
                 raise GemoclapError(f"{path}: has other classes than this training ({', '.join(classes)})")
     if not tables:
-        raise GemoclapError(f"{run}: not the folder of a cross-validation; make one with 'gemoclap crossval -o {run}'")
+        unknown = f"not the folder of a cross-validation; make one with 'gemoclap crossval -o {run}'"
+        raise GemoclapError(f"{run}: {other_folder(run) or unknown}")
     return calibration_on(concatenate(tables), OF_A_RUN)
 
 

@@ -13,7 +13,6 @@ from gemoclap.config import TRAINED
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
 from gemoclap.metrics import INTERVAL_SEEDS
-from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
 from gemoclap.reports.page import adapted_remark, overlap_warning
@@ -29,7 +28,7 @@ from gemoclap.reports.protocol import (
 )
 from gemoclap.reports.published import PAPERS, READINGS, UNKNOWN, Paper, PublishedSystem
 from gemoclap.reports.records import Results, Row
-from gemoclap.reports.systems import is_run, read_run
+from gemoclap.reports.systems import read_run
 from gemoclap.reports.tables import (
     UNDEFINED,
     count,
@@ -74,19 +73,13 @@ def read_beside(paper: str, folders: Sequence[str]) -> Beside:
 
     Raises
     ------
-    GemoclapError : a folder is no run, or is named twice; or as `reports.collect`.
+    GemoclapError : a folder is named twice; or as `systems.read_run`.
     """
     runs: dict[str, Results] = {}
     for folder in folders:
         name = os.path.normpath(folder)
         if any(os.path.realpath(name) == os.path.realpath(other) for other in runs):
             raise GemoclapError(f"{folder}: is named twice; name each run once")
-        if is_dimension_run(folder):
-            raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes; name runs of emotions")
-        if not is_run(Path(folder)):
-            cells = f"{folder}/cells/*/*" if (Path(folder) / "cells").is_dir() else ""
-            hint = f"name its cells, such as {cells}" if cells else "name the folder that 'gemoclap crossval' wrote"
-            raise GemoclapError(f"{folder}: is not the folder of a cross-validation; {hint}")
         runs[name] = read_run(Path(folder))
     return Beside(PAPERS[paper], runs)
 

@@ -19,28 +19,10 @@ from gemoclap.metrics import Scores
 from gemoclap.predictions import PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.made import read_made
+from gemoclap.recipes.other_folders import refuse_other_folder
 from gemoclap.recipes.run_files import read_log, read_plan, read_run_config
-from gemoclap.recipes.sharing import LOCKS
 from gemoclap.reports.records import FoldInfo, FoldMean, MethodResults, Results, Row
 from gemoclap.reports.rows import differences, make_row, score_table
-
-
-def refuse_many_runs(folder: Path) -> None:
-    """Raise a GemoclapError if a folder is that of a sweep, a table or a matrix: it has runs, but is not itself one."""
-    if (folder / "folds.json").is_file() or not (folder / LOCKS).is_dir():
-        return
-    kinds = {
-        "sweep.json": "sweep",
-        "table1.json": "table1",
-        "crosscorpus.json": "crosscorpus",
-        "ems.json": "compare ems",
-    }
-    command = next((command for name, command in kinds.items() if (folder / name).is_file()), None)
-    runs = sorted(path.parent for path in folder.rglob("folds.json") if (path.parent / "config.yaml").is_file())
-    what = f"the folder of a 'gemoclap {command}'" if command else "a folder of several trainings"
-    cure = "repeat the command that made it, and its tables are written again"
-    one = f"; or name one of its runs, such as {runs[0]}" if runs else ""
-    raise GemoclapError(f"{folder}: is {what}, not one cross-validation; {cure}{one}")
 
 
 def collect(run_dir: str | os.PathLike) -> Results:
@@ -54,7 +36,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
         the folds; the message names the file.
     """
     run_dir = Path(run_dir)
-    refuse_many_runs(run_dir)
+    refuse_other_folder(run_dir)
     config = read_run_config(run_dir / "config.yaml")
     plan = read_plan(run_dir / "folds.json")
     classes = tuple(plan["vocabulary"]["emotions"])

@@ -13,6 +13,7 @@ from gemoclap.corpora.manifest import AUDIO_SUFFIXES, Utterance
 from gemoclap.corpora.speakers import normal_name, speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import read_json
+from gemoclap.recipes.other_folders import CROSSVAL, other_folder
 from gemoclap.recipes.run_folder import CONFIG, seed_folders
 from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.joined import joined
@@ -114,13 +115,21 @@ def is_run(source: Path) -> bool:
 
 
 def read_run(folder: Path) -> Results:
-    """Return the results of a run, or those of several seeds together; raises as `collect` and `joined`."""
+    """Return the results of a run, or those of several seeds together.
+
+    Raises
+    ------
+    GemoclapError : the folder is not that of a run of emotions, or as `collect` and `joined`.
+    """
+    if not is_run(folder):
+        what = other_folder(folder) or f"is not the folder of a cross-validation; {CROSSVAL}"
+        raise GemoclapError(f"{folder}: {what}")
+    if is_dimension_run(folder):
+        raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes; name runs of emotions")
     return collect(folder) if (folder / CONFIG).is_file() else joined(seed_folders(folder), folder)
 
 
 def _run_systems(name: str, source: str, method: str) -> list[System]:
-    if is_dimension_run(source):
-        raise GemoclapError(f"{source}: is a run of dimensions, which has no classes to compare; name runs of emotions")
     results = read_run(Path(source))
     rows = [row for row in results.rows if not method or method in _called(row)]
     if not rows:
@@ -222,9 +231,8 @@ def _file_system(name: str, source: str, method: str, names: ClipNames, labels: 
     if path.is_dir() and (path / PREDICTIONS).is_file():
         path = path / PREDICTIONS
     elif path.is_dir() and not s3prl_files(path):
-        raise GemoclapError(
-            f"{source}: has no {CONFIG} of a run, no {PREDICTIONS} and no *_predict.txt of S3PRL; name another folder"
-        )
+        no_run = f"has no {CONFIG} of a run, no {PREDICTIONS} and no *_predict.txt of S3PRL; name another folder"
+        raise GemoclapError(f"{source}: {other_folder(path) or no_run}")
     rows = read_answers(path, labels)
     rows = [replace(row, clip=names.find(row.clip)) for row in rows]
     answers = {row.clip: row.answer for row in rows}

@@ -14,6 +14,7 @@ from gemoclap.files import file_hash
 from gemoclap.metrics import Difference, Scores, confusion_by_seed, difference_over_speakers
 from gemoclap.predictions import PredictionTable, aligned
 from gemoclap.recipes.crosscorpus import CrossCorpus, Pair
+from gemoclap.recipes.other_folders import other_folder
 from gemoclap.recipes.run_folder import CONFIG, MANIFEST_HASH, determining, first_difference
 from gemoclap.reports.document import Grid
 from gemoclap.reports.records import MethodResults, Results
@@ -68,9 +69,8 @@ def read_within(matrix: CrossCorpus, runs: Sequence[str] = ()) -> dict[str, With
     manifests = {file_hash(str(one.data.manifest)): name for name, one in matrix.corpora.items()} if runs else {}
     for run in runs:
         if not is_run(Path(run)):
-            raise GemoclapError(
-                f"--within {run}: is not the folder of a cross-validation; name one, or give --within train"
-            )
+            other = other_folder(Path(run)) or "is not the folder of a cross-validation; name one"
+            raise GemoclapError(f"--within {run}: {other}, or give --within train")
         results = read_run(Path(run))
         name = manifests.get(str(results.config.get(MANIFEST_HASH)))
         if name is None:
