@@ -6,6 +6,8 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,19 @@ def complaint(capsys: pytest.CaptureFixture, *arguments: str | Path, status: int
     assert len(shown.err.splitlines()) == 1, shown.err
     assert "Traceback" not in shown.err and shown.err.startswith("gemoclap: ")
     return shown.err
+
+
+def counting(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[Any]:
+    """Return the first argument of every later call of a module's function, which does what it did."""
+    calls: list[Any] = []
+    function = getattr(module, name)
+
+    def counted(first: Any, *others: Any, **options: Any) -> Any:
+        calls.append(first)
+        return function(first, *others, **options)
+
+    monkeypatch.setattr(module, name, counted)
+    return calls
 
 
 def changed(manifest: Path, target: Path, keep: int | None = None, **fields: object) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
-from small import changed, complaint, contents, run
+from small import changed, complaint, contents, counting, run
 
 from gemoclap.config import DataSettings, ModelSettings, Settings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
@@ -22,6 +22,7 @@ from gemoclap.corpora.synthetic import generate
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import read_predictions
+from gemoclap.recipes import crosscorpus as crossing
 from gemoclap.recipes.crosscorpus import CrossCorpus
 from gemoclap.recipes.made import RESULTS, code_hash
 
@@ -136,6 +137,14 @@ def test_the_figures_are_those_of_the_predictions(finished: Path) -> None:
             assert float(row["uar"]) == pytest.approx(balanced_accuracy_score(truth, said), abs=1e-6)
         else:
             assert row["uar"] == "" and "shared" in row["state"]
+
+
+def test_a_finished_matrix_is_read_once(
+    corpora: dict[str, Path], finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = counting(monkeypatch, crossing, "read_predictions")
+    assert run(*command(corpora, finished)) == 0
+    assert sorted(tables) == sorted((finished / "cells").rglob("predictions.csv")) and tables
 
 
 def test_a_pair_that_is_lacking_is_tested_and_nothing_else(

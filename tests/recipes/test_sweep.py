@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import recall_score
-from small import SMALL, changed, complaint, contents, run
+from small import SMALL, changed, complaint, contents, counting, run
 
 from gemoclap.cli.tables import _axis, _split
 from gemoclap.config import DataSettings, Settings
 from gemoclap.corpora.manifest import read_manifest
-from gemoclap.recipes.sweep import Sweep, Value, _name
-from gemoclap.reports.sweep import read_tried, write_sweep
+from gemoclap.recipes import sweep as sweeping
+from gemoclap.recipes.sweep import Sweep, Value, _name, best_of_each_fold
+from gemoclap.reports.sweep import read_sweep, write_sweep
 from gemoclap.training.evaluate import table_of
 
 OVER = ("--over", "objective.alpha=0.5,0.9", "--over", "train.epochs=1,3")
@@ -94,8 +95,8 @@ def test_each_fold_is_tested_with_the_choice_of_its_own_development_speakers(
             classes = sweep.vocabulary.emotions
             tables[number, place] = table_of(fold.test, scores, classes, sweep.vocabulary.resolve, fold.name)
             tables[number, place].write(folder / "predictions.csv")
-    assert sweep.chosen("ce", 0) == [0, 1]
-    (one,) = read_tried(sweep)
+    assert best_of_each_fold(sweep.development_uar("ce", 0)) == [0, 1]
+    (one,) = read_sweep(sweep)
     assert one.chosen == [1, 1, 0] and one.scores is not None
     chosen = [tables[0, 0], tables[1, 1]]
     truth, answers = ([label for table in chosen for label in getattr(table, name)] for name in ("truth", "prediction"))
@@ -129,6 +130,14 @@ def test_a_finished_sweep_trains_nothing_and_values_can_be_added(
     assert run("sweep", small_manifest, *OVER, *OPTIONS, "-o", swept) == 0  # the page of the first values again
 
 
+def test_a_finished_sweep_is_read_once(swept: Path, small_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = counting(monkeypatch, sweeping, "read_log")
+    tables = counting(monkeypatch, sweeping, "read_predictions")
+    assert run("sweep", small_manifest, *OVER, *OPTIONS, "-o", swept) == 0
+    assert sorted(logs) == sorted(path for cell in CELLS for path in (swept / "cells" / cell).rglob("log.jsonl"))
+    assert len(tables) == 2 * 2  # one for each method and fold
+
+
 def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(small_manifest)
     parts = dict(zip(sorted({str(row.speaker) for row in rows}), ("train", "train", "dev", "test1"), strict=True))
@@ -139,24 +148,24 @@ def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifes
     values = {"train.epochs": [Value("1", 1), Value("3", 3)]}
     sweep = Sweep(Settings(data=data), values, ["ce"], [0], tmp_path / "run")
     assert len(sweep.folds) == 1 and {row.speaker for row in sweep.folds[0].dev} == {"s03"}
-    assert "1 fold with 8 development utterances or more each" in write_sweep(sweep).read_text()
+    assert "1 fold with 8 development utterances or more each" in write_sweep(sweep, read_sweep(sweep)).read_text()
 
 
 def test_nothing_is_chosen_before_all_are_finished(small_manifest: Path, tmp_path: Path) -> None:
     data = DataSettings(manifest=str(small_manifest), folds="kfold", n_folds=2, dev_speakers=1)
     values = {"train.epochs": [Value("1", 1), Value("3", 3)]}
     sweep = Sweep(Settings(data=data), values, ["ce"], [0, 1], tmp_path)
-    (one,) = read_tried(sweep)
+    (one,) = read_sweep(sweep)
     assert one.development.shape == (2, 4) and np.isnan(one.development).all()
     assert (one.chosen, one.scores, one.best, one.means) == (None, None, None, [None, None])
-    assert "**Unfinished:** 8 trainings are not finished" in write_sweep(sweep).read_text()
+    assert "**Unfinished:** 8 trainings are not finished" in write_sweep(sweep, read_sweep(sweep)).read_text()
     folder = sweep.fold_folder(sweep.combinations[0], 0, "ce", "fold_1")
     folder.mkdir(parents=True)
     rows = [{"epoch": 1, "dev_uar": 0.7, "selected": True}, {"epoch": 2, "dev_uar": 0.5, "selected": False}]
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "predictions.csv").write_text("")
     assert sweep.development_uar("ce", 0)[0, 0] == 0.7  # of the epoch that was kept
-    assert sweep.chosen("ce", 0) == []
+    assert best_of_each_fold(sweep.development_uar("ce", 0)) == []
 
 
 @pytest.mark.parametrize(
@@ -235,7 +244,7 @@ def test_a_value_has_one_spelling_in_every_table_however_it_was_typed(small_mani
     data = DataSettings(manifest=str(small_manifest), folds="kfold", n_folds=2, dev_speakers=1)
     axes = dict(map(_axis, ["model.layers=1,[0,1],[ 1,2 ]", "objective.alpha=.5,0.70"]))
     sweep = Sweep(Settings(data=data), axes, ["sl_gemo_clap"], [0], tmp_path)
-    page = write_sweep(sweep).read_text()
+    page = write_sweep(sweep, read_sweep(sweep)).read_text()
     # What is tried out is not said to be the same in all.
     about = next(line for line in page.splitlines() if line.startswith("Manifest "))
     assert "2 folds with 1 development speaker each, encoder `compact`, fine-tuned, pooling mean_std" in about

@@ -20,7 +20,7 @@ from gemoclap.metrics import unweighted_average_recall
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.crosscorpus import Corpus, Pair
 from gemoclap.reports.corpus_matrix import ink_on
-from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
+from gemoclap.reports.crosscorpus import print_crosscorpus, read_crosscorpus, write_crosscorpus
 from gemoclap.reports.tables import percent
 from gemoclap.reports.within import Within, cost_of
 
@@ -76,7 +76,7 @@ def rows_under(page: str, heading: str) -> dict[str, list[str]]:
 
 
 def test_the_page_has_a_row_for_what_was_trained_on(matrix: Any) -> None:
-    page = write_crosscorpus(matrix).read_text()
+    page = write_crosscorpus(read_crosscorpus(matrix)).read_text()
     rows = rows_under(page, "UAR")
     assert (
         rows["a"][0] == "\N{EN DASH}"
@@ -96,16 +96,18 @@ def test_a_picture_that_fails_does_not_cost_the_table(matrix: Any, monkeypatch: 
     def fail(*_: object, **__: object) -> None:
         raise ValueError("no font")
 
-    whole = write_crosscorpus(matrix).read_text()
+    whole = write_crosscorpus(read_crosscorpus(matrix)).read_text()
     monkeypatch.setattr("gemoclap.reports.crosscorpus.draw_matrix", fail)
-    page = write_crosscorpus(matrix).read_text()
+    page = write_crosscorpus(read_crosscorpus(matrix)).read_text()
     assert "**crosscorpus.png could not be drawn:** ValueError: no font" in page and "](crosscorpus.png)" not in page
     assert rows_under(page, "UAR") == rows_under(whole, "UAR") and (matrix.output / "crosscorpus.json").is_file()
 
 
 def test_warnings_come_first(matrix: Any) -> None:
     matrix.warnings = ["two of them are one"]
-    assert write_crosscorpus(matrix).read_text().split("\n\n")[1] == "**Beware: two of them are one.**"
+    assert (
+        write_crosscorpus(read_crosscorpus(matrix)).read_text().split("\n\n")[1] == "**Beware: two of them are one.**"
+    )
 
 
 def test_few_speakers_of_a_corpus_are_said(matrix: Any) -> None:
@@ -114,10 +116,10 @@ def test_few_speakers_of_a_corpus_are_said(matrix: Any) -> None:
     matrix.corpora["c"] = replace(matrix.corpora["c"], rows=few)
     limit = "with so few, an interval covers the true figure at most 75 times in 100, not 95"
     said = f"Beware: c: there are only 3 speakers: {limit}."
-    page = write_crosscorpus(matrix).read_text()
+    page = write_crosscorpus(read_crosscorpus(matrix)).read_text()
     assert f"**{said}**" in page and page.count("Beware") == 1
     output = io.StringIO()
-    print_crosscorpus(matrix, Console(file=output, width=200))
+    print_crosscorpus(read_crosscorpus(matrix), Console(file=output, width=200))
     assert output.getvalue().splitlines()[-1] == said
 
 
@@ -133,7 +135,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 
 def test_the_picture_has_the_figures_where_they_belong(matrix: Any, drawn: list[Figure]) -> None:
-    write_crosscorpus(matrix)
+    write_crosscorpus(read_crosscorpus(matrix))
     axes = drawn[0].axes[0]
     cells: dict[tuple[int, int], list[str]] = {}
     for text in axes.texts:
@@ -147,7 +149,7 @@ def test_the_picture_has_the_figures_where_they_belong(matrix: Any, drawn: list[
 
 def test_all_others_are_a_row_of_the_picture_and_of_every_file(matrix: Any, drawn: list[Figure]) -> None:
     matrix.left_out = [Pair("b+c", "a", LABELS, ("b", "c")), Pair("a", "b", LABELS), Pair("", "c", ())]
-    page = write_crosscorpus(matrix).read_text()
+    page = write_crosscorpus(read_crosscorpus(matrix)).read_text()
     row = rows_under(page, "UAR")["all others"]
     assert row[0].startswith(uar(matrix, "b+c", "a")) and row[1] == rows_under(page, "UAR")["a"][1]
     assert row[2] == "no label shared" and "| b and c | a |" in page
@@ -181,7 +183,7 @@ def luminance(colour: Any) -> np.ndarray:
 
 
 def test_in_grey_a_higher_figure_is_darker_and_every_figure_is_legible(matrix: Any, drawn: list[Figure]) -> None:
-    write_crosscorpus(matrix)
+    write_crosscorpus(read_crosscorpus(matrix))
     axes = drawn[0].axes[0]
     image = axes.images[0]
     assert np.all(np.diff(luminance(image.cmap(np.linspace(0, 1, 101)))) < 0)
@@ -197,7 +199,7 @@ def test_in_grey_a_higher_figure_is_darker_and_every_figure_is_legible(matrix: A
 
 def test_the_terminal_has_the_matrix(matrix: Any) -> None:
     output = io.StringIO()
-    print_crosscorpus(matrix, Console(file=output, width=100))
+    print_crosscorpus(read_crosscorpus(matrix), Console(file=output, width=100))
     text = output.getvalue()
     assert all(uar(matrix, *pair) in text for pair in (("a", "b"), ("b", "a"), ("b", "c")))
     assert "only happy shared" in text and "2 labels, n 40" in text and "not finished" in text
@@ -207,5 +209,5 @@ def test_the_predictions_of_a_cell_are_read_once(matrix: Any, monkeypatch: pytes
     asked: list[Pair] = []
     predictions = matrix.predictions
     monkeypatch.setattr(matrix, "predictions", lambda pair: asked.append(pair) or predictions(pair))
-    write_crosscorpus(matrix)
+    write_crosscorpus(read_crosscorpus(matrix))
     assert asked == [pair for pair in matrix.pairs if not pair.is_empty]

@@ -15,7 +15,9 @@ from rich.console import Console
 from gemoclap.recipes.cost import Cost
 from gemoclap.recipes.table1 import Table
 from gemoclap.reports import collect
-from gemoclap.reports.table1 import print_costs, print_table1, write_table1
+from gemoclap.reports.cost import print_costs
+from gemoclap.reports.table1 import print_table1, write_table1
+from gemoclap.reports.table1_cells import read_table1
 from gemoclap.reports.tables import percent, with_interval
 
 CLASSES = ("angry", "happy", "neutral", "sad")
@@ -45,7 +47,7 @@ def rows_under(page: str, heading: str) -> list[list[str]]:
 
 
 def test_every_file_has_the_figures_of_the_cells(table: Table) -> None:
-    page = write_table1(table).read_text()
+    page = write_table1(read_table1(table)).read_text()
     with open(table.output / "table1.csv", newline="") as file:
         rows = {(row["encoder"], row["method"]): row for row in csv.DictReader(file)}
     cells = json.loads((table.output / "table1.json").read_text())["cells"]
@@ -71,12 +73,12 @@ def test_the_protocol_says_how_the_encoders_are_used(tmp_path: Path) -> None:
     folder = tmp_path / "cells" / "default" / "ce" / "seed_0"
     made = make_run(folder, ("ce",), n_folds=3, classes=CLASSES, epochs=1)
     told(made, model={"audio_encoder": "default", "freeze": "all", "layers": 3}, train={"seed": 0})
-    page = write_table1(Table(tmp_path, {"default": "default"}, ("ce",), (0,))).read_text()
+    page = write_table1(read_table1(Table(tmp_path, {"default": "default"}, ("ce",), (0,)))).read_text()
     assert "| audio encoder | default; frozen: all, output of layer 3 |" in page
 
 
 def test_unfinished_cells_say_so_and_have_no_figures(table: Table) -> None:
-    page = write_table1(table).read_text()
+    page = write_table1(read_table1(table)).read_text()
     assert "**Unfinished:** 2 of 6 cells" in page
     rows = {row[0]: row[1:] for row in rows_under(page, "All test utterances together")}
     assert rows["hubert-large-ll60k"][1] == "2 of 3 folds" and rows["my_own"][1] == "not begun"
@@ -87,7 +89,7 @@ def test_unfinished_cells_say_so_and_have_no_figures(table: Table) -> None:
 
 
 def test_the_papers_figures_stand_beside_in_both_readings(table: Table) -> None:
-    rows = rows_under(write_table1(table).read_text(), "Comparison with the paper")
+    rows = rows_under(write_table1(read_table1(table)).read_text(), "Comparison with the paper")
     assert [row[:2] for row in rows] == [
         ["hubert-large-ll60k", "here"],
         ["HuBERT-large", "the paper, labelled as in its Table 2"],
@@ -103,7 +105,7 @@ def test_the_papers_figures_stand_beside_in_both_readings(table: Table) -> None:
 
 def test_on_another_corpus_the_papers_figures_are_nowhere(table: Table) -> None:
     other = Table(table.output, table.encoders, table.methods, table.seeds, is_iemocap=False)
-    page = write_table1(other).read_text()
+    page = write_table1(read_table1(other)).read_text()
     texts = [page, *((table.output / f"table1.{kind}").read_text() for kind in ("csv", "json", "tex"))]
     assert not any("72.43" in text or "0.7243" in text or "Pan et al." in text for text in texts)
 
@@ -112,7 +114,7 @@ def test_several_seeds_are_a_mean(tmp_path: Path) -> None:
     for seed, accuracy in enumerate((0.4, 0.6, 0.8)):
         cell(tmp_path, "my_own", "ce", seed, accuracy)
     table = Table(tmp_path, {"my_own": "runs/mine"}, ("ce",), (0, 1, 2))
-    write_table1(table)
+    write_table1(read_table1(table))
     (data,) = json.loads((tmp_path / "table1.json").read_text())["cells"]
     runs = [collect(one.folder).methods[0] for one in table.cells]
     for figure in ("war", "uar"):
@@ -122,7 +124,7 @@ def test_several_seeds_are_a_mean(tmp_path: Path) -> None:
 
 
 def test_before_anything_is_finished_there_is_a_page(tmp_path: Path) -> None:
-    page = write_table1(Table(tmp_path, ENCODERS, ("ce",), (0,))).read_text()
+    page = write_table1(read_table1(Table(tmp_path, ENCODERS, ("ce",), (0,)))).read_text()
     assert "2 of 2 cells" in page and page.count("not begun") == 4
 
 
@@ -143,7 +145,7 @@ def test_where_the_tables_of_two_commands_cross_nothing_is_unfinished(tmp_path: 
     for seed in asked.seeds:
         for method in asked.methods:
             cell(tmp_path, "my_own", method, seed)
-    page = write_table1(asked).read_text()
+    page = write_table1(read_table1(asked)).read_text()
     assert "Unfinished" not in page
     rows = {row[0]: row[1:] for row in rows_under(page, "All test utterances together")}
     assert rows["hubert-large-ll60k"][0] == "\N{EN DASH}"
@@ -155,7 +157,7 @@ def test_where_the_tables_of_two_commands_cross_nothing_is_unfinished(tmp_path: 
     assert set(found.values()) == {("finished", "2")}
     # What another command has begun and not finished is still said.
     next((tmp_path / "cells" / "hubert-large-ll60k").rglob("fold_2/predictions.csv")).unlink()
-    page = write_table1(asked).read_text()
+    page = write_table1(read_table1(asked)).read_text()
     assert "**Unfinished:** 1 of 3 cells" in page and "2 of 3 folds" in page
 
 
@@ -166,7 +168,7 @@ def shown(show: object) -> str:
 
 
 def test_the_terminal_has_every_figure(table: Table) -> None:
-    text = shown(lambda console: print_table1(table, console))
+    text = shown(lambda console: print_table1(read_table1(table), console))
     for one in (run for run in table.cells if run.method == "ce"):
         (method,) = collect(one.folder).methods
         assert method.pooled is not None and percent(method.pooled.uar) in text
@@ -179,8 +181,8 @@ def test_few_speakers_are_said(tmp_path: Path) -> None:
     told(made, model={"audio_encoder": ENCODERS["my_own"]}, train={"seed": 0})
     few = Table(tmp_path, {"my_own": "runs/mine"}, ("ce",), (0,))
     said = "there are only 3 speakers: with so few, an interval covers the true figure at most 75 times in 100"
-    assert f"**Beware: {said}" in write_table1(few).read_text()
-    assert said in " ".join(shown(lambda console: print_table1(few, console)).split())
+    assert f"**Beware: {said}" in write_table1(read_table1(few)).read_text()
+    assert said in " ".join(shown(lambda console: print_table1(read_table1(few), console)).split())
 
 
 def test_hours_are_steps_times_seconds() -> None:

@@ -20,9 +20,11 @@ from gemoclap.recipes.run_folder import say
 from gemoclap.recipes.sweep import Sweep, Value
 from gemoclap.recipes.table1 import Cell, TableRun, named_encoders
 from gemoclap.reports import write_report
-from gemoclap.reports.crosscorpus import print_crosscorpus, write_crosscorpus
-from gemoclap.reports.sweep import print_sweep, write_sweep
-from gemoclap.reports.table1 import print_costs, print_table1, write_table1
+from gemoclap.reports.cost import print_costs
+from gemoclap.reports.crosscorpus import MatrixResults, print_crosscorpus, read_crosscorpus, write_crosscorpus
+from gemoclap.reports.sweep import Tried, print_sweep, read_sweep, write_sweep
+from gemoclap.reports.table1 import print_table1, write_table1
+from gemoclap.reports.table1_cells import TableResults, read_table1
 from gemoclap.reports.within import read_within
 from gemoclap.terminal import output_console
 from gemoclap.training.distributed import process_state
@@ -53,19 +55,21 @@ def run_crosscorpus(args: Namespace) -> int:
         leave_one_out=args.leave_one_out,
         within=trains_within,
     )
-    read_within(matrix, runs)  # so that a wrong folder is found before anything is trained
+    if runs:
+        read_within(matrix, runs)  # so that a wrong folder is found before anything is trained
     empty = {frozenset((pair.trained, pair.tested)): pair for pair in matrix.pairs if pair.is_empty}
     for pair in empty.values():
         shared = f"share only {pair.labels[0]}" if pair.labels else "share no label"
         print(f"left empty: {pair.tested} and {pair.trained} {shared}; a pair needs two common labels")
 
-    def show() -> Path:
+    def show() -> tuple[Path, MatrixResults]:
         with holding(matrix.output, brief=True):
-            return write_crosscorpus(matrix, runs)
+            found = read_crosscorpus(matrix, runs)
+            return write_crosscorpus(found), found
 
     matrix.fill(keep_models=args.keep_models, show=show)
-    page = show()
-    print_crosscorpus(matrix, output_console(), runs)
+    page, found = show()
+    print_crosscorpus(found, output_console())
     print(
         f"{page}: the matrix; the same folder has a web page (crosscorpus.html), a picture (crosscorpus.png) and figures "
         "(crosscorpus.csv, crosscorpus.json)"
@@ -92,13 +96,14 @@ def run_table1(args: Namespace) -> int:
             write_report(cell.folder)
         write_table()
 
-    def write_table() -> Path:
+    def write_table() -> tuple[Path, TableResults]:
         with holding(run.table.output, brief=True):
-            return write_table1(run.table)
+            found = read_table1(run.table)
+            return write_table1(found), found
 
     run.fill(keep_models=args.keep_models, show=show)
-    page = write_table()
-    print_table1(run.table, output_console())
+    page, found = write_table()
+    print_table1(found, output_console())
     print(f"{page}: the table; table1.tex, table1.csv and table1.json are in the same folder")
     return 0
 
@@ -133,13 +138,14 @@ def run_sweep(args: Namespace) -> int:
     combinations = counted(len(sweep.combinations), "combination")
     print(f"{combinations}, {counted(trainings, 'training')}: one for each method, fold and seed")
 
-    def show() -> Path:
+    def show() -> tuple[Path, list[Tried]]:
         with holding(sweep.output, brief=True):
-            return write_sweep(sweep)
+            tried = read_sweep(sweep)
+            return write_sweep(sweep, tried), tried
 
     sweep.fill(show=show)
-    page = show()
-    print_sweep(sweep, output_console())
+    page, tried = show()
+    print_sweep(sweep, tried, output_console())
     print(f"{page}: the tables; the same folder has a picture (sweep.png) and figures (sweep.csv, sweep.json)")
     return 0
 

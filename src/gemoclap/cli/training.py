@@ -9,11 +9,10 @@ from pathlib import Path
 from gemoclap.cli.alone import alone
 from gemoclap.cli.settings import say_idle, say_idle_folds, seeds_of, settings_of
 from gemoclap.errors import GemoclapError
-from gemoclap.files import read_json
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
 from gemoclap.recipes.dimensions import METHOD, cross_validate_dimensions
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import CONFIG, FOLDS, seed_folder, seed_folders
+from gemoclap.recipes.run_folder import CONFIG, seed_folder, seed_folders
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
@@ -21,7 +20,6 @@ from gemoclap.reports.canvas import FORMATS
 from gemoclap.reports.dimensions import (
     CAPTION,
     dimension_cells,
-    dimension_scores,
     is_dimension_run,
     write_dimension_report,
 )
@@ -80,9 +78,7 @@ def _crossval_dimensions(args: Namespace, output: Path) -> int:
 
 
 def _report_dimensions(folder: Path) -> None:
-    page = write_dimension_report(folder)
-    plan = read_json(folder / FOLDS, "run the cross-validation again")
-    scores = dimension_scores(folder, [str(fold["name"]) for fold in plan["folds"]])
+    page, scores = write_dimension_report(folder)
     output_console().print(drawn_table(*dimension_cells(scores), caption=CAPTION))
     print(f"{page}: the report; results.json is in the same folder")
 

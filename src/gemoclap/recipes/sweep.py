@@ -144,7 +144,7 @@ class Sweep:
         Parameters
         ----------
         say : called with a line at the start of each combination.
-        show : called after each.
+        show : called after each that was trained here.
 
         Raises
         ------
@@ -166,7 +166,8 @@ class Sweep:
         store = None if self.is_finished(combination, seed) else self.store
         folder = seed_folder(combination.folder, seed)
         cross_validate(self.settings_of(combination, seed), self.methods, folder, keep_models=False, store=store)
-        show()
+        if store is not None:  # otherwise nothing has changed
+            show()
 
     def is_finished(self, combination: Combination, seed: int) -> bool:
         folders = [
@@ -189,27 +190,23 @@ class Sweep:
             ]
         )
 
-    def chosen(self, method: str, seed: int) -> list[int]:
-        """Return the number of the best combination in each fold; the first of several that are equal.
+    def chosen_predictions(self, method: str, chosen: Mapping[int, Sequence[int]]) -> list[PredictionTable]:
+        """Return, for each seed of `chosen`, the predictions for all test speakers, each by the choice of its own fold.
 
-        Empty until all are finished, because a choice among some is another choice.
+        Parameters
+        ----------
+        chosen : seed -> number of the combination for each fold (`best_of_each_fold`).
         """
-        uar = self.development_uar(method, seed)
-        return [] if np.isnan(uar).any() else [int(best) for best in uar.argmax(0)]
-
-    def chosen_predictions(self, method: str) -> list[PredictionTable]:
-        """Return, for each seed that is finished, the predictions for all test speakers, each by the choice of its own fold."""
         return [
             concatenate(
                 [
                     read_predictions(
                         self.fold_folder(self.combinations[best], seed, method, fold.name) / "predictions.csv"
                     )
-                    for best, fold in zip(chosen, self.folds, strict=True)
+                    for best, fold in zip(numbers, self.folds, strict=True)
                 ]
             )
-            for seed in self.seeds
-            if (chosen := self.chosen(method, seed))
+            for seed, numbers in chosen.items()
         ]
 
     def _lasting(self) -> dict[str, Any]:
@@ -220,6 +217,18 @@ class Sweep:
             section, field = name.split(".", 1)
             config[section].pop(field, None)
         return {**config, "over": [*self.axes], MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
+
+
+def best_of_each_fold(development: np.ndarray) -> list[int]:
+    """Return the number of the best combination in each fold; the first of several that are equal.
+
+    Empty until all are finished, because a choice among some is another choice.
+
+    Parameters
+    ----------
+    development : UAR on development speakers, ``(combinations, folds)``, NaN where a training is not finished.
+    """
+    return [] if np.isnan(development).any() else development.argmax(0).tolist()
 
 
 def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:

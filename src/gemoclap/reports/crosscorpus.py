@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -42,8 +42,25 @@ from gemoclap.wording import counted
 PICTURE = "crosscorpus.png"
 
 
-def write_crosscorpus(matrix: CrossCorpus, within: Sequence[str] = ()) -> Path:
-    """Write crosscorpus.md, .html, .csv, .json and .png into the matrix's folder, finished or not; return the page's path.
+@dataclass(frozen=True)
+class MatrixResults:
+    """A matrix of corpora with its figures.
+
+    Attributes
+    ----------
+    entries : every cell: ordered pairs in the order of the matrix, models of all other corpora, diagonal.
+    within : corpus -> its cross-validation.
+    costs : each cell beside the cross-validation of its tested corpus: what was trained on, and the difference.
+    """
+
+    matrix: CrossCorpus
+    entries: tuple[PairResult, ...]
+    within: Mapping[str, Within]
+    costs: tuple[tuple[str, CrossingCost], ...]
+
+
+def read_crosscorpus(matrix: CrossCorpus, within: Sequence[str] = ()) -> MatrixResults:
+    """Return the figures of every cell, finished or not.
 
     Parameters
     ----------
@@ -54,22 +71,22 @@ def write_crosscorpus(matrix: CrossCorpus, within: Sequence[str] = ()) -> Path:
     GemoclapError : predictions do not belong to the manifests; or as `read_within`.
     """
     own = read_within(matrix, within)
-    entries = read_entries(matrix, own)
-    costs = costs_beside(entries, own)
-    write_csv(matrix.output / "crosscorpus.csv", [_row(one) for one in entries])
-    write_json(matrix.output / "crosscorpus.json", _data(matrix, entries, costs))
-    pictures: dict[str, Picture] = {PICTURE: ("UAR of every pair", partial(draw_matrix, matrix, entries))}
-    return write_document(_document(matrix, entries, own, costs), matrix.output / "crosscorpus", pictures)
-
-
-def read_entries(matrix: CrossCorpus, within: Mapping[str, Within]) -> list[PairResult]:
-    """Return the results of every cell: ordered pairs in the order of the matrix, models of all other corpora, diagonal."""
     entries = [_entry(matrix, pair) for pair in matrix.pairs]
     entries += [_entry(matrix, pair, is_left_out=True) for pair in matrix.left_out]
-    for name, one in within.items():
+    for name, one in own.items():
         scores = score_tables(one.tables) if one.tables else None
         entries.append(PairResult(Pair(name, name, one.labels), len(one.tables), one.n_seeds, scores, "within"))
-    return entries
+    return MatrixResults(matrix, tuple(entries), own, tuple(_costs(entries, own)))
+
+
+def write_crosscorpus(found: MatrixResults) -> Path:
+    """Write crosscorpus.md, .html, .csv, .json and .png into the matrix's folder; return the page's path."""
+    matrix, entries = found.matrix, found.entries
+    write_csv(matrix.output / "crosscorpus.csv", [_row(one) for one in entries])
+    write_json(matrix.output / "crosscorpus.json", _data(matrix, entries, found.costs))
+    pictures: dict[str, Picture] = {PICTURE: ("UAR of every pair", partial(draw_matrix, matrix, entries))}
+    page = _document(matrix, entries, found.within, found.costs)
+    return write_document(page, matrix.output / "crosscorpus", pictures)
 
 
 def _entry(matrix: CrossCorpus, pair: Pair, is_left_out: bool = False) -> PairResult:
@@ -79,8 +96,7 @@ def _entry(matrix: CrossCorpus, pair: Pair, is_left_out: bool = False) -> PairRe
     return PairResult(pair, len(tables), len(matrix.seeds), scores, kind, tuple(tables))
 
 
-def costs_beside(entries: Sequence[PairResult], within: Mapping[str, Within]) -> list[tuple[str, CrossingCost]]:
-    """Return each cell beside the cross-validation of its tested corpus: what was trained on, and the difference."""
+def _costs(entries: Sequence[PairResult], within: Mapping[str, Within]) -> list[tuple[str, CrossingCost]]:
     cells = [one for one in entries if one.kind != "within" and one.pair.tested in within]
     titled = [(ALL_OTHERS if one.kind == "left out" else one.pair.trained, one) for one in cells]
     return costs_of_cells(((title, one.pair, one.tables) for title, one in titled), within)
@@ -278,11 +294,11 @@ def _how_to_read(matrix: CrossCorpus, entries: Sequence[PairResult]) -> list[str
 # A terminal.
 
 
-def print_crosscorpus(matrix: CrossCorpus, console: Console, within: Sequence[str] = ()) -> None:
+def print_crosscorpus(found: MatrixResults, console: Console) -> None:
     """Print the matrix. A cell has UAR, WAR, and the numbers of labels and utterances, one below the other."""
+    matrix, entries = found.matrix, found.entries
     for warning in matrix.warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
-    entries = read_entries(matrix, read_within(matrix, within))
     about = f". {ABOUT_WITHIN}" if any(one.kind == "within" for one in entries) else ""
     table = Table(
         title=f"{TITLES[matrix.method]} across corpora, in percent: upper line UAR, lower line WAR",

@@ -93,8 +93,8 @@ def _known(name: str, table: DimensionTable) -> tuple[np.ndarray, np.ndarray, li
     return table.truth[name][is_known], table.prediction[name][is_known], speakers
 
 
-def write_dimension_report(folder: Path) -> Path:
-    """Write report.md and results.json of a run, finished or not, and return the path of report.md.
+def write_dimension_report(folder: Path) -> tuple[Path, list[DimensionScore]]:
+    """Write report.md and results.json of a run, finished or not; return the path of report.md, and the figures.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def write_dimension_report(folder: Path) -> Path:
     write_json(folder / "results.json", _plain(plan, scores, missing))
     with atomic_write(folder / "report.md") as file:
         file.write("\n".join(lines) + "\n")
-    return folder / "report.md"
+    return folder / "report.md", scores
 
 
 def dimension_cells(scores: list[DimensionScore]) -> Cells:

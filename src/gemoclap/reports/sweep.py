@@ -18,7 +18,7 @@ from gemoclap.config import TITLES
 from gemoclap.files import write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
 from gemoclap.metrics.scores import none_if_nan
-from gemoclap.recipes.sweep import Sweep
+from gemoclap.recipes.sweep import Sweep, best_of_each_fold
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save, write_note
 from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.protocol import use_of_encoder
@@ -81,21 +81,22 @@ class Tried:
         return None if np.isnan(self.development).any() else int(self.development.mean(1).argmax())
 
 
-def read_tried(sweep: Sweep) -> list[Tried]:
-    """Return the results of each method."""
+def read_sweep(sweep: Sweep) -> list[Tried]:
+    """Return the results of each method, finished or not."""
     found = []
     for method in sweep.methods:
-        development = np.concatenate([sweep.development_uar(method, seed) for seed in sweep.seeds], axis=1)
-        chosen = [best for seed in sweep.seeds for best in sweep.chosen(method, seed)]
-        counts = [chosen.count(number) for number in range(len(sweep.combinations))] if chosen else None
-        tables = sweep.chosen_predictions(method)
+        by_seed = {seed: sweep.development_uar(method, seed) for seed in sweep.seeds}
+        chosen = {seed: best for seed, uar in by_seed.items() if (best := best_of_each_fold(uar))}
+        every = [number for numbers in chosen.values() for number in numbers]
+        counts = [every.count(number) for number in range(len(sweep.combinations))] if every else None
+        tables = sweep.chosen_predictions(method, chosen)
+        development = np.concatenate([*by_seed.values()], axis=1)
         found.append(Tried(method, development, counts, score_tables(tables) if tables else None))
     return found
 
 
-def write_sweep(sweep: Sweep) -> Path:
-    """Write sweep.md, .csv, .json and .png into the sweep's folder, finished or not; return the page's path."""
-    tried = read_tried(sweep)
+def write_sweep(sweep: Sweep, tried: Sequence[Tried]) -> Path:
+    """Write sweep.md, .csv, .json and .png into the sweep's folder; return the page's path."""
     write_csv(sweep.output / "sweep.csv", _rows(sweep, tried))
     write_json(sweep.output / "sweep.json", _data(sweep, tried))
     pictures: dict[str, Picture] = {"sweep.png": ("Development UAR of every combination", partial(draw, sweep, tried))}
@@ -245,9 +246,8 @@ def draw(sweep: Sweep, tried: Sequence[Tried], path: Path, formats: Sequence[str
         save(figure, path, formats)
 
 
-def print_sweep(sweep: Sweep, console: Console) -> None:
+def print_sweep(sweep: Sweep, tried: Sequence[Tried], console: Console) -> None:
     """Print development UAR by combination, and the scores on test speakers."""
-    tried = read_tried(sweep)
     table = Table(
         title="UAR on development speakers, in percent",
         caption="mean ± standard deviation over folds; in brackets: in how many folds it was chosen",

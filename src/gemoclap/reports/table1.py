@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -15,86 +13,23 @@ from rich.table import Table as Shown
 
 from gemoclap.config import TITLES
 from gemoclap.files import write_json
-from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores, without_nan
-from gemoclap.recipes.cost import Cost
+from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, without_nan
 from gemoclap.recipes.made import read_made
-from gemoclap.recipes.run_folder import CONFIG
-from gemoclap.recipes.table1 import Cell, Table
+from gemoclap.recipes.table1 import Table
 from gemoclap.reports.document import Chapter, Content, Document, Grid, write_document
 from gemoclap.reports.latex import latex_table
 from gemoclap.reports.paper import PUBLISHED, published, read_as
 from gemoclap.reports.protocol import means, protocol_grid, protocol_of, use_of_encoder, versions
 from gemoclap.reports.published import GEMO_CLAP, READINGS
-from gemoclap.reports.records import MethodResults, Results, cautions_of
-from gemoclap.reports.results import collect
-from gemoclap.reports.rows import score_tables
+from gemoclap.reports.records import Results, cautions_of
+from gemoclap.reports.table1_cells import Entry, TableResults
 from gemoclap.reports.tables import UNDEFINED, Cells, count, percent, with_interval, with_sd, write_csv
 from gemoclap.writing import atomic_write
 
-LEAST_HOURS = 0.01
-"""Shorter times are given in minutes."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A cell of the table: one encoder with one method.
-
-    Attributes
-    ----------
-    encoder, method : their names in the table.
-    finished : the cross-validations that have all their folds, one per seed.
-    seeds : the seeds that were requested or have begun; empty if no command requested the cell.
-    n_table_seeds : number of seeds of the table.
-    folds : number of finished folds of the seed that has most, and number of all its folds; (0, 0) if no seed has begun.
-    scores : means over the finished seeds, with intervals over speakers (and seeds, if there are several); None if no seed
-        is finished.
-    """
-
-    encoder: str
-    method: str
-    finished: tuple[MethodResults, ...]
-    seeds: tuple[int, ...]
-    n_table_seeds: int
-    folds: tuple[int, int]
-    scores: Scores | None
-
-    @property
-    def is_finished(self) -> bool:
-        return len(self.finished) == len(self.seeds)
-
-    @property
-    def state(self) -> str:
-        """State of the cell: ``"finished"``, ``"2 of 3 seeds"``, ``"3 of 5 folds"``, ``"not begun"`` or ``"not requested"``."""
-        if not self.seeds:
-            return "not requested"
-        if self.is_finished:
-            return "finished"
-        if self.finished:
-            return f"{len(self.finished)} of {len(self.seeds)} seeds"
-        done, number = self.folds
-        return f"{done} of {number} folds" if done else "not begun"
-
-    @property
-    def instead(self) -> str:
-        """Text of a cell without figures."""
-        return self.state if self.seeds else UNDEFINED
-
-    def beside(self, figures: str) -> str:
-        """Return figures, followed by the number of finished seeds if it is not the number of seeds of the table."""
-        lacks = len(self.finished) < self.n_table_seeds
-        return f"{figures} ({len(self.finished)} of {self.n_table_seeds} seeds)" if lacks else figures
-
-    def mean_of_folds(self, figure: str) -> float:
-        """Return ``"war"``, ``"uar"``, ``"war_sd"`` or ``"uar_sd"`` over folds, averaged over the finished seeds."""
-        return float(np.mean([getattr(one.mean, figure) for one in self.finished]))
-
-
-def write_table1(table: Table) -> Path:
-    """Write table1.md, .html, .csv, .json and .tex into the table's folder, finished or not; return the page's path.
-
-    Cells that other commands have added to the folder are included.
-    """
-    table, entries, first = _read(table)
+def write_table1(found: TableResults) -> Path:
+    """Write table1.md, .html, .csv, .json and .tex into the table's folder, finished or not; return the page's path."""
+    table, entries, first = found.table, found.entries, found.first
     write_csv(table.output / "table1.csv", [_row(table, one) for one in entries])
     cells = [_data(table, one) for one in entries]
     write_json(
@@ -103,40 +38,6 @@ def write_table1(table: Table) -> Path:
     with atomic_write(table.output / "table1.tex") as file:
         file.write(_latex(table, entries, first))
     return write_document(_document(table, entries, first), table.output / "table1")
-
-
-def _read(asked: Table) -> tuple[Table, list[Entry], Results | None]:
-    """Return the table with the rows and columns that other commands have added, its cells row by row, and the results of the
-    run with the most folds (None if there is none).
-
-    If several commands add rows, columns and seeds, the table can have cells that no command requested. These have no seeds.
-    """
-    table = asked.with_found()
-    own = set(asked.cells)
-    runs = {one: _results(one) for one in table.cells if one in own or (one.folder / CONFIG).is_file()}
-    seeds: dict[tuple[str, str], dict[int, Results | None]] = {}
-    for one, results in runs.items():
-        seeds.setdefault((one.encoder, one.method), {})[one.seed] = results
-    entries = [
-        _entry(table, encoder, method, seeds.get((encoder, method), {}))
-        for encoder in table.encoders
-        for method in table.methods
-    ]
-    begun = [one for one in runs.values() if one is not None]
-    return table, entries, max(begun, key=lambda one: len(one.methods[0].folds), default=None)
-
-
-def _results(cell: Cell) -> Results | None:
-    return collect(cell.folder) if any(cell.folder.glob(f"{cell.method}/*/predictions.csv")) else None
-
-
-def _entry(table: Table, encoder: str, method: str, runs: dict[int, Results | None]) -> Entry:
-    begun = [run.methods[0] for run in runs.values() if run is not None]
-    finished = [one for one in begun if not one.missing]
-    tables = [one.predictions for one in finished if one.predictions is not None]
-    folds = max(((len(one.folds), len(one.folds) + len(one.missing)) for one in begun), default=(0, 0))
-    scores = score_tables(tables) if tables else None
-    return Entry(encoder, method, tuple(finished), tuple(runs), len(table.seeds), folds, scores)
 
 
 # For programs.
@@ -351,9 +252,9 @@ def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]
 # A terminal.
 
 
-def print_table1(table: Table, console: Console) -> None:
+def print_table1(found: TableResults, console: Console) -> None:
     """Print the table: WAR above UAR, with intervals, or the state of a cell that is not finished."""
-    table, entries, first = _read(table)
+    table, entries, first = found.table, found.entries, found.first
     grid = Shown(
         title=f"{first.vocabulary if first else 'table 1'}, in percent",
         caption=f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
@@ -368,33 +269,3 @@ def print_table1(table: Table, console: Console) -> None:
     console.print(grid)
     for caution in _cautions(entries):
         console.print(f"Beware: {escape(caution)}.")
-
-
-def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
-    """Print the remaining hours of each cell; `batch` describes the batch and device of a step."""
-    methods = list(dict.fromkeys(method for one in costs for method in one.steps))
-    grid = Shown(title="remaining hours of training", box=box.SIMPLE_HEAD, show_edge=False)
-    grid.add_column("audio encoder", overflow="fold")
-    for heading in ("seconds per step", *(TITLES[method] for method in methods), "total"):
-        grid.add_column(heading, justify="right")
-    for one in costs:
-        cells = [_hours(one.hours.get(method, 0.0)) for method in methods]
-        grid.add_row(escape(one.encoder), f"{one.seconds:.3g}", *cells, _hours(sum(one.hours.values())))
-    console.print(grid)
-    steps = sum(sum(one.steps.values()) for one in costs)
-    hours = sum(sum(one.hours.values()) for one in costs)
-    in_all = f"{_minutes(hours)} minutes" if 0 < hours < LEAST_HOURS else f"{_hours(hours)} hours"
-    console.print(
-        f"{in_all} in total for {steps:,} steps in one process on this machine (estimated from a timed step over {batch}); "
-        "several processes, each on its own device, share this time"
-    )
-
-
-def _hours(hours: float) -> str:
-    if 0 < hours < LEAST_HOURS:
-        return f"{_minutes(hours)} min"
-    return f"{hours:,.1f}" if hours >= 10 else f"{hours:.2f}"
-
-
-def _minutes(hours: float) -> str:
-    return f"{60 * hours:.2g}"
