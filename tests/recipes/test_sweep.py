@@ -138,6 +138,20 @@ def test_a_finished_sweep_is_read_once(swept: Path, small_manifest: Path, monkey
     assert len(tables) == 2 * 2  # one for each method and fold
 
 
+def test_a_combination_is_known_by_its_settings_whatever_its_folder_is_called(
+    swept: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    """Earlier versions named folders as the values were typed."""
+    copy = shutil.copytree(swept, tmp_path / "run", copy_function=shutil.copy2)
+    for cell in CELLS:
+        (copy / "cells" / cell).rename(copy / "cells" / cell.replace("0.5", ".50").replace("=1", "=01"))
+    before = trained(copy)
+    otherwise = ("--over", "objective.alpha=5e-1,0.90", "--over", "train.epochs=1,3")
+    assert run("sweep", small_manifest, *otherwise, *OPTIONS, "-o", copy) == 0
+    assert trained(copy) == before
+    assert (copy / "sweep.csv").read_text() == (swept / "sweep.csv").read_text()
+
+
 def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifest: Path, tmp_path: Path) -> None:
     rows = read_manifest(small_manifest)
     parts = dict(zip(sorted({str(row.speaker) for row in rows}), ("train", "train", "dev", "test1"), strict=True))
@@ -258,4 +272,4 @@ def test_a_value_has_one_spelling_in_every_table_however_it_was_typed(small_mani
     again = Sweep(
         Settings(data=data), dict([_axis("model.layers=1,[0, 1]")]), ["sl_gemo_clap"], [0], tmp_path / "again"
     )
-    assert [one.folder.name for one in again.combinations] == ["model.layers=1", "model.layers=[0,1]"]
+    assert [one.name for one in again.combinations] == ["model.layers=1", "model.layers=[0,1]"]

@@ -194,13 +194,7 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
         return
     if not has_begun(folder):
         return
-    earlier = _read_config(folder)
-    ignored = {"methods"} if "gmp_tl" in (*earlier.get("methods", ()), earlier.get("method")) else {"methods", "gmp"}
-    one, other = (
-        {name: value for name, value in determining(found).items() if name not in ignored}
-        for found in (earlier, _plain(config))
-    )
-    difference = first_difference(*said_by_both(one, other))
+    difference = _difference(_read_config(folder), config)
     if difference == MANIFEST_HASH:
         manifest = config["data"]["manifest"]
         raise GemoclapError(f"{manifest}: has changed since the run in {folder} began; choose another folder with -o")
@@ -212,6 +206,29 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
     path = folder / FOLDS
     if folds is not None and path.is_file() and _divided(_read_folds(path)) != _divided(_plain(folds)):
         raise GemoclapError(f"{path}: the folds are no longer those the run began with; choose another folder with -o")
+
+
+def saved_run(folder: Path) -> dict[str, Any] | None:
+    """Return the configuration of the run that has begun in a folder; None if there is none, or its file is damaged."""
+    try:
+        return _read_config(folder) if has_begun(folder) else None
+    except GemoclapError:
+        return None
+
+
+def is_same_run(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a run with `config` is that whose saved configuration is `earlier`. Methods do not count: they can be added."""
+    return not _difference(earlier, config)
+
+
+def _difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Return the first setting in which a run with `config` would be another than that of a folder; empty if it is the same."""
+    ignored = {"methods"} if "gmp_tl" in (*earlier.get("methods", ()), earlier.get("method")) else {"methods", "gmp"}
+    one, other = (
+        {name: value for name, value in determining(found).items() if name not in ignored}
+        for found in (earlier, _plain(config))
+    )
+    return first_difference(*said_by_both(one, other))
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:

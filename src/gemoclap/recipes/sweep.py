@@ -29,7 +29,16 @@ from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import read_log
-from gemoclap.recipes.run_folder import MANIFEST_HASH, refuse_other_run, run_key, seed_folder, short_name
+from gemoclap.recipes.run_folder import (
+    CONFIG,
+    MANIFEST_HASH,
+    is_same_run,
+    refuse_other_run,
+    run_key,
+    saved_run,
+    seed_folder,
+    short_name,
+)
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
 from gemoclap.wording import spelt
@@ -58,7 +67,7 @@ class Value(NamedTuple):
     def in_names(self) -> str:
         """The value in the name of a folder. A list has no spaces there, because few people type them in a command."""
         is_plain = not isinstance(self.value, list | dict)
-        return self.text if is_plain else json.dumps(self.value, ensure_ascii=False, separators=(",", ":"))
+        return self.shown if is_plain else json.dumps(self.value, ensure_ascii=False, separators=(",", ":"))
 
 
 Axes = Mapping[str, Sequence[Value]]
@@ -72,11 +81,11 @@ class Combination:
     Attributes
     ----------
     values : setting -> value.
-    folder : of its runs.
+    name : of its folder, which is the same however the values were typed.
     """
 
     values: dict[str, Value]
-    folder: Path
+    name: str
 
     @property
     def title(self) -> str:
@@ -118,11 +127,11 @@ class Sweep:
             raise GemoclapError("a sweep chooses by development speakers; set --data.dev_speakers to 1 or more")
         self.axes, self.methods, self.seeds, self.output = axes, tuple(methods), tuple(seeds), output
         self.combinations = [
-            Combination(dict(zip(axes, values, strict=True)), output / CELLS / _name(axes, values))
-            for values in product(*axes.values())
+            Combination(dict(zip(axes, values, strict=True)), _name(axes, values)) for values in product(*axes.values())
         ]
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
+        self._folders = self._find_folders()
 
     @cached_property
     def store(self) -> AudioStore:
@@ -156,7 +165,7 @@ class Sweep:
                     build_model(self.settings_of(one, self.seeds[0]), self.methods[0], self.vocabulary)
         claim_together(self.output, self._lasting(), self.methods)
         jobs = {
-            f"{one.folder.name} seed {seed}": partial(self._run, one, seed, show)
+            f"{one.name} seed {seed}": partial(self._run, one, seed, show)
             for seed in self.seeds
             for one in self.combinations
         }
@@ -164,7 +173,7 @@ class Sweep:
 
     def _run(self, combination: Combination, seed: int, show: Callable[[], object]) -> None:
         store = None if self.is_finished(combination, seed) else self.store
-        folder = seed_folder(combination.folder, seed)
+        folder = self.run_folder(combination, seed)
         cross_validate(self.settings_of(combination, seed), self.methods, folder, keep_models=False, store=store)
         if store is not None:  # otherwise nothing has changed
             show()
@@ -175,8 +184,33 @@ class Sweep:
         ]
         return all((folder / "predictions.csv").is_file() for folder in folders)
 
+    def run_folder(self, combination: Combination, seed: int) -> Path:
+        """Return the folder of a combination's run with one seed."""
+        return self._folders[combination.name, seed]
+
     def fold_folder(self, combination: Combination, seed: int, method: str, fold: str) -> Path:
-        return seed_folder(combination.folder, seed) / method / fold
+        return self.run_folder(combination, seed) / method / fold
+
+    def _find_folders(self) -> dict[tuple[str, int], Path]:
+        """Return (name of a combination, seed) -> the folder of its run.
+
+        Earlier versions named folders after the values as they were typed. So a run with the same settings is looked for under
+        any name, before it would be trained again.
+        """
+        cells = self.output / CELLS
+        found = {
+            (one.name, seed): seed_folder(cells / one.name, seed) for one in self.combinations for seed in self.seeds
+        }
+        new = [one for one, folder in found.items() if not (folder / CONFIG).is_file()]
+        others = {path.parent for path in cells.glob(f"*/seed_*/{CONFIG}")} - {*found.values()} if new else set()
+        earlier = {folder: config for folder in sorted(others) if (config := saved_run(folder)) is not None}
+        named = {one.name: one for one in self.combinations}
+        manifest = {MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
+        for name, seed in new if earlier else ():
+            config = {**self.settings_of(named[name], seed).to_dict(), **manifest}
+            same = (folder for folder, saved in earlier.items() if is_same_run(saved, config))
+            found[name, seed] = next(same, found[name, seed])
+        return found
 
     def development_uar(self, method: str, seed: int) -> np.ndarray:
         """Return UAR on development speakers, ``(combinations, folds)``; NaN where a training is not finished.
