@@ -286,6 +286,7 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
         "fine.wav": noise(1.0),
         "inverted.wav": np.stack([noise(1.0), 1e-3 * noise(1.0, seed=1) - noise(1.0)], axis=1),
         "opposite.wav": np.stack([noise(1.0), -noise(1.0)], axis=1),
+        "clipped.wav": np.clip(20 * tone(300, 2.0), -0.9, 0.9),
     }
     for name, samples in names.items():
         write(tmp_path / name, samples)
@@ -299,6 +300,7 @@ def test_what_means_little_is_remarked(small_model: Path, tmp_path: Path, capsys
     mean = f"the mean of {math.ceil(20 / longest)} parts; a timeline shows the emotions one by one"
     assert longest < 10 and remarks["long.wav"] == f"one answer for 20 s of sound, {mean}"
     assert remarks["fine.wav"] == ""
+    assert re.fullmatch(r"clipped: .* cut off, 9\d\.\d % of the samples; .*", remarks["clipped.wav"])
     assert "cancel each other" in remarks["inverted.wav"] and "cancel each other" in remarks["opposite.wav"]
     assert run("predict", tmp_path / "long.wav", "--model", small_model, "--speech", "all") == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("a timeline shows the emotions one by one]")

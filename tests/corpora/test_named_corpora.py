@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from gemoclap.audio import Recording
 from gemoclap.corpora import CORPORA, cremad, emodb, nemo, prepare, ravdess
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.clips import remark_on
 from gemoclap.labels import EMOTIONS, get_vocabulary
 
 
@@ -228,3 +231,10 @@ def test_tables_of_emotions_use_the_project_s_words():
         assert set(table.values()) <= set(EMOTIONS)
     for corpus in CORPORA.values():
         get_vocabulary(corpus.vocabulary)
+
+
+@pytest.mark.parametrize("corpus", ["emodb", "ravdess", "cremad", "nemo", "speech"])
+def test_real_speech_is_not_said_to_be_clipped(shared, corpus):
+    files = sorted(path for path in (shared / "corpora" / corpus).rglob("*") if path.suffix in (".flac", ".opus"))
+    for path in random.Random(0).sample(files, 20):
+        assert "clipped" not in (remark_on(Recording(path)) or "")

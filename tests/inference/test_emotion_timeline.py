@@ -93,6 +93,19 @@ def test_channels_that_cancel_and_another_full_scale_are_remarked(tmp_path: Path
     assert ["where 1 is full scale" in one for one in loud.lanes[0].remarks] == [True]
 
 
+def test_a_clipped_channel_is_remarked_where_it_lies(tmp_path: Path) -> None:
+    """At 44.1 kHz, where a window is no longer cut off once it is resampled."""
+    left, right = speech_like(8, 4, 44100), speech_like(8, 5, 44100)
+    right = np.clip(8 * right / np.abs(right).max(), -1, 1)
+    path = write(tmp_path / "a.wav", np.stack([left, right], axis=1), 44100)
+    channels = timeline(path, by="channel")
+    assert [[one[:8] for one in lane.remarks] for lane in channels.lanes] == [[], ["clipped:"]]
+    assert not channels.remarks
+    mixed = timeline(path)
+    assert mixed.remarks == [*channels.lanes[1].remarks, "2 channels were mixed"] and not mixed.lanes[0].remarks
+    assert mixed.remarks[0] in timeline(path, turns=[Turn("Bob", 1, 3, 2)]).remarks
+
+
 def test_silence_and_what_is_no_speech_are_told_apart(tmp_path: Path) -> None:
     sides = [speech_like(5, 5), np.zeros(5 * 16000), 0.01 * noise(5.0)]
     lanes = timeline(write(tmp_path / "a.wav", np.stack(sides, axis=1)), by="channel").lanes

@@ -104,6 +104,9 @@ def test_remarks_say_what_the_answer_is_worth(client: TestClient, clips: list[Pa
     loud = noise(1.0)
     cancelled = write(tmp_path / "c.wav", np.stack([loud, -loud], axis=1))
     assert "cancel" in post(client, "predict", cancelled).json()["remark"]
+    clipped = write(tmp_path / "d.wav", np.stack([loud, np.clip(40 * loud, -0.9, 0.9)], axis=1), 44100)
+    for channel, said in (("mix", True), ("1", False), ("2", True)):
+        assert ("clipped: " in post(client, "predict", clipped, channel=channel).json()["remark"]) == said
     unsure = post(client, "predict", clips[0], threshold=1).json()
     assert unsure["emotion"] in ("unknown", "no speech")
 

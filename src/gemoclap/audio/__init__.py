@@ -5,6 +5,7 @@ containers that libsndfile cannot read are decoded by PyAV, if it is installed.
 
 - `containers.py` checks whether the length in a file's header can be trusted.
 - `decoders.py` decodes block by block, and `checks.py` refuses samples that cannot be sound.
+- `clipping.py` counts samples that were cut off because the recording was too loud.
 - `reading.py` combines these. `recording.py` reads a recording several times.
 - `clips.py` makes a clip, without the silence that `silence.py` finds.
 - `channels.py` and `resampling.py` serve long recordings and live sound: single channels, and a resampler whose state can be

@@ -13,6 +13,7 @@ import numpy as np
 import soxr
 
 from gemoclap.audio.checks import SAMPLE_RATE, ChannelPower, check_samples, ends_early, named_errors, regular_file
+from gemoclap.audio.clipping import Clipping
 from gemoclap.audio.containers import SLACK_SECONDS
 from gemoclap.audio.decoders import Certainty, Decoder, open_audio
 from gemoclap.errors import GemoclapError
@@ -125,8 +126,8 @@ class AudioStream(Iterator[np.ndarray]):
         if block_samples < 1:
             raise GemoclapError(f"block_samples must be above 0, not {block_samples}")
         self.start = start or 0.0
-        self._channels = ChannelPower()
-        self._blocks = _of_equal_length(_blocks(path, start, end, self._channels), block_samples)
+        self._heard = _Heard()
+        self._blocks = _of_equal_length(_blocks(path, start, end, self._heard), block_samples)
 
     def __next__(self) -> np.ndarray:
         return next(self._blocks)
@@ -144,7 +145,24 @@ class AudioStream(Iterator[np.ndarray]):
     @property
     def channels_cancel(self) -> bool:
         """Whether the channels that were read so far have sound but cancel each other in the mean."""
-        return self._channels.cancel
+        return self._heard.power.cancel
+
+    @property
+    def clipped(self) -> float:
+        """`Clipping.share` of what was read so far."""
+        return self._heard.clipping.share
+
+
+class _Heard:
+    """What can only be seen in the samples of a file before they are mixed and resampled."""
+
+    def __init__(self) -> None:
+        self.power, self.clipping = ChannelPower(), Clipping()
+
+    def add(self, block: np.ndarray, mixed: np.ndarray) -> None:
+        """Add a block ``(T, channels)`` and its mean over channels ``(T,)``."""
+        self.power.add(block, mixed)
+        self.clipping.add(block)
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
@@ -186,15 +204,13 @@ def _of_equal_length(blocks: Generator[np.ndarray], length: int) -> Generator[np
         yield np.concatenate(held)
 
 
-def _blocks(
-    path: str | os.PathLike, start: float | None, end: float | None, channels: ChannelPower
-) -> Generator[np.ndarray]:
+def _blocks(path: str | os.PathLike, start: float | None, end: float | None, heard: _Heard) -> Generator[np.ndarray]:
     """Yield the waveform in the blocks that decoder and resampler give; no block is empty."""
     path = regular_file(path)
     count = 0
     with named_errors(path), open_audio(path) as decoder:
         first, last = _sample_range(path, start, end, decoder)
-        for block in resample_blocks(_mixed(path, decoder, first, last, channels), decoder.sample_rate):
+        for block in resample_blocks(_mixed(path, decoder, first, last, heard), decoder.sample_rate):
             check_samples(block, path)
             count += len(block)
             if len(block):
@@ -203,7 +219,7 @@ def _blocks(
         raise _no_samples(path)
 
 
-def _mixed(path: Path, decoder: Decoder, first: int, last: int | None, channels: ChannelPower) -> Generator[np.ndarray]:
+def _mixed(path: Path, decoder: Decoder, first: int, last: int | None, heard: _Heard) -> Generator[np.ndarray]:
     """Yield the mean of the channels from sample `first` up to `last` (exclusive; None = the end), and check the samples."""
     position = first
     with closing(decoder.blocks(first)) as blocks:
@@ -211,7 +227,7 @@ def _mixed(path: Path, decoder: Decoder, first: int, last: int | None, channels:
             block = block if last is None else block[: last - position]
             check_samples(block, path)
             mixed = block.mean(axis=1)
-            channels.add(block, mixed)
+            heard.add(block, mixed)
             position += len(block)
             yield mixed
             if last is not None and position >= last:

@@ -10,6 +10,7 @@ from contextlib import closing
 import numpy as np
 
 from gemoclap.audio.checks import SAMPLE_RATE
+from gemoclap.audio.clipping import clipped_share
 from gemoclap.audio.reading import stream_audio
 
 HELD_SECONDS = 120.0
@@ -31,7 +32,7 @@ class Recording:
     ----------
     name : its name in errors: the file's path, or "the waveform".
     peak : largest magnitude of the samples that were read so far; full scale is 1.
-    channels_cancel : `AudioStream.channels_cancel` of the part that was read so far.
+    channels_cancel, clipped : those of `AudioStream`, of the part that was read so far.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Recording:
         self._seen = 0
         self.peak = 0.0 if self._held is None else _peak(self._held)
         self.channels_cancel = False
+        self.clipped = 0.0 if self._held is None else clipped_share(self._held)
 
     def blocks(self) -> Generator[np.ndarray]:
         """Yield the waveform from its beginning in blocks, float32 ``(T,)``; raises as `stream_audio`."""
@@ -58,7 +60,7 @@ class Recording:
                 count += len(block)
                 held = [*held, block] if count <= HELD_SECONDS * SAMPLE_RATE else []
                 if count > self._seen:
-                    self._seen, self.channels_cancel = count, stream.channels_cancel
+                    self._seen, self.channels_cancel, self.clipped = count, stream.channels_cancel, stream.clipped
                     self.peak = max(self.peak, _peak(block))
                 yield block
         self._samples = count

@@ -20,10 +20,11 @@ from gemoclap.audio import (
     to_int16,
 )
 from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
+from gemoclap.audio.clipping import clipped_share
 from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
-from gemoclap.inference.answers import CANCEL_REMARK, SILENT_REMARK, level_remark
+from gemoclap.inference.answers import CANCEL_REMARK, SILENT_REMARK, clipped_remark, level_remark
 
 if TYPE_CHECKING:
     from gemoclap.corpora.manifest import Utterance
@@ -42,6 +43,9 @@ OVERLOADED = 4.0
 another level than in training [C]."""
 UNSCALED = 100.0
 """Largest magnitude in an array. Floats beyond it are integers that nobody has divided by their full scale [C]."""
+CLIPPED = 0.01
+"""Share of samples that are cut off (`audio.clipping`) from which a clip gets a remark [C]. The default model answered 9 of 70
+clips of nEMO otherwise with 3 % of the samples beyond the limit, 15 with 10 %. Of 2,500 clips of five corpora, none has any."""
 HELD_SECONDS = 30.0
 """A longer clip is not kept in memory."""
 PAUSE = 1.0
@@ -156,7 +160,7 @@ def recording_of(audio: Audio) -> Recording:
     if isinstance(audio, str | os.PathLike):
         return Recording(audio)
     if isinstance(audio, Mapping):
-        return Recording(_at_16_khz(audio))
+        return _at_16_khz(audio)
     if hasattr(audio, "path") and hasattr(audio, "start"):  # the class of a row would bring the YAML package along
         row = cast("Utterance", audio)
         return Recording(row.path, row.start, row.end)
@@ -187,8 +191,8 @@ def _spoken(waveform: np.ndarray, begin: int, is_first: bool, is_last: bool) -> 
         yield Part(waveform[first:last], True, begin + first)
 
 
-def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:
-    """Return the waveform of ``{"array": (T,), "sampling_rate": Hz}``, resampled."""
+def _at_16_khz(audio: Mapping[str, Any]) -> Recording:
+    """Return the recording of ``{"array": (T,), "sampling_rate": Hz}``, resampled."""
     if audio.get("array") is None or audio.get("sampling_rate") is None:
         raise GemoclapError(
             'a clip given as a dict needs "array" and "sampling_rate", as the datasets library decodes it, not '
@@ -198,7 +202,9 @@ def _at_16_khz(audio: Mapping[str, Any]) -> np.ndarray:
     is_number = isinstance(rate, Real)
     if not is_number or not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise GemoclapError(f"sampling_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate!r}")
-    return np.concatenate([*resample_blocks([waveform], rate)])
+    recording = Recording(np.concatenate([*resample_blocks([waveform], rate)]))
+    recording.clipped = clipped_share(waveform)
+    return recording
 
 
 def _checked(given: Any) -> np.ndarray:
@@ -258,4 +264,6 @@ def remark_on(recording: Recording) -> str | None:
         return f"very short: {1000 * seconds:.0f} ms"
     if recording.peak > OVERLOADED:
         return level_remark(recording.peak)
+    if recording.clipped >= CLIPPED:
+        return clipped_remark(recording.clipped)
     return None

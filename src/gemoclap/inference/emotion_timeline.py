@@ -12,12 +12,13 @@ import numpy as np
 
 from gemoclap.audio import Channels, open_channels
 from gemoclap.audio.checks import ChannelPower
+from gemoclap.audio.clipping import Clipping
 from gemoclap.errors import GemoclapError
 from gemoclap.group_statistics import Statistics
 from gemoclap.inference.adaptation import statistics_of
 from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAnswer, answers_by_all
-from gemoclap.inference.answers import CANCEL_REMARK, NO_SPEECH_REMARK, SILENT_REMARK, level_remark
-from gemoclap.inference.clips import OVERLOADED, SILENT
+from gemoclap.inference.answers import CANCEL_REMARK, NO_SPEECH_REMARK, SILENT_REMARK, clipped_remark, level_remark
+from gemoclap.inference.clips import CLIPPED, OVERLOADED, SILENT
 from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.predictor import Predictor
 from gemoclap.inference.smoothing import SMOOTH_SECONDS, EmotionSegment, check_smoothing, segments, smoothed
@@ -162,10 +163,11 @@ def emotion_timeline(
         tracks = [
             _Track(predictor, file.sample_rate, settings, by_speaker, labels, batch_size, name, adapt) for name in names
         ]
-        samples, power = 0, ChannelPower()
+        samples, power, clipping = 0, ChannelPower(), Clipping()
         with closing(file.blocks()) as blocks:
             for block in blocks:
                 samples += len(block)
+                clipping.add(block)
                 columns = block
                 if by != "channel":
                     columns = block.mean(axis=1, keepdims=True)
@@ -182,10 +184,15 @@ def emotion_timeline(
             remarks += remarks_on_turns(turns, duration)
         if power.cancel:
             remarks.append(CANCEL_REMARK)
+        if by != "channel" and clipping.share >= CLIPPED:
+            remarks.append(clipped_remark(clipping.share))
         if by == "recording" and turns is None and file.channels > 1:
             remarks.append(f"{file.channels} {MIXED}")
     known = tuple(labels or predictor.labels)
     lanes = [lane for track in tracks for lane in track.lanes(known, smooth, threshold)]
+    if by == "channel":
+        for lane, share in zip(lanes, clipping.shares, strict=True):
+            lane.remarks.extend([clipped_remark(share)] if share >= CLIPPED else [])
     made_with = _plain_settings(tracks[0].stream.settings) | {
         "by": "turns" if turns is not None else by,
         "smooth": smooth,

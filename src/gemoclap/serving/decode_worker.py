@@ -21,6 +21,7 @@ import numpy as np
 
 from gemoclap.audio import SAMPLE_RATE, Channels, Recording, open_channels, part_edges
 from gemoclap.audio.checks import check_samples
+from gemoclap.audio.clipping import Clipping
 from gemoclap.audio.containers import read_header
 from gemoclap.audio.decoders import open_audio
 from gemoclap.audio.reading import resample_blocks
@@ -68,10 +69,18 @@ def one_channel(path: str, channel: int, seconds: float) -> Recording:
     """
     with open_channels(path) as file:
         check_channel(file, channel)
-        blocks = (block[:, channel - 1] for block in bounded(file.blocks(), seconds * file.sample_rate))
-        found = np.concatenate(list(resample_blocks(blocks, file.sample_rate)))
+        clipping = Clipping()
+
+        def blocks() -> Iterator[np.ndarray]:
+            for block in bounded(file.blocks(), seconds * file.sample_rate):
+                clipping.add(block[:, channel - 1 : channel])
+                yield block[:, channel - 1]
+
+        found = np.concatenate(list(resample_blocks(blocks(), file.sample_rate)))
     check_samples(found, path)
-    return Recording(found)
+    recording = Recording(found)
+    recording.clipped = clipping.share  # resampling has rounded its flat tops off
+    return recording
 
 
 def check_channel(file: Channels, channel: int) -> None:
@@ -108,6 +117,7 @@ def clip(
         "samples": recording.samples,
         "peak": recording.peak,
         "channels_cancel": recording.channels_cancel,
+        "clipped": recording.clipped,
     }
     yield facts, np.array(edges, "<i8").tobytes()  # there may be more of them than a line can hold
     for piece in recording.pieces(edges):

@@ -61,6 +61,7 @@ class DecodedClip(Recording):
         self.name, self._frames = name, frames
         self.edges = np.frombuffer(edges, "<i8").tolist()
         self.peak, self.channels_cancel = float(facts["peak"]), bool(facts["channels_cancel"])
+        self.clipped = float(facts["clipped"])
         self._samples = int(facts["samples"])
 
     def pieces(self, edges: Sequence[int]) -> Generator[np.ndarray]:
