@@ -26,6 +26,7 @@ FLOORS = [
         "registering",
         "starting",
         "cores",
+        "running",
         "wording",
     },
     {"corpora"},

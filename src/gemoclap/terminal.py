@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gemoclap.running import running_seconds
 from gemoclap.writing import is_stream
 
 WIDE = 200
@@ -86,13 +86,13 @@ def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
 
 def _lines_of_progress(description: str) -> Callable[[int, int], None]:
     """Return what prints ``reading audio: 120 of 480, about 3 min left`` every `EVERY` seconds, on standard error."""
-    begun = said = time.monotonic()
+    begun = said = running_seconds()
     first: int | None = None
 
     def show(done: int, total: int) -> None:
         nonlocal said, first
         first = done if first is None else first
-        now = time.monotonic()
+        now = running_seconds()
         if now - said < EVERY or done >= total:
             return
         said = now

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 import gemoclap
 from gemoclap.recipes.made import MADE, RESULTS, code_hash, read_made, write_made
+from gemoclap.running import running_seconds
 
 
 def test_a_fold_has_the_hash_of_the_code_and_the_number_of_the_results(tmp_path: Path) -> None:
     for fold in ("fold_1", "fold_2"):
         (tmp_path / fold).mkdir()
-        write_made(tmp_path / fold, time.monotonic())
+        write_made(tmp_path / fold, running_seconds())
     made = json.loads((tmp_path / "fold_1" / MADE).read_text())
     assert made["results"] == RESULTS and made["code"] == code_hash() and len(made["code"]) == 12
     together = read_made([tmp_path / "fold_1", tmp_path / "fold_2"])
     assert together["results"] == [str(RESULTS)] and together["code"] == [made["code"]]
+
+
+def test_the_duration_is_that_of_the_clock_which_stands_still_with_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gemoclap.recipes.made.running_seconds", lambda: 100.0)
+    write_made(tmp_path, 40.0)
+    assert read_made([tmp_path])["seconds"] == 60.0
 
 
 def test_the_hash_of_the_code_is_that_of_what_a_training_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ Processes that were started with the same command share the trainings. Trainings
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -56,6 +55,7 @@ from gemoclap.recipes.several_corpora import (
 from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
 from gemoclap.recipes.speaker_features import by_speaker
 from gemoclap.recipes.train import train
+from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import predict_table
 
@@ -224,7 +224,7 @@ class CrossCorpus:
     def _train_and_test(self, training: Training, keep_models: bool, show: Callable[[], object]) -> None:
         pending = self._pending(training)
         if pending:
-            begun = time.monotonic()
+            begun = running_seconds()
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
             # A saved model does not say which part was frozen. It is set again here, so that the stored output can be used.
@@ -238,7 +238,7 @@ class CrossCorpus:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_made(path.parent, begun)
                 table.write(path)
-                begun = time.monotonic()  # the training counts for the first pair alone
+                begun = running_seconds()  # the training counts for the first pair alone
         if not keep_models:
             for name in ("model", *ENCODERS):
                 shutil.rmtree(training.folder / name, ignore_errors=True)

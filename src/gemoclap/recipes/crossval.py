@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_method
+from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibrate
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
@@ -106,7 +106,7 @@ class _Outlook:
     def __init__(self, trainings: int, methods: int) -> None:
         self.left = trainings
         self.done = 0
-        self.begun = time.monotonic()
+        self.begun = running_seconds()
         if trainings:
             say(f"{counted(trainings, 'training')}: {counted(methods, 'method')}, one for each fold")
 
@@ -114,10 +114,10 @@ class _Outlook:
         """Count a finished training. After the second one, print how long the others will probably take."""
         self.left, self.done = self.left - 1, self.done + 1
         if self.done == 2 and self.left:
-            minutes = self.left * (time.monotonic() - self.begun) / 60
+            minutes = self.left * (running_seconds() - self.begun) / 60
             others = f"other {counted(self.left, 'training')}" if self.left > 1 else "last training"
             say(f"the {others} will take about {minutes:.0f} min, if like the second")
-        self.begun = time.monotonic()
+        self.begun = running_seconds()
 
 
 def cross_validate_seeds(
@@ -206,7 +206,7 @@ def _train_and_test(
     folder: Path,
     keep_models: bool,
 ) -> None:
-    begun = time.monotonic()
+    begun = running_seconds()
     model, source = train_method(settings, method, fold, vocabulary, sources, folder)
     # The table has the probabilities before the temperature; the report applies it.
     table = predict_table(model, fold.test, source, fold=fold.name)
@@ -227,7 +227,7 @@ def _baseline(folds: Sequence[Fold], vocabulary: Vocabulary, audio: AudioSetting
     with progress_bar("eGeMAPS functionals") as progress:
         features.preload([row for fold in folds for row in (*fold.train, *fold.test)], progress)
     for fold in folds:
-        begun = time.monotonic()
+        begun = running_seconds()
         scores = run_fold(fold, features, vocabulary)
         table = table_of(fold.test, scores, vocabulary.emotions, vocabulary.resolve, fold.name)
         write_made(folder / fold.name, begun)

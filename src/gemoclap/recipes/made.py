@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +17,7 @@ import torch
 import gemoclap
 from gemoclap.files import file_hash, write_json
 from gemoclap.recipes.run_folder import on_main_process
+from gemoclap.running import running_seconds
 from gemoclap.training.distributed import process_state
 
 MADE = "made.json"
@@ -67,11 +67,12 @@ def code_hash() -> str:
 
 
 def write_made(folder: Path, begun: float) -> None:
-    """Write the record of a fold. `begun` is the time of ``time.monotonic`` when it started.
+    """Write the record of a fold. `begun` is what `running_seconds` gave when it started.
 
-    If a fold was interrupted and resumed, only the seconds since the last start are recorded.
+    If a fold was interrupted and resumed, only the seconds since the last start are recorded. Time in which the process was
+    stopped does not count.
     """
-    made = {**made_with(), "seconds": round(time.monotonic() - begun, 1)}
+    made = {**made_with(), "seconds": round(running_seconds() - begun, 1)}
     on_main_process(lambda: write_json(folder / MADE, made))
 
 

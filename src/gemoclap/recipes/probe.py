@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -53,6 +52,7 @@ from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.made import write_made
 from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
+from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.distributed import process_state
 from gemoclap.training.evaluate import headline_scores, table_of
@@ -282,7 +282,7 @@ def _train_and_test(
         table = torch.stack([features[row.id] for row in rows])
         return table, torch.tensor([vocabulary.index(row.emotion) for row in rows], device=table.device)
 
-    begun = time.monotonic()
+    begun = running_seconds()
     dev = part(fold.dev) if fold.dev else None
     head, log = fit_head(*part(fold.train), len(vocabulary.emotions), settings, seed, dev)
     with torch.no_grad():

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import nn
 from gemoclap.config import TrainSettings
 from gemoclap.data.targets import Objective
 from gemoclap.errors import GemoclapError
+from gemoclap.running import running_seconds
 from gemoclap.training.distributed import check_equal_lengths, start_accelerator
 from gemoclap.training.gradients import Gradients, TrainingBatch
 from gemoclap.training.progress import Trackers, TrainingProgress
@@ -151,10 +151,10 @@ def _timed(batches: Iterable[Item], meter: Meter) -> Iterator[Item]:
     """Yield the batches. For each, add to `meter` how long the loop waited for it, and how long it took in total."""
     iterator = iter(batches)
     while True:
-        began = perf_counter()
+        began = running_seconds()
         batch = next(iterator, None)
-        meter.data_wait_seconds += perf_counter() - began
+        meter.data_wait_seconds += running_seconds() - began
         if batch is None:
             return
         yield batch
-        meter.seconds += perf_counter() - began
+        meter.seconds += running_seconds() - began

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from types import TracebackType
@@ -12,6 +11,8 @@ from typing import Any
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from gemoclap.running import running_seconds
 
 PROJECT = "gemoclap"
 NOTED: set[str] = set()
@@ -31,7 +32,7 @@ class TrainingProgress:
 
     def __init__(self, label: str, epochs: int, batches: int, *, done: int = 0, enabled: bool = True) -> None:
         self.label, self.epochs, self.batches, self.enabled = label, epochs, batches, enabled
-        self.done, self.began = done, time.monotonic()
+        self.done, self.began = done, running_seconds()
         self.bar: Progress | None = None
         self.task: TaskID | None = None
         self.development = ""
@@ -76,7 +77,7 @@ class TrainingProgress:
             self.development = f"  dev UAR {100 * row['dev_uar']:.1f}"
         if not self.enabled or self.bar is not None:
             return
-        pace = (time.monotonic() - self.began) / max(1, row["epoch"] - self.done)
+        pace = (running_seconds() - self.began) / max(1, row["epoch"] - self.done)
         left = timedelta(seconds=round(pace * (self.epochs - row["epoch"])))
         self._line(
             f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}{self.development}  lr {row['lr']:.2e}  "
