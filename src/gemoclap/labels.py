@@ -7,7 +7,7 @@ and is saved in the model's config.json.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gemoclap.errors import GemoclapError, did_you_mean
@@ -50,6 +50,47 @@ def canonical_emotion(word: str) -> str:
     """Return the adjective this project uses for `word`: ``"Anger"`` -> ``"angry"``; an unknown word in lower case."""
     lowered = word.strip().lower()
     return SYNONYMS.get(lowered, lowered)
+
+
+def same_word(word: str, known: Iterable[str], synonyms: bool = True) -> str | None:
+    """Return the first of `known` that is `word`, else `word` in another case, else another word of `SYNONYMS` for it; or None.
+
+    Parameters
+    ----------
+    synonyms : look for other words too, not for another case only.
+    """
+    known = list(known)
+    spellings: list[Callable[[str], str]] = [str, lambda one: one.strip().casefold()]
+    for spelling in [*spellings, canonical_emotion] if synonyms else spellings:
+        for one in known:
+            if spelling(one) == spelling(word):
+                return one
+    return None
+
+
+def completed_merges(merges: Mapping[str, str], classes: Sequence[str] | None, labels: Iterable[str]) -> dict[str, str]:
+    """Return `merges` with the spelling of `labels` and `classes`, and with the labels that are a class in another spelling.
+
+    ``prepare`` writes labels in lower case, and *anger* as *angry*; who lists the classes writes *Wut* or *anger*. Without this
+    the utterances of such a class would be left out.
+
+    Parameters
+    ----------
+    merges : label -> class, as it was given.
+    classes : the classes, as they were given; None if every label is one.
+    labels : the labels that utterances have.
+    """
+    labels, given = sorted(labels), classes or ()
+    if classes is None:
+        found = {label: same_word(into, labels, synonyms=False) or into for label, into in merges.items()}
+    else:
+        found = {label: same_word(into, classes) or into for label, into in merges.items()}
+    for label in labels:
+        if label not in found and label not in given:
+            merged, own = same_word(label, merges), same_word(label, given)
+            if merged or own:
+                found[label] = found[merged] if merged else str(own)
+    return found
 
 
 def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple[str, ...]:

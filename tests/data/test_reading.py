@@ -39,6 +39,42 @@ def test_where_the_classes_were_listed_the_list_is_named(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("emotions", "merges", "labels", "classes"),
+    [
+        # as `prepare csv` writes them: in lower case, and anger as angry
+        (["Wut", "Trauer"], {"wütend": "Wut"}, ("wut", "wütend", "trauer"), ("Wut", "Wut", "Trauer")),
+        (["Wut", "Trauer"], {"Wütend": "wut"}, ("wut", "wütend", "trauer"), ("Wut", "Wut", "Trauer")),
+        (["anger", "Sadness"], {}, ("angry", "sad", "bored"), ("anger", "Sadness", None)),
+        (["anger", "sadness"], {"Boredom": "Sad"}, ("angry", "sad", "bored"), ("anger", "sadness", "sadness")),
+        # what says more is taken as it is
+        (["joy", "angry"], {"happy": "joy"}, ("happy", "angry"), ("joy", "angry")),
+        (["happy", "joy"], {}, ("happy", "joy"), ("happy", "joy")),
+        (["happy", "Happy"], {"excited": "Happy"}, ("happy", "excited"), ("happy", "Happy")),
+        (None, {"Wütend": "Wut"}, ("wut", "wütend", "trauer"), ("wut", "wut", "trauer")),
+        (None, {"excited": "joy"}, ("happy", "excited"), ("happy", "joy")),
+    ],
+)
+def test_a_class_has_its_labels_in_whatever_case_or_word_it_is_listed(
+    tmp_path: Path, emotions: list[str] | None, merges: dict[str, str], labels: tuple[str, ...], classes: tuple
+) -> None:
+    manifest = tmp_path / "a.jsonl"
+    write_manifest([replace(row, speaker=row.id) for row in rows(*labels)], manifest)
+    data = DataSettings(str(manifest), emotions=emotions, merges=merges)
+    found, vocabulary, _ = read_data(data, has_folds=False)
+    assert tuple(vocabulary.resolve(row.emotion) for row in found) == classes
+    assert set(vocabulary.emotions) == set(classes) - {None}
+
+
+def test_votes_are_counted_for_classes_in_another_case(tmp_path: Path) -> None:
+    manifest = tmp_path / "a.jsonl"
+    votes = {"wut": 2.0, "ärger": 1.0, "trauer": 3.0}
+    write_manifest([replace(row, speaker="a", votes=votes) for row in rows("wut", "trauer")], manifest)
+    data = DataSettings(str(manifest), emotions=["Wut", "Trauer"], merges={"Ärger": "Wut"})
+    _, vocabulary, _ = read_data(data, has_folds=False)
+    assert vocabulary.counts(votes) == [3.0, 3.0]
+
+
 def test_nothing_is_said_where_all_are_taken() -> None:
     assert left_out(rows("angry", "excited", "happy"), TWO) == ""
 

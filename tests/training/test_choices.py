@@ -17,7 +17,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics.calibration import confidence_of
-from gemoclap.training.choices import choice_of
+from gemoclap.training.choices import as_spelt, choice_of
 
 OWN = Vocabulary("own", ("angry", "calm", "happy", "neutral", "sad"), {"excited": "happy"})
 
@@ -85,6 +85,22 @@ def test_which_words_are_asked_for(labels: list[str], merges: dict[str, str], wo
 def test_choices_that_are_none(labels: list[str] | None, merges: dict[str, str], says: str) -> None:
     with pytest.raises(GemoclapError, match=says):
         choice_of(OWN, labels, merges)
+
+
+def test_labels_and_merges_are_taken_in_any_case() -> None:
+    found = ["angry", "excited", "wut", None]
+    labels, merges = as_spelt(["Sad", "Angry", "joyful"], {"Wut": "ANGRY", "excitement": "Sad"}, OWN, found)
+    assert (labels, merges) == (["sad", "angry", "joyful"], {"wut": "angry", "excited": "sad"})
+    assert as_spelt(None, {"happy": "Positive"}, OWN, found) == (None, {"happy": "Positive"})
+
+
+def test_evaluate_scores_the_same_however_its_labels_are_written(
+    small_model: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    for name, labels, merges in (("as_is", "angry,sad", "{happy: angry}"), ("written", "Angry,SAD", "{Happy: Angry}")):
+        command = ("evaluate", small_manifest, "--model", small_model, "--labels", labels, "--merges", merges)
+        assert run(*command, "-o", tmp_path / name) == 0
+    assert predictions(tmp_path / "as_is") == predictions(tmp_path / "written")
 
 
 def test_evaluate_joins_classes_as_a_loop_over_the_predictor_does(

@@ -23,7 +23,7 @@ from gemoclap.reports import write_scores
 from gemoclap.reports.evaluation import ADAPTED, label_remarks
 from gemoclap.reports.rows import score_table
 from gemoclap.terminal import progress_bar
-from gemoclap.training.choices import check_merges, choice_of
+from gemoclap.training.choices import as_spelt, check_merges, choice_of
 from gemoclap.training.evaluate import labelled_rows, table_of, unknown_labels
 from gemoclap.wording import counted
 from gemoclap.writing import folder_written_beside
@@ -34,8 +34,10 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     predictor = Predictor.from_pretrained(args.model)
     model = predictor.model
     trained = model.config.emotions
-    check_merges(args.merges, trained, [row.emotion for row in utterances])
-    choice = choice_of(trained, args.labels, args.merges)
+    found = [row.emotion for row in utterances]
+    labels, merges = as_spelt(args.labels, args.merges, trained, found)
+    check_merges(merges, trained, found)
+    choice = choice_of(trained, labels, merges)
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
     require_audio(rows)
@@ -70,7 +72,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
                 scores, table, folder, title, trained_speakers,
                 unknown=unknown, trained_classes=trained.emotions,
                 calibration=calibration, uncalibrated=uncalibrated, made=made_with(), adapt=args.adapt,
-                merges=args.merges,
+                merges=merges,
             )  # fmt: skip
 
 

@@ -31,8 +31,9 @@ class DataSettings:
         manifest: JSONL manifest written by 'gemoclap prepare'.
         vocabulary: Named set of classes to predict, such as iemocap4 or ravdess8. null uses the corpus's default set. For a
             corpus that gemoclap does not know, null uses every label in the manifest.
-        emotions: List of classes to predict, in place of a named vocabulary.
-        merges: Labels to rename before training, such as {excited: happy}. Needs 'emotions'.
+        emotions: List of classes to predict, in place of a named vocabulary. A label in another case, or another word for the
+            class that 'prepare' knows, belongs to it: the label angry to the class Anger.
+        merges: Labels to rename before training, such as {excited: happy}.
         folds: How speakers are divided into test folds. auto = the corpus's standard folds, or kfold where there are none;
             session = leave one session out; speaker = leave one speaker out; kfold = groups of speakers with similar
             shares of each emotion; lists = the speakers in 'test_speakers'; files = the folds in 'fold_files'; partitions =

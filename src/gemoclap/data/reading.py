@@ -11,7 +11,7 @@ from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import Fold
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import Vocabulary, get_vocabulary, vocabulary_of
+from gemoclap.labels import Vocabulary, completed_merges, get_vocabulary, vocabulary_of
 from gemoclap.wording import counted
 
 LISTED = "custom"
@@ -95,9 +95,11 @@ def _vocabulary(data: DataSettings, utterances: Sequence[Utterance]) -> Vocabula
                 f"data.merges would change the vocabulary {data.vocabulary}; list your own classes with --data.emotions"
             )
         return get_vocabulary(data.vocabulary)
+    labels = {label for row in utterances for label in (row.emotion, *(row.votes or ())) if label}
+    merges = completed_merges(data.merges, data.emotions, labels)
     if data.emotions is not None:
         if len(set(data.emotions)) < len(data.emotions):
             raise GemoclapError(f"data.emotions lists a class twice ({', '.join(data.emotions)}); list each once")
-        return Vocabulary(LISTED, tuple(data.emotions), data.merges)
-    merged = (data.merges.get(row.emotion, row.emotion) if row.emotion else None for row in utterances)
-    return replace(vocabulary_of(merged), merges=data.merges)
+        return Vocabulary(LISTED, tuple(data.emotions), merges)
+    merged = (merges.get(row.emotion, row.emotion) if row.emotion else None for row in utterances)
+    return replace(vocabulary_of(merged), merges=merges)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.labels import Vocabulary
+from gemoclap.labels import Vocabulary, same_word
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,26 @@ class Choice:
         for column, word in enumerate(self.words):
             joined[:, self.vocabulary.index(word)] += probabilities[:, column]
         return joined
+
+
+def as_spelt(
+    labels: Sequence[str] | None, merges: Mapping[str, str], trained: Vocabulary, found: Sequence[str | None]
+) -> tuple[list[str] | None, dict[str, str]]:
+    """Return `labels` and `merges` as the model and the utterances spell them: *Angry* is the class *angry*.
+
+    Parameters
+    ----------
+    labels, merges : as in `choice_of`, as they were given.
+    found : the labels of the utterances.
+    """
+    classes = [*trained.emotions, *trained.merges]
+    known = [*classes, *(label for label in found if label is not None)]
+    wanted = None if labels is None else [same_word(label, classes, synonyms=False) or label for label in labels]
+    targets = [*(wanted or ()), *trained.emotions]
+    return wanted, {
+        same_word(label, known) or label: same_word(into, targets, synonyms=False) or into
+        for label, into in merges.items()
+    }
 
 
 def choice_of(
