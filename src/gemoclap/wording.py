@@ -32,6 +32,11 @@ def shortened(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 3].rstrip()}..."
 
 
+def shortened_inside(text: str, letters: int) -> str:
+    """Return a text of about so many letters at most, with dots in its middle: names often differ at their end alone."""
+    return text if len(text) <= letters else f"{text[: letters // 2]}...{text[-(letters // 2) :]}"
+
+
 def spelt(value: Any) -> str:
     """Return the value of a setting in one spelling, which the command line takes too.
 

@@ -72,6 +72,14 @@ def test_emotions_lie_over_the_clusters_and_the_waveform(tmp_path: Path, drawn: 
     assert above.get_xlim() == below.get_xlim() == (0, 2.0) and above.get_title("left") == "a clip"
 
 
+def test_a_long_file_name_is_shortened_in_its_middle(tmp_path: Path, drawn: list[Figure]) -> None:
+    name = f"{'interview_with_many_words_' * 5}take_07.wav"
+    plot_curve(tmp_path / "clip.png", np.array([0.5]), np.array([0.5]), Recording(noise(1.0)), name)
+    title = drawn[0].axes[0]._left_title
+    assert title.get_text().startswith("interview") and title.get_text().endswith("take_07.wav")
+    assert title.get_window_extent().x1 <= drawn[0].bbox.x1
+
+
 def test_the_names_of_many_emotions_fit_in(tmp_path: Path, drawn: list[Figure]) -> None:
     names = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
     shares = np.full((3, 8), 0.125)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib.image
 import numpy as np
@@ -9,7 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from gemoclap.metrics import score
+from gemoclap.metrics.calibration import confidence_of
 from gemoclap.reports import plots
+from gemoclap.reports.records import RowConfidence
 
 
 @pytest.fixture
@@ -53,6 +57,49 @@ def test_curves_draw_each_loss_and_the_development_uar_a_line_a_fold(tmp_path, d
 def test_no_log_draws_nothing(tmp_path):
     assert not plots.write_curves({}, tmp_path / "curves.png", "eGeMAPS + SVM")
     assert not list(tmp_path.iterdir())
+
+
+LONG = "GMP-TL, train.seed: 1, model.audio_encoder: /home/me/models/whisper-large-v3-turbo-tuned, objective.alpha: 0.7"
+
+
+def confidence() -> RowConfidence:
+    truth, probabilities = np.array([0, 1, 1, 0]), np.array([[0.9, 0.1], [0.4, 0.6], [0.7, 0.3], [0.6, 0.4]])
+    one = confidence_of(probabilities, truth)
+    return RowConfidence(one, one, (0.5, 0.6), "the test predictions of the other folds")
+
+
+def draw_confusion(path: Path, name: str) -> None:
+    classes = ("angry", "disappointed and sad" if name == LONG else "sad")
+    scores = score(classes, classes, classes, [None] * 2, [None] * 2)
+    plots.write_confusion(replace(scores, n_seeds=3), path, name)
+
+
+def draw_curves(path: Path, name: str) -> None:
+    plots.write_curves({"fold_1": [{"epoch": epoch, "loss": 1.0 / epoch} for epoch in (1, 2, 3)]}, path, name)
+
+
+@pytest.mark.parametrize("name", ["CE", LONG], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        draw_confusion,
+        draw_curves,
+        *(
+            lambda path, name, panels=panels: plots.write_reliability(
+                {f"{name} {number}": confidence() for number in range(panels)}, path
+            )
+            for panels in (1, 2, 3, 4)
+        ),
+    ],
+    ids=["confusion", "curves", "reliability 1", "reliability 2", "reliability 3", "reliability 4"],
+)
+def test_no_title_is_cut_off(tmp_path, drawn, draw, name):
+    draw(tmp_path / "picture.png", name)
+    figure = drawn[0]
+    titles = [figure._suptitle, *(axes.title for axes in figure.axes if axes.get_visible())]
+    for title in [one for one in titles if one is not None and one.get_text()]:
+        box = title.get_window_extent()
+        assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, title.get_text()
 
 
 def test_pyplot_is_never_loaded():

@@ -14,6 +14,7 @@ from gemoclap.metrics import Scores
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.crosscorpus import CrossCorpus, Pair
 from gemoclap.reports.canvas import FORMATS, drawing, matplotlib, new_figure, save, write_note
+from gemoclap.reports.plots import broken_lines
 from gemoclap.reports.tables import UNDEFINED, with_interval
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 ALL_OTHERS = "all others"
 """Title of the row whose models are trained on all corpora but the tested one."""
 ABOUT_OTHERS = "one model of all corpora but the tested one"
+NAME = 18
+"""Letters of a corpus's name that fit beside those of the next columns."""
 WITHIN = "within: "
 """Stands before the figure of a cross-validation of one corpus."""
 ABOUT_WITHIN = (
@@ -120,8 +123,8 @@ def draw_matrix(
         for row, entries_of_row in enumerate(grid.values()):
             for column, one in enumerate(entries_of_row):
                 _write_cell(axes, column, row, one)
-        axes.set_xticks(range(width), list(matrix.corpora))
-        axes.set_yticks(range(height), list(grid))
+        axes.set_xticks(range(width), [broken_lines(name, NAME) for name in matrix.corpora])
+        axes.set_yticks(range(height), [broken_lines(name, NAME) for name in grid])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         axes.set_facecolor("#F2F2F2")  # empty cells

@@ -10,12 +10,15 @@ import numpy as np
 from gemoclap.audio import SAMPLE_RATE, Recording
 from gemoclap.inference.frames import FrameEmotions
 from gemoclap.reports.canvas import COLOURS, drawing, new_figure, save
+from gemoclap.wording import shortened_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LEGEND_COLUMNS = 5
+TITLE = 80
+"""Letters of a title that fit above a picture."""
 COLUMNS = 2000
 """Number of columns of the waveform, each drawn from its smallest to its largest sample; more than the picture has pixels."""
 
@@ -37,7 +40,7 @@ def plot_curve(
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
         _draw_scores(above, times, scores)
         _draw_waveform(below, recording)
-        above.set_title(title, loc="left")
+        above.set_title(shortened_inside(title, TITLE), loc="left")
         _save(figure, path, below, recording, times)
 
 
@@ -61,7 +64,7 @@ def plot_emotions(path: str | os.PathLike, found: FrameEmotions, recording: Reco
         _draw_clusters(between, found)
         _draw_waveform(below, recording)
         rows = -(-len(found.emotions) // LEGEND_COLUMNS)
-        above.set_title(title, loc="left", pad=8 + 14 * rows)  # above the legend
+        above.set_title(shortened_inside(title, TITLE), loc="left", pad=8 + 14 * rows)  # above the legend
         _save(figure, path, below, recording, found.times)
 
 

@@ -35,8 +35,9 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats
     classes, support = list(scores.recalls), scores.confusion.sum(axis=1, keepdims=True)
     shares = np.divide(scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
     side = max(3.2, 0.72 * len(classes) + 1.4)
+    names = 0.08 * max(0, max(map(len, classes)) - 8)  # long names would take the room of cells and title
     with drawing():
-        figure = new_figure(side + 0.9, side, "tight")
+        figure = new_figure(side + 0.9 + names, side + 0.6 * names, "tight")
         axes = figure.add_subplot()
         image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
         _write_cells(axes, scores.confusion, shares, support.ravel())
@@ -48,9 +49,9 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats
         axes.spines[:].set_visible(False)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        seeds = f", counts of {scores.n_seeds} seeds together" if scores.n_seeds > 1 else ""
+        seeds = f"\ncounts of {scores.n_seeds} seeds together" if scores.n_seeds > 1 else ""
         figures = f"UAR {percent(scores.uar)} %, WAR {percent(scores.war)} %, n = {scores.n:,}{seeds}"
-        axes.set_title(f"{broken_lines(title)}\n{figures}", pad=9)
+        axes.set_title(f"{broken_lines(title, 38)}\n{figures}", pad=9)
         bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, ticks=[0, 25, 50, 75, 100])
         bar.set_label("% of the true class")
         bar.outline.set_visible(False)  # type: ignore[operator]
@@ -234,9 +235,11 @@ def write_reliability(
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, (title, one) in zip(panels, named.items(), strict=False):
             panel.plot([0, 100], [0, 100], color="#999999", linewidth=0.8, linestyle=(0, (4, 3)))
-            _draw_reliability(panel, one.before, COLOURS[1], "before", ":")
-            if one.after is not None:
-                _draw_reliability(panel, one.after, COLOURS[0], "after", "-")
+            if one.after is None:
+                _draw_reliability(panel, one.before, COLOURS[1], "", ":")
+            else:
+                _draw_reliability(panel, one.before, COLOURS[1], "before temperature: ", ":")
+                _draw_reliability(panel, one.after, COLOURS[0], "after temperature: ", "-")
             panel.set_title(broken_lines(title, 34), fontsize=8.5)
             panel.set_xlim(0, 100)
             panel.set_ylim(0, 100)
@@ -245,17 +248,21 @@ def write_reliability(
             panel.set_ylabel("correct (%)")
         for panel in panels[len(named) :]:
             panel.set_visible(False)
-        figure.suptitle(f"Reliability over {BINS} bins of equal width; larger dots: more utterances", fontsize=9)
+        title = f"Reliability over {BINS} bins of equal width; larger dots: more utterances"
+        figure.suptitle(broken_lines(title, 40 * columns), fontsize=9)
         save(figure, path, formats)
 
 
 def _draw_reliability(axes: Axes, one: Confidence, colour: str, name: str, line: str) -> None:
     filled = one.sizes > 0
     x, y, sizes = 100 * one.confidences[filled], 100 * one.rights[filled], one.sizes[filled]
-    axes.plot(x, y, color=colour, linewidth=1.1, linestyle=line, label=f"{name}: ECE {percent(one.ece)} %")
+    axes.plot(x, y, color=colour, linewidth=1.1, linestyle=line, label=f"{name}ECE {percent(one.ece)} %")
     axes.scatter(x, y, s=6 + 90 * sizes / sizes.sum(), color=colour, alpha=0.75, linewidths=0, clip_on=False)
 
 
-def broken_lines(title: str, width: int = 42) -> str:
-    """Return a title broken into lines; titles of ablations can be long."""
-    return textwrap.fill(title, width, break_on_hyphens=False, break_long_words=False)
+def broken_lines(title: str, width: int) -> str:
+    """Return a title broken into lines of at most `width` letters, also inside a long word such as a path.
+
+    Titles of ablations can be long, and what is wider than the figure would be cut off on both sides.
+    """
+    return textwrap.fill(title, width, break_on_hyphens=False)

@@ -14,7 +14,7 @@ from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.smoothing import EmotionSegment, owned, summed_up
 from gemoclap.reports.canvas import COLOURS, drawing, matplotlib, new_figure, save
-from gemoclap.wording import shortened
+from gemoclap.wording import shortened, shortened_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,11 +176,6 @@ def shares_of(lanes: Sequence[Lane]) -> tuple[float, str]:
     total = sum(seconds.values())
     shares = sorted(((share / total, label) for label, share in seconds.items()), reverse=True)
     return total, ", ".join(f"{label} {100 * share:.0f} %" for share, label in shares)
-
-
-def shortened_inside(text: str, letters: int) -> str:
-    """Return a text of about so many letters at most, with dots in its middle: names often differ at their end alone."""
-    return text if len(text) <= letters else f"{text[: letters // 2]}...{text[-(letters // 2) :]}"
 
 
 def _bar_seconds(duration: float) -> float:
