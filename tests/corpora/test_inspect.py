@@ -141,7 +141,7 @@ def test_dimensions_votes_and_partitions_are_shown_where_there_are_some(clean):
     assert "votes: 'gloomy' is not a word for an emotion" in found.faults[0].message
     text = in_text(found)
     assert "valence: 2 rows, min 1.00, mean 1.50, max 2.00" in text and "votes: 1 row" in text
-    assert "partitions: (none) 2, train 2" in text
+    assert "partitions: (none): 2, train: 2" in text
 
 
 def test_speakers_and_genders(clean):
@@ -167,6 +167,26 @@ def test_progress_is_reported_row_by_row(clean):
     calls: list[tuple[int, int]] = []
     inspect(clean, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_fault_that_many_rows_share_is_one_line(clean):
+    labels = ("angst", "wut") * 8
+    rows = [replace(clean[0], id=str(n), speaker=str(n), emotion=label) for n, label in enumerate(labels, 2)]
+    found = inspect([replace(clean[0], id="neutral", emotion="neutral"), *rows])
+    label_faults = [fault for fault in found.faults if fault.kind == "label"]
+    assert len(label_faults) == 16 and "did you mean" not in label_faults[0].message
+    text = in_text(replace(found, faults=label_faults))
+    assert "label outside the set: 16; rename them" in text and text.count("contemptuous") == 1
+    assert "  8 rows, first row 2 (2): label 'angst' is not" in text
+    assert "  8 rows, first row 3 (3): label 'wut' is not" in text and "more" not in text
+    assert in_text(replace(found, faults=label_faults), limit=None).count("label 'angst'") == 8
+
+
+def test_speakers_are_listed_in_the_order_of_their_numbers(clean):
+    rows = [replace(clean[0], id=str(n), speaker=str(n)) for n in (10, 9, 1, 2, 1001)]
+    found = inspect([*rows, replace(rows[0], id="again")])
+    assert list(found.speakers) == ["1", "2", "9", "10", "1001"]
+    assert "speakers: 1: 1, 2: 1, 9: 1, 10: 2, 1001: 1" in in_text(found)
 
 
 def test_long_lists_of_faults_are_cut_in_print_alone(tmp_path, clean):

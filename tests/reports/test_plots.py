@@ -99,7 +99,7 @@ def test_no_title_is_cut_off(tmp_path, drawn, draw, name):
     titles = [figure._suptitle, *(axes.title for axes in figure.axes if axes.get_visible())]
     for title in [one for one in titles if one is not None and one.get_text()]:
         box = title.get_window_extent()
-        assert 0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, title.get_text()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, title.get_text()
 
 
 def test_pyplot_is_never_loaded():

@@ -83,7 +83,9 @@ def add_inspect(parser: Parser) -> None:
     vocabulary = "report labels that are not in this named set, such as iemocap4"
     parser.add_argument("--vocabulary", type=str | None, default=None, help=vocabulary)
     parser.add_argument(
-        "--all", action="store_true", help="print every fault; the default is the first ten of each kind"
+        "--all",
+        action="store_true",
+        help="print every faulty row; the default is ten faults of each kind, with rows of the same fault together",
     )
     parser.add_argument("-o", "--output", type=str | None, default=None, help="JSON file to write counts and faults to")
     add_overwrite(parser)

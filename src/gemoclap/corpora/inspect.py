@@ -21,8 +21,8 @@ from rich.text import Text
 from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, probe_audio, stream_audio
 from gemoclap.cores import usable_cores
 from gemoclap.corpora.manifest import DIMENSIONS, Utterance
-from gemoclap.corpora.speakers import normal_name, row_speakers, shown_speakers, speaker_key
-from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.corpora.speakers import natural, normal_name, row_speakers, shown_speakers, speaker_key
+from gemoclap.errors import VERY_SIMILAR, GemoclapError, did_you_mean
 from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary
 from gemoclap.wording import counted
 
@@ -39,6 +39,10 @@ KINDS = {
     "gender": "gender wrong",
 }
 """Kind of fault -> its heading."""
+CURES = {
+    "label": f"rename them in the table ({', '.join(EMOTIONS)}), or train with them as classes, or merge them with --data.merges"
+}
+"""Kind of fault -> what to do, where it is the same for all rows and too long for each."""
 
 UNKNOWN = "(none)"
 """Rows without a label, speaker, gender or session are counted under this name."""
@@ -251,18 +255,22 @@ def _label_faults(utterances: Sequence[Utterance], vocabulary: Vocabulary | None
                     row,
                     utterance.id,
                     "label",
-                    f"votes: {word!r} is not a word for an emotion; known: {', '.join(EMOTIONS)}",
+                    f"votes: {word!r} {_unknown_word(word)}",
                 )
         label = utterance.emotion
         if label is None:
             continue
         if label not in EMOTIONS and (vocabulary is None or vocabulary.resolve(label) is None):
-            hint = did_you_mean(label, list(EMOTIONS)) or f"; known: {', '.join(EMOTIONS)}"
-            yield Fault(row, utterance.id, "label", f"label {label!r} is not a word for an emotion{hint}")
+            yield Fault(row, utterance.id, "label", f"label {label!r} {_unknown_word(label)}")
         elif vocabulary is not None and vocabulary.resolve(label) is None:
             known = ", ".join(vocabulary.emotions)
             message = f"label {label!r} is outside {vocabulary.name} ({known}); training leaves it out"
             yield Fault(row, utterance.id, "label", message)
+
+
+def _unknown_word(word: str) -> str:
+    """Return what is to be said of a word that is not in `EMOTIONS`. Corpora in other languages have such words too."""
+    return f"is not a word for an emotion that gemoclap knows{did_you_mean(word, list(EMOTIONS), VERY_SIMILAR)}"
 
 
 def _speaker_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
@@ -308,7 +316,8 @@ def _without_marks(name: str) -> str:
 
 
 def _counts(values: Iterable[str | None]) -> dict[str, int]:
-    return dict(sorted(Counter(UNKNOWN if value is None else value for value in values).items()))
+    counts = Counter(UNKNOWN if value is None else value for value in values)
+    return {value: counts[value] for value in sorted(counts, key=natural)}
 
 
 def _emotion_gender(utterances: Sequence[Utterance]) -> dict[str, dict[str, int]]:
@@ -360,7 +369,7 @@ def render(inspection: Inspection, limit: int | None = 10) -> Group:
 
 
 def _in_words(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {rows}" for name, rows in counts.items())
+    return ", ".join(f"{name}: {rows}" for name, rows in counts.items())
 
 
 def _emotion_table(inspection: Inspection) -> Table:
@@ -384,8 +393,24 @@ def _fault_lines(faults: list[Fault], limit: int | None) -> list[Text]:
         of_kind = [fault for fault in faults if fault.kind == kind]
         if not of_kind:
             continue
-        lines.append(Text(f"{heading}: {len(of_kind)}", style="bold"))
-        lines += [Text(f"  row {fault.row} ({fault.id}): {fault.message}") for fault in of_kind[:limit]]
-        if limit is not None and len(of_kind) > limit:
-            lines.append(Text(f"  ... and {len(of_kind) - limit} more"))
+        cure = f"; {CURES[kind]}" if kind in CURES else ""
+        lines.append(Text(f"{heading}: {len(of_kind)}{cure}", style="bold"))
+        groups = _alike(of_kind) if limit is not None else [[fault] for fault in of_kind]
+        lines += [Text(f"  {_in_one_line(group)}") for group in groups[:limit]]
+        if limit is not None and (more := sum(map(len, groups[limit:]))):
+            lines.append(Text(f"  ... and {more} more (--all lists every row)"))
     return lines
+
+
+def _alike(faults: list[Fault]) -> list[list[Fault]]:
+    """Return faults in groups with the same message, in the order of their first rows."""
+    groups: dict[str, list[Fault]] = {}
+    for fault in faults:
+        groups.setdefault(fault.message, []).append(fault)
+    return list(groups.values())
+
+
+def _in_one_line(alike: list[Fault]) -> str:
+    first, *others = alike
+    rows = f"row {first.row}" if not others else f"{len(alike)} rows, first row {first.row}"
+    return f"{rows} ({first.id}): {first.message}"

@@ -20,7 +20,7 @@ from gemoclap.config import TRAINED, DataSettings, ModelSettings, Settings
 from gemoclap.config.ems import CompareSettings, PretrainModelSettings, PretrainSettings
 from gemoclap.config.probe import ProbeSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest
-from gemoclap.corpora.speakers import common_speakers, speaker_name
+from gemoclap.corpora.speakers import common_speakers, natural, speaker_name
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
 from gemoclap.ems.variants import VARIANTS
@@ -207,7 +207,7 @@ def _leave_out(settings: CompareSettings, tested: Sequence[Utterance]) -> list[s
 
 
 def _warnings(learnt_from: set[str], tested: Sequence[Utterance]) -> list[str]:
-    both = sorted(common_speakers(learnt_from, map(speaker_name, tested)))
+    both = sorted(common_speakers(learnt_from, map(speaker_name, tested)), key=natural)
     if not both:
         return []
     few = ", ".join(both[:4]) + (" ..." if len(both) > 4 else "")

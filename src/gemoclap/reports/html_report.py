@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import gemoclap
+from gemoclap.corpora.speakers import natural
 from gemoclap.labels import GENDERS
 from gemoclap.metrics import Scores, confusion_by_seed
 from gemoclap.metrics.summary import Labelled
@@ -291,7 +292,7 @@ def _player(players: mistakes.Players, one: mistakes.Mistake) -> str:
 
 
 def _split(results: Results) -> Section:
-    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
+    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers}, key=natural)
     lines = [
         f"Speakers in both training and test of a fold: {tables.shorten(shared, 10) if shared else 'none known'}.",
         *(["The speaker of some utterances is unknown."] if results.speaker_overlap and not shared else []),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
+from gemoclap.corpora.speakers import natural
 from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
@@ -251,7 +252,7 @@ def overlap_warning(results: Results) -> list[str]:
     """Return a sentence on speakers in both training and test, in Markdown; empty if there are none."""
     if not results.speaker_overlap:
         return []
-    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
+    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers}, key=natural)
     who = tables.shorten(shared, 10)
     if not who:
         return [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.config import METHODS
+from gemoclap.corpora.speakers import natural
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary, get_vocabulary
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
@@ -158,7 +159,7 @@ def _hashes(results: Results) -> str:
 
 
 def _shared(results: Results) -> str:
-    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers})
+    shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers}, key=natural)
     if shared:
         return f"{count(shared, 'speaker')}: the figures are not speaker-independent"
     return "unknown: some speakers have no name" if results.speaker_overlap else "none"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gemoclap.config import TITLES
+from gemoclap.corpora.speakers import natural
 from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
@@ -179,4 +180,4 @@ def tested_speakers(methods: Iterable[MethodResults]) -> dict[str, tuple[str, ..
     corpora = {name.rpartition("/")[0] for names in speakers.values() for name in names}
     if len(corpora) == 1:
         speakers = {fold: {name.rpartition("/")[2] for name in names} for fold, names in speakers.items()}
-    return {fold: tuple(sorted(names)) for fold, names in speakers.items()}
+    return {fold: tuple(sorted(names, key=natural)) for fold, names in speakers.items()}
