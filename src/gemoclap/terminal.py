@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gemoclap.running import running_seconds
+from gemoclap.wording import roughly
 from gemoclap.writing import is_stream
 
 WIDE = 200
@@ -96,7 +97,7 @@ def _lines_of_progress(description: str) -> Callable[[int, int], None]:
         if now - said < EVERY or done >= total:
             return
         said = now
-        left = f", about {(now - begun) / (done - first) * (total - done) / 60:.0f} min left" if done > first else ""
+        left = f", {roughly((now - begun) / (done - first) * (total - done))} left" if done > first else ""
         print(f"{description}: {done} of {total}{left}", file=sys.stderr, flush=True)
 
     return show

@@ -21,6 +21,17 @@ def counted(number: int, one: str, several: str | None = None) -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
+def roughly(seconds: float) -> str:
+    """Return a duration that is a guess, in whole minutes.
+
+    Examples
+    --------
+    >>> roughly(20), roughly(100)
+    ('less than a minute', 'about 2 min')
+    """
+    return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
+
+
 def shortened(text: str, letters: int) -> str:
     """Return a text of `letters` letters at most; dots stand in place of the rest.
 

@@ -189,6 +189,6 @@ def test_how_many_trainings_there_are_and_how_long_they_take_is_said(
     assert run(*command) == 0
     shown = capsys.readouterr().out
     assert "4 trainings: 2 methods, one for each fold" in shown
-    assert shown.count("the other 2 trainings will take about 0 min") == 1
+    assert shown.count("the other 2 trainings will take less than a minute") == 1
     assert run(*command) == 0
     assert "trainings:" not in capsys.readouterr().out

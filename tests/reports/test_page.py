@@ -264,7 +264,7 @@ def test_an_evaluation_says_which_answers_cannot_be_right(tmp_path):
     page = write_scores(score_table(table), table, tmp_path, "m on n", unknown={"bored": 7, "tired": 1}).read_text()
     lost = sum(one in ("calm", "fearful") for one in said)
     assert f"calm, fearful: no utterance has these classes of the model, so {lost} of 40 predictions" in page
-    assert "bored 7, tired 1: the model does not know these labels, so they are left out" in page
+    assert "bored 7, tired 1: the model does not know these labels, so such utterances are left out" in page
     data = json.loads((tmp_path / "scores.json").read_text())
     assert (data["answers_that_cannot_be_right"], data["absent_classes"]) == (lost, ["calm", "fearful"])
     header, first, *_ = table_after(page, "## Most confident mistakes")

@@ -71,8 +71,11 @@ def run_probe(args: Namespace) -> int:
     for encoder, figures in summary.items():
         uar = figures["uar"]
         if len(uar.values) > 1:
-            interval = f" [{100 * uar.low:.1f}, {100 * uar.high:.1f}]" if uar.has_interval else ""
-            print(f"{encoder}: UAR {100 * uar.mean:.1f} %{interval}, mean over {len(uar.values)} seeds")
+            # The table's interval is over speakers and seeds; two of one figure need their names.
+            interval = (
+                f"; interval over seeds alone [{100 * uar.low:.1f}, {100 * uar.high:.1f}]" if uar.has_interval else ""
+            )
+            print(f"{encoder}: UAR {100 * uar.mean:.1f} %, mean over {len(uar.values)} seeds{interval}")
     print(f"{page}: the report; seeds.json and seeds.csv have the scores of each seed")
     return 0
 

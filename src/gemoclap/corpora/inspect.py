@@ -40,7 +40,8 @@ KINDS = {
 }
 """Kind of fault -> its heading."""
 CURES = {
-    "label": f"rename them in the table ({', '.join(EMOTIONS)}), or train with them as classes, or merge them with --data.merges"
+    "label": f"rename them in the table ({', '.join(EMOTIONS)}), or train with them as classes, or merge them with "
+    "--data.merges"
 }
 """Kind of fault -> what to do, where it is the same for all rows and too long for each."""
 
@@ -412,5 +413,5 @@ def _alike(faults: list[Fault]) -> list[list[Fault]]:
 
 def _in_one_line(alike: list[Fault]) -> str:
     first, *others = alike
-    rows = f"row {first.row}" if not others else f"{len(alike)} rows, first row {first.row}"
+    rows = f"{counted(len(alike), 'row')}, first row {first.row}" if others else f"row {first.row}"
     return f"{rows} ({first.id}): {first.message}"

@@ -35,7 +35,7 @@ from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibrate
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
-from gemoclap.wording import counted
+from gemoclap.wording import counted, roughly
 
 LISTED_FOLDS = 30
 """Largest number of folds for which folds.json lists the training utterances."""
@@ -114,9 +114,9 @@ class _Outlook:
         """Count a finished training. After the second one, print how long the others will probably take."""
         self.left, self.done = self.left - 1, self.done + 1
         if self.done == 2 and self.left:
-            minutes = self.left * (running_seconds() - self.begun) / 60
+            seconds = self.left * (running_seconds() - self.begun)
             others = f"other {counted(self.left, 'training')}" if self.left > 1 else "last training"
-            say(f"the {others} will take about {minutes:.0f} min, if like the second")
+            say(f"the {others} will take {roughly(seconds)}, if like the second")
         self.begun = running_seconds()
 
 

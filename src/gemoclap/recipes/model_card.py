@@ -140,6 +140,7 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
     }
     heads = {"none": "", "speech": ", with a score head", "intensity_track": ", with the score head of EMS's authors"}
     added = ", the intensity added to its input" if model.add_intensity else ""
+    passes = counted(settings.train.epochs, "pass", "passes")
     labels = (
         "Emotion labels were only used to train the intensity model, whose curves were used here."
         if settings.needs_intensity
@@ -153,8 +154,8 @@ def write_encoder_card(path: Path, settings: PretrainSettings, rows: Sequence[Ut
         "",
         f"# {ENCODERS[model.encoder]}, pre-trained with {ways[model.masking]}",
         "",
-        f"Size {model.size}{heads[cast(str, model.score_head)]}{added}; {settings.train.epochs} passes over the speech "
-        f"below, seed {settings.train.seed}. {labels}",
+        f"Size {model.size}{heads[cast(str, model.score_head)]}{added}; {passes} over the speech below, seed "
+        f"{settings.train.seed}. {labels}",
         "",
         "    gemoclap crossval --model.audio_encoder THIS_FOLDER --data.manifest labelled.jsonl -o runs/crossval",
         "",

@@ -18,6 +18,7 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.reports import plots, tables
 from gemoclap.reports.canvas import lacking_remark
 from gemoclap.reports.confidence import NOT_FITTED
+from gemoclap.reports.genders import gender_remarks
 from gemoclap.reports.made import made_line
 from gemoclap.reports.mistakes import worst_mistakes
 from gemoclap.reports.page import Picture, write_illustrated
@@ -66,7 +67,7 @@ def write_scores(
     """
     output_dir = Path(output_dir)
     confidence = evaluated_confidence(table, calibration, uncalibrated)
-    remarks = label_remarks(table, unknown or {}, trained_classes, adapt)
+    remarks = [*label_remarks(table, unknown or {}, trained_classes, adapt), *gender_remarks(table)]
     pictures: dict[str, Picture] = {
         "confusion.png": ("Confusion matrix", partial(plots.write_confusion, scores, title=title))
     }
@@ -148,10 +149,12 @@ def label_remarks(
     not_known = {name: number for name, number in unknown.items() if name not in trained}
     if not_chosen:
         many = "this label is" if len(not_chosen) == 1 else "these labels are"
-        remarks.append(f"{_counted(not_chosen)}: {many} not among the classes to choose from, so they are left out")
+        remarks.append(
+            f"{_counted(not_chosen)}: {many} not among the classes to choose from, so such utterances are left out"
+        )
     if not_known:
         many = "this label" if len(not_known) == 1 else "these labels"
-        remarks.append(f"{_counted(not_known)}: the model does not know {many}, so they are left out")
+        remarks.append(f"{_counted(not_known)}: the model does not know {many}, so such utterances are left out")
     unnamed = sum(speaker is None for speaker in table.speakers)
     if unnamed:
         remarks.append(

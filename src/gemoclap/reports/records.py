@@ -14,6 +14,7 @@ from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Difference, Scores, least
 from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.seeds import OverSeeds
+from gemoclap.reports.genders import gender_remarks
 
 LEVEL = 0.05
 """Two rows can only be said to differ if the corrected p-value is below this (`is_significant`)."""
@@ -264,11 +265,13 @@ class Results:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Warnings about the intervals of the rows and the tests of their differences, each sentence once."""
+        """Warnings about intervals, tests of differences and scores by gender, each sentence once."""
         scores = [row.scores for row in self.scored_rows if row.scores]
         speakers = max((one.n_clusters for one in scores), default=0)
         tests = sum(one.p == one.p for one in self.differences)
-        return (*cautions_of(scores), *too_few(speakers, tests))
+        tables = [method.predictions for method in self.scored if method.predictions is not None]
+        genders = gender_remarks(max(tables, key=len)) if tables else []
+        return (*cautions_of(scores), *too_few(speakers, tests), *genders)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: figures between 0 and 1, or None if undefined; folders are relative to `output`."""
