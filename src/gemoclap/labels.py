@@ -23,27 +23,31 @@ SHOWN = 200
 UNKNOWN_GENDER = -1
 """Index of an unknown gender; such an utterance has the same gender as itself only ([C], docs/methods.md)."""
 
+ABBREVIATIONS: Mapping[str, str] = {
+    "ang": "angry", "hap": "happy", "neu": "neutral", "fea": "fearful", "dis": "disgusted", "sur": "surprised",
+    "exc": "excited", "fru": "frustrated", "oth": "other",
+}  # fmt: skip
+"""Short forms of `EMOTIONS` in toolkits and corpora, in lower case. They are no words, so a text encoder cannot know them."""
 SYNONYMS: Mapping[str, str] = {
-    "anger": "angry", "ang": "angry", "happiness": "happy", "hap": "happy", "joy": "happy", "joyful": "happy",
-    "sadness": "sad", "neu": "neutral", "calmness": "calm", "fear": "fearful", "fea": "fearful", "afraid": "fearful",
-    "anxiety": "fearful", "anxious": "fearful", "disgust": "disgusted", "dis": "disgusted", "surprise": "surprised",
-    "sur": "surprised", "boredom": "bored", "exc": "excited", "excitement": "excited", "fru": "frustrated",
-    "frustration": "frustrated", "contempt": "contemptuous", "oth": "other",
+    "anger": "angry", "happiness": "happy", "joy": "happy", "joyful": "happy", "sadness": "sad", "calmness": "calm",
+    "fear": "fearful", "afraid": "fearful", "anxiety": "fearful", "anxious": "fearful", "disgust": "disgusted",
+    "surprise": "surprised", "boredom": "bored", "excitement": "excited", "frustration": "frustrated",
+    "contempt": "contemptuous", **ABBREVIATIONS,
 }  # fmt: skip
 """Other words for `EMOTIONS` in toolkits and corpora, in lower case."""
 
 OTHER_WORDS: Mapping[str, tuple[str, ...]] = {
-    "neutral": ("unemotional", "matter-of-fact"),
-    "calm": ("relaxed", "peaceful"),
-    "happy": ("joyful", "delighted"),
-    "sad": ("unhappy", "in tears"),
-    "angry": ("furious", "annoyed"),
-    "fearful": ("scared", "terrified"),
-    "disgusted": ("revolted", "repelled"),
-    "surprised": ("astonished", "amazed"),
+    "neutral": ("unemotional", "matter-of-fact", "emotionless"),
+    "calm": ("relaxed", "peaceful", "serene", "tranquil"),
+    "happy": ("joyful", "delighted", "cheerful", "joyous", "glad", "overjoyed"),
+    "sad": ("unhappy", "in tears", "sorrowful", "gloomy", "miserable", "mournful", "heartbroken"),
+    "angry": ("furious", "annoyed", "enraged", "infuriated", "outraged", "irate"),
+    "fearful": ("scared", "terrified", "frightened"),
+    "disgusted": ("revolted", "repelled", "grossed out"),
+    "surprised": ("astonished", "amazed", "startled"),
 }
-"""Emotion -> two other words for it, in lower case. Those for the emotions of `default` were measured (docs/models.md); those
-for calm and surprised were not."""
+"""Emotion -> other words for it, in lower case. The first two for each emotion of `default` were measured (docs/models.md). The
+words after those were not; the prompt of each lies nearest to that of its emotion."""
 
 
 def canonical_emotion(word: str) -> str:
@@ -91,6 +95,46 @@ def completed_merges(merges: Mapping[str, str], classes: Sequence[str] | None, l
             if merged or own:
                 found[label] = found[merged] if merged else str(own)
     return found
+
+
+def prompt_word(label: str, trained: Sequence[str]) -> str:
+    """Return the word that stands for a label in a prompt.
+
+    A class of training in another case is that class, whose prompt the model has learnt, and a short form the whole word. Any
+    other word stands for itself, also another word for a class: its prompt is another one.
+    """
+    whole = ABBREVIATIONS.get(label.strip().lower())
+    return same_word(label, trained, synonyms=whole is not None) or whole or label.strip()
+
+
+def refuse_same(labels: Sequence[str], meant: Sequence[str]) -> None:
+    """Raise a GemoclapError if two of the labels mean the same, so that they would share its probability."""
+    first: dict[str, str] = {}
+    for label, word in zip(labels, meant, strict=True):
+        if word in first:
+            raise GemoclapError(f"labels: {first[word]} and {label} are the same class, {word}; give one of them")
+        first[word] = label
+
+
+def class_columns(labels: Sequence[str], trained: Sequence[str], what: str, remedy: str) -> list[int]:
+    """Return the columns of the probabilities of `trained` that labels name: what a model without prompts can choose among.
+
+    Parameters
+    ----------
+    what, remedy : the model, and what else to do, for the error.
+
+    Raises
+    ------
+    GemoclapError : a label names no class (`same_word`), or two name the same.
+    """
+    named = [same_word(label, trained) for label in labels]
+    known = [one for one in named if one is not None]
+    if len(known) < len(named):
+        missing = labels[named.index(None)]
+        found = f"labels: {what} only has the classes {', '.join(trained)}, not {missing}; leave labels out"
+        raise GemoclapError(f"{found}, or {remedy}", for_clients=found)
+    refuse_same(labels, known)
+    return [trained.index(one) for one in known]
 
 
 def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple[str, ...]:

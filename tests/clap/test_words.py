@@ -16,7 +16,8 @@ from gemoclap import Predictor
 from gemoclap.clap.words import EMOTION_WORDS, FLOOR, spelling_hint, unlike_emotions
 from gemoclap.encoders.text import MINILM, TextEncoder
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import OTHER_WORDS, untrained_labels
+from gemoclap.labels import OTHER_WORDS, prompt_word, same_word, untrained_labels
+from gemoclap.models import classifier_of
 
 EMOTIONS = ("furious", "cheerful", "bored", "excited", "very tired", "in love", "ecstatic", "gloomy", "loud")
 OTHERS = ("banana", "car", "Tuesday", "table", "London", "invoice")
@@ -64,7 +65,51 @@ def test_labels_that_were_not_trained_are_told_from_other_words_for_those_that_w
     assert untrained_labels(("Anger", "happy", "JOY", "surprise"), trained) == []
     assert untrained_labels(("bored", "anger", "calm", "furious"), trained) == ["bored", "calm"]
     assert untrained_labels(("Furious", "terrified", "in tears"), trained) == ["terrified", "in tears"]
+    assert untrained_labels(("enraged", "gloomy", "Overjoyed", "frightened"), trained) == ["gloomy", "frightened"]
     assert untrained_labels(("joy", "Joy of it"), ("Joy",)) == ["Joy of it"]  # a class of one's own corpus
+
+
+def test_a_label_names_a_class_in_any_case_and_by_its_other_names() -> None:
+    trained = ("angry", "happy", "Joy")
+    for label, named in (("angry", "angry"), (" Anger", "angry"), ("ANG", "angry"), ("joy", "Joy"), ("Joy", "Joy")):
+        assert same_word(label, trained) == named
+    assert same_word("happiness", trained) == "happy" and same_word("happiness", ("joy", "sad")) == "joy"
+    assert same_word("furious", trained) is None and same_word("sad", trained) is None
+
+
+def test_a_prompt_has_the_class_in_its_own_case_and_no_short_forms(predictor: Predictor) -> None:
+    """A text encoder that tells cases apart would see another word; none has learnt what 'neu' is."""
+    words = ("happy", "sad", "neutral")
+    for labels in (("HAPPY", " Sad", "Neutral"), ("hap", "sad", "neu")):
+        found = classifier_of(predictor.model, labels)
+        assert found.labels == labels and torch.equal(found.weight, classifier_of(predictor.model, words).weight)
+        assert unlike_emotions(predictor.model, labels) == {}
+    answer = predictor(noise(0.5), labels=["neu", "hap", "sad"])
+    same = predictor(noise(0.5), labels=["neutral", "happy", "sad"])
+    assert [*answer.probabilities.values()] == [*same.probabilities.values()]
+    assert "trained" not in (answer.remark or "")  # it is the class of training indeed
+    assert np.array_equal(predictor.embed_words("ang"), predictor.embed_words("angry"))
+    assert prompt_word("ang", ("Anger", "Joy")) == "Anger" and prompt_word("anger", ("angry", "sad")) == "anger"
+    assert classifier_of(predictor.model, ("exc", "sad")).prompts[0].endswith("excited")  # also where it is no class
+    for labels in (["neu", "neutral"], ["neu", "Neutral", "sad"]):
+        with pytest.raises(GemoclapError, match="are the same class, neutral; give one of them"):
+            predictor(noise(0.5), labels=labels)
+    words = ("joy", "happiness")  # words of their own, with prompts of their own
+    assert classifier_of(predictor.model, words).prompts == ("The emotion is joy", "The emotion is happiness")
+
+
+def test_other_words_that_were_not_measured_lie_nearest_to_their_emotion() -> None:
+    """In the space in which clips and prompts are compared, of the model of the package that has all eight emotions."""
+    model = Predictor.from_pretrained("research", device="cpu").model
+    emotions = tuple(OTHER_WORDS)
+    assert set(emotions) == set(model.config.emotions.emotions)
+    own = classifier_of(model, emotions).weight
+    for emotion, words in OTHER_WORDS.items():
+        further = words[2:]
+        nearest = (classifier_of(model, (*further, emotion)).weight[:-1] @ own.T).argmax(1)
+        assert [emotions[place] for place in nearest] == [emotion] * len(further)
+    everything = [word for words in OTHER_WORDS.values() for word in words]
+    assert len(set(everything)) == len(everything) and len(everything) >= 2 * 8 + 12
 
 
 @pytest.mark.parametrize("command", ["predict", "timeline"])

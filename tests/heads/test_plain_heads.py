@@ -119,6 +119,17 @@ def test_what_is_no_such_model_is_refused(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_other_names_of_the_classes_are_these() -> None:
+    """They name the answers as they were given; two names of one class would have to share its probability."""
+    model = model_of("linear")
+    found = classifier_of(model, ["Sadness", "hap"])
+    assert found.labels == ("Sadness", "hap")
+    assert torch.equal(found(WAVEFORMS, LENGTHS), classifier_of(model, ["sad", "happy"])(WAVEFORMS, LENGTHS))
+    for labels in (["Joy", "happy"], ["sad", "Sadness", "angry"]):
+        with pytest.raises(GemoclapError, match="are the same class, .*; give one of them"):
+            classifier_of(model, labels)
+
+
 def test_other_words_are_refused() -> None:
     model = model_of("linear")
     assert classifier_of(model, ["angry", "happy", "sad"]).labels == CLASSES.emotions

@@ -159,8 +159,13 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Predictor]
 def test_labels_are_some_of_those_of_the_file(exported: tuple[Path, Predictor]) -> None:
     file, clip = OnnxPredictor(exported[0]), fifty_clips()[15]
     assert agree(file(clip, labels=["sad", "angry"]), exported[1](clip, labels=["sad", "angry"]))
+    renamed = file(clip, labels=["Sad", " ANGER "])
+    plain = file(clip, labels=["sad", "angry"])
+    assert [*renamed.probabilities] == ["Sad", " ANGER "] and renamed.emotion in renamed.probabilities
+    assert [*renamed.probabilities.values()] == [*plain.probabilities.values()]
     for labels, said in (
-        (["bored", "sad"], "and not bored; use the model's folder"),
+        (["bored", "sad"], "only has the classes .*, not bored; leave labels out, or use the model's folder"),
+        (["Anger", "angry", "sad"], "Anger and angry are the same class, angry"),
         ("sad", "a list"),
         (["sad"], "two or more"),
     ):

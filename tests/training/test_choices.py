@@ -151,6 +151,8 @@ def test_a_plain_head_chooses_among_some_of_its_classes(
         assert float(row["p_sad"]) == pytest.approx(share, abs=1e-5)
         some = predictor(by_id[row["id"]], labels=["sad", "angry"])
         assert [*some.probabilities] == ["sad", "angry"] and some.probabilities["sad"] == pytest.approx(share, abs=1e-6)
+    assert run("evaluate", small_manifest, "--model", plain, "--labels", "SAD,Angry", "-o", tmp_path / "same") == 0
+    assert predictions(tmp_path / "same") == rows
     assert "only has the classes" in complaint(
         capsys, "evaluate", small_manifest, "--model", plain, "--labels", "sad,bored"
     )
@@ -168,20 +170,20 @@ def test_a_contrastive_model_chooses_among_new_words_without_its_calibration(
         json.dumps({**config, "calibration": {"temperature": 0.5, "fitted_on": "a test"}})
     )
     renamed = changed(
-        small_manifest, tmp_path / "m.jsonl", emotion=lambda row: "enraged" if row.emotion == "angry" else row.emotion
+        small_manifest, tmp_path / "m.jsonl", emotion=lambda row: "livid" if row.emotion == "angry" else row.emotion
     )
     asked = ("evaluate", renamed, "--model", model)
-    assert run(*asked, "--labels", "enraged,sad", "-o", tmp_path / "words") == 0
-    assert run(*asked, "--merges", "{enraged: angry}", "-o", tmp_path / "own") == 0
+    assert run(*asked, "--labels", "livid,sad", "-o", tmp_path / "words") == 0
+    assert run(*asked, "--merges", "{livid: angry}", "-o", tmp_path / "own") == 0
     words, own = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("words", "own"))
     assert words["confidence"]["after"] is None and own["confidence"]["after"] is not None
     assert words["n"] == 16 and own["n"] == 32
     predictor = Predictor.from_pretrained(model)
     for row in predictions(tmp_path / "words"):
         with torch.inference_mode():
-            alone = predictor(row["path"], labels=["enraged", "sad"])
+            alone = predictor(row["path"], labels=["livid", "sad"])
         assert row["prediction"] == alone.emotion
-        assert float(row["p_enraged"]) == pytest.approx(alone.probabilities["enraged"], abs=1e-5)
+        assert float(row["p_livid"]) == pytest.approx(alone.probabilities["livid"], abs=1e-5)
 
 
 def test_a_merge_of_what_is_nowhere_is_refused(

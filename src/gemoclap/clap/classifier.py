@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gemoclap.clap.model import GEmoClapModel, fill_prompt
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import chosen_labels, untrained_labels
+from gemoclap.labels import chosen_labels, prompt_word, refuse_same, untrained_labels
 
 
 class PromptClassifier(nn.Module):
@@ -21,7 +21,8 @@ class PromptClassifier(nn.Module):
 
     Parameters
     ----------
-    labels : the classes, which can be any words; each is put into the emotion prompt. None = those the model was trained on.
+    labels : the classes, which can be any words; each is put into the emotion prompt (`labels.prompt_word`). None = those the
+        model was trained on.
     prompts : complete prompts to use instead, one per label.
 
     Raises
@@ -39,8 +40,11 @@ class PromptClassifier(nn.Module):
         super().__init__()
         self.labels = chosen_labels(labels, model.config.emotions.emotions)
         if prompts is None:
-            prompts = [fill_prompt(model.config.emotion_prompt, label) for label in self.labels]
-            trained = not untrained_labels(self.labels, model.config.emotions.emotions)
+            emotions = model.config.emotions.emotions
+            words = [prompt_word(label, emotions) for label in self.labels]
+            refuse_same(self.labels, words)
+            prompts = [fill_prompt(model.config.emotion_prompt, word) for word in words]
+            trained = not untrained_labels(self.labels, emotions)
         else:
             trained = False
         self.prompts = tuple(prompts)

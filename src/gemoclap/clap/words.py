@@ -14,7 +14,7 @@ from torch.nn import functional
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.encoders.text import MINILM
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.labels import OTHER_WORDS
+from gemoclap.labels import OTHER_WORDS, prompt_word
 
 _WORDS = """
 afraid aggressive amused angry annoyed anxious arrogant ashamed bored calm cheerful confused contemptuous content
@@ -60,12 +60,13 @@ def unlike_emotions(model: GEmoClapModel, labels: Sequence[str]) -> dict[str, fl
     Labels that the model was trained on are never among them, nor are `OTHER_WORDS`, in upper or lower case. Only MiniLM's
     vectors of single words can be compared in this way; with another text encoder the result is empty.
     """
-    trained = (emotion.strip().lower() for emotion in model.config.emotions.emotions)
+    trained = model.config.emotions.emotions
     known_words = {*trained, *(word for words in OTHER_WORDS.values() for word in words)}
-    others = [label for label in labels if label.strip().lower() not in known_words]
+    words = {label: prompt_word(label, trained) for label in labels}
+    others = {label: word for label, word in words.items() if not known_words & {word, word.lower()}}
     if not others or model.config.text_weights != MINILM:
         return {}
     with torch.no_grad():
         known = functional.normalize(model.get_text_features(EMOTION_WORDS), dim=-1)
-        cosines = (functional.normalize(model.get_text_features(tuple(others)), dim=-1) @ known.T).amax(1)
+        cosines = (functional.normalize(model.get_text_features(tuple(others.values())), dim=-1) @ known.T).amax(1)
     return {label: cosine for label, cosine in zip(others, cosines.tolist(), strict=True) if cosine < FLOOR}

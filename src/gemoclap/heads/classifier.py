@@ -25,8 +25,7 @@ from gemoclap.encoders.speech_model import (
     restore_audio,
     speech_fields,
 )
-from gemoclap.errors import GemoclapError
-from gemoclap.labels import GENDERS, Vocabulary, chosen_labels
+from gemoclap.labels import GENDERS, Vocabulary, chosen_labels, class_columns
 
 Head = Literal["linear", "cosine"]
 
@@ -159,8 +158,8 @@ class HeadClassifier(nn.Module):
 
     Parameters
     ----------
-    labels : two or more of the classes that the model was trained on, in any order; None takes them all. The softmax is over
-        these classes alone.
+    labels : two or more of the classes that the model was trained on, in any order and case, or other names for them
+        (`labels.same_word`); None takes them all. The softmax is over these classes alone.
 
     Raises
     ------
@@ -171,12 +170,9 @@ class HeadClassifier(nn.Module):
         super().__init__()
         trained = model.config.emotions.emotions
         self.labels = chosen_labels(labels, trained)
-        if unknown := [label for label in self.labels if label not in trained]:
-            found = f"labels: this model only has the classes {', '.join(trained)}, not {unknown[0]}; leave labels out"
-            raise GemoclapError(
-                f"{found}, or train a model that compares with prompts, such as emo_clap", for_clients=found
-            )
-        self._columns = None if self.labels == trained else [trained.index(label) for label in self.labels]
+        remedy = "train a model that compares with prompts, such as emo_clap"
+        columns = class_columns(self.labels, trained, "this model", remedy)
+        self._columns = None if columns == [*range(len(trained))] else columns
         self.model = model
         self.is_calibrated = model.config.calibration is not None
 

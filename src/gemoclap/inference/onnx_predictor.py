@@ -19,7 +19,7 @@ from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.contract import INPUTS, OUTPUTS, Contract
 from gemoclap.inference.model_folder import EMBEDDED_MODELS
 from gemoclap.inference.prediction import Featured, Prediction, prediction_of
-from gemoclap.labels import chosen_labels
+from gemoclap.labels import chosen_labels, class_columns
 
 BATCH_SECONDS = 120.0
 """Seconds of sound in a batch, padding included: larger ones are no faster on a CPU."""
@@ -86,16 +86,12 @@ class OnnxPredictor(ClipwisePredictor):
         # Products of 8-bit integers are scaled by the largest value of the whole batch: alone, a clip has one answer.
         return 0 if self.contract.quantized else BATCH_SECONDS * SAMPLE_RATE
 
-    def _classifier(self, labels: Sequence[str] | None) -> list[int]:
-        """Return the columns of the probabilities that `labels` are in."""
+    def _classifier(self, labels: Sequence[str] | None) -> dict[str, int]:
+        """Return label -> its column of the probabilities."""
         known = self.contract.labels
         wanted = chosen_labels(labels, known)
-        if unknown := [label for label in wanted if label not in known]:
-            raise GemoclapError(
-                f"labels: this file has the labels {', '.join(known)}, and not {unknown[0]}; use the model's folder for other "
-                "words"
-            )
-        return [known.index(label) for label in wanted]
+        columns = class_columns(wanted, known, "this file", "use the model's folder for other words")
+        return dict(zip(wanted, columns, strict=True))
 
     def _features(self, parts: Sequence[Part]) -> np.ndarray:
         """Return all outputs side by side: the graph decides at once."""
@@ -105,15 +101,15 @@ class OnnxPredictor(ClipwisePredictor):
             row[: len(part.waveform)] = part.waveform
         return np.concatenate(self._session.run(OUTPUTS, dict(zip(INPUTS, (waveforms, lengths), strict=True))), axis=1)
 
-    def _decide(self, clips: Sequence[Featured], classifier: list[int]) -> list[Prediction | GemoclapError]:
+    def _decide(self, clips: Sequence[Featured], classifier: dict[str, int]) -> list[Prediction | GemoclapError]:
         return [self._decided(clip, classifier) for clip in clips]
 
-    def _decided(self, clip: Featured, columns: list[int]) -> Prediction | GemoclapError:
+    def _decided(self, clip: Featured, columns: dict[str, int]) -> Prediction | GemoclapError:
         classes = len(self.contract.labels)
         probabilities, embeddings = np.split(
             clip.counted[:, : classes + self.contract.embedding_size], [classes], axis=1
         )
-        chosen = probabilities[:, columns]
+        chosen = probabilities[:, [*columns.values()]]
         if len(columns) < classes:
             chosen = chosen / chosen.sum(axis=1, keepdims=True)  # the softmax over these classes alone
-        return prediction_of(clip, [self.contract.labels[column] for column in columns], chosen, embeddings)
+        return prediction_of(clip, [*columns], chosen, embeddings)

@@ -31,7 +31,7 @@ from gemoclap.inference.prediction import (
     prediction_of,
 )
 from gemoclap.inference.stream import EmotionStream
-from gemoclap.labels import chosen_labels, untrained_remark
+from gemoclap.labels import chosen_labels, prompt_word, untrained_remark
 from gemoclap.models import (
     Classifier,
     EmotionModel,
@@ -231,8 +231,9 @@ class Predictor(ClipwisePredictor):
             raise GemoclapError(f"words must be a text such as 'angry', not {words!r}")
         if not self.any_words:
             check_words(self.model, [words], "words")
+        prompt = fill_prompt(self.model.config.emotion_prompt, prompt_word(words, self.labels))
         with torch.inference_mode():
-            return self.model.embed_prompts((fill_prompt(self.model.config.emotion_prompt, words),))[0].cpu().numpy()
+            return self.model.embed_prompts((prompt,))[0].cpu().numpy()
 
     def check_adaptable(self) -> None:
         """Raise a GemoclapError if the model cannot be adapted."""
