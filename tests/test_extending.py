@@ -111,3 +111,30 @@ def test_the_page_can_be_followed(changed: Path) -> None:
     )
     assert re.search("angry|sad", predicted)
     assert followed["difference"] < 1e-5
+
+
+def test_an_encoder_of_a_module_needs_no_change_of_the_package(tmp_path: Path, small_manifest: Path) -> None:
+    (module,) = re.findall(r"```python\n# src/gemoclap/encoders/lookback.py\n(.*?)```", PAGE, re.DOTALL)
+    save, own = re.findall(r"```python\n(import .*?)```", PAGE, re.DOTALL)
+    first, second = re.findall(r"^python own.py (.*)$", PAGE, re.MULTILINE)
+    for name, text in (("lookback.py", module), ("save.py", save), ("own.py", own)):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    clip = str(read_manifest(small_manifest)[0].path)
+    crossval = [str(small_manifest) if word == "kitchen.jsonl" else word for word in shlex.split(first)] + QUICK
+    predict = [clip if word == "clip.wav" else word for word in shlex.split(second)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(tmp_path)])}
+
+    def python(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    for words in (["save.py"], ["own.py", *crossval], ["own.py", *predict]):
+        done = python(*words)
+        assert done.returncode == 0, done.stderr
+    assert ": " in done.stdout and "angry" in done.stdout
+    for words in (predict, ["crossval", str(small_manifest), "--model.audio_encoder", "my_encoder", "-o", "runs/x"]):
+        refused = python("-m", "gemoclap", *words)
+        assert refused.returncode == 2
+        assert "neither transformers nor gemoclap knows its type 'gemoclap-lookback'; import the code" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1 and len(refused.stderr) < 400

@@ -30,6 +30,8 @@ ELSEWHERE = {
     ("docs/serving.md", "import json"): "tests/serving/test_serving_docs.py",
     ("docs/export.md", "from gemoclap import OnnxPredictor"): "tests/docs/test_walk_pages.py",
     ("docs/extending.md", "# src/gemoclap/"): "tests/test_extending.py",
+    ("docs/extending.md", "import json\nfrom pathlib"): "tests/test_extending.py",
+    ("docs/extending.md", "import sys\n\nimport lookback"): "tests/test_extending.py",
 }
 """Page and start of a snippet -> the test that runs it."""
 HERE = {

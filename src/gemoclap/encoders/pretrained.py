@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from gemoclap.encoders.hub import expect_hub, is_hub_id
 from gemoclap.encoders.unpickled import unpickled_folder
 from gemoclap.encoders.weights import find_weights
 from gemoclap.errors import GemoclapError
-from gemoclap.wording import counted
+from gemoclap.wording import counted, shortened
 
 OPTIONAL_WEIGHTS = ("masked_spec_embed",)
 """Parameters that can be missing in a checkpoint: the mask vector of SpecAugment, which some models do not save."""
@@ -114,8 +115,21 @@ def quiet_transformers() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+UNKNOWN_TYPE = re.compile(
+    r"Unrecognized model identifier: (\S+)\. Should|model type `([^`]+)` but Transformers does not"
+)
+"""How transformers says that it has no class for a model; the first lists some hundred names of those that it has."""
+LONGEST = 300
+"""Characters of an error of transformers that are shown."""
+
+
 def _explanation(name: str, error: Exception) -> str:
-    first_line = str(error).strip().split("\n")[0]
+    first_line = shortened(str(error).strip().split("\n")[0], LONGEST)
+    if found := UNKNOWN_TYPE.search(str(error)):
+        return (
+            f"{name}: neither transformers nor gemoclap knows its type {found[1] or found[2]!r}; import the code that "
+            "registers it before (docs/extending.md), or install a version that has it"
+        )
     if not isinstance(error, (OSError, ValueError, RuntimeError, SafetensorError)):
         first_line = (
             f"one of its files is of another shape ({type(error).__name__}: {first_line}); copy the model again"
