@@ -49,6 +49,8 @@ from gemoclap.writing import atomic_write
 NAME = "report.html"
 MOST_MAPS = MOST_CHOICES
 """Number of folds of a method of which a map is drawn."""
+WORST_CONFUSIONS = 3
+"""Number of confusions that the description of a matrix names."""
 LICENCE = (
     "The players have short clips of the corpus in them. Before you pass this page on, see whether the licence of the corpus "
     "allows that; `--no_audio` leaves them out."
@@ -179,12 +181,13 @@ def _confusion_cells(scores: Scores) -> Cells:
     return ["true class", *(f"predicted {name}" for name in classes)], rows
 
 
-def _worst_confusions(scores: Scores, most: int = 3) -> str:
+def _worst_confusions(scores: Scores) -> str:
     """Return the most frequent mistakes in words, as shares of their true class."""
     classes, support = list(scores.recalls), scores.confusion.sum(axis=1, keepdims=True)
     shares = np.divide(scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
     np.fill_diagonal(shares, 0)
-    places = [np.unravel_index(place, shares.shape) for place in np.argsort(-shares, axis=None, kind="stable")[:most]]
+    order = np.argsort(-shares, axis=None, kind="stable")
+    places = [np.unravel_index(place, shares.shape) for place in order[:WORST_CONFUSIONS]]
     found = [
         f"{percent(shares[true, said])} % of {classes[true]} taken for {classes[said]}"
         for true, said in places

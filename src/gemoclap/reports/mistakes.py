@@ -39,14 +39,14 @@ class Mistake:
     path: str | None
 
 
-def worst_mistakes(table: PredictionTable, most: int = WORST_MISTAKES) -> list[Mistake]:
+def worst_mistakes(table: PredictionTable) -> list[Mistake]:
     """Return the wrong answers with the highest probabilities, the most probable first; none if there are no probabilities."""
     if not np.isfinite(table.probabilities).all():
         return []
     chosen = class_numbers(table.prediction, table.classes)
     sure = table.probabilities[np.arange(len(table)), chosen]
     wrong = np.flatnonzero(chosen != class_numbers(table.truth, table.classes))
-    rows = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    rows = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST_MISTAKES]
     return [
         Mistake(
             table.ids[row],

@@ -23,6 +23,8 @@ from gemoclap.reports.results import collect
 from gemoclap.reports.rows import tables_of
 
 PREDICTIONS = "predictions.csv"
+FEW = 3
+"""Number of clips that a message names."""
 
 
 @dataclass(frozen=True)
@@ -284,9 +286,9 @@ def _named_apart(systems: Sequence[System]) -> list[System]:
     return [replace(system, name=name) for system, name in zip(systems, names, strict=True)]
 
 
-def clips_by_name(names: Iterable[str], most: int = 3) -> Iterator[str]:
+def clips_by_name(names: Iterable[str]) -> Iterator[str]:
     """Yield a few names of clips in order, for messages."""
     listed = sorted(names)
-    yield from listed[:most]
-    if len(listed) > most:
+    yield from listed[:FEW]
+    if len(listed) > FEW:
         yield "..."

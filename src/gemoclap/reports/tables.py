@@ -55,11 +55,11 @@ def with_sd(mean: float, sd: float, gap: str = " ") -> str:
     return percent(mean) if math.isnan(sd) else f"{percent(mean)}{gap}± {percent(sd)}"
 
 
-def with_points(difference: Difference | None, gap: str = " ") -> str:
+def with_points(difference: Difference | None) -> str:
     """Return ``"+1.2 [−0.3, +2.7]"``, only the figure if the interval is not defined, or a dash if neither is."""
     if difference is None:
         return UNDEFINED
-    interval = "" if math.isnan(difference.low) else f"{gap}[{points(difference.low)}, {points(difference.high)}]"
+    interval = "" if math.isnan(difference.low) else f" [{points(difference.low)}, {points(difference.high)}]"
     return points(difference.value) + interval
 
 
