@@ -24,7 +24,6 @@ from gemoclap.reports.ems import difference_table, score_table
 from gemoclap.reports.pseudo_labels import KNOWN, agreement_cell, inertia_cell
 from gemoclap.reports.tables import (
     UNDEFINED,
-    count,
     markdown_table,
     p_value,
     percent,
@@ -33,6 +32,7 @@ from gemoclap.reports.tables import (
     with_sd,
 )
 from gemoclap.reports.within import cost_grid
+from gemoclap.wording import counted
 
 Record = Mapping[str, Any]
 Records = Mapping[str, Record]
@@ -140,7 +140,7 @@ def scores(records: Records, options: Options, figure: str = "uar") -> str:
 
 def _protocol(record: Record) -> str:
     corpus = record["corpus"]
-    return f", {count(corpus['folds'], 'fold')} ({corpus['speakers']} speakers)"
+    return f", {counted(len(corpus['folds']), 'fold')} ({corpus['speakers']} speakers)"
 
 
 def _rows(records: Sequence[Record] | Any) -> dict[str, str]:

@@ -23,7 +23,6 @@ from gemoclap.reports.plots import broken_lines
 from gemoclap.reports.records import LEVEL
 from gemoclap.reports.tables import (
     UNDEFINED,
-    count,
     drawn_table,
     markdown_table,
     p_value,
@@ -158,7 +157,7 @@ def comparison_sections(comparison: SystemComparison) -> list[str]:
 def _title(comparison: SystemComparison) -> str:
     classes = counted(_labelled_classes(comparison), "class", "classes")
     clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}, {classes}"
-    return f"{count(comparison.systems, 'system')} compared on {clips}"
+    return f"{counted(len(comparison.systems), 'system')} compared on {clips}"
 
 
 def _labelled_classes(comparison: SystemComparison) -> int:
@@ -167,9 +166,7 @@ def _labelled_classes(comparison: SystemComparison) -> int:
 
 
 def _pair_caption(comparison: SystemComparison) -> str:
-    return (
-        f"Differences in points, paired by speaker. p is corrected for {count(comparison.pairs, 'comparison')} (Holm)."
-    )
+    return f"Differences in points, paired by speaker. p is corrected for {counted(len(comparison.pairs), 'comparison')} (Holm)."
 
 
 def _system_table(comparison: SystemComparison) -> list[list[str]]:
@@ -244,6 +241,7 @@ def _least(speakers: int) -> str:
 def _latex(comparison: SystemComparison) -> list[str]:
     clips = f"{counted(comparison.n, 'clip')} of {counted(comparison.n_speakers, 'speaker')}"
     header, rows = _pair_table(comparison)
+    pairs = counted(len(comparison.pairs), "comparison")
     mcnemar = "; McNemar's test treats clips as independent, and is too sure"
     # McNemar's test has the last two columns, and is not defined for means over seeds.
     if all(row[-1] == UNDEFINED for row in rows):
@@ -257,7 +255,7 @@ def _latex(comparison: SystemComparison) -> list[str]:
         ),
         plain_latex_table(
             f"Differences in points on {clips}; brackets: intervals ({_interval(comparison)}); p over speakers: permutation "
-            f"test of the UAR difference, corrected for {count(comparison.pairs, 'comparison')} (Holm); two systems differ if "
+            f"test of the UAR difference, corrected for {pairs} (Holm); two systems differ if "
             f"the corrected p is below {LEVEL:g} and the interval excludes 0{mcnemar}",
             "pairs",
             header,

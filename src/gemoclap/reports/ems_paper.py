@@ -38,7 +38,8 @@ from gemoclap.reports.published import EMS, EMS_GAIN
 from gemoclap.reports.records import MethodResults, Results, Row
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import make_row, tables_of
-from gemoclap.reports.tables import UNDEFINED, count, p_value, scores_row, with_interval, with_points, write_csv
+from gemoclap.reports.tables import UNDEFINED, p_value, scores_row, with_interval, with_points, write_csv
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 MINUS = "\N{MINUS SIGN}"
@@ -177,7 +178,7 @@ def ems_document(beside: EmsBeside) -> Document:
             warnings += [f"**Beware: {sentence}.**" for sentence in caveats(trial.corpus, trial.first)]
         warnings += overlap_warning(trial.first)
         if trial.lacking:
-            warnings.append(f"**Unfinished:** {count(range(trial.lacking), 'probe')} of {trial.corpus} are left out.")
+            warnings.append(f"**Unfinished:** {counted(trial.lacking, 'probe')} of {trial.corpus} are left out.")
     published = {EMS.groups[0].title: EMS.groups[0].protocol}
     protocols = {trial.corpus: _protocol(beside, trial) for trial in beside.trials}
     scores = [
@@ -226,7 +227,7 @@ def _gain_cells(trial: Trial) -> tuple[list[str], list[list[str]]]:
             EMS.reference,
         ]
     )
-    number = f"p, Holm over {count(found, 'comparison')}"
+    number = f"p, Holm over {counted(len(found), 'comparison')}"
     return ["difference", "UAR difference [95 % CI]", "p over speakers", number, "source"], rows
 
 

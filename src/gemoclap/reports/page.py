@@ -209,7 +209,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
 def report_title(results: Results) -> str:
     """Return what was done, on which classes, in how many folds."""
     what = "Linear probes" if results.is_probe else "Cross-validation"
-    return f"{what} on {results.vocabulary}: {len(results.classes)} classes, {tables.count(results.folds, 'fold')}"
+    return f"{what} on {results.vocabulary}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}"
 
 
 def _fold_table(results: Results) -> str:
@@ -294,7 +294,7 @@ def protocol_lines(results: Results) -> list[str]:
     """Return what was done in Markdown, one sentence an item: manifest, folds, speakers, encoder, versions, epoch, settings."""
     counts = results.class_counts
     by_class = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    n_folds = tables.count(results.folds, "fold")
+    n_folds = counted(len(results.folds), "fold")
     return [
         f"Manifest: `{results.manifest}`",
         f"Tested utterances: {sum(counts.values()):,} ({by_class})",
@@ -315,7 +315,7 @@ def _trained(results: Results) -> list[str]:
         return []
     details = {"layers": "last", "keep_layers": None, "freeze": "none", "pooling": None, "lora_rank": None}
     changed = [f"{name} {model[name]}" for name, usual in details.items() if model.get(name, usual) != usual]
-    epochs = tables.count(range(train["epochs"]), "epoch")
+    epochs = counted(train["epochs"], "epoch")
     of_run = " of the first run" if results.is_joined else ""
     encoder = f"`{model['audio_encoder']}` ({', '.join(changed)})"
     return [f"Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]

@@ -31,13 +31,13 @@ from gemoclap.reports.records import Results, Row
 from gemoclap.reports.systems import read_run
 from gemoclap.reports.tables import (
     UNDEFINED,
-    count,
     row_label,
     scores_row,
     with_interval,
     with_sd,
     write_csv,
 )
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write, refuse_used_folder
 
 DATA_KEY = "published"
@@ -146,7 +146,7 @@ def document(beside: Beside) -> Document:
     protocols = {name: protocol_of(one) for name, one in beside.runs.items()}
     name = beside.paper.name
     return Document(
-        f"{count([*beside.runs], 'run')} beside the published figures of {beside.paper.title}",
+        f"{counted(len(beside.runs), 'run')} beside the published figures of {beside.paper.title}",
         tuple(warnings),
         (
             Chapter("Figures", tuple(figure_grids(beside))),

@@ -14,7 +14,8 @@ from gemoclap.metrics import Scores
 from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.records import Results, Row, RowConfidence
-from gemoclap.reports.tables import UNDEFINED, count, percent, resampled, row_label, with_interval
+from gemoclap.reports.tables import UNDEFINED, percent, resampled, row_label, with_interval
+from gemoclap.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -211,7 +212,7 @@ def _draw_comparison(
         # Aligned right, so that long lines have room below the names of the methods.
         axes.set_xlabel(f"UAR (%)\n{legend}", loc="right", fontsize=8)
         axes.set_title(
-            f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}", loc="left"
+            f"{results.vocabulary}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}", loc="left"
         )
         save(figure, path, formats)
 

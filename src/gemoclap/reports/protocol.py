@@ -18,8 +18,7 @@ from gemoclap.reports.document import Grid
 from gemoclap.reports.made import made_line
 from gemoclap.reports.published import FACTS, UNKNOWN
 from gemoclap.reports.records import Results
-from gemoclap.reports.tables import count
-from gemoclap.wording import spelt
+from gemoclap.wording import counted, spelt
 
 IEMOCAP_CLASSES = get_vocabulary("iemocap4")
 IEMOCAP_UTTERANCES = 5531
@@ -161,7 +160,7 @@ def _hashes(results: Results) -> str:
 def _shared(results: Results) -> str:
     shared = sorted({speaker for fold in results.folds for speaker in fold.shared_speakers}, key=natural)
     if shared:
-        return f"{count(shared, 'speaker')}: the figures are not speaker-independent"
+        return f"{counted(len(shared), 'speaker')}: the figures are not speaker-independent"
     return "unknown: some speakers have no name" if results.speaker_overlap else "none"
 
 
@@ -180,7 +179,7 @@ def _model(results: Results) -> dict[str, str]:
     if "audio encoder" in facts:
         facts["audio encoder"] = ", ".join([facts["audio encoder"], *use_of_encoder(model)])
     if train.get("epochs") is not None:
-        parts = [count(range(train["epochs"]), "epoch"), f"learning rate {train.get('lr')}"]
+        parts = [counted(train["epochs"], "epoch"), f"learning rate {train.get('lr')}"]
         if train.get("batch_seconds") is not None:
             parts.append(f"batches of {train['batch_seconds']} seconds")
         elif train.get("batch_size") is not None:

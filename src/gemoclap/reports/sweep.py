@@ -26,7 +26,6 @@ from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import (
     UNDEFINED,
-    count,
     markdown_table,
     percent,
     scores_row,
@@ -139,7 +138,7 @@ def _sections(sweep: Sweep, tried: Sequence[Tried]) -> list[str]:
     return [
         f"# Sweep over {' and '.join(f'`{name}`' for name in sweep.axes)}",
         *([f"**Unfinished:** {lacking} trainings are not finished; repeat the command to resume."] if lacking else []),
-        f"Manifest `{sweep.settings.data.manifest}`, {count(sweep.folds, 'fold')} with {_development(sweep)} each, "
+        f"Manifest `{sweep.settings.data.manifest}`, {counted(len(sweep.folds), 'fold')} with {_development(sweep)} each, "
         f"{_trained(sweep)}; all other settings: [config.yaml](config.yaml).",
         "![Development UAR](sweep.png)",
         "## On development speakers",

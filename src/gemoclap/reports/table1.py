@@ -23,7 +23,8 @@ from gemoclap.reports.protocol import means, protocol_grid, protocol_of, use_of_
 from gemoclap.reports.published import GEMO_CLAP, READINGS
 from gemoclap.reports.records import Results, cautions_of
 from gemoclap.reports.table1_cells import Entry, TableResults
-from gemoclap.reports.tables import UNDEFINED, Cells, count, percent, with_interval, with_sd, write_csv
+from gemoclap.reports.tables import UNDEFINED, Cells, percent, with_interval, with_sd, write_csv
+from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 
@@ -224,7 +225,7 @@ def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str
             for reading, labels in READINGS.items()
             if (rows := _paper_rows(table, reading))
         ]
-    what = f" on {first.vocabulary}, {count(first.folds, 'fold')}" if first else ""
+    what = f" on {first.vocabulary}, {counted(len(first.folds), 'fold')}" if first else ""
     interval = f"with 95 % intervals over {_over(table)}"
     caption = f"Audio encoders by methods{what}: in percent, all test utterances together, {interval}."
     return latex_table(caption, [TITLES[method] for method in table.methods], ("WAR", "UAR"), blocks)

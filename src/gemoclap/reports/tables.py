@@ -75,11 +75,6 @@ def verdict(difference: PairedDifference) -> str:
     return {None: UNDEFINED, True: "yes", False: "no"}[difference.differs]
 
 
-def count(things: Sequence[Any], noun: str) -> str:
-    """Return ``"1 fold"`` or ``"5 folds"``."""
-    return counted(len(things), noun)
-
-
 def row_label(row: Row) -> str:
     """Return the row's title, and the number of finished folds if some are missing."""
     first = row.first
@@ -174,7 +169,7 @@ def difference_cells(results: Results) -> Cells:
         ]
         for one in results.differences
     ]
-    number = f"p, Holm over {count(results.differences, 'comparison')}"
+    number = f"p, Holm over {counted(len(results.differences), 'comparison')}"
     header = ["comparison", "UAR difference in points [95 % CI]", "p", number, f"differs (p < {LEVEL:g})", "n"]
     return header, rows
 
@@ -340,7 +335,7 @@ def print_table(results: Results, console: Console) -> None:
     for warning in results.encoder_warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
-        title=f"{results.vocabulary}: {len(results.classes)} classes, {count(results.folds, 'fold')}, in percent",
+        title=f"{results.vocabulary}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}, in percent",
         caption=f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: all folds "
         "count the same, ± standard deviation; gap: UAR of female minus UAR of male speakers, in points",
         box=box.SIMPLE_HEAD,
@@ -378,7 +373,7 @@ def _difference_table(results: Results) -> Table:
     titles = {row.name: row.title for row in results.rows}
     table = Table(
         title=f"UAR minus UAR of {escape(titles[results.differences[0].baseline])}, points",
-        caption=f"p: sign-flip test over speakers, corrected for {count(results.differences, 'comparison')} (Holm)",
+        caption=f"p: sign-flip test over speakers, corrected for {counted(len(results.differences), 'comparison')} (Holm)",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         pad_edge=False,
