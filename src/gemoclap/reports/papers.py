@@ -31,7 +31,7 @@ from gemoclap.reports.records import Results, Row
 from gemoclap.reports.systems import read_run
 from gemoclap.reports.tables import (
     UNDEFINED,
-    row_label,
+    label_with_seeds,
     scores_row,
     with_interval,
     with_sd,
@@ -236,12 +236,8 @@ def _own_lines(name: str, results: Results, paper: Paper) -> list[Line]:
         if paper.has_two_readings:
             readings.append((UNDEFINED, UNDEFINED))  # only the paper labels its figures in two ways
         by_fold = f"{with_sd(mean.war, mean.war_sd)} / {with_sd(mean.uar, mean.uar_sd)}"
-        found.append(Line(_label(row), encoder_of(row, results), tuple(readings), by_fold, name))
+        found.append(Line(label_with_seeds(row), encoder_of(row, results), tuple(readings), by_fold, name))
     return found
-
-
-def _label(row: Row) -> str:
-    return f"{row_label(row)}, mean of {len(row.seeds)} seeds" if row.seeds else row_label(row)
 
 
 def encoder_of(row: Row, results: Results) -> str:

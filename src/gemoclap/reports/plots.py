@@ -13,8 +13,8 @@ import numpy as np
 from gemoclap.metrics import Scores
 from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
-from gemoclap.reports.records import Results, Row, RowConfidence
-from gemoclap.reports.tables import UNDEFINED, percent, resampled, row_label, with_interval
+from gemoclap.reports.records import Results, RowConfidence
+from gemoclap.reports.tables import UNDEFINED, label_with_seeds, percent, resampled, with_interval
 from gemoclap.wording import counted
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def write_comparison(results: Results, path: str | os.PathLike, formats: Sequenc
     """Draw the pooled UAR of each row with its 95 % interval, a circle for each fold (or seed), and a line for guessing."""
     rows = [
         (
-            _label(row),
+            label_with_seeds(row),
             row.scores.uar,
             row.scores.uar_interval,
             row.uar.values if row.uar else [fold.uar for fold in row.first.folds.values()],
@@ -170,10 +170,6 @@ def write_comparison(results: Results, path: str | os.PathLike, formats: Sequenc
     parts = "fold or seed" if results.seed_means else "fold"
     legend = f"● pooled, with 95 % interval over {resampled(results)}\n○ one {parts}   ┆ guessing"
     _draw_comparison(rows, results, legend, path, formats)
-
-
-def _label(row: Row) -> str:
-    return f"{row_label(row)}, mean of {len(row.seeds)} seeds" if row.seeds else row_label(row)
 
 
 def _draw_comparison(

@@ -325,15 +325,13 @@ def confidence_to_dict(one: RowConfidence) -> dict[str, Any]:
     def figures(confidence: Confidence | None) -> dict[str, Any] | None:
         if confidence is None:
             return None
-        bins = (confidence.sizes, confidence.confidences, confidence.rights)
+        bins = [array.tolist() for array in (confidence.sizes, confidence.confidences, confidence.rights)]
         names = ("size", "mean_confidence", "share_right")
         return {
             "ece": confidence.ece,
             "nll": confidence.nll,
             "brier": confidence.brier,
-            "bins": [
-                without_nan(dict(zip(names, values, strict=True))) for values in zip(*map(list_of, bins), strict=True)
-            ],
+            "bins": [without_nan(dict(zip(names, values, strict=True))) for values in zip(*bins, strict=True)],
         }
 
     return {
@@ -343,11 +341,6 @@ def confidence_to_dict(one: RowConfidence) -> dict[str, Any]:
         "temperatures": list(one.temperatures),
         "fitted_on": one.fitted_on,
     }
-
-
-def list_of(array: Any) -> list[Any]:
-    """Return an array as a list of Python's own numbers."""
-    return array.tolist()
 
 
 def _difference_to_dict(difference: PairedDifference) -> dict[str, Any]:

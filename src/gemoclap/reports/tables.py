@@ -20,7 +20,7 @@ from rich.table import Table
 
 from gemoclap.metrics import Difference, Scores
 from gemoclap.reports.columns import is_text
-from gemoclap.reports.records import LEVEL, FoldMean, PairedDifference, Results, Row
+from gemoclap.reports.records import LEVEL, FoldMean, Results, Row
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -70,9 +70,9 @@ def p_value(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def verdict(difference: PairedDifference) -> str:
+def verdict(differs: bool | None) -> str:
     """Return ``"yes"`` if a difference is significant after correction, ``"no"`` if not, or a dash if there is no p-value."""
-    return {None: UNDEFINED, True: "yes", False: "no"}[difference.differs]
+    return {None: UNDEFINED, True: "yes", False: "no"}[differs]
 
 
 def row_label(row: Row) -> str:
@@ -80,6 +80,11 @@ def row_label(row: Row) -> str:
     first = row.first
     total = len(first.folds) + len(first.missing)
     return f"{row.title} ({len(first.folds)} of {total} folds)" if first.missing else row.title
+
+
+def label_with_seeds(row: Row) -> str:
+    """Return `row_label`, and the number of seeds if there are several."""
+    return f"{row_label(row)}, mean of {len(row.seeds)} seeds" if row.seeds else row_label(row)
 
 
 def resampled(results: Results) -> str:
@@ -164,7 +169,7 @@ def difference_cells(results: Results) -> Cells:
             with_points(one.uar),
             p_value(one.p),
             p_value(one.p_corrected),
-            verdict(one),
+            verdict(one.differs),
             f"{one.n:,}",
         ]
         for one in results.differences
@@ -382,5 +387,5 @@ def _difference_table(results: Results) -> Table:
     for heading in ("difference [95 %]", "p corrected", "differs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in results.differences:
-        table.add_row(escape(titles[one.method]), with_points(one.uar), p_value(one.p_corrected), verdict(one))
+        table.add_row(escape(titles[one.method]), with_points(one.uar), p_value(one.p_corrected), verdict(one.differs))
     return table
