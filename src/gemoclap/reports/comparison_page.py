@@ -167,7 +167,8 @@ def _labelled_classes(comparison: SystemComparison) -> int:
 
 
 def _pair_caption(comparison: SystemComparison) -> str:
-    return f"Differences in points, paired by speaker. p is corrected for {counted(len(comparison.pairs), 'comparison')} (Holm)."
+    pairs = counted(len(comparison.pairs), "comparison")
+    return f"Differences in points, paired by speaker. p is corrected for {pairs} (Holm)."
 
 
 def _system_table(comparison: SystemComparison) -> list[list[str]]:
