@@ -127,7 +127,7 @@ def read_run(folder: Path) -> Results:
         what = other_folder(folder) or f"is not the folder of a cross-validation; {CROSSVAL}"
         raise GemoclapError(f"{folder}: {what}")
     if is_dimension_run(folder):
-        raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes; name runs of emotions")
+        raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes to compare; name runs of emotions")
     return collect(folder) if (folder / CONFIG).is_file() else joined(seed_folders(folder), folder)
 
 
