@@ -39,7 +39,7 @@ def test_figures_as_people_read_them():
     ("p", "corrected", "said"), [(0.01, 0.02, "yes"), (0.01, 0.06, "no"), (math.nan, math.nan, "\N{EN DASH}")]
 )
 def test_the_verdict_is_that_of_the_corrected_p(p, corrected, said):
-    assert verdict(PairedDifference("a", "b", 10, Difference(0.2, 0.1, 0.3), p, corrected)) == said
+    assert verdict(PairedDifference("a", "b", 10, Difference(0.2, 0.1, 0.3), p, corrected).differs) == said
     assert [p_value(one) for one in (0.0004, 0.0316, math.nan)] == ["< 0.001", "0.032", "\N{EN DASH}"]
 
 
