@@ -116,7 +116,12 @@ def refuse_same(labels: Sequence[str], meant: Sequence[str]) -> None:
         first[word] = label
 
 
-def class_columns(labels: Sequence[str], trained: Sequence[str], what: str, remedy: str) -> list[int]:
+def class_columns(
+    labels: Sequence[str],
+    trained: Sequence[str],
+    what: str = "this model",
+    remedy: str = "train a model that compares with prompts, such as emo_clap",
+) -> list[int]:
     """Return the columns of the probabilities of `trained` that labels name: what a model without prompts can choose among.
 
     Parameters

@@ -68,6 +68,41 @@ def test_a_missing_file_is_found_before_torch_is_imported(clip: Path, elsewhere:
     assert not (tmp_path / "index").exists()
 
 
+def test_what_a_model_s_config_says_is_refused_before_torch_is_imported(
+    clip: Path, small_model: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    """The folder has nothing but a config.json, so whatever loads the model would say something else."""
+    config = json.loads((small_model / "config.json").read_text())
+    for name, changes in (("prompts", {}), ("plain", {"model_type": "gemoclap-classifier"})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps(config | changes))
+    prompts, plain = ["--model", "prompts"], ["--model", "plain"]
+    asked = {
+        "window: 14.5 s is too long; this model takes windows of 14 s at most": [
+            "timeline",
+            "clip.wav",
+            "--window",
+            "14.5",
+        ],
+        "hop must be above 0 and at most the window, 4 s, not 5.0": ["timeline", "clip.wav", "--hop", "5"],
+        "this model does not predict gender": ["predict", "clip.wav", "--json", "--columns", "gender"],
+        "so it cannot be adapted; train it frozen": ["predict", "clip.wav", "--adapt", "folder"],
+        "it cannot be adapted; train it frozen": ["timeline", "clip.wav", "--adapt", "speaker"],
+        "cannot be adapted; train it frozen": ["evaluate", str(small_manifest), "--adapt", "folder"],
+    }
+    of_plain = {
+        "this model has a plain head, which compares with no words": ["index", "clip.wav", "-o", "index"],
+        "only has the classes angry, happy, neutral, sad, not bored": ["predict", "clip.wav", "--labels", "bored,sad"],
+        "the classes angry, happy, neutral, sad, not bored": ["timeline", "clip.wav", "--labels", "bored,sad"],
+    }
+    commands = [[*one, *prompts] for one in asked.values()] + [[*one, *plain] for one in of_plain.values()]
+    found = [sys.executable, "-c", STATUS_AND_TORCH, json.dumps([str(tmp_path), commands])]
+    done = subprocess.run(found, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["2 False"] * len(commands), done.stderr
+    for line, said in zip(done.stderr.splitlines(), [*asked, *of_plain], strict=True):
+        assert said in line
+
+
 def test_a_list_with_one_missing_file_is_predicted_but_not_scored(
     one_missing: Path, small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from gemoclap.cli.recordings import with_audio
 from gemoclap.corpora.manifest import read_manifest
+from gemoclap.inference.abilities import abilities_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.starting import many_imports
 from gemoclap.writing import refuse_used_folder
@@ -17,6 +18,9 @@ def run_evaluate(args: Namespace) -> int:
         refuse_used_folder(args.output)
     utterances = with_audio(read_manifest(args.manifest), args.manifest)
     require_model(model_source(args.model))
+    can = abilities_of(model_source(args.model))
+    if can and args.adapt != "none":
+        can.check_adaptable()
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
     with many_imports():
         from gemoclap.cli.scoring import score

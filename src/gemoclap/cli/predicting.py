@@ -21,6 +21,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import to_json
 from gemoclap.group_statistics import check_groups
+from gemoclap.inference.abilities import abilities_of
 from gemoclap.inference.adaptation import ALL, groups_in, read_statistics
 from gemoclap.inference.job import Job, LocalEngine, Row, about, columns_of
 from gemoclap.inference.model_folder import model_source, require_model
@@ -65,6 +66,12 @@ def run_predict(args: Namespace) -> int:
         refuse_same_file(args.save_adapt, args.paths, "--save_adapt")
     if args.labels is not None:
         chosen_labels(args.labels, ())
+    if can := abilities_of(model_source(args.model)):
+        can.check_labels(args.labels)
+        if "gender" in args.columns:
+            can.check_gender()
+        if groups is not None:
+            can.check_adaptable()
     job = Job(
         args.model,
         labels=args.labels,

@@ -18,10 +18,12 @@ from gemoclap.cli.recordings import clips_of, say_what_is_needed
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
 from gemoclap.files import absolute, to_json
+from gemoclap.inference.abilities import abilities_of
 from gemoclap.inference.clip_index import ABOUT, CLIPS, EMBEDDINGS, ClipIndex, Found, IndexWriter
 from gemoclap.inference.job import about
 from gemoclap.inference.model_folder import EMBEDDED_MODELS, model_source, require_model
 from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
+from gemoclap.labels import prompt_word
 from gemoclap.starting import many_imports
 from gemoclap.terminal import on_one_line, print_summary, progress_bar
 from gemoclap.wording import counted
@@ -36,6 +38,8 @@ def run_index(args: Namespace) -> int:
     folder = _target(args.output)
     require_model(model_source(args.model))
     clips = clips_of(args.paths)
+    if can := abilities_of(model_source(args.model)):
+        can.check_prompts()
     predictor, made_by = _loaded(args.model)
     say_what_is_needed(predictor.needs_adaptation, "an index has its clips one by one, which makes it worse")
     predictor.check_speech = args.speech == "detect"
@@ -92,7 +96,7 @@ def run_search(args: Namespace) -> int:
     predictor.any_words = args.any_words
     predictor.check_speech = index.made_with["speech"] == "detect"  # as when the index was made
     question = predictor.embed_words(words) if args.like is None else _embedding_of(predictor, args.like)
-    if args.like is None and words not in predictor.labels:
+    if args.like is None and prompt_word(words, predictor.labels) not in predictor.labels:
         print(_what_is_known(predictor, words), file=sys.stderr)
     if not index.parts:
         print(f"gemoclap: {args.index}: has no speech, so nothing can be found in it", file=sys.stderr)

@@ -13,6 +13,7 @@ from gemoclap.audio import open_channels
 from gemoclap.cli.recordings import save_adaptation, say_what_is_needed
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
+from gemoclap.inference.abilities import abilities_of
 from gemoclap.inference.adaptation import groups_in, read_statistics, statistics_of
 from gemoclap.inference.model_folder import model_source, require_model
 from gemoclap.inference.smoothing import check_smoothing
@@ -56,6 +57,11 @@ def run_timeline(args: Namespace) -> int:
     turns = read_turns(args.turns, args.audio) if args.turns else None
     _check_statistics(args, channels, turns)
     require_model(model_source(args.model))
+    if can := abilities_of(model_source(args.model)):
+        can.check_windows(settings)
+        can.check_labels(args.labels)
+        if args.adapt != "none":
+            can.check_adaptable()
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
     with many_imports():
         from gemoclap.encoders.fingerprint import fingerprint

@@ -170,8 +170,7 @@ class HeadClassifier(nn.Module):
         super().__init__()
         trained = model.config.emotions.emotions
         self.labels = chosen_labels(labels, trained)
-        remedy = "train a model that compares with prompts, such as emo_clap"
-        columns = class_columns(self.labels, trained, "this model", remedy)
+        columns = class_columns(self.labels, trained)
         self._columns = None if columns == [*range(len(trained))] else columns
         self.model = model
         self.is_calibrated = model.config.calibration is not None

@@ -18,6 +18,7 @@ from gemoclap.cores import usable_cores
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.errors import NO_NUMBERS, GemoclapError
 from gemoclap.group_statistics import Statistics, check_groups
+from gemoclap.inference.abilities import no_gender, no_prompts, not_adaptable
 from gemoclap.inference.clips import Audio, Part
 from gemoclap.inference.clipwise import ClipwisePredictor
 from gemoclap.inference.model_folder import DEFAULT, model_source, require_model
@@ -91,7 +92,7 @@ class Predictor(ClipwisePredictor):
     @predict_gender.setter
     def predict_gender(self, wanted: bool) -> None:
         if wanted and not predicts_gender(self.model):
-            raise GemoclapError("this model does not predict gender; take one of ml_gemo_clap or multi_task")
+            raise no_gender()
         self._predict_gender = wanted
 
     @classmethod
@@ -226,7 +227,7 @@ class Predictor(ClipwisePredictor):
         GemoclapError : the model has no prompts, or the words are like no word for an emotion (see `any_words`).
         """
         if not isinstance(self.model, GEmoClapModel):
-            raise GemoclapError("this model has a plain head, which compares with no words; train a contrastive method")
+            raise no_prompts()
         if not isinstance(words, str) or not words.strip():
             raise GemoclapError(f"words must be a text such as 'angry', not {words!r}")
         if not self.any_words:
@@ -238,10 +239,7 @@ class Predictor(ClipwisePredictor):
     def check_adaptable(self) -> None:
         """Raise a GemoclapError if the model cannot be adapted."""
         if self.model.standardizer is None:
-            raise GemoclapError(
-                "this model does not standardise its features, so it cannot be adapted; train it frozen",
-                for_clients="adapt: the model of this server cannot be adapted; leave adapt out, or set it to none",
-            )
+            raise not_adaptable()
 
     def feature_space(self) -> str:
         """Return a hash of the mean and the deviation by which features are standardised.
