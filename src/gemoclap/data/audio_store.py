@@ -112,7 +112,13 @@ class AudioStore:
         return self._clips[key].numpy()
 
     def _decode(self, key: str, row: Utterance) -> tuple[str, Tensor]:
-        clip = load_clip(Recording(row.path, row.start, row.end), self.settings)
+        try:
+            clip = load_clip(Recording(row.path, row.start, row.end), self.settings)
+        except GemoclapError as error:
+            # There may be more of them, and not every file can be mended.
+            raise GemoclapError(
+                f"{error} (or leave the row {row.id} out; 'gemoclap inspect' lists all such rows)"
+            ) from error
         if isinstance(row, PerturbedUtterance):
             most = self.settings.max_seconds
             clip = perturbed_copy(clip, row.copy)[: None if most is None else round(most * SAMPLE_RATE)]
