@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from gemoclap.cli import main
 from gemoclap.corpora import export, prepare
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.errors import GemoclapError
 
 ROWS = [
@@ -198,3 +199,28 @@ def test_a_table_without_rows_says_so(content: bytes, message: str, tmp_path: Pa
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(GemoclapError, match=message):
         prepare("csv", tmp_path / "t.csv")
+
+
+def test_rows_without_a_corpus_get_the_one_that_is_named(tmp_path, capsys):
+    table = tmp_path / "calls.csv"
+    table.write_text("path,emotion,speaker,corpus\na.wav,angry,1,\nb.wav,sad,1,agents\n")
+    assert main(["prepare", "csv", str(table), "--corpus", "calls", "-o", str(tmp_path / "m.jsonl")]) == 0
+    rows = read_manifest(tmp_path / "m.jsonl")
+    assert [(row.corpus, row.speaker) for row in rows] == [("calls", "1"), ("agents", "1")]
+    assert "2 utterances, 2 speakers" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["csv", "--corpus", "my/calls"], "give one without '/'"),
+        (["csv", "--corpus", "none"], "'none' is no name"),
+        (["ravdess", "--corpus", "calls"], "--corpus is for emobox, s3prl, audformat, csv"),
+    ],
+)
+def test_a_name_that_is_none_or_has_no_effect_is_refused(tmp_path, capsys, words, says):
+    table = tmp_path / "calls.csv"
+    table.write_text("path,emotion,speaker\na.wav,angry,1\n")
+    name, *options = words
+    assert main(["prepare", name, str(table), *options, "-o", str(tmp_path / "m.jsonl")]) == 2
+    assert says in capsys.readouterr().err

@@ -75,6 +75,8 @@ def add_prepare(parser: Parser) -> None:
     parser.add_argument("-o", "--output", type=str | None, default=None, help="manifest to write; default NAME.jsonl")
     audio_root = "folder that the audio paths of an imported manifest are relative to"
     parser.add_argument("--audio_root", type=str | None, default=None, help=audio_root)
+    corpus = "name of the corpus for imported rows that have none, which keeps their speakers apart from those of other corpora"
+    parser.add_argument("--corpus", type=str | None, default=None, help=corpus)
     add_overwrite(parser)
 
 

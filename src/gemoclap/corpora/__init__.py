@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gemoclap.corpora import (
@@ -29,6 +29,7 @@ from gemoclap.corpora.csv_io import read_csv_manifest, write_csv_manifest
 from gemoclap.corpora.emobox import read_emobox, write_emobox
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.s3prl import read_s3prl
+from gemoclap.corpora.values import known
 from gemoclap.errors import GemoclapError, did_you_mean
 
 
@@ -87,7 +88,9 @@ EXPORTERS: dict[str, Callable[[Sequence[Utterance], str | os.PathLike], None]] =
 """Writers of the formats of other toolkits: (rows, folder, or file for csv) -> None. They replace no existing file."""
 
 
-def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | None = None) -> list[Utterance]:
+def prepare(
+    name: str, root: str | os.PathLike, audio_root: str | os.PathLike | None = None, corpus: str | None = None
+) -> list[Utterance]:
     """Read a corpus, or the manifest of another toolkit, as rows of a manifest.
 
     Parameters
@@ -95,18 +98,33 @@ def prepare(name: str, root: str | os.PathLike, audio_root: str | os.PathLike | 
     name : a key of `CORPORA` or `IMPORTERS`, in upper or lower case.
     root : the folder of the corpus, or the file or folder that the importer reads.
     audio_root : for importers, the folder that the audio paths are relative to.
+    corpus : for importers, the corpus of rows that name none. Speaker 1 of one corpus is not speaker 1 of another.
 
     Raises
     ------
-    GemoclapError : the name is unknown; nothing of that corpus is at `root`; or a row cannot be read.
+    GemoclapError : the name is unknown; nothing of that corpus is at `root`; a row cannot be read; or `corpus` has no effect.
     """
     name = name.lower()
     if name in IMPORTERS:
-        return IMPORTERS[name](root, audio_root)
+        rows = IMPORTERS[name](root, audio_root)
+        return rows if corpus is None else _with_corpus(rows, corpus)
     _require_known(name, [*CORPORA, *IMPORTERS], "corpus or importer")
     if audio_root is not None:
         raise GemoclapError(f"--audio_root is for {', '.join(IMPORTERS)}; {name} finds its audio under {root}")
+    if corpus is not None:
+        raise GemoclapError(f"--corpus is for {', '.join(IMPORTERS)}; the rows of {name} name it as their corpus")
     return CORPORA[name].parse(root)
+
+
+def _with_corpus(rows: Sequence[Utterance], corpus: str) -> list[Utterance]:
+    """Return rows with a name for their corpus where they have none."""
+    if known(corpus) is None or "/" in corpus:
+        raise GemoclapError(
+            f"--corpus: {corpus!r} is no name; speakers are called CORPUS/SPEAKER, so give one without '/'"
+        )
+    if all(row.corpus for row in rows):
+        raise GemoclapError(f"--corpus {corpus} has no effect, since every row names its corpus; leave it out")
+    return [row if row.corpus else replace(row, corpus=corpus.strip()) for row in rows]
 
 
 def export(

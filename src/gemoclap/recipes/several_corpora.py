@@ -108,7 +108,12 @@ def pair_of(one: Corpus, other: Corpus) -> Pair:
 def shared_speakers(corpora: dict[str, Corpus], data: DataSettings) -> list[str]:
     """Return a warning for every two corpora that share speakers, or raise a GemoclapError if this is not allowed."""
     return [
-        _overlap(f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})", data)
+        _overlap(
+            f"{len(both)} speaker(s) of {one.name} are in {other.name} too ({min(both)})",
+            "remove them from one manifest, or if they are other people give its rows another corpus (field 'corpus', or "
+            "--corpus of 'gemoclap prepare')",
+            data,
+        )
         for one, other in combinations(corpora.values(), 2)
         if (both := common_speakers(named_speakers(one.rows), named_speakers(other.rows)))
     ]
@@ -136,6 +141,7 @@ def same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSettings
         _overlap(
             f"{len(both)} clip(s) of {one.name} sound the same as clips of {other.name} "
             f"({keys[one.name][min(both)]} is {keys[other.name][min(both)]} there)",
+            "remove them from one manifest",
             data,
         )
         for one, other in combinations(corpora.values(), 2)
@@ -143,11 +149,10 @@ def same_sound(corpora: dict[str, Corpus], store: AudioStore, data: DataSettings
     ]
 
 
-def _overlap(what: str, data: DataSettings) -> str:
+def _overlap(what: str, cure: str, data: DataSettings) -> str:
     if not data.allow_speaker_overlap:
         raise GemoclapError(
-            f"{what}: they would be in training and in test; remove them from one manifest, rename a corpus if they are other "
-            "people, or accept it with --data.allow_speaker_overlap true"
+            f"{what}: they would be in training and in test; {cure}, or accept it with --data.allow_speaker_overlap true"
         )
     return f"{what}: the figures of these two are not speaker-independent"
 
