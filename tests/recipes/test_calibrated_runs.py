@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from small import changed, complaint, crossval, run
 
 import gemoclap
@@ -56,6 +57,25 @@ def test_a_model_of_everybody_is_calibrated_on_a_cross_validation(
     assert found["temperature"] == pytest.approx(expected) and found["utterances"] == len(tables)
     assert found["fitted_on"] == "the unseen speakers of a cross-validation with the same settings"
     assert (output / "model" / "model.safetensors").read_bytes() == weights
+
+
+def test_its_card_has_the_scores_of_the_cross_validation(whole: Path, small_manifest: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    assert run(*train(small_manifest, output)) == 0
+    card = output / "model" / "README.md"
+    before = card.read_text()
+    assert "A cross-validation shows what scores to expect." in before
+    for _ in range(2):
+        assert run(*train(small_manifest, output, "--calibrate_on", str(whole))) == 0
+        tables = [read_predictions(whole / "ce" / fold / "predictions.csv") for fold in ("fold_1", "fold_2")]
+        truth, prediction = (sum((getattr(one, name) for one in tables), ()) for name in ("truth", "prediction"))
+        war, uar = (100 * figure(truth, prediction) for figure in (accuracy_score, balanced_accuracy_score))
+        scores = f"WAR {war:.1f} %, UAR {uar:.1f} %"
+        (line,) = [line for line in card.read_text().split("\n") if line.startswith("No test part")]
+        assert line.endswith(f"in `{small_manifest.name}` (each by a model that had not heard the speaker): {scores}.")
+        assert f"tested {len(truth)} utterances of " in line
+        others = [one for one in card.read_text().split("\n") if one != line]
+        assert others == [one for one in before.split("\n") if not one.startswith("No test part")]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from small import complaint
 from gemoclap.config import Settings
 from gemoclap.config.ems import IntensitySettings, PretrainModelSettings, PretrainSettings
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.calibration import calibration_of_run
+from gemoclap.recipes.calibration import predictions_of_run
 from gemoclap.recipes.run_folder import claim
 from gemoclap.reports import collect_together, write_report
 
@@ -97,4 +97,4 @@ def test_a_run_of_dimensions_has_no_classes_to_show(tmp_path: Path, capsys: pyte
 def test_a_temperature_is_not_fitted_on_such_a_folder(tmp_path: Path) -> None:
     folder = left_by("gmp", tmp_path / "steps")
     with pytest.raises(GemoclapError, match="has the steps of GMP-TL"):
-        calibration_of_run(folder, {}, "ce", ("happy", "sad"))
+        predictions_of_run(folder, {}, "ce", ("happy", "sad"))

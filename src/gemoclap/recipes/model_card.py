@@ -15,6 +15,9 @@ from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import Fold
 from gemoclap.encoders.cards import CAUTION, head, input_lines, usage
 from gemoclap.encoders.speech_model import LabelledConfig
+from gemoclap.files import read_text
+from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
+from gemoclap.predictions import PredictionTable
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -25,6 +28,7 @@ BY_SPEAKER = (
     "",
 )
 """What the card of a model of `model.standardize: speaker` says beside how it is used."""
+NOT_HELD_OUT = "No test part was held out of this training."
 ENCODERS = {"mockingjay": "MockingJay", "npc": "NPC"}
 
 
@@ -66,6 +70,32 @@ def write_model_card(
     ]
     with atomic_write(path) as file:
         file.write("\n".join(lines) + "\n")
+
+
+def write_expected_scores(path: Path, table: PredictionTable, manifest: str, speaker_overlap: bool) -> None:
+    """Write into the card of a model of all speakers the scores of a cross-validation with the same settings.
+
+    Parameters
+    ----------
+    table : the predictions for test speakers, of all folds and seeds.
+    manifest, speaker_overlap : of the cross-validation, as in `calibration.Unseen`.
+    """
+    lines = read_text(path).split("\n") if path.is_file() else []
+    war, uar = (
+        figure(table.truth, table.prediction) for figure in (weighted_average_recall, unweighted_average_recall)
+    )
+    speakers = counted(len({one for one in table.speakers if one is not None}), "speaker")
+    of_whom = (
+        "speakers shared with the training set" if speaker_overlap else "each by a model that had not heard the speaker"
+    )
+    sentence = (
+        f"{NOT_HELD_OUT} A cross-validation with the same settings tested {counted(len(set(table.ids)), 'utterance')} of "
+        f"{speakers} in `{manifest}` ({of_whom}): WAR {100 * war:.1f} %, UAR {100 * uar:.1f} %."
+    )
+    written = [sentence if line.startswith(NOT_HELD_OUT) else line for line in lines]
+    if written != lines:
+        with atomic_write(path) as file:
+            file.write("\n".join(written))
 
 
 def _head(
@@ -210,7 +240,7 @@ def _licence(corpus: str | None) -> str:
 
 def _scores(fold: Fold, scores: Mapping[str, float] | None) -> list[str]:
     if not scores:
-        return ["No test part was held out of this training. A cross-validation shows what scores to expect."]
+        return [f"{NOT_HELD_OUT} A cross-validation shows what scores to expect."]
     figures = ", ".join(f"{name.upper()} {100 * value:.1f} %" for name, value in scores.items())
     overlap = " (speakers shared with the training set)" if fold.shared_speakers else ""
     return [f"{counted(len(fold.test), 'utterance')} of {_speakers(fold.test)}{overlap}: {figures}."]

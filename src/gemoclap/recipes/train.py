@@ -17,7 +17,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
-from gemoclap.recipes.calibration import calibration_of_run, set_calibration
+from gemoclap.recipes.calibration import predictions_of_run, set_calibration
 from gemoclap.recipes.gmp import Step, check_step, run_gmp_step, train_gmp_tl
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
@@ -58,7 +58,7 @@ def train(
     say_all(one_class_corpora([everyone], vocabulary))
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
-    calibration = calibration_of_run(calibrate_on, config, method, vocabulary.emotions) if calibrate_on else None
+    unseen = predictions_of_run(calibrate_on, config, method, vocabulary.emotions) if calibrate_on else None
     if step not in (None, "finetune") or not is_trained(output):
         store = store or load_audio_store(settings.cache, data.audio, [*everyone.train, *everyone.dev])
         say_all(refuse_same_audio([everyone], store, data))
@@ -70,10 +70,10 @@ def train(
         if step is not None and step != "finetune":
             return run_gmp_step(step, settings, everyone, vocabulary, sources, output)
         model, source = train_method(settings, method, everyone, vocabulary, sources, output)
-        calibrate(model, () if calibration else everyone.dev, source)
+        calibrate(model, () if unseen else everyone.dev, source)
         save_model(model, output / "model", settings, method, everyone, store)
-    if calibration is not None:
-        on_main_process(lambda: set_calibration(output / "model", calibration))
+    if unseen is not None:
+        on_main_process(lambda: set_calibration(output / "model", unseen))
     on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
     return output / "model"
 
