@@ -1,4 +1,4 @@
-"""From a run's folder to a table to publish: `results` reads, `tables` and `plots` show, `page` writes the report."""
+"""From a run's folder to a table to publish: `results` reads, `result_tables` and `plots` show, `page` writes the report."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from gemoclap.reports.joined import collect_together
     from gemoclap.reports.page import write_report
     from gemoclap.reports.records import Results
+    from gemoclap.reports.result_tables import print_table
     from gemoclap.reports.results import collect
-    from gemoclap.reports.tables import print_table
 
 __all__ = ["Results", "collect", "collect_together", "print_table", "write_report", "write_scores"]
 
@@ -23,7 +23,7 @@ __getattr__ = imported_later(
         "Results": "gemoclap.reports.records",
         "collect": "gemoclap.reports.results",
         "collect_together": "gemoclap.reports.joined",
-        "print_table": "gemoclap.reports.tables",
+        "print_table": "gemoclap.reports.result_tables",
         "write_report": "gemoclap.reports.page",
         "write_scores": "gemoclap.reports.evaluation",
     },

@@ -17,8 +17,8 @@ from gemoclap.files import read_json, write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, least_p
 from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
 from gemoclap.reports.comparison import SystemComparison, SystemPair, pair_row
+from gemoclap.reports.illustrated import Picture, write_illustrated
 from gemoclap.reports.latex import plain_latex_table
-from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.plots import broken_lines
 from gemoclap.reports.records import LEVEL
 from gemoclap.reports.tables import (

@@ -31,7 +31,7 @@ from gemoclap.reports.corpus_matrix import (
     over,
 )
 from gemoclap.reports.document import Bullets, Chapter, Document, Drawing, Grid, write_document
-from gemoclap.reports.page import Picture
+from gemoclap.reports.illustrated import Picture
 from gemoclap.reports.protocol import use_of_encoder
 from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gemoclap
 from gemoclap.reports import html
-from gemoclap.reports.page import Picture, draw_pictures, write_illustrated
+from gemoclap.reports.illustrated import Picture, draw_pictures, write_illustrated
 from gemoclap.reports.tables import Cells, markdown_table
 from gemoclap.writing import atomic_write
 

@@ -17,7 +17,7 @@ from gemoclap.files import write_json
 from gemoclap.recipes.ems import EmsComparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
-from gemoclap.reports.page import write_illustrated
+from gemoclap.reports.illustrated import write_illustrated
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
 from gemoclap.writing import atomic_write
 

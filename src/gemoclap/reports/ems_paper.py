@@ -38,7 +38,7 @@ from gemoclap.reports.published import EMS, EMS_GAIN
 from gemoclap.reports.records import MethodResults, Results, Row
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import make_row, tables_of
-from gemoclap.reports.tables import UNDEFINED, p_value, scores_row, with_interval, with_points, write_csv
+from gemoclap.reports.tables import UNDEFINED, p_value, scores_row, share_cell, with_interval, with_points, write_csv
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -292,7 +292,7 @@ def _csv_rows(beside: EmsBeside) -> list[dict[str, Any]]:
                     "kind": "difference",
                     **first,
                     "difference": f"{one.ems} - {one.plain}",
-                    **{name: "" if math.isnan(value) else f"{value:.6f}" for name, value in figures.items()},
+                    **{name: share_cell(value) for name, value in figures.items()},
                     **without_nan({"p": one.p, "p_corrected": one.p_corrected}),
                 }
             )

@@ -19,9 +19,9 @@ from gemoclap.reports import plots, tables
 from gemoclap.reports.canvas import lacking_remark
 from gemoclap.reports.confidence import NOT_FITTED
 from gemoclap.reports.genders import gender_remarks
+from gemoclap.reports.illustrated import Picture, write_illustrated
 from gemoclap.reports.made import made_line
 from gemoclap.reports.mistakes import worst_mistakes
-from gemoclap.reports.page import Picture, write_illustrated
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
 from gemoclap.wording import counted
 

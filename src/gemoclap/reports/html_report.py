@@ -13,7 +13,7 @@ from gemoclap.labels import GENDERS
 from gemoclap.metrics import Scores, confusion_by_seed
 from gemoclap.metrics.summary import Labelled
 from gemoclap.predictions import aligned
-from gemoclap.reports import mistakes, tables
+from gemoclap.reports import mistakes, result_tables, tables
 from gemoclap.reports.document import Pictures
 from gemoclap.reports.embedding_map import FoldMap, draw_map, fold_maps
 from gemoclap.reports.html import (
@@ -40,9 +40,10 @@ from gemoclap.reports.page import (
     report_title,
 )
 from gemoclap.reports.records import Results, Row
+from gemoclap.reports.result_tables import row_label
 from gemoclap.reports.rows import tables_of
 from gemoclap.reports.run_settings import all_settings, differing_settings
-from gemoclap.reports.tables import Cells, percent, row_label, with_interval
+from gemoclap.reports.tables import Cells, percent, with_interval
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -115,16 +116,16 @@ def _results(results: Results, pictures: Pictures) -> Section:
         pictures.figure(COMPARISON, f"UAR with its interval: {uars}"),
         table(
             f"Scores in percent. {about_intervals(results)} The gap is the UAR of female minus that of male speakers.",
-            tables.summary_cells(results),
+            result_tables.summary_cells(results),
             2 if results.seed_means else 1,
         ),
         *(paragraph(f"**Beware: {caution}.**") for caution in results.cautions),
     ]
     if results.differences:
         caption = "Differences from the first method, paired by speaker; p from sign flips over speakers"
-        parts.append(table(caption, tables.difference_cells(results)))
+        parts.append(table(caption, result_tables.difference_cells(results)))
     if results.seed_means:
-        parts.append(table("Scores of each seed, pooled over folds, in percent", tables.seed_cells(results), 2))
+        parts.append(table("Scores of each seed, pooled over folds, in percent", result_tables.seed_cells(results), 2))
     return Section("results", "Results", "\n".join(parts))
 
 
@@ -204,7 +205,7 @@ def _confidence(results: Results, pictures: Pictures) -> Section:
     )
     parts = [
         paragraph(about_confidence()),
-        table("Calibration of the probabilities", tables.confidence_cells(results), 2),
+        table("Calibration of the probabilities", result_tables.confidence_cells(results), 2),
         pictures.figure("reliability.png", f"Reliability diagram; expected calibration error in points: {errors}"),
     ]
     return Section("confidence", "Confidence", "\n".join(parts))
@@ -306,7 +307,7 @@ def _split(results: Results) -> Section:
     ]
     caption = "Folds: test speakers, number of test clips, and scores in percent"
     return Section(
-        "split", "Split and leakage", bullets(lines) + table(caption, tables.fold_cells(results), text_columns=4)
+        "split", "Split and leakage", bullets(lines) + table(caption, result_tables.fold_cells(results), text_columns=4)
     )
 
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
 from gemoclap.corpora.speakers import natural
-from gemoclap.errors import GemoclapError, WriteError
 from gemoclap.files import write_json
 from gemoclap.gmp.codebooks import is_clustered
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
 from gemoclap.metrics.calibration import BINS
 from gemoclap.recipes.run_files import SELECTIONS
-from gemoclap.reports import plots, tables
-from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark, matplotlib
+from gemoclap.reports import plots, result_tables, tables
+from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark
+from gemoclap.reports.illustrated import Picture, draw_pictures, write_page
 from gemoclap.reports.made import made_line
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.results import collect
 from gemoclap.wording import counted
-from gemoclap.writing import FULL, atomic_write
 
 CSV_FIRST = (
     "method", "aggregate", "fold", "fold_hash", "n_folds", "n", "war", "war_low", "war_high", "war_sd",
@@ -30,9 +28,6 @@ CSV_FIRST = (
 )  # fmt: skip
 COMPARISON = "comparison.png"
 """The first picture on the page."""
-
-Picture = tuple[str, Callable[..., object]]
-"""A caption, and a function ``draw(path, formats=...)`` that writes the picture."""
 
 
 def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORMATS) -> Path:
@@ -59,7 +54,7 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     results = run if isinstance(run, Results) else collect(run)
     pictures = report_pictures(results)
     # Everything is computed before the first file is written, and pictures are drawn last.
-    data, rows = results.to_dict(), tables.csv_rows(results)
+    data, rows = results.to_dict(), result_tables.csv_rows(results)
     sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
     write_json(results.output / "results.json", data)
     tables.write_csv(results.output / "results.csv", rows, CSV_FIRST)
@@ -73,74 +68,30 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     return page
 
 
-def write_page(path: Path, sections: list[str]) -> Path:
-    """Write a page of paragraphs and return its path."""
-    with atomic_write(path) as file:
-        file.write("\n\n".join(sections) + "\n")
-    return path
-
-
-def draw_pictures(folder: Path, pictures: dict[str, Picture], formats: Sequence[str] = FORMATS) -> dict[str, str]:
-    """Draw pictures by file name; return a sentence for each that could not be drawn.
-
-    An error of the drawing library must not cost the report of hours of training. It goes on the page instead. Without
-    matplotlib no picture is drawn, and one sentence says so.
-    """
-    try:
-        matplotlib("figure")
-    except GemoclapError as error:
-        print(f"beware: {error}", file=sys.stderr)
-        return dict.fromkeys(pictures, f"**There are no pictures:** {error}, and write the report again.")
-    failed = {}
-    for name, (_, draw) in pictures.items():
-        try:
-            draw(folder / name, formats=formats)
-        except Exception as error:
-            if isinstance(error, WriteError) or getattr(error, "errno", None) in FULL:
-                raise  # nothing else can be written either
-            failed[name] = (
-                f"**{name} could not be drawn:** {type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            )
-    return failed
-
-
-def write_illustrated(
-    page: Path, sections: list[str], pictures: dict[str, Picture], formats: Sequence[str] = FORMATS
-) -> Path:
-    """Write a page and then its pictures; return the page's path.
-
-    Each picture is shown by one of the sections. If it cannot be drawn, the page has a sentence about that instead.
-    """
-    write_page(page, sections)
-    failed = draw_pictures(page.parent, pictures, formats)
-    if failed:
-        kept = [one for one in sections if not any(f"]({name})" in one for name in failed)]
-        write_page(page, [*kept, *dict.fromkeys(failed.values())])
-    return page
-
-
 def report_pictures(results: Results) -> dict[str, Picture]:
     """Return the pictures by file name, in the order of the page."""
     parts = "folds (or seeds, where a row is a mean over seeds)" if results.seed_means else "folds"
-    over = tables.resampled(results)
+    over = result_tables.resampled(results)
     caption = (
         f"UAR of each method over all folds together, with its 95 % interval over {over}; circles: single {parts}; dotted "
         "line: guessing"
     )
     pictures: dict[str, Picture] = {COMPARISON: (caption, partial(plots.write_comparison, results))}
-    confident = {tables.row_label(row): row.confidence for row in results.scored_rows if row.confidence is not None}
+    confident = {
+        result_tables.row_label(row): row.confidence for row in results.scored_rows if row.confidence is not None
+    }
     if confident:
         caption = "Share of correct predictions against their probability, before and after a temperature"
         pictures["reliability.png"] = (caption, partial(plots.write_reliability, confident))
     for row in results.scored_rows:
         assert row.scores is not None
-        title = f"{tables.row_label(row)}, pooled over folds"
+        title = f"{result_tables.row_label(row)}, pooled over folds"
         draw: Callable[..., object] = partial(plots.write_confusion, row.scores, title=title)
         pictures[f"confusion_{row.name}.png"] = (f"Confusion matrix of {row.title}, pooled over folds", draw)
     for row in results.scored_rows:
         if plots.has_curves(row.first.logs):
             seed = f", seed {row.seeds[0]}" if row.seeds else ""
-            draw = partial(plots.write_curves, row.first.logs, title=f"{tables.row_label(row)}{seed}")
+            draw = partial(plots.write_curves, row.first.logs, title=f"{result_tables.row_label(row)}{seed}")
             pictures[f"curves_{row.name}.png"] = (f"Learning curves of {row.title}{seed}", draw)
     return pictures
 
@@ -159,7 +110,7 @@ def _remove_old_pictures(output: Path, pictures: Collection[str]) -> None:
 
 def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     """Return the page's paragraphs. If speakers are shared, a warning comes first; otherwise the title does."""
-    recalls = {tables.row_label(row): row.scores for row in results.scored_rows if row.scores is not None}
+    recalls = {result_tables.row_label(row): row.scores for row in results.scored_rows if row.scores is not None}
     sections = [
         *overlap_warning(results),
         *(f"**Beware: {warning}.**" for warning in results.encoder_warnings),
@@ -172,7 +123,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         "## Results",
         f"In percent. {about_intervals(results)} The last column is the UAR of female speakers minus the UAR of male "
         "speakers, in points.",
-        tables.markdown_table(*tables.summary_cells(results), text_columns=2 if results.seed_means else 1),
+        tables.markdown_table(*result_tables.summary_cells(results), text_columns=2 if results.seed_means else 1),
         *(f"**Beware: {caution}.**" for caution in results.cautions),
     ]
     if results.differences:
@@ -180,20 +131,20 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         sections += [
             "### Differences from the first method",
             about,
-            tables.markdown_table(*tables.difference_cells(results)),
+            tables.markdown_table(*result_tables.difference_cells(results)),
         ]
     if results.seed_means:
         sections += [
             "### Each seed",
             "Pooled over folds, in percent.",
-            tables.markdown_table(*tables.seed_cells(results), text_columns=2),
+            tables.markdown_table(*result_tables.seed_cells(results), text_columns=2),
         ]
     sections += [
         "### Recall by class, pooled",
-        tables.markdown_table(*tables.recall_cells(recalls)),
+        tables.markdown_table(*result_tables.recall_cells(recalls)),
         "### Confidence",
         about_confidence(),
-        tables.markdown_table(*tables.confidence_cells(results), text_columns=2),
+        tables.markdown_table(*result_tables.confidence_cells(results), text_columns=2),
         "### Folds",
         _fold_table(results),
         *_pseudo_labels(results),
@@ -213,7 +164,7 @@ def report_title(results: Results) -> str:
 
 
 def _fold_table(results: Results) -> str:
-    header, rows = tables.fold_cells(results)
+    header, rows = result_tables.fold_cells(results)
     return tables.markdown_table(header, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows], text_columns=4)
 
 
@@ -224,7 +175,7 @@ def _lacking_letters(results: Results) -> list[str]:
 
 def about_intervals(results: Results) -> str:
     """Return a sentence on what the brackets of the tables are."""
-    return f"Brackets are 95 % intervals over {tables.resampled(results)}."
+    return f"Brackets are 95 % intervals over {result_tables.resampled(results)}."
 
 
 def about_confidence() -> str:

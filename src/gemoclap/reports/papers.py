@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,11 +27,12 @@ from gemoclap.reports.protocol import (
 )
 from gemoclap.reports.published import PAPERS, READINGS, UNKNOWN, Paper, PublishedSystem
 from gemoclap.reports.records import Results, Row
+from gemoclap.reports.result_tables import label_with_seeds
 from gemoclap.reports.systems import read_run
 from gemoclap.reports.tables import (
     UNDEFINED,
-    label_with_seeds,
     scores_row,
+    share_cell,
     with_interval,
     with_sd,
     write_csv,
@@ -273,12 +273,9 @@ def _published_row(one: PublishedSystem) -> dict[str, Any]:
         pair = one.read_as(reading)
         if reading == "table_2" or one.is_ambiguous:
             end = "" if reading == "table_2" else "_other_reading"
-            row |= {f"{name}{end}": _share(figure) for name, figure in zip(("war", "uar"), pair, strict=True)}
+            shares = (None if figure is None else figure / 100 for figure in pair)
+            row |= {f"{name}{end}": share_cell(share) for name, share in zip(("war", "uar"), shares, strict=True)}
     return row
-
-
-def _share(figure: float | None) -> str:
-    return "" if figure is None or math.isnan(figure) else f"{figure / 100:.6f}"
 
 
 def _own_rows(beside: Beside) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ from gemoclap.metrics import Scores
 from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.records import Results, RowConfidence
-from gemoclap.reports.tables import UNDEFINED, label_with_seeds, percent, resampled, with_interval
+from gemoclap.reports.result_tables import label_with_seeds, resampled
+from gemoclap.reports.tables import UNDEFINED, percent, with_interval
 from gemoclap.wording import counted
 
 if TYPE_CHECKING:

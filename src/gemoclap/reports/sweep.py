@@ -20,7 +20,7 @@ from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Scores
 from gemoclap.metrics.scores import none_if_nan
 from gemoclap.recipes.sweep import Sweep, best_of_each_fold
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, new_figure, save, write_note
-from gemoclap.reports.page import Picture, write_illustrated
+from gemoclap.reports.illustrated import Picture, write_illustrated
 from gemoclap.reports.protocol import use_of_encoder
 from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
