@@ -23,13 +23,14 @@ from gemoclap.reports.plots import broken_lines
 from gemoclap.reports.records import LEVEL
 from gemoclap.reports.tables import (
     UNDEFINED,
+    WITH_INTERVALS,
     drawn_table,
+    figure_cells,
     markdown_table,
     p_value,
     percent,
     scores_row,
     verdict,
-    with_interval,
     with_points,
     write_csv,
 )
@@ -174,11 +175,7 @@ def _pair_caption(comparison: SystemComparison) -> str:
 def _system_table(comparison: SystemComparison) -> list[list[str]]:
     rows = []
     for system, scores in zip(comparison.systems, comparison.scores, strict=True):
-        figures = (
-            with_interval(getattr(scores, name), getattr(scores, f"{name}_interval"))
-            for name in ("war", "uar", "macro_f1")
-        )
-        rows.append([_label(comparison, system.name), *figures, f"`{system.source}`"])
+        rows.append([_label(comparison, system.name), *figure_cells(scores, WITH_INTERVALS), f"`{system.source}`"])
     return rows
 
 

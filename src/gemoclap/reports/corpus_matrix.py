@@ -15,7 +15,7 @@ from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.crosscorpus import CrossCorpus, Pair
 from gemoclap.reports.canvas import FORMATS, drawing, matplotlib, new_figure, save, write_note
 from gemoclap.reports.plots import broken_lines
-from gemoclap.reports.tables import UNDEFINED, with_interval
+from gemoclap.reports.tables import UNDEFINED, figure_cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def matrix_rows(names: Sequence[str], entries: Sequence[PairResult], figure: str
 def figure_of(one: PairResult, figure: str) -> str:
     """Return ``"61.3 [55.1, 67.0]"``, followed by the number of seeds if some are not finished."""
     assert one.scores is not None
-    words = with_interval(getattr(one.scores, figure), getattr(one.scores, f"{figure}_interval"))
+    (words,) = figure_cells(one.scores, (figure,))
     return words if one.finished == one.n_seeds else f"{words} ({one.state})"
 
 
@@ -153,7 +153,7 @@ def _write_cell(axes: Axes, column: int, row: int, one: PairResult | None) -> No
         axes.add_patch(
             rectangle((column - 0.48, row - 0.48), 0.96, 0.96, fill=False, edgecolor="#222222", linewidth=1.6)
         )
-    uar, war = (with_interval(*pair) for pair in ((scores.uar, scores.uar_interval), (scores.war, scores.war_interval)))
+    war, uar = figure_cells(scores)
     axes.text(column, row - 0.2, f"UAR {uar}", ha="center", va="center", fontsize=7.5, color=colour, fontweight="bold")
     axes.text(column, row + 0.05, f"WAR {war}", ha="center", va="center", fontsize=7, color=colour)
     text = f"{len(one.pair.labels)} labels, n = {one.n:,}"

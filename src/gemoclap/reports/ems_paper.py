@@ -38,7 +38,7 @@ from gemoclap.reports.published import EMS, EMS_GAIN
 from gemoclap.reports.records import MethodResults, Results, Row
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import make_row, tables_of
-from gemoclap.reports.tables import UNDEFINED, p_value, scores_row, share_cell, with_interval, with_points, write_csv
+from gemoclap.reports.tables import UNDEFINED, figure_cells, p_value, scores_row, share_cell, with_points, write_csv
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -208,10 +208,8 @@ def _score_cells(trial: Trial) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in trial.rows.values():
         assert row.scores is not None
-        scores = row.scores
-        pairs = ((scores.war, scores.war_interval), (scores.uar, scores.uar_interval))
         seeds = ", ".join(str(seed) for seed in row.members)
-        rows.append([row.title, *(with_interval(*pair) for pair in pairs), seeds])
+        rows.append([row.title, *figure_cells(row.scores), seeds])
     return ["encoder", "WAR [95 % CI]", "UAR [95 % CI]", "seeds"], rows
 
 

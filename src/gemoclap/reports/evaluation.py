@@ -204,9 +204,7 @@ def _sections(
     header = ["n", "WAR [95 % CI]", "UAR [95 % CI]", "macro F1 [95 % CI]", "UAR female", "UAR male", "gap (points)"]
     figures = [
         f"{scores.n:,}",
-        tables.with_interval(scores.war, scores.war_interval),
-        tables.with_interval(scores.uar, scores.uar_interval),
-        tables.with_interval(scores.macro_f1, scores.macro_f1_interval),
+        *tables.figure_cells(scores, tables.WITH_INTERVALS),
         *(tables.percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
         tables.points(scores.gender_gap),
     ]

@@ -29,14 +29,7 @@ from gemoclap.reports.published import PAPERS, READINGS, UNKNOWN, Paper, Publish
 from gemoclap.reports.records import Results, Row
 from gemoclap.reports.result_tables import label_with_seeds
 from gemoclap.reports.systems import read_run
-from gemoclap.reports.tables import (
-    UNDEFINED,
-    scores_row,
-    share_cell,
-    with_interval,
-    with_sd,
-    write_csv,
-)
+from gemoclap.reports.tables import UNDEFINED, figure_cells, scores_row, share_cell, with_sd, write_csv
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write, refuse_used_folder
 
@@ -231,8 +224,9 @@ def _own_lines(name: str, results: Results, paper: Paper) -> list[Line]:
     found = []
     for row in results.scored_rows:
         assert row.scores is not None and row.mean is not None
-        scores, mean = row.scores, row.mean
-        readings = [(with_interval(scores.war, scores.war_interval), with_interval(scores.uar, scores.uar_interval))]
+        mean = row.mean
+        war, uar = figure_cells(row.scores)
+        readings = [(war, uar)]
         if paper.has_two_readings:
             readings.append((UNDEFINED, UNDEFINED))  # only the paper labels its figures in two ways
         by_fold = f"{with_sd(mean.war, mean.war_sd)} / {with_sd(mean.uar, mean.uar_sd)}"

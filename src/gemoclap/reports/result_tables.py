@@ -15,7 +15,9 @@ from gemoclap.metrics import Scores
 from gemoclap.reports.records import LEVEL, FoldMean, Results, Row
 from gemoclap.reports.tables import (
     UNDEFINED,
+    WITH_INTERVALS,
     Cells,
+    figure_cells,
     p_value,
     percent,
     points,
@@ -23,7 +25,6 @@ from gemoclap.reports.tables import (
     share_cell,
     shorten,
     verdict,
-    with_interval,
     with_points,
     with_sd,
 )
@@ -70,9 +71,7 @@ def summary_cells(results: Results) -> Cells:
         scores, mean = row.scores, row.mean
         rows.append([
             *first,
-            with_interval(scores.war, scores.war_interval),
-            with_interval(scores.uar, scores.uar_interval),
-            with_interval(scores.macro_f1, scores.macro_f1_interval),
+            *figure_cells(scores, WITH_INTERVALS),
             with_sd(mean.war, mean.war_sd),
             with_sd(mean.uar, mean.uar_sd),
             *(percent(scores.uar_by_gender.get(gender)) for gender in ("female", "male")),
@@ -233,8 +232,7 @@ def print_table(results: Results, console: Console) -> None:
         table.add_row(
             escape(row_label(row) + seeds),
             # Not escaped: rich only reads a bracket as markup if a letter follows, and here digits do.
-            with_interval(scores.war, scores.war_interval, gap="\n"),
-            with_interval(scores.uar, scores.uar_interval, gap="\n"),
+            *figure_cells(scores, gap="\n"),
             percent(scores.macro_f1),
             with_sd(mean.war, mean.war_sd, gap="\n"),
             with_sd(mean.uar, mean.uar_sd, gap="\n"),

@@ -26,6 +26,7 @@ from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
 from gemoclap.reports.tables import (
     UNDEFINED,
+    figure_cells,
     markdown_table,
     percent,
     scores_row,
@@ -195,14 +196,7 @@ def _test_table(sweep: Sweep, tried: Sequence[Tried]) -> str:
         [
             TITLES[one.method],
             UNDEFINED if one.best is None else sweep.combinations[one.best].title,
-            *(
-                [UNDEFINED, UNDEFINED]
-                if one.scores is None
-                else [
-                    with_interval(one.scores.war, one.scores.war_interval),
-                    with_interval(one.scores.uar, one.scores.uar_interval),
-                ]
-            ),
+            *([UNDEFINED, UNDEFINED] if one.scores is None else figure_cells(one.scores)),
         ]
         for one in tried
     ]

@@ -23,7 +23,7 @@ from gemoclap.reports.protocol import means, protocol_grid, protocol_of, use_of_
 from gemoclap.reports.published import GEMO_CLAP, READINGS
 from gemoclap.reports.records import Results, cautions_of
 from gemoclap.reports.table1_cells import Entry, TableResults
-from gemoclap.reports.tables import UNDEFINED, Cells, percent, with_interval, with_sd, write_csv
+from gemoclap.reports.tables import UNDEFINED, Cells, figure_cells, percent, with_sd, write_csv
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -177,11 +177,7 @@ def _rows(table: Table, entries: Sequence[Entry], words: Any) -> list[list[str]]
 def _pooled(one: Entry) -> str:
     if one.scores is None:
         return one.instead
-    figures = (
-        with_interval(one.scores.war, one.scores.war_interval),
-        with_interval(one.scores.uar, one.scores.uar_interval),
-    )
-    return one.beside(" / ".join(figures))
+    return one.beside(" / ".join(figure_cells(one.scores)))
 
 
 def _by_fold(one: Entry) -> str:
@@ -235,8 +231,7 @@ def _latex_cells(one: Entry) -> list[str]:
     """Return WAR and UAR, or the state of an unfinished cell in a single cell."""
     if one.scores is None:
         return [one.instead]
-    pairs = ((one.scores.war, one.scores.war_interval), (one.scores.uar, one.scores.uar_interval))
-    return [with_interval(*pair) for pair in pairs]
+    return figure_cells(one.scores)
 
 
 def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]:

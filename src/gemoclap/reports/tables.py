@@ -22,6 +22,8 @@ from gemoclap.reports.columns import is_text
 from gemoclap.writing import atomic_write
 
 UNDEFINED = "\N{EN DASH}"
+WITH_INTERVALS = ("war", "uar", "macro_f1")
+"""Names of the figures that have intervals."""
 WIDEST_FIGURE, LEAST_WORDS = 24, 10
 """On a terminal: characters of the longest cell that counts as a figure, and of the narrowest column of words."""
 Cells = tuple[list[str], list[list[str]]]
@@ -45,6 +47,11 @@ def with_interval(share: float, interval: tuple[float, float], gap: str = " ") -
     """Return ``"61.3 [55.1, 67.0]"``, or only the figure if the interval is not defined."""
     low, high = interval
     return percent(share) if math.isnan(low) else f"{percent(share)}{gap}[{percent(low)}, {percent(high)}]"
+
+
+def figure_cells(scores: Scores, names: Sequence[str] = ("war", "uar"), gap: str = " ") -> list[str]:
+    """Return figures of an evaluation, each as `with_interval`; names are those of attributes of `scores`."""
+    return [with_interval(getattr(scores, name), getattr(scores, f"{name}_interval"), gap) for name in names]
 
 
 def with_sd(mean: float, sd: float, gap: str = " ") -> str:
