@@ -43,8 +43,18 @@ def answer_for(shares: list[list[float]], speaks: list[bool], remark: str | None
 def test_it_is_about_the_mean_of_the_parts_and_stands_behind_what_is_odd_about_the_clip() -> None:
     found = answer_for([[0.9, 0.1], [0.14, 0.86]], [True, True], "mean of 2 parts")
     assert found.remark == "mean of 2 parts; close: calm 0.52, loud 0.48"
-    assert found.clip_remark == "mean of 2 parts" and found.emotion == "calm"
+    assert found.remarks.clip == "mean of 2 parts" and found.emotion == "calm"
     assert answer_for([[0.5, 0.5]], [False], "silent").remark == "silent"  # no emotion is named, so none is close
+
+
+def test_a_remark_is_its_parts() -> None:
+    clip = Featured("a.wav", np.zeros((1, 2)), [Stretch(0, 16000, True)], "very short")
+    found = prediction_of(clip, ("calm", "loud"), np.array([[0.5, 0.5]]), np.ones((1, 3)), label_remark="new")
+    assert isinstance(found, Prediction)
+    assert found.remarks == ("very short", "new", "close: calm 0.50, loud 0.50")
+    assert found.remark == "very short; new; close: calm 0.50, loud 0.50"
+    sure = prediction_of(clip._replace(remark=None), ("calm", "loud"), np.array([[0.9, 0.1]]), np.ones((1, 3)))
+    assert isinstance(sure, Prediction) and sure.remark is None and sure.remarks == (None, None, None)
 
 
 @pytest.fixture

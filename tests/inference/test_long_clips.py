@@ -66,7 +66,7 @@ def test_the_answer_for_a_long_clip_is_the_mean_over_its_parts(short_sighted: Pr
     mean = np.mean([part.embedding for part in parts], axis=0)
     np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
     assert found.parts == 4 and found.seconds == pytest.approx(3.7)
-    assert parts[0].parts == 1 and found.clip_remark is parts[0].clip_remark is None
+    assert parts[0].parts == 1 and found.remarks.clip is parts[0].remarks.clip is None
 
 
 def test_a_clip_as_long_as_the_model_uses_is_one_part(short_sighted: Predictor) -> None:
@@ -90,7 +90,7 @@ def test_sound_in_memory_and_sound_that_is_read_again_give_the_same(
         for found, wanted in zip(short_sighted.predict_many(given, batch_size=batch_size), expected, strict=True):
             assert isinstance(found, Prediction) and isinstance(wanted, Prediction)
             assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-6)
-            assert (found.parts, found.clip_remark) == (wanted.parts, wanted.clip_remark)
+            assert (found.parts, found.remarks.clip) == (wanted.parts, wanted.remarks.clip)
 
 
 def test_no_more_than_a_part_of_a_long_recording_is_in_memory(
@@ -159,7 +159,7 @@ def test_parts_in_which_nobody_speaks_do_not_count(short_sighted: Predictor) -> 
     short_sighted.check_speech = True
     mixed = short_sighted(np.concatenate([quiet, loud, quiet]))
     assert mixed.has_speech and mixed.probabilities == pytest.approx(short_sighted(loud).probabilities, abs=1e-6)
-    assert (mixed.parts, mixed.seconds, mixed.clip_remark) == (1, 1.0, None)
+    assert (mixed.parts, mixed.seconds, mixed.remarks.clip) == (1, 1.0, None)
     nobody = short_sighted(np.concatenate([quiet, quiet]))
     assert not nobody.has_speech and (nobody.parts, nobody.seconds, nobody.remark) == (2, 2.0, "no speech was found")
     short_sighted.check_speech = False
@@ -172,10 +172,10 @@ def test_one_answer_for_a_long_recording_is_remarked(short_sighted: Predictor) -
     loud = noise(16.0, rms=0.2).astype(np.float32)
     clip = np.concatenate([loud, np.full(5 * 16000, 1e-3, np.float32), loud[:16000]])
     end = "a timeline shows the emotions one by one"
-    assert short_sighted(clip).clip_remark == f"one answer for 22 s of sound, the mean of 22 parts; {end}"
+    assert short_sighted(clip).remarks.clip == f"one answer for 22 s of sound, the mean of 22 parts; {end}"
     short_sighted.check_speech = True
-    assert short_sighted(clip).clip_remark == f"one answer for 17 s of speech, the mean of 17 parts; {end}"
-    assert short_sighted(loud[: 14 * 16000]).clip_remark is None
+    assert short_sighted(clip).remarks.clip == f"one answer for 17 s of speech, the mean of 17 parts; {end}"
+    assert short_sighted(loud[: 14 * 16000]).remarks.clip is None
 
 
 def spoken(seconds: float, level: float) -> np.ndarray:
@@ -194,7 +194,7 @@ def test_long_pauses_are_left_out(small_model: Path, tmp_path: Path, max_seconds
     clip = np.concatenate([hush, first, pause, second, hush, third, pause])
     write(tmp_path / "clip.wav", clip, subtype="FLOAT")
     whole = predictor(clip)
-    assert (whole.parts, whole.clip_remark) == (1, None)
+    assert (whole.parts, whole.remarks.clip) == (1, None)
     predictor.check_speech = True
     found = predictor(clip)
     pad = round(speech.PAD_SECONDS * 16000)
@@ -209,7 +209,7 @@ def test_long_pauses_are_left_out(small_model: Path, tmp_path: Path, max_seconds
     mean = np.average([one.embedding for one in each], axis=0, weights=samples)
     np.testing.assert_allclose(found.embedding, mean / np.linalg.norm(mean), atol=1e-5)
     assert found.parts == 2 and found.seconds == pytest.approx(samples.sum() / 16000)
-    assert found.clip_remark is None
+    assert found.remarks.clip is None
     predictor.check_speech = True
     assert predictor(tmp_path / "clip.wav").probabilities == pytest.approx(found.probabilities, abs=1e-6)
 

@@ -85,8 +85,8 @@ def agree(one: Any, other: Any, tolerance: float = 1e-4) -> bool:
     assert one.probabilities == pytest.approx(other.probabilities, abs=tolerance)
     np.testing.assert_allclose(one.embedding, other.embedding, atol=tolerance)
     # Without the remark that an answer is close, which may round to other digits.
-    assert (one.clip_remark, one.has_speech, one.seconds, one.parts) == (
-        other.clip_remark, other.has_speech, other.seconds, other.parts,
+    assert (one.remarks.clip, one.has_speech, one.seconds, one.parts) == (
+        other.remarks.clip, other.has_speech, other.seconds, other.parts,
     )  # fmt: skip
     for answer in (one, other):
         second, first = sorted(answer.probabilities.values())[-2:]

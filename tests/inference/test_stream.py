@@ -289,7 +289,7 @@ def test_answers_are_those_of_the_model_for_the_same_samples(
     for one in whole:
         alone = predictor(sound[round(one.start * 16000) : round(one.end * 16000)])
         assert one.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
-        assert (one.emotion, one.remark) == (alone.emotion, alone.clip_remark)
+        assert (one.emotion, one.remark) == (alone.emotion, alone.remarks.clip)
 
 
 def test_a_state_does_not_go_on_with_windows_that_need_more_sound_than_it_has() -> None:

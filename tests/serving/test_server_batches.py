@@ -147,9 +147,9 @@ def test_a_long_clip_is_read_and_predicted_part_by_part(predictor: Predictor, tm
     found = reader.read(path)
     assert found.held is None
     answer, alone = SharedPredictor(predictor, batcher, Limits()).predict(found, None), predictor(path)
-    assert not isinstance(answer, GemoclapError) and (answer.parts, answer.clip_remark) == (
+    assert not isinstance(answer, GemoclapError) and (answer.parts, answer.remarks.clip) == (
         alone.parts,
-        alone.clip_remark,
+        alone.remarks.clip,
     )
     assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
     batcher.close()

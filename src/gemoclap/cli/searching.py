@@ -118,8 +118,8 @@ def run_search(args: Namespace) -> int:
 def _embedding_of(predictor: Predictor, clip: str) -> np.ndarray:
     """Return the embedding of a clip to compare with, and print what makes a comparison with it doubtful."""
     answer = predictor(clip)
-    if answer.clip_remark:
-        print(f"gemoclap: {clip}: {answer.clip_remark}", file=sys.stderr)
+    if answer.remarks.clip:
+        print(f"gemoclap: {clip}: {answer.remarks.clip}", file=sys.stderr)
     return answer.embedding
 
 

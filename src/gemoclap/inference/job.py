@@ -74,8 +74,8 @@ class Job:
             emotion = NO_SPEECH
         row = about(clip) | {"emotion": emotion, **{name: round(one, 6) for name, one in scores.items()}}
         row |= {name: value for name, value in _further(answer).items() if name in self.columns}
-        # What is the same in every row is said once, by the command.
-        return row | ({"remark": answer.own_remark} if answer.own_remark else {})
+        own = str(answer.remarks._replace(labels=None))  # what is the same in every row is said once, by the command
+        return row | ({"remark": own} if own else {})
 
 
 class LocalEngine:

@@ -21,6 +21,24 @@ CLOSE = 0.05
 """Difference between the largest two probabilities up to which an answer gets the remark that it is close [C]."""
 
 
+class Remarks(NamedTuple):
+    """Why an answer may mean less than it seems, by what it is about; None where there is nothing to say.
+
+    Attributes
+    ----------
+    clip : the clip itself, such as "silent".
+    labels : those that the model was not trained on; the same for all clips.
+    close : two labels that are about equally probable.
+    """
+
+    clip: str | None = None
+    labels: str | None = None
+    close: str | None = None
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, self))
+
+
 @dataclass(frozen=True)
 class Prediction:
     """The answer for one clip.
@@ -33,28 +51,28 @@ class Prediction:
         weighted by length.
     embedding : (E,) float32: of unit length in the space that audio and prompts share; of a model with a plain head its
         pooled features.
-    remark : why the answer may mean less than it seems, such as "silent", that the model was not trained on a label, or that
-        two labels are about equally probable; None where it does not.
     has_speech : False for a silent clip, for channels that cancel, and where `Predictor.check_speech` found no speech.
     seconds : length of the sound that was used: without silence at head and tail, and without what `parts` leave out.
     parts : number of parts that the answer is the mean of. A clip is cut if it is longer than those of training, and at long
         pauses if `Predictor.check_speech` is set.
     genders : gender -> probability, if `Predictor.predict_gender` was set.
-    clip_remark : the part of `remark` that is about the clip itself.
-    own_remark : `remark` without what is the same for all clips: labels that the model was not trained on.
+    remarks : why the answer may mean less than it seems, part by part.
     """
 
     emotion: str
     confidence: float
     probabilities: dict[str, float]
     embedding: np.ndarray = field(repr=False)
-    remark: str | None = None
     has_speech: bool = True
     seconds: float = 0.0
     parts: int = 1
     genders: dict[str, float] | None = None
-    clip_remark: str | None = None
-    own_remark: str | None = None
+    remarks: Remarks = Remarks()
+
+    @property
+    def remark(self) -> str | None:
+        """All `remarks` in a line; None where there are none."""
+        return str(self.remarks) or None
 
 
 class Featured(NamedTuple):
@@ -206,13 +224,11 @@ def prediction_of(
         confidence,
         by_label,
         embeddings[0] if len(embeddings) == 1 else _mean_embedding(embeddings, weights),
-        _joined(clip.remark, label_remark, close),
         has_speech,
         clip.seconds,
         len(weights),
         None if genders is None else _by_label(GENDERS, _mean(genders, weights)),
-        clip.remark,
-        _joined(clip.remark, close),
+        Remarks(clip.remark, label_remark, close),
     )
 
 
@@ -229,10 +245,6 @@ def close_call(probabilities: Mapping[str, float]) -> str | None:
     if probabilities[first] - probabilities[second] > CLOSE + 1e-9:  # 0.525 - 0.475 is a little more than 0.05
         return None
     return f"close: {first} {probabilities[first]:.2f}, {second} {probabilities[second]:.2f}"
-
-
-def _joined(*remarks: str | None) -> str | None:
-    return "; ".join(filter(None, remarks)) or None
 
 
 def _by_label(labels: Sequence[str], probabilities: np.ndarray) -> dict[str, float]:

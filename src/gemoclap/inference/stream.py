@@ -293,7 +293,7 @@ def window_of(
     if isinstance(answer, GemoclapError):
         return EmotionWindow(*place, UNKNOWN, 0.0, {}, speaker=speaker, error=str(answer).removeprefix(f"{UNNAMED}: "))
     # Windows are averaged over time afterwards, so a low confidence in a single window means little.
-    remark = answer.clip_remark if isinstance(answer, Prediction) else answer.remark
+    remark = answer.remarks.clip if isinstance(answer, Prediction) else answer.remark
     return EmotionWindow(*place, answer.emotion, answer.confidence, answer.probabilities, remark, speaker=speaker)
 
 
