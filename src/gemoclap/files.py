@@ -146,6 +146,14 @@ def read_json(path: str | os.PathLike, remedy: str, kind: type = dict) -> Any:
     return _parsed(read_text(path), str(path), remedy, kind)
 
 
+def has_key(path: str | os.PathLike, name: str) -> bool:
+    """Whether a file is JSON with an entry of this name; also False if there is no such file, or it is damaged."""
+    try:
+        return name in read_json(path, "")
+    except GemoclapError:
+        return False
+
+
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict[str, Any]:
     """Return the mapping in a YAML file; raises as `read_json`."""
     try:

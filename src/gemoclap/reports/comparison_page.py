@@ -12,8 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from gemoclap.errors import GemoclapError
-from gemoclap.files import read_json, write_json
+from gemoclap.files import has_key, write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, least_p
 from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
 from gemoclap.reports.comparison import SystemComparison, SystemPair, pair_row
@@ -69,12 +68,8 @@ def write_comparison_files(comparison: SystemComparison, output: Path, formats: 
 
 def refuse_others(output: Path) -> None:
     """Raise a GemoclapError if a folder has files, but no earlier comparison."""
-    try:
-        if "pairs" in read_json(output / DATA, ""):
-            return
-    except GemoclapError:
-        pass  # there is none
-    refuse_used_folder(output)
+    if not has_key(output / DATA, "pairs"):
+        refuse_used_folder(output)
 
 
 # A terminal.

@@ -10,7 +10,7 @@ from typing import Any
 
 from gemoclap.config import TRAINED
 from gemoclap.errors import GemoclapError
-from gemoclap.files import read_json, write_json
+from gemoclap.files import has_key, write_json
 from gemoclap.metrics import INTERVAL_SEEDS
 from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
@@ -94,13 +94,8 @@ def write_beside(beside: Beside, output: Path) -> Path:
 
 def refuse_other_files(output: Path) -> None:
     """Raise a GemoclapError if a folder has files, but no earlier table of a paper."""
-    for name in PAPERS:
-        try:
-            if DATA_KEY in read_json(output / f"{name}.json", ""):
-                return
-        except GemoclapError:
-            pass  # there is none
-    refuse_used_folder(output)
+    if not any(has_key(output / f"{name}.json", DATA_KEY) for name in PAPERS):
+        refuse_used_folder(output)
 
 
 def incomparable(name: str, results: Results) -> str:
