@@ -47,6 +47,11 @@ class Fold:
     test: tuple[Utterance, ...]
 
     @property
+    def rows(self) -> tuple[Utterance, ...]:
+        """The utterances of all parts."""
+        return (*self.train, *self.dev, *self.test)
+
+    @property
     def hash(self) -> str:
         """Twelve hex digits. They change if any part gains or loses an id. The order of rows does not matter."""
         parts = (("train", self.train), ("dev", self.dev), ("test", self.test))
@@ -63,6 +68,11 @@ class Fold:
             return ()
         shown = shown_speakers(row for part in parts for row in part)
         return tuple(name for key, name in shown.items() if key in shared)
+
+
+def rows_of(folds: Iterable[Fold]) -> list[Utterance]:
+    """Return the utterances of folds, each once, in the order in which they come first."""
+    return list({row.id: row for fold in folds for row in fold.rows}.values())
 
 
 def make_folds(utterances: Sequence[Utterance], settings: DataSettings, vocabulary: Vocabulary) -> list[Fold]:
@@ -367,7 +377,7 @@ def _check_classes(fold: Fold, rows: Sequence[Utterance], vocabulary: Vocabulary
             f"class {min(missing - found)!r} has no utterance; there are only {', '.join(sorted(found))}; choose classes that "
             "the manifest has with --data.emotions"
         )
-    if outside := missing - _classes((*fold.train, *fold.dev, *fold.test), vocabulary):
+    if outside := missing - _classes(fold.rows, vocabulary):
         left = [row for row in rows if vocabulary.resolve(row.emotion) == min(outside)]
         nameless = sum(not row.speaker for row in left)
         why = f", {nameless} of them without a speaker (kept {KEEP})" if nameless else ""

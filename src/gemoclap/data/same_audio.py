@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import Fold
+from gemoclap.data.folds import Fold, rows_of
 from gemoclap.errors import GemoclapError
 
 PARTS = ("trained on", "developed on", "tested on")
@@ -28,7 +28,7 @@ def refuse_same_audio(folds: Sequence[Fold], store: AudioStore, settings: DataSe
     ------
     GemoclapError : two parts of a fold have the same audio, and ``allow_speaker_overlap`` is false; or audio cannot be read.
     """
-    rows = list({row.id: row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)}.values())
+    rows = rows_of(folds)
     copies = _copies(rows, store)
     found = [sentence for fold in folds if (sentence := _same_audio(fold, copies))] if copies else []
     if found and not settings.allow_speaker_overlap:

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 
 from gemoclap.config import BASELINES, TRAINED, AudioSettings, Settings, check_methods
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.folds import Fold, make_folds, rows_of
 from gemoclap.data.reading import left_out, one_class_corpora, read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source
@@ -80,7 +80,7 @@ def cross_validate(
     if any(pending[method] for method in methods if method in BASELINES):
         opensmile_package()  # before the other methods take hours
     # Read all audio before anything is written, so that a faulty file leaves no run behind.
-    rows = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
+    rows = rows_of(folds) if any(pending.values()) else []
     sources = InputSources(store or load_audio_store(settings.cache, data.audio, rows), settings)
     say_all(refuse_same_audio(folds if rows else (), sources.store, data))
     for method in trained:
@@ -172,7 +172,7 @@ def plan_of(
         for fold in folds
     ]
     # Without the names of speakers, nobody can tell whether the parts share some.
-    unknown = any(row.speaker is None for fold in folds for row in (*fold.train, *fold.dev, *fold.test))
+    unknown = any(row.speaker is None for row in rows_of(folds))
     overlap = unknown or any(fold.shared_speakers for fold in folds)
     tested = [row for fold in folds for row in fold.test]
     known = {name: known_speakers(config, tested) for name, config in encoders.items()}

@@ -21,7 +21,7 @@ from gemoclap.corpora.speakers import row_columns
 from gemoclap.corpora.tables import read_table
 from gemoclap.corpora.values import known, number
 from gemoclap.data.dataset import InputSource, TrainBatches, eval_batches
-from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.folds import Fold, make_folds, rows_of
 from gemoclap.data.perturb import with_copies
 from gemoclap.data.reading import read_data
 from gemoclap.data.same_audio import refuse_same_audio
@@ -136,7 +136,7 @@ def cross_validate_dimensions(settings: Settings, output: Path) -> list[Fold]:
     plan = plan_of(folds, Vocabulary(METHOD, names), str(data.manifest), {encoder: encoder_config(encoder)})
     refuse_other_run(output, config, plan)
     pending = [fold for fold in folds if not (output / METHOD / fold.name / PREDICTIONS).is_file()]
-    needed = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if pending else []
+    needed = rows_of(folds) if pending else []
     sources = InputSources(load_audio_store(settings.cache, data.audio, needed), settings)
     say_all(refuse_same_audio(folds if needed else (), sources.store, data))
     claim(output, config, [METHOD], plan)

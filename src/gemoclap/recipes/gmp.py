@@ -263,7 +263,7 @@ def _train_on_frames(
     prepare_encoder(encoder, settings)
     model = FrameLabelModel(encoder, gmp.scales, gmp.span_seconds, gmp.hidden_share).to(state.device)
     # All parts of the fold are prepared, although only the training part is used here. The last stage uses the same cache.
-    source = sources.for_encoder(encoder, [*fold.train, *fold.dev, *fold.test])
+    source = sources.for_encoder(encoder, fold.rows)
     source = InputsWithSeries(source, sources.store, labels, "frame_labels")
     codebooks = [file_hash(codebook_path(output.parent / "clusters", k)) for k in gmp.scales]
     run_epochs(

@@ -33,7 +33,7 @@ from gemoclap.config import CacheSettings
 from gemoclap.config.probe import LOG_MEL, ProbeSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
-from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.folds import Fold, make_folds, rows_of
 from gemoclap.data.reading import read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source, load_audio_encoder
@@ -92,8 +92,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     pending = {
         method: [one for one in heads if not predictions_path(output / method, *one).is_file()] for method in encoders
     }
-    parts = [row for fold in folds for row in (*fold.train, *fold.dev, *fold.test)] if any(pending.values()) else []
-    rows = list({row.id: row for row in parts}.values())
+    rows = rows_of(folds) if any(pending.values()) else []
     # Read all audio before anything is written, so that a faulty file leaves no run behind.
     store = load_audio_store(settings.cache, data.audio, rows)
     say_all(refuse_same_audio(folds if rows else (), store, data))

@@ -20,7 +20,7 @@ import numpy as np
 
 from gemoclap.config import ONE_TRAINING, Settings, affected, check_methods
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import make_folds
+from gemoclap.data.folds import make_folds, rows_of
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash
@@ -136,8 +136,7 @@ class Sweep:
     @cached_property
     def store(self) -> AudioStore:
         """The corpus's audio, read once for all runs."""
-        rows = {row.id: row for fold in self.folds for row in (*fold.train, *fold.dev, *fold.test)}
-        return load_audio_store(self.settings.cache, self.settings.data.audio, list(rows.values()))
+        return load_audio_store(self.settings.cache, self.settings.data.audio, rows_of(self.folds))
 
     def settings_of(self, combination: Combination, seed: int) -> Settings:
         """Return the settings with which `gemoclap crossval` would do the same."""

@@ -15,7 +15,7 @@ from typing import Any
 from gemoclap.config import ONE_TRAINING, Settings, check_methods
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.folds import Fold, make_folds
+from gemoclap.data.folds import Fold, make_folds, rows_of
 from gemoclap.data.reading import read_data
 from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
@@ -132,8 +132,7 @@ class TableRun:
     @cached_property
     def store(self) -> AudioStore:
         """The audio of the corpus, which is read once for all cells."""
-        rows = {row.id: row for fold in self.folds for row in (*fold.train, *fold.dev, *fold.test)}
-        return load_audio_store(self.settings.cache, self.settings.data.audio, list(rows.values()))
+        return load_audio_store(self.settings.cache, self.settings.data.audio, rows_of(self.folds))
 
     def settings_of(self, cell: Cell) -> Settings:
         """Return the settings of a cell. `gemoclap crossval` with these settings would do the same."""
