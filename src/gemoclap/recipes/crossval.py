@@ -34,6 +34,7 @@ from gemoclap.recipes.train import check_folds, train_method
 from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibrate
+from gemoclap.training.checkpoint import CHECKPOINT
 from gemoclap.training.evaluate import headline_scores, predict_table, table_of
 from gemoclap.wording import counted, roughly
 
@@ -239,7 +240,7 @@ def _finish_off(folders: Sequence[Path], keep_models: bool) -> None:
 
     def remove() -> None:
         for folder in folders:
-            for name in ("checkpoint", *(() if keep_models else ENCODERS)):
+            for name in (CHECKPOINT, *(() if keep_models else ENCODERS)):
                 shutil.rmtree(folder / name, ignore_errors=True)
 
     on_main_process(remove)
@@ -252,7 +253,7 @@ def _finish(table: PredictionTable, folder: Path, *others: str) -> None:
         if table.embeddings is not None:
             write_embeddings(folder / EMBEDDINGS, table.embeddings)
         table.write(folder / "predictions.csv")
-        for name in ("checkpoint", *others):
+        for name in (CHECKPOINT, *others):
             shutil.rmtree(folder / name, ignore_errors=True)
 
     on_main_process(write)

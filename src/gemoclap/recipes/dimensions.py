@@ -45,6 +45,7 @@ from gemoclap.recipes.run_folder import (
 )
 from gemoclap.recipes.speaker_features import by_speaker
 from gemoclap.recipes.supervised import build_model, standardize_features
+from gemoclap.training.checkpoint import CHECKPOINT
 from gemoclap.training.distributed import process_state
 from gemoclap.training.loop import run_epochs
 from gemoclap.wording import counted
@@ -234,4 +235,4 @@ def _predict(model: EmotionModel, rows: Sequence[Utterance], source: InputSource
 def _finish(table: DimensionTable, folder: Path) -> None:
     """Write the predictions, which marks the fold as done, then delete the training state."""
     table.write(folder / PREDICTIONS)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)

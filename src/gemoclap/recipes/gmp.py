@@ -14,7 +14,6 @@ development speakers.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +46,7 @@ from gemoclap.recipes.gmp_features import ORIGIN, copy_features, feature_setting
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_folder import (
     determining,
+    drop_checkpoint,
     on_main_process,
     run_key,
     save_folder,
@@ -104,7 +104,7 @@ def run_gmp_step(
         process_state().wait_for_everyone()
         if not is_done:
             _train_features(settings, fold, vocabulary, sources, features)
-        _let_go(features)
+        drop_checkpoint(features)
         return features
     if step == "cluster":
         cluster(settings, fold, vocabulary, sources.store, features / "model", output / "clusters")
@@ -112,7 +112,7 @@ def run_gmp_step(
     if not is_trained(frames):
         labels = cluster(settings, fold, vocabulary, sources.store, features / "model", output / "clusters")
         _train_on_frames(settings, _start(settings, output), fold, sources, labels, frames)
-    _let_go(frames)
+    drop_checkpoint(frames)
     return frames
 
 
@@ -307,8 +307,3 @@ def _save_encoder(encoder: SpeechEncoder, fold: Fold, output: Path) -> None:
     """
     remember(encoder.model.config, labelled=named_speakers([*fold.train, *fold.dev]))
     on_main_process(lambda: save_folder(output / "model", encoder.save_pretrained))
-
-
-def _let_go(output: Path) -> None:
-    """Delete the training state of a finished step."""
-    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -39,6 +38,7 @@ from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
     claim,
     determining,
+    drop_checkpoint,
     file_hash,
     on_main_process,
     refuse_other_run,
@@ -100,7 +100,7 @@ def train_intensity(settings: IntensitySettings, output: Path) -> Path:
         on_main_process(lambda: write_json(output / "ranking.json", _as_data(rankers, strengths)))
         _fit(settings, model, everyone, vocabulary, StrengthInputs(store, strengths), output)
         _save(model, settings, everyone, output)
-    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
+    drop_checkpoint(output)
     return output / "model"
 
 

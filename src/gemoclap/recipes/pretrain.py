@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -39,6 +38,7 @@ from gemoclap.recipes.model_card import write_encoder_card
 from gemoclap.recipes.run_folder import (
     claim,
     determining,
+    drop_checkpoint,
     on_main_process,
     refuse_other_run,
     run_key,
@@ -86,7 +86,7 @@ def pretrain(settings: PretrainSettings, output: Path) -> Path:
         on_main_process(
             lambda: save_folder(output / "model", lambda folder: save_encoder(model, folder, settings, rows))
         )
-    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
+    drop_checkpoint(output)
     return output / "model"
 
 

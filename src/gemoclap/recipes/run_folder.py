@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gemoclap.encoders.text import MINILM, minilm_folder
 from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json, read_yaml, write_json
+from gemoclap.training.checkpoint import CHECKPOINT
 from gemoclap.training.distributed import process_state
 from gemoclap.writing import atomic_write, folder_written_beside, is_passing, refuse_used_folder
 
@@ -157,6 +159,11 @@ def on_main_process(action: Callable[[], None]) -> None:
         raise cause
     if failure[0] is not None:
         raise GemoclapError(failure[0])
+
+
+def drop_checkpoint(output: Path) -> None:
+    """Delete the training state of a finished training. All processes wait until it is gone."""
+    on_main_process(lambda: shutil.rmtree(output / CHECKPOINT, ignore_errors=True))
 
 
 def on_every_process(action: Callable[[], None]) -> None:

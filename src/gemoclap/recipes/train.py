@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,15 @@ from gemoclap.recipes.calibration import predictions_of_run, set_calibration
 from gemoclap.recipes.gmp import Step, check_step, run_gmp_step, train_gmp_tl
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
+from gemoclap.recipes.run_folder import (
+    claim,
+    drop_checkpoint,
+    on_main_process,
+    refuse_other_run,
+    run_config,
+    say,
+    say_all,
+)
 from gemoclap.recipes.supervised import is_trained, save_model, train_in_one_stage
 from gemoclap.training.calibration import calibrate
 
@@ -74,7 +81,7 @@ def train(
         save_model(model, output / "model", settings, method, everyone, store)
     if unseen is not None:
         on_main_process(lambda: set_calibration(output / "model", unseen))
-    on_main_process(lambda: shutil.rmtree(output / "checkpoint", ignore_errors=True))
+    drop_checkpoint(output)
     return output / "model"
 
 

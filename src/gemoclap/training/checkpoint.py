@@ -32,6 +32,8 @@ from gemoclap.files import parse_json, write_json
 from gemoclap.training.distributed import process_state
 from gemoclap.writing import give_usual_mode, named_as, readable_write_errors
 
+CHECKPOINT = "checkpoint"
+"""Name of the folder of checkpoints in that of a training."""
 Tensors = dict[str, Tensor]
 
 

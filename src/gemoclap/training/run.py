@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from gemoclap.config import TrainSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.training.checkpoint import (
+    CHECKPOINT,
     Checkpoint,
     Tensors,
     load_optimizer,
@@ -203,7 +204,7 @@ class Run:
         scaler = self.accelerator.scaler
         self._kept_at = perf_counter()
         write_checkpoint(
-            self.output / "checkpoint",
+            self.output / CHECKPOINT,
             self.run_key,
             self.state.step,
             tensors=tensors,
@@ -213,13 +214,13 @@ class Run:
 
     def resume(self) -> None:
         """Go back to the newest checkpoint of this run, if there is one."""
-        checkpoint = read_checkpoint(self.output / "checkpoint", self.run_key)
+        checkpoint = read_checkpoint(self.output / CHECKPOINT, self.run_key)
         if checkpoint is None:
             return
         try:
             self._restore(checkpoint)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            folder = self.output / "checkpoint"
+            folder = self.output / CHECKPOINT
             raise GemoclapError(f"{folder}: damaged checkpoint ({error}); delete it to start again") from error
 
     def _restore(self, checkpoint: Checkpoint) -> None:
