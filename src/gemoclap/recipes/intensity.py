@@ -26,7 +26,7 @@ from gemoclap.ems.ranking import StrengthRankers, check_neutral, fit_rankers
 from gemoclap.encoders.fingerprint import fingerprint
 from gemoclap.encoders.pretrained import readable_errors
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.files import write_json
+from gemoclap.files import file_hash, write_json
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.recipes.baseline import EgemapsFeatures
@@ -39,7 +39,6 @@ from gemoclap.recipes.run_folder import (
     claim,
     determining,
     drop_checkpoint,
-    file_hash,
     on_main_process,
     refuse_other_run,
     run_key,

@@ -43,6 +43,7 @@ from gemoclap.encoders.mel import LogMel
 from gemoclap.encoders.pooling import masked_mean
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.errors import GemoclapError
+from gemoclap.files import file_hash
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.predictions import concatenate, read_predictions
@@ -50,7 +51,7 @@ from gemoclap.recipes.crossval import plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.made import write_made
-from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, file_hash, refuse_other_run, say_all
+from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, refuse_other_run, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
