@@ -19,6 +19,8 @@ from gemoclap.writing import NOT_UTF8, atomic_write
 
 COLUMNS = ("fold", "id", "speaker", "gender", "truth", "prediction")
 """The first columns of predictions.csv; then follow one column ``p_EMOTION`` per class, and `PATH`."""
+PREDICTIONS = "predictions.csv"
+"""Name of the file in a fold's folder with a table of predictions. If it is there, the fold is finished."""
 PROBABILITY_PREFIX = "p_"
 PATH = "path"
 """The last column, which files of earlier versions lack."""

@@ -18,6 +18,7 @@ from gemoclap.inference.adaptation import ALL
 from gemoclap.inference.prediction import Featured, Prediction, adapt_clips
 from gemoclap.inference.predictor import Predictor
 from gemoclap.models import Classifier, EmotionModel, classifier_of
+from gemoclap.predictions import PREDICTIONS
 from gemoclap.recipes.made import made_with
 from gemoclap.reports import write_scores
 from gemoclap.reports.evaluation import ADAPTED, label_remarks
@@ -66,7 +67,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     uncalibrated = None if raw is None else choice.join(raw)
     if args.output:
         with folder_written_beside(Path(args.output)) as folder:
-            table.write(folder / "predictions.csv")
+            table.write(folder / PREDICTIONS)
             title = f"{args.model} on {args.manifest}{ADAPTED[args.adapt]}"
             write_scores(
                 scores, table, folder, title, trained_speakers,

@@ -13,7 +13,7 @@ from typing import Any
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, write_json
-from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.predictions import PREDICTIONS, PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.model_card import write_expected_scores
 from gemoclap.recipes.other_folders import other_folder
 from gemoclap.recipes.run_files import read_plan, read_run_config
@@ -67,7 +67,7 @@ def predictions_of_run(run: Path, config: Mapping[str, Any], method: str, classe
         plan = read_plan(folder / FOLDS)
         overlap, manifest = overlap or bool(plan["speaker_overlap"]), Path(str(found["data"]["manifest"])).name
         for fold in plan["folds"]:
-            path = folder / method / fold["name"] / "predictions.csv"
+            path = folder / method / fold["name"] / PREDICTIONS
             if not path.is_file():
                 raise GemoclapError(f"{path}: no such file; finish the cross-validation of {method} first")
             tables.append(read_predictions(path))

@@ -26,7 +26,7 @@ from gemoclap.data.reading import read_data
 from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.models import load_emotion_model
-from gemoclap.predictions import PredictionTable, read_predictions
+from gemoclap.predictions import PREDICTIONS, PredictionTable, read_predictions
 from gemoclap.recipes.crossval import cross_validate, encoder_config
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holding
@@ -174,7 +174,7 @@ class CrossCorpus:
 
     def predictions_path(self, pair: Pair, seed: int) -> Path:
         """Return the path of a pair's predictions; if the file exists, the pair is finished."""
-        return seed_folder(self.output / "cells" / pair.name, seed) / "predictions.csv"
+        return seed_folder(self.output / "cells" / pair.name, seed) / PREDICTIONS
 
     def predictions(self, pair: Pair) -> list[PredictionTable]:
         """Return the predictions for the test corpus, one table per finished seed.
@@ -269,7 +269,7 @@ class CrossCorpus:
         seeded = replace(self.settings.train, seed=seed)
         settings = replace(self.settings, data=self._data_within(corpus), train=seeded)
         folder = self.within_folder(corpus, seed)
-        paths = [folder / self.method / fold.name / "predictions.csv" for fold in self._folds[corpus]]
+        paths = [folder / self.method / fold.name / PREDICTIONS for fold in self._folds[corpus]]
         store = None if all(path.is_file() for path in paths) else self.store
         cross_validate(settings, [self.method], folder, keep_models=False, store=store)
         if store is not None:  # otherwise all folds were finished before

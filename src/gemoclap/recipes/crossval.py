@@ -21,7 +21,7 @@ from gemoclap.encoders.provenance import known_speakers, warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.files import write_json
 from gemoclap.labels import Vocabulary
-from gemoclap.predictions import EMBEDDINGS, PredictionTable, write_embeddings
+from gemoclap.predictions import EMBEDDINGS, PREDICTIONS, PredictionTable, write_embeddings
 from gemoclap.recipes.baseline import EgemapsFeatures, opensmile_package, run_fold
 from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.gmp import ENCODERS
@@ -195,7 +195,7 @@ def encoder_config(name: str) -> PreTrainedConfig | None:
 
 
 def _is_done(folder: Path) -> bool:
-    return (folder / "predictions.csv").is_file()
+    return (folder / PREDICTIONS).is_file()
 
 
 def _train_and_test(
@@ -252,7 +252,7 @@ def _finish(table: PredictionTable, folder: Path, *others: str) -> None:
     def write() -> None:
         if table.embeddings is not None:
             write_embeddings(folder / EMBEDDINGS, table.embeddings)
-        table.write(folder / "predictions.csv")
+        table.write(folder / PREDICTIONS)
         for name in (CHECKPOINT, *others):
             shutil.rmtree(folder / name, ignore_errors=True)
 

@@ -29,6 +29,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.heads.objectives import Concordance
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
+from gemoclap.predictions import PREDICTIONS
 from gemoclap.recipes.crossval import encoder_config, plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
@@ -52,7 +53,6 @@ from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
 METHOD = "dimensions"
-PREDICTIONS = "predictions.csv"
 EVAL_BATCH = 32
 EQUAL = 1e-9
 """Standard deviation below which all values of a dimension are taken for equal."""

@@ -26,7 +26,7 @@ from gemoclap.data.reading import read_data
 from gemoclap.ems.variants import VARIANTS
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.labels import Vocabulary
-from gemoclap.predictions import concatenate, read_predictions
+from gemoclap.predictions import PREDICTIONS, concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.pretrain import build, load_intensity_model, pretrain, read_source, save_encoder
@@ -315,6 +315,6 @@ def _finetune(settings: CompareSettings, manifest: str, name: str, seed: int, pl
     folds = cross_validate(asked, settings.finetune.methods, folder, keep_models=False)
     scores = []
     for method in settings.finetune.methods:
-        tables = [read_predictions(folder / method / fold.name / "predictions.csv") for fold in folds]
+        tables = [read_predictions(folder / method / fold.name / PREDICTIONS) for fold in folds]
         scores.append(Score(method, corpus, name, seed, **headline_scores(concatenate(tables))))
     return scores

@@ -46,7 +46,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
-from gemoclap.predictions import concatenate, read_predictions
+from gemoclap.predictions import PREDICTIONS, concatenate, read_predictions
 from gemoclap.recipes.crossval import plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import cache_folder, load_audio_store
@@ -295,12 +295,12 @@ def _train_and_test(
     for place in [own.parent, own] if seed == settings.train.seeds[0] else [own]:
         with atomic_write(place / "log.jsonl") as file:
             file.writelines(json.dumps(row) + "\n" for row in log)
-        predictions.write(place / "predictions.csv")
+        predictions.write(place / PREDICTIONS)
 
 
 def predictions_path(folder: Path, fold: Fold, seed: int) -> Path:
     """Return the path of a head's predictions, below the folder of its encoder. If the file exists, the head is finished."""
-    return folder / fold.name / f"seed_{seed}" / "predictions.csv"
+    return folder / fold.name / f"seed_{seed}" / PREDICTIONS
 
 
 def _sum_up(

@@ -24,7 +24,7 @@ from gemoclap.data.folds import make_folds, rows_of
 from gemoclap.data.reading import read_data
 from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash
-from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.predictions import PREDICTIONS, PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
@@ -181,7 +181,7 @@ class Sweep:
         folders = [
             self.fold_folder(combination, seed, method, fold.name) for method in self.methods for fold in self.folds
         ]
-        return all((folder / "predictions.csv").is_file() for folder in folders)
+        return all((folder / PREDICTIONS).is_file() for folder in folders)
 
     def run_folder(self, combination: Combination, seed: int) -> Path:
         """Return the folder of a combination's run with one seed."""
@@ -233,9 +233,7 @@ class Sweep:
         return [
             concatenate(
                 [
-                    read_predictions(
-                        self.fold_folder(self.combinations[best], seed, method, fold.name) / "predictions.csv"
-                    )
+                    read_predictions(self.fold_folder(self.combinations[best], seed, method, fold.name) / PREDICTIONS)
                     for best, fold in zip(numbers, self.folds, strict=True)
                 ]
             )
@@ -290,7 +288,7 @@ def _name(axes: Axes, values: Sequence[Value]) -> str:
 
 
 def _development_uar(folder: Path) -> float:
-    if not (folder / "predictions.csv").is_file():
+    if not (folder / PREDICTIONS).is_file():
         return float("nan")
     rows = read_log(folder / "log.jsonl")
     kept = [row for row in rows if row.get("selected")] or rows[-1:]

@@ -22,6 +22,7 @@ from gemoclap.encoders.pretrained import load_config
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash
 from gemoclap.labels import Vocabulary
+from gemoclap.predictions import PREDICTIONS
 from gemoclap.recipes.crossval import cross_validate
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
@@ -144,7 +145,7 @@ class TableRun:
 
     def pending(self, cell: Cell) -> list[Fold]:
         """Return the folds of a cell that have no predictions yet."""
-        return [fold for fold in self.folds if not (self.fold_folder(cell, fold) / "predictions.csv").is_file()]
+        return [fold for fold in self.folds if not (self.fold_folder(cell, fold) / PREDICTIONS).is_file()]
 
     @staticmethod
     def fold_folder(cell: Cell, fold: Fold) -> Path:

@@ -14,7 +14,8 @@ from gemoclap.corpora.manifest import DIMENSIONS
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, read_yaml, write_json
 from gemoclap.metrics.concordance import concordance, concordance_interval
-from gemoclap.recipes.dimensions import METHOD, PREDICTIONS, DimensionTable
+from gemoclap.predictions import PREDICTIONS
+from gemoclap.recipes.dimensions import METHOD, DimensionTable
 from gemoclap.recipes.run_folder import CONFIG, FOLDS
 from gemoclap.reports.tables import Cells, markdown_table
 from gemoclap.writing import atomic_write

@@ -26,7 +26,7 @@ from gemoclap.metrics import (
     speaker_shares,
     without_nan,
 )
-from gemoclap.predictions import aligned
+from gemoclap.predictions import PREDICTIONS, aligned
 from gemoclap.recipes.run_files import REMEDY
 from gemoclap.recipes.run_folder import CONFIG
 from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
@@ -117,7 +117,7 @@ def _trial(path: Path) -> Trial | None:
         members: dict[int, MethodResults] = {}
         for probe in sorted(path.glob(f"{name}/seed_*/{CONFIG}")):
             seed = int(probe.parent.name.removeprefix("seed_"))
-            if not any(probe.parent.rglob("predictions.csv")):
+            if not any(probe.parent.rglob(PREDICTIONS)):
                 lacking += 1
                 continue
             results = collect(probe.parent)

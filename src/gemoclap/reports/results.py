@@ -17,7 +17,7 @@ from gemoclap.encoders.provenance import warnings_of
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
 from gemoclap.metrics import Scores
-from gemoclap.predictions import PredictionTable, concatenate, read_predictions
+from gemoclap.predictions import PREDICTIONS, PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.made import read_made
 from gemoclap.recipes.other_folders import refuse_other_folder
@@ -108,8 +108,8 @@ def _collect_method(
     tables, logs, temperatures = {}, {}, {}
     for fold in folds:
         folder = run_dir / name / fold["name"] / below
-        if (folder / "predictions.csv").is_file():
-            tables[fold["name"]] = _fold_predictions(folder / "predictions.csv", fold, classes)
+        if (folder / PREDICTIONS).is_file():
+            tables[fold["name"]] = _fold_predictions(folder / PREDICTIONS, fold, classes)
             if (folder / "log.jsonl").is_file():
                 logs[fold["name"]] = read_log(folder / "log.jsonl")
             if (folder / CALIBRATION).is_file():

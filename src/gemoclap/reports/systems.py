@@ -13,6 +13,7 @@ from gemoclap.corpora.manifest import AUDIO_SUFFIXES, Utterance
 from gemoclap.corpora.speakers import normal_name, speaker_name
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import read_json
+from gemoclap.predictions import PREDICTIONS
 from gemoclap.recipes.other_folders import CROSSVAL, other_folder
 from gemoclap.recipes.run_folder import CONFIG, seed_folders
 from gemoclap.reports.dimensions import is_dimension_run
@@ -22,7 +23,6 @@ from gemoclap.reports.records import Results, Row
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import tables_of
 
-PREDICTIONS = "predictions.csv"
 FEW = 3
 """Number of clips that a message names."""
 
