@@ -52,7 +52,7 @@ from gemoclap.recipes.several_corpora import (
     shared_speakers,
     write_together,
 )
-from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
+from gemoclap.recipes.sharing import CELLS, claim_together, refuse_torchrun, share
 from gemoclap.recipes.speaker_features import by_speaker
 from gemoclap.recipes.train import train
 from gemoclap.running import running_seconds
@@ -174,7 +174,7 @@ class CrossCorpus:
 
     def predictions_path(self, pair: Pair, seed: int) -> Path:
         """Return the path of a pair's predictions; if the file exists, the pair is finished."""
-        return seed_folder(self.output / "cells" / pair.name, seed) / PREDICTIONS
+        return seed_folder(self.output / CELLS / pair.name, seed) / PREDICTIONS
 
     def predictions(self, pair: Pair) -> list[PredictionTable]:
         """Return the predictions for the test corpus, one table per finished seed.

@@ -10,12 +10,11 @@ from typing import Any
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, read_yaml
 from gemoclap.recipes.run_folder import CONFIG, FOLDS
-from gemoclap.recipes.sharing import LOCKS
+from gemoclap.recipes.sharing import CELLS, LOCKS
 
 CROSSVAL = "name the folder of a 'gemoclap crossval'"
 TABLES = {"sweep.json": "sweep", "table1.json": "table1", "crosscorpus.json": "crosscorpus", "ems.json": "compare ems"}
 """File -> command that fills a folder with several runs, and writes this file beside them."""
-CELLS = "cells"
 DEEPEST = 4
 """How many folders above another are looked at: that of a fold's model is RUN/METHOD/FOLD/model."""
 

@@ -14,8 +14,8 @@ from gemoclap.recipes.run_folder import LONGEST_WHOLE_NAME, claim, short_name
 from gemoclap.training.distributed import process_state
 
 Result = TypeVar("Result")
-LOCKS = "locks"
-"""Folder with one lock per job."""
+LOCKS, CELLS = "locks", "cells"
+"""Folders of a table: one lock per job, and the runs of its cells."""
 
 
 def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[[str], None]) -> list[Result]:

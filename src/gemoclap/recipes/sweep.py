@@ -39,11 +39,10 @@ from gemoclap.recipes.run_folder import (
     seed_folder,
     short_name,
 )
-from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
+from gemoclap.recipes.sharing import CELLS, claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
 from gemoclap.wording import spelt
 
-CELLS = "cells"
 LONGEST_CELL_NAME = 100
 """Bytes of the name of a combination's folder; a longer name is replaced by a hash."""
 SWEPT = ("model.", "objective.", "train.", "gmp.", "data.perturbed_copies")

@@ -35,9 +35,7 @@ from gemoclap.recipes.run_folder import (
     seed_folder,
     short_name,
 )
-from gemoclap.recipes.sharing import claim_together, refuse_torchrun, share
-
-CELLS = "cells"
+from gemoclap.recipes.sharing import CELLS, claim_together, refuse_torchrun, share
 
 
 @dataclass(frozen=True)
