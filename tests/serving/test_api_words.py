@@ -139,5 +139,10 @@ def test_a_plain_head_names_its_classes_to_clients(
     assert run("train", small_manifest, *SMALL, "--method", "ce", "-o", tmp_path / "run") == 0
     predictor = Predictor.from_pretrained(tmp_path / "run" / "model", device="cpu")
     with ExitStack() as stack:
-        said = message_of(post(started(stack, predictor), "predict", clips[0], labels="calm,bored"), 422)
+        client = started(stack, predictor)
+        said = message_of(post(client, "predict", clips[0], labels="calm,bored"), 422)
+        for path in ("predict", "timeline"):
+            assert post(client, path, clips[0], labels="Sad,ANGER").status_code == 200
+        found = post(client, "predict", clips[0], labels="Sad,ANGER").json()["probabilities"]
+    assert [*found.values()] == pytest.approx([*predictor(clips[0], ["sad", "angry"]).probabilities.values()], abs=1e-4)
     assert said.startswith("labels: this model only has the classes ") and said.endswith("leave labels out")
