@@ -18,6 +18,8 @@ EMOTIONS = (
     "contemptuous", "other",
 )  # fmt: skip
 GENDERS = ("female", "male")
+LISTED, EVERY_LABEL = "custom", "manifest"
+"""Names of the vocabulary of classes that are listed in ``data.emotions``, and of that of all labels of a manifest."""
 SHOWN = 200
 """Characters of a label that an error shows."""
 UNKNOWN_GENDER = -1
@@ -274,5 +276,5 @@ def get_vocabulary(name: str) -> Vocabulary:
 
 
 def vocabulary_of(emotions: Iterable[str | None]) -> Vocabulary:
-    """Return the vocabulary of all given labels, in alphabetical order, nothing merged, named ``"manifest"``."""
-    return Vocabulary("manifest", tuple(sorted({emotion for emotion in emotions if emotion})))
+    """Return the vocabulary of all given labels, in alphabetical order, nothing merged, named `EVERY_LABEL`."""
+    return Vocabulary(EVERY_LABEL, tuple(sorted({emotion for emotion in emotions if emotion})))

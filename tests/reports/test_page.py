@@ -17,6 +17,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.metrics.calibration import apply_temperature, class_numbers, confidence_of
 from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import collect, write_report, write_scores
+from gemoclap.reports.page import report_title
 from gemoclap.reports.rows import score_table
 
 ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
@@ -73,6 +74,15 @@ def test_the_comparison_comes_first_on_the_page(full_run):
     page = (full_run / "report.md").read_text()
     assert page.index("](comparison.png)") < page.index("- Manifest:") < page.index("## Results")
     assert page.index("](reliability.png)") > page.index("## Pictures")
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "title"),
+    [("custom", "my.calls"), ("manifest", "my.calls"), ("ravdess8", "ravdess8")],
+)
+def test_a_title_names_the_manifest_where_the_set_of_classes_has_no_name(full_run, vocabulary, title):
+    results = replace(collect(full_run), vocabulary=vocabulary, manifest="corpora/my.calls.jsonl")
+    assert report_title(results) == f"Cross-validation on {title}: 8 classes, 5 folds"
 
 
 def test_summary_and_fold_tables_equal_sklearn(full_run):

@@ -11,11 +11,8 @@ from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import Fold
 from gemoclap.errors import GemoclapError
-from gemoclap.labels import Vocabulary, completed_merges, get_vocabulary, vocabulary_of
+from gemoclap.labels import LISTED, Vocabulary, completed_merges, get_vocabulary, vocabulary_of
 from gemoclap.wording import counted
-
-LISTED = "custom"
-"""Name of the vocabulary of classes that are listed in ``data.emotions``."""
 
 
 def read_data(data: DataSettings, has_folds: bool = True) -> tuple[list[Utterance], Vocabulary, DataSettings]:

@@ -160,7 +160,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
 def report_title(results: Results) -> str:
     """Return what was done, on which classes, in how many folds."""
     what = "Linear probes" if results.is_probe else "Cross-validation"
-    return f"{what} on {results.vocabulary}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}"
+    return f"{what} on {results.subject}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}"
 
 
 def _fold_table(results: Results) -> str:

@@ -209,7 +209,7 @@ def _draw_comparison(
         # Aligned right, so that long lines have room below the names of the methods.
         axes.set_xlabel(f"UAR (%)\n{legend}", loc="right", fontsize=8)
         axes.set_title(
-            f"{results.vocabulary}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}", loc="left"
+            f"{results.subject}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}", loc="left"
         )
         save(figure, path, formats)
 

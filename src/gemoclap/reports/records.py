@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gemoclap.labels import EVERY_LABEL, LISTED
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, Difference, Scores, least_p, none_if_nan, without_nan
 from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.predictions import PredictionTable
@@ -223,6 +224,11 @@ class Results:
     def is_probe(self) -> bool:
         """Whether it is a probe, whose rows are encoders."""
         return "encoders" in self.config
+
+    @property
+    def subject(self) -> str:
+        """What was trained on, for a title: the named set of classes, or the manifest if its set has no name of its own."""
+        return Path(self.manifest).stem if self.vocabulary in (LISTED, EVERY_LABEL) else self.vocabulary
 
     @property
     def is_adapted(self) -> bool:

@@ -213,7 +213,7 @@ def print_table(results: Results, console: Console) -> None:
     for warning in results.encoder_warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     table = Table(
-        title=f"{results.vocabulary}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}, in percent",
+        title=f"{results.subject}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}, in percent",
         caption=f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: all folds "
         "count the same, ± standard deviation; gap: UAR of female minus UAR of male speakers, in points",
         box=box.SIMPLE_HEAD,

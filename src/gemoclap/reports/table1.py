@@ -112,7 +112,7 @@ def _document(table: Table, entries: Sequence[Entry], first: Results | None) -> 
         *([Chapter("Protocol", (_protocol(table, first, bool(beside)),))] if first else []),
     ]
     return Document(
-        f"Audio encoders by methods{f' on {first.vocabulary}' if first else ''}",
+        f"Audio encoders by methods{f' on {first.subject}' if first else ''}",
         (*_warnings(first), *(f"**Beware: {one}.**" for one in _cautions(entries)), *_unfinished(entries)),
         tuple(parts),
         "Settings of all cells: [config.yaml](config.yaml). Figures for programs: [table1.csv](table1.csv), "
@@ -221,7 +221,7 @@ def _latex(table: Table, entries: Sequence[Entry], first: Results | None) -> str
             for reading, labels in READINGS.items()
             if (rows := _paper_rows(table, reading))
         ]
-    what = f" on {first.vocabulary}, {counted(len(first.folds), 'fold')}" if first else ""
+    what = f" on {first.subject}, {counted(len(first.folds), 'fold')}" if first else ""
     interval = f"with 95 % intervals over {_over(table)}"
     caption = f"Audio encoders by methods{what}: in percent, all test utterances together, {interval}."
     return latex_table(caption, [TITLES[method] for method in table.methods], ("WAR", "UAR"), blocks)
@@ -252,7 +252,7 @@ def print_table1(found: TableResults, console: Console) -> None:
     """Print the table: WAR above UAR, with intervals, or the state of a cell that is not finished."""
     table, entries, first = found.table, found.entries, found.first
     grid = Shown(
-        title=f"{first.vocabulary if first else 'table 1'}, in percent",
+        title=f"{first.subject if first else 'table 1'}, in percent",
         caption=f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
         box=box.SIMPLE_HEAD,
         show_edge=False,
