@@ -93,6 +93,7 @@ def test_what_a_model_s_config_says_is_refused_before_torch_is_imported(
     of_plain = {
         "this model has a plain head, which compares with no words": ["index", "clip.wav", "-o", "index"],
         "only has the classes angry, happy, neutral, sad, not bored": ["predict", "clip.wav", "--labels", "bored,sad"],
+        "classes angry, happy, neutral, sad, not bored": ["evaluate", str(small_manifest), "--labels", "bored,sad"],
         "the classes angry, happy, neutral, sad, not bored": ["timeline", "clip.wav", "--labels", "bored,sad"],
     }
     commands = [[*one, *prompts] for one in asked.values()] + [[*one, *plain] for one in of_plain.values()]

@@ -18,9 +18,11 @@ def run_evaluate(args: Namespace) -> int:
         refuse_used_folder(args.output)
     utterances = with_audio(read_manifest(args.manifest), args.manifest)
     require_model(model_source(args.model))
-    can = abilities_of(model_source(args.model))
-    if can and args.adapt != "none":
-        can.check_adaptable()
+    if can := abilities_of(model_source(args.model)):
+        if args.adapt != "none":
+            can.check_adaptable()
+        if not args.merges:  # a label can be what classes are joined to
+            can.check_labels(args.labels)
     # Imported here, because torch and transformers take seconds that a misspelt path should not cost.
     with many_imports():
         from gemoclap.cli.scoring import score

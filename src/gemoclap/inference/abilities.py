@@ -15,7 +15,7 @@ from gemoclap.config import AudioSettings
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json
 from gemoclap.inference.stream_settings import StreamSettings, complete
-from gemoclap.labels import chosen_labels, class_columns
+from gemoclap.labels import class_columns
 
 PLAIN_HEAD = "gemoclap-classifier"
 """The type of models without prompts (`heads.classifier.SpeechClassifierConfig.model_type`)."""
@@ -71,8 +71,8 @@ class Abilities:
 
     def check_labels(self, labels: Sequence[str] | None) -> None:
         """Raise a GemoclapError if the model cannot choose among these labels. What its prompts make of words is not known."""
-        if self.classes is not None:
-            class_columns(chosen_labels(labels, self.classes), self.classes)
+        if self.classes is not None and labels is not None:
+            class_columns(labels, self.classes)
 
     def check_windows(self, settings: StreamSettings) -> None:
         """Raise a GemoclapError if a window is longer than the model's longest clip, or the hop longer than the window."""
