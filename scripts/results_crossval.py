@@ -16,15 +16,11 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import read_json, read_yaml
 from gemoclap.gmp.codebooks import QUALITY
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS
-from gemoclap.recipes.run_folder import CONFIG
+from gemoclap.recipes.run_folder import CONFIG, seed_folders
 from gemoclap.reports.joined import joined
 from gemoclap.reports.records import Row
 from gemoclap.reports.results import collect
 from gemoclap.reports.rows import differences
-
-
-def seed_folders(run: Path) -> list[Path]:
-    return sorted(path.parent for path in run.glob(f"seed_*/{CONFIG}"))
 
 
 def of_crossval(runs: Sequence[Path], commands: Sequence[str]) -> Record:

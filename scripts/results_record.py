@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 from results_crosscorpus import of_crosscorpus
-from results_crossval import of_crossval, seed_folders
+from results_crossval import of_crossval
 from results_other import of_ems, of_layers, of_sweep, of_table1
 from results_parts import Record
 
 from gemoclap import __version__
 from gemoclap.errors import GemoclapError
-from gemoclap.recipes.run_folder import CONFIG
+from gemoclap.recipes.run_folder import CONFIG, seed_folders
 
 FORM = 1
 """Raise it with a change after which older records cannot be read."""

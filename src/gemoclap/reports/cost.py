@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from gemoclap.config import TITLES
 from gemoclap.recipes.cost import Cost
+from gemoclap.reports.tables import new_table
 
 LEAST_HOURS = 0.01
 """Shorter times are given in minutes."""
@@ -19,7 +18,7 @@ LEAST_HOURS = 0.01
 def print_costs(costs: Sequence[Cost], batch: str, console: Console) -> None:
     """Print the remaining hours of each cell; `batch` describes the batch and device of a step."""
     methods = list(dict.fromkeys(method for one in costs for method in one.steps))
-    grid = Table(title="remaining hours of training", box=box.SIMPLE_HEAD, show_edge=False)
+    grid = new_table("remaining hours of training")
     grid.add_column("audio encoder", overflow="fold")
     for heading in ("seconds per step", *(TITLES[method] for method in methods), "total"):
         grid.add_column(heading, justify="right")

@@ -8,10 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from gemoclap.config import TITLES
 from gemoclap.encoders.provenance import named_speakers
@@ -35,7 +33,7 @@ from gemoclap.reports.illustrated import Picture
 from gemoclap.reports.protocol import use_of_encoder
 from gemoclap.reports.records import cautions_of
 from gemoclap.reports.rows import score_tables
-from gemoclap.reports.tables import UNDEFINED, Cells, percent, scores_row, write_csv
+from gemoclap.reports.tables import UNDEFINED, Cells, new_table, percent, print_cautions, scores_row, write_csv
 from gemoclap.reports.within import CrossingCost, Within, cost_grid, costs_of_cells, read_within
 from gemoclap.wording import counted
 
@@ -300,11 +298,9 @@ def print_crosscorpus(found: MatrixResults, console: Console) -> None:
     for warning in matrix.warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
     about = f". {ABOUT_WITHIN}" if any(one.kind == "within" for one in entries) else ""
-    table = Table(
-        title=f"{TITLES[matrix.method]} across corpora, in percent: upper line UAR, lower line WAR",
-        caption=f"rows: trained on; columns: tested on; [95 % interval over {over(matrix)}]{about}",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
+    table = new_table(
+        f"{TITLES[matrix.method]} across corpora, in percent: upper line UAR, lower line WAR",
+        f"rows: trained on; columns: tested on; [95 % interval over {over(matrix)}]{about}",
         show_lines=True,
     )
     table.add_column("trained on", overflow="fold")
@@ -313,8 +309,7 @@ def print_crosscorpus(found: MatrixResults, console: Console) -> None:
     for name, row in grid_of(list(matrix.corpora), entries).items():
         table.add_row(escape(name), *(escape(_lines(one)) for one in row))
     console.print(table)
-    for caution in _cautions(entries):
-        console.print(f"Beware: {escape(caution)}.")
+    print_cautions(_cautions(entries), console)
 
 
 def _lines(one: PairResult | None) -> str:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -18,9 +17,11 @@ from gemoclap.reports.tables import (
     WITH_INTERVALS,
     Cells,
     figure_cells,
+    new_table,
     p_value,
     percent,
     points,
+    print_cautions,
     scores_row,
     share_cell,
     shorten,
@@ -212,12 +213,10 @@ def print_table(results: Results, console: Console) -> None:
         console.print("[bold red]Speakers are shared between training and test: not speaker-independent.[/]")
     for warning in results.encoder_warnings:
         console.print(f"[bold red]Beware: {escape(warning)}.[/]")
-    table = Table(
-        title=f"{results.subject}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}, in percent",
-        caption=f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: all folds "
+    table = new_table(
+        f"{results.subject}: {len(results.classes)} classes, {counted(len(results.folds), 'fold')}, in percent",
+        f"pooled: all test utterances together [95 % interval over {resampled(results)}]; mean of folds: all folds "
         "count the same, ± standard deviation; gap: UAR of female minus UAR of male speakers, in points",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
         pad_edge=False,
     )
     table.add_column("method", min_width=12, max_width=40)
@@ -242,17 +241,14 @@ def print_table(results: Results, console: Console) -> None:
     if results.differences:
         console.print()
         console.print(_difference_table(results))
-    for caution in results.cautions:
-        console.print(f"Beware: {escape(caution)}.")
+    print_cautions(results.cautions, console)
 
 
 def _difference_table(results: Results) -> Table:
     titles = {row.name: row.title for row in results.rows}
-    table = Table(
-        title=f"UAR minus UAR of {escape(titles[results.differences[0].baseline])}, points",
-        caption=f"p: sign-flip test over speakers, corrected for {counted(len(results.differences), 'comparison')} (Holm)",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
+    table = new_table(
+        f"UAR minus UAR of {titles[results.differences[0].baseline]}, points",
+        f"p: sign-flip test over speakers, corrected for {counted(len(results.differences), 'comparison')} (Holm)",
         pad_edge=False,
     )
     table.add_column("method", min_width=12, max_width=40)

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from gemoclap.config import TITLES
 from gemoclap.files import write_json
@@ -28,7 +26,9 @@ from gemoclap.reports.tables import (
     UNDEFINED,
     figure_cells,
     markdown_table,
+    new_table,
     percent,
+    print_cautions,
     scores_row,
     with_interval,
     with_sd,
@@ -241,11 +241,9 @@ def draw(sweep: Sweep, tried: Sequence[Tried], path: Path, formats: Sequence[str
 
 def print_sweep(sweep: Sweep, tried: Sequence[Tried], console: Console) -> None:
     """Print development UAR by combination, and the scores on test speakers."""
-    table = Table(
-        title="UAR on development speakers, in percent",
-        caption="mean ± standard deviation over folds; in brackets: in how many folds it was chosen",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
+    table = new_table(
+        "UAR on development speakers, in percent",
+        "mean ± standard deviation over folds; in brackets: in how many folds it was chosen",
     )
     table.add_column(", ".join(sweep.axes))
     for one in tried:
@@ -266,5 +264,4 @@ def print_sweep(sweep: Sweep, tried: Sequence[Tried], console: Console) -> None:
                 markup=False,
                 highlight=False,
             )
-    for caution in cautions_of(one.scores for one in tried):
-        console.print(f"Beware: {escape(caution)}.")
+    print_cautions(cautions_of(one.scores for one in tried), console)

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as Shown
 
 from gemoclap.config import TITLES
 from gemoclap.files import write_json
@@ -23,7 +21,16 @@ from gemoclap.reports.protocol import means, protocol_grid, protocol_of, use_of_
 from gemoclap.reports.published import GEMO_CLAP, READINGS
 from gemoclap.reports.records import Results, cautions_of
 from gemoclap.reports.table1_cells import Entry, TableResults
-from gemoclap.reports.tables import UNDEFINED, Cells, figure_cells, percent, with_sd, write_csv
+from gemoclap.reports.tables import (
+    UNDEFINED,
+    Cells,
+    figure_cells,
+    new_table,
+    percent,
+    print_cautions,
+    with_sd,
+    write_csv,
+)
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -251,11 +258,9 @@ def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]
 def print_table1(found: TableResults, console: Console) -> None:
     """Print the table: WAR above UAR, with intervals, or the state of a cell that is not finished."""
     table, entries, first = found.table, found.entries, found.first
-    grid = Shown(
-        title=f"{first.subject if first else 'table 1'}, in percent",
-        caption=f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
+    grid = new_table(
+        f"{first.subject if first else 'table 1'}, in percent",
+        f"WAR above UAR, all test utterances together [95 % interval over {_over(table)}]",
     )
     grid.add_column("audio encoder", overflow="fold")
     for method in table.methods:
@@ -263,5 +268,4 @@ def print_table1(found: TableResults, console: Console) -> None:
     for row in _rows(table, entries, _pooled):
         grid.add_row(escape(row[0]), *(escape(cell.replace(" / ", "\n")) for cell in row[1:]))
     console.print(grid)
-    for caution in _cautions(entries):
-        console.print(f"Beware: {escape(caution)}.")
+    print_cautions(_cautions(entries), console)

@@ -9,11 +9,12 @@ import csv
 import math
 import os
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from rich import box
 from rich.cells import cell_len
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -128,6 +129,19 @@ def share_cell(share: float | None) -> str:
 # A terminal.
 
 
+def new_table(title: str = "", caption: str = "", **options: Any) -> Table:
+    """Return an empty table in the style of all; `options` are those of `rich.table.Table`."""
+    return Table(
+        title=escape(title) or None, caption=escape(caption) or None, box=box.SIMPLE_HEAD, show_edge=False, **options
+    )
+
+
+def print_cautions(cautions: Iterable[str], console: Console) -> None:
+    """Print sentences on what a reader of the figures must know."""
+    for caution in cautions:
+        console.print(f"Beware: {escape(caution)}.")
+
+
 def drawn_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], title: str = "", caption: str = "", text_columns: int = 1
 ) -> Table:
@@ -136,13 +150,7 @@ def drawn_table(
     Words may be broken, figures may not. An interval is put below its figure, and the second of two figures with a slash
     between them, such as WAR / UAR, below the first. Headings are as narrow as the figures, so that the table fits 80 columns.
     """
-    table = Table(
-        title=escape(title) or None,
-        caption=escape(caption) or None,
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-    )
+    table = new_table(title, caption, pad_edge=False)
     cells = [[*row[:text_columns], *map(_in_lines, row[text_columns:])] for row in rows]
     for place, heading in enumerate(header):
         column = [line for row in cells for line in row[place].split("\n")]
