@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
-from gemoclap.reports.published import LABELS, LATER, TABLE_1
+from gemoclap.config import TITLES
+from gemoclap.reports.published import GEMO_CLAP, LABELS, LATER, PublishedSystem
 
 PUBLISHED = (
     f"The paper is Pan et al., arXiv 2306.07848. {LABELS} A later version of the paper reports a WAR of {LATER[0]:.2f} and a "
@@ -21,21 +21,8 @@ CHECKPOINTS = {
 """Last part of a hub id, or of a folder with a copy -> the paper's name. The paper does not name its checkpoints [C]."""
 
 
-class Published(NamedTuple):
-    """The paper's name of an encoder, and its two figures for a method."""
-
-    encoder: str
-    figures: tuple[float, float]
-
-
-def published(name: str, encoder: str, method: str) -> Published | None:
+def published(name: str, encoder: str, method: str) -> PublishedSystem | None:
     """Return the paper's figures of an encoder, found by its name in the table or by its hub id; None if there are none."""
     title = CHECKPOINTS.get(name) or CHECKPOINTS.get(Path(encoder).name)
-    figures = TABLE_1[title].get(method) if title else None
-    return Published(title, figures) if title and figures else None
-
-
-def read_as(reading: str, figures: tuple[float, float]) -> tuple[float, float]:
-    """Return (WAR, UAR), labelled as one of `published.READINGS`."""
-    first, second = figures
-    return (first, second) if reading == "table_2" else (second, first)
+    systems = GEMO_CLAP.groups[0].systems
+    return next((one for one in systems if (one.encoder, one.name) == (title, TITLES[method])), None)

@@ -202,17 +202,15 @@ class Line:
 
 
 def _published_line(one: PublishedSystem, paper: Paper) -> Line:
-    def pair(reading: str) -> tuple[str, str]:
-        war, uar = one.read_as(reading)
-        return _figure(war, paper.decimals), _figure(uar, paper.decimals)
-
     readings = READINGS if paper.has_two_readings else ["table_2"]
     source = one.source.removeprefix(f"{paper.reference}, ")
-    return Line(one.name, one.encoder or UNDEFINED, tuple(map(pair, readings)), UNDEFINED, source)
-
-
-def _figure(value: float | None, decimals: int) -> str:
-    return UNDEFINED if value is None else f"{value:.{decimals}f}"
+    return Line(
+        one.name,
+        one.encoder or UNDEFINED,
+        tuple(one.cells(reading, paper.decimals) for reading in readings),
+        UNDEFINED,
+        source,
+    )
 
 
 def _own_lines(name: str, results: Results, paper: Paper) -> list[Line]:
@@ -259,11 +257,12 @@ def _reading(beside: Beside) -> list[str]:
 def _published_row(one: PublishedSystem) -> dict[str, Any]:
     row: dict[str, Any] = {"kind": "published", "system": one.name, "audio_encoder": one.encoder, "source": one.source}
     for reading in READINGS:
-        pair = one.read_as(reading)
         if reading == "table_2" or one.is_ambiguous:
             end = "" if reading == "table_2" else "_other_reading"
-            shares = (None if figure is None else figure / 100 for figure in pair)
-            row |= {f"{name}{end}": share_cell(share) for name, share in zip(("war", "uar"), shares, strict=True)}
+            row |= {
+                f"{name}{end}": share_cell(share)
+                for name, share in zip(("war", "uar"), one.shares(reading), strict=True)
+            }
     return row
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from gemoclap.config import TITLES
+from gemoclap.reports.tables import UNDEFINED
 
 UNKNOWN = "not known to us"
 
@@ -82,6 +83,15 @@ class PublishedSystem:
         if reading == "table_2":
             return self.war, self.uar
         return (self.uar, self.war) if self.is_ambiguous else (None, None)
+
+    def shares(self, reading: str) -> list[float | None]:
+        """Return `read_as` as shares between 0 and 1."""
+        return [None if figure is None else round(figure / 100, 6) for figure in self.read_as(reading)]
+
+    def cells(self, reading: str, decimals: int = 2) -> tuple[str, str]:
+        """Return `read_as` in words; a dash where the paper has no figure."""
+        war, uar = (UNDEFINED if figure is None else f"{figure:.{decimals}f}" for figure in self.read_as(reading))
+        return war, uar
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from gemoclap.recipes.made import read_made
 from gemoclap.recipes.table1 import Table
 from gemoclap.reports.document import Chapter, Content, Document, Grid, write_document
 from gemoclap.reports.latex import latex_table
-from gemoclap.reports.paper import PUBLISHED, published, read_as
+from gemoclap.reports.paper import PUBLISHED, published
 from gemoclap.reports.protocol import means, protocol_grid, protocol_of, use_of_encoder, versions
 from gemoclap.reports.published import GEMO_CLAP, READINGS
 from gemoclap.reports.records import Results, cautions_of
@@ -75,16 +75,15 @@ def _figures(one: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _paper_columns(table: Table, one: Entry) -> dict[str, float]:
+def _paper_columns(table: Table, one: Entry) -> dict[str, float | None]:
     """Return the paper's figures as shares, in both readings, where there are some."""
     found = published(one.encoder, table.encoders[one.encoder], one.method) if table.is_iemocap else None
     if found is None:
         return {}
-    readings = (read_as(reading, found.figures) for reading in READINGS)
     return {
-        f"paper_{name}_{reading}": round(figure / 100, 6)
-        for reading, pair in zip(READINGS, readings, strict=True)
-        for name, figure in zip(("war", "uar"), pair, strict=True)
+        f"paper_{name}_{reading}": share
+        for reading in READINGS
+        for name, share in zip(("war", "uar"), found.shares(reading), strict=True)
     }
 
 
@@ -205,7 +204,7 @@ def _beside_the_paper(table: Table, entries: Sequence[Entry]) -> tuple[Content, 
         rows.append([name, "here", *(_short(one) for one in own)])
         title = next(one.encoder for one in found if one)
         for reading, labels in READINGS.items():
-            cells = ["{:.2f} / {:.2f}".format(*read_as(reading, one.figures)) if one else UNDEFINED for one in found]
+            cells = [" / ".join(one.cells(reading)) if one else UNDEFINED for one in found]
             rows.append([title, f"the paper, labelled as in its {labels}", *cells])
     if not rows:
         return ()
@@ -247,7 +246,7 @@ def _paper_rows(table: Table, reading: str) -> list[tuple[str, list[list[str]]]]
         found = [published(name, encoder, method) for method in table.methods]
         if any(found):
             title = next(one.encoder for one in found if one)
-            cells = [[f"{x:.2f}" for x in read_as(reading, one.figures)] if one else [UNDEFINED] * 2 for one in found]
+            cells = [[*one.cells(reading)] if one else [UNDEFINED] * 2 for one in found]
             rows.append((title, cells))
     return rows
 
