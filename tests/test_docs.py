@@ -10,8 +10,20 @@ from pathlib import Path
 import yaml
 
 from gemoclap import __version__
+from gemoclap.metrics.comparisons import ALL_SIGNS, DRAWS
 
 ROOT = Path(__file__).parents[1]
+
+
+def test_reports_and_glossary_have_one_name_for_the_test_of_a_difference() -> None:
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    (row,) = (line for line in glossary.splitlines() if line.startswith("| permutation test"))
+    assert f"up to {ALL_SIGNS} speakers, otherwise {DRAWS:,} random ones" in row
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "src/gemoclap/reports").glob("*.py")}
+    assert not [
+        name for name, text in pages.items() if re.search("\\bp (comes )?from (a )?sign.flip|\\bp: sign.flip", text)
+    ]
+    assert sum("permutation test over speakers" in text for text in pages.values()) >= 4
 
 
 def test_how_to_cite_names_the_version_and_every_paper() -> None:

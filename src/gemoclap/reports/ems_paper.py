@@ -257,7 +257,7 @@ def _reading() -> tuple[str, ...]:
     return (
         *EMS.remarks,
         "Both encoders of a pair start with the same weights and see the same batches, for each seed. Intervals resample "
-        "speakers, the same for both, and the seeds of each. p comes from sign flips over speakers.",
+        "speakers, the same for both, and the seeds of each. p comes from a permutation test over speakers.",
         "EMS changes more than the place of the masks; ems.md in the folder of the comparison has controls for that.",
         "S3PRL's own development set has speakers of the training set, and its best epoch is reported. Here the last "
         "epoch is, and no speaker is shared. For S3PRL's settings of the head use --probe.head.rescale false "

@@ -122,7 +122,7 @@ def _results(results: Results, pictures: Pictures) -> Section:
         *(paragraph(f"**Beware: {caution}.**") for caution in results.cautions),
     ]
     if results.differences:
-        caption = "Differences from the first method, paired by speaker; p from sign flips over speakers"
+        caption = "Differences from the first method, paired by speaker; p from a permutation test over speakers"
         parts.append(table(caption, result_tables.difference_cells(results)))
     if results.seed_means:
         parts.append(table("Scores of each seed, pooled over folds, in percent", result_tables.seed_cells(results), 2))

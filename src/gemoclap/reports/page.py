@@ -127,7 +127,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
         *(f"**Beware: {caution}.**" for caution in results.cautions),
     ]
     if results.differences:
-        about = "Paired by speaker. p comes from a sign-flip test over speakers, corrected for all comparisons in this table."
+        about = "Paired by speaker. p comes from a permutation test over speakers, corrected for all comparisons in this table."
         sections += [
             "### Differences from the first method",
             about,
@@ -329,9 +329,10 @@ def reading_lines(results: Results) -> list[str]:
         "interval is wider than one of plain percentiles, which is too narrow with few speakers (Hesterberg, 2015). With one "
         "seed, the interval says nothing about other seeds.",
         "**Differences** resample the same speakers for both methods. Two methods are said to differ if p is below "
-        f"{LEVEL:g} after correction for the number of comparisons, and the interval excludes 0. p takes only the "
-        "speakers into account; "
-        "the interval of a mean over seeds includes the seeds too. A method is never compared with itself with another seed. "
+        f"{LEVEL:g} after correction for the number of comparisons, and the interval excludes 0. p (permutation "
+        "test) is the share of exchanges of two methods' answers for some speakers that give a difference at least as large. "
+        "It takes only the speakers into account; the interval of a mean over seeds includes the seeds too. "
+        "A method is never compared with itself with another seed. "
         "`gemoclap compare` compares every method with every other.",
         f"The figures are those of {SELECTIONS[results.selection]} of each fold. No epoch was chosen on the test speakers.",
     ]

@@ -164,7 +164,7 @@ def is_significant(difference: Difference, p_corrected: float) -> bool | None:
 class PairedDifference:
     """UAR of the row `method` minus UAR of the row `baseline` on the `n` test utterances that both have predicted.
 
-    `p` comes from a sign-flip test over speakers; it is NaN if there is only one speaker. `p_corrected` is p after Holm's
+    `p` comes from a permutation test over speakers; it is NaN if there is only one speaker. `p_corrected` is p after Holm's
     correction for all comparisons of the report.
     """
 

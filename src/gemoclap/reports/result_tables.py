@@ -248,7 +248,7 @@ def _difference_table(results: Results) -> Table:
     titles = {row.name: row.title for row in results.rows}
     table = new_table(
         f"UAR minus UAR of {titles[results.differences[0].baseline]}, points",
-        f"p: sign-flip test over speakers, corrected for {counted(len(results.differences), 'comparison')} (Holm)",
+        f"p: permutation test over speakers, corrected for {counted(len(results.differences), 'comparison')} (Holm)",
         pad_edge=False,
     )
     table.add_column("method", min_width=12, max_width=40)
