@@ -22,7 +22,7 @@ class _Clock:
         self._lock = threading.Lock()
         self._counted = 0.0
         self._wall, self._processor = time.perf_counter(), time.process_time()
-        threading.Thread(target=self._tick, name="gemoclap clock", daemon=True).start()
+        threading.Thread(target=self._tick, name="gemoclap-clock", daemon=True).start()
 
     def _tick(self) -> None:
         while True:
