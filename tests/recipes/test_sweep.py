@@ -150,6 +150,9 @@ def test_a_combination_is_known_by_its_settings_whatever_its_folder_is_called(
     assert run("sweep", small_manifest, *otherwise, *OPTIONS, "-o", copy) == 0
     assert trained(copy) == before
     assert (copy / "sweep.csv").read_text() == (swept / "sweep.csv").read_text()
+    # Nor does the order of the settings matter.
+    assert run("sweep", small_manifest, *otherwise[2:], *otherwise[:2], *OPTIONS, "-o", copy) == 0
+    assert trained(copy) == before
 
 
 def test_a_fold_with_a_development_part_of_its_own_needs_no_number(small_manifest: Path, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def left_by(command: str, folder: Path) -> Path:
 
 
 SAYS = {
-    "gmp": ("the steps of GMP-TL for one model", "name the folder of a 'gemoclap crossval' --methods gmp_tl"),
+    "gmp": ("the steps of GMP-TL for one model", "name the folder of a 'gemoclap crossval MANIFEST --methods gmp_tl'"),
     "train": ("one model, which was trained on all speakers", "gemoclap evaluate MANIFEST --model"),
     "pretrain intensity": ("a model of intensity", "name the folder of a 'gemoclap crossval'"),
     "pretrain ems": ("an encoder", "or 'gemoclap probe'"),

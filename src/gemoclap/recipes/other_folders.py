@@ -61,7 +61,7 @@ def _of_one_model(folder: Path) -> str | None:
     if config.get("method") == "gmp_tl" and not model.is_dir():
         return (
             "has the steps of GMP-TL for one model of all speakers ('gemoclap gmp'), and no test speakers; "
-            f"{CROSSVAL} --methods gmp_tl"
+            "name the folder of a 'gemoclap crossval MANIFEST --methods gmp_tl'"
         )
     if "method" in config:
         return (

@@ -9,7 +9,7 @@ cross-validation) [C]. Processes that were started with the same command share t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations, product
@@ -125,8 +125,10 @@ class Sweep:
         if not all(fold.dev for fold in self.folds):
             raise GemoclapError("a sweep chooses by development speakers; set --data.dev_speakers to 1 or more")
         self.axes, self.methods, self.seeds, self.output = axes, tuple(methods), tuple(seeds), output
+        self._over = self._order()
         self.combinations = [
-            Combination(dict(zip(axes, values, strict=True)), _name(axes, values)) for values in product(*axes.values())
+            Combination(values, _name(self._over, [values[name] for name in self._over]))
+            for values in (dict(zip(axes, one, strict=True)) for one in product(*axes.values()))
         ]
         with holding(output, brief=True):
             refuse_other_run(output, self._lasting())
@@ -189,6 +191,12 @@ class Sweep:
     def fold_folder(self, combination: Combination, seed: int, method: str, fold: str) -> Path:
         return self.run_folder(combination, seed) / method / fold
 
+    def _order(self) -> list[str]:
+        """Return the settings in the order in which the first command of the folder had them; it decides nothing."""
+        first = (saved_run(self.output) or {}).get("over", [])
+        is_same = isinstance(first, list) and sorted(map(str, first)) == sorted(self.axes)
+        return first if is_same else [*self.axes]
+
     def _find_folders(self) -> dict[tuple[str, int], Path]:
         """Return (name of a combination, seed) -> the folder of its run.
 
@@ -246,7 +254,7 @@ class Sweep:
         for name in self.axes:
             section, field = name.split(".", 1)
             config[section].pop(field, None)
-        return {**config, "over": [*self.axes], MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
+        return {**config, "over": self._over, MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
 
 
 def best_of_each_fold(development: np.ndarray) -> list[int]:
@@ -281,7 +289,7 @@ def _check(settings: Settings, axes: Axes, methods: Sequence[str]) -> None:
         raise GemoclapError("--over: there is nothing to choose from; give a setting two values or more")
 
 
-def _name(axes: Axes, values: Sequence[Value]) -> str:
+def _name(axes: Iterable[str], values: Sequence[Value]) -> str:
     name = ",".join(f"{setting}={value.in_names}" for setting, value in zip(axes, values, strict=True))
     return run_key([name]) if {"/", "\0", "\n"} & {*name} else short_name(name, LONGEST_CELL_NAME)
 
