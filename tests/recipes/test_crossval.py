@@ -150,7 +150,7 @@ def test_a_plan_of_many_folds_grows_with_the_speakers_alone(tmp_path: Path) -> N
             for speaker in range(speakers)
             for emotion in vocabulary.emotions
         ]
-        return plan_of(make_folds(rows, DataSettings(folds="speaker"), vocabulary), vocabulary, "m.jsonl", {})
+        return plan_of(make_folds(rows, DataSettings(folds="speaker"), vocabulary), vocabulary, "m.jsonl", {}, {})
 
     assert len(json.dumps(plan(120))) < 2.1 * len(json.dumps(plan(60)))
     few, many = plan(30), plan(31)
@@ -161,6 +161,7 @@ def test_a_plan_of_many_folds_grows_with_the_speakers_alone(tmp_path: Path) -> N
     claim(tmp_path / "run", config, ["emo_clap"], before)
     (tmp_path / "run" / "emo_clap").mkdir()
     claim(tmp_path / "run", config, ["emo_clap"], many)
+    claim(tmp_path / "run", config, ["emo_clap"], {**many, "left_out": {"bored": 2}})  # a note, which earlier runs lack
     changed = {**many, "folds": [{**many["folds"][0], "hash": "0" * 12}, *many["folds"][1:]]}
     with pytest.raises(GemoclapError, match="the folds are no longer those"):
         claim(tmp_path / "run", config, ["emo_clap"], changed)
@@ -192,3 +193,14 @@ def test_how_many_trainings_there_are_and_how_long_they_take_is_said(
     assert shown.count("the other 2 trainings will take less than a minute") == 1
     assert run(*command) == 0
     assert "trainings:" not in capsys.readouterr().out
+
+
+def test_utterances_of_no_class_are_counted_in_plan_and_report(small_manifest: Path, tmp_path: Path) -> None:
+    labels = [row.emotion for row in read_manifest(small_manifest)]
+    few = crossval(small_manifest, "egemaps_svm", tmp_path / "run", "--data.emotions", "angry,sad")
+    assert run(*few) == 0
+    counts = {label: labels.count(label) for label in ("happy", "neutral")}
+    assert json.loads((tmp_path / "run" / "folds.json").read_text())["left_out"] == counts
+    found = f"{sum(counts.values())} utterances (happy {counts['happy']}, neutral {counts['neutral']})"
+    assert f"because the label is not one of the classes: {found}\n" in (tmp_path / "run" / "report.md").read_text()
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["left_out"] == counts

@@ -71,7 +71,8 @@ def test_any_shape_of_the_configuration(run: Path) -> None:
 
 def test_any_shape_of_the_plan(run: Path) -> None:
     path = run / "folds.json"
-    plan = {**json.loads(path.read_text()), "encoder_speakers": {"wavlm": {"labelled": ["a"], "heard": []}}}
+    notes = {"encoder_speakers": {"wavlm": {"labelled": ["a"], "heard": []}}, "left_out": {"bored": 3}}
+    plan = json.loads(path.read_text()) | notes
     for fold in plan["folds"]:
         del fold["test"][1:]
     path.write_text(json.dumps(plan))
@@ -84,6 +85,18 @@ def test_any_shape_of_the_plan(run: Path) -> None:
             with suppress(GemoclapError):
                 report_sections(collect(run), {})
     assert sum(map(bool, complaints)) > 100 and None in complaints
+
+
+def test_the_report_counts_what_no_class_has_a_label_for(run: Path) -> None:
+    def lines() -> list[str]:
+        return [line for line in "\n".join(report_sections(collect(run), {})).split("\n") if "Neither trained" in line]
+
+    path = run / "folds.json"
+    plan = json.loads(path.read_text())
+    assert "left_out" not in plan and not lines()  # a run of an earlier version
+    path.write_text(json.dumps({**plan, "left_out": {"bored": 1_081, "no label": 1}}))
+    (line,) = lines()
+    assert line.endswith("because the label is not one of the classes: 1,082 utterances (bored 1,081, no label 1)")
 
 
 def test_any_shape_of_the_log(run: Path) -> None:

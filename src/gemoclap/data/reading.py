@@ -45,12 +45,18 @@ def read_data(data: DataSettings, has_folds: bool = True) -> tuple[list[Utteranc
     return utterances, _vocabulary(data, utterances), data
 
 
+def labels_left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> dict[str, int]:
+    """Return label -> number of its utterances, for labels that are not a class."""
+    labels = Counter(row.emotion or "no label" for row in utterances if vocabulary.resolve(row.emotion) is None)
+    return dict(sorted(labels.items()))
+
+
 def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
     """Return a sentence with the number of utterances whose label is not a class, by label; empty if there are none."""
-    labels = Counter(row.emotion or "no label" for row in utterances if vocabulary.resolve(row.emotion) is None)
+    labels = labels_left_out(utterances, vocabulary)
     if not labels:
         return ""
-    found = ", ".join(f"{label} {count:,}" for label, count in sorted(labels.items()))
+    found = ", ".join(f"{label} {count:,}" for label, count in labels.items())
     left = f"{sum(labels.values()):,} of {counted(len(utterances), 'utterance')} left out, because"
     if vocabulary.name == LISTED:
         return f"{left} --data.emotions has no such class: {found}"

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from gemoclap.config import BASELINES, TRAINED, AudioSettings, Settings, check_methods
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds, rows_of
-from gemoclap.data.reading import left_out, one_class_corpora, read_data
+from gemoclap.data.reading import labels_left_out, left_out, one_class_corpora, read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
@@ -74,7 +74,8 @@ def cross_validate(
         say_all(one_class_corpora(folds, vocabulary))
     config = run_config(settings, methods)
     encoder = settings.model.audio_encoder
-    plan = plan_of(folds, vocabulary, str(data.manifest), {encoder: encoder_config(encoder)})
+    lacking = labels_left_out(utterances, vocabulary)
+    plan = plan_of(folds, vocabulary, str(data.manifest), {encoder: encoder_config(encoder)}, lacking)
     refuse_other_run(output, config, plan)
     pending = {method: [fold for fold in folds if not _is_done(output / method / fold.name)] for method in methods}
     trained = [method for method in methods if method not in BASELINES and pending[method]]
@@ -152,6 +153,7 @@ def plan_of(
     vocabulary: Vocabulary,
     manifest: str,
     encoders: Mapping[str, PreTrainedConfig | None],
+    lacking: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the ids of the training, development and test utterances of each fold, as plain data.
 
@@ -159,7 +161,8 @@ def plan_of(
     folds times the number of utterances. A training part has all utterances that are in neither of the other parts. The hash
     of a fold covers its training part too.
 
-    `encoders` that were trained on test speakers are listed by name, and a warning is printed at once.
+    `encoders` that were trained on test speakers are listed by name, and a warning is printed at once. `lacking` is
+    `reading.labels_left_out`, for the report.
     """
     rows = [
         {
@@ -185,6 +188,7 @@ def plan_of(
         "manifest": manifest,
         "speaker_overlap": overlap,
         "encoder_speakers": known,
+        "left_out": dict(lacking),
         "folds": rows,
     }
 

@@ -134,7 +134,7 @@ def cross_validate_dimensions(settings: Settings, output: Path) -> list[Fold]:
         say(f"{lacking:,} of {counted(len(utterances), 'utterance')} left out, which have no {' or '.join(DIMENSIONS)}")
     config = run_config(settings, ["ce"])
     encoder = settings.model.audio_encoder
-    plan = plan_of(folds, Vocabulary(METHOD, names), str(data.manifest), {encoder: encoder_config(encoder)})
+    plan = plan_of(folds, Vocabulary(METHOD, names), str(data.manifest), {encoder: encoder_config(encoder)}, {})
     refuse_other_run(output, config, plan)
     pending = [fold for fold in folds if not (output / METHOD / fold.name / PREDICTIONS).is_file()]
     needed = rows_of(folds) if pending else []

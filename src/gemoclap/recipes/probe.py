@@ -34,7 +34,7 @@ from gemoclap.config.probe import LOG_MEL, ProbeSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.folds import Fold, make_folds, rows_of
-from gemoclap.data.reading import read_data
+from gemoclap.data.reading import labels_left_out, left_out, read_data
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source, load_audio_encoder
 from gemoclap.encoders.feature_cache import LayerFeatures
@@ -51,7 +51,7 @@ from gemoclap.recipes.crossval import plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.made import write_made
-from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, refuse_other_run, say_all
+from gemoclap.recipes.run_folder import ENCODER_WEIGHTS, MANIFEST_HASH, claim, refuse_other_run, say, say_all
 from gemoclap.recipes.seeds import FIGURES, OverSeeds, over_seeds, write_over_seeds
 from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
@@ -79,6 +79,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
+    say(left_out(utterances, vocabulary))
     _check_request(settings, folds, vocabulary)
     encoders = load_encoders(settings)
     config = {
@@ -87,7 +88,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
         MANIFEST_HASH: file_hash(str(data.manifest)),
     }
     configs = {name: one.model.config for name, one in encoders.items() if isinstance(one, SpeechEncoder)}
-    plan = plan_of(folds, vocabulary, str(data.manifest), configs)
+    plan = plan_of(folds, vocabulary, str(data.manifest), configs, labels_left_out(utterances, vocabulary))
     refuse_other_run(output, config, plan)
     heads = [(fold, seed) for fold in folds for seed in settings.train.seeds]
     pending = {

@@ -64,6 +64,9 @@ def read_plan(path: Path) -> dict[str, Any]:
     for name in known:
         for what in entry(known, name, dict, path, REMEDY):
             _check_words(known[name], what, path)
+    lacking = entry({"left_out": {}, **plan}, "left_out", dict, path, REMEDY)
+    for label in lacking:
+        entry(lacking, label, int, path, REMEDY)
     return plan
 
 

@@ -239,12 +239,13 @@ def _difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the folds of a plan without its notes on encoders. Older plans do not have these notes.
+    """Return the folds of a plan without its notes on encoders and on labels that are no class. Older plans lack them.
 
     Training utterances are left out too, because not all plans list them (`crossval.plan_of`). The hash of a fold covers them.
     """
     folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]
-    return {**{name: value for name, value in plan.items() if name != "encoder_speakers"}, "folds": folds}
+    notes = ("encoder_speakers", "left_out")
+    return {**{name: value for name, value in plan.items() if name not in notes}, "folds": folds}
 
 
 def claim(

@@ -249,12 +249,22 @@ def protocol_lines(results: Results) -> list[str]:
     return [
         f"Manifest: `{results.manifest}`",
         f"Tested utterances: {sum(counts.values()):,} ({by_class})",
+        *_left_out(results),
         f"Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
         *_trained(results),
         *(line.removeprefix("- ") for line in made_line(results.made)),
         f"Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
         f"{_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
     ]
+
+
+def _left_out(results: Results) -> list[str]:
+    """Return a line on utterances of the manifest whose label is no class; nothing if there are none, or an older run."""
+    if not results.left_out:
+        return []
+    found = ", ".join(f"{label} {count:,}" for label, count in results.left_out.items())
+    total = counted(sum(results.left_out.values()), "utterance")
+    return [f"Neither trained on nor tested, because the label is not one of the classes: {total} ({found})"]
 
 
 def _trained(results: Results) -> list[str]:

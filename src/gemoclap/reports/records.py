@@ -196,6 +196,7 @@ class Results:
     selection : ``"last"`` or ``"dev"``: which epoch is reported (`TrainSettings.select`).
     speaker_overlap : whether some speaker is in both training and test of a fold.
     encoder_warnings : sentences on encoders that were trained on test speakers.
+    left_out : label -> number of utterances of the manifest that have it and are in no fold, since it is no class.
     folds : every fold of the run, finished or not.
     methods : every training with one seed, in the order of the runs.
     rows : rows of the tables; trainings that only differ in their seed share a row.
@@ -213,6 +214,7 @@ class Results:
     selection: str
     speaker_overlap: bool
     encoder_warnings: tuple[str, ...]
+    left_out: Mapping[str, int]
     folds: tuple[FoldInfo, ...]
     methods: tuple[MethodResults, ...]
     rows: tuple[Row, ...]
@@ -290,6 +292,7 @@ class Results:
             "selection": self.selection,
             "speaker_overlap": self.speaker_overlap,
             "encoder_warnings": list(self.encoder_warnings),
+            "left_out": dict(self.left_out),
             "partial": self.partial,
             "interval": f"{INTERVAL}; of means over seeds {INTERVAL_SEEDS}",
             "test": "sign flips over speakers, p corrected for all comparisons (Holm)",

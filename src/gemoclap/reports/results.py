@@ -66,6 +66,7 @@ def collect(run_dir: str | os.PathLike) -> Results:
         selection=(config.get("train") or {}).get("select", "last"),
         speaker_overlap=bool(plan["speaker_overlap"]) or any(fold.shared_speakers for fold in folds),
         encoder_warnings=tuple(warnings_of(plan.get("encoder_speakers", {}))),
+        left_out=plan.get("left_out", {}),
         folds=folds,
         methods=methods,
         rows=tuple(rows),
