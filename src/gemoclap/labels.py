@@ -80,22 +80,26 @@ def completed_merges(merges: Mapping[str, str], classes: Sequence[str] | None, l
     ``prepare`` writes labels in lower case, and *anger* as *angry*; who lists the classes writes *Wut* or *anger*. Without this
     the utterances of such a class would be left out.
 
+    A label in another case is the same word. One that is another word (`SYNONYMS`) belongs to a class only if no label is the
+    class's own word: where there are both *joy* and *happy*, they are kept apart.
+
     Parameters
     ----------
     merges : label -> class, as it was given.
     classes : the classes, as they were given; None if every label is one.
     labels : the labels that utterances have.
     """
-    labels, given = sorted(labels), classes or ()
+    labels = sorted(labels)
     if classes is None:
         found = {label: same_word(into, labels, synonyms=False) or into for label, into in merges.items()}
     else:
         found = {label: same_word(into, classes) or into for label, into in merges.items()}
+    class_of = {**{one: one for one in classes or ()}, **found}
+    unused = [word for word in class_of if same_word(word, labels, synonyms=False) is None]
     for label in labels:
-        if label not in found and label not in given:
-            merged, own = same_word(label, merges), same_word(label, given)
-            if merged or own:
-                found[label] = found[merged] if merged else str(own)
+        word = same_word(label, class_of, synonyms=False) or same_word(label, unused)
+        if word is not None and class_of[word] != label:
+            found[label] = class_of[word]
     return found
 
 

@@ -51,6 +51,11 @@ def test_where_the_classes_were_listed_the_list_is_named(tmp_path: Path) -> None
         (["joy", "angry"], {"happy": "joy"}, ("happy", "angry"), ("joy", "angry")),
         (["happy", "joy"], {}, ("happy", "joy"), ("happy", "joy")),
         (["happy", "Happy"], {"excited": "Happy"}, ("happy", "excited"), ("happy", "Happy")),
+        # labels that a manifest keeps apart, though `prepare` has one word for them
+        (["joy", "angry"], {}, ("happy", "joy", "angry"), (None, "joy", "angry")),
+        (["calm", "happy"], {"joy": "calm"}, ("happy", "joy"), ("happy", "calm")),
+        (None, {"joy": "calm"}, ("happy", "joy"), ("happy", "calm")),
+        (["Joy", "angry"], {}, ("happy", "joy", "Angry"), (None, "Joy", "angry")),
         (None, {"Wütend": "Wut"}, ("wut", "wütend", "trauer"), ("wut", "wut", "trauer")),
         (None, {"excited": "joy"}, ("happy", "excited"), ("happy", "joy")),
     ],

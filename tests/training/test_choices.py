@@ -94,6 +94,40 @@ def test_labels_and_merges_are_taken_in_any_case() -> None:
     assert as_spelt(None, {"happy": "Positive"}, OWN, found) == (None, {"happy": "Positive"})
 
 
+def test_two_words_for_one_label_are_not_merged_into_different_classes() -> None:
+    with pytest.raises(GemoclapError, match="joy and happy are the same class, happy; give one of them"):
+        as_spelt(None, {"joy": "calm", "happy": "neutral"}, OWN, ["happy"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "merges", "found", "classes"),
+    [
+        (["anger", "sad"], {}, ("angry", "Sad", "happy"), ("anger", "sad", None)),
+        (None, {}, ("ANGRY", "joy", "excited", "Excited", "wut"), ("angry", "happy", "happy", "happy", None)),
+        (None, {}, ("joy", "happy"), (None, "happy")),
+        (["joyful", "sad"], {"calm": "sad"}, ("happy", "excited", "Calm"), ("joyful", "joyful", "sad")),
+    ],
+)
+def test_a_label_is_a_class_in_whatever_spelling_as_in_training(
+    labels: list[str] | None, merges: dict[str, str], found: tuple[str, ...], classes: tuple[str | None, ...]
+) -> None:
+    resolve = choice_of(OWN, labels, merges, found).vocabulary.resolve
+    assert tuple(map(resolve, found)) == classes
+
+
+def test_a_plain_head_is_scored_under_other_names_of_its_classes(
+    plain: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    own, other = ("sad", "angry"), ("sadness", "Anger")
+    for labels in (own, other):
+        output = tmp_path / labels[0]
+        assert run("evaluate", small_manifest, "--model", plain, "--labels", ",".join(labels), "-o", output) == 0
+    named = dict(zip(own, other, strict=True))
+    for one, same in zip(predictions(tmp_path / own[0]), predictions(tmp_path / other[0]), strict=True):
+        assert (named[one["truth"]], named[one["prediction"]]) == (same["truth"], same["prediction"])
+        assert [one["id"], one["p_sad"], one["p_angry"]] == [same["id"], same["p_sadness"], same["p_Anger"]]
+
+
 def test_evaluate_scores_the_same_however_its_labels_are_written(
     small_model: Path, small_manifest: Path, tmp_path: Path
 ) -> None:

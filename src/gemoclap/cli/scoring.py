@@ -38,7 +38,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     found = [row.emotion for row in utterances]
     labels, merges = as_spelt(args.labels, args.merges, trained, found)
     check_merges(merges, trained, found)
-    choice = choice_of(trained, labels, merges)
+    choice = choice_of(trained, labels, merges, found)
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
     require_audio(rows)

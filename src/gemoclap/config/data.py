@@ -32,7 +32,8 @@ class DataSettings:
         vocabulary: Named set of classes to predict, such as iemocap4 or ravdess8. null uses the corpus's default set. For a
             corpus that gemoclap does not know, null uses every label in the manifest.
         emotions: List of classes to predict, in place of a named vocabulary. A label in another case, or another word for the
-            class that 'prepare' knows, belongs to it: the label angry to the class Anger.
+            class that 'prepare' knows, belongs to it: the label angry to the class Anger. Another word does not if some label
+            is the class itself: then the manifest keeps the two apart.
         merges: Labels to rename before training, such as {excited: happy}.
         folds: How speakers are divided into test folds. auto = the corpus's standard folds, or kfold where there are none;
             session = leave one session out; speaker = leave one speaker out; kfold = groups of speakers with similar

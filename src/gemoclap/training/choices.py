@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.labels import Vocabulary, same_word
+from gemoclap.labels import Vocabulary, completed_merges, refuse_same, same_word
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,26 @@ def as_spelt(
     ----------
     labels, merges : as in `choice_of`, as they were given.
     found : the labels of the utterances.
+
+    Raises
+    ------
+    GemoclapError : two words in `merges` are the same label, so that only one of them could rename it.
     """
     classes = [*trained.emotions, *trained.merges]
     known = [*classes, *(label for label in found if label is not None)]
     wanted = None if labels is None else [same_word(label, classes, synonyms=False) or label for label in labels]
     targets = [*(wanted or ()), *trained.emotions]
-    return wanted, {
-        same_word(label, known) or label: same_word(into, targets, synonyms=False) or into
-        for label, into in merges.items()
-    }
+    renamed = [same_word(label, known) or label for label in merges]
+    refuse_same([*merges], renamed)
+    into = [same_word(target, targets, synonyms=False) or target for target in merges.values()]
+    return wanted, dict(zip(renamed, into, strict=True))
 
 
 def choice_of(
-    trained: Vocabulary, labels: Sequence[str] | None = None, merges: Mapping[str, str] | None = None
+    trained: Vocabulary,
+    labels: Sequence[str] | None = None,
+    merges: Mapping[str, str] | None = None,
+    found: Sequence[str | None] = (),
 ) -> Choice:
     """Return the choice among `labels`, after `merges` has renamed classes and labels.
 
@@ -66,6 +73,7 @@ def choice_of(
     labels : the classes to choose among. None takes those of the model. A class that `merges` renames to one of them is a part
         of it.
     merges : label -> class. It renames labels of utterances and classes of the model.
+    found : the labels of the utterances. As in training, one is a class in whatever spelling (`completed_merges`).
 
     Raises
     ------
@@ -86,7 +94,8 @@ def choice_of(
     if len(classes) < 2:
         raise GemoclapError(f"only one class is left to choose among, {''.join(classes) or 'none'}; leave two or more")
     of_training = {label: merges.get(into, into) for label, into in trained.merges.items() if label not in classes}
-    return Choice(tuple(words), Vocabulary("chosen", classes, {**of_training, **merges}))
+    renamed = completed_merges({**of_training, **merges}, classes, {label for label in found if label is not None})
+    return Choice(tuple(words), Vocabulary("chosen", classes, renamed))
 
 
 def check_merges(merges: Mapping[str, str], trained: Vocabulary, found: Sequence[str | None]) -> None:
