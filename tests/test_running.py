@@ -23,6 +23,28 @@ print(running_seconds() - begun, time.monotonic() - wall, flush=True)
 """
 
 
+FORKED = """
+import os, signal, time
+from gemoclap import running
+running.running_seconds()
+with running._clock._lock:  # as while its thread looks at the clock
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        begun = running.running_seconds()
+        time.sleep(1.5 * running.LONGEST)
+        print(running.running_seconds() - begun, flush=True)
+        os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system forks no processes")
+def test_a_forked_process_counts_for_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=30, check=True)
+    assert float(done.stdout) == pytest.approx(1.5 * LONGEST, abs=0.5)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no processes")
 def test_the_time_in_which_a_process_is_stopped_does_not_count() -> None:
     with subprocess.Popen(

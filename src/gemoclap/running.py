@@ -6,6 +6,7 @@ counted in short pieces by a thread, and a piece that is much too long counts wi
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -44,8 +45,21 @@ _clock: _Clock | None = None
 
 
 def running_seconds() -> float:
-    """Return the seconds for which this process has run since the first call; only differences have a meaning."""
+    """Return the seconds for which this process has run since the first call; only differences have a meaning.
+
+    A process that was forked counts from its own first call.
+    """
     global _clock
     if _clock is None:
         _clock = _Clock()
     return _clock.seconds()
+
+
+def _forget() -> None:
+    """Drop the clock of the parent: its thread is not in a forked process, and its lock may be held there for ever."""
+    global _clock
+    _clock = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
