@@ -300,6 +300,23 @@ def test_a_refused_recording_is_not_sent_again(opened: Open, predictor: Predicto
             assert page.is_hidden("#error") and "call.wav" in page.inner_text("#results-title")
 
 
+def test_a_recording_that_is_too_large_ends_the_request_for_the_one_before(
+    opened: Open, predictor: Predictor, call: Path
+) -> None:
+    large = {"name": "large.wav", "mimeType": "audio/wav", "buffer": bytes(2_000_000)}
+    with listening(predictor, body_bytes=1_500_000, idle_seconds=60) as address:
+        page = opened(address)
+        waiting: list[Any] = []
+        page.route("**/v1/timeline", lambda route: waiting.append(route))
+        page.set_input_files("#file", call)
+        page.wait_for_selector("#busy:not([hidden])")
+        refuse(page, large, "has 2.0 MB")
+        for route in waiting:
+            route.continue_()
+        page.wait_for_timeout(2000)
+        assert page.is_hidden("#results") and "has 2.0 MB" in page.inner_text("#error")
+
+
 def test_a_recording_whose_options_were_refused_is_sent_again(opened: Open, call: Path) -> None:
     page = opened()
     page.click("#options summary")

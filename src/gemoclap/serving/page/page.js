@@ -128,6 +128,7 @@ function* fields() {
 }
 
 function look(chosen) {
+  cancel(); // the answer for another recording would be shown as that of this one
   keep(chosen);
   clearError();
   if (about && file.size > 1e6 * about.limits.megabytes) {
@@ -137,7 +138,6 @@ function look(chosen) {
   for (const [name, value] of fields()) form.append(name, value);
   for (const part of ["envelope", "csv", "vtt"]) form.append("include", part);
   form.append("file", file, file.name);
-  request?.abort();
   const mine = (request = new XMLHttpRequest()); // fetch does not tell how much was sent
   mine.open("POST", "v1/timeline");
   for (const [name, value] of Object.entries(headers())) mine.setRequestHeader(name, value);
@@ -166,11 +166,13 @@ function busy(text, share) {
   else $("progress").value = share;
 }
 
-$("cancel").addEventListener("click", () => {
+function cancel() {
   request?.abort();
   request = null;
   $("busy").hidden = true;
-});
+}
+
+$("cancel").addEventListener("click", cancel);
 
 const ABOUT_THE_FILE = ["not_audio", "too_large", "too_long", "unusable_file"]; // codes of errors
 
