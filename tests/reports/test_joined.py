@@ -92,6 +92,13 @@ def test_inertia_has_four_digits(inertia: float, shown: str, tmp_path: Path) -> 
     assert row[1] == shown
 
 
+def test_labels_that_were_left_out_are_told_by_whatever_run_knows_them(runs: list[Path], tmp_path: Path) -> None:
+    plan = json.loads((runs[1] / "folds.json").read_text())
+    (runs[1] / "folds.json").write_text(json.dumps({**plan, "left_out": {"bored": 3}}))  # the others are older
+    page = write_report(collect_together(runs, tmp_path / "joined")).read_text()
+    assert "Neither trained on nor tested, because the label is not one of the classes: 3 utterances (bored 3)" in page
+
+
 def test_what_clusters_know_is_told_of_each_run_that_has_some(runs: list[Path], tmp_path: Path) -> None:
     for one, purity in zip(runs[:2], (0.75, 0.25), strict=True):
         folder = one / "gmp_tl" / "fold_1" / "clusters"

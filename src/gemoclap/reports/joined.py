@@ -65,6 +65,7 @@ def joined(run_dirs: Sequence[str | os.PathLike], output: Path) -> Results:
         output=output,
         selection=selection,
         runs=tuple(run.runs[0] for run in runs.values()),
+        left_out=next((run.left_out for run in runs.values() if run.left_out), {}),
         encoder_warnings=tuple(dict.fromkeys(chain(*(run.encoder_warnings for run in runs.values())))),
         folds=tuple(replace(fold, test_speakers=speakers.get(fold.name, ())) for fold in first.folds),
         methods=methods,
