@@ -52,7 +52,7 @@ def draw_methods(record: Record, path: Path) -> None:
             scored_rows=rows,
             seed_means=[row for row in rows if row.seeds],
             classes=list(corpus["classes"]),
-            vocabulary=record["title"].partition(",")[0],
+            subject=record["title"].partition(",")[0],
             folds=list(corpus["folds"]),
         ),
         path,
