@@ -1,4 +1,4 @@
-"""Tests whether methods differ: sign-flip tests over speakers, McNemar's test over clips, and Holm's correction (1979)."""
+"""Tests whether methods differ: permutation tests over speakers, McNemar's test over clips, and Holm's correction (1979)."""
 
 from __future__ import annotations
 

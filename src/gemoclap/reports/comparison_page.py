@@ -116,7 +116,7 @@ def comparison_data(comparison: SystemComparison, output: Path) -> dict[str, Any
         "n": comparison.n,
         "n_speakers": comparison.n_speakers,
         "interval": _interval(comparison),
-        "test": "uar_p, war_p: sign flips over speakers; mcnemar_p: McNemar's exact test over clips; _holm: for all pairs",
+        "test": "uar_p, war_p: permutation over speakers; mcnemar_p: McNemar's exact test over clips; _holm: for all pairs",
         "remarks": list(comparison.remarks),
     }
 

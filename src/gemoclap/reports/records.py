@@ -295,7 +295,7 @@ class Results:
             "left_out": dict(self.left_out),
             "partial": self.partial,
             "interval": f"{INTERVAL}; of means over seeds {INTERVAL_SEEDS}",
-            "test": "sign flips over speakers, p corrected for all comparisons (Holm)",
+            "test": "permutation test over speakers, p corrected for all comparisons (Holm)",
             "folds": [asdict(fold) for fold in self.folds],
             "methods": {method.name: _method_to_dict(method, self.output) for method in self.methods},
             "rows": [_row_to_dict(row) for row in self.rows],
