@@ -11,7 +11,8 @@ import soundfile
 from rich.console import Console
 
 from gemoclap.corpora import prepare
-from gemoclap.corpora.inspect import KINDS, Fault, inspect, render
+from gemoclap.corpora.inspect import KINDS, Fault, inspect
+from gemoclap.corpora.inspect_text import render
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.labels import get_vocabulary
 

@@ -6,7 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from gemoclap import corpora
-from gemoclap.corpora.inspect import inspect, render
+from gemoclap.corpora.inspect import inspect
+from gemoclap.corpora.inspect_text import render
 from gemoclap.corpora.layout import rows_of_folder
 from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.corpora.speakers import shown_speakers
