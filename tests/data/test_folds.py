@@ -17,8 +17,9 @@ from gemoclap.corpora import CORPORA
 from gemoclap.corpora import emodb as emodb_parser
 from gemoclap.corpora import ravdess as ravdess_parser
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.data import folds as folds_module
-from gemoclap.data.folds import Fold, balanced_groups, make_folds
+from gemoclap.data import balance
+from gemoclap.data.balance import balanced_groups
+from gemoclap.data.folds import Fold, make_folds
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import VOCABULARIES
 
@@ -296,13 +297,11 @@ def test_usual_folds_are_those_of_every_version() -> None:
 def test_many_speakers_are_balanced_without_a_look_at_each_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pairs of speakers grow with the square of their number: only so many of them are looked at."""
     tried: list[int] = []
-    exchange = folds_module._exchange_places
-    monkeypatch.setattr(
-        folds_module, "_exchange_places", lambda one, *rest: (tried.append(len(one)), exchange(one, *rest))
-    )
+    exchange = balance._exchange_places
+    monkeypatch.setattr(balance, "_exchange_places", lambda one, *rest: (tried.append(len(one)), exchange(one, *rest)))
     rows = [row for row in corpus(700, each=1) if row.emotion != "bored"]
     groups = balanced_groups(rows, 5, TWO)
-    assert tried == [folds_module.EXCHANGED]
+    assert tried == [balance.EXCHANGED]
     assert [len(group) for group in groups] == [140] * 5
     assert all(sum(int(name[1:]) % 2 for name in group) == 70 for group in groups)
 
