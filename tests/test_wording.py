@@ -24,5 +24,5 @@ def test_no_message_puts_a_length_before_a_plural() -> None:
         for path in sorted(SOURCE.rglob("*.py"))
         for match in plural.finditer(path.read_text(encoding="utf-8"))
     ]
-    several = ("data/folds.py", "predictions.py")  # two speakers or more; a shape that is not that of the rows
+    several = ("data/balance.py", "predictions.py")  # two speakers or more; a shape that is not that of the rows
     assert [one for one in found if not one.startswith(several)] == []
