@@ -329,6 +329,12 @@ def test_the_report_has_what_was_measured(tmp_path: Path) -> None:
     assert (tmp_path / "ems.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_before_the_first_test_the_page_has_the_pretraining_alone(tmp_path: Path) -> None:
+    page = write_ems_report(made_up({}), tmp_path).read_text(encoding="utf-8")
+    assert "No encoder has been tested yet." in page and "| NPC 5 | 7 | 0.500 | – |" in page
+    assert "could not be drawn" not in page and "## UAR" not in page and not (tmp_path / "ems.png").exists()
+
+
 def test_a_picture_that_fails_does_not_cost_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise MemoryError

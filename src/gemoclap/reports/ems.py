@@ -17,7 +17,7 @@ from gemoclap.files import write_json
 from gemoclap.recipes.ems import EmsComparison
 from gemoclap.recipes.seeds import OverSeeds, over_seeds
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
-from gemoclap.reports.illustrated import write_illustrated
+from gemoclap.reports.illustrated import write_illustrated, write_page
 from gemoclap.reports.tables import UNDEFINED, markdown_table, percent, points, with_interval
 from gemoclap.writing import atomic_write
 
@@ -70,10 +70,11 @@ def write_ems_report(comparison: EmsComparison, output: Path) -> Path:
         writer.writerow(["task", "corpus", "variant", "seed", "war", "uar"])
         writer.writerows((one.task, one.corpus, one.variant, one.seed, one.war, one.uar) for one in comparison.scores)
     write_json(output / "ems.json", _as_data(comparison, trials))
+    sections = _sections(comparison, trials)
+    if not trials:  # so far, encoders were pre-trained only
+        return write_page(output / "ems.md", sections)
     draw = partial(draw_comparison, comparison, trials)
-    return write_illustrated(
-        output / "ems.md", _sections(comparison, trials), {"ems.png": ("UAR of each encoder", draw)}
-    )
+    return write_illustrated(output / "ems.md", sections, {"ems.png": ("UAR of each encoder", draw)})
 
 
 def by_seed(comparison: EmsComparison, trial: Trial, variant: str, figure: str = "uar") -> dict[int, float]:
@@ -138,6 +139,17 @@ def _variants(comparison: EmsComparison) -> list[str]:
 
 
 def _sections(comparison: EmsComparison, trials: Sequence[Trial]) -> list[str]:
+    warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
+    facts = "\n".join(f"- {fact}" for fact in comparison.facts)
+    parts = ["# Comparison of ways to pre-train", *warnings, facts]
+    parts += _scores(comparison, trials) if trials else ["No encoder has been tested yet."]
+    if comparison.pretraining:
+        parts += ["## Pre-training", PRETRAINING, _pretraining_table(comparison)]
+    return parts
+
+
+def _scores(comparison: EmsComparison, trials: Sequence[Trial]) -> list[str]:
+    """Return the part about the tests of the encoders."""
     seeds = sorted({one.seed for one in comparison.scores})
     intro = (
         f"Seeds {', '.join(map(str, seeds))}: for each seed, one encoder is pre-trained and one head is trained on it. For an "
@@ -145,15 +157,11 @@ def _sections(comparison: EmsComparison, trials: Sequence[Trial]) -> list[str]:
         "in percent, with its 95 % interval (Student's t, with three seeds or more). The interval shows how much the mean "
         "would change with other seeds and the same speakers."
     )
-    warnings = [f"**Beware: {warning}.**" for warning in comparison.warnings]
-    facts = "\n".join(f"- {fact}" for fact in comparison.facts)
-    parts = ["# Comparison of ways to pre-train", *warnings, facts, intro, "![UAR of each encoder](ems.png)"]
+    parts = [intro, "![UAR of each encoder](ems.png)"]
     for figure, name in FIGURES.items():
         parts += [f"## {name}", score_table(comparison, trials, figure)]
     if any(difference(comparison, trial, [pair]) for trial in trials for pair in ALL_PAIRS):
         parts += ["## What each part of EMS changes", DIFFERENCES, difference_table(comparison, trials)]
-    if comparison.pretraining:
-        parts += ["## Pre-training", PRETRAINING, _pretraining_table(comparison)]
     return parts
 
 
