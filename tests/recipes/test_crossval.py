@@ -84,6 +84,9 @@ def test_killed_and_gone_on_with_it_ends_in_the_same_bits(whole: Path, small_man
         )
         assert rows == expected
         assert not (ours / "checkpoint").exists()
+    # The duration has the epochs before the kill too.
+    seconds = json.loads((second / "made.json").read_text())["seconds"]
+    assert seconds >= sum(row["seconds"] for row in log_of(second)) - 0.1
     assert (
         json.loads((output / "results.json").read_text())["methods"]
         == json.loads((whole / "results.json").read_text())["methods"]

@@ -31,7 +31,7 @@ from gemoclap.recipes.crossval import cross_validate, encoder_config
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import InputSources, load_audio_store
-from gemoclap.recipes.made import write_made
+from gemoclap.recipes.made import begun_at, write_made
 from gemoclap.recipes.run_folder import (
     ENCODER_WEIGHTS,
     LONGEST_PART,
@@ -224,7 +224,8 @@ class CrossCorpus:
     def _train_and_test(self, training: Training, keep_models: bool, show: Callable[[], object]) -> None:
         pending = self._pending(training)
         if pending:
-            begun = running_seconds()
+            # The training counts for the first pair alone.
+            begun = begun_at(training.folder) if pending == list(training.pairs) else running_seconds()
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
             # A saved model does not say which part was frozen. It is set again here, so that the stored output can be used.
@@ -238,7 +239,7 @@ class CrossCorpus:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_made(path.parent, begun)
                 table.write(path)
-                begun = running_seconds()  # the training counts for the first pair alone
+                begun = running_seconds()
         if not keep_models:
             for name in ("model", *ENCODERS):
                 shutil.rmtree(training.folder / name, ignore_errors=True)

@@ -27,7 +27,7 @@ from gemoclap.recipes.calibration import CALIBRATION
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
-from gemoclap.recipes.made import write_made
+from gemoclap.recipes.made import begun_at, write_made
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
 from gemoclap.recipes.train import check_folds, train_method
@@ -211,7 +211,7 @@ def _train_and_test(
     folder: Path,
     keep_models: bool,
 ) -> None:
-    begun = running_seconds()
+    begun = begun_at(folder)
     model, source = train_method(settings, method, fold, vocabulary, sources, folder)
     # The table has the probabilities before the temperature; the report applies it.
     table = predict_table(model, fold.test, source, fold=fold.name)

@@ -15,9 +15,12 @@ from typing import Any
 import torch
 
 import gemoclap
+from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash, write_json
+from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.running import running_seconds
+from gemoclap.training.checkpoint import CHECKPOINT
 from gemoclap.training.distributed import process_state
 
 MADE = "made.json"
@@ -66,11 +69,27 @@ def code_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def write_made(folder: Path, begun: float) -> None:
-    """Write the record of a fold. `begun` is what `running_seconds` gave when it started.
+def begun_at(folder: Path) -> float:
+    """Return the value of `running_seconds` at which the work on a fold began.
 
-    If a fold was interrupted and resumed, only the seconds since the last start are recorded. Time in which the process was
-    stopped does not count.
+    If an interrupted training is resumed now, it began earlier, by the seconds of the epochs in its log. A fold of GMP-TL has
+    a log for each of its stages.
+    """
+    resumed = [path.parent for path in sorted(folder.rglob(CHECKPOINT))]
+    return running_seconds() - sum(map(_seconds_of_log, resumed))
+
+
+def _seconds_of_log(folder: Path) -> float:
+    try:
+        return sum(row.get("seconds") or 0.0 for row in read_log(folder / "log.jsonl"))
+    except GemoclapError:
+        return 0.0  # there is none yet, or it is damaged; the training writes it anew
+
+
+def write_made(folder: Path, begun: float) -> None:
+    """Write the record of a fold. `begun` is what `begun_at` gave when it started.
+
+    Time in which the process was stopped does not count, nor what an interrupted process did after its last checkpoint.
     """
     made = {**made_with(), "seconds": round(running_seconds() - begun, 1)}
     on_main_process(lambda: write_json(folder / MADE, made))
