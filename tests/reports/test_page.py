@@ -282,6 +282,33 @@ def test_an_evaluation_says_which_answers_cannot_be_right(tmp_path):
     assert [row[0] for row in table_after(page, "## Confidence")[1:]] == ["no temperature was fitted"]
 
 
+def the_same_answer(table: PredictionTable, answer: str) -> PredictionTable:
+    """Return the table with all probability on one class."""
+    sure = np.eye(len(table.classes))[[table.classes.index(answer)] * len(table)]
+    return replace(table, prediction=(answer,) * len(table), probabilities=sure)
+
+
+def test_a_training_that_gives_all_utterances_of_a_fold_one_class_is_named(tmp_path):
+    run = make_run(tmp_path / "run", n_folds=4, epochs=2)
+    assert "for every utterance of" not in write_report(run).read_text()
+    for fold in ("fold_1", "fold_3"):
+        path = run / "sl_gemo_clap" / fold / "predictions.csv"
+        the_same_answer(read_predictions(path), "sad").write(path)
+    page = write_report(run).read_text()
+    assert "**Beware: SL-GEmo-CLAP predicts sad for every utterance of fold_1, fold_3, so it has not learned" in page
+    assert page.count("for every utterance of") == 1
+
+
+def test_an_evaluation_names_the_only_class_that_a_model_predicts(tmp_path):
+    table = read_predictions(make_run(tmp_path / "run", **ONE) / "emo_clap" / "fold_1" / "predictions.csv")
+    same = the_same_answer(table, "calm")
+    assert "**Beware: the model predicts calm for every utterance" in write_scores(
+        score_table(same), same, tmp_path, "m on n"
+    ).read_text(encoding="utf-8")
+    right = replace(same, truth=same.prediction)  # there is nothing else to predict
+    assert "for every utterance" not in write_scores(score_table(right), right, tmp_path, "m on n").read_text()
+
+
 def test_an_evaluation_shows_the_confidence_before_and_after_the_models_temperature(tmp_path):
     run = make_run(tmp_path / "run", **ONE)
     table = read_predictions(run / "emo_clap" / "fold_1" / "predictions.csv")

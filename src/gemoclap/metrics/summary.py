@@ -50,6 +50,12 @@ class Scores:
     gender_gap: float | None
     cautions: tuple[str, ...] = ()
 
+    @property
+    def only_answer(self) -> str | None:
+        """The class that was predicted for all utterances, if these have several classes; otherwise None."""
+        predicted, true = (np.flatnonzero(self.confusion.sum(axis=axis)) for axis in (0, 1))
+        return list(self.recalls)[predicted[0]] if len(predicted) == 1 and len(true) > 1 else None
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None in place of NaN."""
         return {

@@ -123,7 +123,7 @@ def impossible_answers(table: PredictionTable) -> int:
 def label_remarks(
     table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = (), adapt: str = "none"
 ) -> list[str]:
-    """Return sentences on adaptation, on classes that do not occur, on labels that are not classes, and on unknown speakers.
+    """Return sentences on adaptation, equal predictions, classes that do not occur, unknown labels and unknown speakers.
 
     Parameters
     ----------
@@ -138,9 +138,12 @@ def label_remarks(
             f"each prediction depends on the other clips of {others}, whose labels are not used; the scores are not comparable "
             "with those of clips alone"
         )
-    absent, answers = absent_classes(table), impossible_answers(table)
+    answers = set(table.prediction)
+    if len(answers) == 1 < len(set(table.truth)):
+        remarks.append(f"the model predicts {answers.pop()} for every utterance, so it cannot tell these classes apart")
+    absent, wrong = absent_classes(table), impossible_answers(table)
     if absent:
-        share = f"{answers:,} of {counted(len(table), 'prediction')} ({100 * answers / len(table):.1f} %)"
+        share = f"{wrong:,} of {counted(len(table), 'prediction')} ({100 * wrong / len(table):.1f} %)"
         remarks.append(
             f"{', '.join(absent)}: no utterance has {'this class' if len(absent) == 1 else 'these classes'} of the model, so "
             f"{share} cannot be right"

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gemoclap.metrics.calibration import BINS, Confidence
 from gemoclap.predictions import PredictionTable
 from gemoclap.recipes.seeds import OverSeeds
 from gemoclap.reports.genders import gender_remarks
+from gemoclap.reports.tables import shorten
 
 LEVEL = 0.05
 """Two rows can only be said to differ if the corrected p-value is below this (`is_significant`)."""
@@ -92,6 +94,18 @@ class MethodResults:
     predictions: PredictionTable | None
     logs: dict[str, list[dict[str, Any]]]
     temperatures: dict[str, float] = field(default_factory=dict)
+
+
+def same_answers(method: MethodResults) -> list[str]:
+    """Return a sentence for each class that a training predicts for all test utterances of a fold."""
+    folds: dict[str, list[str]] = {}
+    for name, scores in method.folds.items():
+        if scores.only_answer is not None:
+            folds.setdefault(scores.only_answer, []).append(name)
+    return [
+        f"{method.title} predicts {answer} for every utterance of {shorten(names, 5)}, so it has not learned the classes there"
+        for answer, names in folds.items()
+    ]
 
 
 @dataclass(frozen=True)
@@ -273,13 +287,14 @@ class Results:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """Warnings about intervals, tests of differences and scores by gender, each sentence once."""
+        """Warnings about trainings without success, intervals, tests and scores by gender, each sentence once."""
         scores = [row.scores for row in self.scored_rows if row.scores]
         speakers = max((one.n_clusters for one in scores), default=0)
         tests = sum(one.p == one.p for one in self.differences)
         tables = [method.predictions for method in self.scored if method.predictions is not None]
         genders = gender_remarks(max(tables, key=len)) if tables else []
-        return (*cautions_of(scores), *too_few(speakers, tests), *genders)
+        failed = chain.from_iterable(map(same_answers, self.scored))
+        return (*failed, *cautions_of(scores), *too_few(speakers, tests), *genders)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON: figures between 0 and 1, or None if undefined; folders are relative to `output`."""
