@@ -61,10 +61,10 @@ def test_every_file_is_there_and_no_other_is_left(full_run):
     pictures = {f"{kind}_{method}.png" for kind in ("confusion", "curves") for method in methods}
     pictures |= {"comparison.png", "reliability.png"}
     beside = {name.replace(".png", kind) for name in pictures for kind in (".svg",)}
-    expected = {"config.yaml", "folds.json", *methods, "report.md", "results.json", "results.csv"}
+    expected = {"config.yaml", "folds.json", *methods, "report.md", "results.json", "results.csv", "results.tex"}
     assert {path.name for path in full_run.iterdir()} == expected | pictures | beside
     linked = set(re.findall(r"\]\(([^)#]+)\)", (full_run / "report.md").read_text()))
-    assert linked == pictures | {"config.yaml", "folds.json", "results.json", "results.csv"}
+    assert linked == pictures | {"config.yaml", "folds.json", "results.json", "results.csv", "results.tex"}
     for name in pictures:
         assert matplotlib.image.imread(full_run / name).std() > 0.01
         assert (full_run / name).with_suffix(".svg").read_text().rstrip().endswith("</svg>")
@@ -125,6 +125,29 @@ def test_json_and_csv_agree_with_the_run(full_run):
         assert [row["fold_hash"] for row in mine[2:]] == [fold.hash for fold in results.folds]
         assert data["methods"][method.name]["pooled"]["uar"] == method.pooled.uar
         assert data["methods"][method.name]["mean_of_folds"]["war"] == method.mean.war
+
+
+def test_the_latex_tables_have_the_figures_and_captions_that_stand_alone(full_run):
+    scores, differences = (full_run / "results.tex").read_text().split("\n\n")
+    war, uar = sklearn_percent(sorted(full_run.glob("emo_clap/*/predictions.csv")))
+    line = next(line for line in scores.splitlines() if line.startswith("Emo-CLAP & "))
+    cells = line.removesuffix(r" \\").split(" & ")
+    assert len(cells) == 6 and (cells[1].split()[0], cells[2].split()[0]) == (war, uar)
+    assert "8 classes, 5 folds, 480 utterances of 20 speakers. In percent" in scores
+    assert "SL-GEmo-CLAP minus Emo-CLAP & " in differences and differences.count(r" \\") == 3
+    for word in ("share", "not finished", "standardised"):
+        assert word not in scores
+
+
+def test_the_captions_of_the_latex_tables_say_what_limits_the_figures(tmp_path):
+    run = make_run(tmp_path / "run", methods=("emo_clap", "ce"), n_folds=3, epochs=2, shared_speakers=["01"])
+    shutil.rmtree(run / "emo_clap" / "fold_2")
+    shutil.rmtree(run / "ce" / "fold_2")
+    write_report(run)
+    captions = re.findall(r"\\caption\{.*", (run / "results.tex").read_text())
+    assert len(captions) == 2
+    for caption in captions:
+        assert "training and test share speakers; some folds are not finished" in caption
 
 
 def test_shared_speakers_are_the_first_line(tmp_path):

@@ -133,4 +133,4 @@ def _runs_of(folder: Path) -> list[Path]:
 def _report(results: Results, formats: Sequence[str] = FORMATS) -> None:
     page = write_report(results, formats)
     print_table(results, output_console())
-    print(f"{page}: the report; results.json, results.csv and pictures are in the same folder")
+    print(f"{page}: the report; results.json, results.csv, results.tex and pictures are in the same folder")

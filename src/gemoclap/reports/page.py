@@ -19,8 +19,10 @@ from gemoclap.reports.illustrated import Picture, draw_pictures, write_page
 from gemoclap.reports.made import made_line
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
+from gemoclap.reports.report_latex import latex_tables
 from gemoclap.reports.results import collect
 from gemoclap.wording import counted
+from gemoclap.writing import atomic_write
 
 CSV_FIRST = (
     "method", "aggregate", "fold", "fold_hash", "n_folds", "n", "war", "war_low", "war_high", "war_sd",
@@ -31,7 +33,7 @@ COMPARISON = "comparison.png"
 
 
 def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORMATS) -> Path:
-    """Write report.md, results.json, results.csv and the pictures of a cross-validation into its folder.
+    """Write report.md, results.json, results.csv, results.tex and the pictures of a cross-validation into its folder.
 
     An unfinished run gets a report too, which names the folds that are missing. The report of several runs
     (`reports.joined`) goes to a folder of its own.
@@ -55,9 +57,12 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     pictures = report_pictures(results)
     # Everything is computed before the first file is written, and pictures are drawn last.
     data, rows = results.to_dict(), result_tables.csv_rows(results)
+    latex = latex_tables(results, report_title(results))
     sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
     write_json(results.output / "results.json", data)
     tables.write_csv(results.output / "results.csv", rows, CSV_FIRST)
+    with atomic_write(results.output / "results.tex") as file:
+        file.write(latex)
     page = write_page(results.output / "report.md", sections)
     failed = draw_pictures(results.output, pictures, formats)
     if failed:
@@ -254,7 +259,7 @@ def protocol_lines(results: Results) -> list[str]:
         *_trained(results),
         *(line.removeprefix("- ") for line in made_line(results.made)),
         f"Reported: {SELECTIONS[results.selection]}; no epoch was chosen on test speakers",
-        f"{_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv)",
+        f"{_settings(results)}; figures: [results.json](results.json), [results.csv](results.csv), [results.tex](results.tex)",
     ]
 
 
