@@ -7,8 +7,10 @@ and is saved in the model's config.json.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.wording import shortened
@@ -53,9 +55,35 @@ words after those were not; the prompt of each lies nearest to that of its emoti
 
 
 def canonical_emotion(word: str) -> str:
-    """Return the adjective this project uses for `word`: ``"Anger"`` -> ``"angry"``; an unknown word in lower case."""
-    lowered = word.strip().lower()
+    """Return the adjective this project uses for `word`: ``"Anger"`` -> ``"angry"``; an unknown word in lower case.
+
+    Accents are composed (NFC), as `folded` says.
+    """
+    lowered = " ".join(unicodedata.normalize("NFC", word).lower().split())
     return SYNONYMS.get(lowered, lowered)
+
+
+def canonical_votes(votes: Mapping[str, float]) -> dict[str, float]:
+    """Return votes for words as votes for `canonical_emotion` of each: ``{"Anger": 1, "angry": 2}`` -> ``{"angry": 3}``."""
+    return joined_votes(votes, canonical_emotion)
+
+
+def joined_votes(votes: Mapping[str, float], rename: Callable[[str], str]) -> dict[str, float]:
+    """Return votes with their words renamed; the votes of words that become one are added up."""
+    joined: dict[str, float] = {}
+    for word, count in votes.items():
+        joined[rename(word)] = joined.get(rename(word), 0.0) + count
+    return joined
+
+
+@lru_cache(maxsize=2**17)  # corpora have far more rows than names
+def folded(word: str) -> str:
+    """Return a key that is equal for spellings of a word that differ in case, blanks, or in how accents are stored.
+
+    A letter with an accent is one character (NFC) or two (NFD). They look the same.
+    """
+    composed = unicodedata.normalize("NFC", word).casefold()
+    return unicodedata.normalize("NFC", " ".join(composed.split()))
 
 
 def same_word(word: str, known: Iterable[str], synonyms: bool = True) -> str | None:
@@ -66,7 +94,7 @@ def same_word(word: str, known: Iterable[str], synonyms: bool = True) -> str | N
     synonyms : look for other words too, not for another case only.
     """
     known = list(known)
-    spellings: list[Callable[[str], str]] = [str, lambda one: one.strip().casefold()]
+    spellings: list[Callable[[str], str]] = [str, folded]
     for spelling in [*spellings, canonical_emotion] if synonyms else spellings:
         for one in known:
             if spelling(one) == spelling(word):
@@ -161,7 +189,7 @@ def chosen_labels(labels: Sequence[str] | None, trained: Sequence[str]) -> tuple
     if wrong and labels is not None:
         raise GemoclapError(f"labels must be words, not {shortened(repr(wrong[0]), SHOWN)}")
     # Two spellings of one word would share its probability, and each would have half of it.
-    if len(found) < 2 or len({one.strip().casefold() for one in found}) < len(found):
+    if len(found) < 2 or len(set(map(folded, found))) < len(found):
         given = shortened(", ".join(found) or "none", SHOWN)
         raise GemoclapError(f"labels must be a list of two or more different words, not {given}")
     return tuple(map(str, found))

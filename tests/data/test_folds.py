@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -168,7 +169,7 @@ def bad_rows() -> list[Utterance]:
         (corpus(2), DataSettings(folds="session"), "one session only"),
         (corpus(), DataSettings(folds="lists"), "needs --data.test_speakers"),
         (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], []]), "none empty"),
-        (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], ["S2"]]), "did you mean 's2'"),
+        (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], ["s2x"]]), "did you mean 's2'"),
         (corpus(), DataSettings(folds="lists", test_speakers=[["s1"], ["s1"]]), "'s1' is listed 2 times"),
         (corpus(2), DataSettings(folds="lists", test_speakers=[["s1", "s2"]]), "fold_1: the training part is empty"),
         (corpus(), DataSettings(folds="files"), "needs --data.fold_files"),
@@ -252,6 +253,14 @@ def test_case_and_blanks_do_not_make_two_people() -> None:
     ]
     by_hand = Fold("f", (rows[0],), (), (rows[1],))
     assert by_hand.shared_speakers == ("Ses05F",)
+
+
+def test_test_speakers_are_found_in_any_spelling() -> None:
+    names = {"s1": "Zoë", "s2": "Łukasz"}
+    rows = [replace(row, speaker=names.get(row.speaker, row.speaker)) for row in corpus(4)]
+    asked = [[unicodedata.normalize("NFD", "zoë ")], ["ŁUKASZ", "s3"]]
+    folds = make_folds(rows, DataSettings(folds="lists", test_speakers=asked), TWO)
+    assert [{row.speaker for row in fold.test} for fold in folds] == [{"Zoë"}, {"Łukasz", "s3"}]
 
 
 def test_one_speaker_cannot_be_divided_and_that_is_said() -> None:

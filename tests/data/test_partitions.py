@@ -102,3 +102,14 @@ def test_what_cannot_be_divided_is_refused(speakers: dict[str, str], tested: lis
         make_folds(rows_of(**speakers), DataSettings(folds="partitions", test_partitions=tested), TWO)
     with pytest.raises(GemoclapError, match="the manifest has none"):
         make_folds([Utterance("x", "x.wav", speaker="h", emotion="sad")], DataSettings(folds="partitions"), TWO)
+
+
+def test_rows_of_another_partition_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    rows = rows_of(train="ab", test1="d", test2="f", spare="gh", extra="i")
+    with caplog.at_level(logging.WARNING):
+        make_folds(rows, DataSettings(folds="partitions", test_partitions=["Test1"]), TWO)
+    said = "left out: 6 rows, because the partition is not train, dev or a test: extra 2, spare 4"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    caplog.clear()
+    make_folds(rows_of(train="ab", dev="c", test1="d", test2="f"), DataSettings(folds="partitions"), TWO)
+    assert not caplog.records

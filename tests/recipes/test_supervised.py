@@ -188,11 +188,30 @@ def test_votes_are_trained_on_or_refused(
 ) -> None:
     """Unanimous votes train as the labels do; other methods, and manifests without votes, are refused before anything."""
     agreed = changed(small_manifest, tmp_path / "agreed.jsonl", votes=lambda row: {row.emotion: 3.0})
-    said = complaint(capsys, *crossval(small_manifest, "ce", tmp_path / "none", "--objective.votes", "true"))
-    assert "no training utterance of fold_1 has votes" in said and not (tmp_path / "none").exists()
+    others = changed(small_manifest, tmp_path / "others.jsonl", votes=lambda row: {f"very {row.emotion}": 3.0})
+    for manifest in (small_manifest, others):
+        said = complaint(capsys, *crossval(manifest, "ce", tmp_path / "none", "--objective.votes", "true"))
+        assert "no training utterance of fold_1 has votes for one of the classes (angry" in said
+        assert not (tmp_path / "none").exists()
     said = complaint(capsys, *crossval(agreed, "am_softmax", tmp_path / "none", "--objective.votes", "true"))
     assert "am_softmax trains on one label" in said and not (tmp_path / "none").exists()
     for name, options in (("votes", ("--objective.votes", "true")), ("labels", ())):
         assert run(*crossval(agreed, "ce", tmp_path / name, *options)) == 0
+    targets = "Targets of the training: the shares of the raters' votes"
+    assert [targets in (tmp_path / name / "report.md").read_text() for name in ("votes", "labels")] == [True, False]
+    assert "no votes for any of the classes" not in capsys.readouterr().out
     logs = [log_of(tmp_path / name / "ce" / "fold_1") for name in ("votes", "labels")]
     assert [row["loss"] for row in logs[0]] == pytest.approx([row["loss"] for row in logs[1]], rel=1e-5)
+
+
+def test_utterances_that_are_trained_with_their_label_instead_of_votes_are_counted(
+    small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partly = changed(small_manifest, tmp_path / "m.jsonl", votes=lambda row: {row.emotion: 3.0} if row.gender else None)
+    rows = read_manifest(partly)
+    partly = changed(
+        partly, tmp_path / "m.jsonl", votes=lambda row: {"odd": 1.0} if row.id == rows[0].id else row.votes
+    )
+    assert run(*crossval(partly, "ce", tmp_path / "run", "--objective.votes", "true")) == 0
+    said = f"objective.votes: 1 of {len(rows)} training utterances has no votes for any of the classes: the label takes"
+    assert capsys.readouterr().out.count(said) == 1

@@ -18,7 +18,7 @@ from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import DIMENSIONS, OPTIONAL, Utterance
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import read_table, say_unused
-from gemoclap.corpora.values import known, name, number, seconds
+from gemoclap.corpora.values import known, name, number, partition, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.extras import needed
 from gemoclap.files import parse_yaml, read_text, relative_to
@@ -273,7 +273,7 @@ def _utterance(
         emotion=canonical_emotion(words["emotion"]) if words["emotion"] else None,
         text=words["text"],
         language=words["language"] or usual["language"],
-        partition=words["partition"],
+        partition=partition(words["partition"]),
         votes=votes_of(words["votes"], file),
         **dimensions,
     )

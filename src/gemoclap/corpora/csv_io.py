@@ -12,10 +12,10 @@ from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import read_table, require_utf8, say_unused
-from gemoclap.corpora.values import known, name, number, seconds
+from gemoclap.corpora.values import known, name, number, partition, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, relative_to, to_json
-from gemoclap.labels import canonical_emotion
+from gemoclap.labels import canonical_emotion, canonical_votes
 from gemoclap.writing import atomic_write, is_stream
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -138,7 +138,7 @@ def _utterance(values: dict[str, str], finder: AudioFinder, where: str) -> Utter
         emotion=canonical_emotion(emotion) if emotion else None,
         text=known(values.get("text")),
         language=known(values.get("language")),
-        partition=known(values.get("partition")),
+        partition=partition(values.get("partition")),
         votes=votes_of(values.get("votes"), where),
         **{field: number(values.get(field), field, where) for field in DIMENSIONS},
     )
@@ -150,11 +150,12 @@ def votes_text(votes: Mapping[str, float] | None) -> str | None:
 
 
 def votes_of(cell: str | None, where: str) -> dict[str, float] | None:
-    """Return the votes in a cell that `votes_text` wrote; raises as `manifest.read_votes`."""
+    """Return the votes in a cell that `votes_text` wrote, for the words of labels; raises as `manifest.read_votes`."""
     try:
-        return read_votes(parse_json(cell) if cell and known(cell) else None, where)
+        votes = read_votes(parse_json(cell) if cell and known(cell) else None, where)
     except ValueError:
-        return read_votes(cell, where)
+        votes = read_votes(cell, where)
+    return None if votes is None else canonical_votes(votes)
 
 
 def id_of(path: str, start: float | None, end: float | None) -> str:

@@ -22,7 +22,7 @@ from gemoclap.corpora.tables import say_unused
 from gemoclap.corpora.values import known, name, number, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text, relative_to, to_json
-from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion
+from gemoclap.labels import EMOTIONS, GENDERS, canonical_emotion, canonical_votes
 from gemoclap.writing import atomic_write, readable_write_errors
 
 DESCRIBE: dict[str, Describe] = {
@@ -227,7 +227,8 @@ def _utterance(row: dict[str, Any], label_map: dict[str, str], finder: AudioFind
 def _extra_fields(row: dict[str, Any], where: str) -> dict[str, Any]:
     """Return those of `EXTRA_FIELDS` that the row has. Names can be numbers."""
     numbers = {field: number(row.get(field), f"field {field!r}", where) for field in DIMENSIONS}
-    others: dict[str, Any] = numbers | {"votes": read_votes(row.get("votes"), where)}
+    votes = read_votes(row.get("votes"), where)
+    others: dict[str, Any] = numbers | {"votes": votes and canonical_votes(votes)}
     fields = {field: value for field, value in others.items() if value is not None}
     for field in EXTRA_FIELDS:
         value = row.get(field)

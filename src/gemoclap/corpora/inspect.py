@@ -17,9 +17,17 @@ from pathlib import Path
 from gemoclap.audio import SAMPLE_RATE, SLACK_SECONDS, probe_audio, stream_audio
 from gemoclap.cores import usable_cores
 from gemoclap.corpora.manifest import DIMENSIONS, Utterance
-from gemoclap.corpora.speakers import natural, normal_name, row_speakers, shown_speakers, speaker_key
+from gemoclap.corpora.speakers import (
+    label_spellings,
+    natural,
+    normal_name,
+    one_spelling,
+    row_speakers,
+    shown_speakers,
+    speaker_key,
+)
 from gemoclap.errors import VERY_SIMILAR, GemoclapError, did_you_mean
-from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary
+from gemoclap.labels import EMOTIONS, GENDERS, Vocabulary, folded
 
 KINDS = {
     "missing": "audio file missing",
@@ -30,7 +38,7 @@ KINDS = {
     "duplicate": "same audio twice",
     "label": "label outside the set",
     "speaker": "speaker missing",
-    "spelling": "speaker spelt in two ways",
+    "spelling": "speaker or label spelt in two ways",
     "gender": "gender wrong",
 }
 """Kind of fault -> its heading."""
@@ -126,18 +134,20 @@ def inspect(
         *_label_faults(utterances, vocabulary),
         *(_speaker_faults(utterances) if speakers else ()),
         *_spelling_faults(utterances),
+        *_label_spelling_faults(utterances),
     ]
     names = row_speakers(utterances, shown_speakers(utterances))
+    joined = one_spelling(utterances)
     return Inspection(
         rows=len(utterances),
-        emotions=_counts(utterance.emotion for utterance in utterances),
+        emotions=_counts(utterance.emotion for utterance in joined),
         speakers=_counts(names),
         genders=_counts(utterance.gender for utterance in utterances),
         sessions=_counts(utterance.session for utterance in utterances),
         partitions=_counts(utterance.partition for utterance in utterances),
         dimensions=_dimensions(utterances),
         votes=sum(utterance.votes is not None for utterance in utterances),
-        emotion_gender=_emotion_gender(utterances),
+        emotion_gender=_emotion_gender(joined),
         hours=sum(seconds) / 3600,
         duration=_duration(seconds),
         sample_rates=dict(sorted(Counter(one.sample_rate for one in readable).items())),
@@ -294,9 +304,29 @@ def _spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
         for speaker, row in others:
             one = normal_name(speaker) == normal_name(known)
             what = "is taken for" if one else "is another person than"
-            cure = "spell them alike" if one else "if they are one, spell them alike"
+            cure = f"spell them alike{_in_accents(speaker, known)}" if one else "if they are one, spell them alike"
             message = f"speaker {speaker!r} {what} {known!r} of row {earlier}; {cure}"
             yield Fault(row, utterances[row - 1].id, "spelling", message)
+
+
+def _label_spelling_faults(utterances: Sequence[Utterance]) -> Iterator[Fault]:
+    """Report labels that differ in case, blanks or the form of accents only, at the first row of each spelling."""
+    spellings = label_spellings(utterances)
+    seen: set[str] = set()
+    for row, utterance in enumerate(utterances, 1):
+        for word in (utterance.emotion, *(utterance.votes or ())):
+            if word is None or word in seen:
+                continue
+            seen.add(word)
+            if (known := spellings[folded(word)]) != word:
+                message = f"label {word!r} is taken for {known!r}; spell them alike{_in_accents(word, known)}"
+                yield Fault(row, utterance.id, "spelling", message)
+
+
+def _in_accents(word: str, known: str) -> str:
+    """Return a remark if two names look the same."""
+    same = unicodedata.normalize("NFC", word) == unicodedata.normalize("NFC", known)
+    return " (they look the same: accents are stored in two ways, NFC and NFD)" if same else ""
 
 
 def _without_marks(name: str) -> str:

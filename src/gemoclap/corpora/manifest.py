@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.corpora.speakers import one_spelling
-from gemoclap.corpora.values import known, name, number, seconds
+from gemoclap.corpora.values import known, name, number, partition, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import as_on_disk, parse_json, read_text, relative_to, to_json
 from gemoclap.labels import GENDERS
@@ -178,6 +178,8 @@ def _word(value: Any, field: str, where: str) -> str | None:
         return value
     if field == "text":
         return value if known(value) else None
+    if field == "partition":
+        return partition(value)
     if field in ("corpus", "session", "speaker"):
         return value if name(value) == value.strip() else name(value)
     return known(value)

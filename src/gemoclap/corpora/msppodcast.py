@@ -14,7 +14,7 @@ from typing import Any
 from gemoclap.corpora.layout import audio_by_stem, require_folder
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.tables import read_table, require_utf8
-from gemoclap.corpora.values import known, name, number
+from gemoclap.corpora.values import known, name, number, partition
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import GENDERS, canonical_emotion
 
@@ -30,9 +30,6 @@ EMOTIONS = {
     "N": "neutral", "O": "other", "X": None,
 }  # fmt: skip
 """X is no agreement between the raters."""
-PARTITIONS = {"development": "dev", "validation": "dev"}
-"""Words for partitions that the manifest has another word for."""
-
 FOLDS = {"folds": "partitions", "test_partitions": ["test1"]}
 """The corpus's own partitions, tested on Test1 [S: EmoBox]."""
 
@@ -121,7 +118,7 @@ def _utterance(
     file = known(row["FileName"])
     if file is None:
         raise GemoclapError(f"{where}: the row names no file; unpack the release again")
-    stem, partition = Path(file).stem, (known(row["Split_Set"]) or "").lower()
+    stem = Path(file).stem
     gender = row["Gender"].strip().lower()
     dimensions: dict[str, Any] = {field: number(row[column], column, where) for field, column in DIMENSIONS.items()}
     return Utterance(
@@ -133,7 +130,7 @@ def _utterance(
         emotion=_emotion(known(row["EmoClass"]), where),
         text=_text(texts, stem) if texts else None,
         language="en",
-        partition=PARTITIONS.get(partition, partition) or None,
+        partition=partition(row["Split_Set"]),
         votes=votes.get(stem),
         **dimensions,
     )

@@ -1,13 +1,13 @@
-"""Compares speakers. They belong to their corpus, and different spellings of a name are one speaker."""
+"""Compares names. Speakers belong to their corpus, and different spellings of a name or label are one."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from gemoclap.labels import EMOTIONS, folded, joined_votes
 
 if TYPE_CHECKING:  # manifest.py uses this file
     from gemoclap.corpora.manifest import Utterance
@@ -35,11 +35,9 @@ def speaker_key(utterance: Utterance) -> str:
     return normal_name(speaker_name(utterance))
 
 
-@lru_cache(maxsize=2**17)  # corpora have far more rows than speakers
 def normal_name(name: str) -> str:
     """Return a name in lower case, in composed characters, without blanks around its parts: ``"a/ B "`` -> ``"a/b"``."""
-    composed = unicodedata.normalize("NFC", name).casefold()
-    return re.sub(r"\s*/\s*", "/", " ".join(composed.split()))
+    return re.sub(r"\s*/\s*", "/", folded(name))
 
 
 def shown_speakers(rows: Iterable[Utterance]) -> dict[str, str]:
@@ -69,17 +67,33 @@ def common_speakers(known: Iterable[str], present: Iterable[str]) -> set[str]:
 
 
 def one_spelling(rows: Sequence[Utterance]) -> list[Utterance]:
-    """Return the rows with the names of each corpus and speaker spelt as in the first row."""
+    """Return the rows with the names of each corpus and speaker, and each label, spelt as in the first row.
+
+    If one of the spellings of a label is a word of `labels.EMOTIONS`, all have that one.
+    """
     corpora: dict[str, str] = {}
     speakers: dict[str, str] = {}
+    labels = label_spellings(rows)
     return [
         replace(
             row,
             corpus=_first_spelling(corpora, normal_name(row.corpus or ""), row.corpus),
             speaker=_first_spelling(speakers, speaker_key(row), row.speaker),
+            emotion=None if row.emotion is None else labels[folded(row.emotion)],
+            votes=None if row.votes is None else joined_votes(row.votes, lambda word: labels[folded(word)]),
         )
         for row in rows
     ]
+
+
+def label_spellings(rows: Iterable[Utterance]) -> dict[str, str]:
+    """Return `labels.folded` of each label, also of those that are voted for -> the spelling that `one_spelling` gives it."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for word in (row.emotion, *(row.votes or ())):
+            if word is not None and (folded(word) not in found or word in EMOTIONS):
+                found[folded(word)] = word
+    return found
 
 
 def _first_spelling(spellings: dict[str, str], key: str, name: str | None) -> str | None:

@@ -11,6 +11,13 @@ from gemoclap.errors import GemoclapError
 MISSING = frozenset({"", "nan", "none", "na", "n/a", "#n/a", "<na>", "nat", "null", "nil", "unknown", "-", "--"})
 """Words for unknown values, in lower case."""
 
+PARTITIONS = {
+    "training": "train",
+    "validation": "dev", "valid": "dev", "val": "dev", "development": "dev", "devel": "dev",
+    "testing": "test",
+}  # fmt: skip
+"""Other words for the partitions of a manifest, in lower case."""
+
 _CLOCK = re.compile(r"(?:(?P<days>-?\d+) days?,? *)?(?P<sign>[+-]?)(?P<h>\d+):(?P<m>\d\d):(?P<s>\d\d(?:\.\d*)?)")
 """Times as pandas and audformat write them, ``0 days 00:00:01.25``, and as ``str`` of a timedelta in Python."""
 _DAYS = re.compile(r"(?P<days>-?\d+) days?")
@@ -33,6 +40,12 @@ def name(value: Any) -> str | None:
     text = known(value)
     whole = re.fullmatch(r"([+-]?\d+)\.0+", text) if text else None
     return whole[1] if whole else text
+
+
+def partition(value: Any) -> str | None:
+    """Return the result of `known` in lower case, and ``train``, ``dev`` or ``test`` for another word for it."""
+    text = known(value)
+    return text and PARTITIONS.get(text.lower(), text.lower())
 
 
 def seconds(value: Any, field: str, where: str) -> float | None:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance
-from gemoclap.corpora.speakers import natural, row_speakers, shown_speakers, speaker_key
+from gemoclap.corpora.speakers import natural, normal_name, row_speakers, shown_speakers, speaker_key
 from gemoclap.data.balance import balanced_groups
 from gemoclap.data.fold_files import read_fold_files
 from gemoclap.data.partitions import KEEP, divide_by_partition
@@ -191,7 +191,9 @@ def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list
 
 def _named(speaker: str, known: list[str]) -> str:
     """Return the names in `known` that a given name can mean. With several corpora, CORPUS/ can be left out."""
-    fitting = [name for name in known if speaker == name] or [name for name in known if name.endswith(f"/{speaker}")]
+    key = normal_name(speaker)
+    same = [name for name in known if normal_name(name) == key]
+    fitting = same or [name for name in known if normal_name(name).endswith(f"/{key}")]
     if len(fitting) > 1:
         raise GemoclapError(f"test speaker {speaker!r} may be {' or '.join(fitting)}; write CORPUS/SPEAKER")
     if not fitting:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.values import partition
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.wording import counted
 
@@ -38,13 +40,22 @@ def divide_by_partition(rows: Sequence[Utterance], tested: Sequence[str] | None,
             f"--data.folds partitions needs rows with the partition {TRAIN!r}; the manifest has {found}; choose another "
             "--data.folds, or fill the field 'partition' in"
         )
-    chosen = [name for name in names if name.startswith(TEST)] if tested is None else list(tested)
+    tests = [name for name in names if name.startswith(TEST)]
+    chosen = tests if tested is None else [partition(name) or name for name in tested]
     for name in chosen:
         if name not in names or name in (TRAIN, DEV):
             raise GemoclapError(
                 f"data.test_partitions: no partition to test on is called {name!r}{did_you_mean(name, names)}; "
                 f"partitions of the manifest: {', '.join(names)}"
             )
+    if rest := [row for row in rows if row.partition and row.partition not in {TRAIN, DEV, *tests, *chosen}]:
+        logger.warning(
+            "left out: %s, because the partition is not train, dev or a test: %s",
+            counted(len(rest), "row"),
+            ", ".join(
+                f"{name} {count:,}" for name, count in sorted(Counter(str(row.partition) for row in rest).items())
+            ),
+        )
     parts = [[row for row in rows if row.partition in part] for part in ((TRAIN,), (DEV,), chosen)]
     train, dev, test = map(tuple, parts if unnamed else _named(parts, chosen))
     return train, dev, test

@@ -30,7 +30,7 @@ from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import begun_at, write_made
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
 from gemoclap.recipes.supervised import save_model
-from gemoclap.recipes.train import check_folds, train_method
+from gemoclap.recipes.train import check_folds, train_method, without_votes
 from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
 from gemoclap.training.calibration import calibrate
@@ -86,7 +86,10 @@ def cross_validate(
     sources = InputSources(store or load_audio_store(settings.cache, data.audio, rows), settings)
     say_all(refuse_same_audio(folds if rows else (), sources.store, data))
     for method in trained:
-        check_folds(settings, method, {output / method / fold.name: fold for fold in pending[method]}, sources.store)
+        unfinished = {output / method / fold.name: fold for fold in pending[method]}
+        check_folds(settings, method, unfinished, vocabulary, sources.store)
+    if settings.objective.votes and trained:
+        say(without_votes(folds, vocabulary))
     claim(output, config, methods, plan)
     outlook = _Outlook(sum(len(pending[method]) for method in trained), len(trained))
     for method in methods:

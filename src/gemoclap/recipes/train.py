@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gemoclap.config import VOTED, Settings
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource
 from gemoclap.data.folds import Fold, undivided
@@ -31,6 +32,7 @@ from gemoclap.recipes.run_folder import (
 )
 from gemoclap.recipes.supervised import is_trained, save_model, train_in_one_stage
 from gemoclap.training.calibration import calibrate
+from gemoclap.wording import counted
 
 
 @holds_output
@@ -72,7 +74,9 @@ def train(
         sources = InputSources(store, settings)
         if step is not None:
             check_step(step, settings, output)
-        check_folds(settings, method, {output: everyone}, store, step)
+        check_folds(settings, method, {output: everyone}, vocabulary, store, step)
+        if settings.objective.votes:
+            say(without_votes([everyone], vocabulary))
         claim(output, config)
         if step is not None and step != "finetune":
             return run_gmp_step(step, settings, everyone, vocabulary, sources, output)
@@ -86,27 +90,50 @@ def train(
 
 
 def check_folds(
-    settings: Settings, method: str, folds: Mapping[Path, Fold], store: AudioStore, step: Step | None = None
+    settings: Settings,
+    method: str,
+    folds: Mapping[Path, Fold],
+    vocabulary: Vocabulary,
+    store: AudioStore,
+    step: Step | None = None,
 ) -> None:
     """Check early what would otherwise fail late in the training of a method. `folds` is folder -> fold."""
     if settings.objective.votes:
-        _check_votes(method, folds.values())
+        _check_votes(method, folds.values(), vocabulary)
     if method == "gmp_tl":
         gmp.check_folds(settings, folds, store, step)
 
 
-def _check_votes(method: str, folds: Iterable[Fold]) -> None:
+def _check_votes(method: str, folds: Iterable[Fold], vocabulary: Vocabulary) -> None:
     if method not in VOTED:
         raise GemoclapError(
             f"objective.votes: {method} trains on one label for each utterance; methods that train on votes: "
             f"{', '.join(VOTED)}; leave the setting out, or the method"
         )
     for fold in folds:
-        if not any(row.votes for row in fold.train):
+        if not any(_has_votes(row, vocabulary) for row in fold.train):
             raise GemoclapError(
-                f"objective.votes: no training utterance of {fold.name} has votes; fill the manifest's field 'votes' in, or "
-                "leave the setting out"
+                f"objective.votes: no training utterance of {fold.name} has votes for one of the classes "
+                f"({', '.join(vocabulary.emotions)}); fill the manifest's field 'votes' in with these words, or leave the "
+                "setting out"
             )
+
+
+def without_votes(folds: Sequence[Fold], vocabulary: Vocabulary) -> str:
+    """Return a sentence with the number of training utterances whose votes cannot be trained on; empty if there are none."""
+    rows = list({row.id: row for fold in folds for row in fold.train}.values())
+    lacking = sum(not _has_votes(row, vocabulary) for row in rows)
+    if not lacking:
+        return ""
+    have = "has" if lacking == 1 else "have"
+    return (
+        f"objective.votes: {lacking:,} of {counted(len(rows), 'training utterance')} {have} no votes for any of the classes: "
+        "the label takes their place"
+    )
+
+
+def _has_votes(row: Utterance, vocabulary: Vocabulary) -> bool:
+    return any(vocabulary.counts(row.votes or {}))
 
 
 def train_method(

@@ -284,7 +284,9 @@ def _trained(results: Results) -> list[str]:
     epochs = counted(train["epochs"], "epoch")
     of_run = " of the first run" if results.is_joined else ""
     encoder = f"`{model['audio_encoder']}` ({', '.join(changed)})"
-    return [f"Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"]
+    line = f"Audio encoder{of_run}: {encoder}; {epochs}, learning rate {train['lr']:g}, seed {train['seed']}"
+    is_voted = (results.config.get("objective") or {}).get("votes")
+    return [line, *([f"Targets of the training{of_run}: the shares of the raters' votes"] if is_voted else [])]
 
 
 def _probed(results: Results) -> list[str]:
