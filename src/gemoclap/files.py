@@ -106,10 +106,15 @@ def parse_json(text: str) -> Any:
         raise ValueError(_reason(error)) from None
 
 
-def parse_yaml(text: str) -> Any:
-    """Return the contents of a YAML text: plain data only, no Python objects. Raises as `parse_json`."""
+def parse_yaml(text: str, words: bool = False) -> Any:
+    """Return the contents of a YAML text: plain data only, no Python objects. Raises as `parse_json`.
+
+    Parameters
+    ----------
+    words : read numbers, dates and words such as no as text: ``{007: no}`` -> ``{"007": "no"}``. null is still None.
+    """
     try:
-        return yaml.load(text, Loader=_EachKeyOnce)  # noqa: S506  # a subclass of the safe loader
+        return yaml.load(text, Loader=_Words if words else _EachKeyOnce)  # noqa: S506  # subclasses of the safe loader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -217,6 +222,15 @@ class _EachKeyOnce(yaml.SafeLoader):
             if names.count(key) > 1:
                 raise ValueError(f"the key {key!r} is there twice, line {node.start_mark.line + 1}")
         return super().construct_mapping(node, deep=deep)
+
+
+class _Words(_EachKeyOnce):
+    """The same loader for words: only null is no text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def as_bytes(text: str) -> bytes:

@@ -10,8 +10,9 @@ import pytest
 from small import complaint, run
 from sound import write_tone
 
-from gemoclap.cli.arguments import files_first, nearest, spelt_lists
+from gemoclap.cli.arguments import files_first, nearest
 from gemoclap.cli.commands import COMMANDS, SHELVES, parse, parser_of
+from gemoclap.cli.typed import spelt_lists
 from gemoclap.config import AudioSettings, DataSettings, ModelSettings, ObjectiveSettings, TrainSettings
 from gemoclap.errors import GemoclapError
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gemoclap.cli.arguments import spelt_lists
 from gemoclap.cli.commands import parser_of
+from gemoclap.cli.typed import spelt_lists, spelt_words
 from gemoclap.config import (
     AudioSettings,
     DataSettings,
@@ -148,6 +148,39 @@ def test_lists_may_be_given_with_commas(given: str) -> None:
             "angry",
             "calm",
         ]
+
+
+NUMBERS = {
+    "data.merges": ("{0: angry, 01: happy, 2.0: sad, no: neutral, joy: 5}", {
+        "0": "angry", "01": "happy", "2.0": "sad", "no": "neutral", "joy": "5"}),
+    "data.emotions": ("[0, 01, yes, 2024-01-01]", ["0", "01", "yes", "2024-01-01"]),
+    "data.test_speakers": ("[[007, 010], [7]]", [["007", "010"], ["7"]]),
+    "model.audio_options": ("{hidden_size: 8}", {"hidden_size": 8}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", NUMBERS)
+def test_labels_and_speakers_may_be_numbers(setting: str, tmp_path: Path) -> None:
+    """In YAML 0 is a number, 010 is eight and no is false. As labels and names of speakers they are words."""
+    given, wanted = NUMBERS[setting]
+    section, name = setting.split(".")
+    parser = parser_of("crossval")
+    for typed in ([f"--{setting}", given], [f"--{setting}={given}"]):
+        options = spelt_words(spelt_lists(["-o", "run", *typed], parser.lists()), parser.of_words())
+        assert parser.parse_args(options)[setting] == wanted
+    (tmp_path / "own.yaml").write_text(f"{section}: {{{name}: {given}}}\ntrain: {{epochs: 7}}\n")
+    read = parser.parse_args(["--config", str(tmp_path / "own.yaml"), "-o", "run"])
+    assert (read[setting], read.train.epochs) == (wanted, 7)
+    (tmp_path / "own.yaml").write_text("data: {merges: {}, emotions: null}\n")
+    read = parser.parse_args(["--config", str(tmp_path / "own.yaml"), "-o", "run"])
+    assert (read.data.merges, read.data.emotions) == ({}, None)
+
+
+@pytest.mark.parametrize("given", ["{angry: null}", "{angry: [sad]}", "{angry", "[angry]"])
+def test_a_mapping_of_words_that_is_none_is_refused(given: str) -> None:
+    parser = parser_of("crossval")
+    with pytest.raises(GemoclapError, match="data.merges"):
+        parser.parse_args(spelt_words(["-o", "run", "--data.merges", given], parser.of_words()))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file
 from small import changed, complaint, log_of, run
 
-from gemoclap.cli.arguments import spelt_lists
 from gemoclap.cli.commands import parser_of
+from gemoclap.cli.typed import spelt_lists
 from gemoclap.config import AudioSettings, CacheSettings, TrainSettings
 from gemoclap.config.ems import PretrainModelSettings, PretrainSettings
 from gemoclap.corpora.manifest import read_manifest

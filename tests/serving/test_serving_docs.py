@@ -17,8 +17,8 @@ from sound import write
 
 from gemoclap import Predictor
 from gemoclap.audio import load_audio
-from gemoclap.cli.arguments import spelt_lists
 from gemoclap.cli.commands import parser_of
+from gemoclap.cli.typed import spelt_lists
 from gemoclap.serving.limits import Limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")

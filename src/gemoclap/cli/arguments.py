@@ -99,6 +99,10 @@ class Parser(ArgumentParser):
         hints = [(action.option_strings, getattr(action, "_typehint", None)) for action in self._actions]
         return {option for options, hint in hints if hint is not None and wanted(_kinds(hint)) for option in options}
 
+    def of_words(self) -> set[str]:
+        """Return the options that take lists of words, or words by words, as typed: ``--data.merges``, ``--data.emotions``."""
+        return self._options_where(lambda kinds: all(map(_is_of_words, kinds)))
+
     def hide_groups(self) -> None:
         """Leave the options ``--data FILE``, ``--train FILE`` and similar ones out of the help; --config does the same."""
         shown = {*self.settings()}
@@ -176,7 +180,8 @@ class SettingsFile(ActionConfigFile):
     """``--config FILE``: a YAML file of settings, which is checked first so that errors name the file."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        settings = read_settings(find(values), parser.settings())
+        words = {option.removeprefix("--") for option in parser.of_words()}
+        settings = read_settings(find(values), parser.settings(), words)
         try:
             super().__call__(parser, namespace, json.dumps(settings, default=str), option_string)
         except GemoclapError as error:
@@ -227,8 +232,12 @@ def take_manifest(args: Namespace, given: Sequence[str]) -> None:
     args.data.manifest = manifest
 
 
-def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
+def read_settings(path: Path, known: Sequence[str], of_words: Collection[str] = ()) -> dict[str, Any]:
     """Read a YAML file of settings; `known` are the dotted names of all settings.
+
+    Parameters
+    ----------
+    of_words : settings whose lists and mappings have only words (`Parser.of_words`), such as labels. There 0 and no are words.
 
     Raises
     ------
@@ -238,6 +247,7 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         settings = get_loader("yaml")(text)
         parse_yaml(text)  # refuses a key that appears twice; jsonargparse's loader would use the last one
+        words = parse_yaml(text, words=True)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
@@ -259,7 +269,21 @@ def read_settings(path: Path, known: Sequence[str]) -> dict[str, Any]:
             raise GemoclapError(
                 f"{path}: no setting is called {name!r}{nearest(name, known)}; 'gemoclap COMMAND --help-all' lists all"
             )
-    return settings
+    return _with_words(settings, words, of_words)
+
+
+def _with_words(settings: dict[str, Any], words: dict[str, Any], names: Collection[str], prefix: str = "") -> dict:
+    """Return settings with lists and mappings whose dotted names are in `names` as in `words`, where all scalars are text."""
+    found = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if name in names and isinstance(value, list | dict):
+            found[key] = words[key]
+        elif isinstance(value, dict) and isinstance(words.get(key), dict):
+            found[key] = _with_words(value, words[key], names, f"{name}.")
+        else:
+            found[key] = value
+    return found
 
 
 def flat(settings: dict[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -280,27 +304,6 @@ def nearest(name: str, known: Sequence[str], prefix: str = "") -> str:
     )
 
 
-def spelt_lists(given: Sequence[str], lists: Collection[str], lists_or_single: Collection[str] = ()) -> list[str]:
-    """Return the arguments with lists such as ``--methods a,b`` changed to the form that jsonargparse needs.
-
-    Parameters
-    ----------
-    lists : the options that take a list (`Parser.lists`).
-    lists_or_single : those that also take a single value (`Parser.lists_or_single`), which has no comma.
-    """
-    spelt: list[str] = []
-    for argument in given:
-        option, equals, value = argument.partition("=")
-        before = spelt[-1] if spelt else ""
-        if before in lists or (before in lists_or_single and "," in argument):
-            spelt.append(_as_list(argument))
-        elif equals and (option in lists or (option in lists_or_single and "," in value)):
-            spelt.append(f"{option}={_as_list(value)}")
-        else:
-            spelt.append(argument)
-    return spelt
-
-
 def _kinds(hint: Any) -> list[Any]:
     """Return the types of a union but for null, or the type alone."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
@@ -312,10 +315,12 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) is list and get_origin(get_args(kind)[0]) is not list
 
 
-def _as_list(value: str) -> str:
-    if value.startswith(("[", "-")) or value == "null":
-        return value
-    return json.dumps([word.strip() for word in value.split(",") if word.strip()], ensure_ascii=False)
+def _is_of_words(kind: Any) -> bool:
+    """Whether a type is a list of words, a list of such lists, or a mapping of words to words."""
+    inner = get_args(kind)
+    if get_origin(kind) is list:
+        return inner[0] is str or _is_of_words(inner[0])
+    return get_origin(kind) is dict and inner == (str, str)
 
 
 def _as_option(value: Any) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gemoclap import __version__
-from gemoclap.cli.arguments import Parser, files_first, refuse_empty_words, spelt_lists, take_manifest
+from gemoclap.cli.arguments import Parser, files_first, refuse_empty_words, take_manifest
 from gemoclap.cli.model_options import (
     add_evaluate,
     add_export,
@@ -47,6 +47,7 @@ from gemoclap.cli.options import (
     add_table1,
     add_train,
 )
+from gemoclap.cli.typed import spelt_lists, spelt_words
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.extras import lacking
 from gemoclap.starting import many_imports
@@ -320,6 +321,7 @@ def parse(name: str, given: Sequence[str]) -> Namespace:
     parser = parser_of(name, every_setting=False)
     refuse_empty_words(given, parser.lists())
     options = spelt_lists(files_first(given), parser.lists(), parser.lists_or_single())
+    options = spelt_words(options, parser.of_words())
     args = parser.instantiate(parser.parse_args(options))
     take_manifest(args, options)
     return args
