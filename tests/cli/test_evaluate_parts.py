@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import changed, run
+from small import changed, complaint, run
 
 from gemoclap.cli.scoring import uncalibrated
 from gemoclap.corpora.manifest import read_manifest
@@ -80,3 +80,23 @@ def test_the_report_says_what_the_model_chose_among_and_which_labels_are_joined(
     said = f"The model chose among {first}, {second}; it was trained on {', '.join(trained)}."
     assert f"{said} Joined classes: {third} counts as {first}." in page
     assert json.loads((tmp_path / "joined" / "scores.json").read_text())["merges"] == {third: first}
+
+
+def test_an_earlier_evaluation_and_labels_in_other_words_are_named(
+    small_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = ("evaluate", small_manifest, "--model", small_model, "-o", tmp_path / "scores")
+    assert run(*given) == 0
+    said = complaint(capsys, *given)
+    assert f"scores: holds the evaluation of {small_model} on {small_manifest} already; remove the folder" in said
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").touch()
+    assert "notes: holds files of something else" in complaint(capsys, *given[:-1], tmp_path / "notes")
+
+    words = {"angry": "Wut", "happy": "Freude", "neutral": "neutral?", "sad": "Trauer"}
+    other = changed(small_manifest, tmp_path / "m.jsonl", emotion=lambda row: words[row.emotion])
+    said = complaint(capsys, "evaluate", other, "--model", small_model)
+    assert "no utterance has one of the model's classes" in said and "--merges in 'gemoclap evaluate'" in said
+    assert all(word in said for word in words.values())
+    none = changed(small_manifest, tmp_path / "m.jsonl", emotion=None)
+    assert "no utterance has a label at all" in complaint(capsys, "evaluate", none, "--model", small_model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import unicodedata
 from collections import Counter
@@ -261,6 +262,17 @@ def test_test_speakers_are_found_in_any_spelling() -> None:
     asked = [[unicodedata.normalize("NFD", "zoë ")], ["ŁUKASZ", "s3"]]
     folds = make_folds(rows, DataSettings(folds="lists", test_speakers=asked), TWO)
     assert [{row.speaker for row in fold.test} for fold in folds] == [{"Zoë"}, {"Łukasz", "s3"}]
+
+
+def test_speakers_in_no_list_of_test_speakers_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        make_folds(corpus(4), DataSettings(folds="lists", test_speakers=[["s1"]]), TWO)
+        make_folds(corpus(4), DataSettings(folds="lists", test_speakers=[["s1", "s2"], ["s3", "s4"]]), TWO)
+        assert not caplog.records
+        make_folds(corpus(4), DataSettings(folds="lists", test_speakers=[["s1"], ["s3"]]), TWO)
+    assert [one.getMessage() for one in caplog.records] == [
+        "data.test_speakers: trained on in every fold, and never tested: s2, s4"
+    ]
 
 
 def test_one_speaker_cannot_be_divided_and_that_is_said() -> None:

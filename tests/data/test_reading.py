@@ -12,7 +12,7 @@ from small import SMALL, run
 from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.data.folds import Fold
-from gemoclap.data.reading import left_out, one_class_corpora, read_data
+from gemoclap.data.reading import left_out, one_class_corpora, read_data, unused_merges
 from gemoclap.data.targets import classes_by_corpus
 from gemoclap.errors import GemoclapError
 from gemoclap.heads.losses import am_softmax, cross_entropy
@@ -151,3 +151,20 @@ def test_it_is_said_before_anything_is_trained(
     shown = capsys.readouterr()
     assert shown.out.count("beware: corpus other has only 'sad' among the training utterances: ") == 1
     assert shown.err == "gemoclap: enough\n"
+
+
+@pytest.mark.parametrize(
+    ("merges", "says"),
+    [
+        ({"wut": "angry", "Joy": "happy", "ANGER": "angry"}, ""),
+        (
+            {"wuut": "angry", "joy": "happy", "shame": "sad"},
+            "data.merges: no utterance has the label wuut (did you mean 'wut'?), shame; labels of the manifest: angry, joy, "
+            "wut",
+        ),
+    ],
+)
+def test_labels_to_rename_that_nothing_has_are_named(merges: dict[str, str], says: str) -> None:
+    found = rows("wut", "joy", None, None)
+    found[3] = replace(found[3], votes={"angry": 1.0})
+    assert unused_merges(DataSettings(merges=merges), found) == says

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,16 @@ def test_warnings_come_first(matrix: Any) -> None:
     assert (
         write_crosscorpus(read_crosscorpus(matrix)).read_text().split("\n\n")[1] == "**Beware: two of them are one.**"
     )
+
+
+def test_utterances_whose_label_is_no_class_are_counted(matrix: Any) -> None:
+    assert "Left out" not in write_crosscorpus(read_crosscorpus(matrix)).read_text()
+    matrix.corpora["b"] = replace(matrix.corpora["b"], left_out={"bored": 1200, "no label": 3})
+    page = write_crosscorpus(read_crosscorpus(matrix)).read_text()
+    wanted = "Left out of b, because the label is not one of its classes: 1,203 utterances (bored 1,200, no label 3)."
+    assert page.count("Left out") == page.count(wanted) == 1
+    facts = json.loads((matrix.output / "crosscorpus.json").read_text())["corpora"]
+    assert [facts[name]["left_out"] for name in "ab"] == [{}, {"bored": 1200, "no label": 3}]
 
 
 def test_few_speakers_of_a_corpus_are_said(matrix: Any) -> None:

@@ -26,12 +26,13 @@ def run_export(args: Namespace) -> int:
         from gemoclap.inference.exporting import check_exportable, export_onnx, unweighted_recall
         from gemoclap.inference.onnx_predictor import OnnxPredictor
         from gemoclap.inference.predictor import Predictor
+        from gemoclap.training.choices import choice_of
         from gemoclap.training.evaluate import labelled_rows
 
         predictor = Predictor.from_pretrained(args.model, device="cpu")
     check_exportable(predictor.model)
     vocabulary = predictor.model.config.emotions
-    rows = labelled_rows(rows, vocabulary) if args.check_on else []
+    rows = labelled_rows(rows, choice_of(vocabulary, found=[row.emotion for row in rows]).vocabulary) if rows else []
     require_audio(rows)
     # Before the export, because a faulty clip ends the command.
     scores = [unweighted_recall(predictor, rows, vocabulary)] if rows else []

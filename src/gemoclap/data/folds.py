@@ -142,6 +142,7 @@ def _divide(
         return _leave_one_out(rows, "speaker", [str(name) for name in row_speakers(rows, shown)])
     if settings.folds == "lists":
         groups = _checked_lists(list(shown.values()), settings.test_speakers)
+        _say_untested(list(shown.values()), groups)
     else:
         number = USUAL_FOLDS if settings.n_folds is None else settings.n_folds
         groups = balanced_groups(rows, number, vocabulary)
@@ -187,6 +188,14 @@ def _checked_lists(known: list[str], lists: list[list[str]] | None) -> list[list
         if times > 1:
             raise GemoclapError(f"test speaker {speaker!r} is listed {times} times in data.test_speakers; list it once")
     return found
+
+
+def _say_untested(known: list[str], groups: list[list[str]]) -> None:
+    """Warn of speakers who are in no test part. With one list, this is what it is for."""
+    untested = [name for name in known if not any(name in group for group in groups)]
+    if untested and len(groups) > 1:
+        named = ", ".join(untested[:5]) + (", ..." if len(untested) > 5 else "")
+        logger.warning("data.test_speakers: trained on in every fold, and never tested: %s", named)
 
 
 def _named(speaker: str, known: list[str]) -> str:

@@ -10,8 +10,8 @@ from gemoclap.config import DataSettings
 from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import Fold
-from gemoclap.errors import GemoclapError
-from gemoclap.labels import LISTED, Vocabulary, completed_merges, get_vocabulary, vocabulary_of
+from gemoclap.errors import GemoclapError, did_you_mean
+from gemoclap.labels import LISTED, Vocabulary, completed_merges, get_vocabulary, same_word, vocabulary_of
 from gemoclap.wording import counted
 
 
@@ -61,6 +61,16 @@ def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
     if vocabulary.name == LISTED:
         return f"{left} --data.emotions has no such class: {found}"
     return f"{left} {vocabulary.name} has no such class: {found} (--data.emotions takes other classes)"
+
+
+def unused_merges(data: DataSettings, utterances: Sequence[Utterance]) -> str:
+    """Return a sentence with the labels to rename that no utterance has; empty if there are none."""
+    labels = sorted({label for row in utterances for label in (row.emotion, *(row.votes or ())) if label})
+    unused = [label for label in data.merges if same_word(label, labels) is None]
+    if not unused:
+        return ""
+    named = ", ".join(f"{label}{did_you_mean(label, labels)}" for label in unused)
+    return f"data.merges: no utterance has the label {named}; labels of the manifest: {', '.join(labels)}"
 
 
 def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from gemoclap.config import BASELINES, TRAINED, AudioSettings, Settings, check_methods
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.folds import Fold, make_folds, rows_of
-from gemoclap.data.reading import labels_left_out, left_out, one_class_corpora, read_data
+from gemoclap.data.reading import labels_left_out, left_out, one_class_corpora, read_data, unused_merges
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source
 from gemoclap.encoders.pretrained import load_config
@@ -70,6 +70,7 @@ def cross_validate(
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
     say(left_out(utterances, vocabulary))
+    say(unused_merges(data, utterances))
     if set(methods) - set(BASELINES):  # baselines compare every utterance with every class
         say_all(one_class_corpora(folds, vocabulary))
     config = run_config(settings, methods)

@@ -34,7 +34,7 @@ from gemoclap.config.probe import LOG_MEL, ProbeSettings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore, pad_waveforms
 from gemoclap.data.folds import Fold, make_folds, rows_of
-from gemoclap.data.reading import labels_left_out, left_out, read_data
+from gemoclap.data.reading import labels_left_out, left_out, read_data, unused_merges
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.encoders import UNTRAINED, audio_encoder_source, load_audio_encoder
 from gemoclap.encoders.feature_cache import LayerFeatures
@@ -80,6 +80,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)
     say(left_out(utterances, vocabulary))
+    say(unused_merges(data, utterances))
     _check_request(settings, folds, vocabulary)
     encoders = load_encoders(settings)
     config = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gemoclap.config import DataSettings
 from gemoclap.corpora.manifest import Utterance, write_manifest
 from gemoclap.corpora.speakers import common_speakers, normal_name
 from gemoclap.data.audio_store import AudioStore
-from gemoclap.data.reading import read_data
+from gemoclap.data.reading import labels_left_out, read_data
 from gemoclap.encoders.provenance import named_speakers
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
@@ -31,12 +31,14 @@ class Corpus:
     data : the settings that it was read with, with the corpus's defaults filled in.
     vocabulary : its classes.
     rows : utterances with a class; their label is replaced by the class.
+    left_out : label -> number of utterances, for labels that are no class.
     """
 
     name: str
     data: DataSettings
     vocabulary: Vocabulary
     rows: tuple[Utterance, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ def read_corpora(data: DataSettings, manifests: Sequence[str], has_folds: bool =
         utterances, vocabulary, read = read_data(replace(data, manifest=manifest), has_folds)
         classes = [(row, vocabulary.resolve(row.emotion)) for row in utterances]
         rows = tuple(replace(row, emotion=label) for row, label in classes if label is not None)
-        corpora[name] = Corpus(name, read, vocabulary, rows)
+        corpora[name] = Corpus(name, read, vocabulary, rows, labels_left_out(utterances, vocabulary))
     if len(corpora) < 2:
         raise GemoclapError("one corpus alone has nothing to be tested on; name two or more manifests")
     return corpora

@@ -160,6 +160,7 @@ def _facts(corpus: Corpus) -> dict[str, Any]:
         "utterances": len(corpus.rows),
         "speakers": len(named_speakers(corpus.rows)),
         "labels": list(corpus.labels),
+        "left_out": dict(corpus.left_out),
     }
 
 
@@ -197,6 +198,7 @@ def _document(
                 (
                     _about(matrix),
                     Grid("Each corpus, with the labels that have utterances.", _corpus_cells(matrix), text_columns=2),
+                    *_left_out(matrix),
                 ),
             ),
             Chapter("Picture", (Drawing(PICTURE, _described(entries)),)),
@@ -228,6 +230,17 @@ def _corpus_cells(matrix: CrossCorpus) -> Cells:
         for name, facts in ((one.name, _facts(one)) for one in matrix.corpora.values())
     ]
     return ["corpus", "manifest", "utterances", "speakers", "labels"], rows
+
+
+def _left_out(matrix: CrossCorpus) -> list[str]:
+    """Return a sentence for each corpus with utterances whose label is no class."""
+    lines = []
+    for one in matrix.corpora.values():
+        if one.left_out:
+            number = counted(sum(one.left_out.values()), "utterance")
+            found = ", ".join(f"{label} {count:,}" for label, count in one.left_out.items())
+            lines.append(f"Left out of {one.name}, because the label is not one of its classes: {number} ({found}).")
+    return lines
 
 
 def _matrix_grid(matrix: CrossCorpus, entries: Sequence[PairResult], figure: str) -> Grid:

@@ -13,11 +13,11 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import row_columns
 from gemoclap.data.dataset import InputSource, eval_batches
 from gemoclap.errors import NO_NUMBERS, GemoclapError
-from gemoclap.labels import Vocabulary
+from gemoclap.labels import SHOWN, Vocabulary
 from gemoclap.metrics import unweighted_average_recall, weighted_average_recall
 from gemoclap.models import Classifier, EmotionModel, classifier_of
 from gemoclap.predictions import PredictionTable
-from gemoclap.wording import counted
+from gemoclap.wording import counted, shortened
 
 Progress = Callable[[int, int], None]
 
@@ -55,9 +55,15 @@ def labelled_rows(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> li
     """
     rows = [row for row in utterances if vocabulary.resolve(row.emotion) is not None]
     if not rows:
+        found = shortened(", ".join(unknown_labels(utterances, vocabulary)), SHOWN)
+        how = (
+            f"labels of the manifest: {found}; name their classes with --merges in 'gemoclap evaluate'"
+            if found
+            else "no utterance has a label at all; check the emotion column of the manifest with 'gemoclap inspect'"
+        )
+        classes = ", ".join(vocabulary.emotions)
         raise GemoclapError(
-            f"no utterance has one of the model's classes, or of those to choose among ({', '.join(vocabulary.emotions)}); "
-            "check the emotion column of the manifest with 'gemoclap inspect'"
+            f"no utterance has one of the model's classes, or of those to choose among ({classes}); {how}"
         )
     return rows
 
