@@ -261,12 +261,17 @@ def relative_to(path: str | os.PathLike, folder: str | os.PathLike) -> Path:
 
 
 def as_on_disk(path: str | os.PathLike) -> Path:
-    """Return the path of a file whose accents are stored in another form on disk, or `path` itself.
+    """Return the path of a file whose name is written otherwise on disk, or `path` itself if there is none.
 
-    A letter with an accent is one character (NFC) or two (NFD); macOS and its archives use the second.
+    A letter with an accent is one character (NFC) or two (NFD); macOS and its archives use the second. Windows writes ``\\``
+    between folders.
     """
     path = Path(path)
-    if str(path).isascii() or os.path.lexists(path):
+    if os.path.lexists(path):
+        return path
+    if "\\" in str(path) and os.path.lexists(found := as_on_disk(str(path).replace("\\", "/"))):
+        return found
+    if str(path).isascii():
         return path
     found = Path(path.anchor)
     for part in path.parts[len(found.parts) :]:

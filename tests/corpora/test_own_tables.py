@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gemoclap.cli import main
 from gemoclap.corpora import prepare
 from gemoclap.corpora.inspect import inspect
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
+from gemoclap.errors import GemoclapError
 
 
 def table_of(folder: Path, *lines: str, delimiter: str = ",") -> Path:
@@ -82,3 +84,107 @@ def test_partitions_have_the_words_of_the_manifest(word: str, partition: str | N
     assert row.partition == partition
     (tmp_path / "m.jsonl").write_text(json.dumps({"id": "a", "path": "a.wav", "partition": word}))
     assert read_manifest(tmp_path / "m.jsonl")[0].partition == partition
+
+
+EXCEL = {
+    "names": ["File Name|Speaker-ID|EMOTION|valence", "a.wav|007|Wut|3,5", "b.wav|7|Wut|-0,25"],
+    "separator": ["sep=;", "path|speaker|emotion|valence", "a.wav|007|Wut|3,5", "b.wav|7|Wut|-,25"],
+    "separator and cells": ['"sep=;"||', "path|speaker|emotion|valence", "a.wav|007|Wut|3,5", "b.wav|7|Wut|-0,25"],
+    "empty rows": ["||||", "path|speaker|emotion|valence", "a.wav|007|Wut|3,5", " | ||", "b.wav|7|Wut|-0.25", "|||", "|||"],
+    "empty columns": ["path||speaker|emotion|valence||", "a.wav||007|Wut|3,5||", "b.wav||7|Wut|-0,25||"],
+    "longer rows": ["path|speaker|emotion|valence", "a.wav|007|Wut|3,5||", "b.wav|7|Wut|-0,25| "],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", EXCEL)
+def test_tables_of_excel_are_read(kind: str, tmp_path: Path) -> None:
+    rows = prepare("csv", table_of(tmp_path, *EXCEL[kind], delimiter=";"))
+    assert [(Path(row.path).name, row.speaker, row.emotion, row.valence) for row in rows] == [
+        ("a.wav", "007", "wut", 3.5),
+        ("b.wav", "7", "wut", -0.25),
+    ]
+
+
+def test_a_line_keeps_its_number_where_others_are_left_out(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "sep=;", "path|start", "|", "a.wav|soon", delimiter=";")
+    with pytest.raises(GemoclapError, match="t.csv:4: start must be seconds, not 'soon'"):
+        prepare("csv", table)
+    with pytest.raises(GemoclapError, match="t.csv:2: column 'text' is there twice"):
+        prepare("csv", table_of(tmp_path, "sep=;", "path|text|text", "a.wav|a|b", delimiter=";"))
+
+
+def test_a_comma_is_a_decimal_point_only_where_it_separates_nothing(tmp_path: Path) -> None:
+    """1,250 in a table with commas may be 1250."""
+    (row,) = prepare("csv", table_of(tmp_path, "path|start|end|text", "a.wav|1,250|2,5|1,5", delimiter="\t"))
+    assert (row.start, row.end, row.text) == (1.25, 2.5, "1,5")
+    with pytest.raises(GemoclapError, match="start must be seconds, not '1,250'"):
+        prepare("csv", table_of(tmp_path, "path|start", 'a.wav|"1,250"'))
+
+
+def test_columns_of_other_names_are_given(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = table_of(tmp_path, "Datei|Gefühl|label|Person|Sex", "a.wav|Anger|3|1|w", "b.wav|Wut|4|2|männlich")
+    given = {"path": "Datei", "emotion": "gefühl", "speaker": "PERSON"}
+    rows = prepare("csv", table, columns=given)
+    assert [(row.emotion, row.speaker, row.gender) for row in rows] == [("angry", "1", "female"), ("wut", "2", "male")]
+    assert caplog.messages == [f"{table}: columns that were not used: label"]
+    assert prepare("csv", table, columns={"path": "Datei", "session": "label", "text": "Sex"})[0] == Utterance(
+        "a", str(tmp_path / "a.wav"), session="3", text="w"
+    )
+    out = tmp_path / "m.jsonl"
+    typed = "{path: Datei, emotion: Gefühl, speaker: Person}"
+    assert main(["prepare", "csv", str(table), "--columns", typed, "-o", str(out)]) == 0
+    assert read_manifest(out) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "says"),
+    [
+        ("csv", {}, r"no column path or file or filename among Datei, Gefühl; .* --columns '\{path: NAME\}'"),
+        ("csv", {"path": "Date"}, r"no column 'Date' \(did you mean 'Datei'\?\) for the path; columns: Datei, Gefühl"),
+        ("csv", {"pth": "Datei"}, r"--columns: no field is called 'pth' \(did you mean 'path'\?\)"),
+        ("emodb", {"path": "Datei"}, "--columns is for csv"),
+    ],
+)
+def test_columns_that_are_not_there_are_named(name: str, columns: dict[str, str], says: str, tmp_path: Path) -> None:
+    table = table_of(tmp_path, "Datei|Gefühl", "a.wav|Wut")
+    with pytest.raises(GemoclapError, match=says):
+        prepare(name, table, columns=columns)
+
+
+def test_a_table_in_another_encoding_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "t.csv").write_bytes("Dateipfäd;Gefühl\na.wav;Wut\n".encode("cp1252"))
+    with pytest.raises(
+        GemoclapError, match=r"among Dateipf.xe4d, Gef.xfchl \(not UTF-8 text; save the table as UTF-8\)"
+    ):
+        prepare("csv", tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes("path;Größe\na.wav;1\n".encode("cp1252"))
+    prepare("csv", tmp_path / "t.csv")
+    assert caplog.messages[-1].endswith(r"columns that were not used: Gr\xf6\xdfe")
+
+
+def test_folders_of_windows_are_found(tmp_path: Path) -> None:
+    (tmp_path / "sesja 1").mkdir()
+    (tmp_path / "sesja 1" / "ż.wav").touch()
+    there, gone = prepare("csv", table_of(tmp_path, "path", "sesja 1\\ż.wav", "sesja 2\\a.wav"))
+    assert (there.id, there.path) == ("sesja 1/ż", str(tmp_path / "sesja 1" / "ż.wav"))
+    assert gone.id == "sesja 2/a"
+    (tmp_path / "m.jsonl").write_text(json.dumps({"id": "a", "path": unicodedata.normalize("NFD", "sesja 1\\ż.wav")}))
+    assert read_manifest(tmp_path / "m.jsonl")[0].path == there.path
+    (tmp_path / "odd\\name.wav").touch()
+    assert prepare("csv", table_of(tmp_path, "path", "odd\\name.wav"))[0].path == str(tmp_path / "odd\\name.wav")
+
+
+def test_rows_of_one_clip_are_told_what_to_do(tmp_path: Path) -> None:
+    """Without times they would be the whole file each, and an id for each would count the clip several times."""
+    table = table_of(tmp_path, "path|begin|stop|emotion", "a.wav|0|1|Wut", "a.wav|1|2|Trauer")
+    says = (
+        r"t.csv:3: the same clip as on line 2, a; if the rows are parts .* \(columns that were not used: begin, stop; "
+    )
+    with pytest.raises(GemoclapError, match=says):
+        prepare("csv", table)
+    assert [row.id for row in prepare("csv", table, columns={"start": "begin", "end": "stop"})] == ["a#0-1", "a#1-2"]
+
+
+def test_labels_that_pandas_made_floats_are_whole_numbers(tmp_path: Path) -> None:
+    rows = prepare("csv", table_of(tmp_path, "path|label", "a.wav|0.0", "b.wav|12.0", "c.wav|1.5", "d.wav|"))
+    assert [row.emotion for row in rows] == ["0", "12", "1.5", None]

@@ -77,6 +77,11 @@ def add_prepare(parser: Parser) -> None:
     parser.add_argument("--audio_root", type=str | None, default=None, help=audio_root)
     corpus = "name of the corpus for imported rows that have none, which keeps their speakers apart from those of other corpora"
     parser.add_argument("--corpus", type=str | None, default=None, help=corpus)
+    columns = (
+        "columns of a csv table that have names of their own, such as '{path: Datei, emotion: Gefühl, speaker: Person}'; "
+        "docs/corpora.md lists the names that are known"
+    )
+    parser.add_argument("--columns", type=dict[str, str], default={}, help=columns)
     add_overwrite(parser)
 
 

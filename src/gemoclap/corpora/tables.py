@@ -7,27 +7,45 @@ import io
 import logging
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_bytes
 from gemoclap.wording import counted
-from gemoclap.writing import NOT_UTF8
+from gemoclap.writing import NOT_UTF8, as_unicode
 
 logger = logging.getLogger(__name__)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*\s*', re.IGNORECASE)
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table of text. `rows` has each row once, as (position in the file, column -> cell)."""
+
+    header: list[str]
+    rows: Iterator[tuple[str, dict[str, str]]]
+    delimiter: str
+
+
 def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Iterator[tuple[str, dict[str, str]]]]:
-    """Return the header of a CSV or TSV table, and its rows as (position in the file, column -> cell). Empty lines are skipped.
+    """Return the header and the rows of `open_table`."""
+    table = open_table(path, delimiter)
+    return table.header, table.rows
+
+
+def open_table(path: Path, delimiter: str | None = None) -> TextTable:
+    """Read a CSV or TSV table. Lines that are empty, or have empty cells only, are skipped.
 
     Tables in UTF-16 are read too. Bytes that are not UTF-8 are kept (`files.NOT_UTF8`), because the names of files can have
     them. The caller must refuse them in other cells.
 
     Parameters
     ----------
-    delimiter : the default is comma, semicolon or tab, whichever is most frequent in the header.
+    delimiter : the default is what a first line ``sep=;`` says, which Excel knows, or else comma, semicolon or tab, whichever
+        is most frequent in the header.
 
     Raises
     ------
@@ -38,15 +56,25 @@ def read_table(path: Path, delimiter: str | None = None) -> tuple[list[str], Ite
     text = _text(path)
     if not text.strip():
         raise GemoclapError(f"{path}: is empty; name a table with a line of column names and a line per row")
-    first = text.partition("\n")[0]
-    delimiter = delimiter or max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=first.count)
     lines = io.StringIO(text, newline="").readlines()
+    if said := _SEPARATOR.fullmatch(lines[0]):
+        delimiter, lines[0] = delimiter or said[1], "\n"
+    first = next((line for line in lines if line.strip()), "")
+    delimiter = delimiter or max("\t,;" if path.suffix.lower() == ".tsv" else ",;\t", key=first.count)
     rows = _rows(lines, delimiter, path)
-    _, header = next(rows, (0, []))
+    begins, header = next(rows, (1, []))
     for column in header:
         if column.strip() and header.count(column) > 1:
-            raise GemoclapError(f"{path}:1: column {column!r} is there twice; rename one")
-    return header, ((f"{path}:{line}", _as_dict(header, row, f"{path}:{line}")) for line, row in rows)
+            raise GemoclapError(f"{path}:{begins}: column {column!r} is there twice; rename one")
+    named = ((f"{path}:{line}", _as_dict(header, row, f"{path}:{line}")) for line, row in rows)
+    return TextTable(header, named, delimiter)
+
+
+def shown_columns(header: Iterable[str]) -> str:
+    """Return the names of columns for a message, and what to do if they are not UTF-8."""
+    names = ", ".join(header) or "none"
+    cure = " (not UTF-8 text; save the table as UTF-8)" if _NOT_UTF8.search(names) else ""
+    return as_unicode(names) + cure
 
 
 def _text(path: Path) -> str:
@@ -87,12 +115,14 @@ def _rows(lines: list[str], delimiter: str, path: Path) -> Iterator[tuple[int, l
                 f"{path}:{begins}: a quote is opened here and closed on line {reader.line_num}, with a whole row between; "
                 "close it, or write a quote that is part of a text twice"
             )
-        if row:
+        if any(cell.strip() for cell in row):
             yield begins, row
         begins = reader.line_num + 1
 
 
 def _as_dict(header: list[str], row: list[str], where: str) -> dict[str, str]:
+    if not any(cell.strip() for cell in row[len(header) :]):  # some programs end rows with empty cells
+        row = row[: len(header)]
     if len(row) != len(header):
         cure = "put text with a delimiter in it in quotes" if len(row) > len(header) else "fill up the row"
         raise GemoclapError(
@@ -111,4 +141,4 @@ def require_utf8(row: Mapping[str, str], where: str, but: Container[str] = ()) -
 def say_unused(source: str | Path, names: Iterable[str]) -> None:
     """Print on standard error which columns or fields of a table were not used, except those without a name."""
     if unused := [str(name) for name in names if str(name).strip()]:
-        logger.warning("%s: columns that were not used: %s", source, ", ".join(unused))
+        logger.warning("%s: columns that were not used: %s", source, as_unicode(", ".join(unused)))

@@ -17,7 +17,7 @@ from gemoclap.corpora import iemocap
 from gemoclap.corpora.csv_io import ALIASES, GENDER_WORDS
 from gemoclap.corpora.layout import files_named
 from gemoclap.corpora.speakers import speaker_name
-from gemoclap.corpora.tables import read_table
+from gemoclap.corpora.tables import read_table, shown_columns
 from gemoclap.corpora.values import known, name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text
@@ -140,7 +140,7 @@ def _columns(header: Iterable[str], where: str) -> dict[str, str]:
         )
     for field, examples in (("clip", "id or file"), ("answer", "prediction")):
         if not found[field]:
-            raise GemoclapError(f"{where}: has no column {examples} among {', '.join(names) or 'none'}; rename one")
+            raise GemoclapError(f"{where}: has no column {examples} among {shown_columns(names)}; rename one")
     return {field: column for field, column in found.items() if column}
 
 
