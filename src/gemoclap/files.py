@@ -151,12 +151,12 @@ def read_json(path: str | os.PathLike, remedy: str, kind: type = dict) -> Any:
     return _parsed(read_text(path), str(path), remedy, kind)
 
 
-def has_key(path: str | os.PathLike, name: str) -> bool:
-    """Whether a file is JSON with an entry of this name; also False if there is no such file, or it is damaged."""
+def json_or_empty(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the object in a JSON file, or an empty one if there is no such file, or it is damaged."""
     try:
-        return name in read_json(path, "")
+        return read_json(path, "")
     except GemoclapError:
-        return False
+        return {}
 
 
 def read_yaml(path: str | os.PathLike, remedy: str) -> dict[str, Any]:

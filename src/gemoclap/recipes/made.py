@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import torch
 
 import gemoclap
 from gemoclap.errors import GemoclapError
-from gemoclap.files import file_hash, write_json
+from gemoclap.files import file_hash, json_or_empty, write_json
 from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.run_folder import on_main_process
 from gemoclap.running import running_seconds
@@ -100,21 +99,13 @@ def read_made(folders: Iterable[Path]) -> dict[str, Any]:
 
     Folds of earlier versions have no record, and a damaged file is ignored.
     """
-    found = [made for folder in folders if (made := _read(folder / MADE))]
+    found = [made for folder in folders if (made := json_or_empty(folder / MADE))]
     if not found:
         return {}
     together: dict[str, Any] = {name: _values(found, name) for name in LISTED}
     dates = _values(found, "date")
     seconds = [made["seconds"] for made in found if isinstance(made.get("seconds"), int | float)]
     return {**together, "date": dates[:1] + dates[-1:] if len(dates) > 1 else dates, "seconds": round(sum(seconds), 1)}
-
-
-def _read(path: Path) -> Mapping[str, Any] | None:
-    try:
-        made = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return made if isinstance(made, dict) else None
 
 
 def _values(found: Sequence[Mapping[str, Any]], name: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemoclap.errors import GemoclapError
-from gemoclap.files import read_json, read_yaml
+from gemoclap.files import json_or_empty, read_yaml
 from gemoclap.recipes.run_folder import CONFIG, FOLDS
 from gemoclap.recipes.sharing import CELLS, LOCKS
 
@@ -96,7 +96,7 @@ def _of_reports(folder: Path) -> str | None:
     page = folder / "report.md"
     if (folder / "scores.json").is_file():
         return f"has one evaluation, whose report is {page}; {CROSSVAL}"
-    runs = _read(folder / "results.json").get("runs")
+    runs = json_or_empty(folder / "results.json").get("runs")
     if not isinstance(runs, list) or not runs:
         return None
     named = " ".join(os.path.normpath(folder / str(run)) for run in runs)
@@ -108,10 +108,3 @@ def _config(folder: Path) -> Mapping[str, Any]:
         return read_yaml(folder / CONFIG, "")
     except GemoclapError:
         return {}  # whoever reads it next says what is wrong
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        return read_json(path, "")
-    except GemoclapError:
-        return {}

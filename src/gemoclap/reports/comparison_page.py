@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from gemoclap.files import has_key, write_json
+from gemoclap.files import json_or_empty, write_json
 from gemoclap.metrics import INTERVAL, INTERVAL_SEEDS, least_p
 from gemoclap.reports.canvas import COLOURS, FORMATS, check_formats, drawing, new_figure, save
 from gemoclap.reports.comparison import SystemComparison, SystemPair, pair_row
@@ -68,7 +68,7 @@ def write_comparison_files(comparison: SystemComparison, output: Path, formats: 
 
 def refuse_others(output: Path) -> None:
     """Raise a GemoclapError if a folder has files, but no earlier comparison."""
-    if not has_key(output / DATA, "pairs"):
+    if "pairs" not in json_or_empty(output / DATA):
         refuse_used_folder(output)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from gemoclap.config import BASELINES, METHODS, TITLES, meaningless_to_heads
 from gemoclap.errors import GemoclapError
-from gemoclap.files import has_key
+from gemoclap.files import json_or_empty
 from gemoclap.recipes.made import read_made
 from gemoclap.recipes.run_folder import (
     DECIDE_NOTHING,
@@ -83,7 +83,7 @@ def refuse_other_files(output: Path, run_dirs: Sequence[str | os.PathLike]) -> N
     """
     if (output / "folds.json").is_file():
         raise GemoclapError(f"{output}: is a run of its own; choose another folder for the report with -o")
-    if has_key(output / "results.json", "runs"):
+    if "runs" in json_or_empty(output / "results.json"):
         return
     runs = {Path(run).resolve() for run in run_dirs}
     if not (output.is_dir() and all(is_passing(path) or path.resolve() in runs for path in output.iterdir())):

@@ -10,7 +10,7 @@ from typing import Any
 
 from gemoclap.config import TRAINED
 from gemoclap.errors import GemoclapError
-from gemoclap.files import has_key, write_json
+from gemoclap.files import json_or_empty, write_json
 from gemoclap.metrics import INTERVAL_SEEDS
 from gemoclap.reports.document import Bullets, Chapter, Document, Grid, write_document
 from gemoclap.reports.latex import latex_blocks
@@ -94,7 +94,7 @@ def write_beside(beside: Beside, output: Path) -> Path:
 
 def refuse_other_files(output: Path) -> None:
     """Raise a GemoclapError if a folder has files, but no earlier table of a paper."""
-    if not any(has_key(output / f"{name}.json", DATA_KEY) for name in PAPERS):
+    if not any(DATA_KEY in json_or_empty(output / f"{name}.json") for name in PAPERS):
         refuse_used_folder(output)
 
 
