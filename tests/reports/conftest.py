@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from fakerun import make_run
+from matplotlib.font_manager import fontManager
 from results_scripts import TWO, load, record
+
+from gemoclap.reports import canvas
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +31,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def found(scripts: ModuleType, made: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The record of the run."""
     return record(scripts, made, tmp_path_factory.mktemp("record") / "made.json")
+
+
+@pytest.fixture
+def no_other_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine that has nothing but matplotlib's own font."""
+    monkeypatch.setattr(fontManager, "ttflist", [one for one in fontManager.ttflist if one.name == canvas.FONT])
+    caches = (canvas.fonts_for, canvas._say_lacking)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()

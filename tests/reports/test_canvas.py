@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
@@ -17,20 +16,6 @@ from matplotlib.text import Text
 
 from gemoclap.reports import canvas
 from gemoclap.reports.canvas import COLOURS, drawing, fonts_for, lacking_remark, save
-
-OWN = [entry for entry in fontManager.ttflist if entry.name == canvas.FONT]
-
-
-@pytest.fixture
-def no_other_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine that has nothing but matplotlib's own font."""
-    monkeypatch.setattr(fontManager, "ttflist", OWN)
-    caches = (fonts_for, canvas._say_lacking)
-    for cached in caches:
-        cached.cache_clear()
-    yield
-    for cached in caches:
-        cached.cache_clear()
 
 
 def drawn(words: list[str], path: Path, formats: tuple[str, ...] = ("png", "svg", "pdf")) -> list[str]:
@@ -74,7 +59,7 @@ def test_letters_are_taken_from_the_first_font_that_has_them(
     glyphs = {"/fonts/Bold": "生气", "/fonts/One": "生", "/fonts/Both": "生气", "/fonts/Last Resort HE": "生气高"}
     monkeypatch.setattr(canvas, "_glyphs", lambda path: frozenset(map(ord, glyphs.get(path, "abc"))))
     fonts = [entry("Last Resort HE"), entry("Bold", 700), entry("One"), entry("Both")]
-    monkeypatch.setattr(fontManager, "ttflist", [*OWN, *fonts])
+    monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist, *fonts])
     assert fonts_for(frozenset("a生气")) == (("DejaVu Sans", "One", "Both"), frozenset())
     assert fonts_for(frozenset("b高"))[1] == {"高"}
     assert fonts_for(frozenset("abc")) == (("DejaVu Sans",), frozenset())

@@ -102,6 +102,17 @@ def test_no_title_is_cut_off(tmp_path, drawn, draw, name):
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, title.get_text()
 
 
+@pytest.mark.parametrize("label", ["怒り・いらいら・不満", "disappointed and a bit sad, too"])
+def test_long_labels_leave_room_for_the_axes(label: str, no_other_font: None, tmp_path: Path, drawn: list) -> None:
+    """Letters that no font has are spelt, six for one: the words beside the matrix were cut off."""
+    classes = (label, "happy")
+    plots.write_confusion(score(classes, classes, classes, [None] * 2, [None] * 2), tmp_path / "one.png", "CE")
+    axes = drawn[0].axes[0]
+    for one in (axes.yaxis.label, axes.xaxis.label, axes.title, *axes.get_yticklabels()):
+        box = one.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= drawn[0].bbox.x1, one.get_text()
+
+
 def test_pyplot_is_never_loaded():
     code = "import sys, gemoclap.reports; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -148,6 +149,15 @@ def _remark(lacking: frozenset[str]) -> str:
 def _say_lacking(lacking: frozenset[str]) -> None:
     if lacking:
         print(f"beware: {_remark(lacking)}", file=sys.stderr, flush=True)
+
+
+def drawn_length(word: str) -> int:
+    """Return how many usual letters wide a word is drawn: wide letters count twice, and one that no font has is spelt."""
+    _, lacking = fonts_for(_letters([word]))
+    return sum(
+        len(_spelled(letter, lacking)) if letter in lacking else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in word
+    )
 
 
 def _letters(words: Iterable[str]) -> frozenset[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from gemoclap.metrics import Scores
 from gemoclap.metrics.calibration import BINS, Confidence
-from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
+from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, drawn_length, matplotlib, new_figure, save
 from gemoclap.reports.records import Results, RowConfidence
 from gemoclap.reports.result_tables import label_with_seeds, resampled
 from gemoclap.reports.tables import UNDEFINED, percent, with_interval
@@ -37,7 +37,7 @@ def write_confusion(scores: Scores, path: str | os.PathLike, title: str, formats
     classes, support = list(scores.recalls), scores.confusion.sum(axis=1, keepdims=True)
     shares = np.divide(scores.confusion, support, out=np.zeros(scores.confusion.shape), where=support > 0)
     side = max(3.2, 0.72 * len(classes) + 1.4)
-    names = 0.08 * max(0, max(map(len, classes)) - 8)  # long names would take the room of cells and title
+    names = 0.08 * max(0, max(map(drawn_length, classes)) - 8)  # long names would take the room of cells and title
     with drawing():
         figure = new_figure(side + 0.9 + names, side + 0.6 * names, "tight")
         axes = figure.add_subplot()

@@ -13,7 +13,7 @@ import numpy as np
 from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.emotion_timeline import EmotionTimeline, Lane
 from gemoclap.inference.smoothing import EmotionSegment, owned, summed_up
-from gemoclap.reports.canvas import COLOURS, drawing, matplotlib, new_figure, save
+from gemoclap.reports.canvas import COLOURS, drawing, drawn_length, matplotlib, new_figure, save
 from gemoclap.wording import shortened, shortened_inside
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def colours_of(labels: Sequence[str]) -> dict[str, str]:
 
 def _columns(labels: Sequence[str]) -> int:
     """Return how many columns of a legend fit beside each other."""
-    return max(1, min(COLUMNS, int(WIDTH / (BESIDE_LABEL + LETTER * max(map(len, labels))))))
+    return max(1, min(COLUMNS, int(WIDTH / (BESIDE_LABEL + LETTER * max(map(drawn_length, labels))))))
 
 
 def _wrapped(remarks: Sequence[str]) -> list[str]:
