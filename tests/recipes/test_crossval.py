@@ -198,12 +198,15 @@ def test_how_many_trainings_there_are_and_how_long_they_take_is_said(
     assert "trainings:" not in capsys.readouterr().out
 
 
-def test_utterances_of_no_class_are_counted_in_plan_and_report(small_manifest: Path, tmp_path: Path) -> None:
+def test_utterances_of_no_class_and_merged_labels_are_in_plan_and_report(small_manifest: Path, tmp_path: Path) -> None:
     labels = [row.emotion for row in read_manifest(small_manifest)]
-    few = crossval(small_manifest, "egemaps_svm", tmp_path / "run", "--data.emotions", "angry,sad")
-    assert run(*few) == 0
-    counts = {label: labels.count(label) for label in ("happy", "neutral")}
+    merges = ("--data.merges", "{neutral: calm}", "--data.emotions", "angry,sad,calm")
+    assert run(*crossval(small_manifest, "egemaps_svm", tmp_path / "run", *merges)) == 0
+    counts = {"happy": labels.count("happy")}
     assert json.loads((tmp_path / "run" / "folds.json").read_text())["left_out"] == counts
-    found = f"{sum(counts.values())} utterances (happy {counts['happy']}, neutral {counts['neutral']})"
-    assert f"because the label is not one of the classes: {found}\n" in (tmp_path / "run" / "report.md").read_text()
+    page = (tmp_path / "run" / "report.md").read_text()
+    assert (
+        f"because the label is not one of the classes: {counts['happy']} utterances (happy {counts['happy']})\n" in page
+    )
+    assert page.count("- Labels: neutral merged into calm\n") == 1
     assert json.loads((tmp_path / "run" / "results.json").read_text())["left_out"] == counts

@@ -155,7 +155,11 @@ def _require(rows: Iterable[Utterance], field: str) -> None:
     missing = [row.id for row in rows if not getattr(row, field)]
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        other = " or choose --data.folds kfold" if field == "session" else ""
+        other = (
+            " or choose --data.folds kfold"
+            if field == "session"
+            else "; if nobody knows who speaks, the name of the recording keeps its clips on one side"
+        )
         raise GemoclapError(
             f"{len(missing)} row(s) of the manifest have no {field} ({named}); fill the field {field!r} in{other}"
         )

@@ -17,6 +17,7 @@ from gemoclap.reports import plots, result_tables, tables
 from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark
 from gemoclap.reports.illustrated import Picture, draw_pictures, write_page
 from gemoclap.reports.made import made_line
+from gemoclap.reports.protocol import merged_labels
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.report_latex import latex_tables
@@ -254,6 +255,7 @@ def protocol_lines(results: Results) -> list[str]:
     return [
         f"Manifest: `{results.manifest}`",
         f"Tested utterances: {sum(counts.values()):,} ({by_class})",
+        *(f"Labels: {merged}" for merged in merged_labels(results)),
         *_left_out(results),
         f"Protocol: {n_folds}, listed [below](#folds) with test speakers and hashes; {_disjoint(results)}",
         *_trained(results),

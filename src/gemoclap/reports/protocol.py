@@ -135,9 +135,14 @@ def _vocabulary(results: Results) -> Vocabulary:
 
 
 def _classes(results: Results) -> str:
-    vocabulary = _vocabulary(results)
-    merged = ", ".join(f"{label} merged into {into}" for label, into in vocabulary.merges.items())
-    return f"{len(results.classes)}: {', '.join(results.classes)}{f'; {merged}' if merged else ''}"
+    merged = "".join(f"; {one}" for one in merged_labels(results))
+    return f"{len(results.classes)}: {', '.join(results.classes)}{merged}"
+
+
+def merged_labels(results: Results) -> list[str]:
+    """Return which labels were merged into a class, in words; nothing if none was."""
+    merges = {label: into for label, into in _vocabulary(results).merges.items() if label != into}
+    return [", ".join(f"{label} merged into {into}" for label, into in merges.items())] if merges else []
 
 
 def _speakers(results: Results) -> int | str:
