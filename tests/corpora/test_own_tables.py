@@ -188,3 +188,94 @@ def test_rows_of_one_clip_are_told_what_to_do(tmp_path: Path) -> None:
 def test_labels_that_pandas_made_floats_are_whole_numbers(tmp_path: Path) -> None:
     rows = prepare("csv", table_of(tmp_path, "path|label", "a.wav|0.0", "b.wav|12.0", "c.wav|1.5", "d.wav|"))
     assert [row.emotion for row in rows] == ["0", "12", "1.5", None]
+
+
+def test_the_rows_of_raters_are_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = table_of(
+        tmp_path, "path|speaker|annotator|label|valence|arousal|text",
+        "a.wav|1|x|Anger|2||hm", "b.wav|2|x|joy|5|1|", "a.wav|1|y|sad|3||other", "a.wav|1|z|angry|4||", "b.wav|2|y|sad||2|",
+        "c.wav|3|x||||", "d.wav|3|y|Wut|1||", "d.wav|3|x|wut|2||",
+    )  # fmt: skip
+    rows = prepare("csv", table)
+    assert [(row.id, row.emotion, row.votes, row.valence, row.arousal) for row in rows] == [
+        ("a", "angry", {"angry": 2.0, "sad": 1.0}, 3.0, None),
+        ("b", None, {"happy": 1.0, "sad": 1.0}, 5.0, 1.5),
+        ("c", None, None, None, None),
+        ("d", "wut", {"wut": 2.0}, 1.5, None),
+    ]
+    assert rows[0].text == "hm"
+    assert caplog.messages == [
+        f"{table}: 8 judgements of 4 clips joined; labels are the emotions with the most votes; 1 clip without a label, "
+        "because several emotions have the most votes"
+    ]
+
+
+def test_with_one_row_for_each_clip_a_rater_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = table_of(tmp_path, "path|rater|label", "a.wav|x|sad", "b.wav|y|angry")
+    assert [(row.emotion, row.votes) for row in prepare("csv", table)] == [("sad", None), ("angry", None)]
+    assert caplog.messages == [f"{table}: columns that were not used: rater"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            ["a.wav|1|x|sad", "a.wav|2|y|sad"],
+            r"t.csv:3: the speaker of clip a is '2' here and '1' at .*t.csv:2; correct one",
+        ),
+        (
+            ["a.wav|1|x|sad", "a.wav|1| x|sad"],
+            r"t.csv:3: rater 'x' has judged clip a at .*t.csv:2 already; drop one row",
+        ),
+    ],
+)
+def test_judgements_that_contradict_each_other_are_named(rows: list[str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(GemoclapError, match=says):
+        prepare("csv", table_of(tmp_path, "path|speaker|rater|label", *rows))
+
+
+def test_a_column_of_votes_for_each_emotion(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = ["path|n_anger|n_joy|n_sad", "a.wav|3|0|1", "b.wav|1|1|", "c.wav|||0", "d.wav|0,5|0,25|0,25"]
+    table = table_of(tmp_path, *lines, delimiter=";")
+    given = {"Anger": "n_anger", "joy": "N_Joy", "sad": "n_sad"}
+    rows = prepare("csv", table, votes=given)
+    wanted = [
+        ("angry", {"angry": 3.0, "sad": 1.0}),
+        (None, {"angry": 1.0, "happy": 1.0}),
+        (None, None),
+        ("angry", {"angry": 0.5, "happy": 0.25, "sad": 0.25}),
+    ]
+    assert [(row.emotion, row.votes) for row in rows] == wanted
+    assert caplog.messages[-1].endswith("1 clip without a label, because several emotions have the most votes")
+    labelled = table_of(
+        tmp_path, *(f"{line}|{'label' if not n else 'sad'}" for n, line in enumerate(lines)), delimiter=";"
+    )
+    assert [(row.emotion, row.votes) for row in prepare("csv", labelled, votes=given)] == [
+        ("sad", votes) for _, votes in wanted
+    ]
+    typed = ["--votes", "{angry: n_anger, happy: n_joy, sad: n_sad}"]
+    assert main(["prepare", "csv", str(labelled), *typed, "-o", str(tmp_path / "m.jsonl")]) == 0
+    assert read_manifest(tmp_path / "m.jsonl")[0].votes == wanted[0][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "votes", "says"),
+    [
+        (
+            "csv",
+            {"angry": "n_angr"},
+            r"no column 'n_angr' \(did you mean 'n_anger'\?\) for votes for angry; columns: path, ",
+        ),
+        (
+            "csv",
+            {"angry": "n_anger", "Anger": "n_joy"},
+            "--votes: Anger is the emotion angry, which has a column already",
+        ),
+        ("csv", {"angry": "path"}, "t.csv:2: the number of votes for 'angry' must be a finite number"),
+        ("csv", {"angry": "n_joy"}, "t.csv:2: votes must be numbers, 0 or more"),
+        ("emodb", {"angry": "n_joy"}, "--votes is for csv"),
+    ],
+)
+def test_columns_of_votes_that_are_none_are_named(name: str, votes: dict[str, str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(GemoclapError, match=says):
+        prepare(name, table_of(tmp_path, "path|n_anger|n_joy", "a.wav|1|-1"), votes=votes)

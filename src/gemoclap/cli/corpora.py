@@ -23,7 +23,7 @@ from gemoclap.writing import check_folder, check_target
 def run_prepare(args: Namespace) -> int:
     """Write a manifest of a corpus on disk."""
     output = check_target(args.output or f"{args.name}.jsonl", overwrite=args.overwrite)
-    utterances = corpora.prepare(args.name, args.root, args.audio_root, args.corpus, args.columns)
+    utterances = corpora.prepare(args.name, args.root, args.audio_root, args.corpus, args.columns, args.votes)
     write_manifest(utterances, output)
     speakers = len(shown_speakers(utterances))
     counts = f"{counted(len(utterances), 'utterance')}, {counted(speakers, 'speaker')}"

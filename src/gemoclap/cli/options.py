@@ -82,6 +82,8 @@ def add_prepare(parser: Parser) -> None:
         "docs/corpora.md lists the names that are known"
     )
     parser.add_argument("--columns", type=dict[str, str], default={}, help=columns)
+    votes = "columns of a csv table with the number of votes for each emotion, such as '{angry: n_anger, happy: n_joy}'"
+    parser.add_argument("--votes", type=dict[str, str], default={}, help=votes)
     add_overwrite(parser)
 
 

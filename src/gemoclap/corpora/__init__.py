@@ -94,6 +94,7 @@ def prepare(
     audio_root: str | os.PathLike | None = None,
     corpus: str | None = None,
     columns: Mapping[str, str] | None = None,
+    votes: Mapping[str, str] | None = None,
 ) -> list[Utterance]:
     """Read a corpus, or the manifest of another toolkit, as rows of a manifest.
 
@@ -104,17 +105,20 @@ def prepare(
     audio_root : for importers, the folder that the audio paths are relative to.
     corpus : for importers, the corpus of rows that name none. Speaker 1 of one corpus is not speaker 1 of another.
     columns : for csv, field -> name of its column, for columns of other names than `csv_io.ALIASES`.
+    votes : for csv, emotion -> name of the column with the number of its votes.
 
     Raises
     ------
-    GemoclapError : the name is unknown; nothing of that corpus is at `root`; a row cannot be read; or `corpus` or `columns` has
-        no effect.
+    GemoclapError : the name is unknown; nothing of that corpus is at `root`; a row cannot be read; or `corpus`, `columns` or
+        `votes` has no effect.
     """
     name = name.lower()
-    if columns and name != "csv":
-        raise GemoclapError(f"--columns is for csv; {name} has columns or fields of fixed names")
+    if (columns or votes) and name != "csv":
+        raise GemoclapError(f"{'--columns' if columns else '--votes'} is for csv; the names of {name} are fixed")
     if name in IMPORTERS:
-        rows = read_csv_manifest(root, audio_root, columns) if name == "csv" else IMPORTERS[name](root, audio_root)
+        rows = (
+            read_csv_manifest(root, audio_root, columns, votes) if name == "csv" else IMPORTERS[name](root, audio_root)
+        )
         return rows if corpus is None else _with_corpus(rows, corpus)
     _require_known(name, [*CORPORA, *IMPORTERS], "corpus or importer")
     if audio_root is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from gemoclap.corpora.judgements import Judgement, about_labels, join_judgements, most_voted
 from gemoclap.corpora.layout import AudioFinder
 from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
@@ -18,6 +20,8 @@ from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import parse_json, relative_to, to_json
 from gemoclap.labels import canonical_emotion, canonical_votes, folded
 from gemoclap.writing import as_unicode, atomic_write, is_stream
+
+logger = logging.getLogger(__name__)
 
 NUMBERS = ("start", "end", *DIMENSIONS)
 """Fields whose cells are numbers."""
@@ -39,8 +43,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "arousal": ("arousal", "activation", "emoact"),
     "dominance": ("dominance", "emodom"),
     "votes": ("votes",),
+    "rater": ("rater", "rater_id", "annotator", "annotator_id", "worker", "worker_id", "evaluator"),
 }
-"""Field -> names of its column. Upper and lower case, and blanks, ``_`` and ``-`` are the same: ``Speaker ID``. If a table has
+"""Field, or ``rater`` -> names of its column. Case, blanks, ``_`` and ``-`` do not matter: ``Speaker ID``. If a table has
 several of them, the first one is used."""
 
 GENDER_WORDS = {
@@ -57,22 +62,26 @@ def read_csv_manifest(
     source: str | os.PathLike,
     audio_root: str | os.PathLike | None = None,
     columns: Mapping[str, str] | None = None,
+    votes: Mapping[str, str] | None = None,
 ) -> list[Utterance]:
     """Read a CSV (comma or semicolon) or TSV table with a header line.
 
     There must be a column of paths. The other columns of `ALIASES` are read if they exist. Columns that are not used are listed
     on standard error. An unknown value can be empty or a word (`values.MISSING`). Times are read by `values.seconds`. Numbers
     can have a comma (``1,5``) unless it separates the cells. Without a column of ids, the id is the path without its suffix,
-    followed by ``#START-END`` for a part of a file.
+    followed by ``#START-END`` for a part of a file. If there is a column of raters, a clip can have a row for each of them
+    (`judgements.join_judgements`).
 
     Parameters
     ----------
     audio_root : the folder that paths are relative to. The default is the folder of the table.
     columns : field -> name of its column, for columns that are not called as in `ALIASES`.
+    votes : emotion -> name of the column with the number of its votes. Without a column of labels, the label is the emotion
+        with the most votes.
 
     Raises
     ------
-    GemoclapError : there is no such file, no column of paths, or none of those in `columns`; a row is malformed
+    GemoclapError : there is no such file, no column of paths, or none of those in `columns` or `votes`; a row is malformed
         (`tables.open_table`); or a row has no path to a file, a gender or time that cannot be read, text that is not UTF-8, or
         the id of another row. The message has the line.
     """
@@ -80,24 +89,69 @@ def read_csv_manifest(
     if path.is_dir() or not path.exists():
         raise GemoclapError(f"{path}: no such file; name a CSV or TSV table with a header line")
     finder = AudioFinder(Path(audio_root) if audio_root is not None else path.parent)
-    utterances: list[Utterance] = []
-    seen: dict[str, int] = {}
     table = open_table(path)
     chosen = _columns(table.header, path, columns or {})
-    unused = [column for column in table.header if column not in chosen.values()]
+    counted_in = _vote_columns(votes or {}, table.header, path, chosen)
+    used = {*chosen.values(), *counted_in.values()}
+    unused = [column for column in table.header if column not in used]
+    judgements: list[Judgement] = []
+    seen: dict[str, int] = {}
     for where, row in table.rows:
-        values = {field: row[column] for field, column in chosen.items()}
-        if table.delimiter != ",":
-            values |= {field: _with_point(values[field]) for field in NUMBERS if field in values}
-        utterance = _utterance(values, finder, where)
-        if utterance.id in seen:
-            raise GemoclapError(_id_twice(utterance.id, where, seen[utterance.id], chosen, unused))
-        seen[utterance.id] = int(where.rpartition(":")[2])
-        utterances.append(utterance)
-    if not utterances:
+        one = _judgement(row, chosen, counted_in, table.delimiter, finder, where)
+        if one.row.id in seen and "rater" not in chosen:
+            raise GemoclapError(_id_twice(one.row.id, where, seen[one.row.id], chosen, unused))
+        seen[one.row.id] = int(where.rpartition(":")[2])
+        judgements.append(one)
+    if not judgements:
         raise GemoclapError(f"{path}: has column names and no rows; add a line per utterance")
-    say_unused(path, unused)
+    several = len(seen) < len(judgements)
+    say_unused(path, unused if several or "rater" not in chosen else [*unused, chosen["rater"]])
+    utterances = join_judgements(judgements, str(path)) if several else [one.row for one in judgements]
+    if counted_in and "emotion" not in chosen and not several:
+        logger.warning("%s: %s", path, about_labels(utterances))
     return one_spelling(utterances)
+
+
+def _judgement(
+    row: Mapping[str, str],
+    columns: Mapping[str, str],
+    votes: Mapping[str, str],
+    delimiter: str,
+    finder: AudioFinder,
+    where: str,
+) -> Judgement:
+    """Return the utterance of a row of the table, and its rater. `columns` and `votes` are field and emotion -> column."""
+    cells = row if delimiter == "," else {column: _with_point(cell) for column, cell in row.items()}
+    values = {field: (cells if field in NUMBERS else row)[column] for field, column in columns.items()}
+    utterance = _utterance(values, finder, where)
+    if votes:
+        counts = {
+            word: number(cells[column], f"the number of votes for {word!r}", where) for word, column in votes.items()
+        }
+        heard = (
+            read_votes({word: count or 0.0 for word, count in counts.items()}, where) if any(counts.values()) else None
+        )
+        label = utterance.emotion if "emotion" in columns else most_voted(heard or {})
+        utterance = replace(utterance, votes=heard, emotion=label)
+    return Judgement(utterance, name(values.get("rater")), where)
+
+
+def _vote_columns(
+    votes: Mapping[str, str], header: Sequence[str], path: Path, chosen: Mapping[str, str]
+) -> dict[str, str]:
+    """Return emotion -> name of the column of its votes."""
+    if votes and "votes" in chosen:
+        raise GemoclapError(f"{path}: --votes would replace the column {chosen['votes']!r}; leave one of the two out")
+    known = _by_plain_name(header)
+    found: dict[str, str] = {}
+    for word, column in votes.items():
+        emotion = canonical_emotion(word)
+        if emotion in found:
+            raise GemoclapError(
+                f"--votes: {word} is the emotion {emotion}, which has a column already; give each one column"
+            )
+        found[emotion] = _column_for(f"votes for {word}", column, known, path)
+    return found
 
 
 def _with_point(cell: str) -> str:
@@ -109,7 +163,7 @@ def _id_twice(one: str, where: str, line: int, columns: Mapping[str, str], unuse
     if "id" in columns:
         return f"{where}: id {one!r} is already on line {line}; make it unique"
     rest = ", ".join(column for column in unused if column.strip())
-    cure = "if the rows are parts of a file, name the columns start and end; if they are judgements of one clip, write one row"
+    cure = "if the rows are parts of a file, name the columns start and end; if they are judgements of raters, the column rater"
     return f"{where}: the same clip as on line {line}, {one}; {cure}" + (
         f" (columns that were not used: {as_unicode(rest)}; --columns '{{start: NAME}}' takes one)" if rest else ""
     )
@@ -140,9 +194,7 @@ def write_csv_manifest(utterances: Iterable[Utterance], target: str | os.PathLik
 
 def _columns(header: list[str], path: Path, given: Mapping[str, str]) -> dict[str, str]:
     """Return field -> column name. `given` are columns of other names; what is known of the other fields stays."""
-    known: dict[str, str] = {}
-    for column in header:
-        known.setdefault(_plain(column), column)
+    known = _by_plain_name(header)
     columns = {field: _given_column(field, column, known, path) for field, column in given.items()}
     for field, aliases in ALIASES.items():
         found = (known[_plain(alias)] for alias in aliases if _plain(alias) in known)
@@ -162,12 +214,25 @@ def _given_column(field: str, column: str, known: Mapping[str, str], path: Path)
         raise GemoclapError(
             f"--columns: no field is called {field!r}{did_you_mean(field, list(ALIASES))}; fields: {', '.join(ALIASES)}"
         )
+    return _column_for(f"the {field}", column, known, path)
+
+
+def _column_for(what: str, column: str, known: Mapping[str, str], path: Path) -> str:
+    """Return the name of a column as it is in the table."""
     if _plain(column) not in known:
         raise GemoclapError(
-            f"{path}: no column {column!r}{did_you_mean(column, list(known.values()))} for the {field}; columns: "
+            f"{path}: no column {column!r}{did_you_mean(column, list(known.values()))} for {what}; columns: "
             f"{shown_columns(known.values())}"
         )
     return known[_plain(column)]
+
+
+def _by_plain_name(header: Iterable[str]) -> dict[str, str]:
+    """Return `_plain` of each column -> its name; the first one if several are alike."""
+    known: dict[str, str] = {}
+    for column in header:
+        known.setdefault(_plain(column), column)
+    return known
 
 
 def _plain(column: str) -> str:
