@@ -118,8 +118,8 @@ def test_headings_links_and_tables_are_there_for_every_reader(tree: Tree) -> Non
     assert all(one["href"] and one["href"][1:] in ids for one in tree.all("a"))
     assert [tag for tag, _ in tree.tags if tag in ("h1", "h2")].count("h1") == 1
     assert tree.said("h2") == [
-        "Results", "Recall by class and gender", "Confusion matrices", "Confidence", "Training curves", "Map of embeddings",
-        "Most confident mistakes", "Split and leakage", "Settings", "How to read this",
+        "Results", "Recall by class and gender", "Speakers", "Confusion matrices", "Confidence", "Training curves",
+        "Map of embeddings", "Most confident mistakes", "Split and leakage", "Settings", "How to read this",
     ]  # fmt: skip
     assert len(tree.all("table")) == len(tree.all("caption"))
     assert all(one.get("scope") in ("col", "row") for one in tree.all("th"))

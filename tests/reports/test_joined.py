@@ -74,7 +74,7 @@ def test_the_page_names_the_runs_and_links_what_is_there(runs: list[Path], tmp_p
     assert json.loads((output / "results.json").read_text())["runs"] == ["../full", "../ablated", "../seeded"]
     write_report(collect_together(runs[:2], output))  # over the earlier one
     left = ("gmp_tl_full", "gmp_tl_ablated", "emo_clap")
-    kept = {"comparison.png", "reliability.png"} | {
+    kept = {"comparison.png", "reliability.png", "speakers.png"} | {
         f"{kind}_{name}.png" for kind in ("confusion", "curves") for name in left
     }
     assert {path.name for path in output.glob("*.png")} == kept

@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from fakerun import CLASSES, make_run
-from sklearn.metrics import accuracy_score, recall_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
 
 import gemoclap.reports
 from gemoclap.errors import GemoclapError
@@ -19,6 +19,7 @@ from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import collect, write_report, write_scores
 from gemoclap.reports.page import report_title
 from gemoclap.reports.rows import score_table
+from gemoclap.reports.speakers import SpeakerScore, scores_by_speaker
 
 ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
 
@@ -59,12 +60,28 @@ def full_run(tmp_path_factory):
 def test_every_file_is_there_and_no_other_is_left(full_run):
     methods = ("emo_clap", "sl_gemo_clap", "ml_gemo_clap")
     pictures = {f"{kind}_{method}.png" for kind in ("confusion", "curves") for method in methods}
-    pictures |= {"comparison.png", "reliability.png"}
+    pictures |= {"comparison.png", "reliability.png", "speakers.png"}
     beside = {name.replace(".png", kind) for name in pictures for kind in (".svg",)}
-    expected = {"config.yaml", "folds.json", *methods, "report.md", "results.json", "results.csv", "results.tex"}
+    expected = {
+        "config.yaml",
+        "folds.json",
+        *methods,
+        "report.md",
+        "results.json",
+        "results.csv",
+        "results.tex",
+        "speakers.csv",
+    }
     assert {path.name for path in full_run.iterdir()} == expected | pictures | beside
     linked = set(re.findall(r"\]\(([^)#]+)\)", (full_run / "report.md").read_text()))
-    assert linked == pictures | {"config.yaml", "folds.json", "results.json", "results.csv", "results.tex"}
+    assert linked == pictures | {
+        "config.yaml",
+        "folds.json",
+        "results.json",
+        "results.csv",
+        "results.tex",
+        "speakers.csv",
+    }
     for name in pictures:
         assert matplotlib.image.imread(full_run / name).std() > 0.01
         assert (full_run / name).with_suffix(".svg").read_text().rstrip().endswith("</svg>")
@@ -362,3 +379,42 @@ def test_names_of_the_reports_are_imported_when_they_are_asked_for() -> None:
     assert all(getattr(gemoclap.reports, name).__name__ == name for name in gemoclap.reports.__all__)
     with pytest.raises(AttributeError, match=r"module 'gemoclap\.reports' has no attribute 'no_such_name'"):
         gemoclap.reports.no_such_name  # noqa: B018
+
+
+def test_every_speaker_has_scores_of_its_own(full_run):
+    """A speaker's UAR is over the classes that the speaker has, as scikit-learn's balanced accuracy is."""
+    rows = [
+        row for path in full_run.glob("emo_clap/*/predictions.csv") for row in csv.DictReader(path.open(newline=""))
+    ]
+    with (full_run / "speakers.csv").open(newline="") as file:
+        found = [row for row in csv.DictReader(file) if row["method"] == "emo_clap"]
+    assert [row["speaker"] for row in found] == [f"{number:02d}" for number in range(1, 21)]
+    for one in found:
+        own = [row for row in rows if row["speaker"] == one["speaker"]]
+        truth, said = [row["truth"] for row in own], [row["prediction"] for row in own]
+        assert (one["n"], one["gender"]) == (str(len(own)), own[0]["gender"])
+        assert float(one["war"]) == pytest.approx(accuracy_score(truth, said), abs=1e-6)
+        assert float(one["uar"]) == pytest.approx(balanced_accuracy_score(truth, said), abs=1e-6)
+    uars = {row["speaker"]: 100 * float(row["uar"]) for row in found}
+    cells = table_after((full_run / "report.md").read_text(), "### Speakers")[1]
+    lowest, highest = min(uars, key=uars.__getitem__), max(uars, key=uars.__getitem__)
+    assert cells[2:4] == [f"{uars[lowest]:.1f} ({lowest})", f"{np.quantile(list(uars.values()), 0.25):.1f}"]
+    assert cells[6] == f"{uars[highest]:.1f} ({highest})"
+
+
+def test_scores_of_speakers_are_means_over_seeds_and_need_two_known_speakers():
+    def of_seed(said: str) -> PredictionTable:
+        truth = "aabb" + "ab"
+        return PredictionTable(
+            ("a", "b"), tuple("123456"), (None,) * 6, (*["one"] * 4, None, None), ("female", "male", *[None] * 4),
+            tuple(truth), tuple(said), np.full((6, 2), np.nan),
+        )  # fmt: skip
+
+    assert scores_by_speaker([of_seed("aabbab"), of_seed("abaaba")]) == [SpeakerScore("one", None, 4, 0.625, 0.625)]
+    assert scores_by_speaker([replace(of_seed("aabbab"), speakers=(None,) * 6)]) == []
+
+
+def test_a_report_without_speakers_has_no_table_of_them(tmp_path):
+    run = make_run(tmp_path / "run", known_speakers=False, **ONE)
+    page = write_report(run).read_text()
+    assert "### Speakers" not in page and not list(run.glob("speakers.*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -43,6 +44,8 @@ from gemoclap.reports.records import Results, Row
 from gemoclap.reports.result_tables import row_label
 from gemoclap.reports.rows import tables_of
 from gemoclap.reports.run_settings import all_settings, differing_settings
+from gemoclap.reports.speakers import ABOUT as ABOUT_SPEAKERS
+from gemoclap.reports.speakers import by_row, spread_cells
 from gemoclap.reports.tables import Cells, percent, with_interval
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
@@ -82,6 +85,7 @@ def write_html_report(results: Results, with_audio: bool = True) -> Path:
     sections = [
         _results(results, pictures),
         _recalls(results),
+        _speakers(results, pictures),
         _confusions(results, pictures),
         _confidence(results, pictures),
         _curves(results, pictures),
@@ -161,6 +165,19 @@ def _of_gender(one: Labelled, gender: str | None) -> Labelled:
         prediction=[one.prediction[place] for place in kept],
         speakers=[one.speakers[place] for place in kept],
         genders=[gender] * len(kept),
+    )
+
+
+def _speakers(results: Results, pictures: Pictures) -> Section:
+    spread = by_row(results)
+    if not spread:
+        return Section("speakers", "Speakers", "")
+    medians = "; ".join(f"{row_label(row)} {percent(median(one.uar for one in scores))} %" for row, scores in spread)
+    picture = pictures.figure("speakers.png", f"UAR of every speaker. Medians: {medians}")
+    return Section(
+        "speakers",
+        "Speakers",
+        picture + table(f"{ABOUT_SPEAKERS} speakers.csv has each of them.", spread_cells(spread)),
     )
 
 

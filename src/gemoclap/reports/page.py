@@ -22,6 +22,9 @@ from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.report_latex import latex_tables
 from gemoclap.reports.results import collect
+from gemoclap.reports.speakers import ABOUT as ABOUT_SPEAKERS
+from gemoclap.reports.speakers import CSV_FIRST as SPEAKER_COLUMNS
+from gemoclap.reports.speakers import by_row, csv_rows, draw_speakers, spread_cells
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
 
@@ -34,7 +37,7 @@ COMPARISON = "comparison.png"
 
 
 def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORMATS) -> Path:
-    """Write report.md, results.json, results.csv, results.tex and the pictures of a cross-validation into its folder.
+    """Write report.md, results.json, .csv and .tex, speakers.csv and the pictures of a cross-validation into its folder.
 
     An unfinished run gets a report too, which names the folds that are missing. The report of several runs
     (`reports.joined`) goes to a folder of its own.
@@ -58,10 +61,13 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     pictures = report_pictures(results)
     # Everything is computed before the first file is written, and pictures are drawn last.
     data, rows = results.to_dict(), result_tables.csv_rows(results)
+    speakers = csv_rows(by_row(results))
     latex = latex_tables(results, report_title(results))
     sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
     write_json(results.output / "results.json", data)
     tables.write_csv(results.output / "results.csv", rows, CSV_FIRST)
+    if speakers:
+        tables.write_csv(results.output / "speakers.csv", speakers, SPEAKER_COLUMNS)
     with atomic_write(results.output / "results.tex") as file:
         file.write(latex)
     page = write_page(results.output / "report.md", sections)
@@ -89,6 +95,9 @@ def report_pictures(results: Results) -> dict[str, Picture]:
     if confident:
         caption = "Share of correct predictions against their probability, before and after a temperature"
         pictures["reliability.png"] = (caption, partial(plots.write_reliability, confident))
+    if spread := by_row(results):
+        caption = "UAR of every speaker; the line is the median, and the name that of the lowest"
+        pictures["speakers.png"] = (caption, partial(draw_speakers, spread, len(results.classes)))
     for row in results.scored_rows:
         assert row.scores is not None
         title = f"{result_tables.row_label(row)}, pooled over folds"
@@ -105,7 +114,7 @@ def report_pictures(results: Results) -> dict[str, Picture]:
 def _remove_old_pictures(output: Path, pictures: Collection[str]) -> None:
     """Delete pictures that an earlier report of other runs left in the folder."""
     kept = {Path(name).stem for name in pictures}
-    for kind in ("confusion_*", "curves_*", "mean_over_seeds", "reliability"):
+    for kind in ("confusion_*", "curves_*", "mean_over_seeds", "reliability", "speakers"):
         for path in output.glob(f"{kind}.*"):
             if path.suffix.removeprefix(".") in NO_DATE and path.stem not in kept:
                 path.unlink()
@@ -148,6 +157,7 @@ def report_sections(results: Results, pictures: dict[str, str]) -> list[str]:
     sections += [
         "### Recall by class, pooled",
         tables.markdown_table(*result_tables.recall_cells(recalls)),
+        *_speaker_table(results),
         "### Confidence",
         about_confidence(),
         tables.markdown_table(*result_tables.confidence_cells(results), text_columns=2),
@@ -172,6 +182,20 @@ def report_title(results: Results) -> str:
 def _fold_table(results: Results) -> str:
     header, rows = result_tables.fold_cells(results)
     return tables.markdown_table(header, [[row[0], f"`{row[1]}`", *row[2:]] for row in rows], text_columns=4)
+
+
+def _speaker_table(results: Results) -> list[str]:
+    """Return how much recognition differs between speakers; an empty list if fewer than two are known."""
+    spread = by_row(results)
+    return (
+        [
+            "### Speakers",
+            f"{ABOUT_SPEAKERS} [speakers.csv](speakers.csv) has each of them.",
+            tables.markdown_table(*spread_cells(spread)),
+        ]
+        if spread
+        else []
+    )
 
 
 def _lacking_letters(results: Results) -> list[str]:
