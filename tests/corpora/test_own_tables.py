@@ -279,3 +279,38 @@ def test_a_column_of_votes_for_each_emotion(tmp_path: Path, caplog: pytest.LogCa
 def test_columns_of_votes_that_are_none_are_named(name: str, votes: dict[str, str], says: str, tmp_path: Path) -> None:
     with pytest.raises(GemoclapError, match=says):
         prepare(name, table_of(tmp_path, "path|n_anger|n_joy", "a.wav|1|-1"), votes=votes)
+
+
+def test_files_are_found_beside_whatever_their_suffix(tmp_path: Path) -> None:
+    """As MSP-Podcast's and CREMA-D's tables of raters name clips, and after a conversion. Never in another folder."""
+    for name in (
+        "a/one.FLAC",
+        "a/s1.02.wav",
+        "a/s1.03.wav",
+        "a/both.mp3",
+        "a/both.wav",
+        "a/no.txt",
+        "b/two.wav",
+        "ż/ż.opus",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {
+        "a/one.wav": ("a/one", "a/one.FLAC"), "a/s1.02": ("a/s1.02", "a/s1.02.wav"), "a/s1.03": ("a/s1.03", "a/s1.03.wav"),
+        "a/both": ("a/both", "a/both.wav"), "a/no": ("a/no", "a/no"), "a/two.wav": ("a/two", "a/two.wav"),
+        unicodedata.normalize("NFD", "ż\\ż"): (unicodedata.normalize("NFD", "ż/ż"), "ż/ż.opus"),
+    }  # fmt: skip
+    rows = prepare("csv", table_of(tmp_path, "path", *found))
+    assert [(row.id, row.path) for row in rows] == [(one, str(tmp_path / path)) for one, path in found.values()]
+
+
+def test_audio_that_is_not_there_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.wav").touch()
+    table = table_of(tmp_path, "path", "a.wav", "b.wav", "c/d.wav")
+    assert main(["prepare", "csv", str(table), "-o", str(tmp_path / "m.jsonl")]) == 0
+    said = f"the audio of 2 of 3 utterances is not there, such as {tmp_path}/b.wav; --audio_root names the folder"
+    assert caplog.messages == [f"{said} that the paths start from"]
+    caplog.clear()
+    table_of(tmp_path, "path", "a.wav")
+    assert main(["prepare", "csv", str(table), "-o", str(tmp_path / "m.jsonl"), "--overwrite"]) == 0
+    assert not caplog.messages

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from gemoclap import corpora
 from gemoclap.corpora.inspect import inspect
 from gemoclap.corpora.inspect_text import render
 from gemoclap.corpora.layout import rows_of_folder
-from gemoclap.corpora.manifest import read_manifest, write_manifest
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.corpora.speakers import shown_speakers
 from gemoclap.data.folds import make_folds
 from gemoclap.data.reading import read_data
@@ -18,6 +21,8 @@ from gemoclap.labels import get_vocabulary
 from gemoclap.terminal import output_console, print_summary, progress_bar
 from gemoclap.wording import counted
 from gemoclap.writing import check_folder, check_target
+
+logger = logging.getLogger(__name__)
 
 
 def run_prepare(args: Namespace) -> int:
@@ -28,7 +33,22 @@ def run_prepare(args: Namespace) -> int:
     speakers = len(shown_speakers(utterances))
     counts = f"{counted(len(utterances), 'utterance')}, {counted(speakers, 'speaker')}"
     print_summary(f"{output}: {counts}; check it with: gemoclap inspect {output}", output)
+    _say_missing(utterances, args.name.lower() in corpora.IMPORTERS)
     return 0
+
+
+def _say_missing(utterances: Sequence[Utterance], is_import: bool) -> None:
+    """Warn of audio files that are not there, which are most often all of them."""
+    missing = [row.path for row in utterances if not os.path.exists(row.path)]
+    if missing:
+        cure = "; --audio_root names the folder that the paths start from" if is_import else ""
+        logger.warning(
+            "the audio of %s of %s is not there, such as %s%s",
+            f"{len(missing):,}",
+            counted(len(utterances), "utterance"),
+            missing[0],
+            cure,
+        )
 
 
 def run_inspect(args: Namespace) -> int:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from gemoclap.corpora.judgements import Judgement, about_labels, join_judgements, most_voted
-from gemoclap.corpora.layout import AudioFinder
+from gemoclap.corpora.layout import AudioFinder, without_suffix
 from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import open_table, require_utf8, say_unused, shown_columns
@@ -281,7 +281,8 @@ def votes_of(cell: str | None, where: str) -> dict[str, float] | None:
 def id_of(path: str, start: float | None, end: float | None) -> str:
     """Return an id for a row without one: the path without its suffix, followed by ``#START-END`` for a part of a file."""
     stretch = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
-    return Path(path.replace("\\", "/")).with_suffix("").as_posix() + stretch
+    whole = Path(path.replace("\\", "/"))
+    return whole.with_name(without_suffix(whole.name)).as_posix() + stretch
 
 
 def _path(value: str, where: str) -> str:

@@ -205,6 +205,12 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def without_suffix(name: str) -> str:
+    """Return a name without the suffix of an audio file, if it has one: ``"a.wav"`` -> ``"a"``, ``"s1.02"`` -> ``"s1.02"``."""
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in AUDIO_SUFFIXES else name
+
+
 def _rank(path: Path) -> int:
     return AUDIO_SUFFIXES.index(path.suffix.lower())
 
@@ -285,19 +291,32 @@ def _few(names: list[str]) -> str:
 class AudioFinder:
     """Finds, under `root`, the audio files that the manifest of another toolkit names.
 
-    The file at ``root/name`` is used if it exists. Otherwise, with `by_stem`, any file under `root` with the same name and any
+    The file at ``root/name`` is used if it exists. Otherwise a file beside it is used that differs in its suffix only, because
+    tables name files without one, or corpora are converted. With `by_stem`, any file under `root` with the same name and any
     suffix is used. This is for corpora with unique file names. If there is none, the path is the one where the file should be,
     so that ``gemoclap inspect`` reports it.
     """
 
     def __init__(self, root: Path):
         self.root = root
+        self._beside: dict[Path, dict[str, Path]] = {}
 
     def __call__(self, name: str, by_stem: bool = False) -> str:
         path = as_on_disk(self.root / name)
-        if path.is_file() or not by_stem:
+        if path.is_file():
             return str(path)
-        return str(self._by_stem.get(composed(path.stem), path))
+        if by_stem:
+            return str(self._by_stem.get(composed(path.stem), path))
+        plain = self.root / name.replace("\\", "/")
+        return str(self._in_folder(as_on_disk(plain.parent)).get(composed(without_suffix(plain.name)), path))
+
+    def _in_folder(self, folder: Path) -> dict[str, Path]:
+        """Return name without suffix -> audio file, for the files in a folder. Each folder is looked at once."""
+        if folder not in self._beside:
+            there = folder.iterdir() if folder.is_dir() else ()
+            audio = [path for path in there if _why_not(path) is None]
+            self._beside[folder] = _by_name(audio, lambda path: composed(without_suffix(path.name)))
+        return self._beside[folder]
 
     @cached_property
     def _by_stem(self) -> dict[str, Path]:
