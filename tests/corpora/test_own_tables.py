@@ -314,3 +314,22 @@ def test_audio_that_is_not_there_is_counted(tmp_path: Path, caplog: pytest.LogCa
     table_of(tmp_path, "path", "a.wav")
     assert main(["prepare", "csv", str(table), "-o", str(tmp_path / "m.jsonl"), "--overwrite"]) == 0
     assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            b"PK\x03\x04\x14\0",
+            "t.csv: is a workbook of Excel or LibreOffice, or a zip archive, .* save the sheet as CSV UTF-8",
+        ),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "t.csv: is an old workbook of Excel"),
+        (b'{"id": "a", "path": "a.wav"}\n', "t.csv: is JSON, not a table of text; a manifest is read as it is"),
+    ],
+)
+def test_what_is_no_table_is_named(content: bytes, says: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(GemoclapError, match=says):
+        prepare("csv", tmp_path / "t.csv")
+    with pytest.raises(GemoclapError, match="is a folder; name a CSV"):
+        prepare("csv", tmp_path)

@@ -87,7 +87,8 @@ def read_csv_manifest(
     """
     path = Path(source)
     if path.is_dir() or not path.exists():
-        raise GemoclapError(f"{path}: no such file; name a CSV or TSV table with a header line")
+        what = "is a folder" if path.is_dir() else "no such file"
+        raise GemoclapError(f"{path}: {what}; name a CSV or TSV table with a header line")
     finder = AudioFinder(Path(audio_root) if audio_root is not None else path.parent)
     table = open_table(path)
     chosen = _columns(table.header, path, columns or {})

@@ -18,6 +18,13 @@ from gemoclap.writing import NOT_UTF8, as_unicode
 logger = logging.getLogger(__name__)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _SEPARATOR = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*\s*', re.IGNORECASE)
+OTHER_KINDS = {
+    b"PK\x03\x04": "a workbook of Excel or LibreOffice, or a zip archive, not a table of text; save the sheet as CSV UTF-8, or "
+    "unpack the archive",
+    b"\xd0\xcf\x11\xe0": "an old workbook of Excel, not a table of text; save the sheet as CSV UTF-8",
+    b'{"': "JSON, not a table of text; a manifest is read as it is, without 'gemoclap prepare'",
+}
+"""First bytes of files that are given as tables -> what they are, and what to do."""
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -80,6 +87,8 @@ def shown_columns(header: Iterable[str]) -> str:
 def _text(path: Path) -> str:
     """Return the text of a table. Excel's "Unicode text" is UTF-16, which begins with a mark; everything else is UTF-8."""
     content = read_bytes(path)
+    if other := next((what for beginning, what in OTHER_KINDS.items() if content.startswith(beginning)), None):
+        raise GemoclapError(f"{path}: is {other}")
     if content[:2] not in UTF16_MARKS:
         return content.decode("utf-8-sig", NOT_UTF8)
     try:
