@@ -27,6 +27,12 @@ def test_rttm_and_tables_say_the_same(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_of_excel_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\ufeffsep=;\nSpeaker ID;Start;End Time;note\nA;0,5;1,25;x\n;;;\nB;2;3,000;\n")
+    found = [(turn.speaker, turn.start, turn.end, turn.line) for turn in read_turns(tmp_path / "a.csv", "a.wav")]
+    assert found == [("A", 0.5, 1.25, 3), ("B", 2.0, 3.0, 5)]
+
+
 def test_of_several_recordings_the_one_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "all.rttm"
     path.write_text("SPEAKER one 1 0 1 <NA> <NA> A <NA> <NA>\nSPEAKER two 1 3 1 <NA> <NA> B <NA> <NA>\n")

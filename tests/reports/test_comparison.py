@@ -333,6 +333,15 @@ def test_a_file_of_predict_has_its_predictions_in_the_column_emotion(tmp_path: P
     assert (answer.clip, answer.answer, answer.truth) == ("a.wav", "sad", None)
 
 
+@pytest.mark.parametrize(
+    "header", ["File Name,Predicted Emotion,True Label,SPEAKER ID", "file_name,predicted_emotion,true_label,SpeakerId"]
+)
+def test_columns_have_any_spelling(header: str, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text(f"{header}\na.wav,sad,happy,Ann\n")
+    (found,) = read_answers(tmp_path / "out.csv")
+    assert (found.clip, found.answer, found.truth, found.speaker) == ("a.wav", "sad", "happy", "Ann")
+
+
 def test_spellings_of_one_speaker_are_one_and_genders_are_words(tmp_path: Path) -> None:
     head, names = "id,prediction,truth,speaker,sex\n", ("Ann", "ann ", " ANN", "Bo", "bo", "B\u00f6", "Bo\u0308")
     lines = [f"{number},happy,sad,{name},{'F' if number < 3 else 'm'}\n" for number, name in enumerate(names)]

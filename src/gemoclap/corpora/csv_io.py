@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,11 +13,19 @@ from gemoclap.corpora.judgements import Judgement, about_labels, join_judgements
 from gemoclap.corpora.layout import AudioFinder, without_suffix
 from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, read_votes
 from gemoclap.corpora.speakers import one_spelling
-from gemoclap.corpora.tables import open_table, require_utf8, say_unused, shown_columns
+from gemoclap.corpora.tables import (
+    by_plain_name,
+    open_table,
+    plain_name,
+    require_utf8,
+    say_unused,
+    shown_columns,
+    with_point,
+)
 from gemoclap.corpora.values import known, name, number, partition, seconds
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import parse_json, relative_to, to_json
-from gemoclap.labels import canonical_emotion, canonical_votes, folded
+from gemoclap.labels import canonical_emotion, canonical_votes
 from gemoclap.writing import as_unicode, atomic_write, is_stream
 
 logger = logging.getLogger(__name__)
@@ -122,7 +129,7 @@ def _judgement(
     where: str,
 ) -> Judgement:
     """Return the utterance of a row of the table, and its rater. `columns` and `votes` are field and emotion -> column."""
-    cells = row if delimiter == "," else {column: _with_point(cell) for column, cell in row.items()}
+    cells = row if delimiter == "," else {column: with_point(cell) for column, cell in row.items()}
     values = {field: (cells if field in NUMBERS else row)[column] for field, column in columns.items()}
     utterance = _utterance(values, finder, where)
     if votes:
@@ -143,7 +150,7 @@ def _vote_columns(
     """Return emotion -> name of the column of its votes."""
     if votes and "votes" in chosen:
         raise GemoclapError(f"{path}: --votes would replace the column {chosen['votes']!r}; leave one of the two out")
-    known = _by_plain_name(header)
+    known = by_plain_name(header)
     found: dict[str, str] = {}
     for word, column in votes.items():
         emotion = canonical_emotion(word)
@@ -153,11 +160,6 @@ def _vote_columns(
             )
         found[emotion] = _column_for(f"votes for {word}", column, known, path)
     return found
-
-
-def _with_point(cell: str) -> str:
-    """Return a number with a point in place of a comma, ``1,5``; other text as it is."""
-    return cell.replace(",", ".") if re.fullmatch(r"\s*[+-]?\d*,\d+\s*", cell) else cell
 
 
 def _id_twice(one: str, where: str, line: int, columns: Mapping[str, str], unused: Iterable[str]) -> str:
@@ -195,10 +197,10 @@ def write_csv_manifest(utterances: Iterable[Utterance], target: str | os.PathLik
 
 def _columns(header: list[str], path: Path, given: Mapping[str, str]) -> dict[str, str]:
     """Return field -> column name. `given` are columns of other names; what is known of the other fields stays."""
-    known = _by_plain_name(header)
+    known = by_plain_name(header)
     columns = {field: _given_column(field, column, known, path) for field, column in given.items()}
     for field, aliases in ALIASES.items():
-        found = (known[_plain(alias)] for alias in aliases if _plain(alias) in known)
+        found = (known[plain_name(alias)] for alias in aliases if plain_name(alias) in known)
         free = [column for column in found if column not in columns.values()]
         if field not in columns and free:
             columns[field] = free[0]
@@ -220,25 +222,12 @@ def _given_column(field: str, column: str, known: Mapping[str, str], path: Path)
 
 def _column_for(what: str, column: str, known: Mapping[str, str], path: Path) -> str:
     """Return the name of a column as it is in the table."""
-    if _plain(column) not in known:
+    if plain_name(column) not in known:
         raise GemoclapError(
             f"{path}: no column {column!r}{did_you_mean(column, list(known.values()))} for {what}; columns: "
             f"{shown_columns(known.values())}"
         )
-    return known[_plain(column)]
-
-
-def _by_plain_name(header: Iterable[str]) -> dict[str, str]:
-    """Return `_plain` of each column -> its name; the first one if several are alike."""
-    known: dict[str, str] = {}
-    for column in header:
-        known.setdefault(_plain(column), column)
-    return known
-
-
-def _plain(column: str) -> str:
-    """Return a key that is equal for spellings of a column's name: ``Speaker ID``, ``speaker_id`` and ``SpeakerID``."""
-    return re.sub(r"[\s_-]", "", folded(column))
+    return known[plain_name(column)]
 
 
 def _utterance(values: dict[str, str], finder: AudioFinder, where: str) -> Utterance:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_bytes
+from gemoclap.labels import folded
 from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8, as_unicode
 
@@ -75,6 +76,27 @@ def open_table(path: Path, delimiter: str | None = None) -> TextTable:
             raise GemoclapError(f"{path}:{begins}: column {column!r} is there twice; rename one")
     named = ((f"{path}:{line}", _as_dict(header, row, f"{path}:{line}")) for line, row in rows)
     return TextTable(header, named, delimiter)
+
+
+def plain_name(column: str) -> str:
+    """Return a key that is equal for spellings of a column's name: ``Speaker ID``, ``speaker_id`` and ``SpeakerID``."""
+    return re.sub(r"[\s_-]", "", folded(column))
+
+
+def by_plain_name(header: Iterable[str]) -> dict[str, str]:
+    """Return `plain_name` of each column -> its name; the first one if several are alike."""
+    known: dict[str, str] = {}
+    for column in header:
+        known.setdefault(plain_name(column), column)
+    return known
+
+
+def with_point(cell: str) -> str:
+    """Return a number with a point in place of a comma, ``1,5``; other text as it is.
+
+    Only for tables whose cells something else separates: in others, ``1,250`` may be 1250.
+    """
+    return cell.replace(",", ".") if re.fullmatch(r"\s*[+-]?\d*,\d+\s*", cell) else cell
 
 
 def shown_columns(header: Iterable[str]) -> str:

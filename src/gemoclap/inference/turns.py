@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gemoclap.corpora.csv_io import ALIASES
 from gemoclap.corpora.speakers import normal_name
-from gemoclap.corpora.tables import read_table, require_utf8
+from gemoclap.corpora.tables import by_plain_name, open_table, plain_name, require_utf8, with_point
 from gemoclap.corpora.values import known, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
@@ -60,13 +61,19 @@ def read_turns(path: str | os.PathLike, recording: str | os.PathLike) -> list[Tu
 
 
 def _of_table(path: Path) -> list[Turn]:
-    header, rows = read_table(path)
-    if missing := [column for column in COLUMNS if column not in header]:
+    table = open_table(path)
+    known = by_plain_name(table.header)
+    columns = {
+        name: next((known[one] for one in map(plain_name, ALIASES[name]) if one in known), None) for name in COLUMNS
+    }
+    if missing := [name for name, column in columns.items() if column is None]:
         raise GemoclapError(f"{path}:1: has no column {missing[0]!r}; name the columns {', '.join(COLUMNS)}")
     found = []
-    for where, row in rows:
+    for where, row in table.rows:
         require_utf8(row, where)
-        found.append(_turn(row["speaker"], row["start"], row["end"], where))
+        speaker, *times = (row[str(columns[name])] for name in COLUMNS)
+        start, end = times if table.delimiter == "," else map(with_point, times)
+        found.append(_turn(speaker, start, end, where))
     return found
 
 

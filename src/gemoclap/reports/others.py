@@ -17,7 +17,7 @@ from gemoclap.corpora import iemocap
 from gemoclap.corpora.csv_io import ALIASES, GENDER_WORDS
 from gemoclap.corpora.layout import files_named
 from gemoclap.corpora.speakers import speaker_name
-from gemoclap.corpora.tables import read_table, shown_columns
+from gemoclap.corpora.tables import by_plain_name, plain_name, read_table, shown_columns
 from gemoclap.corpora.values import known, name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text
@@ -27,12 +27,18 @@ from gemoclap.predictions import PROBABILITY_PREFIX
 S3PRL_ANSWERS, S3PRL_TRUTH = "_predict.txt", "_truth.txt"
 COLUMNS: dict[str, tuple[str, ...]] = {
     "clip": (*ALIASES["id"], *ALIASES["path"], "utterance", "clip", "name"),
-    "answer": ("prediction", "predicted", "pred", "predict", "hypothesis", "hyp"),
-    "truth": ("truth", "true", "true_label", "target", "reference", "ref"),
+    "answer": (
+        *("prediction", "predicted", "pred", "predict", "hypothesis", "hyp"),
+        *(f"{said}_{what}" for said in ("predicted", "pred") for what in ("label", "emotion", "class")),
+    ),
+    "truth": (
+        *("truth", "true", "target", "reference", "ref", "ground_truth", "actual"),
+        *(f"true_{what}" for what in ("label", "emotion", "class")),
+    ),
     "speaker": ALIASES["speaker"],
     "gender": ALIASES["gender"],
 }
-"""Field -> names of columns or keys, in upper or lower case; if there are several, the first is used."""
+"""Field -> names of columns or keys, in any spelling; if there are several, the first is used."""
 LABELS = ALIASES["emotion"]
 """Columns that are the truth if another has the answers. Otherwise they are the answers, as in the output of `predict`."""
 
@@ -126,9 +132,13 @@ def _is_no_number(cell: str) -> bool:
 
 def _columns(header: Iterable[str], where: str) -> dict[str, str]:
     """Return field -> name of a column or key."""
-    names = {column.strip().lower(): column for column in header}
-    found = {field: next((names[one] for one in ones if one in names), "") for field, ones in COLUMNS.items()}
-    label = next((names[one] for one in LABELS if one in names), "")
+    names = by_plain_name(header)
+
+    def first_of(words: Iterable[str]) -> str:
+        return next((names[word] for word in map(plain_name, words) if word in names), "")
+
+    found = {field: first_of(words) for field, words in COLUMNS.items()}
+    label = first_of(LABELS)
     if found["answer"]:
         found["truth"] = found["truth"] or label
     elif "confidence" in names:  # a file of 'gemoclap predict'; elsewhere such a column is as likely the truth
@@ -140,7 +150,7 @@ def _columns(header: Iterable[str], where: str) -> dict[str, str]:
         )
     for field, examples in (("clip", "id or file"), ("answer", "prediction")):
         if not found[field]:
-            raise GemoclapError(f"{where}: has no column {examples} among {shown_columns(names)}; rename one")
+            raise GemoclapError(f"{where}: has no column {examples} among {shown_columns(names.values())}; rename one")
     return {field: column for field, column in found.items() if column}
 
 
