@@ -10,44 +10,15 @@ import matplotlib.image
 import numpy as np
 import pytest
 from fakerun import CLASSES, make_run
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, recall_score
+from pages import refuse, sklearn_percent, table_after
 
 import gemoclap.reports
 from gemoclap.errors import GemoclapError
-from gemoclap.metrics.calibration import apply_temperature, class_numbers, confidence_of
 from gemoclap.predictions import PredictionTable, read_predictions
-from gemoclap.reports import collect, write_report, write_scores
+from gemoclap.reports import collect, write_report
 from gemoclap.reports.page import report_title
-from gemoclap.reports.rows import score_table
-from gemoclap.reports.speakers import SpeakerScore, scores_by_speaker
 
 ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
-
-
-def refuse(constant):
-    raise AssertionError(f"{constant} is not JSON")
-
-
-def sklearn_percent(paths):
-    """Return WAR and UAR in percent with one decimal from predictions.csv files, without the code under test."""
-    rows = [row for path in paths for row in csv.DictReader(path.open(newline=""))]
-    truth, prediction = [row["truth"] for row in rows], [row["prediction"] for row in rows]
-    return (
-        f"{100 * accuracy_score(truth, prediction):.1f}",
-        f"{100 * recall_score(truth, prediction, average='macro'):.1f}",
-    )
-
-
-def table_after(page: str, heading: str) -> list[list[str]]:
-    """Return the cells of the first Markdown table after a heading, ruler left out."""
-    lines = page.split(heading, 1)[1].splitlines()
-    start = next(index for index, line in enumerate(lines) if line.startswith("|"))
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return [rows[0], *rows[2:]]
 
 
 @pytest.fixture(scope="module")
@@ -209,26 +180,6 @@ def test_a_report_is_written_again_alike(tmp_path):
     assert first == {path.name: path.read_bytes() for path in write_report(run).parent.glob("re*")}
 
 
-def test_report_of_one_evaluation(tmp_path):
-    run = make_run(tmp_path / "run", **ONE)
-    table = read_predictions(run / "emo_clap" / "fold_1" / "predictions.csv")
-    page = write_scores(score_table(table), table, tmp_path / "out", "a model on made-up.jsonl").read_text()
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    pictures = {f"{name}.{kind}" for name in ("confusion", "reliability") for kind in ("png", "svg")}
-    assert names == {"scores.json", "scores.csv", "report.md"} | pictures
-    war, uar = sklearn_percent([run / "emo_clap" / "fold_1" / "predictions.csv"])
-    figures = table_after(page, "# Evaluation: a model on made-up.jsonl")[1]
-    assert figures[0] == "96" and figures[1].startswith(war) and figures[2].startswith(uar)
-    mistakes = table_after(page, "## Most confident mistakes")[1:]
-    wrong = {
-        row["id"]: float(row[f"p_{row['prediction']}"])
-        for row in csv.DictReader((run / "emo_clap" / "fold_1" / "predictions.csv").open(newline=""))
-        if row["truth"] != row["prediction"]
-    }
-    assert [row[0] for row in mistakes] == sorted(wrong, key=wrong.__getitem__, reverse=True)[:10]
-    assert json.loads((tmp_path / "out" / "scores.json").read_text(), parse_constant=refuse)["n"] == 96
-
-
 def test_the_page_names_the_encoder_and_how_it_was_trained(tmp_path):
     run = make_run(tmp_path / "run", **ONE)
     settings = {
@@ -301,27 +252,6 @@ def test_what_a_run_was_made_with_is_on_the_page_and_in_the_json(tmp_path):
     assert "1 min 4 s of computing" in write_report(run).read_text()
 
 
-def test_an_evaluation_says_which_answers_cannot_be_right(tmp_path):
-    classes = ("angry", "calm", "fearful", "sad")
-    rng = np.random.default_rng(0)
-    truth = [("angry", "sad")[one] for one in rng.integers(0, 2, 40)]
-    probabilities = rng.dirichlet(np.ones(4), 40)
-    said = [classes[one] for one in probabilities.argmax(axis=1)]
-    table = PredictionTable(
-        classes, tuple(map(str, range(40))), (None,) * 40, tuple("abcdefgh" * 5), (None,) * 40, tuple(truth), tuple(said),
-        probabilities, tuple(f"{n}.wav" for n in range(40)),
-    )  # fmt: skip
-    page = write_scores(score_table(table), table, tmp_path, "m on n", unknown={"bored": 7, "tired": 1}).read_text()
-    lost = sum(one in ("calm", "fearful") for one in said)
-    assert f"calm, fearful: no utterance has these classes of the model, so {lost} of 40 predictions" in page
-    assert "bored 7, tired 1: the model does not know these labels, so such utterances are left out" in page
-    data = json.loads((tmp_path / "scores.json").read_text())
-    assert (data["answers_that_cannot_be_right"], data["absent_classes"]) == (lost, ["calm", "fearful"])
-    header, first, *_ = table_after(page, "## Most confident mistakes")
-    assert header[-1] == "probability (no temperature was fitted)" and first[1].endswith(".wav")
-    assert [row[0] for row in table_after(page, "## Confidence")[1:]] == ["no temperature was fitted"]
-
-
 def the_same_answer(table: PredictionTable, answer: str) -> PredictionTable:
     """Return the table with all probability on one class."""
     sure = np.eye(len(table.classes))[[table.classes.index(answer)] * len(table)]
@@ -339,31 +269,6 @@ def test_a_training_that_gives_all_utterances_of_a_fold_one_class_is_named(tmp_p
     assert page.count("for every utterance of") == 1
 
 
-def test_an_evaluation_names_the_only_class_that_a_model_predicts(tmp_path):
-    table = read_predictions(make_run(tmp_path / "run", **ONE) / "emo_clap" / "fold_1" / "predictions.csv")
-    same = the_same_answer(table, "calm")
-    assert "**Beware: the model predicts calm for every utterance" in write_scores(
-        score_table(same), same, tmp_path, "m on n"
-    ).read_text(encoding="utf-8")
-    right = replace(same, truth=same.prediction)  # there is nothing else to predict
-    assert "for every utterance" not in write_scores(score_table(right), right, tmp_path, "m on n").read_text()
-
-
-def test_an_evaluation_shows_the_confidence_before_and_after_the_models_temperature(tmp_path):
-    run = make_run(tmp_path / "run", **ONE)
-    table = read_predictions(run / "emo_clap" / "fold_1" / "predictions.csv")
-    calibrated = replace(table, probabilities=apply_temperature(table.probabilities, 2.5))
-    calibration = {"temperature": 2.5, "fitted_on": "the development speakers", "utterances": 9}
-    page = write_scores(score_table(table), calibrated, tmp_path / "out", "m on n", calibration=calibration).read_text()
-    _, before, after = table_after(page, "## Confidence")
-    truth = class_numbers(table.truth, table.classes)
-    for row, probabilities in ((before, table.probabilities), (after, calibrated.probabilities)):
-        expected = confidence_of(probabilities, truth)
-        assert row[1:] == [f"{100 * expected.ece:.1f}", f"{expected.nll:.3f}", f"{expected.brier:.3f}"]
-    assert "temperature is 2.50, fitted on the development speakers" in page
-    assert table_after(page, "## Most confident mistakes")[0][-1] == "probability"
-
-
 def test_formats_are_those_asked_for(tmp_path):
     run = make_run(tmp_path / "run", methods=("egemaps_svm",), n_folds=1, utterances_a_speaker=8)
     write_report(run, ("pdf",))
@@ -379,42 +284,3 @@ def test_names_of_the_reports_are_imported_when_they_are_asked_for() -> None:
     assert all(getattr(gemoclap.reports, name).__name__ == name for name in gemoclap.reports.__all__)
     with pytest.raises(AttributeError, match=r"module 'gemoclap\.reports' has no attribute 'no_such_name'"):
         gemoclap.reports.no_such_name  # noqa: B018
-
-
-def test_every_speaker_has_scores_of_its_own(full_run):
-    """A speaker's UAR is over the classes that the speaker has, as scikit-learn's balanced accuracy is."""
-    rows = [
-        row for path in full_run.glob("emo_clap/*/predictions.csv") for row in csv.DictReader(path.open(newline=""))
-    ]
-    with (full_run / "speakers.csv").open(newline="") as file:
-        found = [row for row in csv.DictReader(file) if row["method"] == "emo_clap"]
-    assert [row["speaker"] for row in found] == [f"{number:02d}" for number in range(1, 21)]
-    for one in found:
-        own = [row for row in rows if row["speaker"] == one["speaker"]]
-        truth, said = [row["truth"] for row in own], [row["prediction"] for row in own]
-        assert (one["n"], one["gender"]) == (str(len(own)), own[0]["gender"])
-        assert float(one["war"]) == pytest.approx(accuracy_score(truth, said), abs=1e-6)
-        assert float(one["uar"]) == pytest.approx(balanced_accuracy_score(truth, said), abs=1e-6)
-    uars = {row["speaker"]: 100 * float(row["uar"]) for row in found}
-    cells = table_after((full_run / "report.md").read_text(), "### Speakers")[1]
-    lowest, highest = min(uars, key=uars.__getitem__), max(uars, key=uars.__getitem__)
-    assert cells[2:4] == [f"{uars[lowest]:.1f} ({lowest})", f"{np.quantile(list(uars.values()), 0.25):.1f}"]
-    assert cells[6] == f"{uars[highest]:.1f} ({highest})"
-
-
-def test_scores_of_speakers_are_means_over_seeds_and_need_two_known_speakers():
-    def of_seed(said: str) -> PredictionTable:
-        truth = "aabb" + "ab"
-        return PredictionTable(
-            ("a", "b"), tuple("123456"), (None,) * 6, (*["one"] * 4, None, None), ("female", "male", *[None] * 4),
-            tuple(truth), tuple(said), np.full((6, 2), np.nan),
-        )  # fmt: skip
-
-    assert scores_by_speaker([of_seed("aabbab"), of_seed("abaaba")]) == [SpeakerScore("one", None, 4, 0.625, 0.625)]
-    assert scores_by_speaker([replace(of_seed("aabbab"), speakers=(None,) * 6)]) == []
-
-
-def test_a_report_without_speakers_has_no_table_of_them(tmp_path):
-    run = make_run(tmp_path / "run", known_speakers=False, **ONE)
-    page = write_report(run).read_text()
-    assert "### Speakers" not in page and not list(run.glob("speakers.*"))

@@ -23,6 +23,9 @@ from gemoclap.reports.illustrated import Picture, write_illustrated
 from gemoclap.reports.made import made_line
 from gemoclap.reports.mistakes import worst_mistakes
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
+from gemoclap.reports.speakers import ABOUT as ABOUT_SPEAKERS
+from gemoclap.reports.speakers import COLUMNS as SPEAKER_COLUMNS
+from gemoclap.reports.speakers import Spread, csv_rows, draw_speakers, scores_by_speaker, spread_cells
 from gemoclap.wording import counted
 
 ADAPTED = {"none": "", "folder": ", adapted to all clips together", "speaker": ", adapted to each speaker"}
@@ -44,7 +47,7 @@ def write_scores(
     adapt: str = "none",
     merges: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write scores.json, scores.csv, report.md, confusion.png and reliability.png of one evaluation.
+    """Write scores.json, scores.csv, speakers.csv, report.md and the pictures of one evaluation.
 
     Parameters
     ----------
@@ -74,6 +77,10 @@ def write_scores(
     if confidence is not None:
         draw = partial(plots.write_reliability, {"evaluation": confidence})
         pictures["reliability.png"] = ("Share of correct predictions against their probability", draw)
+    spread = Spread("", "all speakers", scores_by_speaker([table]))
+    if len(spread.scores) > 1:
+        caption = "UAR of every speaker; the line is the median, and the name that of the lowest"
+        pictures["speakers.png"] = (caption, partial(draw_speakers, [spread], len(table.classes)))
     data = {
         "title": title,
         "adapt": adapt,
@@ -86,9 +93,10 @@ def write_scores(
         "made": dict(made or {}),
     }
     choice = about_choice(table.classes, trained_classes, merges or {})
-    sections = _sections(scores, table, title, trained_speakers, remarks, confidence, made or {}, choice)
+    sections = _sections(scores, table, title, trained_speakers, remarks, confidence, spread, made or {}, choice)
     write_json(output_dir / "scores.json", data)
     tables.write_csv(output_dir / "scores.csv", [tables.scores_row(scores)])
+    tables.write_csv(output_dir / "speakers.csv", csv_rows(spread.scores), SPEAKER_COLUMNS)
     linked = [f"![{caption}]({name})" for name, (caption, _) in pictures.items()]
     return write_illustrated(output_dir / "report.md", [*sections, *linked], pictures)
 
@@ -201,6 +209,7 @@ def _sections(
     trained_speakers: Sequence[str],
     remarks: Sequence[str],
     confidence: RowConfidence | None,
+    spread: Spread,
     made: Mapping[str, Any],
     choice: str,
 ) -> list[str]:
@@ -226,9 +235,18 @@ def _sections(
         *(f"**Beware: {remark}.**" for remark in (*remarks, *scores.cautions, lacking_remark(table.classes)) if remark),
         "## Recall by class",
         tables.markdown_table(list(scores.recalls), [[tables.percent(one) for one in scores.recalls.values()]], 0),
+        *_about_speakers(spread),
         *_about_confidence(confidence),
         *_mistakes(table, confidence),
     ]
+
+
+def _about_speakers(spread: Spread) -> list[str]:
+    if len(spread.scores) < 2:
+        return []
+    header, lines = spread_cells([spread])
+    about = f"{ABOUT_SPEAKERS} [speakers.csv](speakers.csv) has each of them."
+    return ["## Speakers", about, tables.markdown_table(header[1:], [line[1:] for line in lines])]
 
 
 def _about_confidence(one: RowConfidence | None) -> list[str]:

@@ -169,16 +169,12 @@ def _of_gender(one: Labelled, gender: str | None) -> Labelled:
 
 
 def _speakers(results: Results, pictures: Pictures) -> Section:
-    spread = by_row(results)
-    if not spread:
+    if not (spreads := by_row(results)):
         return Section("speakers", "Speakers", "")
-    medians = "; ".join(f"{row_label(row)} {percent(median(one.uar for one in scores))} %" for row, scores in spread)
+    medians = "; ".join(f"{one.title} {percent(median(each.uar for each in one.scores))} %" for one in spreads)
     picture = pictures.figure("speakers.png", f"UAR of every speaker. Medians: {medians}")
-    return Section(
-        "speakers",
-        "Speakers",
-        picture + table(f"{ABOUT_SPEAKERS} speakers.csv has each of them.", spread_cells(spread)),
-    )
+    shown = table(f"{ABOUT_SPEAKERS} speakers.csv has each of them.", spread_cells(spreads))
+    return Section("speakers", "Speakers", picture + shown)
 
 
 def _confusions(results: Results, pictures: Pictures) -> Section:

@@ -23,7 +23,7 @@ from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.report_latex import latex_tables
 from gemoclap.reports.results import collect
 from gemoclap.reports.speakers import ABOUT as ABOUT_SPEAKERS
-from gemoclap.reports.speakers import CSV_FIRST as SPEAKER_COLUMNS
+from gemoclap.reports.speakers import COLUMNS as SPEAKER_COLUMNS
 from gemoclap.reports.speakers import by_row, csv_rows, draw_speakers, spread_cells
 from gemoclap.wording import counted
 from gemoclap.writing import atomic_write
@@ -61,13 +61,13 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     pictures = report_pictures(results)
     # Everything is computed before the first file is written, and pictures are drawn last.
     data, rows = results.to_dict(), result_tables.csv_rows(results)
-    speakers = csv_rows(by_row(results))
+    speakers = [{"method": one.name, **line} for one in by_row(results) for line in csv_rows(one.scores)]
     latex = latex_tables(results, report_title(results))
     sections = report_sections(results, {name: caption for name, (caption, _) in pictures.items()})
     write_json(results.output / "results.json", data)
     tables.write_csv(results.output / "results.csv", rows, CSV_FIRST)
     if speakers:
-        tables.write_csv(results.output / "speakers.csv", speakers, SPEAKER_COLUMNS)
+        tables.write_csv(results.output / "speakers.csv", speakers, ("method", *SPEAKER_COLUMNS))
     with atomic_write(results.output / "results.tex") as file:
         file.write(latex)
     page = write_page(results.output / "report.md", sections)
@@ -95,9 +95,9 @@ def report_pictures(results: Results) -> dict[str, Picture]:
     if confident:
         caption = "Share of correct predictions against their probability, before and after a temperature"
         pictures["reliability.png"] = (caption, partial(plots.write_reliability, confident))
-    if spread := by_row(results):
+    if spreads := by_row(results):
         caption = "UAR of every speaker; the line is the median, and the name that of the lowest"
-        pictures["speakers.png"] = (caption, partial(draw_speakers, spread, len(results.classes)))
+        pictures["speakers.png"] = (caption, partial(draw_speakers, spreads, len(results.classes)))
     for row in results.scored_rows:
         assert row.scores is not None
         title = f"{result_tables.row_label(row)}, pooled over folds"
@@ -186,16 +186,10 @@ def _fold_table(results: Results) -> str:
 
 def _speaker_table(results: Results) -> list[str]:
     """Return how much recognition differs between speakers; an empty list if fewer than two are known."""
-    spread = by_row(results)
-    return (
-        [
-            "### Speakers",
-            f"{ABOUT_SPEAKERS} [speakers.csv](speakers.csv) has each of them.",
-            tables.markdown_table(*spread_cells(spread)),
-        ]
-        if spread
-        else []
-    )
+    if not (spreads := by_row(results)):
+        return []
+    about = f"{ABOUT_SPEAKERS} [speakers.csv](speakers.csv) has each of them."
+    return ["### Speakers", about, tables.markdown_table(*spread_cells(spreads))]
 
 
 def _lacking_letters(results: Results) -> list[str]:

@@ -20,7 +20,7 @@ from gemoclap.metrics.scores import uar_of, war_of
 from gemoclap.predictions import PredictionTable
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.plots import broken_lines
-from gemoclap.reports.records import Results, Row
+from gemoclap.reports.records import Results
 from gemoclap.reports.result_tables import row_label
 from gemoclap.reports.rows import tables_of
 from gemoclap.reports.tables import Cells, percent, share_cell
@@ -28,7 +28,8 @@ from gemoclap.reports.tables import Cells, percent, share_cell
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CSV_FIRST = ("method", "speaker", "gender", "n", "war", "uar")
+COLUMNS = ("speaker", "gender", "n", "war", "uar")
+"""Columns of speakers.csv of one system; those of several have "method" in front."""
 COLOUR_OF = {"female": COLOURS[1], "male": COLOURS[0], None: COLOURS[6]}
 """Gender -> colour of a speaker's dot."""
 ABOUT = (
@@ -48,8 +49,13 @@ class SpeakerScore:
     uar: float
 
 
-Spread = Sequence[tuple[Row, Sequence[SpeakerScore]]]
-"""Rows of a report, each with the scores of its speakers."""
+@dataclass(frozen=True)
+class Spread:
+    """The scores of the speakers of one row of a report. `name` is for programs, `title` for people."""
+
+    name: str
+    title: str
+    scores: Sequence[SpeakerScore]
 
 
 def scores_by_speaker(tables: Sequence[PredictionTable]) -> list[SpeakerScore]:
@@ -86,58 +92,57 @@ def _only(genders: set[str | None]) -> str | None:
     return next(iter(genders)) if len(genders) == 1 and genders <= {*GENDERS} else None
 
 
-def by_row(results: Results) -> Spread:
-    """Return the rows with two known speakers or more, each with the scores of its speakers."""
-    found = []
-    for row in results.scored_rows:
-        if len(scores := scores_by_speaker(tables_of(list(row.members.values())))) > 1:
-            found.append((row, scores))
-    return found
+def by_row(results: Results) -> list[Spread]:
+    """Return the scores by speaker of each row with two known speakers or more."""
+    found = (
+        Spread(row.name, row_label(row), scores_by_speaker(tables_of(list(row.members.values()))))
+        for row in results.scored_rows
+    )
+    return [one for one in found if len(one.scores) > 1]
 
 
-def csv_rows(spread: Spread) -> list[dict[str, Any]]:
-    """Return the rows of speakers.csv."""
+def csv_rows(scores: Sequence[SpeakerScore]) -> list[dict[str, Any]]:
+    """Return the rows of speakers.csv of one system."""
     return [
         {
-            "method": row.name,
             "speaker": one.speaker,
             "gender": one.gender or "",
             "n": one.n,
             "war": share_cell(one.war),
             "uar": share_cell(one.uar),
         }
-        for row, scores in spread
         for one in scores
     ]
 
 
-def spread_cells(spread: Spread) -> Cells:
+def spread_cells(spreads: Sequence[Spread]) -> Cells:
     """Return one row per method: the lowest and highest speaker by name, and the quartiles between."""
     header = ["method", "speakers", "lowest", "lower quartile", "median", "upper quartile", "highest", "sd"]
     lines = []
-    for row, scores in spread:
-        uars = np.array([one.uar for one in scores])
-        low, high = scores[int(uars.argmin())], scores[int(uars.argmax())]
+    for spread in spreads:
+        uars = np.array([one.uar for one in spread.scores])
+        low, high = spread.scores[int(uars.argmin())], spread.scores[int(uars.argmax())]
         quartiles = np.quantile(uars, (0.25, 0.5, 0.75)).tolist()
         named = [f"{percent(one.uar)} ({one.speaker})" for one in (low, high)]
         middle = [percent(one) for one in quartiles]
-        lines.append(
-            [row_label(row), f"{len(scores):,}", named[0], *middle, named[1], percent(float(uars.std(ddof=1)))]
-        )
+        sd = percent(float(uars.std(ddof=1)))
+        lines.append([spread.title, f"{len(uars):,}", named[0], *middle, named[1], sd])
     return header, lines
 
 
-def draw_speakers(spread: Spread, classes: int, path: str | os.PathLike, formats: Sequence[str] = FORMATS) -> None:
+def draw_speakers(
+    spreads: Sequence[Spread], classes: int, path: str | os.PathLike, formats: Sequence[str] = FORMATS
+) -> None:
     """Draw the UAR of every speaker as a dot, one line of dots per method, with the median, and the name of the lowest."""
-    genders = {one.gender for _, scores in spread for one in scores}
+    genders = {one.gender for spread in spreads for one in spread.scores}
     with drawing():
-        figure = new_figure(6.6, 0.75 * len(spread) + 1.4, "tight")
+        figure = new_figure(6.6, 0.75 * len(spreads) + 1.4, "tight")
         axes = figure.add_subplot()
-        for line, scores in enumerate(scores for _, scores in spread):
-            _draw_line(axes, line, scores)
+        for line, spread in enumerate(spreads):
+            _draw_line(axes, line, spread.scores)
         axes.axvline(100 / classes, color="#555555", linewidth=1, linestyle=(0, (2, 2)), zorder=0)
-        axes.set_yticks(range(len(spread)), [broken_lines(row_label(row), 30) for row, _ in spread])
-        axes.set_ylim(len(spread) - 0.4, -0.6)
+        axes.set_yticks(range(len(spreads)), [broken_lines(spread.title, 30) for spread in spreads])
+        axes.set_ylim(len(spreads) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
