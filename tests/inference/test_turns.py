@@ -49,6 +49,34 @@ def test_turns_of_another_name_are_taken_with_a_word(tmp_path: Path, caplog: pyt
 
 
 @pytest.mark.parametrize(
+    ("field", "recording"),
+    [
+        ("Gespr\u00e4ch_(1)", "Gespr\u00e4ch (1).wav"),  # no field has blanks
+        ("Gespr\u00e4ch_(1)", "Gespra\u0308ch (1).wav"),  # as macOS stores the letter
+        ("a_'b'_c", 'a "b"  c.wav'),  # as `timeline` writes it
+        ("CALL_7", "call_7.wav"),
+    ],
+)
+def test_a_recording_is_known_by_what_rttm_makes_of_its_name(
+    field: str, recording: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.rttm"
+    path.write_text(f"SPEAKER {field} 1 3 1 <NA> <NA> B <NA> <NA>\n", encoding="utf-8")
+    assert [turn.speaker for turn in read_turns(path, recording)] == ["B"] and not caplog.text
+    with path.open("a", encoding="utf-8") as file:
+        file.write("SPEAKER other 1 0 1 <NA> <NA> A <NA> <NA>\n")
+    assert [turn.speaker for turn in read_turns(path, recording)] == ["B"]
+
+
+def test_a_name_itself_is_preferred_to_one_that_is_like_it(tmp_path: Path) -> None:
+    path, row = tmp_path / "a.rttm", "SPEAKER {0} 1 0 1 <NA> <NA> of-{0} <NA> <NA>\n"
+    path.write_text(row.format("call") + row.format("Call"))
+    assert [turn.speaker for turn in read_turns(path, "Call.wav")] == ["of-Call"]
+    with pytest.raises(GemoclapError, match="none is called 'CALL'"):
+        read_turns(path, "CALL.wav")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "said"),
     [
         ("a.rttm", "SPEAKER call 1 0 1 <NA> <NA>\n", "a.rttm:1: 7 fields"),

@@ -14,6 +14,7 @@ from gemoclap.corpora.tables import by_plain_name, open_table, plain_name, requi
 from gemoclap.corpora.values import known, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
+from gemoclap.labels import folded
 from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def read_turns(path: str | os.PathLike, recording: str | os.PathLike) -> list[Tu
     path : RTTM (.rttm: lines ``SPEAKER FILE CHANNEL START DURATION <NA> <NA> NAME ...``), or a CSV or TSV table with the
         columns speaker, start and end, in seconds.
     recording : the recording whose turns to read. If an RTTM has several recordings, the turns under its name without suffix
-        are used.
+        are used, also with ``_`` in place of blanks.
 
     Raises
     ------
@@ -84,20 +85,36 @@ def _of_rttm(path: Path, stem: str) -> list[Turn]:
         if len(cells) < 8:
             raise GemoclapError(f"{where}: {counted(len(cells), 'field')}, an RTTM line has 8 or more; mend the line")
     files = {cells[1] for _, cells in rows}
-    if len(files) > 1 and stem not in files:
+    own = _name_of(stem, files)
+    if len(files) > 1 and own is None:
         raise GemoclapError(
             f"{path}: is about {counted(len(files), 'recording')} and none is called {stem!r}; rename it there, or "
             "keep only its lines"
         )
-    if len(files) == 1 and stem not in files:
+    if len(files) == 1 and own is None:
         logger.warning("%s: is about %s, and the recording is called %s", path, *files, stem)
     found = []
     for where, cells in rows:
-        if len(files) == 1 or cells[1] == stem:
+        if len(files) == 1 or cells[1] == own:
             start, duration = (seconds(cells[place], name, where) for place, name in ((3, "start"), (4, "duration")))
             end = None if start is None or duration is None else start + duration
             found.append(_turn(cells[7], start, end, where))
     return found
+
+
+def _name_of(stem: str, files: Iterable[str]) -> str | None:
+    """Return the name in an RTTM that is a recording's; None if there is none.
+
+    A field of RTTM has no blanks, so writers put ``_`` in their place. Letters with accents may be stored in another form.
+    """
+    known = [*files]
+    alike = [name for name in known if _as_field(name) == _as_field(stem)]
+    return stem if stem in known else alike[0] if len(alike) == 1 else None
+
+
+def _as_field(name: str) -> str:
+    """Return a key that is equal for a name and for what writers of RTTM, such as `timeline`, make of it."""
+    return "_".join(folded(name.replace('"', "'")).split())
 
 
 def _turn(speaker: str, start: str | float | None, end: str | float | None, where: str) -> Turn:
