@@ -142,6 +142,10 @@ def test_the_model_gets_batches_and_progress_goes_to_the_end(tmp_path: Path) -> 
         ({"smooth": -1.0}, "smooth must be"),
         ({"smooth": float("nan")}, "smooth must be"),
         ({"by": "channel", "turns": [Turn("A", 0, 1, 1)]}, "not both"),
+        ({"by": "speaker"}, "by must be one of recording, channel, not 'speaker'; for a lane a speaker, give turns"),
+        ({"turns": "call.rttm"}, "turns must be a list of Turn, as gemoclap.inference.turns.read_turns"),
+        ({"turns": [("Ann", 0.0, 1.0)]}, "turns must be a list of Turn"),
+        ({"adapt": "voices.json"}, "adapt must be 'speaker', statistics or None, not 'voices.json'; .*read_statistics"),
         ({"settings": StreamSettings(hop=9.0)}, "hop must be"),
         ({"hop": 0.5}, "hop: is a setting; give settings="),
         ({"min_silence": 1.0}, "min_silence: is a rule of what speech is; give settings="),
@@ -151,3 +155,8 @@ def test_the_model_gets_batches_and_progress_goes_to_the_end(tmp_path: Path) -> 
 def test_settings_that_make_no_sense_are_refused(options: dict, said: str, tmp_path: Path) -> None:
     with pytest.raises(GemoclapError, match=said):
         timeline(write(tmp_path / "a.wav", noise(1.0)), **options)
+
+
+def test_samples_in_place_of_a_file_are_refused() -> None:
+    with pytest.raises(GemoclapError, match="name of an audio file must be a text or a path, not ndarray"):
+        timeline(noise(1.0))  # type: ignore[arg-type]

@@ -36,8 +36,10 @@ def regular_file(path: str | os.PathLike) -> Path:
 
     Raises
     ------
-    GemoclapError : it is missing, a folder, a pipe or another special file, or cannot be accessed.
+    GemoclapError : it is no path, is missing, a folder, a pipe or another special file, or cannot be accessed.
     """
+    if not isinstance(path, str | os.PathLike):  # in Python, samples are given to what only reads files
+        raise GemoclapError(f"the name of an audio file must be a text or a path, not {type(path).__name__}")
     name = os.fspath(path)
     if name == "-":
         raise GemoclapError("-: sound is not read from standard input; save it to a file and name that")

@@ -27,6 +27,15 @@ TOGETHER = 1024
 """Number of windows that are classified at a time."""
 
 
+def check_adapt(adapt: object) -> None:
+    """Raise a GemoclapError if something else than `Adapt` is given, such as the name of a file of statistics."""
+    if not (adapt is None or isinstance(adapt, Statistics | Mapping) or isinstance(adapt, str) and adapt == "speaker"):
+        raise GemoclapError(
+            f"adapt must be 'speaker', statistics or None, not {adapt!r}; gemoclap.inference.adaptation.read_statistics reads "
+            "a file of --save_adapt"
+        )
+
+
 class WindowAnswer(NamedTuple):
     """The prediction for a window; the fields are those of `stream.EmotionWindow`."""
 

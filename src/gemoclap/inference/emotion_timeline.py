@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from gemoclap.audio.clipping import Clipping
 from gemoclap.errors import GemoclapError
 from gemoclap.group_statistics import Statistics
 from gemoclap.inference.adaptation import statistics_of
-from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAnswer, answers_by_all
+from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAnswer, answers_by_all, check_adapt
 from gemoclap.inference.answers import CANCEL_REMARK, NO_SPEECH_REMARK, SILENT_REMARK, clipped_remark, level_remark
 from gemoclap.inference.clips import CLIPPED, OVERLOADED, SILENT
 from gemoclap.inference.envelope import Envelope
@@ -154,8 +154,8 @@ def emotion_timeline(
     GemoclapError : the file cannot be read, or a setting makes no sense; there is something to adapt, and the model does not
         standardise its features.
     """
-    if turns is not None and by == "channel":
-        raise GemoclapError("give turns or 'by channel', not both: turns say who speaks in the recording as a whole")
+    _check_lanes(by, turns)
+    check_adapt(adapt)
     check_smoothing(smooth, threshold)
     with nullcontext(path) if isinstance(path, Channels) else open_channels(path) as file:
         by_speaker = None if turns is None else turns_by_speaker(turns)
@@ -200,6 +200,20 @@ def emotion_timeline(
         "adapt": "none" if adapt is None else "speaker" if adapt == "speaker" else "statistics",
     }
     return EmotionTimeline(file.path, duration, known, lanes, remarks, made_with)
+
+
+def _check_lanes(by: object, turns: object) -> None:
+    """Raise a GemoclapError if `by` or `turns` of `emotion_timeline` is something else than it takes."""
+    if by not in (known := get_args(By)):
+        raise GemoclapError(f"by must be one of {', '.join(known)}, not {by!r}; for a lane a speaker, give turns")
+    if turns is None:
+        return
+    if by == "channel":
+        raise GemoclapError("give turns or 'by channel', not both: turns say who speaks in the recording as a whole")
+    if isinstance(turns, str) or not isinstance(turns, Sequence) or not all(isinstance(one, Turn) for one in turns):
+        raise GemoclapError(
+            "turns must be a list of Turn, as gemoclap.inference.turns.read_turns(file, recording) returns it"
+        )
 
 
 class _Track:

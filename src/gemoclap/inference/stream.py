@@ -16,7 +16,7 @@ from gemoclap.audio.checks import HIGHEST_RATE, LOWEST_RATE
 from gemoclap.audio.recording import UNNAMED
 from gemoclap.errors import GemoclapError
 from gemoclap.group_statistics import Statistics
-from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer
+from gemoclap.inference.adapted_windows import Adapt, KeptFeatures, WindowAdapter, WindowAnswer, check_adapt
 from gemoclap.inference.answers import UNKNOWN
 from gemoclap.inference.clips import as_array, scaled
 from gemoclap.inference.prediction import Prediction
@@ -125,8 +125,7 @@ class EmotionStream:
         if not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise GemoclapError(f"batch_size must be a whole number, 1 or more, not {batch_size!r}")
         _check_turns(turns)
-        if isinstance(adapt, str) and adapt != "speaker":
-            raise GemoclapError(f"adapt must be 'speaker', statistics or None, not {adapt!r}")
+        check_adapt(adapt)
         predictor.check_labels(labels)  # not when the first window is complete
         self.predictor, self.labels, self.batch_size = predictor, labels, batch_size
         doubtful = untrained_explained(labels or (), predictor.labels)
