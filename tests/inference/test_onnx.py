@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 from small import complaint, run
 from sound import noise, write
 from tiny import SPEECH_FORMS, save_family, save_text_encoder
@@ -22,6 +24,7 @@ from gemoclap.audio import silence
 from gemoclap.clap.model import GEmoClapModel
 from gemoclap.cli import exporting as command
 from gemoclap.config import AudioSettings, ModelSettings
+from gemoclap.corpora.manifest import read_manifest, write_manifest
 from gemoclap.encoders.mel import LogMel
 from gemoclap.encoders.portable import portable
 from gemoclap.encoders.whisper import WhisperSpeechConfig, WhisperSpeechModel
@@ -261,6 +264,19 @@ def test_int8_that_costs_too_much_is_refused(
     assert f"UAR on {small_manifest}:" in capsys.readouterr().out
     assert run(*given, "--overwrite") == 0
     assert "was not measured" in capsys.readouterr().out
+
+
+def test_check_on_takes_labels_in_any_spelling_as_evaluate_does(
+    small_model: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Clips of the label Anger were in no class: each counted as wrong, and all of them as a class more."""
+    spelt = {"angry": "Anger", "happy": "JOY", "sad": "sad", "neutral": "Neutral "}
+    rows = [replace(row, emotion=spelt[str(row.emotion)]) for row in read_manifest(small_manifest)]
+    write_manifest(rows, tmp_path / "m.jsonl")
+    assert run("export", "--model", small_model, "-o", tmp_path / "m.onnx", "--check_on", tmp_path / "m.jsonl") == 0
+    said = [one.emotion for one in Predictor.from_pretrained(small_model).predict_many(rows)]
+    wanted = balanced_accuracy_score([row.emotion for row in read_manifest(small_manifest)], said)
+    assert f"the model's own: {100 * wanted:.1f} %" in capsys.readouterr().out
 
 
 def test_a_file_that_gives_other_answers_is_not_kept(

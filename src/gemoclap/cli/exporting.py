@@ -31,8 +31,9 @@ def run_export(args: Namespace) -> int:
 
         predictor = Predictor.from_pretrained(args.model, device="cpu")
     check_exportable(predictor.model)
-    vocabulary = predictor.model.config.emotions
-    rows = labelled_rows(rows, choice_of(vocabulary, found=[row.emotion for row in rows]).vocabulary) if rows else []
+    # With the labels of the clips as the classes are spelt, as in 'gemoclap evaluate'.
+    vocabulary = choice_of(predictor.model.config.emotions, found=[row.emotion for row in rows]).vocabulary
+    rows = labelled_rows(rows, vocabulary) if rows else []
     require_audio(rows)
     # Before the export, because a faulty clip ends the command.
     scores = [unweighted_recall(predictor, rows, vocabulary)] if rows else []
