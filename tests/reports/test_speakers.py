@@ -57,6 +57,26 @@ def test_scores_of_speakers_are_means_over_seeds_and_need_two_known_speakers():
     assert scores_by_speaker([replace(of_seed("aabbab"), speakers=(None,) * 6)]) == []
 
 
+def test_seeds_of_two_versions_may_spell_speakers_and_order_rows_differently():
+    """Their names are those of the first seed, as in all other figures of such a row; the report could not be written."""
+
+    def of_seed(order: str, said: dict[str, str], speakers: dict[str, str]) -> PredictionTable:
+        truth = dict(zip("1234", "abab", strict=True))
+        columns = [tuple(of[one] for one in order) for of in (speakers, truth, said)]
+        return PredictionTable(
+            ("a", "b"), tuple(order), ("fold_1",) * 4, columns[0], ("male",) * 4, *columns[1:], np.full((4, 2), np.nan)
+        )
+
+    first = of_seed("1234", dict(zip("1234", "abbb", strict=True)), dict(zip("1234", "xxyy", strict=True)))
+    other = of_seed(
+        "4321", dict(zip("1234", "aaab", strict=True)), dict(zip("1234", ["c/x", "c/x", "c/y", "c/y"], strict=True))
+    )
+    assert scores_by_speaker([first, other]) == [
+        SpeakerScore("x", "male", 2, (1.0 + 0.5) / 2, (1.0 + 0.5) / 2),
+        SpeakerScore("y", "male", 2, (0.5 + 1.0) / 2, (0.5 + 1.0) / 2),
+    ]
+
+
 def test_a_report_without_speakers_has_no_table_of_them(tmp_path):
     run = make_run(tmp_path / "run", known_speakers=False, **ONE)
     page = write_report(run).read_text()

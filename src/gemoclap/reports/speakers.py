@@ -15,9 +15,10 @@ import numpy as np
 
 from gemoclap.corpora.speakers import natural
 from gemoclap.labels import GENDERS
+from gemoclap.metrics import Labelled
 from gemoclap.metrics.intervals import confusion_by_cluster
 from gemoclap.metrics.scores import uar_of, war_of
-from gemoclap.predictions import PredictionTable
+from gemoclap.predictions import PredictionTable, aligned
 from gemoclap.reports.canvas import COLOURS, FORMATS, drawing, matplotlib, new_figure, save
 from gemoclap.reports.plots import broken_lines
 from gemoclap.reports.records import Results
@@ -59,15 +60,19 @@ class Spread:
 
 
 def scores_by_speaker(tables: Sequence[PredictionTable]) -> list[SpeakerScore]:
-    """Return the scores of each known speaker, in the order of names; `tables` have one seed each, and the same utterances."""
+    """Return the scores of each known speaker, in the order of names.
+
+    `tables` have one seed each, and the same utterances. Speakers are those of the first table (`predictions.aligned`).
+    """
+    each, known = aligned(tables), {*tables[0].speakers} - {None}
     genders: dict[str, set[str | None]] = {}
-    for speaker, gender in zip(tables[0].speakers, tables[0].genders, strict=True):
-        if speaker is not None:
-            genders.setdefault(speaker, set()).add(gender)
+    for speaker, gender in zip(each[0].speakers, each[0].genders, strict=True):
+        if speaker in known:
+            genders.setdefault(str(speaker), set()).add(gender)
     names = sorted(genders, key=natural)
     if not names:
         return []
-    by_seed = np.stack([_confusions(table, names) for table in tables])  # (K, S, C, C)
+    by_seed = np.stack([_confusions(one, tables[0].classes, names) for one in each])  # (K, S, C, C)
     wars, uars = war_of(by_seed).mean(axis=0), uar_of(by_seed).mean(axis=0)
     counts = by_seed[0].sum(axis=(1, 2))
     return [
@@ -76,15 +81,12 @@ def scores_by_speaker(tables: Sequence[PredictionTable]) -> list[SpeakerScore]:
     ]
 
 
-def _confusions(table: PredictionTable, speakers: Sequence[str]) -> np.ndarray:
-    """Return (S, C, C), the confusion matrix of each speaker."""
-    kept = [
-        (truth, said, speaker)
-        for truth, said, speaker in zip(table.truth, table.prediction, table.speakers, strict=True)
-        if speaker is not None
-    ]
-    truth, said, whose = zip(*kept, strict=True)
-    return confusion_by_cluster(truth, said, whose, table.classes, speakers)
+def _confusions(one: Labelled, classes: Sequence[str], speakers: Sequence[str]) -> np.ndarray:
+    """Return (S, C, C), the confusion matrix of each of the speakers; utterances of others are left out."""
+    wanted = {*speakers}
+    rows = zip(one.truth, one.prediction, one.speakers, strict=True)
+    truth, said, whose = zip(*(row for row in rows if row[2] in wanted), strict=True)
+    return confusion_by_cluster(truth, said, whose, classes, speakers)
 
 
 def _only(genders: set[str | None]) -> str | None:
