@@ -17,6 +17,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import collect, write_report
 from gemoclap.reports.page import report_title
+from gemoclap.reports.protocol import protocol_of
 
 ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
 
@@ -136,6 +137,25 @@ def test_the_captions_of_the_latex_tables_say_what_limits_the_figures(tmp_path):
     assert len(captions) == 2
     for caption in captions:
         assert "training and test share speakers; some folds are not finished" in caption
+
+
+@pytest.mark.parametrize("unknown", [0, 3, 192])
+def test_captions_do_not_count_unknown_speakers_as_speakers(unknown, tmp_path):
+    """192 utterances of nobody were '192 utterances of 192 speakers'."""
+    run, left = make_run(tmp_path / "run", **ONE), unknown
+    for path in sorted(run.glob("emo_clap/*/predictions.csv")):
+        table = read_predictions(path)
+        replace(table, speakers=(None,) * min(left, len(table)) + table.speakers[left:]).write(path)
+        left -= min(left, len(table))
+    named = {row["speaker"] for path in run.glob("emo_clap/*/*.csv") for row in csv.DictReader(path.open())} - {""}
+    write_report(run)
+    (caption,) = re.findall(r"\\caption\{.*", (run / "results.tex").read_text())
+    whose = f"{len(named)} speakers" if named else "unknown speakers"
+    assert f"192 utterances of {whose}" in caption
+    assert ("an utterance of an unknown speaker counts as a speaker of its own" in caption) == (unknown > 0)
+    assert ("the speaker of 3 utterances is unknown" in caption) == (unknown == 3)
+    said = {0: "8", 3: "8; unknown for 3 utterances", 192: "0; unknown for 192 utterances"}
+    assert protocol_of(collect(run))["speakers"] == said[unknown]
 
 
 def test_shared_speakers_are_the_first_line(tmp_path):

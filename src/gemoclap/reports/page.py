@@ -17,7 +17,7 @@ from gemoclap.reports import plots, result_tables, tables
 from gemoclap.reports.canvas import FORMATS, NO_DATE, check_formats, lacking_remark
 from gemoclap.reports.illustrated import Picture, draw_pictures, write_page
 from gemoclap.reports.made import made_line
-from gemoclap.reports.protocol import merged_labels
+from gemoclap.reports.protocol import merged_labels, tested_speakers
 from gemoclap.reports.pseudo_labels import EXPLANATION, pseudo_label_table
 from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.report_latex import latex_tables
@@ -334,7 +334,7 @@ def _settings(results: Results) -> str:
 def _disjoint(results: Results) -> str:
     if any(fold.shared_speakers for fold in results.folds):
         return "**some speakers are in both training and test**"
-    unknown = max(sum(name is None for name in _speakers(method)) for method in results.scored)
+    _, unknown = tested_speakers(results)
     if results.speaker_overlap or unknown:
         which = f"{unknown:,} test utterances" if unknown else "some training utterances"
         return f"the speaker of {which} is unknown, so the report cannot say whether all test speakers are unseen"
@@ -345,10 +345,6 @@ def _disjoint(results: Results) -> str:
 
 def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _speakers(method: MethodResults) -> tuple[str | None, ...]:
-    return method.predictions.speakers if method.predictions is not None else ()
 
 
 def reading_lines(results: Results) -> list[str]:

@@ -48,7 +48,7 @@ def protocol_of(results: Results) -> dict[str, str]:
         "corpus": _corpus(results),
         "classes": _classes(results),
         "utterances": f"{tested(results):,}",
-        "speakers": str(_speakers(results)),
+        "speakers": _speakers(results),
         "folds": _folds(results),
         "hash of the folds": _hashes(results),
         "speakers in both training and test": _shared(results),
@@ -145,9 +145,15 @@ def merged_labels(results: Results) -> list[str]:
     return [", ".join(f"{label} merged into {into}" for label, into in merges.items())] if merges else []
 
 
-def _speakers(results: Results) -> int | str:
-    found = {row.scores.n_clusters for row in results.scored_rows if row.scores is not None}
-    return max(found, default=NOT_RECORDED)
+def tested_speakers(results: Results) -> tuple[int, int]:
+    """Return the number of known speakers that were tested, and of utterances whose speaker is unknown."""
+    speakers = max((one.predictions.speakers for one in results.scored if one.predictions is not None), key=len)
+    return len({*speakers} - {None}), speakers.count(None)
+
+
+def _speakers(results: Results) -> str:
+    known, unknown = tested_speakers(results)
+    return str(known) + (f"; unknown for {counted(unknown, 'utterance')}" if unknown else "")
 
 
 def _folds(results: Results) -> str:

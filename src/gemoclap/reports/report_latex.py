@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gemoclap.reports.latex import plain_latex_table
+from gemoclap.reports.protocol import tested_speakers
 from gemoclap.reports.records import LEVEL, Results
 from gemoclap.reports.result_tables import difference_cells, label_with_seeds, resampled
 from gemoclap.reports.tables import UNDEFINED, WITH_INTERVALS, figure_cells, percent
@@ -45,17 +46,20 @@ def latex_tables(results: Results, title: str) -> str:
 
 def _tested(results: Results) -> str:
     """Return what was tested, and what a reader must know before comparing the figures with others."""
-    scores = [row.scores for row in results.scored_rows if row.scores is not None]
-    most = max(scores, key=lambda one: one.n)
-    known = any(fold.shared_speakers for fold in results.folds)
+    most = max(row.scores.n for row in results.scored_rows if row.scores is not None)
+    known, unknown = tested_speakers(results)
+    whose = counted(known, "speaker") if known else "unknown speakers"
+    overlap = any(fold.shared_speakers for fold in results.folds)
     remarks = [
-        (results.speaker_overlap, f"training and test {'share' if known else 'may share'} speakers"),
+        (bool(known and unknown), f"the speaker of {counted(unknown, 'utterance')} is unknown"),
+        (bool(unknown), "an utterance of an unknown speaker counts as a speaker of its own"),
+        (results.speaker_overlap, f"training and test {'share' if overlap else 'may share'} speakers"),
         (bool(results.encoder_warnings), "an encoder was trained on test speakers"),
         (results.is_adapted, "features are standardised over all clips of each speaker, without labels"),
         (results.partial, "some folds are not finished"),
     ]
     said = "".join(f"; {remark}" for holds, remark in remarks if holds)
-    return f", {counted(most.n, 'utterance')} of {counted(most.n_clusters, 'speaker')}{said}"
+    return f", {counted(most, 'utterance')} of {whose}{said}"
 
 
 def _score_rows(results: Results) -> list[list[str]]:
