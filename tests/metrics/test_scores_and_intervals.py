@@ -256,3 +256,16 @@ def test_score_puts_the_figures_together():
     plain = scores.to_dict()
     assert plain["recalls"]["sad"] is None and plain["gender_gap"] is None
     assert sum(map(sum, plain["confusion"])) == 200
+
+
+@pytest.mark.parametrize(
+    ("truth", "said", "only"),
+    [
+        ("aaaaabbbbb", "a" * 10, "a"), ("bbbcc", "a" * 5, "a"), ("aaaabbbbb", "aaaaaaaab", None),
+        ("ab", "aa", None), ("aaaaabbbb", "a" * 9, None), ("aaaaa", "aaaaa", None), ("bbbbb", "aaaaa", None),
+    ],
+)  # fmt: skip
+def test_a_single_answer_is_one_for_five_others_or_more(truth: str, said: str, only: str | None):
+    """Two utterances of a speaker that got the same answer were a training that 'has not learned the classes'."""
+    scores = score([*truth], [*said], ["a", "b", "c"], ["one", *["two"] * (len(truth) - 1)], [None] * len(truth))
+    assert scores.only_answer == only

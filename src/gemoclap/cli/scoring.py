@@ -48,7 +48,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     scores = score_table(table)
     trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
     unknown = unknown_labels(utterances, choice.vocabulary)
-    for remark in label_remarks(table, unknown, trained.emotions, args.adapt):
+    for remark in label_remarks(scores, table, unknown, trained.emotions, args.adapt):
         print(f"beware: {remark}")
     if trained_speakers:
         print(

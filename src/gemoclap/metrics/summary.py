@@ -14,6 +14,9 @@ from gemoclap.metrics.scores import Clusters, group_gap, macro_f1_of, none_if_na
 
 INTERVAL = f"95 %, expanded percentile bootstrap over speakers, {SAMPLES:,} resamples"
 INTERVAL_SEEDS = f"95 %, expanded percentile bootstrap over speakers and seeds, {SAMPLES:,} resamples"
+ENOUGH = 5
+"""Utterances of other classes from which on a single answer is a failure of the training. With fewer it may be chance, as in
+the fold of a speaker with few utterances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +55,12 @@ class Scores:
 
     @property
     def only_answer(self) -> str | None:
-        """The class that was predicted for all utterances, if these have several classes; otherwise None."""
-        predicted, true = (np.flatnonzero(self.confusion.sum(axis=axis)) for axis in (0, 1))
-        return list(self.recalls)[predicted[0]] if len(predicted) == 1 and len(true) > 1 else None
+        """The class that was predicted for all utterances, or None. These have several classes, and `ENOUGH` are of others."""
+        support, predicted = self.confusion.sum(axis=1), np.flatnonzero(self.confusion.sum(axis=0))
+        if len(predicted) > 1 or np.count_nonzero(support) < 2:
+            return None
+        others = support.sum() - support[predicted[0]]
+        return list(self.recalls)[predicted[0]] if others >= ENOUGH else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON, with None in place of NaN."""

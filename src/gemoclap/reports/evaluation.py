@@ -70,7 +70,7 @@ def write_scores(
     """
     output_dir = Path(output_dir)
     confidence = evaluated_confidence(table, calibration, uncalibrated)
-    remarks = [*label_remarks(table, unknown or {}, trained_classes, adapt), *gender_remarks(table)]
+    remarks = [*label_remarks(scores, table, unknown or {}, trained_classes, adapt), *gender_remarks(table)]
     pictures: dict[str, Picture] = {
         "confusion.png": ("Confusion matrix", partial(plots.write_confusion, scores, title=title))
     }
@@ -129,12 +129,17 @@ def impossible_answers(table: PredictionTable) -> int:
 
 
 def label_remarks(
-    table: PredictionTable, unknown: Mapping[str, int], trained: Sequence[str] = (), adapt: str = "none"
+    scores: Scores,
+    table: PredictionTable,
+    unknown: Mapping[str, int],
+    trained: Sequence[str] = (),
+    adapt: str = "none",
 ) -> list[str]:
     """Return sentences on adaptation, equal predictions, classes that do not occur, unknown labels and unknown speakers.
 
     Parameters
     ----------
+    scores : the scores of `table`.
     unknown : label -> number of utterances, for labels that are not among the table's classes.
     trained : all classes of the model; the table may have fewer.
     adapt : what the predictions were adapted to, a key of `ADAPTED`.
@@ -146,9 +151,10 @@ def label_remarks(
             f"each prediction depends on the other clips of {others}, whose labels are not used; the scores are not comparable "
             "with those of clips alone"
         )
-    answers = set(table.prediction)
-    if len(answers) == 1 < len(set(table.truth)):
-        remarks.append(f"the model predicts {answers.pop()} for every utterance, so it cannot tell these classes apart")
+    if scores.only_answer is not None:
+        remarks.append(
+            f"the model predicts {scores.only_answer} for every utterance, so it cannot tell these classes apart"
+        )
     absent, wrong = absent_classes(table), impossible_answers(table)
     if absent:
         share = f"{wrong:,} of {counted(len(table), 'prediction')} ({100 * wrong / len(table):.1f} %)"
