@@ -80,6 +80,19 @@ def test_the_page_names_the_runs_and_links_what_is_there(runs: list[Path], tmp_p
     assert {path.name for path in output.glob("*.png")} == kept
 
 
+def test_scores_of_speakers_of_earlier_runs_do_not_stay(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for known in (True, False):
+        pair = [
+            make_run(tmp_path / f"{known}" / method, (method,), 2, epochs=1, known_speakers=known)
+            for method in ("ce", "am_softmax")
+        ]
+        write_report(collect_together(pair, output))
+        assert {path.name for path in output.glob("speakers.*")} == (
+            {"speakers.csv", "speakers.png", "speakers.svg"} if known else set()
+        )
+
+
 @pytest.mark.parametrize(
     ("inertia", "shown"), [(61.3, "61.30"), (1234.5, "1234"), (0.98765, "0.9877"), (12345.0, "1.234e+04")]
 )

@@ -24,6 +24,7 @@ from gemoclap.reports.made import made_line
 from gemoclap.reports.mistakes import worst_mistakes
 from gemoclap.reports.records import RowConfidence, confidence_to_dict
 from gemoclap.reports.speakers import ABOUT as ABOUT_SPEAKERS
+from gemoclap.reports.speakers import CAPTION as ABOUT_PICTURE
 from gemoclap.reports.speakers import COLUMNS as SPEAKER_COLUMNS
 from gemoclap.reports.speakers import Spread, csv_rows, draw_speakers, scores_by_speaker, spread_cells
 from gemoclap.wording import counted
@@ -79,8 +80,7 @@ def write_scores(
         pictures["reliability.png"] = ("Share of correct predictions against their probability", draw)
     spread = Spread("", "all speakers", scores_by_speaker([table]))
     if len(spread.scores) > 1:
-        caption = "UAR of every speaker; the line is the median, and the name that of the lowest"
-        pictures["speakers.png"] = (caption, partial(draw_speakers, [spread], len(table.classes)))
+        pictures["speakers.png"] = (ABOUT_PICTURE, partial(draw_speakers, [spread], len(table.classes)))
     data = {
         "title": title,
         "adapt": adapt,

@@ -23,6 +23,7 @@ from gemoclap.reports.records import LEVEL, MethodResults, Results
 from gemoclap.reports.report_latex import latex_tables
 from gemoclap.reports.results import collect
 from gemoclap.reports.speakers import ABOUT as ABOUT_SPEAKERS
+from gemoclap.reports.speakers import CAPTION as ABOUT_PICTURE
 from gemoclap.reports.speakers import COLUMNS as SPEAKER_COLUMNS
 from gemoclap.reports.speakers import by_row, csv_rows, draw_speakers, spread_cells
 from gemoclap.wording import counted
@@ -68,6 +69,8 @@ def write_report(run: str | os.PathLike | Results, formats: Sequence[str] = FORM
     tables.write_csv(results.output / "results.csv", rows, CSV_FIRST)
     if speakers:
         tables.write_csv(results.output / "speakers.csv", speakers, ("method", *SPEAKER_COLUMNS))
+    else:  # an earlier report of other runs may have had speakers
+        (results.output / "speakers.csv").unlink(missing_ok=True)
     with atomic_write(results.output / "results.tex") as file:
         file.write(latex)
     page = write_page(results.output / "report.md", sections)
@@ -96,8 +99,7 @@ def report_pictures(results: Results) -> dict[str, Picture]:
         caption = "Share of correct predictions against their probability, before and after a temperature"
         pictures["reliability.png"] = (caption, partial(plots.write_reliability, confident))
     if spreads := by_row(results):
-        caption = "UAR of every speaker; the line is the median, and the name that of the lowest"
-        pictures["speakers.png"] = (caption, partial(draw_speakers, spreads, len(results.classes)))
+        pictures["speakers.png"] = (ABOUT_PICTURE, partial(draw_speakers, spreads, len(results.classes)))
     for row in results.scored_rows:
         assert row.scores is not None
         title = f"{result_tables.row_label(row)}, pooled over folds"

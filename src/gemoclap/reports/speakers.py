@@ -37,6 +37,8 @@ ABOUT = (
     "UAR of each speaker in percent, over the classes that the speaker has. A quarter of the speakers are below the lower "
     "quartile, and a quarter above the upper one."
 )
+CAPTION = "UAR of every speaker; the line is the median, and the name that of the lowest"
+"""Of the picture on a page."""
 
 
 @dataclass(frozen=True)
