@@ -206,8 +206,39 @@ def test_the_rows_of_raters_are_joined(tmp_path: Path, caplog: pytest.LogCapture
     assert rows[0].text == "hm"
     assert caplog.messages == [
         f"{table}: 8 judgements of 4 clips joined; labels are the emotions with the most votes; 1 clip without a label, "
-        "because several emotions have the most votes"
+        "because several emotions have the most votes; 1 clip without a label, because nobody voted"
     ]
+
+
+def test_judgements_in_several_spellings_are_of_one_speaker_and_emotion(tmp_path: Path) -> None:
+    """A speaker in two spellings was refused, and votes for two spellings of a label were a tie between them."""
+    table = table_of(
+        tmp_path, "path|speaker|gender|rater|label",
+        "a.wav|Ses05F|f|x|Spaß", "a.wav|ses05f |Female|y|SPASS", "a.wav|SES05F|w|z|sad",
+    )  # fmt: skip
+    (row,) = prepare("csv", table)
+    assert (row.speaker, row.emotion, row.votes) == ("Ses05F", "spaß", {"spaß": 2.0, "sad": 1.0})
+
+
+def test_sums_of_fractions_that_are_equal_are_a_tie(tmp_path: Path) -> None:
+    """0.1 + 0.2 is 0.30000000000000004, so that the order of additions chose the label."""
+    lines = ["path|rater|n_anger|n_sad", "a.wav|x|0.1|0.3", "a.wav|y|0.2|0", "b.wav|x|0.31|0.3"]
+    rows = prepare("csv", table_of(tmp_path, *lines), votes={"angry": "n_anger", "sad": "n_sad"})
+    assert [row.emotion for row in rows] == [None, "angry"]
+
+
+def test_raters_of_valence_alone_are_not_said_to_give_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = table_of(tmp_path, "path|rater|valence", "a.wav|x|1", "a.wav|y|4")
+    assert [(row.valence, row.emotion, row.votes) for row in prepare("csv", table)] == [(2.5, None, None)]
+    assert caplog.messages == [f"{table}: 2 judgements of 1 clip joined; no judgement names an emotion"]
+
+
+def test_words_for_genders_are_known_however_accents_are_stored(tmp_path: Path) -> None:
+    words = [
+        unicodedata.normalize(form, word) for form in ("NFC", "NFD") for word in ("Männlich", "MĘŻCZYZNA", " männlich ")
+    ]
+    rows = prepare("csv", table_of(tmp_path, "path|gender", *(f"{n}.wav|{word}" for n, word in enumerate(words))))
+    assert [row.gender for row in rows] == ["male"] * 6
 
 
 def test_with_one_row_for_each_clip_a_rater_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -226,6 +257,10 @@ def test_with_one_row_for_each_clip_a_rater_changes_nothing(tmp_path: Path, capl
         (
             ["a.wav|1|x|sad", "a.wav|1| x|sad"],
             r"t.csv:3: rater 'x' has judged clip a at .*t.csv:2 already; drop one row",
+        ),
+        (
+            ["a.wav|1|Ania|sad", "a.wav|1|ania |happy"],
+            r"t.csv:3: rater 'ania' has judged clip a at .*t.csv:2 already; drop one row",
         ),
     ],
 )
@@ -246,7 +281,9 @@ def test_a_column_of_votes_for_each_emotion(tmp_path: Path, caplog: pytest.LogCa
         ("angry", {"angry": 0.5, "happy": 0.25, "sad": 0.25}),
     ]
     assert [(row.emotion, row.votes) for row in rows] == wanted
-    assert caplog.messages[-1].endswith("1 clip without a label, because several emotions have the most votes")
+    assert caplog.messages[-1].endswith(
+        "1 clip without a label, because several emotions have the most votes; 1 clip without a label, because nobody voted"
+    )
     labelled = table_of(
         tmp_path, *(f"{line}|{'label' if not n else 'sad'}" for n, line in enumerate(lines)), delimiter=";"
     )

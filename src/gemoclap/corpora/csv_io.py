@@ -25,7 +25,7 @@ from gemoclap.corpora.tables import (
 from gemoclap.corpora.values import known, name, number, partition, seconds
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import parse_json, relative_to, to_json
-from gemoclap.labels import canonical_emotion, canonical_votes
+from gemoclap.labels import canonical_emotion, canonical_votes, folded
 from gemoclap.writing import as_unicode, atomic_write, is_stream
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ GENDER_WORDS = {
     "male": "male", "m": "male", "man": "male", "männlich": "male", "mann": "male", "homme": "male", "hombre": "male",
     "masculino": "male", "uomo": "male", "mężczyzna": "male", "男": "male", "男性": "male",
 }  # fmt: skip
-"""Words for genders, in lower case. A letter that is the other gender in another language is not among them, except m."""
+"""Words for genders, as `labels.folded` writes them. A letter that is the other gender in another language is not among them,
+except m."""
 
 
 def read_csv_manifest(
@@ -114,10 +115,13 @@ def read_csv_manifest(
         raise GemoclapError(f"{path}: has column names and no rows; add a line per utterance")
     several = len(seen) < len(judgements)
     say_unused(path, unused if several or "rater" not in chosen else [*unused, chosen["rater"]])
-    utterances = join_judgements(judgements, str(path)) if several else [one.row for one in judgements]
-    if counted_in and "emotion" not in chosen and not several:
-        logger.warning("%s: %s", path, about_labels(utterances))
-    return one_spelling(utterances)
+    # Before judgements are joined, so that votes for two spellings of a label are votes for one emotion.
+    rows = one_spelling([one.row for one in judgements])
+    if several:
+        return join_judgements([replace(one, row=row) for one, row in zip(judgements, rows, strict=True)], str(path))
+    if counted_in and "emotion" not in chosen:
+        logger.warning("%s: %s", path, about_labels(rows))
+    return rows
 
 
 def _judgement(
@@ -292,9 +296,9 @@ def _require_utf8(values: dict[str, str], audio: str, where: str) -> None:
 def _gender(value: str | None, where: str) -> str | None:
     if value is None:
         return None
-    if value.lower() not in GENDER_WORDS:
+    if folded(value) not in GENDER_WORDS:
         raise GemoclapError(
             f"{where}: gender must be female or male (or f, m), not {value!r}; write one of these words, or leave it empty "
             "where it is unknown"
         )
-    return GENDER_WORDS[value.lower()]
+    return GENDER_WORDS[folded(value)]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gemoclap.corpora.manifest import DIMENSIONS, Utterance
 from gemoclap.errors import GemoclapError
+from gemoclap.labels import folded
 from gemoclap.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -27,9 +29,12 @@ class Judgement:
 
 
 def most_voted(votes: Mapping[str, float]) -> str | None:
-    """Return the word with the most votes; None if there are no votes, or several words have the most."""
+    """Return the word with the most votes; None if there are no votes, or several words have the most.
+
+    Sums of fractions that differ in their last digits only are equal: 0.1 + 0.2 and 0.3.
+    """
     most = max(votes.values(), default=0)
-    words = [word for word, count in votes.items() if count == most]
+    words = [word for word, count in votes.items() if math.isclose(count, most)]
     return words[0] if len(words) == 1 else None
 
 
@@ -41,6 +46,7 @@ def join_judgements(judgements: Sequence[Judgement], source: str) -> list[Uttera
 
     Parameters
     ----------
+    judgements : their names and labels must have one spelling each (`speakers.one_spelling`). Raters are compared here.
     source : name of the table, for what is printed.
 
     Raises
@@ -52,17 +58,18 @@ def join_judgements(judgements: Sequence[Judgement], source: str) -> list[Uttera
         of_clips.setdefault(one.row.id, []).append(one)
     rows = [_joined(of_clip) for of_clip in of_clips.values()]
     joined = f"{counted(len(judgements), 'judgement')} of {counted(len(rows), 'clip')} joined"
-    logger.warning("%s: %s; %s", source, joined, about_labels(rows))
+    labels = about_labels(rows) if any(row.votes for row in rows) else "no judgement names an emotion"
+    logger.warning("%s: %s; %s", source, joined, labels)
     return rows
 
 
 def about_labels(rows: Sequence[Utterance]) -> str:
-    """Return a sentence on labels that are the emotion with the most votes, and on clips that have none for that reason."""
+    """Return a sentence on labels that are the emotion with the most votes, and on clips that have none."""
+    silent = sum(row.votes is None for row in rows)
     unsure = sum(row.votes is not None and row.emotion is None for row in rows)
-    sentence = "labels are the emotions with the most votes"
-    if not unsure:
-        return sentence
-    return f"{sentence}; {counted(unsure, 'clip')} without a label, because several emotions have the most votes"
+    reasons = ((unsure, "several emotions have the most votes"), (silent, "nobody voted"))
+    lacking = [f"{counted(number, 'clip')} without a label, because {why}" for number, why in reasons if number]
+    return "; ".join(["labels are the emotions with the most votes", *lacking])
 
 
 def _joined(judgements: Sequence[Judgement]) -> Utterance:
@@ -77,9 +84,9 @@ def _joined(judgements: Sequence[Judgement]) -> Utterance:
                     f"{one.where}: the {field} of clip {one.row.id} is {here!r} here and {there!r} at {first.where}; "
                     "correct one of the rows"
                 )
-        if one.rater is not None and raters.setdefault(one.rater, one.where) != one.where:
+        if one.rater is not None and (earlier := raters.setdefault(folded(one.rater), one.where)) != one.where:
             raise GemoclapError(
-                f"{one.where}: rater {one.rater!r} has judged clip {one.row.id} at {raters[one.rater]} already; drop one row"
+                f"{one.where}: rater {one.rater!r} has judged clip {one.row.id} at {earlier} already; drop one row"
             )
         for word, count in (one.row.votes or ({one.row.emotion: 1.0} if one.row.emotion else {})).items():
             votes[word] = votes.get(word, 0.0) + count

@@ -21,7 +21,7 @@ from gemoclap.corpora.tables import by_plain_name, plain_name, read_table, shown
 from gemoclap.corpora.values import known, name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text
-from gemoclap.labels import canonical_emotion
+from gemoclap.labels import canonical_emotion, folded
 from gemoclap.predictions import PROBABILITY_PREFIX
 
 S3PRL_ANSWERS, S3PRL_TRUTH = "_predict.txt", "_truth.txt"
@@ -160,7 +160,7 @@ def _answer(values: Mapping[str, Any], where: str) -> ToolkitAnswer:
         if value is None:
             raise GemoclapError(f"{where}: has no {what}; fill it in or drop the row")
     assert clip is not None and answer is not None
-    gender = GENDER_WORDS.get((known(values.get("gender")) or "").lower())
+    gender = GENDER_WORDS.get(folded(known(values.get("gender")) or ""))
     return ToolkitAnswer(where, clip, answer, name(values.get("truth")), name(values.get("speaker")), gender)
 
 
