@@ -338,8 +338,11 @@ def test_adaptation_is_pointed_out_where_it_helps(tmp_path: Path, capsys: pytest
         assert "often" not in capsys.readouterr().err
     assert run("predict", *files[1:], *given) == 0
     assert "often" not in capsys.readouterr().err
-    assert run("predict", *files[1:], *given, "--adapt", "folder") == 0
-    assert "only 19 recordings; if most have the same emotion" in capsys.readouterr().err
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    for others, status in (([], 0), ([bad], 1)):  # what cannot be read is nothing to adapt to
+        assert run("predict", *files[1:], *others, *given, "--adapt", "folder") == status
+        assert "only 19 recordings; if most have the same emotion" in capsys.readouterr().err
     write_manifest([Utterance(str(file), str(file), speaker="ann") for file in files], tmp_path / "known.jsonl")
     assert run("predict", tmp_path / "known.jsonl", *given) == 0
     assert "who speaks in each is known, --adapt speaker often" in capsys.readouterr().err

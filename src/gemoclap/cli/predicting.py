@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from argparse import Namespace
 from collections import Counter
@@ -19,7 +20,7 @@ from gemoclap.cli.recordings import (
 )
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.errors import GemoclapError
-from gemoclap.files import to_json
+from gemoclap.files import read_bytes, to_json
 from gemoclap.group_statistics import check_groups
 from gemoclap.inference.abilities import abilities_of
 from gemoclap.inference.adaptation import ALL, groups_in, read_statistics
@@ -96,9 +97,7 @@ def run_predict(args: Namespace) -> int:
             "threshold": args.threshold,
             "speech": args.speech,
             "columns": args.columns,
-            "adapted_to": None
-            if groups is None
-            else {"how": args.adapt, "by": args.by, "clips": [key_of(about(clip)) for clip in clips]},
+            "adapted_to": None if groups is None else _adapted_to(clips, args),
         }
         failed = _write(target, clips, answers, made_with, columns, args.overwrite)
     else:
@@ -108,8 +107,6 @@ def run_predict(args: Namespace) -> int:
         print(f"gemoclap: {failed} of {counted(len(clips), 'clip')} could not be read{where}", file=sys.stderr)
     if groups is None:
         _point_out_adaptation(clips, len(clips) - failed, args.model, predictor.needs_adaptation)
-    elif args.adapt in ("folder", "speaker"):
-        _warn_of_few(groups, args.adapt)
     return 1 if failed else 0
 
 
@@ -166,12 +163,21 @@ def _folders(clips: Sequence[Utterance]) -> list[str]:
     return [str(Path(clip.path).parent) for clip in clips]
 
 
+def _adapted_to(clips: Sequence[Utterance], args: Namespace) -> dict[str, Any]:
+    """Return what rows are adapted to: rows that are adapted otherwise must not be in one table with them."""
+    found: dict[str, Any] = {"how": args.adapt, "by": args.by, "clips": [key_of(about(clip)) for clip in clips]}
+    if args.adapt not in ("folder", "speaker"):  # another file may get the same name
+        found["statistics"] = hashlib.sha256(read_bytes(args.adapt)).hexdigest()[:16]
+    return found
+
+
 def _adapted(
     engine: Engine, predictor: Predictor, clips: Sequence[Utterance], groups: Sequence[str], args: Namespace, model: str
 ) -> Callable[[Sequence[Utterance]], Iterator[Row]]:
     """Return a function that predicts some of the clips, adapted to their groups.
 
     With --adapt folder or speaker, the statistics are measured on all clips, even if only some of them are to be predicted.
+    They are saved behind the last row: an ended command must find nothing there when it is repeated.
     """
     keys = [key_of(about(clip)) for clip in clips]
     group_of = dict(zip(keys, groups, strict=True))
@@ -182,13 +188,15 @@ def _adapted(
             of_wanted = [group_of[key] for key in asked]
             known = read_statistics(args.adapt, model)
             found, _ = predictor.decide_adapted(engine.featured(wanted), of_wanted, args.labels, known)
-        else:
-            of_all, used = predictor.decide_adapted(engine.featured(clips), groups, args.labels)
-            if args.save_adapt:
-                save_adaptation(args.save_adapt, model, used)
-            by_key = dict(zip(keys, of_all, strict=True))
-            found = [by_key[key] for key in asked]
-        return (engine.job.row(clip, answer) for clip, answer in zip(wanted, found, strict=True))
+            yield from map(engine.job.row, wanted, found)
+            return
+        of_all, used = predictor.decide_adapted(engine.featured(clips), groups, args.labels)
+        by_key = dict(zip(keys, of_all, strict=True))
+        yield from (engine.job.row(clip, by_key[key]) for clip, key in zip(wanted, asked, strict=True))
+        if args.save_adapt:
+            save_adaptation(args.save_adapt, model, used)
+        heard = [not isinstance(answer, GemoclapError) and answer.has_speech for answer in of_all]
+        _warn_of_few([group for group, counts in zip(groups, heard, strict=True) if counts], args.adapt)
 
     return answers
 
@@ -204,7 +212,8 @@ def _point_out_adaptation(clips: Sequence[Utterance], readable: int, model: str,
 
 
 def _warn_of_few(groups: Sequence[str], how: str) -> None:
-    name, number = min(Counter(groups).items(), key=lambda one: one[1])
+    """Print which of the groups of recordings that were adapted to is the smallest, if it is small."""
+    name, number = min(Counter(groups).items(), key=lambda one: one[1], default=("", ENOUGH_TO_ADAPT))
     if number < ENOUGH_TO_ADAPT:
         of = "" if how == "folder" else f" of {name}"
         print(
