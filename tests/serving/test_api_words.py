@@ -77,6 +77,31 @@ def test_what_takes_one_value_is_given_once(client: TestClient, clips: list[Path
 
 
 @pytest.mark.parametrize(
+    ("path", "field", "value", "said"),
+    [
+        (
+            "predict",
+            "channel",
+            "each",
+            "channel: must be mix or the number of a channel, from 1 (a timeline can also have each)",
+        ),
+        ("predict", "channel", "left", "channel: must be mix or the number of a channel, from 1"),
+        ("timeline", "channel", "0", "channel: must be mix, each or the number of a channel, from 1, not '0'"),
+        ("timeline", "any_words", "ja", "any_words: must be true or false, not 'ja'"),
+    ],
+)
+def test_a_value_that_a_field_does_not_take_is_said_in_words(
+    path: str, field: str, value: str, said: str, client: TestClient, clips: list[Path]
+) -> None:
+    assert message_of(post(client, path, clips[0], **{field: value}), 422).startswith(said)
+
+
+def test_what_is_added_may_be_one_list(client: TestClient, clips: list[Path]) -> None:
+    one, several = (post(client, "timeline", clips[0], include=given) for given in ("csv, vtt", ["csv", "vtt"]))
+    assert one.status_code == 200 and one.json() == several.json() and {"csv", "vtt"} < one.json().keys()
+
+
+@pytest.mark.parametrize(
     ("query", "said"),
     [
         (

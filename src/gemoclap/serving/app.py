@@ -11,6 +11,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI, File, Form, Query, Request, Response, UploadFile, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BeforeValidator
 from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 
@@ -18,7 +19,7 @@ from gemoclap import __version__
 from gemoclap.errors import GemoclapError
 from gemoclap.inference.smoothing import SMOOTH_SECONDS
 from gemoclap.serving.answers import ERRORS, LOOKS, OPEN, Health, ModelAnswer, PredictionAnswer, TimelineAnswer
-from gemoclap.serving.fields import FORM, known_fields, media_type
+from gemoclap.serving.fields import FORM, each, known_fields, media_type, shown
 from gemoclap.serving.gate import Gate, GateKeeper, headers_of
 from gemoclap.serving.limits import Refused, checked_labels, unusable
 from gemoclap.serving.pages import add_page
@@ -35,6 +36,10 @@ the message says what to do.
 """
 CHANNEL = r"^(mix|[1-9][0-9]{0,2})$"
 CHANNELS = r"^(mix|each|[1-9][0-9]{0,2})$"
+CHANNELS_IN_WORDS = {
+    CHANNEL: "mix or the number of a channel, from 1 (a timeline can also have each)",
+    CHANNELS: "mix, each or the number of a channel, from 1",
+}
 
 Sound = Annotated[UploadFile, File(description="The recording: WAV, FLAC, MP3, Ogg or Opus.")]
 Nothing = SkipJsonSchema[None]
@@ -164,7 +169,13 @@ def _add_work(app: FastAPI, service: Service) -> None:
             Adapt, Form(description="'speaker' adapts to the voice of each lane, without labels.")
         ] = "none",
         include: Annotated[
-            list[Include] | Nothing, Form(description="What is added: the outline of the waveform, files as text.")
+            list[Include] | Nothing,
+            BeforeValidator(each),
+            Form(
+                description="What is added: the outline of the waveform, files as text; "
+                "with commas between or the field several times.",
+                examples=[["csv", "vtt"]],
+            ),
         ] = None,
     ) -> dict[str, Any]:
         """A lane for the recording or for each channel: stretches of speech, windows, and segments of one emotion."""
@@ -254,4 +265,8 @@ def _in_words(field: str, error: dict[str, Any]) -> str:
     """Return what is wrong with a field."""
     if field == "file":
         return "no file was sent in this field; send the recording in it"
+    if error["type"] == "string_pattern_mismatch":
+        return f"must be {CHANNELS_IN_WORDS[error['ctx']['pattern']]}, not {shown(str(error['input']))}"
+    if error["type"] == "bool_parsing":
+        return f"must be true or false, not {shown(str(error['input']))}"
     return str(error["msg"]).lower()

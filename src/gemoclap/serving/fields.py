@@ -25,7 +25,7 @@ async def known_fields(request: Request) -> None:
     Refused : a field that the path does not know, one that is given twice, or a query in the address.
     """
     if (name := next(iter(request.query_params), None)) is not None:
-        raise Refused(422, "unknown_field", f"{_shown(name)}: is in the address; send options as fields of the form")
+        raise Refused(422, "unknown_field", f"{shown(name)}: is in the address; send options as fields of the form")
     if media_type(request) == FORM:
         form = await request.form()  # FastAPI has parsed it; this is the same object
         known = [field.alias for field in request.scope["route"].dependant.body_params]
@@ -47,11 +47,17 @@ def check_names(given: Iterable[str], known: Sequence[str]) -> None:
     counts = Counter(given)
     if (unknown := next((name for name in counts if name not in known), None)) is not None:
         near = did_you_mean(unknown[:SHOWN], [*known])
-        message = f"{_shown(unknown)}: there is no such option{near}; there are {', '.join(known)}"
+        message = f"{shown(unknown)}: there is no such option{near}; there are {', '.join(known)}"
         raise Refused(422, "unknown_field", message)
     if twice := next((name for name, count in counts.items() if count > 1 and name not in LISTS), None):
         raise Refused(422, "invalid_field", f"{twice}: is given twice; give it once")
 
 
-def _shown(name: str) -> str:
+def each(given: list[str]) -> list[str]:
+    """Return the words of a field that may be given several times, each with several words and commas between."""
+    return [word.strip() for text in given for word in text.split(",") if word.strip()]
+
+
+def shown(name: str) -> str:
+    """Return what a client has sent, for a message."""
     return repr(name[:SHOWN])
