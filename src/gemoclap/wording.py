@@ -1,4 +1,4 @@
-"""Numbers with their nouns, values of settings, and texts that must be short, for messages and pages."""
+"""Numbers with their nouns, times, values of settings, and texts that must be short, for messages and pages."""
 
 from __future__ import annotations
 
@@ -30,6 +30,20 @@ def roughly(seconds: float) -> str:
     ('less than a minute', 'about 2 min')
     """
     return "less than a minute" if seconds < 60 else f"about {seconds / 60:.0f} min"
+
+
+def clock(seconds: float) -> str:
+    """Return a time in a recording.
+
+    Examples
+    --------
+    >>> clock(187.46), clock(59.97), clock(3787.5)
+    ('3:07.5', '1:00.0', '1:03:07.5')
+    """
+    tenths = round(10 * seconds)
+    hours, minutes = divmod(tenths // 600, 60)
+    rest = f"{minutes:02d}:{tenths % 600 / 10:04.1f}" if hours else f"{minutes}:{tenths % 600 / 10:04.1f}"
+    return f"{hours}:{rest}" if hours else rest
 
 
 def shortened(text: str, letters: int) -> str:

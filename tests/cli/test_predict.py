@@ -265,6 +265,18 @@ def test_lists_patterns_folders_and_manifests_name_the_same_clips(
     )
 
 
+def test_lines_say_which_part_of_a_file_they_are_about(
+    small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    write(tmp_path / "call.wav", noise(3.0))
+    parts = [("a", 0.0, 1.25), ("b", 1.5, None), ("c", None, 2.0), ("d", None, None)]
+    write_manifest([Utterance(name, str(tmp_path / "call.wav"), *part) for name, *part in parts], tmp_path / "m.jsonl")
+    capsys.readouterr()
+    assert run("predict", tmp_path / "m.jsonl", "--model", small_model, "--speech", "all") == 0
+    said = [line.partition("call.wav")[2].partition(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert said == [" 0:00.0 to 0:01.2", " 0:01.5 to its end", " 0:00.0 to 0:02.0", ""]
+
+
 def test_hints_at_what_was_meant(small_model: Path, clips: list[Path], capsys: pytest.CaptureFixture) -> None:
     line = complaint(capsys, "predict", clips[0], "--model", small_model, "--labels", "bored", "excited")
     assert "unrecognized arguments: excited; give paths side by side; put commas in a list (--labels a,b)" in line

@@ -15,6 +15,7 @@ from small import complaint, run
 from sound import noise, write
 
 from gemoclap.audio import SAMPLE_RATE, load_audio
+from gemoclap.cli.recordings import clips_of
 from gemoclap.corpora.manifest import read_manifest
 from gemoclap.inference.clip_index import CLIPS, EMBEDDINGS, ClipIndex
 from gemoclap.inference.prediction import Prediction
@@ -70,8 +71,10 @@ def test_words_are_compared_with_every_part(
     assert run("search", "angry", "--index", index, "-k", 1000, "-o", tmp_path / "found.csv") == 0
     with (tmp_path / "found.csv").open() as file:
         found = list(csv.DictReader(file))
-    assert [(row["path"], float(row["from"]), float(row["to"])) for row in found] == expected
-    assert [*found[0]] == ["rank", "similarity", "path", "from", "to", "emotion", "confidence"]
+    assert [(row["path"], float(row["start"]), float(row["end"])) for row in found] == expected
+    assert [*found[0]] == ["rank", "similarity", "path", "start", "end", "emotion", "confidence"]
+    listed = clips_of([str(tmp_path / "found.csv")])  # other commands take the parts that were found, not their files
+    assert [(one.path, one.start, one.end) for one in listed] == expected
     capsys.readouterr()
     assert run("search", "angry", "--index", index, "-k", 2) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -27,12 +27,12 @@ from gemoclap.inference.turns import read_turns
 from gemoclap.reports.timeline import USUAL, colours_of
 from gemoclap.reports.timeline_files import (
     by_time,
-    clock,
     joined_over_pauses,
     remarks_of,
     timeline_data,
     write_timeline,
 )
+from gemoclap.wording import clock
 
 LABELS = ("happy", "sad")
 ODD = "A & <b>\n-->"

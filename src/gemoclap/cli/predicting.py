@@ -30,7 +30,7 @@ from gemoclap.inference.rows import SUFFIXES, RowFile, check_parquet, key_of
 from gemoclap.labels import chosen_labels
 from gemoclap.starting import many_imports
 from gemoclap.terminal import on_one_line, print_summary, progress_bar
-from gemoclap.wording import counted
+from gemoclap.wording import clock, counted
 from gemoclap.writing import check_target, refuse_same_file
 
 if TYPE_CHECKING:
@@ -261,5 +261,12 @@ def _print(rows: Iterable[Row], labels: Sequence[str], as_json: bool) -> int:
         else:
             scores = "  ".join(f"{label} {row[label]:.2f}" for label in labels)
             remark = f"  [{row['remark']}]" if "remark" in row else ""
-            print(on_one_line(f"{row['path']}: {row['emotion']} ({scores}){remark}"), flush=True)
+            print(on_one_line(f"{row['path']}{_place(row)}: {row['emotion']} ({scores}){remark}"), flush=True)
     return failed
+
+
+def _place(row: Row) -> str:
+    """Return which part of its file a row is about, by which the lines of a file can be told apart; empty for the whole."""
+    if "start" not in row and "end" not in row:
+        return ""
+    return f" {clock(row.get('start', 0.0))} to {clock(row['end']) if 'end' in row else 'its end'}"

@@ -26,7 +26,7 @@ from gemoclap.inference.rows import SUFFIXES, check_parquet, key_of, write_rows
 from gemoclap.labels import prompt_word
 from gemoclap.starting import many_imports
 from gemoclap.terminal import on_one_line, print_summary, progress_bar
-from gemoclap.wording import counted
+from gemoclap.wording import clock, counted
 from gemoclap.writing import check_folder, check_target, require_writable
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def run_search(args: Namespace) -> int:
     found = index.search(question, args.count)
     rows = [row_of(rank, one) for rank, one in enumerate(found, 1)]
     if target:
-        columns = ["rank", "similarity", "path", "id", "from", "to", "emotion", "confidence"]
+        columns = ["rank", "similarity", "path", "id", "start", "end", "emotion", "confidence"]
         write_rows(target, [name for name in columns if name != "id" or any("id" in row for row in rows)], rows)
         print_summary(f"{target}: {counted(len(rows), 'row')}", target)
     elif args.json:
@@ -124,29 +124,24 @@ def _embedding_of(predictor: Predictor, clip: str) -> np.ndarray:
 
 
 def row_of(rank: int, found: Found) -> dict[str, Any]:
-    """Return a result as plain data."""
+    """Return a result as plain data; its columns are those of a list of parts, which other commands read."""
     return {
         "rank": rank,
         "similarity": round(found.similarity, 4),
         "path": found.about["path"],
         **({"id": found.about["id"]} if "id" in found.about else {}),
-        "from": found.start,
-        "to": found.end,
+        "start": found.start,
+        "end": found.end,
         "emotion": found.emotion,
         "confidence": found.confidence,
     }
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    place = f"{_clock(row['from'])} to {_clock(row['to'])}"
+    place = f"{clock(row['start'])} to {clock(row['end'])}"
     return (
         f"{row['rank']:>3}  {row['similarity']:.2f}  {row['path']}  {place}  {row['emotion']} {row['confidence']:.2f}"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds, 1), 60)
-    return f"{int(minutes)}:{rest:04.1f}"
 
 
 def _what_is_known(predictor: Predictor, words: str) -> str:

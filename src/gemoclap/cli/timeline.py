@@ -22,6 +22,7 @@ from gemoclap.inference.turns import Turn, lane_names, read_turns
 from gemoclap.labels import chosen_labels
 from gemoclap.starting import many_imports
 from gemoclap.terminal import output_console, print_summary, progress_bar
+from gemoclap.wording import clock
 from gemoclap.writing import check_target, refuse_same_file
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _print(found: EmotionTimeline) -> None:
     # Imported here for the reason above.
     from rich.table import Table
 
-    from gemoclap.reports.timeline_files import clock, joined_over_pauses
+    from gemoclap.reports.timeline_files import joined_over_pauses
 
     table = Table(*(["speaker"] if len(found.lanes) > 1 else []), "from", "to", "speech", "emotion", "confidence")
     for one in joined_over_pauses(found):

@@ -215,14 +215,6 @@ def remarks_of(found: EmotionTimeline) -> list[str]:
     return [*found.remarks, *(f"{name}: {remark}" if len(found.lanes) > 1 else remark for name, remark in about)]
 
 
-def clock(seconds: Seconds) -> str:
-    """Return ``3:07.5``, or ``1:03:07.5`` from an hour on."""
-    tenths = round(10 * seconds)
-    hours, minutes = divmod(tenths // 600, 60)
-    rest = f"{minutes:02d}:{tenths % 600 / 10:04.1f}" if hours else f"{minutes}:{tenths % 600 / 10:04.1f}"
-    return f"{hours}:{rest}" if hours else rest
-
-
 def _clock(seconds: Seconds) -> str:
     """Return ``HH:MM:SS.mmm`` as WebVTT has it."""
     milliseconds = round(1000 * seconds)
