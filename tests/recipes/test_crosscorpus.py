@@ -154,11 +154,15 @@ def test_a_pair_that_is_lacking_is_tested_and_nothing_else(
     shutil.copytree(finished, output)
     cell = Path("cells") / "two_to_one" / "seed_0" / "predictions.csv"
     shutil.rmtree((output / cell).parent)
+    for log in (output / "trainings").rglob("log.jsonl"):
+        log.write_text('{"epoch": 1, "seconds": 1000}\n')
     before = contents(output / "trainings") | contents(output / "cells")
     assert run(*command(corpora, output)) == 0
     after = contents(output / "trainings") | contents(output / "cells")
     assert {path: after[path] for path in before} == before and len(after) == len(before) + 2  # and made.json
     assert (output / cell).read_bytes() == (finished / cell).read_bytes()
+    # A process that is killed between training and test leaves the same: its epochs count for the pair.
+    assert 1000 < json.loads((output / cell).with_name("made.json").read_text())["seconds"] < 2000
 
 
 def test_corpora_and_seeds_are_added(corpora: dict[str, Path], tmp_path: Path) -> None:

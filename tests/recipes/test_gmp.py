@@ -178,8 +178,12 @@ def test_the_last_stage_goes_on_in_a_folder_that_moved(settings: Settings, tmp_p
         cross_validate(few, ["gmp_tl"], tmp_path / "here")
     assert (tmp_path / "here" / "gmp_tl" / "fold_1" / "checkpoint").is_dir()
     (tmp_path / "here").rename(tmp_path / "there")
+    fold = tmp_path / "there" / "gmp_tl" / "fold_1"
+    (fold / "features" / "log.jsonl").write_text('{"epoch": 1, "seconds": 1000}\n{"epoch": 2, "seconds": 1000}\n')
     cross_validate(few, ["gmp_tl"], tmp_path / "there")
-    assert [row["epoch"] for row in log_of(tmp_path / "there" / "gmp_tl" / "fold_1")] == [1, 2]
+    assert [row["epoch"] for row in log_of(fold)] == [1, 2]
+    # The duration has the stages that were finished before the interruption, each epoch once.
+    assert 2000 < json.loads((fold / "made.json").read_text())["seconds"] < 3000
 
 
 def test_nothing_learns_from_test_speakers(settings: Settings, finished: Path, tmp_path: Path) -> None:

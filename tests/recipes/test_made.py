@@ -33,18 +33,25 @@ def test_the_duration_is_that_of_the_clock_which_stands_still_with_the_process(
 def test_a_resumed_fold_counts_the_epochs_before_the_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the trainings in a fold's folder, only those with a checkpoint are resumed. The others start again."""
-    for name, has_checkpoint in (("fold", True), ("fold/adapt", True), ("fold/again", False)):
+    """Of the trainings in a fold's folder, those with a checkpoint are resumed, and some are finished. Others start again."""
+    for name, has_checkpoint in (
+        ("fold", True),
+        ("fold/frames", True),
+        ("fold/again", False),
+        ("fold/features", False),
+    ):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "log.jsonl").write_text('{"epoch": 1, "seconds": 20.5}\n{"epoch": 2, "seconds": 19.5}\n')
         if has_checkpoint:
             (folder / "checkpoint").mkdir()
-    monkeypatch.setattr("gemoclap.recipes.made.running_seconds", lambda: 100.0)
-    assert begun_at(tmp_path / "fold") == 20.0
-    (tmp_path / "fold" / "adapt" / "log.jsonl").write_text("cut of")
-    assert begun_at(tmp_path / "fold") == 60.0
-    assert begun_at(tmp_path / "new") == 100.0
+    monkeypatch.setattr("gemoclap.recipes.made.running_seconds", lambda: 200.0)
+    fold = tmp_path / "fold"
+    assert begun_at(fold) == 120.0
+    assert begun_at(fold, [fold / "features", fold / "frames", fold / "copied"]) == 80.0
+    (fold / "frames" / "log.jsonl").write_text("cut of")
+    assert begun_at(fold) == 160.0
+    assert begun_at(tmp_path / "new") == 200.0
 
 
 def test_the_hash_of_the_code_is_that_of_what_a_training_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

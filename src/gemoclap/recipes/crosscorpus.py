@@ -54,6 +54,7 @@ from gemoclap.recipes.several_corpora import (
 )
 from gemoclap.recipes.sharing import CELLS, claim_together, refuse_torchrun, share
 from gemoclap.recipes.speaker_features import by_speaker
+from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
@@ -225,7 +226,9 @@ class CrossCorpus:
         pending = self._pending(training)
         if pending:
             # The training counts for the first pair alone.
-            begun = begun_at(training.folder) if pending == list(training.pairs) else running_seconds()
+            parts = (training.folder, *(training.folder / name for name in ENCODERS))
+            is_first = pending == list(training.pairs)
+            begun = begun_at(training.folder, filter(is_trained, parts)) if is_first else running_seconds()
             settings = self._settings_of(training)
             model = load_emotion_model(train(settings, self.method, training.folder, store=self.store))
             # A saved model does not say which part was frozen. It is set again here, so that the stored output can be used.

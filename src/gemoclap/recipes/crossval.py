@@ -29,7 +29,7 @@ from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import begun_at, write_made
 from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
-from gemoclap.recipes.supervised import save_model
+from gemoclap.recipes.supervised import is_trained, save_model
 from gemoclap.recipes.train import check_folds, train_method, without_votes
 from gemoclap.running import running_seconds
 from gemoclap.terminal import progress_bar
@@ -215,7 +215,7 @@ def _train_and_test(
     folder: Path,
     keep_models: bool,
 ) -> None:
-    begun = begun_at(folder)
+    begun = begun_at(folder, filter(is_trained, (folder / name for name in ENCODERS)))
     model, source = train_method(settings, method, fold, vocabulary, sources, folder)
     # The table has the probabilities before the temperature; the report applies it.
     table = predict_table(model, fold.test, source, fold=fold.name)

@@ -68,14 +68,18 @@ def code_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def begun_at(folder: Path) -> float:
+def begun_at(folder: Path, finished: Iterable[Path] = ()) -> float:
     """Return the value of `running_seconds` at which the work on a fold began.
 
-    If an interrupted training is resumed now, it began earlier, by the seconds of the epochs in its log. A fold of GMP-TL has
-    a log for each of its stages.
+    If an interrupted training is resumed now, it began earlier, by the seconds of the epochs in its log.
+
+    Parameters
+    ----------
+    folder : of the fold. Trainings in it that have a checkpoint are resumed. Others begin again.
+    finished : folders of trainings that an earlier process has finished, such as the first stages of GMP-TL.
     """
-    resumed = [path.parent for path in sorted(folder.rglob(CHECKPOINT))]
-    return running_seconds() - sum(map(_seconds_of_log, resumed))
+    earlier = {path.parent for path in folder.rglob(CHECKPOINT)} | {*finished}
+    return running_seconds() - sum(map(_seconds_of_log, sorted(earlier)))
 
 
 def _seconds_of_log(folder: Path) -> float:
