@@ -95,6 +95,24 @@ def test_the_files_that_the_pages_name_are_there() -> None:
     assert not missing
 
 
+def test_the_tree_of_the_readme_has_every_file() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = re.search(r"\n    src/gemoclap/\n(.*?)\n    \w", text, re.DOTALL)
+    assert tree
+    named: dict[str, set[str]] = {}
+    summed_up, room = set(), ""
+    for line in tree[1].splitlines():
+        if found := re.match(r"      (\w+/|\w+\.py)", line):
+            room = found[1].rstrip("/") if found[1].endswith("/") else ""
+        named.setdefault(room, set()).update(re.findall(r"(\w+\.py)\b", line))
+        summed_up |= {room} if "one file per" in line else set()
+    assert summed_up == {"config", "corpora", "cli"}
+    for room, files in named.items():
+        there = {path.name for path in (SOURCE / room).glob("*.py")} - {"__init__.py", "__main__.py"}
+        assert files <= there and (room in summed_up or files == there), (room, files ^ there)
+    assert {path.parent.name for path in SOURCE.glob("*/__init__.py")} <= named.keys()
+
+
 def test_no_two_public_classes_share_a_name() -> None:
     """A reader who meets a name in an error or a search should know which class it is."""
     places: dict[str, list[str]] = {}
