@@ -225,10 +225,10 @@ class _EachKeyOnce(yaml.SafeLoader):
 
 
 class _Words(_EachKeyOnce):
-    """The same loader for words: only null is no text."""
+    """The same loader for words: only null is no text, and ``<<`` still merges mappings."""
 
     yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag == "tag:yaml.org,2002:null"]
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "merge")]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 

@@ -168,9 +168,15 @@ def test_labels_and_speakers_may_be_numbers(setting: str, tmp_path: Path) -> Non
     for typed in ([f"--{setting}", given], [f"--{setting}={given}"]):
         options = spelt_words(spelt_lists(["-o", "run", *typed], parser.lists()), parser.of_words())
         assert parser.parse_args(options)[setting] == wanted
-    (tmp_path / "own.yaml").write_text(f"{section}: {{{name}: {given}}}\ntrain: {{epochs: 7}}\n")
-    read = parser.parse_args(["--config", str(tmp_path / "own.yaml"), "-o", "run"])
-    assert (read[setting], read.train.epochs) == (wanted, 7)
+    in_yaml = [
+        f"{{{name}: {given}}}",
+        f"{{<<: {{{name}: {given}}}}}",
+        f"{{{name}: '{given}'}}",
+    ]  # also merged, in quotes
+    for written in in_yaml:
+        (tmp_path / "own.yaml").write_text(f"{section}: {written}\ntrain: {{epochs: 7}}\n")
+        read = parser.parse_args(["--config", str(tmp_path / "own.yaml"), "-o", "run"])
+        assert (read[setting], read.train.epochs) == (wanted, 7)
     (tmp_path / "own.yaml").write_text("data: {merges: {}, emotions: null}\n")
     read = parser.parse_args(["--config", str(tmp_path / "own.yaml"), "-o", "run"])
     assert (read.data.merges, read.data.emotions) == ({}, None)

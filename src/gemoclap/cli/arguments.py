@@ -15,6 +15,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter, get_loader
 from jsonargparse.typing import PositiveInt
 
+from gemoclap.cli.typed import as_words
 from gemoclap.config.files import find
 from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import parse_yaml
@@ -279,6 +280,8 @@ def _with_words(settings: dict[str, Any], words: dict[str, Any], names: Collecti
         name = f"{prefix}{key}"
         if name in names and isinstance(value, list | dict):
             found[key] = words[key]
+        elif name in names and isinstance(value, str):  # in quotes, as on a command line
+            found[key] = as_words(value)
         elif isinstance(value, dict) and isinstance(words.get(key), dict):
             found[key] = _with_words(value, words[key], names, f"{name}.")
         else:

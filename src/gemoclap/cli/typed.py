@@ -42,15 +42,15 @@ def spelt_words(given: Sequence[str], of_words: Collection[str]) -> list[str]:
     for argument in given:
         option, equals, value = argument.partition("=")
         if spelt and spelt[-1] in of_words:
-            spelt.append(_as_words(argument))
+            spelt.append(as_words(argument))
         elif equals and option in of_words:
-            spelt.append(f"{option}={_as_words(value)}")
+            spelt.append(f"{option}={as_words(value)}")
         else:
             spelt.append(argument)
     return spelt
 
 
-def _as_words(value: str) -> str:
+def as_words(value: str) -> str:
     """Return a YAML list or mapping as JSON in which all is text. Others, and what is no YAML, stay: the parser complains."""
     if not value.startswith(("[", "{")):
         return value
