@@ -147,9 +147,11 @@ def test_it_is_said_before_anything_is_trained(
     write_manifest([*made, *other], tmp_path / "joined.jsonl")
     methods = ["--methods", "ce"] if command == "crossval" else ["--method", "ce"]
     given = [command, tmp_path / "joined.jsonl", *SMALL, *methods, "--data.allow_speaker_overlap", "true"]
+    given += ["--data.merges", "{shame: sad}"]
     assert run(*given, "-o", tmp_path / "run") == 2
     shown = capsys.readouterr()
     assert shown.out.count("beware: corpus other has only 'sad' among the training utterances: ") == 1
+    assert shown.out.count("data.merges: no utterance has the label shame; labels of the manifest: angry, ") == 1
     assert shown.err == "gemoclap: enough\n"
 
 
@@ -168,3 +170,9 @@ def test_labels_to_rename_that_nothing_has_are_named(merges: dict[str, str], say
     found = rows("wut", "joy", None, None)
     found[3] = replace(found[3], votes={"angry": 1.0})
     assert unused_merges(DataSettings(merges=merges), found) == says
+
+
+def test_labels_of_a_manifest_are_not_listed_without_end() -> None:
+    found = rows(*(f"label {number}" for number in range(10_000)))
+    assert len(unused_merges(DataSettings(merges={"shame": "sad"}), found)) < 300
+    assert unused_merges(DataSettings(merges={"shame": "sad"}), rows(None)).endswith("labels of the manifest: none")

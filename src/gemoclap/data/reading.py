@@ -11,8 +11,8 @@ from gemoclap.corpora import CORPORA
 from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.data.folds import Fold
 from gemoclap.errors import GemoclapError, did_you_mean
-from gemoclap.labels import LISTED, Vocabulary, completed_merges, get_vocabulary, same_word, vocabulary_of
-from gemoclap.wording import counted
+from gemoclap.labels import LISTED, SHOWN, Vocabulary, completed_merges, get_vocabulary, same_word, vocabulary_of
+from gemoclap.wording import counted, shortened
 
 
 def read_data(data: DataSettings, has_folds: bool = True) -> tuple[list[Utterance], Vocabulary, DataSettings]:
@@ -70,7 +70,8 @@ def unused_merges(data: DataSettings, utterances: Sequence[Utterance]) -> str:
     if not unused:
         return ""
     named = ", ".join(f"{label}{did_you_mean(label, labels)}" for label in unused)
-    return f"data.merges: no utterance has the label {named}; labels of the manifest: {', '.join(labels)}"
+    known = shortened(", ".join(labels), SHOWN)
+    return f"data.merges: no utterance has the label {named}; labels of the manifest: {known or 'none'}"
 
 
 def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:

@@ -11,7 +11,7 @@ from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource
 from gemoclap.data.folds import Fold, undivided
-from gemoclap.data.reading import left_out, one_class_corpora, read_data
+from gemoclap.data.reading import left_out, one_class_corpora, read_data, unused_merges
 from gemoclap.data.same_audio import refuse_same_audio
 from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
@@ -64,6 +64,7 @@ def train(
     settings = replace(settings, data=data)
     everyone = undivided(utterances, data, vocabulary)
     say(left_out(utterances, vocabulary))
+    say(unused_merges(data, utterances))
     say_all(one_class_corpora([everyone], vocabulary))
     config = {**run_config(settings, [method]), "method": method}
     refuse_other_run(output, config)
