@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import write_report, write_scores
 from gemoclap.reports.rows import score_table
-from gemoclap.reports.speakers import SpeakerScore, scores_by_speaker
+from gemoclap.reports.speakers import SpeakerScore, Spread, draw_speakers, scores_by_speaker
 
 ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
 
@@ -107,3 +107,18 @@ def test_an_evaluation_of_one_speaker_or_unknown_ones_has_no_such_table(speakers
     assert len(list(csv.DictReader((tmp_path / "out" / "speakers.csv").open(newline="")))) == len(
         set(speakers) - {None}
     )
+
+
+@pytest.mark.parametrize("name", ["7", "corpus/" + "interview_with_a_long_name_" * 6])
+def test_the_name_in_the_picture_leaves_room_for_it(name, tmp_path, monkeypatch):
+    """The name of a recording, in place of a speaker's, took half of the picture and covered the names of the methods."""
+    drawn = []
+    monkeypatch.setattr("gemoclap.reports.speakers.save", lambda figure, *_: drawn.append(figure))
+    scores = [SpeakerScore(one, None, 9, uar, uar) for one, uar in ((name, 0.2), ("8", 0.6), ("9", 0.9))]
+    draw_speakers([Spread("ce", "Cross-entropy", scores)], 4, tmp_path / "speakers.png")
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().width > 0.7
+    method, label = axes.get_yticklabels()[0].get_window_extent(), axes.texts[0].get_window_extent()
+    assert label.x0 > method.x1 and label.x1 < figure.bbox.x1

@@ -25,6 +25,7 @@ from gemoclap.reports.records import Results
 from gemoclap.reports.result_tables import row_label
 from gemoclap.reports.rows import tables_of
 from gemoclap.reports.tables import Cells, percent, share_cell
+from gemoclap.wording import shortened_inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +38,8 @@ ABOUT = (
     "UAR of each speaker in percent, over the classes that the speaker has. A quarter of the speakers are below the lower "
     "quartile, and a quarter above the upper one."
 )
+LONGEST_NAME = 30
+"""Letters of a speaker's name in the picture. A name can be that of a recording."""
 CAPTION = "UAR of every speaker; the line is the median, and the name that of the lowest"
 """Of the picture on a page."""
 
@@ -175,9 +178,10 @@ def _draw_line(axes: Axes, line: int, scores: Sequence[SpeakerScore]) -> None:
     middle = float(np.median(uars))
     axes.plot([middle, middle], [line - 0.36, line + 0.36], color="#1A1A1A", linewidth=1.4, zorder=1)
     lowest = int(np.argmin(uars))
+    # To the right, where the axis has room: on the left are the names of the methods.
     axes.annotate(
-        scores[lowest].speaker.rpartition("/")[2], (uars[lowest], heights[lowest]), xytext=(0, 5), textcoords="offset points",
-        ha="center", fontsize=7, color="#444444",
+        shortened_inside(scores[lowest].speaker.rpartition("/")[2], LONGEST_NAME), (uars[lowest], heights[lowest]),
+        xytext=(-3, 5), textcoords="offset points", ha="left", fontsize=7, color="#444444",
     )  # fmt: skip
 
 
