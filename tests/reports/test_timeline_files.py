@@ -24,7 +24,7 @@ from gemoclap.inference.envelope import Envelope
 from gemoclap.inference.smoothing import EmotionSegment, segments
 from gemoclap.inference.stream import EmotionWindow
 from gemoclap.inference.turns import read_turns
-from gemoclap.reports.timeline import USUAL, colours_of
+from gemoclap.reports.timeline import USUAL, beside_name, colours_of
 from gemoclap.reports.timeline_files import (
     by_time,
     joined_over_pauses,
@@ -337,6 +337,26 @@ def test_nothing_runs_out_of_the_picture(
     assert figure.axes[0].texts[0].get_text().startswith(tuple(label[:4] for label in labels))  # the shares are there
     for one_drawn in drawn:
         assert one_drawn.get_window_extent().x1 <= figure.bbox.x1, one_drawn
+
+
+def test_what_is_beside_a_name_keeps_the_seconds_and_the_remarks() -> None:
+    """As many shares as there is room for, the largest ones."""
+    labels = [f"label{number}" for number in range(9)]
+    parts = [
+        EmotionSegment(number, number + 0.1 * (10 - number), label, 0.9, {}) for number, label in enumerate(labels)
+    ]
+    talk = replace(lane("Ann", 0.0), segments=parts, remarks=["clipped: 5 % of the samples"])
+    whole = beside_name(talk, 1000)
+    shares, _, ending = whole.partition(" of 5 s of speech")
+    assert shares.startswith("label0 19 %, label1 17 %") and shares.endswith("label8 4 %")
+    assert ending == "   (clipped: 5 % of the samples)"
+    for letters in range(70, len(whole)):
+        found, _, after = beside_name(talk, letters).partition(" of 5 s of speech")
+        assert len(found) + len(" of 5 s of speech") + len(after) <= letters and after == ending
+        kept = found.removesuffix(", ...").split(", ")
+        assert found.endswith(", ...") and kept == shares.split(", ")[: len(kept)]
+    assert len(beside_name(talk, 20)) <= 20
+    assert beside_name(replace(talk, segments=[]), 100) == "(clipped: 5 % of the samples)"
 
 
 def test_colours_differ() -> None:

@@ -141,7 +141,7 @@ def _remark(lacking: frozenset[str]) -> str:
     some = "".join(sorted(lacking)[:MOST_SHOWN]) + ("..." if len(lacking) > MOST_SHOWN else "")
     return (
         f"no font of this machine has the letters {some}: PNG and PDF pictures show their Unicode numbers in brackets, and SVG "
-        "pictures show the letters; install a font that has them, such as Noto Sans CJK, and write the report again"
+        "pictures show the letters; install a font that has them, such as Noto Sans CJK, and repeat the command"
     )
 
 

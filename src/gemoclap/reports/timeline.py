@@ -161,10 +161,24 @@ def _draw_waveform(axes: Axes, lane: Lane, duration: float) -> None:
     axes.tick_params(axis="x", length=0)
     name = shortened_inside(lane.name, NAME)
     title = axes.set_title(name, loc="left", fontweight="bold", pad=2)
-    seconds, shares = shares_of([lane])
-    beside = [f"{shares} of {seconds:.0f} s of speech"] if shares else []
-    text = shortened("   ".join([*beside, *(f"({remark})" for remark in lane.remarks)]), int(BESIDE - BOLD * len(name)))
+    text = beside_name(lane, int(BESIDE - BOLD * len(name)))
     axes.annotate(text, (1, 0), (10, 3), xycoords=title, textcoords="offset points", fontsize=9, in_layout=False)
+
+
+def beside_name(lane: Lane, letters: int) -> str:
+    """Return the shares of a lane's emotions and its remarks, in so many letters at most.
+
+    Of what is too long, the smallest shares are left out first.
+    """
+    seconds, shares = shares_of([lane])
+    remarks = "".join(f"   ({remark})" for remark in lane.remarks)
+    if not shares:
+        return shortened(remarks.lstrip(), letters)
+    ending = f" of {seconds:.0f} s of speech{remarks}"
+    if len(shares) + len(ending) > letters:
+        kept = shares[: max(0, letters - len(ending) - len(", ..."))].rpartition(", ")[0]
+        shares = f"{kept}, ..." if kept else shares.partition(", ")[0]
+    return shortened(shares + ending, letters)
 
 
 def shares_of(lanes: Sequence[Lane]) -> tuple[float, str]:
