@@ -182,11 +182,16 @@ def test_labels_and_speakers_may_be_numbers(setting: str, tmp_path: Path) -> Non
     assert (read.data.merges, read.data.emotions) == ({}, None)
 
 
-@pytest.mark.parametrize("given", ["{angry: null}", "{angry: [sad]}", "{angry", "[angry]"])
-def test_a_mapping_of_words_that_is_none_is_refused(given: str) -> None:
+@pytest.mark.parametrize("given", ["{angry: null}", "{angry: [sad]}", "{angry", "[angry]", "{joy: happy, joy: sad}"])
+def test_a_mapping_of_words_that_is_none_is_refused(given: str, tmp_path: Path) -> None:
+    """Of a key that was there twice, the second value was taken without a word."""
     parser = parser_of("crossval")
-    with pytest.raises(GemoclapError, match="data.merges"):
-        parser.parse_args(spelt_words(["-o", "run", "--data.merges", given], parser.of_words()))
+    for typed in (["--data.merges", given], [f"--data.merges={given}"]):
+        with pytest.raises(GemoclapError, match="data.merges"):
+            parser.parse_args(spelt_words(["-o", "run", *typed], parser.of_words()))
+    (tmp_path / "own.yaml").write_text(f"data: {{merges: '{given}'}}\n")
+    with pytest.raises(GemoclapError, match="own.yaml.*data.merges"):
+        parser.parse_args(["--config", str(tmp_path / "own.yaml"), "-o", "run"])
 
 
 @pytest.mark.parametrize(

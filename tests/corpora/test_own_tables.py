@@ -185,6 +185,15 @@ def test_rows_of_one_clip_are_told_what_to_do(tmp_path: Path) -> None:
     assert [row.id for row in prepare("csv", table, columns={"start": "begin", "end": "stop"})] == ["a#0-1", "a#1-2"]
 
 
+@pytest.mark.parametrize("rows", [["a/s.wav|0|1", "a/s.mp3|0|1"], ["a.wav|1234.561|1235", "a.wav|1234.562|1235"]])
+def test_two_clips_with_one_name_are_not_said_to_be_the_same(rows: list[str], tmp_path: Path) -> None:
+    """Names are made without the suffix, and of times with six digits. The message took such clips for one with two raters."""
+    with pytest.raises(GemoclapError, match=r"t.csv:3: another clip on line 2 is called a.* too; .* in a column id"):
+        prepare("csv", table_of(tmp_path, "path|start|end", *rows))
+    named = [f"{row}|{n}" for n, row in enumerate(rows)]
+    assert [row.id for row in prepare("csv", table_of(tmp_path, "path|start|end|id", *named))] == ["0", "1"]
+
+
 def test_labels_that_pandas_made_floats_are_whole_numbers(tmp_path: Path) -> None:
     rows = prepare("csv", table_of(tmp_path, "path|label", "a.wav|0.0", "b.wav|12.0", "c.wav|1.5", "d.wav|"))
     assert [row.emotion for row in rows] == ["0", "12", "1.5", None]
@@ -308,6 +317,7 @@ def test_a_column_of_votes_for_each_emotion(tmp_path: Path, caplog: pytest.LogCa
             {"angry": "n_anger", "Anger": "n_joy"},
             "--votes: Anger is the emotion angry, which has a column already",
         ),
+        ("csv", {"angry": "n_anger", "sad": "N_anger"}, "--votes: two emotions have the column 'n_anger'"),
         ("csv", {"angry": "path"}, "t.csv:2: the number of votes for 'angry' must be a finite number"),
         ("csv", {"angry": "n_joy"}, "t.csv:2: votes must be numbers, 0 or more"),
         ("emodb", {"angry": "n_joy"}, "--votes is for csv"),

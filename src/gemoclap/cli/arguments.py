@@ -270,7 +270,10 @@ def read_settings(path: Path, known: Sequence[str], of_words: Collection[str] = 
             raise GemoclapError(
                 f"{path}: no setting is called {name!r}{nearest(name, known)}; 'gemoclap COMMAND --help-all' lists all"
             )
-    return _with_words(settings, words, of_words)
+    try:
+        return _with_words(settings, words, of_words)
+    except GemoclapError as error:
+        raise GemoclapError(f"{path}: {error}") from None
 
 
 def _with_words(settings: dict[str, Any], words: dict[str, Any], names: Collection[str], prefix: str = "") -> dict:
@@ -281,7 +284,7 @@ def _with_words(settings: dict[str, Any], words: dict[str, Any], names: Collecti
         if name in names and isinstance(value, list | dict):
             found[key] = words[key]
         elif name in names and isinstance(value, str):  # in quotes, as on a command line
-            found[key] = as_words(value)
+            found[key] = as_words(value, name)
         elif isinstance(value, dict) and isinstance(words.get(key), dict):
             found[key] = _with_words(value, words[key], names, f"{name}.")
         else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 
+from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_yaml
+from gemoclap.wording import shortened
 
 
 def spelt_lists(given: Sequence[str], lists: Collection[str], lists_or_single: Collection[str] = ()) -> list[str]:
@@ -37,27 +39,38 @@ def spelt_words(given: Sequence[str], of_words: Collection[str]) -> list[str]:
     Parameters
     ----------
     of_words : the options that take them (`Parser.of_words`).
+
+    Raises
+    ------
+    GemoclapError : as `as_words`.
     """
     spelt: list[str] = []
     for argument in given:
         option, equals, value = argument.partition("=")
         if spelt and spelt[-1] in of_words:
-            spelt.append(as_words(argument))
+            spelt.append(as_words(argument, spelt[-1]))
         elif equals and option in of_words:
-            spelt.append(f"{option}={as_words(value)}")
+            spelt.append(f"{option}={as_words(value, option)}")
         else:
             spelt.append(argument)
     return spelt
 
 
-def as_words(value: str) -> str:
-    """Return a YAML list or mapping as JSON in which all is text. Others, and what is no YAML, stay: the parser complains."""
+def as_words(value: str, option: str) -> str:
+    """Return a YAML list or mapping as JSON in which all is text. What is neither stays: the parser complains.
+
+    Raises
+    ------
+    GemoclapError : it is no YAML, or has a key twice; the message begins with `option`.
+    """
     if not value.startswith(("[", "{")):
         return value
     try:
         return json.dumps(parse_yaml(value, words=True), ensure_ascii=False)
-    except ValueError:
-        return value
+    except ValueError as error:
+        raise GemoclapError(
+            f"{option}: {shortened(value, 60)} cannot be read ({error}); write {{a: b}} or [a, b], with each key once"
+        ) from None
 
 
 def _as_list(value: str) -> str:

@@ -104,12 +104,12 @@ def read_csv_manifest(
     used = {*chosen.values(), *counted_in.values()}
     unused = [column for column in table.header if column not in used]
     judgements: list[Judgement] = []
-    seen: dict[str, int] = {}
+    seen: dict[str, Judgement] = {}
     for where, row in table.rows:
         one = _judgement(row, chosen, counted_in, table.delimiter, finder, where)
         if one.row.id in seen and "rater" not in chosen:
-            raise GemoclapError(_id_twice(one.row.id, where, seen[one.row.id], chosen, unused))
-        seen[one.row.id] = int(where.rpartition(":")[2])
+            raise GemoclapError(_id_twice(one, seen[one.row.id], chosen, unused))
+        seen[one.row.id] = one
         judgements.append(one)
     if not judgements:
         raise GemoclapError(f"{path}: has column names and no rows; add a line per utterance")
@@ -162,16 +162,22 @@ def _vote_columns(
             raise GemoclapError(
                 f"--votes: {word} is the emotion {emotion}, which has a column already; give each one column"
             )
-        found[emotion] = _column_for(f"votes for {word}", column, known, path)
+        named = _column_for(f"votes for {word}", column, known, path)
+        if named in found.values():
+            raise GemoclapError(f"--votes: two emotions have the column {named!r}; give each a column of its own")
+        found[emotion] = named
     return found
 
 
-def _id_twice(one: str, where: str, line: int, columns: Mapping[str, str], unused: Iterable[str]) -> str:
+def _id_twice(one: Judgement, earlier: Judgement, columns: Mapping[str, str], unused: Iterable[str]) -> str:
+    name, line = one.row.id, earlier.where.rpartition(":")[2]
     if "id" in columns:
-        return f"{where}: id {one!r} is already on line {line}; make it unique"
+        return f"{one.where}: id {name!r} is already on line {line}; make it unique"
+    if any(getattr(one.row, field) != getattr(earlier.row, field) for field in ("path", "start", "end")):
+        return f"{one.where}: another clip on line {line} is called {name} too; drop one, or name both in a column id"
     rest = ", ".join(column for column in unused if column.strip())
     cure = "if the rows are parts of a file, name the columns start and end; if they are judgements of raters, the column rater"
-    return f"{where}: the same clip as on line {line}, {one}; {cure}" + (
+    return f"{one.where}: the same clip as on line {line}, {name}; {cure}" + (
         f" (columns that were not used: {as_unicode(rest)}; --columns '{{start: NAME}}' takes one)" if rest else ""
     )
 
