@@ -15,6 +15,7 @@ from gemoclap.corpora.manifest import DIMENSIONS, FIELDS, OPTIONAL, Utterance, r
 from gemoclap.corpora.speakers import one_spelling
 from gemoclap.corpora.tables import (
     by_plain_name,
+    column_called,
     open_table,
     plain_name,
     require_utf8,
@@ -209,11 +210,11 @@ def _columns(header: list[str], path: Path, given: Mapping[str, str]) -> dict[st
     """Return field -> column name. `given` are columns of other names; what is known of the other fields stays."""
     known = by_plain_name(header)
     columns = {field: _given_column(field, column, known, path) for field, column in given.items()}
+    free = {plain: column for plain, column in known.items() if column not in columns.values()}
     for field, aliases in ALIASES.items():
-        found = (known[plain_name(alias)] for alias in aliases if plain_name(alias) in known)
-        free = [column for column in found if column not in columns.values()]
-        if field not in columns and free:
-            columns[field] = free[0]
+        column = column_called(aliases, free)
+        if field not in columns and column is not None:
+            columns[field] = column
     if "path" not in columns:
         raise GemoclapError(
             f"{path}: no column {' or '.join(ALIASES['path'][:3])} among {shown_columns(header)}; the first line must name the "

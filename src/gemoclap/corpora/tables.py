@@ -91,6 +91,11 @@ def by_plain_name(header: Iterable[str]) -> dict[str, str]:
     return known
 
 
+def column_called(names: Iterable[str], known: Mapping[str, str]) -> str | None:
+    """Return the first column that is called like one of `names`, or None. `known` comes from `by_plain_name`."""
+    return next((known[name] for name in map(plain_name, names) if name in known), None)
+
+
 def with_point(cell: str) -> str:
     """Return a number with a point in place of a comma, ``1,5``; other text as it is.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gemoclap.corpora.csv_io import ALIASES
 from gemoclap.corpora.speakers import normal_name
-from gemoclap.corpora.tables import by_plain_name, open_table, plain_name, require_utf8, with_point
+from gemoclap.corpora.tables import by_plain_name, column_called, open_table, require_utf8, with_point
 from gemoclap.corpora.values import known, seconds
 from gemoclap.errors import GemoclapError
 from gemoclap.files import read_text
@@ -63,10 +63,8 @@ def read_turns(path: str | os.PathLike, recording: str | os.PathLike) -> list[Tu
 
 def _of_table(path: Path) -> list[Turn]:
     table = open_table(path)
-    known = by_plain_name(table.header)
-    columns = {
-        name: next((known[one] for one in map(plain_name, ALIASES[name]) if one in known), None) for name in COLUMNS
-    }
+    named = by_plain_name(table.header)
+    columns = {name: column_called(ALIASES[name], named) for name in COLUMNS}
     if missing := [name for name, column in columns.items() if column is None]:
         raise GemoclapError(f"{path}:1: has no column {missing[0]!r}; name the columns {', '.join(COLUMNS)}")
     found = []

@@ -17,7 +17,7 @@ from gemoclap.corpora import iemocap
 from gemoclap.corpora.csv_io import ALIASES, GENDER_WORDS
 from gemoclap.corpora.layout import files_named
 from gemoclap.corpora.speakers import speaker_name
-from gemoclap.corpora.tables import by_plain_name, plain_name, read_table, shown_columns
+from gemoclap.corpora.tables import by_plain_name, column_called, read_table, shown_columns
 from gemoclap.corpora.values import known, name
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_json, read_text
@@ -133,12 +133,8 @@ def _is_no_number(cell: str) -> bool:
 def _columns(header: Iterable[str], where: str) -> dict[str, str]:
     """Return field -> name of a column or key."""
     names = by_plain_name(header)
-
-    def first_of(words: Iterable[str]) -> str:
-        return next((names[word] for word in map(plain_name, words) if word in names), "")
-
-    found = {field: first_of(words) for field, words in COLUMNS.items()}
-    label = first_of(LABELS)
+    found = {field: column_called(words, names) or "" for field, words in COLUMNS.items()}
+    label = column_called(LABELS, names) or ""
     if found["answer"]:
         found["truth"] = found["truth"] or label
     elif "confidence" in names:  # a file of 'gemoclap predict'; elsewhere such a column is as likely the truth
