@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.inference.predictor import Predictor
 from gemoclap.labels import Vocabulary
 from gemoclap.metrics.calibration import confidence_of
-from gemoclap.training.choices import as_spelt, choice_of
+from gemoclap.training.choices import as_spelt, check_merges, choice_of
 
 OWN = Vocabulary("own", ("angry", "calm", "happy", "neutral", "sad"), {"excited": "happy"})
 
@@ -225,3 +226,26 @@ def test_a_merge_of_what_is_nowhere_is_refused(
 ) -> None:
     said = complaint(capsys, "evaluate", small_manifest, "--model", small_model, "--merges", "{natural: sad}")
     assert "no class of the model and no utterance is called natural (did you mean 'neutral'?)" in said
+
+
+@pytest.mark.parametrize(
+    ("merges", "labels", "says"),
+    [
+        (
+            {"serene": "neutrl"},
+            None,
+            r"serene becomes neutrl, which is no class \(did you mean 'neutral'\?\); name one of ",
+        ),
+        ({"serene": "quiet"}, None, "or rename classes of the model to quiet too"),
+        ({"serene": "quiet"}, ["sad", "livid"], "serene becomes quiet, which is no class"),
+        ({"serene": "quiet", "neutral": "quiet"}, None, None),
+        ({"serene": "neutral"}, ["sad", "angry"], None),
+        ({"serene": "relaxed"}, ["sad", "relaxed"], None),
+    ],
+)
+def test_a_merge_into_what_is_no_class_is_refused(
+    merges: dict[str, str], labels: list[str] | None, says: str | None
+) -> None:
+    """Such utterances would be left out, as if nobody had renamed them."""
+    with pytest.raises(GemoclapError, match=says) if says else nullcontext():
+        check_merges(merges, OWN, ["serene", "sad", None], labels)

@@ -37,7 +37,7 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     trained = model.config.emotions
     found = [row.emotion for row in utterances]
     labels, merges = as_spelt(args.labels, args.merges, trained, found)
-    check_merges(merges, trained, found)
+    check_merges(merges, trained, found, labels)
     choice = choice_of(trained, labels, merges, found)
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)

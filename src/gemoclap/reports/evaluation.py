@@ -148,8 +148,8 @@ def label_remarks(
     if adapt != "none":
         others = "the same speaker" if adapt == "speaker" else "the manifest"
         remarks.append(
-            f"each prediction depends on the other clips of {others}, whose labels are not used; the scores are not comparable "
-            "with those of clips alone"
+            f"each prediction depends on the other clips of {others} that are scored here, whose labels are not used; the "
+            "scores are not comparable with those of clips alone"
         )
     if scores.only_answer is not None:
         remarks.append(

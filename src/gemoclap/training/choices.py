@@ -98,23 +98,37 @@ def choice_of(
     return Choice(tuple(words), Vocabulary("chosen", classes, renamed))
 
 
-def check_merges(merges: Mapping[str, str], trained: Vocabulary, found: Sequence[str | None]) -> None:
-    """Check that every label in `merges` exists.
+def check_merges(
+    merges: Mapping[str, str],
+    trained: Vocabulary,
+    found: Sequence[str | None],
+    labels: Sequence[str] | None = None,
+) -> None:
+    """Check that every label in `merges` exists, and every class that it is renamed to.
 
     Parameters
     ----------
     found : the labels of the utterances.
+    labels : the classes to choose among, where they are not those of the model.
 
     Raises
     ------
-    GemoclapError : a label is neither a class of the model nor a label of an utterance.
+    GemoclapError : a label is neither a class of the model nor a label of an utterance; or it is renamed to what no class of
+        the model is called, and none is renamed to.
     """
-    known = sorted({*trained.emotions, *trained.merges, *(label for label in found if label is not None)})
-    for label in merges:
+    of_model = {*trained.emotions, *trained.merges}
+    known = sorted({*of_model, *(label for label in found if label is not None)})
+    classes = sorted({*of_model, *(labels or ()), *(into for label, into in merges.items() if label in of_model)})
+    for label, into in merges.items():
         if label not in known:
             raise GemoclapError(
                 f"--merges: no class of the model and no utterance is called {label}{did_you_mean(label, known)}; known: "
                 f"{', '.join(known)}"
+            )
+        if into not in classes:
+            raise GemoclapError(
+                f"--merges: {label} becomes {into}, which is no class{did_you_mean(into, classes)}; name one of "
+                f"{', '.join(classes)}, or rename classes of the model to {into} too"
             )
 
 
