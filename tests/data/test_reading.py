@@ -172,6 +172,13 @@ def test_labels_to_rename_that_nothing_has_are_named(merges: dict[str, str], say
     assert unused_merges(DataSettings(merges=merges), found) == says
 
 
+def test_labels_that_are_renamed_to_no_class_are_named() -> None:
+    found = rows("wut", "joy")
+    listed = DataSettings(emotions=["angry", "happy"], merges={"wut": "angrry", "joy": "Happy"})
+    assert unused_merges(listed, found) == "data.merges: wut becomes angrry (did you mean 'angry'?), which is no class"
+    assert not unused_merges(DataSettings(merges={"wut": "angrry"}), found)  # a class of its own
+
+
 def test_labels_of_a_manifest_are_not_listed_without_end() -> None:
     found = rows(*(f"label {number}" for number in range(10_000)))
     assert len(unused_merges(DataSettings(merges={"shame": "sad"}), found)) < 300

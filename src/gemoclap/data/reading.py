@@ -64,14 +64,18 @@ def left_out(utterances: Sequence[Utterance], vocabulary: Vocabulary) -> str:
 
 
 def unused_merges(data: DataSettings, utterances: Sequence[Utterance]) -> str:
-    """Return a sentence with the labels to rename that no utterance has; empty if there are none."""
+    """Return a sentence with the labels to rename that no utterance has, and those renamed to no class; empty if all are."""
     labels = sorted({label for row in utterances for label in (row.emotion, *(row.votes or ())) if label})
-    unused = [label for label in data.merges if same_word(label, labels) is None]
-    if not unused:
-        return ""
-    named = ", ".join(f"{label}{did_you_mean(label, labels)}" for label in unused)
-    known = shortened(", ".join(labels), SHOWN)
-    return f"data.merges: no utterance has the label {named}; labels of the manifest: {known or 'none'}"
+    found = []
+    if unused := [label for label in data.merges if same_word(label, labels) is None]:
+        named = ", ".join(f"{label}{did_you_mean(label, labels)}" for label in unused)
+        known = shortened(", ".join(labels), SHOWN)
+        found.append(f"no utterance has the label {named}; labels of the manifest: {known or 'none'}")
+    classes = data.emotions
+    if classes is not None:
+        lost = [(label, into) for label, into in data.merges.items() if same_word(into, classes) is None]
+        found += [f"{label} becomes {into}{did_you_mean(into, classes)}, which is no class" for label, into in lost]
+    return f"data.merges: {'; '.join(found)}" if found else ""
 
 
 def one_class_corpora(folds: Sequence[Fold], vocabulary: Vocabulary) -> list[str]:
