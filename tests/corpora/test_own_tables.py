@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from gemoclap.cli import main
 from gemoclap.corpora import prepare
+from gemoclap.corpora.csv_io import ALIASES
 from gemoclap.corpora.inspect import inspect
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.errors import GemoclapError
@@ -380,3 +382,13 @@ def test_what_is_no_table_is_named(content: bytes, says: str, tmp_path: Path) ->
         prepare("csv", tmp_path / "t.csv")
     with pytest.raises(GemoclapError, match="is a folder; name a CSV"):
         prepare("csv", tmp_path)
+
+
+def test_the_page_lists_every_name_of_a_column() -> None:
+    """--help of prepare refers to it."""
+    page = (Path(__file__).parents[2] / "docs" / "corpora.md").read_text(encoding="utf-8")
+    table = page.split("### Names of columns", 1)[1].split("\n## ", 1)[0]
+    listed = {
+        field: [field, *re.findall(r"`(\w+)`", names)] for field, names in re.findall(r"\| `(\w+)` \| (.*) \|", table)
+    }
+    assert listed == {field: list(names) for field, names in ALIASES.items() if len(names) > 1}
