@@ -94,7 +94,7 @@ def test_a_class_outside_the_parts_is_not_said_to_be_missing() -> None:
         ({"test": "a"}, None, "partition 'train'; the manifest has only test"),
         ({"train": "a"}, None, "test part is empty"),
         ({"train": "a", "test1": "b"}, ["tset1"], r"called 'tset1' \(did you mean 'test1'\?\)"),
-        ({"train": "a", "test1": "b"}, ["train"], "no partition to test on is called 'train'"),
+        ({"train": "a", "test1": "b"}, ["train"], "no partition to test on is called 'train'; partitions"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_divided_is_refused(speakers: dict[str, str], tested: list[str] | None, words: str) -> None:

@@ -41,11 +41,12 @@ def divide_by_partition(rows: Sequence[Utterance], tested: Sequence[str] | None,
             "--data.folds, or fill the field 'partition' in"
         )
     tests = [name for name in names if name.startswith(TEST)]
+    testable = [name for name in names if name not in (TRAIN, DEV)]
     chosen = tests if tested is None else [partition(name) or name for name in tested]
     for name in chosen:
-        if name not in names or name in (TRAIN, DEV):
+        if name not in testable:
             raise GemoclapError(
-                f"data.test_partitions: no partition to test on is called {name!r}{did_you_mean(name, names)}; "
+                f"data.test_partitions: no partition to test on is called {name!r}{did_you_mean(name, testable)}; "
                 f"partitions of the manifest: {', '.join(names)}"
             )
     if rest := [row for row in rows if row.partition and row.partition not in {TRAIN, DEV, *tests, *chosen}]:
