@@ -9,7 +9,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
-from fakerun import CLASSES, make_run
+from fakerun import CLASSES, make_run, told
 from pages import refuse, sklearn_percent, table_after
 
 import gemoclap.reports
@@ -124,19 +124,20 @@ def test_the_latex_tables_have_the_figures_and_captions_that_stand_alone(full_ru
     assert len(cells) == 6 and (cells[1].split()[0], cells[2].split()[0]) == (war, uar)
     assert "8 classes, 5 folds, 480 utterances of 20 speakers. In percent" in scores
     assert "SL-GEmo-CLAP minus Emo-CLAP & " in differences and differences.count(r" \\") == 3
-    for word in ("share", "not finished", "standardised"):
+    for word in ("share", "not finished", "standardised", "merged"):
         assert word not in scores
 
 
 def test_the_captions_of_the_latex_tables_say_what_limits_the_figures(tmp_path):
     run = make_run(tmp_path / "run", methods=("emo_clap", "ce"), n_folds=3, epochs=2, shared_speakers=["01"])
+    told(run, data={"merges": {"excited": "happy"}})
     shutil.rmtree(run / "emo_clap" / "fold_2")
     shutil.rmtree(run / "ce" / "fold_2")
     write_report(run)
     captions = re.findall(r"\\caption\{.*", (run / "results.tex").read_text())
     assert len(captions) == 2
     for caption in captions:
-        assert "training and test share speakers; some folds are not finished" in caption
+        assert "; excited merged into happy; training and test share speakers; some folds are not finished" in caption
 
 
 @pytest.mark.parametrize("unknown", [0, 3, 192])

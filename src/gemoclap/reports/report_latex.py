@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gemoclap.reports.latex import plain_latex_table
-from gemoclap.reports.protocol import tested_speakers
+from gemoclap.reports.protocol import merged_labels, tested_speakers
 from gemoclap.reports.records import LEVEL, Results
 from gemoclap.reports.result_tables import difference_cells, label_with_seeds, resampled
 from gemoclap.reports.tables import UNDEFINED, WITH_INTERVALS, figure_cells, percent
@@ -51,6 +51,7 @@ def _tested(results: Results) -> str:
     whose = counted(known, "speaker") if known else "unknown speakers"
     overlap = any(fold.shared_speakers for fold in results.folds)
     remarks = [
+        *((True, merged) for merged in merged_labels(results)),
         (bool(known and unknown), f"the speaker of {counted(unknown, 'utterance')} is unknown"),
         (bool(unknown), "an utterance of an unknown speaker counts as a speaker of its own"),
         (results.speaker_overlap, f"training and test {'share' if overlap else 'may share'} speakers"),
