@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import is_dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import yaml
@@ -52,3 +54,21 @@ def test_links_of_the_first_pages_lead_to_files() -> None:
         targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
         missing = [target for target in targets if not ((ROOT / page).parent / target).exists()]
         assert targets and not missing, f"{page}: {missing}"
+
+
+def test_what_is_on_the_api_page_takes_the_name_of_a_file_as_text() -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    found = {
+        f"{module}.{name}": getattr(import_module(module), name, None)  # None: a module of this package
+        for module, names in re.findall(r"`from (gemoclap[\w.]*) import ([\w, ]+)`", page)
+        for name in names.split(", ")
+    }
+    functions = {name: one for name, one in found.items() if callable(one) and not is_dataclass(one)}
+    assert len(functions) > 40
+    wants_paths = {
+        name: parameter.name
+        for name, one in functions.items()
+        for parameter in signature(one).parameters.values()
+        if "Path" in re.split(r"[^\w.]+", str(parameter.annotation)) and "str" not in str(parameter.annotation)
+    }
+    assert not wants_paths

@@ -26,7 +26,7 @@ def parts(count: int, seed: int) -> list[PartPrediction]:
     ]
 
 
-def made(folder: Path, counts: dict[str, int]) -> dict[str, list[PartPrediction]]:
+def made(folder: str | Path, counts: dict[str, int]) -> dict[str, list[PartPrediction]]:
     """Return the parts of recordings that were added to an index."""
     of_each = {name: parts(count, seed) for seed, (name, count) in enumerate(counts.items())}
     with IndexWriter(folder, MADE) as index:
@@ -38,7 +38,7 @@ def made(folder: Path, counts: dict[str, int]) -> dict[str, list[PartPrediction]
 @pytest.mark.parametrize("block", [1, 7, 65536])
 @pytest.mark.parametrize("count", [1, 5, 100])
 def test_search_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int, count: int) -> None:
-    of_each = made(tmp_path / "index", {"a.wav": 9, "b.wav": 0, "c.wav": 1, "d.wav": 13})
+    of_each = made(str(tmp_path / "index"), {"a.wav": 9, "b.wav": 0, "c.wav": 1, "d.wav": 13})
     question = parts(1, 99)[0].embedding
     expected = sorted(
         (-float(np.float16(one.embedding).astype(np.float64) @ question.astype(np.float64)), name, one.start)
@@ -46,7 +46,7 @@ def test_search_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block:
         for one in own
     )
     monkeypatch.setattr(clip_index, "BLOCK", block)
-    index = ClipIndex(tmp_path / "index")
+    index = ClipIndex(str(tmp_path / "index"))
     assert (index.recordings, index.parts) == (4, 23)
     found = index.search(question, count)
     assert [(one.about["path"], one.start) for one in found] == [(name, start) for _, name, start in expected[:count]]

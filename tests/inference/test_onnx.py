@@ -155,7 +155,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Predictor]
     """The file of a model, and the model."""
     place = tmp_path_factory.mktemp("exported")
     model = model_of(place, "compact")
-    export_onnx(model, place / "m.onnx", "small")
+    export_onnx(model, str(place / "m.onnx"), "small")
     return place / "m.onnx", Predictor(model)
 
 

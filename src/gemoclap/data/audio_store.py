@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, nullcontext
@@ -45,10 +46,10 @@ class AudioStore:
 
     at_hand, is_exact = False, True
 
-    def __init__(self, settings: AudioSettings, folder: Path | None = None) -> None:
+    def __init__(self, settings: AudioSettings, folder: str | os.PathLike | None = None) -> None:
         self.settings = settings
         # A clip is an int16 tensor (1 + T,). The first value is its exponent, the others are its samples.
-        self._clips: _Memory | Shards = _Memory() if folder is None else Shards(folder / "audio")
+        self._clips: _Memory | Shards = _Memory() if folder is None else Shards(Path(folder) / "audio")
         self._digests: dict[str, str] = {}
         self._content_keys: dict[str, str] = {}
 

@@ -12,6 +12,7 @@ together with which other clips it was encoded.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -158,9 +159,9 @@ class FrozenFrames(FrozenInputs):
     """
 
     def __init__(
-        self, encoder: SpeechEncoder, store: AudioStore, place: Place, dtype: torch.dtype, folder: Path
+        self, encoder: SpeechEncoder, store: AudioStore, place: Place, dtype: torch.dtype, folder: str | os.PathLike
     ) -> None:
-        on_disk = folder / "frozen" / f"{frozen_fingerprint(encoder)}-{str(dtype).removeprefix('torch.')}"
+        on_disk = Path(folder) / "frozen" / f"{frozen_fingerprint(encoder)}-{str(dtype).removeprefix('torch.')}"
         super().__init__(encoder, store, on_disk if place == "disk" else None)
         self.dtype, self.is_exact = dtype, dtype == torch.float32
         self.device = encoder.model.device if place == "device" else torch.device("cpu")
@@ -190,11 +191,13 @@ class LayerFeatures(FrozenInputs):
 
     at_hand = True
 
-    def __init__(self, encoder: SpeechEncoder, store: AudioStore, pooling: str, folder: Path | None) -> None:
+    def __init__(
+        self, encoder: SpeechEncoder, store: AudioStore, pooling: str, folder: str | os.PathLike | None
+    ) -> None:
         if not is_cacheable(encoder, pooling):
             raise ValueError(f"{pooling} over weighted layers is not a function of each layer's own")
         name = fingerprint(encoder.model, _determinants(encoder, ""), pooling)
-        super().__init__(encoder, store, folder / "layers" / name if folder else None)
+        super().__init__(encoder, store, Path(folder) / "layers" / name if folder else None)
         self.pooling = pooling
         self._rows: dict[str, int] = {}
         self._table = torch.empty(0)
@@ -231,10 +234,15 @@ class LayerFrames(FrozenInputs):
     """
 
     def __init__(
-        self, encoder: SpeechEncoder, store: AudioStore, layer: int, dtype: torch.dtype, folder: Path | None
+        self,
+        encoder: SpeechEncoder,
+        store: AudioStore,
+        layer: int,
+        dtype: torch.dtype,
+        folder: str | os.PathLike | None,
     ) -> None:
         name = fingerprint(encoder.model, _determinants(encoder, ""), layer, str(dtype))
-        super().__init__(encoder, store, folder / "frames" / name if folder else None)
+        super().__init__(encoder, store, Path(folder) / "frames" / name if folder else None)
         self.layer, self.dtype, self.is_exact = layer, dtype, dtype == torch.float32
 
     def inputs(self, utterances: Sequence[Utterance]) -> dict[str, Tensor]:

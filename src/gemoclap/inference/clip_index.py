@@ -73,7 +73,8 @@ class IndexWriter:
     GemoclapError : another process is writing to it; it was made with another model or other settings; or it is damaged.
     """
 
-    def __init__(self, folder: Path, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
+    def __init__(self, folder: str | os.PathLike, made_with: Mapping[str, Any], overwrite: bool = False) -> None:
+        folder = Path(folder)
         self.folder, self._overwrite = folder, overwrite
         self.known: dict[str, Any] = {}
         self._parts: dict[str, int] = {}  # of each recording that could be read
@@ -178,7 +179,8 @@ class ClipIndex:
     GemoclapError : there is no index, or it is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | os.PathLike) -> None:
+        folder = Path(folder)
         self._folder = folder
         self.made_with = _about(folder)
         latest: dict[str, tuple[int, dict[str, Any]]] = {}

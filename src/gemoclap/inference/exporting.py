@@ -8,6 +8,7 @@ depends on the length of the example would stay as it is. So every file is run o
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def check_exportable(model: EmotionModel) -> None:
         )
 
 
-def export_onnx(model: EmotionModel, path: Path, title: str, int8: bool = False) -> tuple[Contract, float]:
+def export_onnx(model: EmotionModel, path: str | os.PathLike, title: str, int8: bool = False) -> tuple[Contract, float]:
     """Write a model into a file, and try the file.
 
     Parameters
@@ -89,6 +90,7 @@ def export_onnx(model: EmotionModel, path: Path, title: str, int8: bool = False)
     ------
     GemoclapError : as `check_exportable`; the encoder cannot be exported; the file gives other answers than the model.
     """
+    path = Path(path)
     check_exportable(model)
     model.to(torch.device("cpu"))  # type: ignore[arg-type]  # transformers' wrapper of it is typed as a plain function
     whole = Whole(classifier_of(model.eval())).eval()

@@ -10,6 +10,7 @@ Processes that were started with the same command share the trainings. Trainings
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -122,11 +123,12 @@ class CrossCorpus:
         manifests: Sequence[str],
         method: str,
         seeds: Sequence[int],
-        output: Path,
+        output: str | os.PathLike,
         *,
         leave_one_out: bool = False,
         within: bool = False,
     ) -> None:
+        output = Path(output)
         refuse_torchrun("a matrix of corpora")
         self.settings, self.method, self.seeds, self.output = settings, method, tuple(seeds), output
         check_methods([method], TRAINED, "train", "that is trained")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ LISTED_FOLDS = 30
 def cross_validate(
     settings: Settings,
     methods: Sequence[str],
-    output: Path,
+    output: str | os.PathLike,
     *,
     keep_models: bool = True,
     store: AudioStore | None = None,
@@ -65,6 +66,7 @@ def cross_validate(
     ------
     GemoclapError : an unknown method, or one given twice; a fault in manifest, audio, settings, folds or the output folder.
     """
+    output = Path(output)
     check_methods(methods, (*TRAINED, *BASELINES), "cross-validate")
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
@@ -127,7 +129,7 @@ class _Outlook:
 
 
 def cross_validate_seeds(
-    settings: Settings, methods: Sequence[str], folders: Mapping[int, Path], *, keep_models: bool = True
+    settings: Settings, methods: Sequence[str], folders: Mapping[int, str | os.PathLike], *, keep_models: bool = True
 ) -> Iterator[Path]:
     """Cross-validate with one seed after the other, and yield the folder of each when it is finished.
 
@@ -148,7 +150,7 @@ def cross_validate_seeds(
     for seed, folder in folders.items():
         seeded = replace(settings, train=replace(settings.train, seed=seed))
         cross_validate(seeded, methods, folder, keep_models=keep_models)
-        yield folder
+        yield Path(folder)
         methods = [method for method in methods if method not in BASELINES]
 
 

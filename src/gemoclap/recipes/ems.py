@@ -9,6 +9,7 @@ probe/CORPUS/VARIANT/seed_N, finetune/CORPUS/VARIANT/seed_N.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -66,7 +67,7 @@ class EmsComparison:
 
 def compare(
     settings: CompareSettings,
-    output: Path,
+    output: str | os.PathLike,
     say: Callable[[str], None] = print,
     show: Callable[[EmsComparison], object] = lambda comparison: None,
 ) -> EmsComparison:
@@ -85,6 +86,7 @@ def compare(
     GemoclapError : there is no speech; a variant is unknown; some speech is also tested on; it is one distributed run; a
         setting is given that the comparison chooses itself; the folder has another run; or as the recipes that are called.
     """
+    output = Path(output)
     names = _check(settings)
     learnt_from = _speakers_of_intensity_model(settings, names)
     by_manifest = _read_tested(settings)

@@ -62,7 +62,7 @@ HELD_OUT_SEED = 0
 
 
 @holds_output
-def pretrain(settings: PretrainSettings, output: Path) -> Path:
+def pretrain(settings: PretrainSettings, output: str | os.PathLike) -> Path:
     """Pre-train an encoder on the speech that the settings name; return its folder.
 
     `output` gets config.yaml, log.jsonl and model/. `--model.audio_encoder` takes the folder model/. An interrupted training is
@@ -73,6 +73,7 @@ def pretrain(settings: PretrainSettings, output: Path) -> Path:
     GemoclapError : there is no speech; masks follow the intensity, and there is no intensity model; or a fault in audio,
         settings or folder.
     """
+    output = Path(output)
     rows = read_speech(settings)
     config = {**asdict(settings), "speech_sha256": _hash(rows), "intensity_sha256": _weights_hash(settings)}
     refuse_other_run(output, config)

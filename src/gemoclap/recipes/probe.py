@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -61,7 +62,7 @@ from gemoclap.writing import atomic_write
 
 
 @holds_output
-def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeeds]]:
+def probe(settings: ProbeSettings, output: str | os.PathLike) -> dict[str, dict[str, OverSeeds]]:
     """Train a head for every encoder, fold and seed, and predict the test speakers. Finished work is not repeated.
 
     `output` becomes a folder that `gemoclap.reports` reads. It has config.yaml, folds.json and, for each encoder and fold,
@@ -76,6 +77,7 @@ def probe(settings: ProbeSettings, output: Path) -> dict[str, dict[str, OverSeed
     ------
     GemoclapError : a fault in manifest, audio, settings, folds, an encoder or the output folder.
     """
+    output = Path(output)
     utterances, vocabulary, data = read_data(settings.data)
     settings = replace(settings, data=data)
     folds = make_folds(utterances, data, vocabulary)

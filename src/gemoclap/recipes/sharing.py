@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,9 @@ LOCKS, CELLS = "locks", "cells"
 """Folders of a table: one lock per job, and the runs of its cells."""
 
 
-def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[[str], None]) -> list[Result]:
+def share(
+    jobs: Mapping[str, Callable[[], Result]], folder: str | os.PathLike, say: Callable[[str], None]
+) -> list[Result]:
     """Do all jobs: first those that no other process is working on; then, when these are finished, those of the others.
 
     So every process calls every job, sometimes after another process has finished it. The job must then find its result and
@@ -34,6 +37,7 @@ def share(jobs: Mapping[str, Callable[[], Result]], folder: Path, say: Callable[
     -------
     The results of the jobs, in the order of `jobs`.
     """
+    folder = Path(folder)
     locks = folder / LOCKS
     locks.mkdir(exist_ok=True)
     results: dict[str, Result] = {}

@@ -9,6 +9,7 @@ cross-validation) [C]. Processes that were started with the same command share t
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -115,8 +116,9 @@ class Sweep:
     """
 
     def __init__(
-        self, settings: Settings, axes: Axes, methods: Sequence[str], seeds: Sequence[int], output: Path
+        self, settings: Settings, axes: Axes, methods: Sequence[str], seeds: Sequence[int], output: str | os.PathLike
     ) -> None:
+        output = Path(output)
         refuse_torchrun("a sweep")
         _check(settings, axes, methods)
         utterances, self.vocabulary, data = read_data(settings.data)

@@ -6,6 +6,7 @@ were started with the same command share the cells, also on several machines. Ce
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -113,8 +114,14 @@ class TableRun:
     """
 
     def __init__(
-        self, settings: Settings, encoders: Sequence[str], methods: Sequence[str], seeds: Sequence[int], output: Path
+        self,
+        settings: Settings,
+        encoders: Sequence[str],
+        methods: Sequence[str],
+        seeds: Sequence[int],
+        output: str | os.PathLike,
     ) -> None:
+        output = Path(output)
         refuse_torchrun("a table")
         named = named_encoders(encoders)
         check_methods(methods, ONE_TRAINING, "train", "of a table")

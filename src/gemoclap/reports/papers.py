@@ -77,13 +77,14 @@ def read_beside(paper: str, folders: Sequence[str]) -> Beside:
     return Beside(PAPERS[paper], runs)
 
 
-def write_beside(beside: Beside, output: Path) -> Path:
+def write_beside(beside: Beside, output: str | os.PathLike) -> Path:
     """Write NAME.md, .html, .csv, .json and .tex into a folder, where NAME is the paper's; return the path of the page.
 
     Raises
     ------
     GemoclapError : the folder has other files, or cannot be written.
     """
+    output = Path(output)
     name = beside.paper.name
     write_json(output / f"{name}.json", _data(beside, output))
     write_csv(output / f"{name}.csv", [*map(_published_row, beside.paper.systems), *_own_rows(beside)])

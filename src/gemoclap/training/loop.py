@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -39,7 +40,7 @@ def run_epochs(
     objective: Objective,
     batches: Batches,
     settings: TrainSettings,
-    output: Path,
+    output: str | os.PathLike,
     *,
     run_key: str,
     evaluate: Callable[[], dict[str, float]] | None = None,
@@ -73,6 +74,7 @@ def run_epochs(
     GemoclapError : `output` has another run; a loss is not finite; `evaluate` or a tracker is missing; or there is no batch.
     """
     _check_request(batches, settings, evaluate)
+    output = Path(output)
     accelerator = start_accelerator(settings, output)
     check_equal_lengths(len(batches))
     _seed(settings.seed + accelerator.process_index)
