@@ -136,8 +136,8 @@ def test_an_evaluation_that_fails_leaves_nothing_and_can_be_run_again(
     assert contents(tmp_path) == {} and list(tmp_path.iterdir()) == []
     assert run(*given) == 0
     names = {path.name for path in (tmp_path / "scores").iterdir()}
-    pictures = {f"{name}.{kind}" for name in ("confusion", "reliability") for kind in ("png", "svg")}
-    assert names == {"predictions.csv", "scores.json", "scores.csv", "report.md", *pictures}
+    pictures = {f"{name}.{kind}" for name in ("confusion", "reliability", "speakers") for kind in ("png", "svg")}
+    assert names == {"predictions.csv", "scores.json", "scores.csv", "speakers.csv", "report.md", *pictures}
 
 
 @pytest.mark.parametrize("form", ["emobox", "audformat"])

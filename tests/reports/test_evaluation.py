@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from fakerun import make_run
-from pages import refuse, sklearn_percent, table_after
+from written_pages import refuse, sklearn_percent, table_after
 
 from gemoclap.metrics.calibration import apply_temperature, class_numbers, confidence_of
 from gemoclap.predictions import PredictionTable, read_predictions

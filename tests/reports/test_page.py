@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from fakerun import CLASSES, make_run, told
-from pages import refuse, sklearn_percent, table_after
+from written_pages import refuse, sklearn_percent, table_after
 
 import gemoclap.reports
 from gemoclap.errors import GemoclapError

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakerun import make_run
-from pages import table_after
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
+from written_pages import table_after
 
 from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import write_report, write_scores

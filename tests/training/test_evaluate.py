@@ -136,8 +136,11 @@ def test_progress_counts_up_to_all(model: GEmoClapModel, utterances: list[Uttera
 
 def test_no_utterance_of_the_models_classes(model: GEmoClapModel, utterances: list[Utterance]) -> None:
     unknown = [row for row in utterances if row.emotion in (None, "frustrated")]
-    for rows in (unknown, []):
-        with pytest.raises(GemoclapError, match=r"angry, happy, neutral, sad.*gemoclap inspect") as raised:
+    for rows, remedy in (
+        (unknown, "frustrated; name their classes with --merges"),
+        ([], "check .* 'gemoclap inspect'"),
+    ):
+        with pytest.raises(GemoclapError, match=rf"angry, happy, neutral, sad.*{remedy}") as raised:
             predict_table(model, rows, AudioStore(AUDIO))
         assert "\n" not in str(raised.value)
 
