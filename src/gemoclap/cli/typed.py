@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from gemoclap.errors import GemoclapError
 from gemoclap.files import parse_yaml
@@ -18,17 +18,11 @@ def spelt_lists(given: Sequence[str], lists: Collection[str], lists_or_single: C
     lists : the options that take a list (`Parser.lists`).
     lists_or_single : those that also take a single value (`Parser.lists_or_single`), which has no comma.
     """
-    spelt: list[str] = []
-    for argument in given:
-        option, equals, value = argument.partition("=")
-        before = spelt[-1] if spelt else ""
-        if before in lists or (before in lists_or_single and "," in argument):
-            spelt.append(_as_list(argument))
-        elif equals and (option in lists or (option in lists_or_single and "," in value)):
-            spelt.append(f"{option}={_as_list(value)}")
-        else:
-            spelt.append(argument)
-    return spelt
+
+    def is_meant(option: str, value: str) -> bool:
+        return option in lists or (option in lists_or_single and "," in value)
+
+    return _spelt(given, is_meant, lambda value, _: _as_list(value))
 
 
 def spelt_words(given: Sequence[str], of_words: Collection[str]) -> list[str]:
@@ -44,13 +38,25 @@ def spelt_words(given: Sequence[str], of_words: Collection[str]) -> list[str]:
     ------
     GemoclapError : as `as_words`.
     """
+    return _spelt(given, lambda option, _: option in of_words, as_words)
+
+
+def _spelt(given: Sequence[str], is_meant: Callable[[str, str], bool], spell: Callable[[str, str], str]) -> list[str]:
+    """Return the arguments with the values of some options changed: ``--option value`` and ``--option=value``.
+
+    Parameters
+    ----------
+    is_meant : takes an option and its value, and returns whether the value is to be changed.
+    spell : takes a value and its option, and returns the changed value.
+    """
     spelt: list[str] = []
     for argument in given:
+        before = spelt[-1] if spelt else ""
         option, equals, value = argument.partition("=")
-        if spelt and spelt[-1] in of_words:
-            spelt.append(as_words(argument, spelt[-1]))
-        elif equals and option in of_words:
-            spelt.append(f"{option}={as_words(value, option)}")
+        if is_meant(before, argument):
+            spelt.append(spell(argument, before))
+        elif equals and is_meant(option, value):
+            spelt.append(f"{option}={spell(value, option)}")
         else:
             spelt.append(argument)
     return spelt
