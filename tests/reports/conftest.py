@@ -12,7 +12,7 @@ from fakerun import make_run
 from matplotlib.font_manager import fontManager
 from results_scripts import TWO, load, record
 
-from gemoclap.reports import canvas
+from gemoclap.reports import canvas, write_report
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,14 @@ def scripts() -> ModuleType:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two methods, two folds and eight speakers. Tests do not change it."""
     return make_run(tmp_path_factory.mktemp("made") / "run", **TWO)
+
+
+@pytest.fixture(scope="session")
+def full_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three methods, and its report. Tests do not change it."""
+    run = make_run(tmp_path_factory.mktemp("full") / "run")
+    write_report(run)
+    return run
 
 
 @pytest.fixture(scope="session")

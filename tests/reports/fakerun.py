@@ -13,6 +13,8 @@ import yaml
 from gemoclap.predictions import PredictionTable
 
 CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgusted", "surprised")
+ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
+"""Arguments of `make_run` for one method in two folds."""
 
 
 def make_run(

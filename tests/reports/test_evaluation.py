@@ -5,15 +5,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
-from fakerun import make_run
+from fakerun import ONE, make_run
 from written_pages import refuse, sklearn_percent, table_after
 
 from gemoclap.metrics.calibration import apply_temperature, class_numbers, confidence_of
 from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import write_scores
 from gemoclap.reports.rows import score_table
-
-ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
 
 
 def test_report_of_one_evaluation(tmp_path):

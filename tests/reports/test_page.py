@@ -9,7 +9,7 @@ from dataclasses import replace
 import matplotlib.image
 import numpy as np
 import pytest
-from fakerun import CLASSES, make_run, told
+from fakerun import CLASSES, ONE, make_run, told
 from written_pages import refuse, sklearn_percent, table_after
 
 import gemoclap.reports
@@ -18,15 +18,6 @@ from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import collect, write_report
 from gemoclap.reports.page import report_title
 from gemoclap.reports.protocol import protocol_of
-
-ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
-
-
-@pytest.fixture(scope="module")
-def full_run(tmp_path_factory):
-    run = make_run(tmp_path_factory.mktemp("full") / "run")
-    write_report(run)
-    return run
 
 
 def test_every_file_is_there_and_no_other_is_left(full_run):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakerun import make_run
+from fakerun import ONE, make_run
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from written_pages import table_after
 
@@ -13,15 +13,6 @@ from gemoclap.predictions import PredictionTable, read_predictions
 from gemoclap.reports import write_report, write_scores
 from gemoclap.reports.rows import score_table
 from gemoclap.reports.speakers import SpeakerScore, Spread, draw_speakers, scores_by_speaker
-
-ONE = {"methods": ("emo_clap",), "n_folds": 2, "epochs": 3}
-
-
-@pytest.fixture(scope="module")
-def full_run(tmp_path_factory):
-    run = make_run(tmp_path_factory.mktemp("full") / "run")
-    write_report(run)
-    return run
 
 
 def test_every_speaker_has_scores_of_its_own(full_run):
