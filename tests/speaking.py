@@ -20,7 +20,7 @@ class LoudNet:
 
     def __call__(self, frames: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         loud = frames[:, CONTEXT:].square().mean(1).sqrt() > 0.02
-        return loud.float() * 0.9 + 0.05, hidden, cell
+        return loud.float() * 0.9 + 0.02, hidden, cell
 
 
 class LoudnessPredictor:

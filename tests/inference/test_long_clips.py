@@ -11,6 +11,7 @@ import pytest
 import torch
 from sound import noise, tone, write
 from speaking import LoudNet
+from torch import Tensor
 
 from gemoclap.audio import Recording, load_audio, part_edges, recording, resample_blocks
 from gemoclap.config import AudioSettings
@@ -19,6 +20,7 @@ from gemoclap.inference import clips, clipwise, speech
 from gemoclap.inference.clips import ClipReader
 from gemoclap.inference.prediction import Prediction
 from gemoclap.inference.predictor import Predictor
+from gemoclap.inference.silero import CONTEXT
 
 
 class Waveform(np.ndarray):
@@ -241,6 +243,35 @@ def test_a_short_word_between_pauses_counts(small_model: Path) -> None:
     predictor.check_speech = True
     (parts,) = predictor.predict_parts([np.concatenate([spoken(1.92, 0.2), hush, spoken(0.16, 0.3), hush])])
     assert not isinstance(parts, GemoclapError) and len(parts) == 2
+
+
+class UnsureNet:
+    """Gives quiet sound a low probability of speech."""
+
+    def __init__(self, probability: float) -> None:
+        self.probability = probability
+
+    def __call__(self, frames: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        level = frames[:, CONTEXT:].square().mean(1).sqrt()
+        return torch.where(level > 0.1, 0.9, torch.where(level > 0.005, self.probability, 0.01)), hidden, cell
+
+
+@pytest.mark.parametrize(("probability", "expected"), [(0.25, 2), (0.1, 1)])
+def test_sound_that_may_be_speech_is_no_pause(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch, probability: float, expected: int
+) -> None:
+    """The detector is unsure of sobbed and of shouted speech."""
+    monkeypatch.setattr(speech, "load_speech_net", lambda: UnsureNet(probability))
+    predictor = Predictor.from_pretrained(small_model, device="cpu")
+    predictor.model.config.preparation = asdict(AudioSettings(max_seconds=None, trim_silence_db=None))
+    predictor.model.config.clip_seconds = None
+    predictor.check_speech = True
+    hush = np.full(40 * 512, 1e-3, np.float32)
+    (parts,) = predictor.predict_parts([np.concatenate([spoken(1.92, 0.2), hush, spoken(1.92, 0.02), hush])])
+    assert not isinstance(parts, GemoclapError) and len(parts) == expected
+    # Alone, such sound is no speech if no frame is likelier than that.
+    (alone,) = predictor.predict_many([np.concatenate([hush, spoken(1.92, 0.02)])])
+    assert not isinstance(alone, GemoclapError) and not alone.has_speech
 
 
 @pytest.mark.usefixtures("hears_loud")

@@ -50,6 +50,9 @@ HELD_SECONDS = 30.0
 """A longer clip is not kept in memory."""
 PAUSE = 1.0
 """Seconds. A clip is cut at pauses of this length or longer, which are left out [C]. Training clips have few of them."""
+PAUSE_THRESHOLD = 0.2
+"""In a pause, no frame's probability of speech is as high as this [C]. With Silero's 0.5, quiet, shouted and sobbed speech is
+left out. Chosen on half of the speakers of RAVDESS and nEMO with noise, by benchmarks/pause_threshold.py."""
 
 
 class Stretch(NamedTuple):
@@ -179,9 +182,10 @@ def _spoken(waveform: np.ndarray, begin: int, is_first: bool, is_last: bool) -> 
     needed("torch", "looking for speech")
     from gemoclap.inference.speech import SpeechRules, has_speech, speech_spans
 
-    spans = speech_spans(waveform, SpeechRules(min_silence=PAUSE, min_speech=SHORTEST))
+    heard = has_speech([waveform])
+    spans = speech_spans(waveform, SpeechRules(PAUSE_THRESHOLD, PAUSE, SHORTEST)) if heard else []
     if not spans:
-        yield Part(waveform, has_speech([waveform]), begin)
+        yield Part(waveform, heard, begin)
         return
     pause = round(PAUSE * SAMPLE_RATE)
     for number, (first, last) in enumerate(spans, 1):
