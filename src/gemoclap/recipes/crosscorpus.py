@@ -29,6 +29,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.models import load_emotion_model
 from gemoclap.predictions import PREDICTIONS, PredictionTable, read_predictions
 from gemoclap.recipes.crossval import cross_validate, encoder_config
+from gemoclap.recipes.early_checks import check_genders
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import InputSources, load_audio_store
@@ -212,6 +213,7 @@ class CrossCorpus:
         # corpora share. If shared audio is allowed, reports mention it.
         if self.settings.data.allow_speaker_overlap or any(map(self._pending, self.trainings)):
             self.warnings += same_sound(self.corpora, self.store, self.settings.data)
+        self._check_genders()
         claim_together(self.output, self._lasting(), [self.method])
         jobs: dict[str, Callable[[], None]] = {
             one.job: partial(self._train_and_test, one, keep_models, show) for one in self.trainings
@@ -220,6 +222,12 @@ class CrossCorpus:
             for name in self.within:
                 jobs[f"cross-validate {name} seed {seed}"] = partial(self._cross_validate, name, seed, show)
         share(jobs, self.output, say)
+
+    def _check_genders(self) -> None:
+        """Raise a GemoclapError if a corpus still to train on lacks genders, before hours are spent on the others."""
+        for one in filter(self._pending, self.trainings):
+            rows = [row for name in one.together or (one.corpus,) for row in self.corpora[name].of(one.labels)]
+            check_genders(self.settings, self.method, [Fold(one.corpus, tuple(rows), (), ())])
 
     def _pending(self, training: Training) -> list[Pair]:
         return [pair for pair in training.pairs if not self.predictions_path(pair, training.seed).is_file()]

@@ -25,6 +25,7 @@ from gemoclap.labels import Vocabulary
 from gemoclap.predictions import EMBEDDINGS, PREDICTIONS, PredictionTable, write_embeddings
 from gemoclap.recipes.baseline import EgemapsFeatures, opensmile_package, run_fold
 from gemoclap.recipes.calibration import CALIBRATION
+from gemoclap.recipes.early_checks import one_gender
 from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
@@ -91,6 +92,7 @@ def cross_validate(
     for method in trained:
         unfinished = {output / method / fold.name: fold for fold in pending[method]}
         check_folds(settings, method, unfinished, vocabulary, sources.store)
+        say_all(one_gender(settings, method, pending[method]))
     if settings.objective.votes and trained:
         say(without_votes(folds, vocabulary))
     claim(output, config, methods, plan)

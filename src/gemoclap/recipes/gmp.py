@@ -42,6 +42,7 @@ from gemoclap.gmp.frame_labels import FrameLabelModel, FramePseudoLabels
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes.clusters import cluster
+from gemoclap.recipes.early_checks import check_genders
 from gemoclap.recipes.gmp_features import ORIGIN, copy_features, feature_settings, features_of, features_origin
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_folder import (
@@ -158,6 +159,7 @@ def check_folds(settings: Settings, folds: Mapping[Path, Fold], store: AudioStor
         for output, fold in folds.items()
         if (step == "features" or "features" in _steps_before(settings, output)) and not is_trained(output / "features")
     }
+    check_genders(settings, "gmp_tl", pending.values())
     for fold in pending.values():
         _check_features(settings, fold)
     if gmp.frame_epochs and pending and settings.train.batch_seconds and settings.train.chunk_size:
@@ -177,10 +179,6 @@ def _check_features(settings: Settings, fold: Fold) -> None:
     if settings.model.freeze == "all":
         raise GemoclapError(
             "model.freeze all: gmp_tl trains the encoder; set it to none, front_end or a number of layers"
-        )
-    if gmp.gender and not any(row.gender for row in fold.train):
-        raise GemoclapError(
-            f"gmp.gender: no training utterance of {fold.name} has a gender; fill the manifest's field, or set it to false"
         )
     if gmp.features is not None:
         features_of(Path(gmp.features), features_origin(settings, fold))

@@ -14,7 +14,7 @@ from torch import Tensor
 from gemoclap.audio import SAMPLE_RATE
 from gemoclap.clap import objectives as contrastive
 from gemoclap.clap.model import GEmoClapModel
-from gemoclap.clap.objectives import GENDER_HEAD, NEEDS_GENDER
+from gemoclap.clap.objectives import GENDER_HEAD
 from gemoclap.config import HEADS, METHODS, ObjectiveSettings, Settings
 from gemoclap.corpora.manifest import Utterance
 from gemoclap.corpora.speakers import speaker_name
@@ -27,7 +27,6 @@ from gemoclap.encoders.pooling import Standardizer
 from gemoclap.encoders.provenance import LABELLED
 from gemoclap.encoders.speech import SpeechEncoder
 from gemoclap.encoders.wavlm import make_wavlm_attention_fast
-from gemoclap.errors import GemoclapError
 from gemoclap.heads import objectives as plain
 from gemoclap.heads.classifier import SpeechClassifier
 from gemoclap.labels import Vocabulary
@@ -77,11 +76,6 @@ def train_in_one_stage(
     -------
     The model, and the source of its inputs for scoring, prepared for every utterance of the fold.
     """
-    if method in NEEDS_GENDER | plain.GENDER_HEAD and not any(row.gender for row in fold.train):
-        raise GemoclapError(
-            f"{method} needs gender labels, and no training utterance of {fold.name} has one; fill the manifest's field "
-            "gender, or train emo_clap"
-        )
     state = process_state()
     check_classes(fold.train, vocabulary)
     model = build_model(settings, method, vocabulary)

@@ -27,6 +27,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import file_hash
 from gemoclap.predictions import PREDICTIONS, PredictionTable, concatenate, read_predictions
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.early_checks import check_needs
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import read_log
@@ -161,10 +162,15 @@ class Sweep:
         ------
         GemoclapError : as `crossval.cross_validate`.
         """
-        if any(name.startswith("model.") for name in self.axes):
-            for one in self.combinations:  # a layer that is not there is found now, not after hours of other values
-                if not all(self.is_finished(one, seed) for seed in self.seeds):
-                    build_model(self.settings_of(one, self.seeds[0]), self.methods[0], self.vocabulary)
+        for (
+            one
+        ) in self.combinations:  # what cannot be trained is found now, not after hours of other values and methods
+            if not all(self.is_finished(one, seed) for seed in self.seeds):
+                settings = self.settings_of(one, self.seeds[0])
+                for method in self.methods:
+                    check_needs(settings, method, self.folds, self.vocabulary)
+                if any(name.startswith("model.") for name in self.axes):
+                    build_model(settings, self.methods[0], self.vocabulary)
         claim_together(self.output, self._lasting(), self.methods)
         jobs = {
             f"{one.name} seed {seed}": partial(self._run, one, seed, show)

@@ -25,6 +25,7 @@ from gemoclap.files import entry, file_hash
 from gemoclap.labels import Vocabulary
 from gemoclap.predictions import PREDICTIONS
 from gemoclap.recipes.crossval import cross_validate
+from gemoclap.recipes.early_checks import check_needs
 from gemoclap.recipes.holding import holding
 from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import REMEDY, read_run_config
@@ -177,6 +178,9 @@ class TableRun:
         """
         if any(map(self.pending, self.table.cells)):
             _ = self.store  # read all audio first, so that a faulty file leaves no run behind
+        for method in self.table.methods:
+            cells = [cell for cell in self.table.cells if cell.method == method]
+            check_needs(self.settings, method, self.folds if any(map(self.pending, cells)) else (), self.vocabulary)
         claim_together(self.table.output, self._lasting(), self.table.methods)
         jobs = {cell.job: partial(self._fill_cell, cell, keep_models, show) for cell in self.table.cells}
         share(jobs, self.table.output, say)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gemoclap.config import VOTED, Settings
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.config import Settings
 from gemoclap.data.audio_store import AudioStore
 from gemoclap.data.dataset import InputSource
 from gemoclap.data.folds import Fold, undivided
 from gemoclap.data.reading import left_out, one_class_corpora, read_data, unused_merges
 from gemoclap.data.same_audio import refuse_same_audio
-from gemoclap.errors import GemoclapError
 from gemoclap.labels import Vocabulary
 from gemoclap.models import EmotionModel
 from gemoclap.recipes import gmp
 from gemoclap.recipes.calibration import predictions_of_run, set_calibration
+from gemoclap.recipes.early_checks import check_needs, has_votes, one_gender
 from gemoclap.recipes.gmp import Step, check_step, run_gmp_step, train_gmp_tl
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
@@ -78,6 +77,7 @@ def train(
         check_folds(settings, method, {output: everyone}, vocabulary, store, step)
         if settings.objective.votes:
             say(without_votes([everyone], vocabulary))
+        say_all(one_gender(settings, method, [everyone]))
         claim(output, config)
         if step is not None and step != "finetune":
             return run_gmp_step(step, settings, everyone, vocabulary, sources, output)
@@ -99,31 +99,15 @@ def check_folds(
     step: Step | None = None,
 ) -> None:
     """Check early what would otherwise fail late in the training of a method. `folds` is folder -> fold."""
-    if settings.objective.votes:
-        _check_votes(method, folds.values(), vocabulary)
+    check_needs(settings, method, folds.values(), vocabulary)
     if method == "gmp_tl":
         gmp.check_folds(settings, folds, store, step)
-
-
-def _check_votes(method: str, folds: Iterable[Fold], vocabulary: Vocabulary) -> None:
-    if method not in VOTED:
-        raise GemoclapError(
-            f"objective.votes: {method} trains on one label for each utterance; methods that train on votes: "
-            f"{', '.join(VOTED)}; leave the setting out, or the method"
-        )
-    for fold in folds:
-        if not any(_has_votes(row, vocabulary) for row in fold.train):
-            raise GemoclapError(
-                f"objective.votes: no training utterance of {fold.name} has votes for one of the classes "
-                f"({', '.join(vocabulary.emotions)}); fill the manifest's field 'votes' in with these words, or leave the "
-                "setting out"
-            )
 
 
 def without_votes(folds: Sequence[Fold], vocabulary: Vocabulary) -> str:
     """Return a sentence with the number of training utterances whose votes cannot be trained on; empty if there are none."""
     rows = list({row.id: row for fold in folds for row in fold.train}.values())
-    lacking = sum(not _has_votes(row, vocabulary) for row in rows)
+    lacking = sum(not has_votes(row, vocabulary) for row in rows)
     if not lacking:
         return ""
     have = "has" if lacking == 1 else "have"
@@ -131,10 +115,6 @@ def without_votes(folds: Sequence[Fold], vocabulary: Vocabulary) -> str:
         f"objective.votes: {lacking:,} of {counted(len(rows), 'training utterance')} {have} no votes for any of the classes: "
         "the label takes their place"
     )
-
-
-def _has_votes(row: Utterance, vocabulary: Vocabulary) -> bool:
-    return any(vocabulary.counts(row.votes or {}))
 
 
 def train_method(
