@@ -17,7 +17,7 @@ from tiny import save_whisper
 
 from gemoclap import Predictor
 from gemoclap.config import ModelSettings
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.corpora.speakers import speaker_name
 from gemoclap.data.perturb import with_copies
 from gemoclap.encoders.speech import SpeechEncoder
@@ -190,6 +190,31 @@ def test_evaluate_adapts_to_the_whole_manifest_too(finished: Path, small_manifes
     np.testing.assert_allclose(scores["folder"], expected, atol=1e-5)
     assert np.abs(scores["none"] - scores["folder"]).max() > 1e-3
     assert np.abs(scores["speaker"] - scores["folder"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("way", ["folder", "speaker"])
+def test_evaluate_scores_what_predict_answers_for_the_whole_manifest(
+    way: str, finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "damaged.wav").write_text("no sound")
+    rows = read_manifest(small_manifest)
+    labels = {row.id: (row.emotion, "bored", None)[number % 3] for number, row in enumerate(rows)}
+    damaged = replace(rows[0], id="damaged", path=str(tmp_path / "damaged.wav"), emotion=None)
+    write_manifest([*(replace(row, emotion=labels[row.id]) for row in rows), damaged], tmp_path / "m.jsonl")
+    given = (tmp_path / "m.jsonl", "--model", finished / "ce" / "fold_2" / "model", "--adapt", way)
+    assert run("evaluate", *given, "-o", tmp_path / "scores") == 0
+    shown = capsys.readouterr()
+    assert run("predict", *given, "-o", tmp_path / "p.csv") == 1  # the damaged one
+    table = read_predictions(tmp_path / "scores" / "predictions.csv")
+    with open(tmp_path / "p.csv", newline="") as file:
+        answers = {row["id"]: row for row in csv.DictReader(file)}
+    expected = [[float(answers[name][label]) for label in table.classes] for name in table.ids]
+    np.testing.assert_allclose(table.probabilities, expected, atol=2e-6)
+    others = len(rows) - len(table)
+    assert "1 of " in shown.err and "could not be read, and are not adapted to" in shown.err
+    said = f"(with {others} clips that have no label to score)"
+    assert said in shown.out and said in (tmp_path / "scores" / "report.md").read_text()
+    assert json.loads((tmp_path / "scores" / "scores.json").read_text())["adapted_to_unscored"] == others
 
 
 def test_evaluate_names_what_it_cannot_adapt_to(

@@ -38,7 +38,7 @@ def add_evaluate(parser: Parser) -> None:
     parser.add_argument("--merges", type=dict[str, str], default={}, help=merges)
     adapt = (
         "adapt the model to the recordings, without labels, as in 'gemoclap predict': none; folder = to all of them together; "
-        "speaker = to each speaker of the manifest. The report says so"
+        "speaker = to each speaker of the manifest. Clips without a label to score are adapted to as well. The report says so"
     )
     parser.add_argument("--adapt", type=Literal["none", "folder", "speaker"], default="none", help=adapt)
     parser.add_argument("--batch_size", type=PositiveInt, default=16, help=BATCH_SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,13 +43,14 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
     classifier = classifier_of(model, choice.words)
     rows = labelled_rows(utterances, choice.vocabulary)
     require_audio(rows)
-    groups = _groups(predictor, rows, args.adapt)
-    words, raw = _probabilities(predictor, rows, classifier, args.batch_size, groups)
+    others = _also_adapted_to(utterances, rows, args.adapt)
+    groups = _groups(predictor, [*rows, *others], args.adapt)
+    words, raw, unscored = _probabilities(predictor, rows, others, classifier, args.batch_size, groups)
     table = table_of(rows, choice.join(words), choice.vocabulary.emotions, choice.vocabulary.resolve, None)
     scores = score_table(table)
     trained_speakers = sorted(common_speakers(model.config.trained_speakers or (), map(speaker_name, utterances)))
     unknown = unknown_labels(utterances, choice.vocabulary)
-    for remark in label_remarks(scores, table, unknown, trained.emotions, args.adapt):
+    for remark in label_remarks(scores, table, unknown, trained.emotions, args.adapt, unscored):
         print(f"beware: {remark}")
     if trained_speakers:
         print(
@@ -73,8 +75,25 @@ def score(args: Namespace, utterances: Sequence[Utterance]) -> None:
                 scores, table, folder, title, trained_speakers,
                 unknown=unknown, trained_classes=trained.emotions,
                 calibration=calibration, uncalibrated=uncalibrated, made=made_with(), adapt=args.adapt,
-                merges=merges,
+                unscored=unscored, merges=merges,
             )  # fmt: skip
+
+
+def _also_adapted_to(utterances: Sequence[Utterance], rows: Sequence[Utterance], how: str) -> list[Utterance]:
+    """Return the clips that `predict --adapt` would adapt to besides `rows`: those of the manifest without a label to score.
+
+    With ``"speaker"`` they are those of the speakers of `rows`; others have no effect on the scores.
+    """
+    if how == "none":
+        return []
+    scored = {(row.path, row.start, row.end) for row in rows}
+    voices = {speaker_name(row) for row in rows if row.speaker is not None}
+    others = [row for row in utterances if (row.path, row.start, row.end) not in scored]
+    return (
+        others
+        if how == "folder"
+        else [row for row in others if row.speaker is not None and speaker_name(row) in voices]
+    )
 
 
 def _groups(predictor: Predictor, rows: Sequence[Utterance], how: str) -> list[str] | None:
@@ -89,34 +108,59 @@ def _groups(predictor: Predictor, rows: Sequence[Utterance], how: str) -> list[s
 def _probabilities(
     predictor: Predictor,
     rows: Sequence[Utterance],
+    others: Sequence[Utterance],
     classifier: Classifier,
     batch_size: int,
     groups: Sequence[str] | None,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the probabilities ``(N, C)`` of the classifier's labels, as 'gemoclap predict' gives them.
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """Return the probabilities ``(N, C)`` of the classifier's labels for `rows`, as 'gemoclap predict' gives them.
 
     If the classifier has a temperature, those without it come too. It acts on each part of a clip, so it cannot be taken back
-    from their mean.
+    from their mean. The last value is how many of `others` were adapted to.
+
+    Parameters
+    ----------
+    groups : the group of each of `rows` and `others`, or None.
     """
     labels = classifier.labels
     predictor.check_speech = True
     predictor.any_words = True  # whoever has labelled a manifest so knows what the words mean
     raw = Predictor(predictor.model)
     raw.any_words = True
-    clips: list[Featured] = []
-    with progress_bar("classifying") as progress:
-        for clip in predictor.featured(rows, batch_size):
-            if isinstance(clip, GemoclapError):
-                raise clip
-            clips.append(clip)
-            progress(len(clips), len(rows))
+    clips = _heard(predictor, [*rows, *others], len(rows), batch_size)
     if groups is not None:
-        clips, _ = adapt_clips(clips, groups)
-    answers = [_shares(predictor.decide(clip, labels), labels) for clip in clips]
+        readable = [(clip, group) for clip, group in zip(clips, groups, strict=True) if clip is not None]
+        clips = [*adapt_clips(*zip(*readable, strict=True))[0]]
+    unscored = len(clips) - len(rows)
+    if unscored < len(others):
+        print(
+            f"gemoclap: {len(others) - unscored} of {counted(len(others), 'clip')} without a label to score could not be read, "
+            "and are not adapted to",
+            file=sys.stderr,
+        )
+    scored = [clip for clip in clips[: len(rows)] if clip is not None]
+    answers = np.array([_shares(predictor.decide(clip, labels), labels) for clip in scored])
     if not classifier.is_calibrated:
-        return np.array(answers), None
+        return answers, None, unscored
     with uncalibrated(predictor.model):
-        return np.array(answers), np.array([_shares(raw.decide(clip, labels), labels) for clip in clips])
+        return answers, np.array([_shares(raw.decide(clip, labels), labels) for clip in scored]), unscored
+
+
+def _heard(
+    predictor: Predictor, utterances: Sequence[Utterance], needed: int, batch_size: int
+) -> list[Featured | None]:
+    """Return the features of each clip. The first `needed` must be readable; of the others, those that are not are None."""
+    clips: list[Featured | None] = []
+    with progress_bar("classifying") as progress:
+        for clip in predictor.featured(utterances, batch_size):
+            if isinstance(clip, GemoclapError):
+                if len(clips) < needed:
+                    raise clip
+                clips.append(None)
+            else:
+                clips.append(clip)
+            progress(len(clips), len(utterances))
+    return clips
 
 
 @contextmanager

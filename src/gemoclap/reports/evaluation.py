@@ -46,6 +46,7 @@ def write_scores(
     uncalibrated: np.ndarray | None = None,
     made: Mapping[str, Any] | None = None,
     adapt: str = "none",
+    unscored: int = 0,
     merges: Mapping[str, str] | None = None,
 ) -> Path:
     """Write scores.json, scores.csv, speakers.csv, report.md and the pictures of one evaluation.
@@ -63,6 +64,7 @@ def write_scores(
     uncalibrated : the table's probabilities before calibration; None if there is no calibration.
     made : versions and machine, from `recipes.made.made_with`.
     adapt : what the predictions were adapted to, a key of `ADAPTED`.
+    unscored : number of clips without a label to score that the predictions were adapted to as well.
     merges : label -> class, for labels of the manifest and classes of the model that count as another class.
 
     Returns
@@ -71,7 +73,7 @@ def write_scores(
     """
     output_dir = Path(output_dir)
     confidence = evaluated_confidence(table, calibration, uncalibrated)
-    remarks = [*label_remarks(scores, table, unknown or {}, trained_classes, adapt), *gender_remarks(table)]
+    remarks = [*label_remarks(scores, table, unknown or {}, trained_classes, adapt, unscored), *gender_remarks(table)]
     pictures: dict[str, Picture] = {
         "confusion.png": ("Confusion matrix", partial(plots.write_confusion, scores, title=title))
     }
@@ -84,6 +86,7 @@ def write_scores(
     data = {
         "title": title,
         "adapt": adapt,
+        "adapted_to_unscored": unscored,
         "merges": dict(merges or {}),
         **scores.to_dict(),
         "absent_classes": absent_classes(table),
@@ -134,6 +137,7 @@ def label_remarks(
     unknown: Mapping[str, int],
     trained: Sequence[str] = (),
     adapt: str = "none",
+    unscored: int = 0,
 ) -> list[str]:
     """Return sentences on adaptation, equal predictions, classes that do not occur, unknown labels and unknown speakers.
 
@@ -142,14 +146,19 @@ def label_remarks(
     scores : the scores of `table`.
     unknown : label -> number of utterances, for labels that are not among the table's classes.
     trained : all classes of the model; the table may have fewer.
-    adapt : what the predictions were adapted to, a key of `ADAPTED`.
+    adapt, unscored : as in `write_scores`.
     """
     remarks = []
     if adapt != "none":
         others = "the same speaker" if adapt == "speaker" else "the manifest"
+        too = (
+            f" (with {counted(unscored, 'clip')} that {'has' if unscored == 1 else 'have'} no label to score)"
+            if unscored
+            else ""
+        )
         remarks.append(
-            f"each prediction depends on the other clips of {others} that are scored here, whose labels are not used; the "
-            "scores are not comparable with those of clips alone"
+            f"each prediction depends on the other clips of {others}{too}, whose labels are not used; the scores are not "
+            "comparable with those of clips alone"
         )
     if scores.only_answer is not None:
         remarks.append(
