@@ -73,6 +73,27 @@ def test_what_is_done_is_not_done_again_and_seeds_are_added(
     assert list(json.loads((output / "results.json").read_text())["seed_means"][0]["methods"]) == ["0", "1", "2"]
 
 
+def test_seeds_of_later_commands_are_reported_with_the_earlier_ones(
+    finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "run"))
+    assert run(*command(small_manifest, output, "--seeds", "2")) == 0
+    results = json.loads((output / "results.json").read_text())
+    assert results["runs"] == ["seed_0", "seed_1", "seed_2"]
+    assert list(results["seed_means"][0]["methods"]) == ["0", "1", "2"]
+    assert not (output / "seed_2" / "egemaps_svm").exists()  # it knows no seed, and seed_0 has it
+    before = contents(output)
+    line = complaint(capsys, *command(small_manifest, output, "--seeds", "3", "--train.lr", "0.1"))
+    assert f"{output / 'seed_0'}: holds another run (its train.lr differs" in line
+    assert contents(output) == before
+    shutil.rmtree(output / "seed_2" / "ce")  # stopped before its first fold
+    assert run(*command(small_manifest, output, "--seeds", "1", "--methods", "ce")) == 0
+    again = (output / "results.json").read_text()
+    assert list(json.loads(again)["seed_means"][0]["methods"]) == ["0", "1"]
+    assert run("report", output) == 0 and (output / "results.json").read_text() == again
+    assert run("compare", f"{output}:ce", f"{output}:egemaps_svm", "-o", tmp_path / "pairs") == 0
+
+
 def test_what_makes_no_sense_with_seeds_is_refused(
     finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -88,7 +109,7 @@ def test_what_makes_no_sense_with_seeds_is_refused(
     assert not new.exists()
     assert "is a run of its own" in refused(finished / "seed_0", "--seeds", "0,1")
     assert "holds files of something else" in refused(finished.parent, "--seeds", "0,1")
-    assert "holds files of something else" in refused(finished, "--train.seed", "0")
+    assert "has runs of several seeds; name seeds with --seeds" in refused(finished, "--train.seed", "0")
 
 
 def test_report_takes_the_folder_of_several_seeds(finished: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from gemoclap.errors import GemoclapError
 from gemoclap.recipes.crossval import cross_validate, cross_validate_seeds
 from gemoclap.recipes.dimensions import METHOD, cross_validate_dimensions
 from gemoclap.recipes.holding import holding
-from gemoclap.recipes.run_folder import CONFIG, seed_folder, seed_folders
+from gemoclap.recipes.run_folder import CONFIG, seed_folder, seed_folders, tested_seeds
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.recipes.train import train
 from gemoclap.reports import Results, collect, collect_together, print_table, write_report
@@ -84,16 +84,19 @@ def _report_dimensions(folder: Path) -> None:
 
 
 def _crossval_seeds(args: Namespace, seeds: Sequence[int], output: Path) -> int:
-    """Cross-validate with each seed, report each run when it is finished, and then all together."""
+    """Cross-validate with each seed, report each run when it is finished, and then all together.
+
+    Seeds that an earlier command has trained in the same folder are reported too, as `gemoclap report` does.
+    """
     settings = settings_of(args)
     folders = {seed: seed_folder(output, seed) for seed in seeds}
-    refuse_other_files(output, list(folders.values()))
+    refuse_other_files(output, [*folders.values(), *seed_folders(output)])
     is_main = process_state().is_main_process
     for folder in cross_validate_seeds(settings, args.methods, folders, keep_models=args.keep_models):
         if is_main:
             print(f"{write_report(folder)}: finished")
     if is_main:
-        _report(collect_together(list(folders.values()), output))
+        _report(collect_together(tested_seeds(output), output))
     leave_together()
     return 0
 
@@ -127,7 +130,7 @@ def run_report(args: Namespace) -> int:
 
 def _runs_of(folder: Path) -> list[Path]:
     """Return the runs of each seed, if a folder has several, or the folder itself."""
-    return [folder] if (folder / CONFIG).is_file() else seed_folders(folder) or [folder]
+    return [folder] if (folder / CONFIG).is_file() else tested_seeds(folder) or [folder]
 
 
 def _report(results: Results, formats: Sequence[str] = FORMATS) -> None:

@@ -30,7 +30,7 @@ from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import begun_at, write_made
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all
+from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all, seed_folders
 from gemoclap.recipes.supervised import is_trained, save_model
 from gemoclap.recipes.train import check_folds, train_method, without_votes
 from gemoclap.running import running_seconds
@@ -135,7 +135,7 @@ def cross_validate_seeds(
 ) -> Iterator[Path]:
     """Cross-validate with one seed after the other, and yield the folder of each when it is finished.
 
-    Baselines have no seed, so only the first folder has them.
+    Baselines have no seed, so only the first folder has them, or that of a seed which an earlier command has trained.
 
     Parameters
     ----------
@@ -144,16 +144,35 @@ def cross_validate_seeds(
 
     Raises
     ------
-    GemoclapError : as `cross_validate`; no method is trained.
+    GemoclapError : as `cross_validate`; no method is trained; or a run of another seed, which is in the same place and would be
+        reported together with these, has other settings.
     """
     check_methods(methods, (*TRAINED, *BASELINES), "cross-validate")
     if all(method in BASELINES for method in methods):
         raise GemoclapError(f"{', '.join(methods)}: does not use seeds; leave --seeds out, or add a method that does")
+    others = _other_seeds(settings, methods, folders)
+    known = {name for name in BASELINES for other in others if any((other / name).glob(f"*/{PREDICTIONS}"))}
+    methods = [method for method in methods if method not in known]
     for seed, folder in folders.items():
         seeded = replace(settings, train=replace(settings.train, seed=seed))
         cross_validate(seeded, methods, folder, keep_models=keep_models)
         yield Path(folder)
         methods = [method for method in methods if method not in BASELINES]
+
+
+def _other_seeds(settings: Settings, methods: Sequence[str], folders: Mapping[int, str | os.PathLike]) -> list[Path]:
+    """Return the runs of other seeds beside these. Raise a GemoclapError if one has other settings."""
+    settings = replace(settings, data=read_data(settings.data)[2])
+    given = {Path(folder) for folder in folders.values()}
+    others = []
+    for place in sorted({folder.parent for folder in given}):
+        for other in seed_folders(place):
+            seed = other.name.removeprefix("seed_")
+            if other not in given and seed.isdecimal():
+                seeded = replace(settings, train=replace(settings.train, seed=int(seed)))
+                refuse_other_run(other, run_config(seeded, methods))
+                others.append(other)
+    return others
 
 
 def plan_of(

@@ -20,6 +20,7 @@ from gemoclap.encoders.text import MINILM, minilm_folder
 from gemoclap.encoders.weights import WeightFiles, find_weights
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json, read_yaml, write_json
+from gemoclap.predictions import PREDICTIONS
 from gemoclap.training.checkpoint import CHECKPOINT
 from gemoclap.training.distributed import process_state
 from gemoclap.writing import atomic_write, folder_written_beside, is_passing, refuse_used_folder
@@ -86,6 +87,12 @@ def seed_folders(folder: Path) -> list[Path]:
     """Return the runs within the folder of several seeds, by their seed; none if it is something else."""
     found = [path.parent for path in folder.glob(f"seed_*/{CONFIG}")]
     return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
+def tested_seeds(folder: Path) -> list[Path]:
+    """Return those of `seed_folders` that have predictions to report. If none has any, all of them."""
+    found = seed_folders(folder)
+    return [one for one in found if any(one.glob(f"*/*/{PREDICTIONS}"))] or found
 
 
 def known_weights(encoder: str, is_text: bool = False) -> WeightFiles | None:
@@ -197,6 +204,10 @@ def refuse_other_run(folder: Path, config: Mapping[str, Any], folds: Mapping[str
     GemoclapError : the folder has a run with other settings, manifest or folds, or other files.
     """
     if not (folder / CONFIG).is_file():
+        if seed_folders(folder):
+            raise GemoclapError(
+                f"{folder}: has runs of several seeds; name seeds with --seeds, or choose another folder with -o"
+            )
         refuse_used_folder(folder)
         return
     if not has_begun(folder):

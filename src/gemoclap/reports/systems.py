@@ -15,7 +15,7 @@ from gemoclap.errors import GemoclapError, did_you_mean
 from gemoclap.files import read_json
 from gemoclap.predictions import PREDICTIONS
 from gemoclap.recipes.other_folders import CROSSVAL, other_folder
-from gemoclap.recipes.run_folder import CONFIG, seed_folders
+from gemoclap.recipes.run_folder import CONFIG, seed_folders, tested_seeds
 from gemoclap.reports.dimensions import is_dimension_run
 from gemoclap.reports.joined import joined
 from gemoclap.reports.others import read_answers, s3prl_files
@@ -128,7 +128,7 @@ def read_run(folder: Path) -> Results:
         raise GemoclapError(f"{folder}: {what}")
     if is_dimension_run(folder):
         raise GemoclapError(f"{folder}: is a run of dimensions, which has no classes to compare; name runs of emotions")
-    return collect(folder) if (folder / CONFIG).is_file() else joined(seed_folders(folder), folder)
+    return collect(folder) if (folder / CONFIG).is_file() else joined(tested_seeds(folder), folder)
 
 
 def _run_systems(name: str, source: str, method: str) -> list[System]:
