@@ -20,6 +20,7 @@ from gemoclap.recipes.run_folder import (
     refuse_other_run,
     run_key,
     save_folder,
+    training_key,
 )
 from gemoclap.writing import refuse_used_folder
 
@@ -61,6 +62,62 @@ def test_another_run_is_refused_and_nothing_is_touched(config: dict, folds: dict
         with pytest.raises(GemoclapError, match=says):
             attempt()
     assert contents(tmp_path) == before
+
+
+HASHES = {"encoder_weights": "e1", "text_encoder_weights": "t1", "manifest_sha256": "abc"}
+NAMED = {
+    "data": {"manifest": "m.jsonl"},
+    "model": {"audio_encoder": "encoder", "text_encoder": "text"},
+    "train": {"lr": 0.001, "trackers": [], "checkpoint_steps": None},
+    **HASHES,
+}
+MOVED = {
+    **NAMED,
+    "data": {"manifest": "/elsewhere/m.jsonl"},
+    "model": {"audio_encoder": "/elsewhere/encoder", "text_encoder": "/elsewhere/text"},
+}
+
+
+def test_files_may_be_moved_and_what_decides_nothing_may_change(tmp_path: Path) -> None:
+    claim(tmp_path / "run", NAMED, ["emo_clap"], {**FOLDS, "manifest": "m.jsonl"})
+    begin(tmp_path / "run")
+    moved = {**MOVED, "train": {"lr": 0.001, "trackers": ["tensorboard"], "checkpoint_steps": 7}}
+    claim(tmp_path / "run", moved, ["emo_clap"], {**FOLDS, "manifest": "/elsewhere/m.jsonl"})
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {**moved, "methods": ["emo_clap"]}
+
+
+@pytest.mark.parametrize(
+    ("hashes", "differs"),
+    [
+        ({"encoder_weights": "e2"}, "model.audio_encoder"),
+        ({"encoder_weights": None}, "model.audio_encoder"),
+        ({"text_encoder_weights": "t2"}, "model.text_encoder"),
+        ({"text_encoder_weights": None}, "model.text_encoder"),
+    ],
+)
+def test_another_file_or_an_unknown_one_under_another_name_is_another_run(
+    tmp_path: Path, hashes: dict, differs: str
+) -> None:
+    claim(tmp_path, NAMED)
+    begin(tmp_path)
+    with pytest.raises(GemoclapError, match=f"its {differs} differs"):
+        refuse_other_run(tmp_path, {**MOVED, **hashes})
+
+
+def test_a_checkpoint_is_that_of_the_same_files_whatever_they_are_called() -> None:
+    hashes = {name: value for name, value in HASHES.items() if name != "manifest_sha256"}
+    key = training_key(NAMED, "fold", "emo_clap", **hashes)
+    assert key == training_key(MOVED, "fold", "emo_clap", **hashes)
+    assert key == training_key({**NAMED, "train": {"lr": 0.001, "checkpoint_steps": 3}}, "fold", "emo_clap", **hashes)
+    others = [
+        training_key(NAMED, "other fold", "emo_clap", **hashes),
+        training_key(NAMED, "fold", "ce", **hashes),
+        training_key(NAMED, "fold", "emo_clap", **{**hashes, "encoder_weights": "e2"}),
+        training_key(NAMED, "fold", "emo_clap", **{**hashes, "encoder_weights": None}),
+        training_key(MOVED, "fold", "emo_clap", **{**hashes, "encoder_weights": None}),
+        training_key({**NAMED, "train": {"lr": 0.1}}, "fold", "emo_clap", **hashes),
+    ]
+    assert len({key, *others}) == 7
 
 
 def test_a_folder_where_nothing_was_trained_is_free(tmp_path: Path) -> None:

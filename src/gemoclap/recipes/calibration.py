@@ -18,13 +18,14 @@ from gemoclap.recipes.model_card import write_expected_scores
 from gemoclap.recipes.other_folders import other_folder
 from gemoclap.recipes.run_files import read_plan, read_run_config
 from gemoclap.recipes.run_folder import (
+    COMMITS,
     CONFIG,
-    DECIDE_NOTHING,
-    ENCODER_WEIGHTS,
     FOLDS,
     determining,
     first_difference,
+    said_by_both,
     seed_folders,
+    without_names,
 )
 from gemoclap.training.calibration import calibration_on
 
@@ -99,9 +100,7 @@ def _same_settings(folder: Path, config: Mapping[str, Any], method: str) -> Mapp
     if method not in found["methods"]:
         raise GemoclapError(f"{folder}: is not a cross-validation of {method}; name one with --calibrate_on")
     one, other = (_deciding(each, method) for each in (found, config))
-    if None in (one[ENCODER_WEIGHTS], other[ENCODER_WEIGHTS]):
-        one[ENCODER_WEIGHTS] = other[ENCODER_WEIGHTS] = None
-    difference = first_difference(one, other)
+    difference = first_difference(*without_names(*said_by_both(one, other)))
     if difference:
         raise GemoclapError(
             f"{folder}: its {difference} differs from this training's; a temperature is that of a cross-validation with the "
@@ -114,12 +113,8 @@ def _deciding(config: Mapping[str, Any], method: str) -> dict[str, Any]:
     """Return the settings that change a model's probabilities, without the seed."""
     found = determining(config)
     sections = ["model", "objective", "train", *(["gmp"] if method == "gmp_tl" else [])]
-    ignored = {"train.seed", *DECIDE_NOTHING}
-    kept = {
-        section: {
-            name: value for name, value in (found.get(section) or {}).items() if f"{section}.{name}" not in ignored
-        }
-        for section in sections
-    }
+    kept = {section: dict(found.get(section) or {}) for section in sections}
+    kept["train"].pop("seed", None)
     audio = (config.get("data") or {}).get("audio") or {}
-    return json.loads(json.dumps({**kept, "audio": audio, ENCODER_WEIGHTS: found.get(ENCODER_WEIGHTS)}))
+    hashes = {name: found.get(name) for name in COMMITS}
+    return json.loads(json.dumps({**kept, "audio": audio, **hashes}))

@@ -34,14 +34,14 @@ from gemoclap.recipes.crossval import encoder_config, plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.run_folder import (
+    ENCODER_WEIGHTS,
     claim,
-    determining,
     on_main_process,
     refuse_other_run,
     run_config,
-    run_key,
     say,
     say_all,
+    training_key,
     weights_hash,
 )
 from gemoclap.recipes.speaker_features import by_speaker
@@ -209,7 +209,8 @@ def _train_and_test(
     batches = TrainBatches(
         learnt_from, source, None, settings.train, state.process_index, state.num_processes, dimensions=scaled
     )
-    key = run_key(determining(settings.to_dict()), METHOD, fold.hash, weights_hash(settings.model.audio_encoder))
+    weights = {ENCODER_WEIGHTS: weights_hash(settings.model.audio_encoder)}
+    key = training_key(settings.to_dict(), fold.hash, METHOD, **weights)
     run_epochs(model, Concordance(), batches, settings.train, folder, run_key=key, label=f"{METHOD} {fold.name}")
     # Half precision is for training only.
     predicted = _predict(model, fold.test, source if source.is_exact else sources.store) * deviation + mean

@@ -46,11 +46,11 @@ from gemoclap.recipes.early_checks import check_genders
 from gemoclap.recipes.gmp_features import ORIGIN, copy_features, feature_settings, features_of, features_origin
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_folder import (
-    determining,
+    ENCODER_WEIGHTS,
     drop_checkpoint,
     on_main_process,
-    run_key,
     save_folder,
+    training_key,
     weights_hash,
 )
 from gemoclap.recipes.supervised import is_trained, prepare_encoder, train_in_one_stage
@@ -270,7 +270,7 @@ def _train_on_frames(
         TrainBatches(fold.train, source, None, train, state.process_index, state.num_processes),
         train,
         output,
-        run_key=run_key(determining(settings.to_dict()), fold.hash, weights_hash(encoder_name), codebooks),
+        run_key=training_key(settings.to_dict(), fold.hash, codebooks, **{ENCODER_WEIGHTS: weights_hash(encoder_name)}),
         label=f"gmp_tl frames {fold.name}",
     )
     _save_encoder(encoder, fold, output)

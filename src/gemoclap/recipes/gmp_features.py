@@ -13,7 +13,6 @@ from gemoclap.data.folds import Fold
 from gemoclap.errors import GemoclapError
 from gemoclap.files import entry, file_hash, read_json, write_json
 from gemoclap.recipes.run_folder import (
-    DECIDE_NOTHING,
     ENCODER_WEIGHTS,
     check_sections,
     determining,
@@ -49,7 +48,6 @@ def features_origin(settings: Settings, fold: Fold) -> dict[str, Any]:
     config = determining(feature_settings(settings).to_dict())
     weights = weights_hash(settings.model.audio_encoder)
     config["data"] = {**config["data"], "manifest": file_hash(str(settings.data.manifest))}
-    config["train"] = {name: value for name, value in config["train"].items() if f"train.{name}" not in DECIDE_NOTHING}
     config["gmp"] = {"gender": settings.gmp.gender}
     config["objective"] = {"alpha": settings.objective.alpha}
     ignored = meaningless_to_heads(settings.model.project_plain_heads)

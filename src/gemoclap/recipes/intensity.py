@@ -37,13 +37,12 @@ from gemoclap.recipes.run_files import last_row
 from gemoclap.recipes.run_folder import (
     MANIFEST_HASH,
     claim,
-    determining,
     drop_checkpoint,
     on_main_process,
     refuse_other_run,
-    run_key,
     save_folder,
     say_all,
+    training_key,
 )
 from gemoclap.recipes.supervised import is_trained
 from gemoclap.terminal import progress_bar
@@ -182,7 +181,7 @@ def _fit(
         # The loss of an utterance does not depend on other utterances, so processes only have to average gradients.
         replace(settings.train, gather=False),
         output,
-        run_key=run_key(determining(asdict(settings)), fold.hash),
+        run_key=training_key(asdict(settings), fold.hash),
         evaluate=(lambda: score_intensity(model, fold.dev, source)) if fold.dev else None,
         label="intensity",
     )

@@ -38,6 +38,18 @@ ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
 """Keys of config.yaml with hashes of the weights that a run started from. A folder or hub id can have others later."""
 COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit"}
 """Keys of config.yaml with the commits of these weights on the hub. Another commit can have the same weights."""
+SPEECH_HASH, INTENSITY_HASH = "speech_sha256", "intensity_sha256"
+"""Keys of the config.yaml of `pretrain ems` with hashes of the utterances and of the intensity model's weights."""
+NAMES = {
+    ("data", "manifest"): MANIFEST_HASH,
+    ("model", "audio_encoder"): ENCODER_WEIGHTS,
+    ("model", "text_encoder"): TEXT_WEIGHTS,
+    ("encoders",): ENCODER_WEIGHTS,
+    ("speech",): SPEECH_HASH,
+    ("model", "intensity_model"): INTENSITY_HASH,
+}
+"""Settings that name files, and the keys of config.yaml with hashes of these files. Files can be moved during a run, and named
+from another folder."""
 
 
 LONGEST_PART, LONGEST_WHOLE_NAME = 150, 250
@@ -62,7 +74,7 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
 
     One of them is `gmp.features`, because the features of the other run are the same that this run would train itself. The
     settings that say whether a part is computed once or in every step are kept, because the two round differently. Settings
-    that an earlier version did not have get their values.
+    that an earlier version did not have get their values. `DECIDE_NOTHING` is left out.
     """
     cache = config.get("cache") or {}
     cache = {NAMED_BEFORE.get(name, name): value for name, value in cache.items()}
@@ -70,7 +82,11 @@ def determining(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {name: value for name, value in config.items() if name not in COMMITS.values()} | {"cache": kept}
     for section in ("data", "model", "objective", "train"):
         if config.get(section):
-            found[section] = {**DEFAULTS_BEFORE[section], **config[section]}
+            found[section] = {
+                name: value
+                for name, value in {**DEFAULTS_BEFORE[section], **config[section]}.items()
+                if f"{section}.{name}" not in DECIDE_NOTHING
+            }
     if config.get("model") and found["model"]["standardize"] is None:
         found["model"]["standardize"] = found["model"]["freeze"] == "all"
     if config.get("gmp"):
@@ -138,6 +154,32 @@ def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict
     lacking = {name for name in COMMITS if one.get(name) is None or other.get(name) is None}
     first, second = ({name: found[name] for name in found if name not in lacking} for found in (one, other))
     return first, second
+
+
+def without_names(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two configurations without the names of files that are the same in both: their hashes are equal (`NAMES`)."""
+    same = [setting for setting, key in NAMES.items() if one.get(key) is not None and one.get(key) == other.get(key)]
+    first, second = ({**found} for found in (one, other))
+    for found in (first, second):
+        for *section, name in same:
+            if section and isinstance(found.get(section[0]), dict):
+                found[section[0]] = {key: value for key, value in found[section[0]].items() if key != name}
+            elif not section:
+                found.pop(name, None)
+    return first, second
+
+
+def training_key(config: Mapping[str, Any], fold_hash: str, *parts: Any, **hashes: str | None) -> str:
+    """Return what identifies a training to its checkpoints: its settings, data and weights, whatever their files are called.
+
+    Parameters
+    ----------
+    config : settings as plain data.
+    fold_hash : of the utterances and labels of the fold; those of a pre-training are in `hashes`.
+    hashes : hashes of the files that `NAMES` lists, by their keys.
+    """
+    named = {**determining(config), **hashes, MANIFEST_HASH: fold_hash}
+    return run_key(without_names(named, named)[0], *parts)
 
 
 def say(sentence: str) -> None:
@@ -246,16 +288,17 @@ def _difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         {name: value for name, value in determining(found).items() if name not in ignored}
         for found in (earlier, _plain(config))
     )
-    return first_difference(*said_by_both(one, other))
+    return first_difference(*without_names(*said_by_both(one, other)))
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Return the folds of a plan without its notes on encoders and on labels that are no class. Older plans lack them.
 
+    The name of the manifest is left out, because a hash of its content is compared.
     Training utterances are left out too, because not all plans list them (`crossval.plan_of`). The hash of a fold covers them.
     """
     folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]
-    notes = ("encoder_speakers", "left_out")
+    notes = ("encoder_speakers", "left_out", "manifest")
     return {**{name: value for name, value in plan.items() if name not in notes}, "folds": folds}
 
 

@@ -16,7 +16,6 @@ from gemoclap.errors import GemoclapError
 from gemoclap.files import json_or_empty
 from gemoclap.recipes.made import read_made
 from gemoclap.recipes.run_folder import (
-    DECIDE_NOTHING,
     ENCODER_WEIGHTS,
     MANIFEST_HASH,
     TEXT_WEIGHTS,
@@ -307,11 +306,10 @@ def _settings(config: Mapping[str, Any], method: str) -> dict[str, Any]:
     found = {f"data.audio.{name}": value for name, value in ((config.get("data") or {}).get("audio") or {}).items()}
     for section in (*DECIDING, *(["gmp"] if method == "gmp_tl" else [])):
         found |= _section(config, section)
-    ignored = set(DECIDE_NOTHING)
     if method in METHODS:
-        ignored.add("model.project_plain_heads")
+        ignored = {"model.project_plain_heads"}
     else:
-        ignored |= {f"model.{name}" for name in meaningless_to_heads(bool(found.get("model.project_plain_heads")))}
+        ignored = {f"model.{name}" for name in meaningless_to_heads(bool(found.get("model.project_plain_heads")))}
     return {name: value for name, value in found.items() if name not in ignored}
 
 
