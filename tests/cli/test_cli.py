@@ -188,6 +188,20 @@ def test_no_option_can_be_cut_short(command: str, option: str, nearest: str, cap
         assert f"did you mean '{nearest}'" in line
 
 
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        (["crosscorpus", "a.jsonl", "b.jsonl", "--within", "-o", "x"], "--within"),
+        (["crossval", "a.jsonl", "--seeds"], "--seeds"),
+        (["crossval", "a.jsonl", "-o"], "-o/--output"),
+    ],
+)
+def test_an_option_without_its_value_is_named_as_it_is_typed(
+    line: list[str], option: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert complaint(capsys, *line) == f"gemoclap: {option}: give a value after it; see 'gemoclap {line[0]} --help'\n"
+
+
 def test_method_and_methods_are_one_option() -> None:
     assert (
         parse("train", ["-o", "r", "--methods", "ce"]).method

@@ -137,6 +137,9 @@ class Parser(ArgumentParser):
             return f"{complaint}; {self._how_to_give()}"
         if lacking := re.fullmatch(r"the following arguments are required: (.*)", complaint):
             return "give " + ", ".join(self._as_typed(name) for name in lacking[1].split(", "))
+        if bare := re.fullmatch(r"argument (\S+): expected (?:one|at least one) argument", complaint):
+            # jsonargparse's ``--name+``, which appends to a list, is in no help.
+            return f"{'/'.join(name for name in bare[1].split('/') if not name.endswith('+'))}: give a value after it"
         wrong = re.fullmatch(r'Parser key "([\w.]+)":.*(?:Got value|Given value|Not of type \w+): (.*)', complaint)
         hint = next(
             (a._typehint for a in self._actions if wrong and a.dest == wrong[1] and hasattr(a, "_typehint")), None
