@@ -24,6 +24,7 @@ from gemoclap.extras import needed
 from gemoclap.files import entry, parse_json, read_json, to_json, write_json
 from gemoclap.inference.prediction import PartPrediction
 from gemoclap.inference.rows import key_of
+from gemoclap.wording import counted
 from gemoclap.writing import NOT_UTF8, readable_write_errors
 
 ABOUT, CLIPS, EMBEDDINGS = "index.json", "clips.jsonl", "embeddings.f16"
@@ -199,6 +200,9 @@ class ClipIndex:
         self._places = np.concatenate([np.arange(0), *places])
         path = folder / EMBEDDINGS
         self._embeddings = np.memmap(path, STORED, "r", shape=(count, size)) if count else np.zeros((0, size), STORED)
+
+    def __repr__(self) -> str:
+        return f"<ClipIndex {self._folder}: {counted(self.recordings, 'recording')}, {counted(self.parts, 'part')}>"
 
     @property
     def parts(self) -> int:

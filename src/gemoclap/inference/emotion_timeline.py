@@ -62,7 +62,7 @@ class Lane:
     statistics: Statistics | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EmotionTimeline:
     """Emotion over time in a recording.
 
@@ -82,6 +82,11 @@ class EmotionTimeline:
     lanes: list[Lane]
     remarks: list[str]
     settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        windows = counted(sum(len(lane.windows) for lane in self.lanes), "window")
+        names = ", ".join(lane.name for lane in self.lanes)
+        return f"<EmotionTimeline of {self.path}: {self.duration:.1f} s, {windows}, {names}>"
 
     @property
     def adaptation(self) -> str:

@@ -84,6 +84,9 @@ class Predictor(ClipwisePredictor):
         self._predict_gender = False
         self._classifiers: dict[tuple[str | tuple[str, ...] | None, bool], Classifier] = {}
 
+    def __repr__(self) -> str:
+        return f"<Predictor of {', '.join(self.labels)}, on {self.model.device}>"
+
     @property
     def predict_gender(self) -> bool:
         """Whether answers have the probabilities of the genders; only a model that was trained on both can."""

@@ -156,6 +156,11 @@ class EmotionStream:
                 "the settings that the stream began with"
             )
 
+    def __repr__(self) -> str:
+        seconds = self.state.samples / SAMPLE_RATE
+        progress = f"finished after {seconds:.1f} s" if self.state.is_finished else f"{seconds:.1f} s so far"
+        return f"<EmotionStream: a window of {self.settings.window:g} s every {self.settings.hop:g} s, {progress}>"
+
     def add(self, chunk: np.ndarray) -> list[EmotionWindow]:
         """Take the next samples and return the windows that are complete now.
 
