@@ -187,9 +187,18 @@ def test_rows_of_one_clip_are_told_what_to_do(tmp_path: Path) -> None:
     assert [row.id for row in prepare("csv", table, columns={"start": "begin", "end": "stop"})] == ["a#0-1", "a#1-2"]
 
 
-@pytest.mark.parametrize("rows", [["a/s.wav|0|1", "a/s.mp3|0|1"], ["a.wav|1234.561|1235", "a.wav|1234.562|1235"]])
-def test_two_clips_with_one_name_are_not_said_to_be_the_same(rows: list[str], tmp_path: Path) -> None:
-    """Names are made without the suffix, and of times with six digits. The message took such clips for one with two raters."""
+def test_parts_of_a_recording_of_hours_have_names_of_their_own(tmp_path: Path) -> None:
+    """Six digits of the time are not enough after the first 1000 s."""
+    table = table_of(
+        tmp_path, "path|start|end", "a.wav|12345.671|12346", "a.wav|12345.672|12346.5", "a.wav|0.3|12346.5"
+    )
+    names = [row.id for row in prepare("csv", table)]
+    assert names == ["a#12345.671-12346", "a#12345.672-12346.5", "a#0.3-12346.5"]
+
+
+def test_two_clips_with_one_name_are_not_said_to_be_the_same(tmp_path: Path) -> None:
+    """Names are made without the suffix. The message took such clips for one with two raters."""
+    rows = ["a/s.wav|0|1", "a/s.mp3|0|1"]
     with pytest.raises(GemoclapError, match=r"t.csv:3: another clip on line 2 is called a.* too; .* in a column id"):
         prepare("csv", table_of(tmp_path, "path|start|end", *rows))
     named = [f"{row}|{n}" for n, row in enumerate(rows)]

@@ -281,7 +281,7 @@ def votes_of(cell: str | None, where: str) -> dict[str, float] | None:
 
 def id_of(path: str, start: float | None, end: float | None) -> str:
     """Return an id for a row without one: the path without its suffix, followed by ``#START-END`` for a part of a file."""
-    stretch = "" if start is None and end is None else f"#{start or 0:g}-{'' if end is None else f'{end:g}'}"
+    stretch = "" if start is None and end is None else f"#{start or 0:.10g}-{'' if end is None else f'{end:.10g}'}"
     whole = Path(path.replace("\\", "/"))
     return whole.with_name(without_suffix(whole.name)).as_posix() + stretch
 

@@ -214,11 +214,11 @@ def _summary(utterance: Utterance) -> tuple[int, bool, bool, bytes]:
 def _span_problem(utterance: Utterance, duration: float) -> str | None:
     start, end = utterance.start or 0.0, duration if utterance.end is None else utterance.end
     if start < 0:
-        return f"start {start:g} s is negative"
+        return f"start {start:.10g} s is negative"
     if start >= end:
-        return f"start {start:g} s is not before end {end:g} s"
+        return f"start {start:.10g} s is not before end {end:.10g} s"
     if end > duration + SLACK_SECONDS:
-        return f"end {end:g} s is beyond the end of the file, which has {duration:.3f} s"
+        return f"end {end:.10g} s is beyond the end of the file, which has {duration:.3f} s"
     return None
 
 

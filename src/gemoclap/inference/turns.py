@@ -122,7 +122,7 @@ def _turn(speaker: str, start: str | float | None, end: str | float | None, wher
     if first is None or last is None:
         raise GemoclapError(f"{where}: no {'start' if first is None else 'end'}; give seconds")
     if first >= last:
-        raise GemoclapError(f"{where}: start {first:g} s is not before end {last:g} s; mend the row")
+        raise GemoclapError(f"{where}: start {first:.10g} s is not before end {last:.10g} s; mend the row")
     return Turn(name, first, last, int(where.rpartition(":")[2]))
 
 
