@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sound import write
+from speaking import LoudnessPredictor, speech_like
 
 from gemoclap.errors import GemoclapError
+from gemoclap.inference.emotion_timeline import emotion_timeline
 from gemoclap.inference.turns import Turn, read_turns, remarks_on_turns, seconds_at_once, turns_by_speaker
+from gemoclap.reports.timeline_files import write_timeline
 
 RTTM = "SPEAKER call 1 {start} {length} <NA> <NA> {name} <NA> <NA>\n"
 
@@ -31,6 +35,20 @@ def test_a_table_of_excel_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\ufeffsep=;\nSpeaker ID;Start;End Time;note\nA;0,5;1,25;x\n;;;\nB;2;3,000;\n")
     found = [(turn.speaker, turn.start, turn.end, turn.line) for turn in read_turns(tmp_path / "a.csv", "a.wav")]
     assert found == [("A", 0.5, 1.25, 3), ("B", 2.0, 3.0, 5)]
+
+
+@pytest.mark.usefixtures("loud_net")
+def test_a_channel_without_speech_has_no_turn_in_the_csv_of_a_timeline(tmp_path: Path) -> None:
+    """Its row says why. It was read as a turn over the whole recording."""
+    path, csv = tmp_path / "call.wav", tmp_path / "call.csv"
+    sound = speech_like(30, 3)
+    write(path, np.stack([sound, np.zeros_like(sound)], axis=1))
+    made = emotion_timeline(LoudnessPredictor(), path, by="channel")  # type: ignore[arg-type]
+    write_timeline(csv, made, {})
+    assert [lane.name for lane in made.lanes] == ["channel 1", "channel 2"] and "\nchannel 2,0," in csv.read_text()
+    found = [(turn.speaker, turn.start, turn.end) for turn in read_turns(csv, path)]
+    segments = made.lanes[0].segments
+    assert found == [("channel 1", round(one.start, 3), round(one.end, 3)) for one in segments] and len(found) > 1
 
 
 def test_of_several_recordings_the_one_is_taken(tmp_path: Path) -> None:

@@ -70,10 +70,17 @@ def _of_table(path: Path) -> list[Turn]:
     found = []
     for where, row in table.rows:
         require_utf8(row, where)
+        if _is_never_heard(row):
+            continue
         speaker, *times = (row[str(columns[name])] for name in COLUMNS)
         start, end = times if table.delimiter == "," else map(with_point, times)
         found.append(_turn(speaker, start, end, where))
     return found
+
+
+def _is_never_heard(row: Mapping[str, str]) -> bool:
+    """Whether a row of a timeline's CSV only says why a speaker or channel has no segments. Its times are the recording's."""
+    return bool(row.get("remark")) and not any(row.get(name, "?") for name in ("emotion", "confidence", "error"))
 
 
 def _of_rttm(path: Path, stem: str) -> list[Turn]:
