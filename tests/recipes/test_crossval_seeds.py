@@ -94,6 +94,21 @@ def test_seeds_of_later_commands_are_reported_with_the_earlier_ones(
     assert run("compare", f"{output}:ce", f"{output}:egemaps_svm", "-o", tmp_path / "pairs") == 0
 
 
+def test_a_baseline_that_was_stopped_is_finished_and_one_that_is_there_is_not_made_again(
+    finished: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.copytree(output / "seed_1", output / "seed_1_old")  # somebody's copy is no seed
+    shutil.rmtree(output / "seed_0" / "egemaps_svm" / "fold_2")
+    assert run(*command(small_manifest, output, "--seeds", "1")) == 0
+    assert {path.name for path in (output / "seed_1" / "egemaps_svm").glob("fold_*")} == {"fold_1", "fold_2"}
+    results = json.loads((output / "results.json").read_text())
+    assert results["runs"] == ["seed_0", "seed_1"]
+    shutil.rmtree(output / "seed_0")
+    assert run(*command(small_manifest, output, "--seeds", "0,1")) == 0
+    assert (output / "seed_0" / "ce").is_dir() and not (output / "seed_0" / "egemaps_svm").exists()
+
+
 def test_what_makes_no_sense_with_seeds_is_refused(
     finished: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

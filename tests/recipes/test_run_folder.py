@@ -64,60 +64,58 @@ def test_another_run_is_refused_and_nothing_is_touched(config: dict, folds: dict
     assert contents(tmp_path) == before
 
 
-HASHES = {"encoder_weights": "e1", "text_encoder_weights": "t1", "manifest_sha256": "abc"}
 NAMED = {
     "data": {"manifest": "m.jsonl"},
     "model": {"audio_encoder": "encoder", "text_encoder": "text"},
     "train": {"lr": 0.001, "trackers": [], "checkpoint_steps": None},
-    **HASHES,
-}
-MOVED = {
-    **NAMED,
-    "data": {"manifest": "/elsewhere/m.jsonl"},
-    "model": {"audio_encoder": "/elsewhere/encoder", "text_encoder": "/elsewhere/text"},
 }
 
 
-def test_files_may_be_moved_and_what_decides_nothing_may_change(tmp_path: Path) -> None:
+@pytest.fixture
+def spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict:
+    """The configuration `NAMED` in the working folder, with full paths."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text("")
+    for name in ("encoder", "text"):
+        (tmp_path / name).mkdir()
+    paths = {"audio_encoder": str(tmp_path / "encoder"), "text_encoder": str(tmp_path / "x" / ".." / "text")}
+    (tmp_path / "x").mkdir()
+    return {**NAMED, "data": {"manifest": str(tmp_path / "m.jsonl")}, "model": paths}
+
+
+def test_a_file_may_be_named_in_another_way_and_what_decides_nothing_may_change(tmp_path: Path, spelt: dict) -> None:
     claim(tmp_path / "run", NAMED, ["emo_clap"], {**FOLDS, "manifest": "m.jsonl"})
     begin(tmp_path / "run")
-    moved = {**MOVED, "train": {"lr": 0.001, "trackers": ["tensorboard"], "checkpoint_steps": 7}}
-    claim(tmp_path / "run", moved, ["emo_clap"], {**FOLDS, "manifest": "/elsewhere/m.jsonl"})
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {**moved, "methods": ["emo_clap"]}
+    spelt = {**spelt, "train": {"lr": 0.001, "trackers": ["tensorboard"], "checkpoint_steps": 7}}
+    claim(tmp_path / "run", spelt, ["emo_clap"], {**FOLDS, "manifest": spelt["data"]["manifest"]})
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {**spelt, "methods": ["emo_clap"]}
+    assert training_key(NAMED, "fold") == training_key(spelt, "fold")
 
 
-@pytest.mark.parametrize(
-    ("hashes", "differs"),
-    [
-        ({"encoder_weights": "e2"}, "model.audio_encoder"),
-        ({"encoder_weights": None}, "model.audio_encoder"),
-        ({"text_encoder_weights": "t2"}, "model.text_encoder"),
-        ({"text_encoder_weights": None}, "model.text_encoder"),
-    ],
-)
-def test_another_file_or_an_unknown_one_under_another_name_is_another_run(
-    tmp_path: Path, hashes: dict, differs: str
-) -> None:
-    claim(tmp_path, NAMED)
+@pytest.mark.parametrize("setting", ["data.manifest", "model.audio_encoder", "model.text_encoder"])
+def test_a_copy_is_another_file_whatever_its_hash(tmp_path: Path, spelt: dict, setting: str) -> None:
+    """Beside a copy of a manifest can be other audio, and beside the same weights another config.json."""
+    hashes = {"manifest_sha256": "a", "encoder_weights": "b", "text_encoder_weights": "c"}
+    claim(tmp_path / "run", {**NAMED, **hashes})
+    begin(tmp_path / "run")
+    (tmp_path / "copy").mkdir()
+    section, name = setting.split(".")
+    other = {**spelt, section: {**spelt[section], name: str(tmp_path / "copy")}}
+    with pytest.raises(GemoclapError, match=f"its {setting} differs"):
+        refuse_other_run(tmp_path / "run", {**other, **hashes})
+    assert training_key(NAMED, "fold") != training_key(other, "fold")
+
+
+@pytest.mark.parametrize(("hashes", "is_same"), [({"a": "1"}, True), ({"a": "2"}, False)])
+def test_encoders_of_a_probe_are_known_by_their_hashes(tmp_path: Path, hashes: dict, is_same: bool) -> None:
+    claim(tmp_path, {"encoders": ["a=run/model"], "encoder_weights": {"a": "1"}})
     begin(tmp_path)
-    with pytest.raises(GemoclapError, match=f"its {differs} differs"):
-        refuse_other_run(tmp_path, {**MOVED, **hashes})
-
-
-def test_a_checkpoint_is_that_of_the_same_files_whatever_they_are_called() -> None:
-    hashes = {name: value for name, value in HASHES.items() if name != "manifest_sha256"}
-    key = training_key(NAMED, "fold", "emo_clap", **hashes)
-    assert key == training_key(MOVED, "fold", "emo_clap", **hashes)
-    assert key == training_key({**NAMED, "train": {"lr": 0.001, "checkpoint_steps": 3}}, "fold", "emo_clap", **hashes)
-    others = [
-        training_key(NAMED, "other fold", "emo_clap", **hashes),
-        training_key(NAMED, "fold", "ce", **hashes),
-        training_key(NAMED, "fold", "emo_clap", **{**hashes, "encoder_weights": "e2"}),
-        training_key(NAMED, "fold", "emo_clap", **{**hashes, "encoder_weights": None}),
-        training_key(MOVED, "fold", "emo_clap", **{**hashes, "encoder_weights": None}),
-        training_key({**NAMED, "train": {"lr": 0.1}}, "fold", "emo_clap", **hashes),
-    ]
-    assert len({key, *others}) == 7
+    renamed = {"encoders": ["a=renamed/model"], "encoder_weights": hashes}
+    if is_same:
+        refuse_other_run(tmp_path, renamed)
+    else:
+        with pytest.raises(GemoclapError, match=r"its encoder_weights\.a differs"):
+            refuse_other_run(tmp_path, renamed)
 
 
 def test_a_folder_where_nothing_was_trained_is_free(tmp_path: Path) -> None:

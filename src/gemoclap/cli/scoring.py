@@ -86,14 +86,12 @@ def _also_adapted_to(utterances: Sequence[Utterance], rows: Sequence[Utterance],
     """
     if how == "none":
         return []
-    scored = {(row.path, row.start, row.end) for row in rows}
+    scored = {row.id for row in rows}
     voices = {speaker_name(row) for row in rows if row.speaker is not None}
-    others = [row for row in utterances if (row.path, row.start, row.end) not in scored]
-    return (
-        others
-        if how == "folder"
-        else [row for row in others if row.speaker is not None and speaker_name(row) in voices]
-    )
+    others = [row for row in utterances if row.id not in scored]
+    if how == "folder":
+        return others
+    return [row for row in others if row.speaker is not None and speaker_name(row) in voices]
 
 
 def _groups(predictor: Predictor, rows: Sequence[Utterance], how: str) -> list[str] | None:

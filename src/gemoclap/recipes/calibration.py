@@ -23,9 +23,9 @@ from gemoclap.recipes.run_folder import (
     FOLDS,
     determining,
     first_difference,
+    resolved,
     said_by_both,
     seed_folders,
-    without_names,
 )
 from gemoclap.training.calibration import calibration_on
 
@@ -100,7 +100,8 @@ def _same_settings(folder: Path, config: Mapping[str, Any], method: str) -> Mapp
     if method not in found["methods"]:
         raise GemoclapError(f"{folder}: is not a cross-validation of {method}; name one with --calibrate_on")
     one, other = (_deciding(each, method) for each in (found, config))
-    difference = first_difference(*without_names(*said_by_both(one, other)))
+    one, other = map(resolved, said_by_both(one, other))
+    difference = first_difference(one, other)
     if difference:
         raise GemoclapError(
             f"{folder}: its {difference} differs from this training's; a temperature is that of a cross-validation with the "

@@ -30,7 +30,17 @@ from gemoclap.recipes.gmp import ENCODERS
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.made import begun_at, write_made
-from gemoclap.recipes.run_folder import claim, on_main_process, refuse_other_run, run_config, say, say_all, seed_folders
+from gemoclap.recipes.run_files import read_plan
+from gemoclap.recipes.run_folder import (
+    FOLDS,
+    claim,
+    on_main_process,
+    refuse_other_run,
+    run_config,
+    say,
+    say_all,
+    seed_folders,
+)
 from gemoclap.recipes.supervised import is_trained, save_model
 from gemoclap.recipes.train import check_folds, train_method, without_votes
 from gemoclap.running import running_seconds
@@ -151,13 +161,21 @@ def cross_validate_seeds(
     if all(method in BASELINES for method in methods):
         raise GemoclapError(f"{', '.join(methods)}: does not use seeds; leave --seeds out, or add a method that does")
     others = _other_seeds(settings, methods, folders)
-    known = {name for name in BASELINES for other in others if any((other / name).glob(f"*/{PREDICTIONS}"))}
+    places = [*others, *map(Path, folders.values())]
+    known = {name for name in BASELINES if any(_is_finished(place, name) for place in places)}
     methods = [method for method in methods if method not in known]
     for seed, folder in folders.items():
         seeded = replace(settings, train=replace(settings.train, seed=seed))
         cross_validate(seeded, methods, folder, keep_models=keep_models)
         yield Path(folder)
         methods = [method for method in methods if method not in BASELINES]
+
+
+def _is_finished(run: Path, method: str) -> bool:
+    """Whether a run has the predictions of a method for all its folds."""
+    if not (run / FOLDS).is_file():
+        return False
+    return all((run / method / fold["name"] / PREDICTIONS).is_file() for fold in read_plan(run / FOLDS)["folds"])
 
 
 def _other_seeds(settings: Settings, methods: Sequence[str], folders: Mapping[int, str | os.PathLike]) -> list[Path]:
@@ -167,9 +185,9 @@ def _other_seeds(settings: Settings, methods: Sequence[str], folders: Mapping[in
     others = []
     for place in sorted({folder.parent for folder in given}):
         for other in seed_folders(place):
-            seed = other.name.removeprefix("seed_")
-            if other not in given and seed.isdecimal():
-                seeded = replace(settings, train=replace(settings.train, seed=int(seed)))
+            if other not in given:
+                seed = int(other.name.removeprefix("seed_"))
+                seeded = replace(settings, train=replace(settings.train, seed=seed))
                 refuse_other_run(other, run_config(seeded, methods))
                 others.append(other)
     return others

@@ -34,7 +34,6 @@ from gemoclap.recipes.crossval import encoder_config, plan_of
 from gemoclap.recipes.holding import holds_output
 from gemoclap.recipes.inputs import InputSources, load_audio_store
 from gemoclap.recipes.run_folder import (
-    ENCODER_WEIGHTS,
     claim,
     on_main_process,
     refuse_other_run,
@@ -209,8 +208,7 @@ def _train_and_test(
     batches = TrainBatches(
         learnt_from, source, None, settings.train, state.process_index, state.num_processes, dimensions=scaled
     )
-    weights = {ENCODER_WEIGHTS: weights_hash(settings.model.audio_encoder)}
-    key = training_key(settings.to_dict(), fold.hash, METHOD, **weights)
+    key = training_key(settings.to_dict(), METHOD, fold.hash, weights_hash(settings.model.audio_encoder))
     run_epochs(model, Concordance(), batches, settings.train, folder, run_key=key, label=f"{METHOD} {fold.name}")
     # Half precision is for training only.
     predicted = _predict(model, fold.test, source if source.is_exact else sources.store) * deviation + mean

@@ -46,7 +46,6 @@ from gemoclap.recipes.early_checks import check_genders
 from gemoclap.recipes.gmp_features import ORIGIN, copy_features, feature_settings, features_of, features_origin
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.run_folder import (
-    ENCODER_WEIGHTS,
     drop_checkpoint,
     on_main_process,
     save_folder,
@@ -270,7 +269,7 @@ def _train_on_frames(
         TrainBatches(fold.train, source, None, train, state.process_index, state.num_processes),
         train,
         output,
-        run_key=training_key(settings.to_dict(), fold.hash, codebooks, **{ENCODER_WEIGHTS: weights_hash(encoder_name)}),
+        run_key=training_key(settings.to_dict(), fold.hash, weights_hash(encoder_name), codebooks),
         label=f"gmp_tl frames {fold.name}",
     )
     _save_encoder(encoder, fold, output)

@@ -36,8 +36,6 @@ from gemoclap.recipes.inputs import cache_folder, load_audio_store
 from gemoclap.recipes.intensity import curves
 from gemoclap.recipes.model_card import write_encoder_card
 from gemoclap.recipes.run_folder import (
-    INTENSITY_HASH,
-    SPEECH_HASH,
     claim,
     drop_checkpoint,
     on_main_process,
@@ -76,8 +74,7 @@ def pretrain(settings: PretrainSettings, output: str | os.PathLike) -> Path:
     """
     output = Path(output)
     rows = read_speech(settings)
-    hashes = {SPEECH_HASH: _hash(rows), INTENSITY_HASH: _weights_hash(settings)}
-    config = {**asdict(settings), **hashes}
+    config = {**asdict(settings), "speech_sha256": _hash(rows), "intensity_sha256": _weights_hash(settings)}
     refuse_other_run(output, config)
     if not is_trained(output):
         model = build(settings)
@@ -85,7 +82,7 @@ def pretrain(settings: PretrainSettings, output: str | os.PathLike) -> Path:
         source = _source(settings, store, rows)
         claim(output, config)
         train_rows, held_out = divide(rows, settings.held_out)
-        _fit(settings, model, train_rows, held_out, source, training_key(asdict(settings), "", **hashes), output)
+        _fit(settings, model, train_rows, held_out, source, training_key(config), output)
         on_main_process(
             lambda: save_folder(output / "model", lambda folder: save_encoder(model, folder, settings, rows))
         )

@@ -38,20 +38,11 @@ ENCODER_WEIGHTS, TEXT_WEIGHTS = "encoder_weights", "text_encoder_weights"
 """Keys of config.yaml with hashes of the weights that a run started from. A folder or hub id can have others later."""
 COMMITS = {ENCODER_WEIGHTS: "encoder_commit", TEXT_WEIGHTS: "text_encoder_commit"}
 """Keys of config.yaml with the commits of these weights on the hub. Another commit can have the same weights."""
-SPEECH_HASH, INTENSITY_HASH = "speech_sha256", "intensity_sha256"
-"""Keys of the config.yaml of `pretrain ems` with hashes of the utterances and of the intensity model's weights."""
-NAMES = {
-    ("data", "manifest"): MANIFEST_HASH,
-    ("model", "audio_encoder"): ENCODER_WEIGHTS,
-    ("model", "text_encoder"): TEXT_WEIGHTS,
-    ("encoders",): ENCODER_WEIGHTS,
-    ("speech",): SPEECH_HASH,
-    ("model", "intensity_model"): INTENSITY_HASH,
-}
-"""Settings that name files, and the keys of config.yaml with hashes of these files. Files can be moved during a run, and named
-from another folder."""
-
-
+PATHS = (("data", "manifest"), ("model", "audio_encoder"), ("model", "text_encoder"))
+"""Settings that may be paths. One file can be named in several ways, such as from the working folder and in full."""
+PROBED = "encoders"
+"""The setting of a probe that names its encoders. Hashes of what is loaded are compared instead: a comparison has
+its encoders in its own folder, which may be renamed."""
 LONGEST_PART, LONGEST_WHOLE_NAME = 150, 250
 """Largest number of bytes of a part of the name of a file or folder, and of a whole name. Most file systems allow 255."""
 
@@ -101,7 +92,9 @@ def seed_folder(output: Path, seed: int) -> Path:
 
 def seed_folders(folder: Path) -> list[Path]:
     """Return the runs within the folder of several seeds, by their seed; none if it is something else."""
-    found = [path.parent for path in folder.glob(f"seed_*/{CONFIG}")]
+    found = [
+        path.parent for path in folder.glob(f"seed_*/{CONFIG}") if path.parent.name.removeprefix("seed_").isdecimal()
+    ]
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
@@ -156,30 +149,26 @@ def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict
     return first, second
 
 
-def without_names(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return two configurations without the names of files that are the same in both: their hashes are equal (`NAMES`)."""
-    same = [setting for setting, key in NAMES.items() if one.get(key) is not None and one.get(key) == other.get(key)]
-    first, second = ({**found} for found in (one, other))
-    for found in (first, second):
-        for *section, name in same:
-            if section and isinstance(found.get(section[0]), dict):
-                found[section[0]] = {key: value for key, value in found[section[0]].items() if key != name}
-            elif not section:
-                found.pop(name, None)
-    return first, second
+def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration with the full paths of `PATHS` that exist, and without the names of `PROBED` encoders."""
+    found = {**config}
+    for section, name in PATHS:
+        value = (found.get(section) or {}).get(name) if isinstance(found.get(section), Mapping) else None
+        if isinstance(value, str) and Path(value).exists():
+            found[section] = {**found[section], name: str(Path(value).resolve())}
+    if isinstance(found.get(ENCODER_WEIGHTS), Mapping):
+        found.pop(PROBED, None)
+    return found
 
 
-def training_key(config: Mapping[str, Any], fold_hash: str, *parts: Any, **hashes: str | None) -> str:
-    """Return what identifies a training to its checkpoints: its settings, data and weights, whatever their files are called.
+def training_key(config: Mapping[str, Any], *parts: Any) -> str:
+    """Return what identifies a training to its checkpoints: its settings, and hashes of its data and weights.
 
     Parameters
     ----------
     config : settings as plain data.
-    fold_hash : of the utterances and labels of the fold; those of a pre-training are in `hashes`.
-    hashes : hashes of the files that `NAMES` lists, by their keys.
     """
-    named = {**determining(config), **hashes, MANIFEST_HASH: fold_hash}
-    return run_key(without_names(named, named)[0], *parts)
+    return run_key(resolved(determining(config)), *parts)
 
 
 def say(sentence: str) -> None:
@@ -288,13 +277,14 @@ def _difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         {name: value for name, value in determining(found).items() if name not in ignored}
         for found in (earlier, _plain(config))
     )
-    return first_difference(*without_names(*said_by_both(one, other)))
+    one, other = said_by_both(one, other)
+    return first_difference(resolved(one), resolved(other))
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Return the folds of a plan without its notes on encoders and on labels that are no class. Older plans lack them.
 
-    The name of the manifest is left out, because a hash of its content is compared.
+    The manifest is left out, because the configuration has it.
     Training utterances are left out too, because not all plans list them (`crossval.plan_of`). The hash of a fold covers them.
     """
     folds = [{name: value for name, value in fold.items() if name != "train"} for fold in plan["folds"]]

@@ -34,8 +34,6 @@ from gemoclap.models import EmotionModel
 from gemoclap.recipes.inputs import InputSources
 from gemoclap.recipes.model_card import write_model_card
 from gemoclap.recipes.run_folder import (
-    ENCODER_WEIGHTS,
-    TEXT_WEIGHTS,
     on_main_process,
     save_folder,
     training_key,
@@ -110,7 +108,7 @@ def train_in_one_stage(
         # With a plain head, the loss of an utterance does not depend on other utterances.
         replace(settings.train, gather=settings.train.gather and method not in HEADS),
         output,
-        run_key=training_key(known_by, fold.hash, method, **_weights(settings, method)),
+        run_key=training_key(known_by, method, fold.hash, *_weights(settings, method)),
         evaluate=development if fold.dev else None,
         label=label or f"{method} {fold.name}",
     )
@@ -138,10 +136,10 @@ def standardize_features(
     return dict(zip(found, model.standardizer(features.to(model.device)).cpu(), strict=True))
 
 
-def _weights(settings: Settings, method: str) -> dict[str, str | None]:
-    """Return hashes of the weights that the training of a method starts from, by their keys in config.yaml."""
-    text = weights_hash(settings.model.text_encoder, is_text=True) if method in METHODS else None
-    return {ENCODER_WEIGHTS: weights_hash(settings.model.audio_encoder), TEXT_WEIGHTS: text}
+def _weights(settings: Settings, method: str) -> list[str | None]:
+    """Return hashes of the weights that the training of a method starts from."""
+    text = [weights_hash(settings.model.text_encoder, is_text=True)] if method in METHODS else []
+    return [weights_hash(settings.model.audio_encoder), *text]
 
 
 def build_model(settings: Settings, method: str, vocabulary: Vocabulary) -> EmotionModel:

@@ -33,7 +33,6 @@ from gemoclap.recipes.inputs import load_audio_store
 from gemoclap.recipes.run_files import read_log
 from gemoclap.recipes.run_folder import (
     CONFIG,
-    ENCODER_WEIGHTS,
     MANIFEST_HASH,
     is_same_run,
     refuse_other_run,
@@ -41,7 +40,6 @@ from gemoclap.recipes.run_folder import (
     saved_run,
     seed_folder,
     short_name,
-    weights_hash,
 )
 from gemoclap.recipes.sharing import CELLS, claim_together, refuse_torchrun, share
 from gemoclap.recipes.supervised import build_model
@@ -164,9 +162,8 @@ class Sweep:
         ------
         GemoclapError : as `crossval.cross_validate`.
         """
-        for (
-            one
-        ) in self.combinations:  # what cannot be trained is found now, not after hours of other values and methods
+        # What cannot be trained is found now, not after hours of other values and methods.
+        for one in self.combinations:
             if not all(self.is_finished(one, seed) for seed in self.seeds):
                 settings = self.settings_of(one, self.seeds[0])
                 for method in self.methods:
@@ -264,10 +261,7 @@ class Sweep:
         for name in self.axes:
             section, field = name.split(".", 1)
             config[section].pop(field, None)
-        hashes: dict[str, str | None] = {MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
-        if "model.audio_encoder" not in self.axes:
-            hashes[ENCODER_WEIGHTS] = weights_hash(self.settings.model.audio_encoder)
-        return {**config, "over": self._over, **hashes}
+        return {**config, "over": self._over, MANIFEST_HASH: file_hash(str(self.settings.data.manifest))}
 
 
 def best_of_each_fold(development: np.ndarray) -> list[int]:
