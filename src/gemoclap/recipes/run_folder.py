@@ -150,14 +150,12 @@ def said_by_both(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[dict
 
 
 def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration with the full paths of `PATHS` that exist, and without the names of `PROBED` encoders."""
+    """Return a configuration with the full paths of `PATHS` that exist."""
     found = {**config}
     for section, name in PATHS:
         value = (found.get(section) or {}).get(name) if isinstance(found.get(section), Mapping) else None
         if isinstance(value, str) and Path(value).exists():
             found[section] = {**found[section], name: str(Path(value).resolve())}
-    if isinstance(found.get(ENCODER_WEIGHTS), Mapping):
-        found.pop(PROBED, None)
     return found
 
 
@@ -277,8 +275,10 @@ def _difference(earlier: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         {name: value for name, value in determining(found).items() if name not in ignored}
         for found in (earlier, _plain(config))
     )
-    one, other = said_by_both(one, other)
-    return first_difference(resolved(one), resolved(other))
+    one, other = map(resolved, said_by_both(one, other))
+    if PROBED in one and PROBED in other and one.get(ENCODER_WEIGHTS) == other.get(ENCODER_WEIGHTS):
+        one[PROBED] = other[PROBED]
+    return first_difference(one, other)
 
 
 def _divided(plan: Mapping[str, Any]) -> dict[str, Any]:
