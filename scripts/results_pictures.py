@@ -113,5 +113,6 @@ PICTURES: dict[str, tuple[Callable[[Record, Path], None], str]] = {
     "alpha.png": (draw_sweep, "alpha_ravdess"),
     "crosscorpus.png": (draw_crosscorpus, "cross"),
     "ems.png": (draw_ems, "ems"),
+    "ems_hour.png": (draw_ems, "ems_hour"),
 }
 """File in docs/images -> how it is drawn, and from which record."""

@@ -334,9 +334,9 @@ def comparison_of(record: Record) -> tuple[EmsComparison, list[tuple[str, str]]]
 
 def ems(records: Records, options: Options) -> str:
     """Return the UAR of every way to pre-train, its picture, and what each part of EMS changes, in points."""
-    (record,) = records.values()
+    ((name, record),) = records.items()
     comparison, trials = comparison_of(record)
-    picture = "![UAR of each encoder; each ring is one seed](images/ems.png)"
+    picture = f"![UAR of each encoder; each ring is one seed](images/{name}.png)"
     return noted(
         "\n\n".join([score_table(comparison, trials, "uar"), picture, difference_table(comparison, trials)]), [record]
     )

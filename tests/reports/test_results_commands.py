@@ -224,7 +224,7 @@ def test_ways_to_pre_train_are_recorded_and_drawn(scripts: ModuleType, tmp_path:
     found = module("results_record").make_record([run], [command], "")
     text = module("results_pages").table("ems made", {"made": found})
     rows = {row[0]: row[1] for row in table(text)}
-    assert rows["log-mel, no encoder"].split()[0] == "71.0" and "images/ems.png" in text
+    assert rows["log-mel, no encoder"].split()[0] == "71.0" and "(images/made.png)" in text  # named after the record
     # Student's t with two degrees of freedom: 4.302653.
     half = 4.302653 * np.std(uar["npc5"], ddof=1) / np.sqrt(3)
     assert rows["NPC 5"] == f"65.0 [{100 * (0.65 - half):.1f}, {100 * (0.65 + half):.1f}]"
