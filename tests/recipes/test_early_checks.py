@@ -11,7 +11,8 @@ from small import SMALL, changed, complaint, crossval, run
 from gemoclap.config import Settings
 from gemoclap.corpora.manifest import Utterance, read_manifest, write_manifest
 from gemoclap.data.folds import Fold
-from gemoclap.recipes.early_checks import one_gender
+from gemoclap.errors import GemoclapError
+from gemoclap.recipes.early_checks import check_genders, one_gender
 
 NO_GENDER = "needs gender labels, and no training utterance of"
 MISSING = "gemoclap: text encoder /nowhere/at_all: "
@@ -116,3 +117,18 @@ def test_folds_with_both_genders_or_a_method_without_gender_give_no_warning() ->
     settings = Settings()
     settings.gmp.gender = False
     assert one_gender(settings, "gmp_tl", folds) == one_gender(settings, "ce", folds) == []
+
+
+@pytest.mark.parametrize(
+    ("start", "frame_epochs", "learns"), [("pretrained", 0, False), ("features", 0, True), ("pretrained", 1, True)]
+)
+def test_gmp_tl_needs_genders_only_if_it_learns_features(start: str, frame_epochs: int, learns: bool) -> None:
+    gmp = replace(Settings().gmp, start=start, frame_epochs=frame_epochs)
+    fold = Fold("fold_1", (Utterance("a", "a.wav", emotion="sad"),), (), ())
+    if learns:
+        with pytest.raises(GemoclapError, match=NO_GENDER):
+            check_genders(Settings(gmp=gmp), "gmp_tl", [fold])
+    else:
+        check_genders(Settings(gmp=gmp), "gmp_tl", [fold])
+    women = replace(fold, train=(replace(fold.train[0], gender="female"),))
+    assert bool(one_gender(Settings(gmp=gmp), "gmp_tl", [women])) == learns

@@ -96,5 +96,8 @@ def one_gender(settings: Settings, method: str, folds: Iterable[Fold]) -> list[s
 def _remedy(settings: Settings, method: str) -> str | None:
     """Return how to do without genders; None if a method does not learn them."""
     if method == "gmp_tl":
-        return "set gmp.gender to false" if settings.gmp.gender else None
+        learns_features = (
+            settings.gmp.frame_epochs or settings.gmp.start == "features"
+        )  # the one step that learns gender
+        return "set gmp.gender to false" if settings.gmp.gender and learns_features else None
     return {"multi_task": "train ce"}.get(method, "train emo_clap") if method in USES_GENDER else None
