@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from gemoclap import GemoclapError, Predictor
-from gemoclap.corpora.manifest import Utterance
+from gemoclap.corpora.manifest import Utterance, read_manifest
 from gemoclap.predictions import PredictionTable
 from gemoclap.terminal import progress_bar
 from gemoclap.training.evaluate import table_of
+
+
+def model_and_clips(parser: ArgumentParser, model: str, manifest: str) -> tuple[Predictor, list[Utterance]]:
+    """Load a model, and the clips of a manifest whose labels it knows; what is wrong with either is an error of the parser."""
+    try:
+        predictor = Predictor.from_pretrained(model)
+        return predictor, [
+            row for row in read_manifest(manifest) if predictor.model.config.emotions.resolve(row.emotion)
+        ]
+    except GemoclapError as error:
+        parser.error(str(error))
 
 
 def table_of_answers(

@@ -14,13 +14,13 @@ import argparse
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from answers import table_of_answers
+from answers import model_and_clips, table_of_answers
 from rich.console import Console
 from rich.table import Table
 
-from gemoclap import GemoclapError, Predictor
+from gemoclap import Predictor
 from gemoclap.audio import load_audio
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.data.perturb import add_noise, add_room, through_music_codec, through_telephone
 from gemoclap.predictions import PredictionTable
 from gemoclap.reports.results import score_table
@@ -42,11 +42,7 @@ def main() -> None:
     parser.add_argument("manifest")
     parser.add_argument("--model", default="default")
     options = parser.parse_args()
-    try:
-        predictor = Predictor.from_pretrained(options.model)
-        found = [row for row in read_manifest(options.manifest) if predictor.model.config.emotions.resolve(row.emotion)]
-    except GemoclapError as error:
-        parser.error(str(error))
+    predictor, found = model_and_clips(parser, options.model, options.manifest)
     table = Table("condition", "UAR", "women", "men", "right answers", "mean confidence")
     for name, change in CONDITIONS.items():
         table.add_row(name, *row_of(predictions(predictor, found, change, name)))

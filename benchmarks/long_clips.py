@@ -19,14 +19,14 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from answers import table_of_answers
+from answers import model_and_clips, table_of_answers
 from rich.console import Console
 from rich.table import Table
 
-from gemoclap import GemoclapError, Predictor
+from gemoclap import Predictor
 from gemoclap.audio import SAMPLE_RATE, Recording, load_clip
 from gemoclap.config import AudioSettings
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.reports.results import score_table
 
 CLIPS = (2, 4)
@@ -45,11 +45,7 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--speakers", choices=["all", "first", "second"], default="all")
     options = parser.parse_args()
-    try:
-        predictor = Predictor.from_pretrained(options.model)
-        rows = [row for row in read_manifest(options.manifest) if predictor.model.config.emotions.resolve(row.emotion)]
-    except GemoclapError as error:
-        parser.error(str(error))
+    predictor, rows = model_and_clips(parser, options.model, options.manifest)
     speakers = sorted({str(row.speaker) for row in rows})
     wanted = {"all": speakers, "first": speakers[::2], "second": speakers[1::2]}[options.speakers]
     rows = [row for row in rows if str(row.speaker) in wanted]

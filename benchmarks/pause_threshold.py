@@ -15,13 +15,13 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from answers import table_of_answers
+from answers import model_and_clips, table_of_answers
 from rich.console import Console
 from rich.table import Table
 
-from gemoclap import GemoclapError, Predictor
+from gemoclap import Predictor
 from gemoclap.audio import SAMPLE_RATE, Recording, load_clip
-from gemoclap.corpora.manifest import Utterance, read_manifest
+from gemoclap.corpora.manifest import Utterance
 from gemoclap.inference import clips
 from gemoclap.reports.results import score_table
 
@@ -39,11 +39,7 @@ def main() -> None:
     parser.add_argument("--speakers", choices=["first", "second"], default="first", help="every other speaker")
     parser.add_argument("--clips", type=int, default=600, help="how many at most")
     options = parser.parse_args()
-    try:
-        predictor = Predictor.from_pretrained(options.model)
-        rows = [row for row in read_manifest(options.manifest) if predictor.model.config.emotions.resolve(row.emotion)]
-    except GemoclapError as error:
-        parser.error(str(error))
+    predictor, rows = model_and_clips(parser, options.model, options.manifest)
     speakers = sorted({str(row.speaker) for row in rows})[options.speakers == "second" :: 2]
     rows = [row for row in rows if str(row.speaker) in speakers]
     rows = [rows[place] for place in np.random.default_rng(0).permutation(len(rows))[: options.clips]]

@@ -175,7 +175,7 @@ def _is_finished(run: Path, method: str) -> bool:
     """Whether a run has the predictions of a method for all its folds."""
     if not (run / FOLDS).is_file():
         return False
-    return all((run / method / fold["name"] / PREDICTIONS).is_file() for fold in read_plan(run / FOLDS)["folds"])
+    return all(_is_done(run / method / fold["name"]) for fold in read_plan(run / FOLDS)["folds"])
 
 
 def _other_seeds(settings: Settings, methods: Sequence[str], folders: Mapping[int, str | os.PathLike]) -> list[Path]:

@@ -153,9 +153,9 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration with the full paths of `PATHS` that exist."""
     found = {**config}
     for section, name in PATHS:
-        value = (found.get(section) or {}).get(name) if isinstance(found.get(section), Mapping) else None
-        if isinstance(value, str) and Path(value).exists():
-            found[section] = {**found[section], name: str(Path(value).resolve())}
+        part = found.get(section)
+        if isinstance(part, Mapping) and isinstance(path := part.get(name), str) and Path(path).exists():
+            found[section] = {**part, name: str(Path(path).resolve())}
     return found
 
 
